@@ -1,0 +1,182 @@
+"""What can be asked. Each command has one handler in service_layer/handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias, Union
+
+from deploy.domain.model import StepReport, TokenKind
+from deploy.domain.reports import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFolder:
+    """A service folder that was read and found good. `tasks` are the steps its playbook promises."""
+
+    name: str
+    data: dict[str, Any]
+    readme: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUser:
+    """Add a user; `password_hash` is argon2's."""
+
+    name: str
+    password_hash: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeUser:
+    """Change what is not None. A new password or a lost right ends the user's sessions."""
+
+    user_id: int
+    password_hash: str | None = None
+    is_admin: bool | None = None
+    is_active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """Remember a browser that signed in. `session_id` is the hash of its cookie."""
+
+    session_id: str
+    user_id: int
+    expires: datetime
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseSession:
+    """Forget a browser."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterToken:
+    """Record a service or config token that is about to be handed out."""
+
+    token_id: str
+    kind: TokenKind
+    origin: str
+    expires: datetime
+    user_id: int | None
+    service_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeToken:
+    """Make a token worthless. `user_id`: only if it is his own (None: an administrator asks)."""
+
+    token_id: str
+    user_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncServices:
+    """Make the services in the database equal to the good folders. Folders in `broken` keep what they had."""
+
+    folders: tuple[ServiceFolder, ...]
+    broken: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteService:
+    """Take a service off the list; its past deployments stay."""
+
+    service_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartDeployment:
+    """Queue a deployment of a service."""
+
+    service_id: int
+    origin: str
+    user: str
+    user_id: int | None
+    context: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    retry_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelDeployment:
+    """Stop a deployment, or take it out of the queue."""
+
+    deployment_id: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeIn:
+    """Store what a run has said since `offset_before` (bytes of its spool), up to `offset`."""
+
+    deployment_id: int
+    entries: tuple[Entry, ...]
+    offset_before: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportStep:
+    """A script reports a step by itself, over HTTP."""
+
+    deployment_id: int
+    report: StepReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishDeployment:
+    """A script says by itself, over HTTP, that it is done."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDeployment:
+    """A worker asks for the next deployment that may run."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailLostRun:
+    """A run cannot be followed any more: its supervisor, its folder or its host is gone."""
+
+    deployment_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A worker lives."""
+
+    worker_id: str
+    host: str
+    version: str
+    slots: int
+
+
+Command: TypeAlias = Union[
+    CreateUser,
+    ChangeUser,
+    OpenSession,
+    CloseSession,
+    RegisterToken,
+    RevokeToken,
+    SyncServices,
+    DeleteService,
+    StartDeployment,
+    CancelDeployment,
+    TakeIn,
+    ReportStep,
+    FinishDeployment,
+    ClaimDeployment,
+    FailLostRun,
+    Heartbeat,
+]
+

@@ -1,0 +1,61 @@
+"""What has happened. Events are for telling; whoever must know reads the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+if TYPE_CHECKING:
+    from deploy.domain.model import Step
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentChanged:
+    """A deployment was queued, has started, has ended, or is to be cancelled."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepChanged:
+    """A step is new, has changed or has been removed; `step` is a copy made at that moment."""
+
+    step: Step
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LinePrinted:
+    """A line of output (without its newline), and the step it belongs to."""
+
+    text: str
+    at: datetime
+    number: int
+    step_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody wants a running deployment to stop; its worker has to act."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChanged:
+    """A service was added, changed or removed."""
+
+    service_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """A user's password, role or state has changed, or a token was revoked: cached answers must go."""
+
+    user_id: int | None
+
+
+Event: TypeAlias = Union[
+    DeploymentChanged, StepChanged, LinePrinted, CancelRequested, ServiceChanged, AccessChanged
+]

@@ -1,0 +1,144 @@
+"""What the output of a run means: JSON lines of deploy scripts, events of our Ansible callback."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias, Union
+
+from deploy.domain.model import HostResult, Outcome, StepReport, StepState
+
+NAME_LIMIT = 500
+MESSAGE_LIMIT = 65_536
+_OWN_FIELDS = frozenset({"name", "state", "message"})
+
+# Scripts that pass on Ansible's words are understood, too.
+_STATES = {state.value: state for state in StepState} | {
+    "ok": StepState.SUCCESS,
+    "changed": StepState.SUCCESS,
+    "failed": StepState.FAILURE,
+    "unreachable": StepState.FAILURE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of output that is just that."""
+
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A step report. `planned` is true where every start is told, so that none has to be guessed (Ansible)."""
+
+    report: StepReport
+    at: datetime
+    planned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostReported:
+    """The result of an Ansible task on one host."""
+
+    result: HostResult
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over. `cause` is None for an end of its own accord, else `timeout`, `cancelled`, `not_started`, `lost`."""
+
+    at: datetime
+    code: int | None
+    signal: str | None = None
+    cause: str | None = None
+    message: str = ""
+
+
+Entry: TypeAlias = Union[Line, Reported, HostReported, RunEnded]
+
+
+def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Return `text` as PostgreSQL can keep it: no NUL, no lone surrogates, at most `limit` characters."""
+    if len(text) > limit:
+        text = text[:limit] + f"… ({len(text) - limit} more characters)"
+    if text.isascii():
+        return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+def step_report(fields: dict[str, Any]) -> StepReport | None:
+    """Return the report that a JSON object makes, or None if it is none (no name, or a state nobody knows)."""
+    name = fields.get("name")
+    state = fields.get("state", StepState.SUCCESS.value)
+    if not isinstance(name, str) or not name.strip() or not isinstance(state, str) or state.lower() not in _STATES:
+        return None
+    said = fields.get("message") or fields.get("error_message") or ""
+    return StepReport(
+        name=clean_text(name.strip(), NAME_LIMIT),
+        state=_STATES[state.lower()],
+        message=clean_text(said if isinstance(said, str) else json.dumps(said)),
+        detail={key: value for key, value in fields.items() if key not in _OWN_FIELDS},
+    )
+
+
+def read_line(text: str, at: datetime) -> Entry:
+    """Read a line of a script's output: a step report where it is a JSON object with a name, else a log line."""
+    stripped = text.strip()
+    if stripped[:1] == "{" and stripped[-1:] == "}":
+        fields = _json_object(stripped)
+        report = step_report(fields) if fields is not None else None
+        if report is not None:
+            return Reported(report, at)
+    return Line(text, at)
+
+
+def read_event(text: str, at: datetime) -> list[Entry]:
+    """Read a line that our Ansible callback wrote; what cannot be understood is kept as a log line."""
+    fields = _json_object(text)
+    if fields is None:
+        return [Line(text, at)]
+    if isinstance(said := fields.get("text"), str):
+        return [Line(line, at) for line in said.rstrip("\n").split("\n")]
+    if fields.get("event") == "task_start":
+        return [_task_report(fields, StepState.RUNNING, at)]
+    if fields.get("event") == "task_end":
+        return [_task_report(fields, _STATES.get(str(fields.get("state")), StepState.SUCCESS), at)]
+    if fields.get("event") == "host_result":
+        return _host_result(fields, at)
+    return []
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _task_report(fields: dict[str, Any], state: StepState, at: datetime) -> Entry:
+    detail = {key: fields[key] for key in ("task", "play", "path") if fields.get(key)}
+    name = clean_text(str(fields.get("name") or "Unnamed task"), NAME_LIMIT)
+    message = clean_text(str(fields.get("message") or ""))
+    return Reported(StepReport(name=name, state=state, message=message, detail=detail), at, planned=True)
+
+
+def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:
+    try:
+        outcome = Outcome(fields.get("outcome"))
+    except ValueError:
+        return []
+    duration, diff = fields.get("duration"), fields.get("diff")
+    result = HostResult(
+        task=str(fields.get("task", "")),
+        host=clean_text(str(fields.get("host", "")), NAME_LIMIT),
+        outcome=outcome,
+        duration=float(duration) if isinstance(duration, (int, float)) else None,
+        message=clean_text(str(fields.get("message") or "")),
+        diff=clean_text(diff, 4 * MESSAGE_LIMIT) if isinstance(diff, str) else None,
+    )
+    return [HostReported(result, at)]

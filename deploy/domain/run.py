@@ -1,0 +1,216 @@
+"""A running deployment and its open steps: how what the run says changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
+from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
+from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
+
+PLACEHOLDER = PlannedStep(name="Deploy", description="What this service does is not known before its first success.")
+BROKEN_OFF = "Run the deploy script"
+
+
+def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
+    """Add the expected steps, pending, to a new deployment; a placeholder when nothing is known."""
+    events: list[Event] = []
+    for step in planned:
+        deployment.step_count += 1
+        new = Step(
+            id=next(ids),
+            deployment_id=deployment.id,
+            name=step.name,
+            description=step.description,
+            position=deployment.step_count,
+        )
+        events.append(StepChanged(new))
+    return events
+
+
+class Run:
+    """Takes in the entries of one batch, in order, and collects what they change.
+
+    `events` tell everything that happened, in order; `touched` are the steps to store (by id), `removed` the ids of
+    those to delete. `ids` yields ids for steps that nobody planned.
+    """
+
+    def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
+        self.deployment = deployment
+        self.events: list[Event] = []
+        self.touched: dict[int, Step] = {}
+        self.removed: set[int] = set()
+        self._ids = ids
+        self._open = {step.id: step for step in sorted(open_steps, key=lambda step: step.position)}
+        self._by_name: dict[str, list[Step]] = {}
+        for step in self._open.values():
+            self._by_name.setdefault(step.name, []).append(step)
+        self._current = max(
+            (step for step in self._open.values() if step.state is StepState.RUNNING),
+            key=lambda step: step.run_order or 0,
+            default=None,
+        )
+
+    def take(self, entry: Entry) -> None:
+        """Take in one entry."""
+        if isinstance(entry, Line):
+            self._print(entry)
+        elif isinstance(entry, Reported):
+            self.report(entry.report, at=entry.at, planned=entry.planned)
+        elif isinstance(entry, HostReported):
+            self._host_result(entry.result)
+        else:
+            self._end(entry)
+
+    def report(self, report: StepReport, *, at: datetime, planned: bool = False) -> None:
+        """Apply a step report: update the open step of that name, or append a new one.
+
+        When a running step ends well, the next pending one starts, unless the reporter tells every start (`planned`).
+        """
+        if self.deployment.state.is_final:
+            return
+        step = self._find(report) or self._append(report.name)
+        was_running = step.state is StepState.RUNNING
+        was_planned = step.id in self._open and not was_running
+        step.message = report.message or step.message
+        step.detail.update(report.detail)
+        if report.state is not StepState.PENDING:
+            self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
+        self._tell(step)
+        if report.state is StepState.FAILURE:
+            self._note_failure(step)
+        elif report.state.is_final and not planned and (was_running or (was_planned and self._current is None)):
+            self._start_next(at)
+
+    def finish(self, *, at: datetime) -> None:
+        """The script says that it is done: settle the outcome by its steps, and drop what never ran."""
+        if self.deployment.state.is_final:
+            return
+        self._settle(DeploymentState.SUCCESS, at=at)
+
+    def _print(self, line: Line) -> None:
+        self.deployment.lines += 1
+        step = self._current
+        if step is not None:
+            step.first_line = step.first_line or self.deployment.lines
+            step.last_line = self.deployment.lines
+            self.touched[step.id] = step
+        self.events.append(LinePrinted(line.text, line.at, self.deployment.lines, step.id if step else None))
+
+    def _host_result(self, result: HostResult) -> None:
+        step = next((step for step in self._open.values() if step.detail.get("task") == result.task), None)
+        if step is None:
+            return
+        step.hosts.append({
+            "host": result.host,
+            "outcome": result.outcome.value,
+            "duration": result.duration,
+            "message": result.message,
+            "diff": result.diff,
+        })
+        self._tell(step)
+
+    def _end(self, end: RunEnded) -> None:
+        self.deployment.exit_code = end.code
+        self.deployment.run_ended = end.at
+        if end.cause is None and end.code == 0:
+            self._settle(DeploymentState.SUCCESS, at=end.at)
+            return
+        reason = _reason(end)
+        if end.cause == "cancelled":
+            reason = self.deployment.cancel_requested or reason
+        if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
+            self._break_off(reason, at=end.at)
+        outcome = DeploymentState.CANCELLED if end.cause == "cancelled" else DeploymentState.FAILURE
+        self._settle(outcome, at=end.at, reason=reason)
+
+    def _settle(self, outcome: DeploymentState, *, at: datetime, reason: str | None = None) -> None:
+        deployment = self.deployment
+        for step in list(self._open.values()):
+            self._remove(step)
+        if outcome is not DeploymentState.CANCELLED and deployment.has_failed_step:
+            outcome, reason = DeploymentState.FAILURE, deployment.reason or reason
+        self.events += deployment.finish(outcome, now=at, reason=reason)
+
+    def _break_off(self, reason: str, *, at: datetime) -> None:
+        """Leave a failed step that says why: the one that was running, or one of its own."""
+        step = self._current or self._append(BROKEN_OFF)
+        step.message = reason
+        self._set_state(step, StepState.FAILURE, started=at, finished=at)
+        self._tell(step)
+        self.deployment.has_failed_step = True
+        self.deployment.reason = reason
+
+    def _find(self, report: StepReport) -> Step | None:
+        task = report.detail.get("task")
+        candidates = [step for step in self._by_name.get(report.name, ()) if step.id in self._open]
+        if task is not None:
+            same = next((step for step in candidates if step.detail.get("task") == task), None)
+            return same or next((step for step in candidates if step.state is StepState.PENDING), None)
+        running = next((step for step in candidates if step.state is StepState.RUNNING), None)
+        return running or next(iter(candidates), None)
+
+    def _append(self, name: str) -> Step:
+        self.deployment.step_count += 1
+        return Step(
+            id=next(self._ids), deployment_id=self.deployment.id, name=name, position=self.deployment.step_count
+        )
+
+    def _set_state(self, step: Step, state: StepState, *, started: datetime, finished: datetime) -> None:
+        if step.run_order is None:
+            self.deployment.run_count += 1
+            step.run_order = self.deployment.run_count
+            step.started = started
+        step.state = state
+        if state.is_final:
+            step.finished = finished
+            self._open.pop(step.id, None)
+            if self._current is step:
+                self._current = None
+        else:
+            if step.id not in self._open:
+                self._open[step.id] = step
+                self._by_name.setdefault(step.name, []).append(step)
+            self._current = step
+
+    def _start_next(self, at: datetime) -> None:
+        pending = next((step for step in self._open.values() if step.state is StepState.PENDING), None)
+        if pending is not None:
+            self._set_state(pending, StepState.RUNNING, started=at, finished=at)
+            self._tell(pending)
+
+    def _remove(self, step: Step) -> None:
+        self._open.pop(step.id, None)
+        self.touched.pop(step.id, None)
+        self.removed.add(step.id)
+        if self._current is step:
+            self._current = None
+        self.events.append(StepChanged(step.snapshot(), deleted=True))
+
+    def _tell(self, step: Step) -> None:
+        self.touched[step.id] = step
+        self.events.append(StepChanged(step.snapshot()))
+
+    def _note_failure(self, step: Step) -> None:
+        if not self.deployment.has_failed_step:
+            self.deployment.has_failed_step = True
+            self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+
+
+def cancelled_while_waiting(open_steps: Iterable[Step]) -> list[Event]:
+    """Return the removal of the pending steps of a deployment that will never run."""
+    return [StepChanged(step.snapshot(), deleted=True) for step in open_steps]
+
+
+def deployment_told(deployment: Deployment) -> list[Event]:
+    """Return the event that tells of a deployment as it is."""
+    return [DeploymentChanged(deployment.id)]
+
+
+def _reason(end: RunEnded) -> str:
+    if end.cause is not None and end.message:
+        return end.message
+    if end.signal is not None:
+        return f"The deploy script was ended by the signal {end.signal}."
+    return f"The deploy script ended with exit code {end.code}."
