@@ -1,0 +1,176 @@
+# Every task of this repository. `just` alone lists them; CI calls the same ones.
+
+set shell := ["sh", "-euc"]
+set positional-arguments
+
+# The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
+main_python := 'scripts/with-python main'
+
+# List the recipes
+[private]
+default:
+    @just --list --unsorted
+
+# --- Run ------------------------------------------------------------------------------------------------------------
+
+# Set everything up and start the product: data in ./data, services from ./services. Arguments go to `fastdeploy serve`
+[group('run')]
+start *arguments:
+    @uv sync --quiet
+    @scripts/build-page
+    @exec uv run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
+
+# Develop: API with reload, a worker and Vite with hot reload, all ended by Ctrl-C
+[group('run')]
+dev: install
+    @scripts/dev
+
+# Create a user; asks for the password
+[group('run')]
+createuser name *arguments:
+    @uv run --quiet fastdeploy user create "$@"
+
+# Read the folders below ./services into the database
+[group('run')]
+syncservices *arguments:
+    @uv run --quiet fastdeploy services sync "$@"
+
+# --- Set up ---------------------------------------------------------------------------------------------------------
+
+# Install everything that development needs: Python packages, the page's packages, git hooks
+[group('set up')]
+install:
+    uv sync --quiet
+    scripts/build-page install
+    uv run --quiet --no-sync prek install --quiet
+
+# Remove what can be made again; ./data, with the database in it, stays
+[group('set up')]
+clean:
+    rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+    rm -rf .venv-3.* build deploy/_web dist htmlcov site test-artifacts
+    rm -rf frontend/node_modules frontend/playwright-report frontend/test-results
+    find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# --- Test -----------------------------------------------------------------------------------------------------------
+
+# Everything: style, types, all tests on Python 3.13, unit and integration tests on 3.10, page, browser, docs, wheel
+[group('test')]
+test:
+    @scripts/test
+
+# The whole Python suite on Python 3.13; arguments go to pytest
+[group('test')]
+test-python *arguments:
+    {{ main_python }} pytest "$@"
+
+# Unit and integration tests on Python 3.10, the oldest one supported; skipped where it is not installed
+[group('test')]
+test-py310 *arguments:
+    @scripts/python-for 3.10 >/dev/null || echo "Python 3.10 is not installed here: its tests are skipped."
+    @! scripts/python-for 3.10 >/dev/null || scripts/with-python 3.10 pytest tests/unit tests/integration "$@"
+
+# The page's unit tests (Vitest)
+[group('test')]
+test-js *arguments:
+    @scripts/build-page install
+    cd frontend && npm run test:unit -- --run "$@"
+
+# The page in a real browser against the real server (Playwright)
+[group('test')]
+test-e2e *arguments:
+    @scripts/system-packages
+    @scripts/build-page
+    cd frontend && npm run test:e2e -- "$@"
+
+# Python suite with coverage, of the processes it starts, too; report in htmlcov/
+[group('test')]
+coverage *arguments:
+    rm -f .coverage .coverage.*
+    {{ main_python }} coverage run -m pytest "$@"
+    {{ main_python }} coverage combine --quiet
+    {{ main_python }} coverage html --quiet
+    {{ main_python }} coverage report
+
+# Measure the speed of the running product
+[group('test')]
+bench *arguments:
+    {{ main_python }} python -m benchmarks "$@"
+
+# Kill server, worker and database at random moments of deployments, and compare transcripts
+[group('test')]
+chaos *arguments:
+    {{ main_python }} python -m tests.e2e.chaos "$@"
+
+# --- Check ----------------------------------------------------------------------------------------------------------
+
+# Style, formatting, direction of imports, docs
+[group('check')]
+lint: docs-build
+    git ls-files -z | xargs -0 scripts/check-text
+    {{ main_python }} ruff check .
+    {{ main_python }} ruff format --check .
+    {{ main_python }} lint-imports
+    scripts/build-page install
+    cd frontend && npm run lint
+
+# Types: mypy strict and vue-tsc
+[group('check')]
+typecheck:
+    {{ main_python }} mypy
+    scripts/build-page install
+    cd frontend && npm run type-check
+
+# Format the code and mend what can be mended by itself
+[group('check')]
+format:
+    {{ main_python }} ruff check --fix .
+    {{ main_python }} ruff format .
+    scripts/build-page install
+    cd frontend && npm run lint -- --fix
+
+# --- Docs and generated files ---------------------------------------------------------------------------------------
+
+# Show the documentation at http://127.0.0.1:8010/, rebuilt as it changes
+[group('docs')]
+docs-serve:
+    NO_MKDOCS_2_WARNING=1 {{ main_python }} mkdocs serve --dev-addr 127.0.0.1:8010
+
+# Build the documentation into site/; a broken link is an error
+[group('docs')]
+docs-build:
+    NO_MKDOCS_2_WARNING=1 {{ main_python }} mkdocs build --quiet --strict
+
+# Write frontend/openapi.json from the routes, and the page's types from that
+[group('docs')]
+openapi:
+    {{ main_python }} python scripts/openapi.py frontend/openapi.json
+    scripts/build-page install
+    cd frontend && npm run types
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+# Bring the database to the newest schema
+[group('database')]
+db-upgrade:
+    uv run --quiet fastdeploy db upgrade
+
+# Write a new migration from the difference between tables and models
+[group('database')]
+db-revision message:
+    uv run --quiet alembic revision --autogenerate --message "$1"
+
+# Open psql on the configured database
+[group('database')]
+db-psql *arguments:
+    @uv run --quiet python scripts/psql.py "$@"
+
+# --- Release --------------------------------------------------------------------------------------------------------
+
+# Build sdist and wheel into dist/, with the page inside
+[group('release')]
+build:
+    scripts/build-page force
+    rm -rf dist
+    uv build --quiet
+    {{ main_python }} python scripts/check_wheel.py dist
