@@ -11,6 +11,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class UserCreated:
+    """There is a new user."""
+
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentQueued:
+    """A deployment was asked for; `is_new` is False where the same request had come before."""
+
+    deployment_id: int
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentClaimed:
+    """A worker has taken up a deployment and is to run it."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentChanged:
     """A deployment was queued, has started, has ended, or is to be cancelled."""
 
@@ -44,9 +66,11 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class ServiceChanged:
-    """A service was added, changed or removed."""
+    """A service was added, changed or removed. `change` is `added`, `changed` or `removed`."""
 
     service_id: int
+    name: str
+    change: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +81,13 @@ class AccessChanged:
 
 
 Event: TypeAlias = Union[
-    DeploymentChanged, StepChanged, LinePrinted, CancelRequested, ServiceChanged, AccessChanged
+    UserCreated,
+    DeploymentQueued,
+    DeploymentClaimed,
+    DeploymentChanged,
+    StepChanged,
+    LinePrinted,
+    CancelRequested,
+    ServiceChanged,
+    AccessChanged,
 ]

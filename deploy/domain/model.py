@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from deploy.domain.errors import Conflict
-from deploy.domain.events import DeploymentChanged, Event
+from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 
 
 class DeploymentState(str, Enum):
@@ -201,6 +201,7 @@ class Deployment:
     """
 
     service_id: int
+    service: str
     origin: str
     user: str
     context: dict[str, Any]
@@ -242,7 +243,8 @@ class Deployment:
         """Settle the outcome. Final is final, but for one case: a script that reported its own success and then
         broke off has failed after all.
         """
-        if self.state.is_final and not (self.state is DeploymentState.SUCCESS and state is not self.state):
+        broke_off_after_success = self.state is DeploymentState.SUCCESS and state is DeploymentState.FAILURE
+        if self.state.is_final and not broke_off_after_success:
             return []
         self.state = state
         self.finished = now
@@ -262,4 +264,4 @@ class Deployment:
         self.cancel_requested = f"Cancelled by {by}."
         if self.state is DeploymentState.QUEUED:
             return self.finish(DeploymentState.CANCELLED, now=now, reason=self.cancel_requested)
-        return [DeploymentChanged(self.id)]
+        return [DeploymentChanged(self.id), CancelRequested(self.id)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
+from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
 
@@ -70,9 +70,9 @@ class Run:
         """
         if self.deployment.state.is_final:
             return
-        step = self._find(report) or self._append(report.name)
+        found = self._find(report)
+        step = found or self._append(report.name)
         was_running = step.state is StepState.RUNNING
-        was_planned = step.id in self._open and not was_running
         step.message = report.message or step.message
         step.detail.update(report.detail)
         if report.state is not StepState.PENDING:
@@ -80,7 +80,7 @@ class Run:
         self._tell(step)
         if report.state is StepState.FAILURE:
             self._note_failure(step)
-        elif report.state.is_final and not planned and (was_running or (was_planned and self._current is None)):
+        elif report.state.is_final and not planned and (was_running or (found and self._current is None)):
             self._start_next(at)
 
     def finish(self, *, at: datetime) -> None:
@@ -88,6 +88,11 @@ class Run:
         if self.deployment.state.is_final:
             return
         self._settle(DeploymentState.SUCCESS, at=at)
+
+    def drop_open(self) -> None:
+        """Remove every step that has not ended."""
+        for step in list(self._open.values()):
+            self._remove(step)
 
     def _print(self, line: Line) -> None:
         self.deployment.lines += 1
@@ -127,8 +132,7 @@ class Run:
 
     def _settle(self, outcome: DeploymentState, *, at: datetime, reason: str | None = None) -> None:
         deployment = self.deployment
-        for step in list(self._open.values()):
-            self._remove(step)
+        self.drop_open()
         if outcome is not DeploymentState.CANCELLED and deployment.has_failed_step:
             outcome, reason = DeploymentState.FAILURE, deployment.reason or reason
         self.events += deployment.finish(outcome, now=at, reason=reason)
@@ -153,9 +157,12 @@ class Run:
 
     def _append(self, name: str) -> Step:
         self.deployment.step_count += 1
-        return Step(
+        step = Step(
             id=next(self._ids), deployment_id=self.deployment.id, name=name, position=self.deployment.step_count
         )
+        self._open[step.id] = step
+        self._by_name.setdefault(name, []).append(step)
+        return step
 
     def _set_state(self, step: Step, state: StepState, *, started: datetime, finished: datetime) -> None:
         if step.run_order is None:
@@ -169,9 +176,6 @@ class Run:
             if self._current is step:
                 self._current = None
         else:
-            if step.id not in self._open:
-                self._open[step.id] = step
-                self._by_name.setdefault(step.name, []).append(step)
             self._current = step
 
     def _start_next(self, at: datetime) -> None:
@@ -196,16 +200,6 @@ class Run:
         if not self.deployment.has_failed_step:
             self.deployment.has_failed_step = True
             self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
-
-
-def cancelled_while_waiting(open_steps: Iterable[Step]) -> list[Event]:
-    """Return the removal of the pending steps of a deployment that will never run."""
-    return [StepChanged(step.snapshot(), deleted=True) for step in open_steps]
-
-
-def deployment_told(deployment: Deployment) -> list[Event]:
-    """Return the event that tells of a deployment as it is."""
-    return [DeploymentChanged(deployment.id)]
 
 
 def _reason(end: RunEnded) -> str:

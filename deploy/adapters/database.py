@@ -1,0 +1,49 @@
+"""The connection pool, and the one connection per process that listens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+CHANNEL = "fastdeploy"
+QUEUE_CHANNEL = "procrastinate_any_queue_v1"
+
+
+def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """Return the pool of a process. A connection that died meanwhile is replaced before it is used."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=False,
+        pool_use_lifo=True,
+        connect_args={"timeout": 5, "server_settings": {"application_name": "fastdeploy"}},
+    )
+
+
+def create_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Return the factory of sessions; what was loaded stays readable after the commit."""
+    return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+
+@asynccontextmanager
+async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open a connection of its own for LISTEN; it belongs to no pool, since it is never given back."""
+    parsed = make_url(url)
+    connection = await asyncpg.connect(
+        user=parsed.username,
+        password=parsed.password,
+        database=parsed.database,
+        host=parsed.host or parsed.query.get("host"),
+        port=int(str(parsed.port or parsed.query.get("port") or 5432)),
+        timeout=5,
+        server_settings={"application_name": "fastdeploy listener"},
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=2) if not connection.is_closed() else None

@@ -1,0 +1,220 @@
+"""Tables, and how the domain's classes lie in them (imperative mapping).
+
+Steps and events are not mapped: they come in thousands a second, and are written and read in bulk
+(adapters/repository). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import Enum as SqlEnum
+from sqlalchemy.orm import configure_mappers, registry
+
+from deploy.domain import model
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+mapper = registry(metadata=metadata)
+Moment = DateTime(timezone=True)
+
+
+def _state(kind: type[Enum], name: str) -> SqlEnum:
+    return SqlEnum(
+        kind,
+        name=name,
+        native_enum=False,
+        length=16,
+        create_constraint=True,
+        values_callable=lambda states: [state.value for state in states],
+    )
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=False), primary_key=True)
+
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("created", Moment, nullable=False, server_default=text("now()")),
+    UniqueConstraint("name"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_epoch", Integer, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("last_used", Moment),
+    Column("user_agent", Text, nullable=False),
+)
+
+services = Table(
+    "services",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("readme", Text),
+    Column("updated", Moment, nullable=False, server_default=text("now()")),
+    Column("deleted", Moment),
+    UniqueConstraint("name"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", _state(model.TokenKind, "kind"), nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("service_id", ForeignKey("services.id", ondelete="CASCADE"), index=True),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("last_used", Moment),
+    Column("revoked", Moment),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _id(),
+    Column("service_id", ForeignKey("services.id"), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="SET NULL")),
+    Column("context", JSON, nullable=False),
+    Column("state", _state(model.DeploymentState, "state"), nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("started", Moment),
+    Column("finished", Moment),
+    Column("reason", Text),
+    Column("exit_code", Integer),
+    Column("retry_of", ForeignKey("deployments.id", ondelete="SET NULL")),
+    Column("idempotency_key", Text),
+    Column("worker_id", Text),
+    Column("job_id", BigInteger),
+    Column("cancel_requested", Text),
+    Column("run_ended", Moment),
+    Column("seq", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    Column("spool_offset", BigInteger, nullable=False),
+    Column("step_count", Integer, nullable=False),
+    Column("run_count", Integer, nullable=False),
+    Column("has_failed_step", Boolean, nullable=False),
+    # The history of one service, and its last success, without a look at the others.
+    Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
+    Index("ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")),
+    Index("ix_deployments_open", "id", postgresql_where=text("run_ended IS NULL AND state IN ('queued', 'running')")),
+    Index(
+        "uq_deployments_service_id_idempotency_key",
+        "service_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _id(),
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("run_order", Integer),
+    Column("state", _state(model.StepState, "state"), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("started", Moment),
+    Column("finished", Moment),
+    Column("first_line", BigInteger),
+    Column("last_line", BigInteger),
+    Column("detail", JSON, nullable=False),
+    Column("hosts", JSON, nullable=False),
+    UniqueConstraint("deployment_id", "position"),
+    Index("ix_steps_open", "deployment_id", postgresql_where=text("state IN ('pending', 'running')")),
+)
+
+# Everything that happened in a deployment, as it was told: `message` is the JSON text that clients get.
+events = Table(
+    "events",
+    metadata,
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_line", BigInteger),
+    Column("message", Text, nullable=False),
+    Index("ix_events_output", "deployment_id", "last_line", postgresql_where=text("last_line IS NOT NULL")),
+)
+
+deployed_services = Table(
+    "deployed_services",
+    metadata,
+    _id(),
+    Column("service_id", ForeignKey("services.id", ondelete="CASCADE"), nullable=False),
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("config", JSON, nullable=False),
+    UniqueConstraint("service_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("started", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+)
+
+
+def map_domain() -> None:
+    """Map the domain's classes; the mapping is process-wide, so a second call does nothing."""
+    if mapper.mappers:
+        return
+    for kind, table in (
+        (model.User, users),
+        (model.BrowserSession, sessions),
+        (model.Service, services),
+        (model.Token, tokens),
+        (model.Deployment, deployments),
+        (model.DeployedService, deployed_services),
+    ):
+        mapper.map_imperatively(kind, table)
+    configure_mappers()
