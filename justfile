@@ -3,6 +3,8 @@
 set shell := ["sh", "-euc"]
 set positional-arguments
 
+# `uv run` tells its own path, which need not be on PATH.
+uv := env('UV', 'uv')
 # The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
 main_python := 'scripts/with-python main'
 
@@ -16,9 +18,9 @@ default:
 # Set everything up and start the product: data in ./data, services from ./services. Arguments go to `fastdeploy serve`
 [group('run')]
 start *arguments:
-    @uv sync --quiet
+    @{{ uv }} sync --quiet
     @scripts/build-page
-    @exec uv run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
+    @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
 
 # Develop: API with reload, a worker and Vite with hot reload, all ended by Ctrl-C
 [group('run')]
@@ -28,21 +30,21 @@ dev: install
 # Create a user; asks for the password
 [group('run')]
 createuser name *arguments:
-    @uv run --quiet fastdeploy user create "$@"
+    @{{ uv }} run --quiet fastdeploy user create "$@"
 
 # Read the folders below ./services into the database
 [group('run')]
 syncservices *arguments:
-    @uv run --quiet fastdeploy services sync "$@"
+    @{{ uv }} run --quiet fastdeploy services sync "$@"
 
 # --- Set up ---------------------------------------------------------------------------------------------------------
 
 # Install everything that development needs: Python packages, the page's packages, git hooks
 [group('set up')]
 install:
-    uv sync --quiet
+    {{ uv }} sync --quiet
     scripts/build-page install
-    uv run --quiet --no-sync prek install --quiet
+    {{ uv }} run --quiet --no-sync prek install --quiet
 
 # Remove what can be made again; ./data, with the database in it, stays
 [group('set up')]
@@ -153,17 +155,17 @@ openapi:
 # Bring the database to the newest schema
 [group('database')]
 db-upgrade:
-    uv run --quiet fastdeploy db upgrade
+    {{ uv }} run --quiet fastdeploy db upgrade
 
 # Write a new migration from the difference between tables and models
 [group('database')]
 db-revision message:
-    uv run --quiet alembic revision --autogenerate --message "$1"
+    {{ uv }} run --quiet alembic revision --autogenerate --message "$1"
 
 # Open psql on the configured database
 [group('database')]
 db-psql *arguments:
-    @uv run --quiet python scripts/psql.py "$@"
+    @{{ uv }} run --quiet python scripts/psql.py "$@"
 
 # --- Release --------------------------------------------------------------------------------------------------------
 
@@ -172,5 +174,5 @@ db-psql *arguments:
 build:
     scripts/build-page force
     rm -rf dist
-    uv build --quiet
+    {{ uv }} build --quiet
     {{ main_python }} python scripts/check_wheel.py dist
