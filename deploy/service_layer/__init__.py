@@ -1,0 +1,1 @@
+"""What the product does: one handler per command, one place for the transaction."""

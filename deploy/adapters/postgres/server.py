@@ -1,0 +1,225 @@
+"""The bundled PostgreSQL server as a child of this process."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from urllib.parse import quote
+
+from deploy.adapters.postgres.account import Account, choose_account
+from deploy.adapters.postgres.binaries import MISSING, find_binaries, find_binaries_of, major_version
+from deploy.adapters.postgres.cluster import (
+    DATABASE,
+    ROLE,
+    Layout,
+    create_cluster,
+    give_to_owner,
+    prepare_data_dir,
+    read_password,
+    set_password,
+    take_over,
+    write_password,
+)
+from deploy.adapters.postgres.errors import PostgresError
+from deploy.adapters.postgres.leftovers import clear_leftovers
+from deploy.adapters.postgres.lock import DataDirLock
+from deploy.adapters.postgres.sockets import PORT, Answer, prepare_socket_dir, probe
+
+# After a crash the server repeats its journal before it answers.
+STARTUP_PATIENCE = 300.0
+CLIENT_PATIENCE = 10.0
+QUIT_PATIENCE = 5.0
+LARGEST_LOG = 10_000_000
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+DEFAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "shared_buffers": "64MB",
+        "max_connections": "100",
+        "max_wal_size": "256MB",
+        "jit": "off",
+        "timezone": "UTC",
+        # Details of an error show the rows it was about.
+        "log_error_verbosity": "terse",
+        "log_checkpoints": "off",
+        # Its processes would only lie idle.
+        "max_logical_replication_workers": "0",
+    }
+)
+
+
+class PostgresServer:
+    """PostgreSQL on the files in `data_dir`, reachable by a socket that only this user (and root) can open.
+
+    It ends when this process ends, however that happens.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, bin_dir: Path | None = None, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> None:
+        """`bin_dir`: where `postgres` and `initdb` are, unless found by themselves; `settings`: as in postgresql.conf."""
+        self._layout = Layout(data_dir.resolve())
+        self._bin_dir = bin_dir
+        self._settings = dict(settings)
+        self._lock = DataDirLock(self._layout.lock)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address of the database, for SQLAlchemy with asyncpg; it holds the password."""
+        if self._url is None:
+            raise PostgresError("The bundled PostgreSQL has not been started. Call start() first.")
+        return self._url
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the server."""
+        if self._process is None:
+            raise PostgresError("The bundled PostgreSQL has not been started. Call start() first.")
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the server's exit status once it has ended (negative: the signal), None while it runs or before a start."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start the server and return when it answers; on a new data folder, create the database first.
+
+        Blocks, for less than 0.1 s usually and 1 s on a new folder; again after the server died, it starts a new one.
+        Raises PostgresError, and from any thread but the main one always.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            # The kernel would stop the server as soon as that thread ends.
+            raise PostgresError("The bundled PostgreSQL has to be started from the main thread.")
+        if self._process is not None and self._process.poll() is None:
+            return
+        prepare_data_dir(self._layout.data_dir)
+        if not self._lock.held:
+            self._lock.acquire()
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, timeout: float = 20) -> None:
+        """End the server, cutting off its clients; after `timeout` seconds without finishing its work in an orderly way."""
+        if self._process is not None:
+            for how, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_PATIENCE)):
+                if _ended(self._process, how, patience):
+                    break
+            else:
+                self._process.kill()
+                self._process.wait()
+        self._lock.release()
+
+    def __enter__(self) -> "PostgresServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        layout = self._layout
+        give_to_owner(layout, layout.lock)
+        bin_dir, major = _binaries_for(layout, self._bin_dir)
+        cluster = layout.cluster(major)
+        account = choose_account(bin_dir, layout.data_dir, cluster)
+        socket_dir = prepare_socket_dir(layout.run, account)
+        password = read_password(layout)
+        is_new, no_password = not (cluster / "PG_VERSION").exists(), password is None
+        password = password or write_password(layout)
+        if is_new:
+            create_cluster(layout, bin_dir, major, account, password, sync=self._settings.get("fsync") != "off")
+        else:
+            clear_leftovers(cluster, socket_dir)
+            take_over(cluster, account)
+            if no_password:
+                set_password(account, bin_dir, cluster, password)
+        self._launch(account, bin_dir, cluster, socket_dir)
+        self._wait_until_ready(socket_dir)
+        self._url = _url(password, socket_dir)
+
+    def _launch(self, account: Account, bin_dir: Path, cluster: Path, socket_dir: Path) -> None:
+        settings = {
+            **DEFAULTS,
+            **self._settings,
+            "port": str(PORT),
+            "listen_addresses": "",
+            "unix_socket_directories": str(socket_dir),
+            "unix_socket_permissions": "0700",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with _open_log(self._layout) as log:
+            self._process = account.spawn(
+                [bin_dir / "postgres", "-D", cluster, *options], dies_by=signal.SIGINT, output=log
+            )
+
+    def _wait_until_ready(self, socket_dir: Path) -> None:
+        deadline = time.monotonic() + STARTUP_PATIENCE
+        while probe(socket_dir, ROLE) is not Answer.READY:
+            status = self.poll()
+            if status is not None or time.monotonic() > deadline:
+                what = "does not answer" if status is None else f"ended at once (exit status {status})"
+                raise PostgresError(
+                    f"The bundled PostgreSQL {what}. The last lines of {self._layout.log} say why:\n"
+                    f"{_last_lines(self._layout.log)}"
+                )
+            time.sleep(0.003)
+
+
+def running_url(data_dir: Path) -> str | None:
+    """Return the address of the database of a server that runs on `data_dir`, started by another process; else None.
+
+    Waits a few seconds for one that is just starting. Raises PostgresError when its password may not be read.
+    """
+    layout = Layout(data_dir.resolve())
+    socket_dir = Path(os.path.realpath(layout.run))
+    deadline = time.monotonic() + CLIENT_PATIENCE
+    while (answer := probe(socket_dir, ROLE)) is not Answer.NOBODY:
+        if answer is Answer.READY:
+            password = read_password(layout)
+            return None if password is None else _url(password, socket_dir)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return None
+
+
+def _url(password: str, socket_dir: Path) -> str:
+    return f"postgresql+asyncpg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(socket_dir))}&port={PORT}"
+
+
+def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
+    """Return the programs to use and their major version: for an existing database, only those of its own."""
+    major = layout.newest_cluster()
+    if major is None:
+        bin_dir = find_binaries(explicit)
+        return bin_dir, major_version(bin_dir)
+    found = find_binaries_of(major, explicit)
+    if found is None:
+        raise PostgresError(
+            f"The database in {layout.cluster(major)} is of PostgreSQL {major}, but its programs are not on this machine. "
+            f"Install PostgreSQL {major}, or restore a backup into a new --data-dir."
+        )
+    return found, major
+
+
+def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, patience: float) -> bool:
+    process.send_signal(how)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _open_log(layout: Layout): ...

@@ -1,0 +1,91 @@
+"""The server's socket: where it is, and whether somebody answers there."""
+
+import enum
+import os
+import re
+import socket
+import stat
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.adapters.postgres.account import Account
+
+PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
+# The kernel takes 107 bytes.
+LONGEST_SOCKET_PATH = 106
+# Neither the server's option nor the clients' URLs agree on how to quote anything else.
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./+@=-]*")
+PROTOCOL_3 = 196608
+
+
+class Answer(enum.Enum):
+    """What the socket says."""
+
+    NOBODY = "nobody"
+    STARTING = "starting"
+    READY = "ready"
+
+
+def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
+    """Connect to the server whose socket is in `socket_dir` and ask to sign in, without doing it; seconds."""
+    parameters = f"user\0{user}\0database\0{user}\0\0".encode()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout)
+        try:
+            client.connect(str(socket_dir / SOCKET_NAME))
+            client.sendall(struct.pack("!ii", 8 + len(parameters), PROTOCOL_3) + parameters)
+            kind = client.recv(1)
+        except (OSError, ValueError):
+            return Answer.NOBODY
+    # "R" asks for the password; "E" is an error: starting, shutting down, too many clients.
+    return {b"R": Answer.READY, b"E": Answer.STARTING}.get(kind, Answer.NOBODY)
+
+
+def fits(folder: Path) -> bool:
+    """Tell whether a socket can be in `folder`: its path is short and plain."""
+    path = str(folder / SOCKET_NAME)
+    return PLAIN_PATH.fullmatch(path) is not None and len(path) <= LONGEST_SOCKET_PATH
+
+
+def prepare_socket_dir(run: Path, account: Account) -> Path:
+    """Return the private folder for the socket: `run` itself, or one below the system's temporary folder that `run` links to."""
+    if fits(run):
+        if run.is_symlink():
+            run.unlink()
+        run.mkdir(mode=0o700, exist_ok=True)
+        os.chown(run, *account.owner)
+        return run
+    folder = Path(os.path.realpath(run))
+    if run.is_symlink() and fits(folder) and _is_private(folder, account):
+        return folder
+    folder = _new_temporary_dir(account)
+    if run.is_symlink():
+        run.unlink()
+    run.symlink_to(folder)
+    return folder
+
+
+def _is_private(folder: Path, account: Account) -> bool:
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == account.owner[0] and stat.S_IMODE(state.st_mode) == 0o700
+
+
+def _new_temporary_dir(account: Account) -> Path:
+    for parent in _temporary_dirs():
+        folder = Path(tempfile.mkdtemp(prefix="fastdeploy-", dir=parent))
+        os.chown(folder, *account.owner)
+        return folder
+    raise FileNotFoundError("no temporary folder with a short path")
+
+
+def _temporary_dirs() -> Iterator[Path]:
+    for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        parent = Path(os.path.realpath(name))
+        if fits(parent / "fastdeploy-12345678") and parent.stat().st_mode & stat.S_IXOTH:
+            yield parent

@@ -1,0 +1,24 @@
+"""All SQL, one class per aggregate; each works on the session of one unit of work."""
+
+from deploy.adapters.repository.access import Sessions, Tokens, Users
+from deploy.adapters.repository.deployments import Deployments
+from deploy.adapters.repository.events import Events, StoredEvent
+from deploy.adapters.repository.queue import Queue
+from deploy.adapters.repository.services import DeployedServices, Services
+from deploy.adapters.repository.steps import Steps
+from deploy.adapters.repository.workers import Worker, Workers
+
+__all__ = [
+    "DeployedServices",
+    "Deployments",
+    "Events",
+    "Queue",
+    "Services",
+    "Sessions",
+    "Steps",
+    "StoredEvent",
+    "Tokens",
+    "Users",
+    "Worker",
+    "Workers",
+]

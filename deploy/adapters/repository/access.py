@@ -1,0 +1,142 @@
+"""Users, their browser sessions, and the records of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deploy.adapters import orm
+from deploy.domain.errors import NotFound
+from deploy.domain.model import BrowserSession, Token, User
+
+
+class Users:
+    """Who may sign in."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, user: User) -> None:
+        """Store a new user and give him his id."""
+        self._session.add(user)
+        await self._session.flush()
+
+    async def get(self, user_id: int) -> User:
+        """Return a user.
+
+        Raises:
+            NotFound: there is none with that id.
+        """
+        user = await self._session.get(User, user_id)
+        if user is None:
+            raise NotFound("User not found")
+        return user
+
+    async def find(self, name: str) -> User | None:
+        """Return the user of that name, if any."""
+        found: User | None = await self._session.scalar(select(User).where(orm.users.c.name == name))
+        return found
+
+    async def list(self) -> Sequence[User]:
+        """Return all users by name."""
+        return (await self._session.scalars(select(User).order_by(orm.users.c.name))).all()
+
+    async def count(self) -> int:
+        """Return how many users there are."""
+        return await self._session.scalar(select(func.count()).select_from(orm.users)) or 0
+
+    async def count_administrators(self) -> int:
+        """Return how many administrators can sign in."""
+        query = select(func.count()).select_from(orm.users).where(orm.users.c.is_admin, orm.users.c.is_active)
+        return await self._session.scalar(query) or 0
+
+
+class Sessions:
+    """Browsers that are signed in."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, browser: BrowserSession) -> None:
+        """Remember a browser."""
+        self._session.add(browser)
+        await self._session.flush()
+
+    async def find_valid(self, session_id: str, now: datetime) -> tuple[BrowserSession, User] | None:
+        """Return the session and its user, unless it is over: expired, user disabled, password changed."""
+        query = (
+            select(BrowserSession, User)
+            .join(orm.users, orm.users.c.id == orm.sessions.c.user_id)
+            .where(
+                orm.sessions.c.id == session_id,
+                orm.sessions.c.expires > now,
+                orm.users.c.is_active,
+                orm.users.c.epoch == orm.sessions.c.user_epoch,
+            )
+        )
+        row = (await self._session.execute(query)).first()
+        return (row[0], row[1]) if row else None
+
+    async def remove(self, session_id: str) -> None:
+        """Forget a browser, and those whose time is over."""
+        gone = (orm.sessions.c.id == session_id) | (orm.sessions.c.expires < func.now())
+        await self._session.execute(delete(orm.sessions).where(gone))
+
+
+class Tokens:
+    """The records of service and config tokens."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, token: Token) -> None:
+        """Record a token."""
+        self._session.add(token)
+        await self._session.flush()
+
+    async def get(self, token_id: str) -> Token:
+        """Return the record of a token.
+
+        Raises:
+            NotFound: there is none with that id.
+        """
+        token = await self._session.get(Token, token_id)
+        if token is None:
+            raise NotFound("Token not found")
+        return token
+
+    async def find_valid(self, token_id: str, now: datetime) -> tuple[Token, User | None] | None:
+        """Return a token that still counts, and the user who stands behind it."""
+        query = (
+            select(Token, User)
+            .outerjoin(orm.users, orm.users.c.id == orm.tokens.c.user_id)
+            .where(
+                orm.tokens.c.id == token_id,
+                orm.tokens.c.revoked.is_(None),
+                orm.tokens.c.expires > now,
+                orm.tokens.c.user_id.is_(None) | orm.users.c.is_active,
+            )
+        )
+        row = (await self._session.execute(query)).first()
+        return (row[0], row[1]) if row else None
+
+    async def touch(self, token_id: str, now: datetime) -> None:
+        """Remember when a token was used last."""
+        await self._session.execute(update(orm.tokens).where(orm.tokens.c.id == token_id).values(last_used=now))
+
+    async def list(self, *, user_id: int | None = None, service_id: int | None = None) -> Sequence[Row[tuple[Token, str, str]]]:
+        """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
+        query = (
+            select(Token, orm.services.c.name, orm.users.c.name)
+            .outerjoin(orm.services, orm.services.c.id == orm.tokens.c.service_id)
+            .outerjoin(orm.users, orm.users.c.id == orm.tokens.c.user_id)
+            .order_by(orm.tokens.c.created.desc())
+        )
+        if user_id is not None:
+            query = query.where(orm.tokens.c.user_id == user_id)
+        if service_id is not None:
+            query = query.where(orm.tokens.c.service_id == service_id)
+        return (await self._session.execute(query)).all()

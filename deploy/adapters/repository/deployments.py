@@ -1,0 +1,118 @@
+"""Deployments: one row each; the history is read by cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deploy.adapters import orm
+from deploy.domain.errors import NotFound
+from deploy.domain.model import Deployment, DeploymentState
+
+_table = orm.deployments
+OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
+# Written out, so that the planner recognises the partial index.
+_IS_OPEN = literal_column("deployments.run_ended IS NULL AND deployments.state IN ('queued', 'running')")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which deployments to list; None does not restrict."""
+
+    service_id: int | None = None
+    state: DeploymentState | None = None
+    user: str | None = None
+    origin: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the filter as SQL."""
+        wanted = {"service_id": self.service_id, "state": self.state, "user": self.user, "origin": self.origin}
+        return [_table.c[name] == value for name, value in wanted.items() if value is not None]
+
+
+class Deployments:
+    """The runs, past and present."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, deployment: Deployment) -> None:
+        """Store a new deployment and give it its id."""
+        self._session.add(deployment)
+        await self._session.flush()
+
+    async def get(self, deployment_id: int, *, for_update: bool = False) -> Deployment:
+        """Return a deployment; `for_update` keeps it to ourselves until the transaction ends.
+
+        Raises:
+            NotFound: there is none with that id.
+        """
+        query = select(Deployment).where(_table.c.id == deployment_id)
+        if for_update:
+            query = query.with_for_update().execution_options(populate_existing=True)
+        found: Deployment | None = await self._session.scalar(query)
+        if found is None:
+            raise NotFound("Deployment not found")
+        return found
+
+    async def list(
+        self, *, limit: int = 100, before: int | None = None, only: Filter | None = None
+    ) -> Sequence[Deployment]:
+        """Return deployments, newest first, at most `limit`, older than `before` if given."""
+        query = select(Deployment).order_by(_table.c.id.desc()).limit(limit)
+        if only is not None:
+            query = query.where(*only.conditions())
+        if before is not None:
+            query = query.where(_table.c.id < before)
+        return (await self._session.scalars(query)).all()
+
+    async def with_key(self, service_id: int, idempotency_key: str) -> Deployment | None:
+        """Return the deployment that was asked for with that key before."""
+        query = select(Deployment).where(
+            _table.c.service_id == service_id, _table.c.idempotency_key == idempotency_key
+        )
+        found: Deployment | None = await self._session.scalar(query)
+        return found
+
+    async def last_success(self, service_id: int) -> Deployment | None:
+        """Return the newest fully successful deployment of a service."""
+        query = (
+            select(Deployment)
+            .where(_table.c.service_id == service_id, literal_column("deployments.state = 'success'"))
+            .order_by(_table.c.id.desc())
+            .limit(1)
+        )
+        found: Deployment | None = await self._session.scalar(query)
+        return found
+
+    async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
+        """Return the newest deployment of each of these services."""
+        newest = (
+            select(func.max(_table.c.id).label("id")).where(_table.c.service_id == literal_column("s.id")).scalar_subquery()
+        )
+        wanted = select(newest).select_from(
+            select(func.unnest(list(service_ids)).label("id")).subquery("s")
+        )
+        rows = await self._session.scalars(select(Deployment).where(_table.c.id.in_(wanted)))
+        return {deployment.service_id: deployment for deployment in rows}
+
+    async def open(self, *, service_id: int | None = None, worker_id: str | None = None) -> Sequence[Deployment]:
+        """Return what waits or runs, oldest first."""
+        query = select(Deployment).where(_IS_OPEN).order_by(_table.c.id)
+        if service_id is not None:
+            query = query.where(_table.c.service_id == service_id)
+        if worker_id is not None:
+            query = query.where(_table.c.worker_id == worker_id)
+        return (await self._session.scalars(query)).all()
+
+    async def cursors(self, *, since_seconds: float) -> Sequence[Any]:
+        """Return (id, seq) of what is open or ended in the last seconds."""
+        recent = _table.c.finished > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, since_seconds)
+        by_open = select(_table.c.id, _table.c.seq).where(_IS_OPEN)
+        newest = select(func.coalesce(func.max(_table.c.id), 0) - 1000).scalar_subquery()
+        by_end = select(_table.c.id, _table.c.seq).where(_table.c.id > newest, recent)
+        return (await self._session.execute(by_open.union(by_end))).all()

@@ -1,0 +1,60 @@
+"""The durable queue: procrastinate's tables and SQL functions, called in our own transactions.
+
+docs/decisions/0002 says why its Python worker is not used: a job stays taken while its run goes on without a worker.
+"""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deploy.adapters.database import QUEUE_CHANNEL
+
+QUEUE = "deployments"
+TASK = "deploy"
+_DEFER = text(
+    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lock, NULL, CAST(:args AS jsonb), NULL)]"
+    "::procrastinate_job_to_defer_v1[]))"
+)
+_FETCH = text(
+    "SELECT (job).id, (job).args ->> 'deployment_id' "
+    "FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
+)
+_FINISH = text("SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM procrastinate_jobs WHERE id = :id")
+_WAKE = text(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{{\"type\": \"job_inserted\"}}')")
+_LANES = text(
+    "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
+    "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
+)
+
+
+class Queue:
+    """Deployments that wait for a worker. Jobs of one lock run one at a time, first come, first served."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def put(self, deployment_id: int, *, service_id: int, concurrency: int = 1) -> int:
+        """Queue a deployment and return the job's id. `concurrency` lanes serve a service, the shortest is taken."""
+        prefix = f"service:{service_id}:"
+        lane = await self._session.scalar(_LANES, {"concurrency": concurrency, "prefix": prefix}) if concurrency > 1 else 0
+        values = {
+            "queue": QUEUE,
+            "task": TASK,
+            "lock": f"{prefix}{lane}",
+            "args": json.dumps({"deployment_id": deployment_id}),
+        }
+        job_id: int = (await self._session.execute(_DEFER, values)).scalar_one()
+        return job_id
+
+    async def take(self) -> tuple[int, int] | None:
+        """Take the next job that may run: (job id, deployment id), or None when there is none."""
+        row = (await self._session.execute(_FETCH, {"queue": QUEUE})).first()
+        return (int(row[0]), int(row[1])) if row else None
+
+    async def finish(self, job_id: int) -> None:
+        """Give the job's lock free, and wake the workers for the next of that lock. Twice does no harm."""
+        await self._session.execute(_FINISH, {"id": job_id})
+        await self._session.execute(_WAKE)

@@ -1,0 +1,84 @@
+"""Services, and what they left running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from deploy.adapters import orm
+from deploy.domain.errors import NotFound
+from deploy.domain.model import DeployedService, Service
+
+
+class Services:
+    """What can be deployed. A removed service stays as a row, for the sake of its history."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, service: Service) -> None:
+        """Store a new service and give it its id."""
+        self._session.add(service)
+        await self._session.flush()
+
+    async def get(self, service_id: int) -> Service:
+        """Return a service that is on the list.
+
+        Raises:
+            NotFound: there is none with that id, or it was removed.
+        """
+        service = await self._session.get(Service, service_id)
+        if service is None or service.deleted is not None:
+            raise NotFound("Service not found")
+        return service
+
+    async def find(self, name: str) -> Service | None:
+        """Return the service of that name, if it is on the list."""
+        query = select(Service).where(orm.services.c.name == name, orm.services.c.deleted.is_(None))
+        found: Service | None = await self._session.scalar(query)
+        return found
+
+    async def list(self) -> Sequence[Service]:
+        """Return the services on the list, by name."""
+        query = select(Service).where(orm.services.c.deleted.is_(None)).order_by(orm.services.c.name)
+        return (await self._session.scalars(query)).all()
+
+    async def all_for_update(self) -> Sequence[Service]:
+        """Return all services, removed ones too, locked against another sync."""
+        return (await self._session.scalars(select(Service).order_by(orm.services.c.id).with_for_update())).all()
+
+    async def some(self, ids: Sequence[int]) -> Sequence[Service]:
+        """Return the services with these ids, removed ones too."""
+        return (await self._session.scalars(select(Service).where(orm.services.c.id.in_(ids)))).all()
+
+
+class DeployedServices:
+    """What the last successful deployment of each service left running."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
+        """Replace what is known of a service."""
+        values = {"service_id": service_id, "deployment_id": deployment_id, "config": config}
+        statement = insert(orm.deployed_services).values(values)
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["service_id"],
+                set_={"deployment_id": statement.excluded.deployment_id, "config": statement.excluded.config},
+            )
+        )
+
+    async def list(self) -> Sequence[DeployedService]:
+        """Return them all, but those of removed services."""
+        query = (
+            select(DeployedService)
+            .join(orm.services, orm.services.c.id == orm.deployed_services.c.service_id)
+            .where(orm.services.c.deleted.is_(None))
+            .order_by(orm.deployed_services.c.id)
+        )
+        return (await self._session.scalars(query)).all()

@@ -1,0 +1,59 @@
+"""The one place that opens a transaction for a write, commits it, and tells what happened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+from deploy.domain.commands import Command
+from deploy.domain.events import Event
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+
+log = logging.getLogger(__name__)
+
+Message = TypeVar("Message")
+Handler: TypeAlias = Callable[[Message, UnitOfWork], Awaitable[list[Event]]]
+
+
+class MessageBus:
+    """Routes a command to its handler, and the events it returns to those who registered for them.
+
+    Each message gets a unit of work of its own: one that is shared between concurrent messages loses writes.
+    """
+
+    def __init__(self, open_unit_of_work: OpenUnitOfWork) -> None:
+        self._open_unit_of_work = open_unit_of_work
+        self._commands: dict[type[Any], Handler[Any]] = {}
+        self._events: dict[type[Any], list[Handler[Any]]] = {}
+
+    def on_command(self, kind: type[Message], handler: Handler[Message]) -> None:
+        """Register the handler of a command."""
+        self._commands[kind] = handler
+
+    def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
+        """Register handlers of an event; each runs after the commit, in a transaction of its own."""
+        self._events.setdefault(kind, []).extend(handlers)
+
+    async def handle(self, command: Command) -> list[Event]:
+        """Carry out a command and return what happened.
+
+        Raises:
+            DomainError: the command cannot be carried out; nothing was changed.
+        """
+        events = await self._run(self._commands[type(command)], command)
+        for event in events:
+            for handler in self._events.get(type(event), ()):
+                await self._tell(handler, event)
+        return events
+
+    async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
+        async with self._open_unit_of_work() as uow:
+            return await handler(message, uow)
+
+    async def _tell(self, handler: Handler[Any], event: Event) -> None:
+        # What was committed stays true even if somebody could not be told of it: log, and go on.
+        try:
+            await self._run(handler, event)
+        except Exception:
+            log.exception("A handler of %r failed", event)
