@@ -56,7 +56,7 @@ class Account:
             umask=0o077,
             # Ctrl-C in a terminal goes to the whole foreground group: the server has to outlive its clients.
             start_new_session=True,
-            preexec_fn=_die_with_parent(dies_by),
+            preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - two system calls, nothing that takes a lock
         )
 
     def reaches(self, bin_dir: Path, data_dir: Path) -> bool:

@@ -36,7 +36,9 @@ def find_binaries_of(major: int, explicit: Path | None = None) -> Path | None:
 def major_version(bin_dir: Path) -> int:
     """Return the major version of the server in `bin_dir`, e.g. 18."""
     try:
-        answer = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, timeout=30)
+        answer = subprocess.run(
+            [bin_dir / "postgres", "--version"], check=False, capture_output=True, text=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Install PostgreSQL again.") from error
     found = re.search(r"PostgreSQL\D* (\d+)", answer.stdout)
@@ -70,4 +72,6 @@ def _embedded() -> list[Path]:
 
 def _system() -> list[Path]:
     majors = [int(folder.name) for folder in SYSTEM_INSTALLATIONS.glob("[0-9]*") if folder.name.isdecimal()]
-    return [SYSTEM_INSTALLATIONS / str(major) / "bin" for major in sorted(majors, reverse=True) if major >= OLDEST_MAJOR]
+    return [
+        SYSTEM_INSTALLATIONS / str(major) / "bin" for major in sorted(majors, reverse=True) if major >= OLDEST_MAJOR
+    ]

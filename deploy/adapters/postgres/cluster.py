@@ -126,7 +126,15 @@ def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, 
 
 def run_single(account: Account, bin_dir: Path, cluster: Path, statement: str) -> None:
     """Run one statement on a database whose server does not run. It goes in by standard input: it may hold a secret."""
-    argv = [bin_dir / "postgres", "--single", "-D", cluster, "-c", "log_min_error_statement=panic", "postgres"]
+    argv: list[str | Path] = [
+        bin_dir / "postgres",
+        "--single",
+        "-D",
+        cluster,
+        "-c",
+        "log_min_error_statement=panic",
+        "postgres",
+    ]
     output = _run(account, argv, statement.encode())
     if re.search(r"^.*(ERROR|FATAL|PANIC):", output, re.MULTILINE):
         raise PostgresError(f"The database in {cluster} could not be prepared:\n{output.strip()}")

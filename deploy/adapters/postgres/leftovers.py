@@ -1,5 +1,6 @@
 """What a killed server leaves behind: processes that still end, and files that name them."""
 
+import contextlib
 import os
 import signal
 import time
@@ -67,10 +68,8 @@ def _recorded_pid(pid_file: Path) -> int | None:
 
 def _kill(processes: list[int]) -> None:
     for process in processes:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def _disown(pid_file: Path) -> None:

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from urllib.parse import quote
+from typing import IO, final
 
 from deploy.adapters.postgres.account import Account, choose_account
-from deploy.adapters.postgres.binaries import MISSING, find_binaries, find_binaries_of, major_version
+from deploy.adapters.postgres.binaries import find_binaries, find_binaries_of, major_version
+from deploy.adapters.postgres.client import database_url
 from deploy.adapters.postgres.cluster import (
-    DATABASE,
     ROLE,
     Layout,
     create_cluster,
@@ -32,7 +32,6 @@ from deploy.adapters.postgres.sockets import PORT, Answer, prepare_socket_dir, p
 
 # After a crash the server repeats its journal before it answers.
 STARTUP_PATIENCE = 300.0
-CLIENT_PATIENCE = 10.0
 QUIT_PATIENCE = 5.0
 LARGEST_LOG = 10_000_000
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
@@ -52,6 +51,7 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
 )
 
 
+@final
 class PostgresServer:
     """PostgreSQL on the files in `data_dir`, reachable by a socket that only this user (and root) can open.
 
@@ -137,16 +137,16 @@ class PostgresServer:
         password = read_password(layout)
         is_new, no_password = not (cluster / "PG_VERSION").exists(), password is None
         password = password or write_password(layout)
+        clear_leftovers(cluster, socket_dir)
         if is_new:
             create_cluster(layout, bin_dir, major, account, password, sync=self._settings.get("fsync") != "off")
         else:
-            clear_leftovers(cluster, socket_dir)
             take_over(cluster, account)
             if no_password:
                 set_password(account, bin_dir, cluster, password)
         self._launch(account, bin_dir, cluster, socket_dir)
         self._wait_until_ready(socket_dir)
-        self._url = _url(password, socket_dir)
+        self._url = database_url(password, socket_dir)
 
     def _launch(self, account: Account, bin_dir: Path, cluster: Path, socket_dir: Path) -> None:
         settings = {
@@ -176,28 +176,6 @@ class PostgresServer:
             time.sleep(0.003)
 
 
-def running_url(data_dir: Path) -> str | None:
-    """Return the address of the database of a server that runs on `data_dir`, started by another process; else None.
-
-    Waits a few seconds for one that is just starting. Raises PostgresError when its password may not be read.
-    """
-    layout = Layout(data_dir.resolve())
-    socket_dir = Path(os.path.realpath(layout.run))
-    deadline = time.monotonic() + CLIENT_PATIENCE
-    while (answer := probe(socket_dir, ROLE)) is not Answer.NOBODY:
-        if answer is Answer.READY:
-            password = read_password(layout)
-            return None if password is None else _url(password, socket_dir)
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    return None
-
-
-def _url(password: str, socket_dir: Path) -> str:
-    return f"postgresql+asyncpg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(socket_dir))}&port={PORT}"
-
-
 def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
     """Return the programs to use and their major version: for an existing database, only those of its own."""
     major = layout.newest_cluster()
@@ -222,4 +200,15 @@ def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, patience: fl
     return True
 
 
-def _open_log(layout: Layout): ...
+def _open_log(layout: Layout) -> IO[bytes]:
+    """Open the server's log for appending; a long one is put aside first."""
+    if layout.log.exists() and layout.log.stat().st_size > LARGEST_LOG:
+        layout.log.replace(layout.log.with_suffix(".log.1"))
+    descriptor = os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    give_to_owner(layout, layout.log)
+    return open(descriptor, "ab", buffering=0)
+
+
+def _last_lines(log: Path, count: int = 10) -> str:
+    with log.open(encoding="utf-8", errors="replace") as file:
+        return "".join(deque(file, maxlen=count)).rstrip()

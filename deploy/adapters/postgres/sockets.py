@@ -37,11 +37,12 @@ def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
         try:
             client.connect(str(socket_dir / SOCKET_NAME))
             client.sendall(struct.pack("!ii", 8 + len(parameters), PROTOCOL_3) + parameters)
-            kind = client.recv(1)
+            # All of it: closing with something unread looks like a fault to the server.
+            reply = client.recv(4096)
         except (OSError, ValueError):
             return Answer.NOBODY
     # "R" asks for the password; "E" is an error: starting, shutting down, too many clients.
-    return {b"R": Answer.READY, b"E": Answer.STARTING}.get(kind, Answer.NOBODY)
+    return {b"R": Answer.READY, b"E": Answer.STARTING}.get(reply[:1], Answer.NOBODY)
 
 
 def fits(folder: Path) -> bool:
@@ -85,7 +86,7 @@ def _new_temporary_dir(account: Account) -> Path:
 
 
 def _temporary_dirs() -> Iterator[Path]:
-    for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+    for name in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - only ever a parent for mkdtemp
         parent = Path(os.path.realpath(name))
         if fits(parent / "fastdeploy-12345678") and parent.stat().st_mode & stat.S_IXOTH:
             yield parent
