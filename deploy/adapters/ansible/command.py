@@ -1,0 +1,172 @@
+"""How a playbook is run: arguments, environment and variables, as plain data. No I/O."""
+
+from __future__ import annotations
+
+import configparser
+import keyword
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+EXTRA_VARS_FILE = "extra_vars.yml"
+"""Name of the file that holds what `extra_vars` returns, inside the run's private directory."""
+
+CALLBACK_FOLDER = Path(__file__).with_name("callback")
+
+RUN_DIR = "%RUN_DIR%"  # replaced by whoever starts the process, with a directory that only this run can read
+
+
+@dataclass(frozen=True)
+class Playbook:
+    """A playbook with all that is needed to run it.
+
+    `folder` is the service's folder and the working directory; `ansible_cfg` the text of the `ansible.cfg` in it;
+    `pipelining` what the service's config wishes, None where it does not say.
+    """
+
+    executable: str
+    path: Path
+    folder: Path
+    inventory: Path | None = None
+    pipelining: bool | None = None
+    ansible_cfg: str = ""
+
+
+@dataclass(frozen=True)
+class AnsibleSettings:
+    """What an `ansible.cfg` says about settings that this platform also has an opinion on."""
+
+    callback_plugins: str = ""
+    names_inventory: bool = False
+    names_pipelining: bool = False
+
+
+def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False) -> list[str]:
+    """The command line; `check` changes nothing on the hosts, `diff` shows what changes in files.
+
+    The variables come from a file in the run's private directory: in an argument, every process on the machine could read them.
+    """
+    argv = [playbook.executable, "--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
+    if playbook.inventory is not None:
+        argv += ["--inventory", str(playbook.inventory)]
+    if check:
+        argv.append("--check")
+    if diff:
+        argv.append("--diff")
+    return [*argv, "--", str(playbook.path)]
+
+
+def playbook_env(
+    playbook: Playbook, *, path: str, home: str, lang: str = "C.UTF-8", ssh_auth_sock: str | None = None
+) -> dict[str, str]:
+    """The whole environment of `ansible-playbook`.
+
+    Nothing here touches host key checking: it stays as Ansible has it, on. The events pipe's number is added by
+    whoever opens that pipe.
+    """
+    settings = ansible_settings(playbook.ansible_cfg)
+    env = {
+        "PATH": path,
+        "HOME": home,
+        # Ansible refuses to start in a locale that is not UTF-8.
+        "LANG": lang if "utf" in lang.lower() else "C.UTF-8",
+        # Ansible does not flush its own output; without this a warning would arrive after what it warns of.
+        "PYTHONUNBUFFERED": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "fastdeploy",
+        # A variable replaces what ansible.cfg says, so the service's own callback folders are named again.
+        "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, [str(CALLBACK_FOLDER), settings.callback_plugins])),
+        # The output goes to a page that shows colours, through a pipe, for which Ansible would switch them off.
+        "ANSIBLE_FORCE_COLOR": "1",
+        # Where cowsay is installed, every banner would become a cow.
+        "ANSIBLE_NOCOWS": "1",
+        # They would be written beside the playbook, where the deploy user must not write.
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+        # Connections are shared within one run, never with another run: a socket is a login.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{RUN_DIR}/cp",
+        # Ansible keeps decrypted vault data here, and leaves it behind when it is killed.
+        "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/tmp",
+    }
+    if playbook.pipelining is not None:
+        env["ANSIBLE_PIPELINING"] = str(int(playbook.pipelining))
+    elif not settings.names_pipelining:
+        # A third of the time on SSH hosts. Hosts whose sudoers says `requiretty` need it off.
+        env["ANSIBLE_PIPELINING"] = "1"
+    if ssh_auth_sock:
+        env["SSH_AUTH_SOCK"] = ssh_auth_sock
+    return env
+
+
+def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
+    """Read the text of an `ansible.cfg`; one that Ansible could not read either counts as empty (it will say so itself)."""
+    parser = configparser.ConfigParser(inline_comment_prefixes=(";",), interpolation=None, strict=False)
+    try:
+        parser.read_string(ansible_cfg)
+    except configparser.Error:
+        return AnsibleSettings()
+    return AnsibleSettings(
+        callback_plugins=parser.get("defaults", "callback_plugins", fallback=""),
+        names_inventory=parser.has_option("defaults", "inventory"),
+        names_pipelining=any(parser.has_option(section, "pipelining") for section in _PIPELINING_SECTIONS),
+    )
+
+
+_PIPELINING_SECTIONS = ("connection", "ssh_connection", "defaults")
+
+
+def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -> str:
+    """YAML with the answers in a deployment's context (`env`) as Ansible variables.
+
+    Every string is tagged `!unsafe`, so that Ansible never evaluates a template in it. All answers are below
+    `fastdeploy_context`; those whose name may be a variable are also variables of their own.
+    """
+    variables = {name: answer for name, answer in env.items() if is_variable(name)}
+    variables["fastdeploy_context"] = dict(env)
+    variables["fastdeploy_deployment_id"] = deployment_id
+    variables["fastdeploy_service"] = service
+    return yaml.dump(variables, Dumper=_UnsafeDumper, sort_keys=False, width=float("inf"))
+
+
+def is_variable(name: str) -> bool:
+    """May an answer of this name become an Ansible variable?
+
+    Names that steer Ansible itself may not: `ansible_ssh_common_args` alone would let whoever starts a deployment run
+    any command, since these variables win over everything that inventory and playbook say.
+    """
+    return (
+        name.isascii()
+        and name.isidentifier()
+        and not keyword.iskeyword(name)
+        and not name.startswith(("ansible_", "fastdeploy_"))
+        and name not in _MAGIC_VARIABLES
+    )
+
+
+_MAGIC_VARIABLES = frozenset(
+    "environment group_names groups hostvars inventory_dir inventory_file inventory_hostname inventory_hostname_short"
+    " lookup omit play_hosts playbook_dir q query role_name role_names role_path undef vars".split()
+)
+
+
+class _UnsafeDumper(yaml.SafeDumper):
+    """Writes every string as a double-quoted `!unsafe` scalar, keys as plain quoted strings."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True  # `fastdeploy_context` repeats the values; an anchor would make the file hard to read
+
+    def represent_mapping(
+        self, tag: str, mapping: Mapping[object, object] | object, flow_style: bool | None = None
+    ) -> yaml.MappingNode:
+        items = mapping.items() if isinstance(mapping, Mapping) else ()
+        # Quoted, because an unquoted `on` or `no` would be a boolean. Ansible does not evaluate keys.
+        pairs = [(_quoted("tag:yaml.org,2002:str", str(key)), self.represent_data(value)) for key, value in items]
+        return yaml.MappingNode(tag, pairs, flow_style=False)
+
+
+def _quoted(tag: str, text: str) -> yaml.ScalarNode:
+    # JSON can carry half of a surrogate pair, which no YAML reader accepts.
+    return yaml.ScalarNode(tag, text.encode("utf-8", "replace").decode("utf-8"), style='"')
+
+
+_UnsafeDumper.add_representer(str, lambda dumper, text: _quoted("!unsafe", text))

@@ -1,0 +1,49 @@
+"""Read Ansible's YAML without Ansible: its own tags are taken for what they wrap, nothing is evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+
+class PlaybookError(Exception):
+    """A playbook, or what a config says about it, cannot be used; `str()` is a sentence with file and line."""
+
+    def __init__(self, reason: str, file: Path | None = None, line: int | None = None) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(f"{place}: {reason}" if place else reason)
+        self.reason = reason
+        self.file = file
+        self.line = line
+
+
+def load_yaml(path: Path) -> object:
+    """The first document of the file, None when it is empty. Raises PlaybookError for what is not YAML."""
+    try:
+        return yaml.load(path.read_bytes(), Loader=_PlaybookLoader)
+    except OSError as error:
+        raise PlaybookError(error.strerror or "it cannot be read", path) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise PlaybookError(error.problem or "it is not YAML", path, mark.line + 1 if mark else None) from error
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a timestamp such as 2024-99-99. The first line says what, the others where in the stream.
+        raise PlaybookError(str(error).splitlines()[0], path) from error
+    except RecursionError as error:
+        raise PlaybookError("it is nested too deeply", path) from error
+
+
+class _PlaybookLoader(yaml.SafeLoader):
+    """A SafeLoader for which an unknown tag (`!vault`, `!unsafe`, a plugin's own) is no error."""
+
+    def construct_tagged(self, suffix: str, node: yaml.Node) -> object:
+        """The value below the tag as if the tag were not there."""
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return self.construct_sequence(node, deep=True)
+        return node.value
+
+
+_PlaybookLoader.add_multi_constructor("", _PlaybookLoader.construct_tagged)

@@ -1,0 +1,197 @@
+"""Names of a playbook's tasks, read from its files without running Ansible: the steps shown before a first deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
+
+GATHERING_FACTS = "Gathering Facts"
+
+# Whatever else is a key of a task is the name of its module.
+TASK_KEYWORDS = frozenset(
+    "any_errors_fatal args async become become_exe become_flags become_method become_user changed_when check_mode"
+    " collections connection debugger delay delegate_facts delegate_to diff environment failed_when ignore_errors"
+    " ignore_unreachable loop loop_control module_defaults name no_log notify poll port register remote_user retries"
+    " run_once tags throttle timeout until vars when listen".split()
+)
+
+
+def task_names(playbook: Path) -> list[str]:
+    """The names in the order in which Ansible shows them, `Gathering Facts` first.
+
+    What only a run can know is left out: files whose name is a template, roles that are not beside the playbook,
+    what an `include_…` brings (it stands for itself), handlers, and tasks that only run when their tag is asked for.
+    Raises PlaybookError, with file and line, for files that are no playbook.
+    """
+    return [GATHERING_FACTS, *_playbook(playbook, parents=())]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where tasks stand: the file, the folders its imports are looked up in, and the role they belong to."""
+
+    file: Path
+    playbook_folder: Path
+    role: str = ""
+    role_folder: Path | None = None
+    parents: tuple[Path, ...] = ()
+    roles_run: set[str] = field(default_factory=set)
+
+    def show(self, name: str) -> str:
+        return f"{self.role} : {name}" if self.role else name
+
+    def find(self, name: str) -> Path | None:
+        folders = [self.file.parent, self.playbook_folder]
+        if self.role_folder is not None:
+            folders.insert(1, self.role_folder / "tasks")
+        return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+    def into(self, file: Path) -> _Place:
+        return _Place(
+            file, self.playbook_folder, self.role, self.role_folder, (*self.parents, self.file), self.roles_run
+        )
+
+    def into_role(self, file: Path, role: str, folder: Path) -> _Place:
+        return _Place(file, self.playbook_folder, role, folder, (*self.parents, self.file), self.roles_run)
+
+
+def _playbook(file: Path, parents: tuple[Path, ...]) -> Iterator[str]:
+    if file in parents:
+        raise PlaybookError("it imports itself", file)
+    plays = load_yaml(file)
+    if not isinstance(plays, list):
+        raise PlaybookError("a playbook is a list of plays", file, 1)
+    for play in plays:
+        if not isinstance(play, dict):
+            raise PlaybookError("a playbook is a list of plays", file, 1)
+        yield from _play(play, file, parents)
+
+
+def _play(play: dict[object, object], file: Path, parents: tuple[Path, ...]) -> Iterator[str]:
+    for key, value in play.items():
+        if _short(key) == "import_playbook":
+            imported = file.parent / str(value)
+            if imported.is_file():
+                yield from _playbook(imported, (*parents, file))
+            return
+    if _only_on_demand(play):
+        return
+    place = _Place(file, file.parent)
+    yield from _tasks(play.get("pre_tasks"), place)
+    for entry in _list(play.get("roles"), place):
+        yield from _role(entry, place)
+    yield from _tasks(play.get("tasks"), place)
+    yield from _tasks(play.get("post_tasks"), place)
+
+
+def _tasks(tasks: object, place: _Place) -> Iterator[str]:
+    for task in _list(tasks, place):
+        if not isinstance(task, dict):
+            raise PlaybookError(f"a task has to be a mapping, not {task!r:.60}", place.file)
+        if not _only_on_demand(task):
+            yield from _task(task, place)
+
+
+def _task(task: dict[object, object], place: _Place) -> Iterator[str]:
+    if "block" in task:
+        yield from _tasks(task["block"], place)
+        yield from _tasks(task.get("always"), place)
+        return
+    module, arguments = _module(task)
+    kind = _short(module)
+    if kind == "import_tasks":
+        yield from _imported_tasks(_argument(arguments, "file"), place)
+    elif kind == "import_role":
+        yield from _role(arguments, place, again=True)
+    elif task.get("name"):
+        yield place.show(str(task["name"]))
+    elif kind == "include_role":
+        yield f"{module} : {_argument(arguments, 'name') or _argument(arguments, 'role')}"
+    elif module:
+        yield place.show(module)
+
+
+def _imported_tasks(name: str, place: _Place) -> Iterator[str]:
+    file = place.find(name) if name else None
+    if file is None:
+        return
+    if file in (*place.parents, place.file):
+        raise PlaybookError("it imports itself", file)
+    yield from _tasks(load_yaml(file), place.into(file))
+
+
+def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]:
+    """Tasks of one role and, before them, of those it depends on; `again` for roles that may run more than once."""
+    if isinstance(entry, dict) and _only_on_demand(entry):
+        return
+    path = entry if isinstance(entry, str) else _argument(entry, "role") or _argument(entry, "name")
+    folder = _role_folder(path, place) if path else None
+    if folder is None or (path in place.roles_run and not again):
+        return
+    place.roles_run.add(path)
+    start = _yaml_file(folder / "tasks", (_argument(entry, "tasks_from") if isinstance(entry, dict) else "") or "main")
+    yield from _dependencies(folder, place)
+    if start is not None and start not in place.parents:
+        yield from _tasks(load_yaml(start), place.into_role(start, folder.name, folder))
+
+
+def _dependencies(folder: Path, place: _Place) -> Iterator[str]:
+    meta = _yaml_file(folder / "meta", "main")
+    content = load_yaml(meta) if meta else None
+    if isinstance(content, dict):
+        for entry in _list(content.get("dependencies"), place):
+            yield from _role(entry, place)
+
+
+def _role_folder(path: str, place: _Place) -> Path | None:
+    candidates = [place.playbook_folder / "roles" / path, place.playbook_folder / path]
+    if place.role_folder is not None:
+        candidates.insert(0, place.role_folder.parent / path)
+    return next((candidate.resolve() for candidate in candidates if candidate.is_dir()), None)
+
+
+def _yaml_file(folder: Path, stem: str) -> Path | None:
+    names = (stem, f"{stem}.yml", f"{stem}.yaml")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _module(task: dict[object, object]) -> tuple[str, object]:
+    """The module that a task calls, as written, and its arguments."""
+    for key in ("action", "local_action"):
+        if key in task:
+            action = task[key]
+            if isinstance(action, dict):
+                return str(action.get("module", "")), action
+            return str(action or "").partition(" ")[0], action
+    for key, arguments in task.items():
+        if isinstance(key, str) and key not in TASK_KEYWORDS and not key.startswith("with_"):
+            return key, arguments
+    return "", None
+
+
+def _argument(arguments: object, name: str) -> str:
+    """An argument as text; for modules whose first argument may stand alone, that one."""
+    if isinstance(arguments, dict):
+        return str(arguments.get(name) or "")
+    return arguments if isinstance(arguments, str) else ""
+
+
+def _only_on_demand(item: dict[object, object]) -> bool:
+    tags = item.get("tags")
+    names = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
+    return "never" in (str(name).strip() for name in names)
+
+
+def _short(module: object) -> str:
+    return str(module).removeprefix("ansible.builtin.").removeprefix("ansible.legacy.")
+
+
+def _list(value: object, place: _Place) -> list[object]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise PlaybookError(f"expected a list, not {value!r:.60}", place.file)
+    return value

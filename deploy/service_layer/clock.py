@@ -1,0 +1,14 @@
+"""The time, as something that is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(timezone.utc)

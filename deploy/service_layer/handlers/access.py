@@ -1,0 +1,106 @@
+"""Users, sessions and tokens."""
+
+from __future__ import annotations
+
+import re
+
+from deploy.domain import commands
+from deploy.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
+from deploy.domain.events import AccessChanged, Event, UserCreated
+from deploy.domain.model import BrowserSession, Token, User
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+_NAME = re.compile(r"^[\w.@+-]{1,64}$")
+
+
+async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Add a user; the very first one is an administrator."""
+    if not _NAME.match(command.name):
+        raise InvalidInput("A user name has 1 to 64 letters, digits or any of . _ @ + -")
+    if await uow.users.find(command.name) is not None:
+        raise Conflict(f"There is a user named {command.name} already.")
+    is_first = await uow.users.count() == 0
+    user = User(
+        name=command.name,
+        password_hash=command.password_hash,
+        is_admin=command.is_admin or is_first,
+        created=now(),
+    )
+    await uow.users.add(user)
+    return [UserCreated(user.id)]
+
+
+async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
+    """Change a password, a role, or whether a user may sign in at all; his sessions end."""
+    user = await uow.users.get(command.user_id)
+    loses_admin = command.is_admin is False or command.is_active is False
+    if loses_admin and user.is_admin and user.is_active and await uow.users.count_administrators() == 1:
+        raise Conflict(f"{user.name} is the only administrator; make somebody else one first.")
+    if command.password_hash is not None:
+        user.password_hash = command.password_hash
+    if command.is_admin is not None:
+        user.is_admin = command.is_admin
+    if command.is_active is not None:
+        user.is_active = command.is_active
+    user.epoch += 1
+    return [AccessChanged(user.id)]
+
+
+async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Remember a browser that has signed in."""
+    user = await uow.users.get(command.user_id)
+    await uow.sessions.add(
+        BrowserSession(
+            id=command.session_id,
+            user_id=user.id,
+            user_epoch=user.epoch,
+            created=now(),
+            expires=command.expires,
+            user_agent=command.user_agent[:200],
+        )
+    )
+    return []
+
+
+async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list[Event]:
+    """Forget a browser."""
+    await uow.sessions.remove(command.session_id)
+    return []
+
+
+async def register_token(command: commands.RegisterToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Record a token before it is handed out."""
+    service_id = None
+    if command.service_name is not None:
+        service = await uow.services.find(command.service_name)
+        if service is None:
+            raise NotFound("Service not found")
+        service_id = service.id
+    await uow.tokens.add(
+        Token(
+            id=command.token_id,
+            kind=command.kind,
+            origin=command.origin,
+            created=now(),
+            expires=command.expires,
+            user_id=command.user_id,
+            service_id=service_id,
+        )
+    )
+    return []
+
+
+async def revoke_token(command: commands.RevokeToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Make a token worthless from now on."""
+    token = await uow.tokens.get(command.token_id)
+    if command.user_id is not None and token.user_id != command.user_id:
+        raise Forbidden("Only its creator or an administrator may revoke a token.")
+    token.revoked = token.revoked or now()
+    return [AccessChanged(None)]
+
+
+async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:
+    """Make every process forget what it remembers of users and tokens."""
+    await uow.events.wake("access")
+    return []

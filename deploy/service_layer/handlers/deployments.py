@@ -1,0 +1,101 @@
+"""Asking for deployments, and what scripts report of them over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from deploy.domain import commands
+from deploy.domain.errors import Conflict
+from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
+from deploy.domain.model import Deployment, PlannedStep, Service
+from deploy.domain.run import PLACEHOLDER, Run, plan
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.recording import record, record_run
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+PlaybookSteps: TypeAlias = Callable[[Service], Sequence[PlannedStep]]
+
+
+async def start_deployment(
+    command: commands.StartDeployment, uow: UnitOfWork, *, now: Clock, playbook_steps: PlaybookSteps
+) -> list[Event]:
+    """Queue a deployment: its row, its expected steps and its job, in one transaction."""
+    service = await uow.services.get(command.service_id)
+    if command.idempotency_key is not None:
+        before = await uow.deployments.with_key(service.id, command.idempotency_key)
+        if before is not None:
+            return [_repeated(before, command)]
+    deployment = Deployment(
+        service_id=service.id,
+        service=service.name,
+        origin=command.origin,
+        user=command.user,
+        user_id=command.user_id,
+        context=command.context,
+        created=now(),
+        idempotency_key=command.idempotency_key,
+        retry_of=command.retry_of,
+    )
+    await uow.deployments.add(deployment)
+    planned = await _planned_steps(service, uow, playbook_steps)
+    ids = iter(await uow.steps.reserve_ids(len(planned)))
+    events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, planned, ids)]
+    await record(uow, deployment, events)
+    concurrency = int(service.data.get("concurrency", 1))
+    deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
+    return [DeploymentQueued(deployment.id), *events]
+
+
+async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Stop a deployment: at once when it waits, through its worker when it runs."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    events = deployment.request_cancel(command.by, now=now())
+    run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
+    if deployment.state.is_final:
+        run.drop_open()
+        if deployment.job_id is not None:
+            await uow.queue.finish(deployment.job_id)
+    run.events += events
+    await record_run(uow, run)
+    if any(isinstance(event, CancelRequested) for event in events):
+        await uow.events.wake(f"cancel {deployment.id}")
+    return run.events
+
+
+async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """A script reports a step by itself."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    if deployment.state.is_final:
+        raise Conflict(f"Deployment {deployment.id} is over already ({deployment.state.value}).")
+    ids = iter(await uow.steps.reserve_ids(1))
+    run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
+    run.report(command.report, at=now())
+    await record_run(uow, run)
+    return run.events
+
+
+async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """A script says that it is done. Saying it twice does no harm."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
+    run.finish(at=now())
+    await record_run(uow, run)
+    return run.events
+
+
+async def _planned_steps(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Sequence[PlannedStep]:
+    """The last full success knows best, then the config and its playbook; else a placeholder."""
+    last = await uow.deployments.last_success(service.id)
+    from_last = await uow.steps.planned_by(last.id) if last is not None else []
+    configured = [
+        PlannedStep(name=step["name"], description=step.get("description", "")) for step in service.data.get("steps", [])
+    ]
+    return from_last or configured or playbook_steps(service) or [PLACEHOLDER]
+
+
+def _repeated(before: Deployment, command: commands.StartDeployment) -> Event:
+    asked: tuple[dict[str, Any], str] = (command.context, command.user)
+    if (before.context, before.user) != asked:
+        raise Conflict("This Idempotency-Key was used for another request; send a new key with a new request.")
+    return DeploymentQueued(before.id, is_new=False)

@@ -1,0 +1,63 @@
+"""What workers do: take deployments up, take in what their runs say, settle lost ones."""
+
+from __future__ import annotations
+
+from deploy.domain import commands
+from deploy.domain.events import DeploymentClaimed, Event
+from deploy.domain.model import DeploymentState
+from deploy.domain.reports import Reported, RunEnded
+from deploy.domain.run import Run
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.recording import record, record_run, settle
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+
+async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Take the next deployment: the job and the row change hands in one transaction."""
+    taken = await uow.queue.take()
+    if taken is None:
+        return []
+    job_id, deployment_id = taken
+    deployment = await uow.deployments.get(deployment_id, for_update=True)
+    if deployment.state is not DeploymentState.QUEUED:
+        await uow.queue.finish(job_id)
+        return []
+    events = deployment.start(worker_id=command.worker_id, now=now())
+    await record(uow, deployment, events)
+    return [DeploymentClaimed(deployment_id), *events]
+
+
+async def take_in(command: commands.TakeIn, uow: UnitOfWork) -> list[Event]:
+    """Store what a run has said. How far its spool was read is stored with the effects: each line counts once."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    if deployment.spool_offset != command.offset_before:
+        return []
+    new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
+    ids = iter(await uow.steps.reserve_ids(new_steps))
+    run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
+    for entry in command.entries:
+        run.take(entry)
+    deployment.spool_offset = command.offset
+    await record_run(uow, run)
+    await settle(uow, run)
+    return run.events
+
+
+async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Settle a run that nobody can follow any more, so that nothing stays running for ever."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    if deployment.run_ended is not None:
+        return []
+    run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
+    run.take(RunEnded(at=now(), code=None, cause="lost", message=command.reason))
+    await record_run(uow, run)
+    await settle(uow, run)
+    return run.events
+
+
+async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:
+    """Note that a worker lives."""
+    await uow.workers.beat(
+        worker_id=command.worker_id, host=command.host, version=command.version, slots=command.slots
+    )
+    return []

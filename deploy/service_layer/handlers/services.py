@@ -1,0 +1,50 @@
+"""Services: what the folders say, brought into the database."""
+
+from __future__ import annotations
+
+from deploy.domain import commands
+from deploy.domain.errors import Conflict
+from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.model import Service
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+
+async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Add, change and remove services until they are what the folders say; broken folders change nothing."""
+    known = {service.name: service for service in await uow.services.all_for_update()}
+    folders = {folder.name: folder for folder in command.folders}
+    events: list[Event] = []
+    for name, folder in folders.items():
+        service = known.get(name)
+        if service is None:
+            service = Service(name=name, data=folder.data, readme=folder.readme, updated=now())
+            await uow.services.add(service)
+            events.append(ServiceChanged(service.id, name, "added"))
+        elif service.deleted is not None or (service.data, service.readme) != (folder.data, folder.readme):
+            change = "added" if service.deleted is not None else "changed"
+            service.data, service.readme, service.updated, service.deleted = folder.data, folder.readme, now(), None
+            events.append(ServiceChanged(service.id, name, change))
+    for name, service in known.items():
+        if name not in folders and name not in command.broken and service.deleted is None:
+            service.deleted = service.updated = now()
+            events.append(ServiceChanged(service.id, name, "removed"))
+    await _wake(uow, events)
+    return events
+
+
+async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Take a service off the list. While its folder is there, the next sync brings it back."""
+    service = await uow.services.get(command.service_id)
+    if await uow.deployments.open(service_id=service.id):
+        raise Conflict(f"{service.name} is being deployed; wait until that has ended, or cancel it.")
+    service.deleted = service.updated = now()
+    events: list[Event] = [ServiceChanged(service.id, service.name, "removed")]
+    await _wake(uow, events)
+    return events
+
+
+async def _wake(uow: UnitOfWork, events: list[Event]) -> None:
+    for event in events:
+        if isinstance(event, ServiceChanged):
+            await uow.events.wake(f"service {event.service_id}")
