@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from yaml.representer import SafeRepresenter
 
 EXTRA_VARS_FILE = "extra_vars.yml"
 """Name of the file that holds what `extra_vars` returns, inside the run's private directory."""
@@ -46,7 +47,7 @@ class AnsibleSettings:
 def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False) -> list[str]:
     """The command line; `check` changes nothing on the hosts, `diff` shows what changes in files.
 
-    The variables come from a file in the run's private directory: in an argument, every process on the machine could read them.
+    The variables come from a file in the run's private directory: any process on the machine can read arguments.
     """
     argv = [playbook.executable, "--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
     if playbook.inventory is not None:
@@ -86,7 +87,7 @@ def playbook_env(
         # Connections are shared within one run, never with another run: a socket is a login.
         "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{RUN_DIR}/cp",
         # Ansible keeps decrypted vault data here, and leaves it behind when it is killed.
-        "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/tmp",
+        "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/local",
     }
     if playbook.pipelining is not None:
         env["ANSIBLE_PIPELINING"] = str(int(playbook.pipelining))
@@ -99,7 +100,7 @@ def playbook_env(
 
 
 def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
-    """Read the text of an `ansible.cfg`; one that Ansible could not read either counts as empty (it will say so itself)."""
+    """Read the text of an `ansible.cfg`; a broken one counts as empty, for Ansible itself will say what is wrong."""
     parser = configparser.ConfigParser(inline_comment_prefixes=(";",), interpolation=None, strict=False)
     try:
         parser.read_string(ansible_cfg)
@@ -125,7 +126,7 @@ def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -
     variables["fastdeploy_context"] = dict(env)
     variables["fastdeploy_deployment_id"] = deployment_id
     variables["fastdeploy_service"] = service
-    return yaml.dump(variables, Dumper=_UnsafeDumper, sort_keys=False, width=float("inf"))
+    return yaml.serialize(_node(variables), Dumper=yaml.SafeDumper)
 
 
 def is_variable(name: str) -> bool:
@@ -144,29 +145,42 @@ def is_variable(name: str) -> bool:
 
 
 _MAGIC_VARIABLES = frozenset(
-    "environment group_names groups hostvars inventory_dir inventory_file inventory_hostname inventory_hostname_short"
-    " lookup omit play_hosts playbook_dir q query role_name role_names role_path undef vars".split()
+    (
+        "environment",
+        "group_names",
+        "groups",
+        "hostvars",
+        "inventory_dir",
+        "inventory_file",
+        "inventory_hostname",
+        "inventory_hostname_short",
+        "lookup",
+        "omit",
+        "play_hosts",
+        "playbook_dir",
+        "q",
+        "query",
+        "role_name",
+        "role_names",
+        "role_path",
+        "undef",
+        "vars",
+    )
 )
 
 
-class _UnsafeDumper(yaml.SafeDumper):
-    """Writes every string as a double-quoted `!unsafe` scalar, keys as plain quoted strings."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True  # `fastdeploy_context` repeats the values; an anchor would make the file hard to read
-
-    def represent_mapping(
-        self, tag: str, mapping: Mapping[object, object] | object, flow_style: bool | None = None
-    ) -> yaml.MappingNode:
-        items = mapping.items() if isinstance(mapping, Mapping) else ()
-        # Quoted, because an unquoted `on` or `no` would be a boolean. Ansible does not evaluate keys.
-        pairs = [(_quoted("tag:yaml.org,2002:str", str(key)), self.represent_data(value)) for key, value in items]
-        return yaml.MappingNode(tag, pairs, flow_style=False)
+def _node(value: object) -> yaml.Node:
+    if isinstance(value, str):
+        return _quoted("!unsafe", value)
+    if isinstance(value, Mapping):
+        # Keys are quoted, because a plain `on` or `no` would be a boolean; Ansible does not evaluate them.
+        pairs = [(_quoted("tag:yaml.org,2002:str", str(key)), _node(item)) for key, item in value.items()]
+        return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
+    if isinstance(value, list | tuple):
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", [_node(item) for item in value], flow_style=False)
+    return SafeRepresenter().represent_data(value)  # numbers, booleans, null
 
 
 def _quoted(tag: str, text: str) -> yaml.ScalarNode:
     # JSON can carry half of a surrogate pair, which no YAML reader accepts.
     return yaml.ScalarNode(tag, text.encode("utf-8", "replace").decode("utf-8"), style='"')
-
-
-_UnsafeDumper.add_representer(str, lambda dumper, text: _quoted("!unsafe", text))

@@ -39,7 +39,7 @@ def find_executable(search_path: str) -> str:
 
 
 def playbook_path(folder: Path, config: Mapping[str, object], services_root: Path) -> Path:
-    """The file that `ansible_playbook` names: relative to the folder, else (older configs) to the services root's parent."""
+    """The file that `ansible_playbook` names, in the folder or (older configs) below the services root's parent."""
     name = _text(config, "ansible_playbook")
     if not name:
         raise PlaybookError("the config names no ansible_playbook")

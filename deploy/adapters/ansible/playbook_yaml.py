@@ -21,7 +21,7 @@ class PlaybookError(Exception):
 def load_yaml(path: Path) -> object:
     """The first document of the file, None when it is empty. Raises PlaybookError for what is not YAML."""
     try:
-        return yaml.load(path.read_bytes(), Loader=_PlaybookLoader)
+        return yaml.load(path.read_bytes(), Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
     except OSError as error:
         raise PlaybookError(error.strerror or "it cannot be read", path) from error
     except yaml.MarkedYAMLError as error:
@@ -37,7 +37,7 @@ def load_yaml(path: Path) -> object:
 class _PlaybookLoader(yaml.SafeLoader):
     """A SafeLoader for which an unknown tag (`!vault`, `!unsafe`, a plugin's own) is no error."""
 
-    def construct_tagged(self, suffix: str, node: yaml.Node) -> object:
+    def construct_tagged(self, _suffix: str, node: yaml.Node) -> object:
         """The value below the tag as if the tag were not there."""
         if isinstance(node, yaml.MappingNode):
             return self.construct_mapping(node, deep=True)

@@ -1,4 +1,4 @@
-"""Names of a playbook's tasks, read from its files without running Ansible: the steps shown before a first deployment."""
+"""Names of a playbook's tasks, read from its files alone: the steps shown before a first deployment."""
 
 from __future__ import annotations
 
@@ -12,10 +12,48 @@ GATHERING_FACTS = "Gathering Facts"
 
 # Whatever else is a key of a task is the name of its module.
 TASK_KEYWORDS = frozenset(
-    "any_errors_fatal args async become become_exe become_flags become_method become_user changed_when check_mode"
-    " collections connection debugger delay delegate_facts delegate_to diff environment failed_when ignore_errors"
-    " ignore_unreachable loop loop_control module_defaults name no_log notify poll port register remote_user retries"
-    " run_once tags throttle timeout until vars when listen".split()
+    (
+        "any_errors_fatal",
+        "args",
+        "async",
+        "become",
+        "become_exe",
+        "become_flags",
+        "become_method",
+        "become_user",
+        "changed_when",
+        "check_mode",
+        "collections",
+        "connection",
+        "debugger",
+        "delay",
+        "delegate_facts",
+        "delegate_to",
+        "diff",
+        "environment",
+        "failed_when",
+        "ignore_errors",
+        "ignore_unreachable",
+        "loop",
+        "loop_control",
+        "module_defaults",
+        "name",
+        "no_log",
+        "notify",
+        "poll",
+        "port",
+        "register",
+        "remote_user",
+        "retries",
+        "run_once",
+        "tags",
+        "throttle",
+        "timeout",
+        "until",
+        "vars",
+        "when",
+        "listen",
+    )
 )
 
 
@@ -125,14 +163,15 @@ def _imported_tasks(name: str, place: _Place) -> Iterator[str]:
 
 def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]:
     """Tasks of one role and, before them, of those it depends on; `again` for roles that may run more than once."""
-    if isinstance(entry, dict) and _only_on_demand(entry):
+    if _only_on_demand(entry):
         return
-    path = entry if isinstance(entry, str) else _argument(entry, "role") or _argument(entry, "name")
+    path = _argument(entry, "role") or _argument(entry, "name")
     folder = _role_folder(path, place) if path else None
     if folder is None or (path in place.roles_run and not again):
         return
     place.roles_run.add(path)
-    start = _yaml_file(folder / "tasks", (_argument(entry, "tasks_from") if isinstance(entry, dict) else "") or "main")
+    tasks_from = _argument(entry, "tasks_from") if isinstance(entry, dict) else ""
+    start = _yaml_file(folder / "tasks", tasks_from or "main")
     yield from _dependencies(folder, place)
     if start is not None and start not in place.parents:
         yield from _tasks(load_yaml(start), place.into_role(start, folder.name, folder))
@@ -166,9 +205,10 @@ def _module(task: dict[object, object]) -> tuple[str, object]:
             if isinstance(action, dict):
                 return str(action.get("module", "")), action
             return str(action or "").partition(" ")[0], action
-    for key, arguments in task.items():
-        if isinstance(key, str) and key not in TASK_KEYWORDS and not key.startswith("with_"):
-            return key, arguments
+    for keyword, arguments in task.items():
+        module = str(keyword)
+        if module not in TASK_KEYWORDS and not module.startswith("with_"):
+            return module, arguments
     return "", None
 
 
@@ -179,8 +219,8 @@ def _argument(arguments: object, name: str) -> str:
     return arguments if isinstance(arguments, str) else ""
 
 
-def _only_on_demand(item: dict[object, object]) -> bool:
-    tags = item.get("tags")
+def _only_on_demand(item: object) -> bool:
+    tags = item.get("tags") if isinstance(item, dict) else None
     names = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
     return "never" in (str(name).strip() for name in names)
 
