@@ -76,7 +76,7 @@ test-py310 *arguments:
 [group('test')]
 test-js *arguments:
     @scripts/build-page install
-    cd frontend && npm run test:unit -- --run "$@"
+    cd frontend && npm run test -- "$@"
 
 # The page in a real browser against the real server (Playwright)
 [group('test')]
@@ -129,7 +129,7 @@ format:
     {{ main_python }} ruff check --fix .
     {{ main_python }} ruff format .
     scripts/build-page install
-    cd frontend && npm run lint -- --fix
+    cd frontend && npm run format
 
 # --- Docs and generated files ---------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ docs-build:
 openapi:
     {{ main_python }} python scripts/openapi.py frontend/openapi.json
     scripts/build-page install
-    cd frontend && npm run types
+    cd frontend && npm run generate
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
