@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,22 +43,25 @@ class Account:
 
         To be called from the main thread: the kernel sends the signal as soon as the *thread* that spawned ends.
         """
-        return subprocess.Popen(
-            [*self.prefix, *argv],
-            stdin=stdin,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # A private directory of the caller may be out of the account's reach.
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
-            user=self.uid,
-            group=self.gid,
-            extra_groups=None if self.uid is None else [],
-            umask=0o077,
-            # Ctrl-C in a terminal goes to the whole foreground group: the server has to outlive its clients.
-            start_new_session=True,
-            preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - two system calls, nothing that takes a lock
-        )
+        with warnings.catch_warnings():
+            # Python warns of forking beside threads; between fork and exec are only calls that take no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return subprocess.Popen(
+                [*self.prefix, *argv],
+                stdin=stdin,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A private directory of the caller may be out of the account's reach.
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+                user=self.uid,
+                group=self.gid,
+                extra_groups=None if self.uid is None else [],
+                umask=0o077,
+                # Ctrl-C in a terminal goes to the whole foreground group: the server has to outlive its clients.
+                start_new_session=True,
+                preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - as said above
+            )
 
     def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
         """Tell whether the account may run the programs in `bin_dir` and enter `data_dir`."""

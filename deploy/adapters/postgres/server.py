@@ -103,6 +103,12 @@ class PostgresServer:
             self._lock.acquire()
         try:
             self._start()
+        except OSError as error:
+            self.stop()
+            raise PostgresError(
+                f"The bundled PostgreSQL could not be started on {self._layout.data_dir}: {error}. Put that right, or set "
+                "DATABASE_URL to a server that runs elsewhere."
+            ) from error
         except BaseException:
             self.stop()
             raise
@@ -184,8 +190,9 @@ def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
         return bin_dir, major_version(bin_dir)
     found = find_binaries_of(major, explicit)
     if found is None:
+        place = f"in {explicit}" if explicit else "on this machine"
         raise PostgresError(
-            f"The database in {layout.cluster(major)} is of PostgreSQL {major}, but its programs are not on this machine. "
+            f"The database in {layout.cluster(major)} is of PostgreSQL {major}, but its programs are not {place}. "
             f"Install PostgreSQL {major}, or restore a backup into a new --data-dir."
         )
     return found, major

@@ -1,8 +1,10 @@
 """The server's socket: where it is, and whether somebody answers there."""
 
 import enum
+import hashlib
 import os
 import re
+import shutil
 import socket
 import stat
 import struct
@@ -60,11 +62,15 @@ def prepare_socket_dir(run: Path, account: Account) -> Path:
         os.chown(run, *account.owner)
         return run
     folder = Path(os.path.realpath(run))
-    if run.is_symlink() and fits(folder) and _is_private(folder, account):
+    # A copied data folder comes with a link to the original's.
+    prefix = f"fastdeploy-{hashlib.sha256(os.fsencode(run)).hexdigest()[:8]}-"
+    if run.is_symlink() and folder.name.startswith(prefix) and _is_private(folder, account):
         return folder
-    folder = _new_temporary_dir(account)
+    folder = _new_temporary_dir(account, prefix)
     if run.is_symlink():
         run.unlink()
+    elif run.exists():
+        shutil.rmtree(run)
     run.symlink_to(folder)
     return folder
 
@@ -77,16 +83,16 @@ def _is_private(folder: Path, account: Account) -> bool:
     return stat.S_ISDIR(state.st_mode) and state.st_uid == account.owner[0] and stat.S_IMODE(state.st_mode) == 0o700
 
 
-def _new_temporary_dir(account: Account) -> Path:
-    for parent in _temporary_dirs():
-        folder = Path(tempfile.mkdtemp(prefix="fastdeploy-", dir=parent))
+def _new_temporary_dir(account: Account, prefix: str) -> Path:
+    for parent in _temporary_dirs(prefix):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         os.chown(folder, *account.owner)
         return folder
     raise FileNotFoundError("no temporary folder with a short path")
 
 
-def _temporary_dirs() -> Iterator[Path]:
+def _temporary_dirs(prefix: str) -> Iterator[Path]:
     for name in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - only ever a parent for mkdtemp
         parent = Path(os.path.realpath(name))
-        if fits(parent / "fastdeploy-12345678") and parent.stat().st_mode & stat.S_IXOTH:
+        if fits(parent / f"{prefix}12345678") and parent.stat().st_mode & stat.S_IXOTH:
             yield parent
