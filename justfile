@@ -112,7 +112,7 @@ lint: docs-build
     git ls-files -z | xargs -0 scripts/check-text
     {{ main_python }} ruff check .
     {{ main_python }} ruff format --check .
-    {{ main_python }} lint-imports
+    {{ main_python }} lint-imports --no-logo
     scripts/build-page install
     cd frontend && npm run lint
 
