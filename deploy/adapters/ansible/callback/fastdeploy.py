@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Ansible loads this file into its own process, and Ansible is licensed under the GPL. It is one file, because Ansible
+# takes every file in a plugin folder for a plugin.
+"""Ansible's default output, sent with events as JSON lines through one pipe, so that both have one order.
+
+The pipe's number is in the environment variable FASTDEPLOY_EVENTS_FD; without it, this is the default output.
+
+Objects, one a line (`task` is an identifier that starts once and ends once):
+
+    {"text": str, "part"?: true}   what Ansible would print, without the last newline; part: the line goes on
+    {"event": "play_start", "name", "hosts": int}
+    {"event": "task_start", "task", "name", "play", "path": "site.yml:12"}
+    {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
+        outcome: ok, changed, skipped, failed, unreachable, ignored, rescued; a later one replaces an earlier one
+    {"event": "task_end", "task", "name", "state": success, failure or skipped, "message"}
+    {"event": "playbook_end", "stats": {host: {ok, changed, unreachable, failed, skipped, rescued, ignored}}}
+"""
+
+from __future__ import annotations
+
+import atexit
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+from ansible import constants as C  # noqa: N812 - its name everywhere in Ansible
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.utils.color import stringc
+
+DOCUMENTATION = """
+    name: fastdeploy
+    type: stdout
+    short_description: default output and events through one pipe
+    description:
+        - What the default callback prints, and what happened, as JSON lines through the pipe that
+          the environment variable FASTDEPLOY_EVENTS_FD names.
+    extends_documentation_fragment:
+      - default_callback
+      - result_format_callback
+    requirements:
+      - set as stdout in configuration
+"""
+
+TEXT_LIMIT = 64 * 1024  # characters in one object; as JSON at most 12 times as many bytes, below 1 MiB
+MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
+DIFF_LIMIT = 256 * 1024
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Shown as their Unicode pictures: no terminal sequence reaches a page, and no NUL a database.
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
+BROKEN_BYTES = re.compile("[\udc80-\udcff]")
+
+BAD = ("failed", "unreachable")
+EXCUSES = {"ignored": "Failed, which is ignored: ", "rescued": "Failed, which is rescued: "}
+# What a result says about itself rather than about the host.
+DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
+
+
+def readable(text: str) -> str:
+    """The text without what UTF-8 cannot hold: Ansible smuggles other bytes through as half surrogate pairs."""
+    if text.isascii():
+        return text
+    text = BROKEN_BYTES.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def clipped(text: str, limit: int) -> str:
+    """Plain text of at most about `limit` bytes; a cut is marked at its end."""
+    text = readable(COLOURS.sub("", text)).translate(CONTROLS).strip("\n")
+    data = text.encode("utf-8")
+    if len(data) <= limit:
+        return text
+    return f"{data[:limit].decode('utf-8', 'ignore')}\n… (cut here: {len(data):,} bytes in all)"
+
+
+class Pipe:
+    """Writes whole JSON lines, from any thread; a reader that has gone away is no reason to fail the playbook."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.lock = threading.Lock()
+        self.torn = False
+        # Else every command of the playbook would hold the pipe open, some beyond Ansible's end.
+        os.set_inheritable(fd, False)
+
+    def write(self, **fields: object) -> None:
+        data = json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
+        with self.lock:
+            if self.torn:  # a signal's exception has left half a line
+                data = b"\n" + data
+            self.torn = True
+            try:
+                while data:
+                    data = data[os.write(self.fd, data) :]
+            except BrokenPipeError:
+                return
+            self.torn = False
+
+    def text(self, text: str, *, part: bool = False) -> None:
+        """Send lines; `part`: the last one goes on."""
+        text = readable(text)
+        while len(text) > TEXT_LIMIT:
+            newline = text.rfind("\n", 0, TEXT_LIMIT)
+            if newline >= 0:
+                self.write(text=text[:newline])
+                text = text[newline + 1 :]
+            else:
+                self.write(text=text[:TEXT_LIMIT], part=True)
+                text = text[TEXT_LIMIT:]
+        if part:
+            self.write(text=text, part=True)
+        else:
+            self.write(text=text)
+
+
+def events_pipe() -> Pipe | None:
+    """The pipe that the environment names, None when it names none that is open."""
+    # Taken away, because a nested ansible-playbook inherits the environment, but not the pipe.
+    number = os.environ.pop("FASTDEPLOY_EVENTS_FD", "")
+    if not number.isdecimal():
+        return None
+    try:
+        return Pipe(int(number))
+    except OSError:
+        return None
+
+
+class RunningTask:
+    """One showing of a task: what its hosts have reported so far."""
+
+    def __init__(self, identifier: str, task) -> None:
+        self.id = identifier
+        self.name = readable(task.get_name().strip())
+        self.uuid = task._uuid
+        self.is_meta = task.action in C._ACTION_META
+        self.is_include = isinstance(task, TaskInclude)
+        self.started: dict[str, float] = {}
+        self.outcomes: dict[str, str] = {}
+        self.messages: dict[str, str] = {}
+        self.diffs: dict[str, list[str]] = {}
+
+    def all_reported(self) -> bool:
+        return bool(self.outcomes) and self.started.keys() <= self.outcomes.keys()
+
+    def state(self) -> str:
+        outcomes = set(self.outcomes.values())
+        if outcomes.intersection(BAD):
+            return "failure"
+        return "skipped" if outcomes == {"skipped"} else "success"
+
+    def summary(self) -> str:
+        """For people: what the only host says, else why it failed, else how many hosts had which outcome."""
+        if len(self.outcomes) == 1:
+            [(host, outcome)] = self.outcomes.items()
+            return EXCUSES.get(outcome, "") + self.messages[host]
+        bad = [f"{host}: {self.messages[host]}" for host, outcome in self.outcomes.items() if outcome in BAD]
+        return "\n".join(bad) or counted(self.outcomes.values())
+
+
+def counted(outcomes) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes).items())
+
+
+class CallbackModule(DefaultCallback):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "fastdeploy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: dict[str, RunningTask] = {}  # by the task's uuid
+        self._showings: Counter[str] = Counter()  # how often each task has started
+        self._captured_diffs: list[str] = []
+        self._hosts_in_play = 0
+        self._free = False
+        self._pid = os.getpid()
+        self._pipe = events_pipe()
+        if self._pipe is not None:
+            self._redirect_display()
+            atexit.register(self._at_exit)
+
+    def _send(self, event: str, **fields: object) -> None:
+        if self._pipe is not None:
+            self._pipe.write(event=event, **fields)
+
+    # ---- text ------------------------------------------------------------------------------------------------
+
+    def _redirect_display(self) -> None:
+        # The one display of the process, not a display of this callback: warnings, errors and -v come from
+        # everywhere in Ansible, and belong between the lines of the tasks that they are about.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._original_display = self._display.display
+        self._display.display = self._show
+
+    def _show(
+        self,
+        msg: str,
+        color: str | None = None,
+        stderr: bool = False,
+        screen_only: bool = False,
+        log_only: bool = False,
+        newline: bool = True,
+        **others: object,
+    ) -> None:
+        if os.getpid() != self._pid:
+            # A forked worker: the original hands the message to the main process, which comes here again.
+            self._original_display(msg, color, stderr, screen_only, log_only, newline, **others)
+            return
+        if not log_only:
+            text = msg.replace("\r\n", "\n")
+            ends = text.endswith("\n")
+            text = text[:-1] if ends else text
+            self._pipe.text(stringc(text, color) if color else text, part=not (ends or newline))
+        # The file that `log_path` names, where there is one.
+        self._original_display(msg, color, stderr, screen_only, True, newline, **others)
+
+    # ---- plays and tasks -------------------------------------------------------------------------------------
+
+    def v2_playbook_on_play_start(self, play) -> None:
+        self._end_tasks()
+        self._hosts_in_play = count_hosts(play)
+        self._free = str(play.strategy).endswith(("free", "host_pinned"))
+        self._send("play_start", name=readable(play.get_name().strip()), hosts=self._hosts_in_play)
+        super().v2_playbook_on_play_start(play)
+
+    def v2_playbook_on_task_start(self, task, is_conditional) -> None:
+        self._start(task)
+        super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_handler_task_start(self, task) -> None:
+        self._start(task)
+        super().v2_playbook_on_handler_task_start(task)
+
+    def v2_runner_on_start(self, host, task) -> None:
+        self._running_task(task).started[host.get_name()] = time.monotonic()
+        super().v2_runner_on_start(host, task)
+
+    def v2_playbook_on_stats(self, stats) -> None:
+        self._end_tasks()
+        super().v2_playbook_on_stats(stats)
+        self._send("playbook_end", stats={host: recap(stats.summarize(host)) for host in sorted(stats.processed)})
+
+    def _start(self, task) -> None:
+        running = self._running.get(task._uuid)
+        if running is not None and (self._free or running.is_meta or not running.outcomes):
+            return  # announced again, for another host
+        if not self._free:
+            self._end_tasks()
+        self._open(task)
+
+    def _open(self, task) -> RunningTask:
+        # The same task starts again for the next batch of hosts, or as a handler that is notified twice.
+        self._showings[task._uuid] += 1
+        showing = self._showings[task._uuid]
+        running = RunningTask(task._uuid if showing == 1 else f"{task._uuid}#{showing}", task)
+        self._running[task._uuid] = running
+        play = readable(self._play.get_name().strip()) if self._play else ""
+        self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task))
+        return running
+
+    def _running_task(self, task) -> RunningTask:
+        return self._running.get(task._uuid) or self._open(task)
+
+    def _end_tasks(self, tasks: list[RunningTask] | None = None) -> None:
+        for running in list(self._running.values()) if tasks is None else tasks:
+            del self._running[running.uuid]
+            message = clipped(running.summary(), MESSAGE_LIMIT)
+            self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
+
+    # ---- results ---------------------------------------------------------------------------------------------
+    # Messages are taken first: the default callback clears parts of the result away.
+
+    def v2_runner_on_ok(self, result) -> None:
+        message = self._message(result)
+        super().v2_runner_on_ok(result)
+        self._report(result, "changed" if result.is_changed() else "ok", message)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
+        message = self._message(result, bad=True)
+        super().v2_runner_on_failed(result, ignore_errors)
+        outcome = "rescued" if is_rescued(parts(result)[1]) else "failed"
+        self._report(result, "ignored" if ignore_errors else outcome, message)
+
+    def v2_runner_on_skipped(self, result) -> None:
+        message = self._message(result)
+        super().v2_runner_on_skipped(result)
+        self._report(result, "skipped", message)
+
+    def v2_runner_on_unreachable(self, result) -> None:
+        message = self._message(result, bad=True)
+        super().v2_runner_on_unreachable(result)
+        self._report(result, "ignored" if parts(result)[1].ignore_unreachable else "unreachable", message)
+
+    def v2_on_file_diff(self, result) -> None:
+        self._captured_diffs = []
+        super().v2_on_file_diff(result)
+        host, task, _ = parts(result)
+        self._running_task(task).diffs.setdefault(host.get_name(), []).extend(self._captured_diffs)
+
+    def _get_diff(self, difflist) -> str:
+        diff = super()._get_diff(difflist)
+        self._captured_diffs.append(diff)
+        return diff
+
+    def _report(self, result, outcome: str, message: str) -> None:
+        host, task, _ = parts(result)
+        name = host.get_name()
+        running = self._running_task(task)
+        running.outcomes[name] = outcome
+        running.messages[name] = message
+        now = time.monotonic()
+        fields = {"duration": round(now - running.started.get(name, now), 6), "message": message}
+        diff = clipped("".join(running.diffs.pop(name, [])), DIFF_LIMIT)
+        if diff:
+            fields["diff"] = diff
+        self._send("host_result", task=running.id, host=name, outcome=outcome, **fields)
+        # Nobody else says that a task is over when hosts run freely. An include may yet fail after it was ok.
+        if self._free and not running.is_include and len(running.outcomes) >= self._hosts_in_play:
+            self._end_tasks([running])
+
+    def _message(self, result, *, bad: bool = False) -> str:
+        _, task, fields = parts(result)
+        return clipped(self._describe(fields, task, bad=bad), MESSAGE_LIMIT)
+
+    def _describe(self, fields, task, *, bad: bool) -> str:
+        """What people want to read of a result, or of one item's result."""
+        if "censored" in fields or fields.get("_ansible_no_log"):
+            return "The output is hidden (no_log)."
+        if task.loop is not None and isinstance(fields.get("results"), list):
+            return self._describe_items(fields["results"], task)
+        text = main_text(fields, task)
+        if bad:
+            text = with_output(text, fields)
+        attempts = fields.get("attempts", 1)
+        return f"{text} (after {attempts} attempts)".strip() if attempts > 1 else text
+
+    def _describe_items(self, items: list, task) -> str:
+        lines = [f"{len(items)} {'item' if len(items) == 1 else 'items'}: {counted(map(item_outcome, items))}"]
+        size = 0
+        for item in items:
+            text = self._describe(item, task, bad=item_outcome(item) in BAD)
+            if text and size <= MESSAGE_LIMIT:
+                lines.append(f"{as_text(self._get_item_label(item))}: {text}")
+                size += len(lines[-1])
+        return "\n".join(lines)
+
+    def _at_exit(self) -> None:
+        """Ansible may stop without its last callback; tasks whose hosts have all reported are done nevertheless."""
+        if os.getpid() == self._pid:
+            self._end_tasks([running for running in self._running.values() if running.all_reported()])
+            close_connections(os.environ.get("ANSIBLE_SSH_CONTROL_PATH_DIR", ""))
+
+
+def parts(result):
+    """Host, task and fields of a result; up to 2.18 they had no public names."""
+    if hasattr(result, "task"):
+        return result.host, result.task, result.result
+    return result._host, result._task, result._result
+
+
+def count_hosts(play) -> int:
+    # The inventory is restricted to the batch that plays now; nothing public tells how many hosts that are.
+    inventory = getattr(play.get_variable_manager(), "_inventory", None)
+    return len(inventory.get_hosts(play.hosts)) if inventory is not None and play.hosts else 0
+
+
+def path_of(task) -> str:
+    """File and line, relative to the working directory when they are below it."""
+    return readable((task.get_path() or "").removeprefix(os.getcwd() + os.sep))
+
+
+def recap(summary: dict[str, int]) -> dict[str, int]:
+    names = ("ok", "changed", "unreachable", "skipped", "rescued", "ignored")
+    return {**{name: summary[name] for name in names}, "failed": summary["failures"]}
+
+
+def is_rescued(task) -> bool:
+    """Is the task in the main section of a block, here or further up, that has a rescue section?"""
+    below = {task._uuid}
+    parent = task._parent
+    while parent is not None:
+        if getattr(parent, "rescue", None) and any(child._uuid in below for child in parent.block):
+            return True
+        below.add(parent._uuid)
+        parent = parent._parent
+    return False
+
+
+def main_text(fields, task) -> str:
+    for key in ("msg", "reason", "skip_reason", "skipped_reason"):
+        if fields.get(key):
+            condition = fields.get("false_condition") if key == "skip_reason" else None
+            return as_text(fields[key]) + (f": {condition}" if condition else "")
+    if task.action in C._ACTION_DEBUG:
+        values = {key: fields[key] for key in fields if key not in DEBUG_KEYS and not key.startswith("_ansible")}
+        return "\n".join(f"{key}: {as_text(value)}" for key, value in values.items())
+    return ""
+
+
+def with_output(text: str, fields) -> str:
+    """The message of a failure with what the command or module has printed, errors first choice."""
+    rc = fields.get("rc")
+    if rc is not None and str(rc) not in text:
+        text = f"{text} (exit code {rc})"
+    for key in ("stderr", "module_stderr", "stdout", "module_stdout"):
+        output = fields.get(key)
+        if isinstance(output, str) and output.strip():
+            return f"{text}\n{output.strip()}" if output.strip() not in text else text
+    return text
+
+
+def as_text(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def item_outcome(item) -> str:
+    for outcome in ("unreachable", "failed", "skipped", "changed"):
+        if item.get(outcome):
+            return outcome
+    return "ok"
+
+
+def close_connections(folder: str) -> None:
+    """End the shared SSH connections of this run: Ansible would leave logged in sessions behind for a minute."""
+    if not folder:
+        return
+    sockets = glob.glob(os.path.join(glob.escape(folder), "*"))
+    arguments = [["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "-"] for socket in sockets]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        for process in [subprocess.Popen(argv, **quiet) for argv in arguments]:
+            process.wait(timeout=2)
+    except (OSError, subprocess.TimeoutExpired):
+        return
