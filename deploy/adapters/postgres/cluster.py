@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from deploy.adapters.postgres.errors import PostgresError
 ROLE = DATABASE = "fastdeploy"
 FIRST_WITH_BUILTIN_LOCALE = 17
 UNFINISHED = "pg-unfinished-"
+UNFINISHED_PASSWORD = ".postgres-password-"
+REMOVAL_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def write_password(layout: Layout) -> str:
     """Make up a password, store it and return it."""
     password = secrets.token_hex(32)
     # In one step, so that no interruption leaves half of it.
-    descriptor, name = tempfile.mkstemp(prefix=".postgres-password-", dir=layout.data_dir)
+    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED_PASSWORD, dir=layout.data_dir)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password)
         file.flush()
@@ -101,14 +104,23 @@ def give_to_owner(layout: Layout, path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
+def remove_unfinished(layout: Layout) -> None:
+    """Remove what a starter that was killed while it created something has left."""
+    for secret in layout.data_dir.glob(f"{UNFINISHED_PASSWORD}*"):
+        secret.unlink()
+    deadline = time.monotonic() + REMOVAL_PATIENCE
+    for unfinished in layout.data_dir.glob(f"{UNFINISHED}*"):
+        # Its last process may still be writing there.
+        while unfinished.exists() and time.monotonic() < deadline:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, password: str, sync: bool) -> None:
     """Create the database's folder with the role and the database in it; it appears complete or not at all."""
     if layout.cluster(major).exists() and any(layout.cluster(major).iterdir()):
         raise PostgresError(
             f"{layout.cluster(major)} is not empty but holds no database. Move it away, or choose another --data-dir."
         )
-    for unfinished in layout.data_dir.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
     workshop = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.data_dir))
     try:
         secret = workshop / "password"

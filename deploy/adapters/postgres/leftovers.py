@@ -10,7 +10,7 @@ from deploy.adapters.postgres.errors import PostgresError
 from deploy.adapters.postgres.sockets import SOCKET_NAME
 
 SHUTDOWN_PATIENCE = 60.0
-ORPHAN_PATIENCE = 2.0
+ORPHAN_PATIENCE = 0.5
 
 
 def clear_leftovers(cluster: Path, socket_dir: Path) -> None:

@@ -21,6 +21,7 @@ from deploy.adapters.postgres.cluster import (
     give_to_owner,
     prepare_data_dir,
     read_password,
+    remove_unfinished,
     set_password,
     take_over,
     write_password,
@@ -136,6 +137,7 @@ class PostgresServer:
     def _start(self) -> None:
         layout = self._layout
         give_to_owner(layout, layout.lock)
+        remove_unfinished(layout)
         bin_dir, major = _binaries_for(layout, self._bin_dir)
         cluster = layout.cluster(major)
         account = choose_account(bin_dir, layout.data_dir, cluster)
