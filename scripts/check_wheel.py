@@ -1,0 +1,32 @@
+"""Refuse a wheel that lacks what cannot be missed when it is installed: scripts/check_wheel.py dist"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+NEEDED = (
+    "deploy/_web/index.html",
+    "deploy/adapters/supervisor.py",
+    "deploy/adapters/ansible/callback/fastdeploy.py",
+    "deploy/adapters/migrations/versions/0001_initial.py",
+)
+
+
+def main(folder: Path) -> None:
+    """Check the only wheel in the folder."""
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        sys.exit(f"{wheel} lacks {', '.join(missing)}")
+    assets = sum(name.startswith("deploy/_web/assets/") for name in names)
+    if not assets:
+        sys.exit(f"{wheel} holds the page without its scripts")
+    print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, the page with {assets} assets inside")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
