@@ -83,6 +83,18 @@ sessions = Table(
     Column("user_agent", Text, nullable=False),
 )
 
+# Wrong passwords of the last minutes, by account and by address, so that guessing gets slow in every process.
+login_failures = Table(
+    "login_failures",
+    metadata,
+    _id(),
+    Column("account", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_login_failures_account_at", "account", "at"),
+    Index("ix_login_failures_address_at", "address", "at"),
+)
+
 services = Table(
     "services",
     metadata,
@@ -139,8 +151,10 @@ deployments = Table(
     Column("has_failed_step", Boolean, nullable=False),
     # The history of one service, and its last success, without a look at the others.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
-    Index("ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")),
-    Index("ix_deployments_open", "id", postgresql_where=text("run_ended IS NULL AND state IN ('queued', 'running')")),
+    Index(
+        "ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")
+    ),
+    Index("ix_deployments_open", "id", postgresql_where=text("state IN ('queued', 'running')")),
     Index(
         "uq_deployments_service_id_idempotency_key",
         "service_id",

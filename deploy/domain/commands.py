@@ -56,6 +56,14 @@ class CloseSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteFailedLogin:
+    """Somebody gave a wrong password for an account, from an address."""
+
+    account: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterToken:
     """Record a service or config token that is about to be handed out."""
 
@@ -166,6 +174,7 @@ Command: TypeAlias = Union[
     ChangeUser,
     OpenSession,
     CloseSession,
+    NoteFailedLogin,
     RegisterToken,
     RevokeToken,
     SyncServices,
@@ -179,4 +188,3 @@ Command: TypeAlias = Union[
     FailLostRun,
     Heartbeat,
 ]
-

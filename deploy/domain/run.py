@@ -107,18 +107,22 @@ class Run:
         step = next((step for step in self._open.values() if step.detail.get("task") == result.task), None)
         if step is None:
             return
-        step.hosts.append({
-            "host": result.host,
-            "outcome": result.outcome.value,
-            "duration": result.duration,
-            "message": result.message,
-            "diff": result.diff,
-        })
+        step.hosts.append(
+            {
+                "host": result.host,
+                "outcome": result.outcome.value,
+                "duration": result.duration,
+                "message": result.message,
+                "diff": result.diff,
+            }
+        )
         self._tell(step)
 
     def _end(self, end: RunEnded) -> None:
         self.deployment.exit_code = end.code
         self.deployment.run_ended = end.at
+        if end.cause == "lost" and self.deployment.state.is_final:
+            return  # it had said itself how it went
         if end.cause is None and end.code == 0:
             self._settle(DeploymentState.SUCCESS, at=end.at)
             return

@@ -17,6 +17,7 @@ class UnitOfWork:
     def __init__(self, session: AsyncSession) -> None:
         self.users = repository.Users(session)
         self.sessions = repository.Sessions(session)
+        self.logins = repository.Logins(session)
         self.tokens = repository.Tokens(session)
         self.services = repository.Services(session)
         self.deployed_services = repository.DeployedServices(session)

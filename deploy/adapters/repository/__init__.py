@@ -1,6 +1,6 @@
 """All SQL, one class per aggregate; each works on the session of one unit of work."""
 
-from deploy.adapters.repository.access import Sessions, Tokens, Users
+from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, StoredEvent
 from deploy.adapters.repository.queue import Queue
@@ -12,6 +12,7 @@ __all__ = [
     "DeployedServices",
     "Deployments",
     "Events",
+    "Logins",
     "Queue",
     "Services",
     "Sessions",

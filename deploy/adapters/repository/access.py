@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
 from deploy.domain.errors import NotFound
 from deploy.domain.model import BrowserSession, Token, User
+
+
+THROTTLE_WINDOW = timedelta(minutes=5)
 
 
 class Users:
@@ -86,6 +89,28 @@ class Sessions:
         await self._session.execute(delete(orm.sessions).where(gone))
 
 
+class Logins:
+    """Wrong passwords of the last minutes."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add_failure(self, account: str, address: str) -> None:
+        """Remember one, and forget those that do not count any more."""
+        old = orm.login_failures.c.at < func.now() - THROTTLE_WINDOW
+        await self._session.execute(delete(orm.login_failures).where(old))
+        await self._session.execute(insert(orm.login_failures).values(account=account[:200], address=address))
+
+    async def failures(self, account: str, address: str) -> tuple[int, int]:
+        """Return how many there were lately (for the account, from the address)."""
+        lately = orm.login_failures.c.at > func.now() - THROTTLE_WINDOW
+        count = func.count()
+        by_account = select(count).where(orm.login_failures.c.account == account[:200], lately).scalar_subquery()
+        by_address = select(count).where(orm.login_failures.c.address == address, lately).scalar_subquery()
+        row = (await self._session.execute(select(by_account, by_address))).one()
+        return row[0], row[1]
+
+
 class Tokens:
     """The records of service and config tokens."""
 
@@ -127,7 +152,9 @@ class Tokens:
         """Remember when a token was used last."""
         await self._session.execute(update(orm.tokens).where(orm.tokens.c.id == token_id).values(last_used=now))
 
-    async def list(self, *, user_id: int | None = None, service_id: int | None = None) -> Sequence[Row[tuple[Token, str, str]]]:
+    async def list(
+        self, *, user_id: int | None = None, service_id: int | None = None
+    ) -> Sequence[Row[tuple[Token, str, str]]]:
         """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
         query = (
             select(Token, orm.services.c.name, orm.users.c.name)

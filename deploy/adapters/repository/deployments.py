@@ -16,7 +16,7 @@ from deploy.domain.model import Deployment, DeploymentState
 _table = orm.deployments
 OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
 # Written out, so that the planner recognises the partial index.
-_IS_OPEN = literal_column("deployments.run_ended IS NULL AND deployments.state IN ('queued', 'running')")
+_IS_OPEN = literal_column("deployments.state IN ('queued', 'running')")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +92,11 @@ class Deployments:
     async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
         """Return the newest deployment of each of these services."""
         newest = (
-            select(func.max(_table.c.id).label("id")).where(_table.c.service_id == literal_column("s.id")).scalar_subquery()
+            select(func.max(_table.c.id).label("id"))
+            .where(_table.c.service_id == literal_column("s.id"))
+            .scalar_subquery()
         )
-        wanted = select(newest).select_from(
-            select(func.unnest(list(service_ids)).label("id")).subquery("s")
-        )
+        wanted = select(newest).select_from(select(func.unnest(list(service_ids)).label("id")).subquery("s"))
         rows = await self._session.scalars(select(Deployment).where(_table.c.id.in_(wanted)))
         return {deployment.service_id: deployment for deployment in rows}
 

@@ -18,7 +18,7 @@ _APPEND = text(
 )
 _AFTER = text(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
-    "ORDER BY seq LIMIT :limit"
+    "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
 )
 _OUTPUT = text(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
@@ -53,9 +53,12 @@ class Events:
             },
         )
 
-    async def after(self, deployment_id: int, seq: int, *, limit: int = 500) -> list[StoredEvent]:
-        """Return what came after `seq`, in order, at most `limit` events."""
-        rows = await self._session.execute(_AFTER, {"deployment_id": deployment_id, "after": seq, "limit": limit})
+    async def after(
+        self, deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
+    ) -> list[StoredEvent]:
+        """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
+        values = {"deployment_id": deployment_id, "after": seq, "limit": limit, "with_output": with_output}
+        rows = await self._session.execute(_AFTER, values)
         return [StoredEvent(*row) for row in rows]
 
     async def output_after(self, deployment_id: int, line: int, *, limit: int = 100) -> list[StoredEvent]:

@@ -39,7 +39,11 @@ class Queue:
     async def put(self, deployment_id: int, *, service_id: int, concurrency: int = 1) -> int:
         """Queue a deployment and return the job's id. `concurrency` lanes serve a service, the shortest is taken."""
         prefix = f"service:{service_id}:"
-        lane = await self._session.scalar(_LANES, {"concurrency": concurrency, "prefix": prefix}) if concurrency > 1 else 0
+        lane = (
+            await self._session.scalar(_LANES, {"concurrency": concurrency, "prefix": prefix})
+            if concurrency > 1
+            else 0
+        )
         values = {
             "queue": QUEUE,
             "task": TASK,

@@ -30,9 +30,7 @@ _COLUMNS = (
     ("hosts", "json"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
-_ARRAYS = ", ".join(
-    f"CAST(:{name} AS {'text' if kind == 'json' else kind}[])" for name, kind in _COLUMNS
-)
+_ARRAYS = ", ".join(f"CAST(:{name} AS {'text' if kind == 'json' else kind}[])" for name, kind in _COLUMNS)
 _VALUES = ", ".join(f'CAST("{name}" AS json)' if kind == "json" else f'"{name}"' for name, kind in _COLUMNS)
 _UPDATES = ", ".join(
     f'"{name}" = excluded."{name}"' for name, _ in _COLUMNS if name not in ("id", "deployment_id", "position")

@@ -89,7 +89,8 @@ async def _planned_steps(service: Service, uow: UnitOfWork, playbook_steps: Play
     last = await uow.deployments.last_success(service.id)
     from_last = await uow.steps.planned_by(last.id) if last is not None else []
     configured = [
-        PlannedStep(name=step["name"], description=step.get("description", "")) for step in service.data.get("steps", [])
+        PlannedStep(name=step["name"], description=step.get("description", ""))
+        for step in service.data.get("steps", [])
     ]
     return from_last or configured or playbook_steps(service) or [PLACEHOLDER]
 

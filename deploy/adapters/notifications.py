@@ -1,0 +1,77 @@
+"""LISTEN: the one connection of a process through which the database says that there is something new.
+
+A notification is a hint, never the news itself: whoever gets one reads the rows. Every hint may be lost; whoever
+listens also looks by himself now and then, and after each reconnection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import asyncpg
+
+from deploy.adapters.database import CHANNEL, QUEUE_CHANNEL, listening_connection
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+CHECK_EVERY = 10.0
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError)
+
+
+class Listener:
+    """Hands notifications to those who registered, by their first word; reconnects for ever."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._callbacks: dict[str, list[Callable[[str], None]]] = {}
+        self._on_connect: list[Callable[[], None]] = []
+        self.connected = asyncio.Event()
+
+    def on(self, word: str, callback: Callable[[str], None]) -> None:
+        """Call back with the rest of the text, for notifications that begin with `word`."""
+        self._callbacks.setdefault(word, []).append(callback)
+
+    def on_connect(self, callback: Callable[[], None]) -> None:
+        """Call back after each connection: what came before it may have been missed."""
+        self._on_connect.append(callback)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with listening_connection(self._url) as connection:
+                    pause = FIRST_PAUSE
+                    await self._listen(connection)
+            except DATABASE_ERRORS as error:
+                log.warning("The database cannot be listened to (%s), trying again in %.1f s", error, pause)
+            finally:
+                self.connected.clear()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: gone.set())
+        await connection.add_listener(CHANNEL, self._receive)
+        await connection.add_listener(QUEUE_CHANNEL, lambda *_: self._dispatch("queue", ""))
+        self.connected.set()
+        for callback in self._on_connect:
+            callback()
+        while not gone.is_set():
+            try:
+                await asyncio.wait_for(gone.wait(), CHECK_EVERY)
+            except asyncio.TimeoutError:
+                # A connection whose other end vanished without a word is noticed by talking to it only.
+                await connection.execute("SELECT 1", timeout=CHECK_EVERY)
+
+    def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        word, _, rest = str(payload).partition(" ")
+        self._dispatch(word, rest)
+
+    def _dispatch(self, word: str, rest: str) -> None:
+        for callback in self._callbacks.get(word, ()):
+            callback(rest)

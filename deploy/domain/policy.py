@@ -1,0 +1,105 @@
+"""Who may do what: one table and one function, asked by HTTP and WebSocket alike. What is not in the table is denied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from deploy.domain.errors import Forbidden
+
+
+class Kind(str, Enum):
+    """The types of tokens (contract: tokens)."""
+
+    USER = "user"
+    SERVICE = "service"
+    DEPLOYMENT = "deployment"
+    CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who is asking, as his token proves. Times are seconds since the epoch."""
+
+    kind: Kind
+    expires: float
+    name: str = ""
+    origin: str = ""
+    user_id: int | None = None
+    is_admin: bool = False
+    service_id: int | None = None
+    deployment_id: int | None = None
+
+
+class Action(str, Enum):
+    """What can be done, from outside."""
+
+    READ_OWN_USER = "read own user"
+    CHANGE_OWN_PASSWORD = "change own password"  # noqa: S105 - not a password
+    MANAGE_USERS = "manage users"
+    MAKE_SERVICE_TOKEN = "make service token"  # noqa: S105
+    MAKE_CONFIG_TOKEN = "make config token"  # noqa: S105
+    READ_TOKENS = "read tokens"
+    REVOKE_TOKEN = "revoke token"  # noqa: S105
+    READ_SERVICES = "read services"
+    SYNC_SERVICES = "sync services"
+    DELETE_SERVICE = "delete service"
+    START_AS_SERVICE = "start deployment as service"
+    START_DEPLOYMENT = "start deployment"
+    LIST_DEPLOYMENTS = "list deployments"
+    READ_DEPLOYMENT = "read deployment"
+    CANCEL_DEPLOYMENT = "cancel deployment"
+    REPORT_STEP = "report step"
+    FINISH_DEPLOYMENT = "finish deployment"
+    READ_DEPLOYED_SERVICES = "read deployed services"
+    READ_WORKERS = "read workers"
+
+
+_USER = frozenset({Kind.USER})
+_RUN = frozenset({Kind.DEPLOYMENT})
+
+# Which types of token an action is open to at all.
+KINDS: dict[Action, frozenset[Kind]] = {
+    Action.READ_OWN_USER: _USER,
+    Action.CHANGE_OWN_PASSWORD: _USER,
+    Action.MANAGE_USERS: _USER,
+    Action.MAKE_SERVICE_TOKEN: _USER,
+    Action.MAKE_CONFIG_TOKEN: _USER,
+    Action.READ_TOKENS: _USER,
+    Action.REVOKE_TOKEN: _USER,
+    Action.READ_SERVICES: _USER,
+    Action.SYNC_SERVICES: _USER,
+    Action.DELETE_SERVICE: _USER,
+    Action.START_AS_SERVICE: frozenset({Kind.SERVICE}),
+    Action.START_DEPLOYMENT: _USER,
+    Action.LIST_DEPLOYMENTS: _USER,
+    Action.READ_DEPLOYMENT: frozenset({Kind.USER, Kind.SERVICE}),
+    Action.CANCEL_DEPLOYMENT: _USER,
+    Action.REPORT_STEP: _RUN,
+    Action.FINISH_DEPLOYMENT: _RUN,
+    Action.READ_DEPLOYED_SERVICES: frozenset({Kind.CONFIG}),
+    Action.READ_WORKERS: _USER,
+}
+FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
+
+
+def may(actor: Actor, action: Action, *, service_id: int | None = None) -> bool:
+    """Whether the actor may do that (to that service, where the action is about one)."""
+    if actor.kind not in KINDS.get(action, frozenset()):
+        return False
+    if action in FOR_ADMINISTRATORS and not actor.is_admin:
+        return False
+    return not (actor.kind is Kind.SERVICE and service_id is not None and actor.service_id != service_id)
+
+
+def check(actor: Actor, action: Action, *, service_id: int | None = None) -> None:
+    """Do nothing if the actor may do that.
+
+    Raises:
+        Forbidden: he may not.
+    """
+    if may(actor, action, service_id=service_id):
+        return
+    if actor.kind is Kind.SERVICE:
+        raise Forbidden("Wrong service token")
+    raise Forbidden("Only an administrator may do that." if action in FOR_ADMINISTRATORS else "Not allowed")

@@ -1,0 +1,47 @@
+"""Who is asking, and with what: the annotated dependencies of every route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from deploy.domain.errors import NotSignedIn
+from deploy.domain.policy import KINDS, Action, Actor, check
+from deploy.entrypoints.state import Services
+
+oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
+
+
+def get_services(request: Request) -> Services:
+    """Return the parts of this process."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+BearerDep = Annotated["str | None", Depends(oauth2_scheme)]
+
+
+def require(action: Action) -> Any:
+    """Return the dependency that lets a request through if its token allows `action`, and says who is asking.
+
+    Every route names one; a test generated from the routes fails for a route that names none.
+    """
+
+    async def actor(services: ServicesDep, token: BearerDep) -> Actor:
+        if not token:
+            raise NotSignedIn("Not authenticated")
+        known = await services.authenticator.authenticate(token, KINDS[action])
+        check(known, action)
+        return known
+
+    actor.action = action  # type: ignore[attr-defined]  # what the test of the routes reads
+    return Depends(actor)
+
+
+def allowed(action: Action) -> Callable[[Any], Any]:
+    """Return what `Annotated[Actor, …]` needs, for readable signatures."""
+    return require(action)

@@ -1,0 +1,69 @@
+"""The one table from errors to status codes."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[DomainError], int] = {
+    NotSignedIn: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    InvalidInput: 422,
+}
+AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
+RETRY_AFTER = {"Retry-After": "2"}
+
+
+class TooManyRequests(DomainError):
+    """Slow down; `seconds` says for how long."""
+
+    def __init__(self, text: str, seconds: int) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+def domain_error(_request: Request, error: Exception) -> JSONResponse:
+    """Answer with the status of the error's class."""
+    if isinstance(error, TooManyRequests):
+        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.seconds)})
+    status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"detail": str(error)}, status, headers)
+
+
+def database_away(_request: Request, error: Exception) -> JSONResponse:
+    """The database comes and goes; whoever asks is told to come again."""
+    log.warning("The database is away: %s", error)
+    return JSONResponse({"detail": AWAY}, 503, RETRY_AFTER)
+
+
+def database_error(request: Request, error: Exception) -> JSONResponse:
+    """Tell a lost connection from a statement that the database refused."""
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or is_away(error)):
+        return database_away(request, error)
+    raise error
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the error means that the database cannot be reached, rather than that it refused something."""
+    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError)):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def install(app: FastAPI) -> None:
+    """Register the table with an application."""
+    app.add_exception_handler(DomainError, domain_error)
+    for kind in (OSError, PoolTimeout):
+        app.add_exception_handler(kind, database_away)
+    app.add_exception_handler(DBAPIError, database_error)

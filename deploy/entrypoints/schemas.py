@@ -1,0 +1,307 @@
+"""Bodies of requests and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deploy.domain.model import DeploymentState, Outcome, StepState, TokenKind
+
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Password = Annotated[str, Field(min_length=8, max_length=1024)]
+Origin = Annotated[str, Field(min_length=1, max_length=200)]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+LARGEST = 2**63 - 1
+
+
+class Detail(BaseModel):
+    """A sentence."""
+
+    detail: str
+
+
+class AccessToken(BaseModel):
+    """A user token."""
+
+    access_token: str
+    token_type: Literal["bearer"]
+
+
+class SessionToken(AccessToken):
+    """A user token for the page, with its life in seconds."""
+
+    expires_in: float
+
+
+class SignIn(BaseModel):
+    """Name and password."""
+
+    username: str = Field(max_length=1024)
+    password: str = Field(max_length=1024)
+
+
+class UserOut(BaseModel):
+    """A user, never with his password's hash."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    is_admin: bool
+    is_active: bool
+    created: datetime
+
+
+class UserIn(BaseModel):
+    """A new user."""
+
+    name: Name
+    password: Password
+    is_admin: bool = False
+
+
+class UserChange(BaseModel):
+    """What to change of a user; null leaves it as it is."""
+
+    password: Password | None = None
+    is_admin: bool | None = None
+    is_active: bool | None = None
+
+
+class PasswordChange(BaseModel):
+    """A user's own new password."""
+
+    current: str = Field(max_length=1024)
+    new: Password
+
+
+class ServiceTokenIn(BaseModel):
+    """For which service, who uses it, for how long."""
+
+    service: str = Field(max_length=200)
+    origin: Origin
+    expiration_in_days: int = Field(default=1, ge=1, le=180)
+
+
+class ServiceToken(BaseModel):
+    """A service token; it is shown this once."""
+
+    service_token: str
+    token_type: Literal["bearer"]
+
+
+class ConfigTokenIn(BaseModel):
+    """Who uses it, for how long."""
+
+    origin: Origin = "config"
+    expiration_in_days: int = Field(default=30, ge=1, le=3650)
+
+
+class ConfigToken(BaseModel):
+    """A config token; it is shown this once."""
+
+    config_token: str
+    token_type: Literal["bearer"]
+
+
+class TokenOut(BaseModel):
+    """The record of a token."""
+
+    id: str
+    kind: TokenKind
+    service: str | None
+    origin: str
+    user: str | None
+    created: datetime
+    expires: datetime
+    last_used: datetime | None
+    revoked: datetime | None
+
+
+class DeploymentIn(BaseModel):
+    """What the run gets to know."""
+
+    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
+
+
+class UserDeploymentIn(DeploymentIn):
+    """What the run gets to know, and where the user asks from."""
+
+    origin: Origin = "frontend"
+
+
+class DeploymentOut(BaseModel):
+    """A deployment."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    service_id: int
+    service: str
+    origin: str
+    user: str
+    state: DeploymentState
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    context: dict[str, Any]
+    reason: str | None
+    exit_code: int | None
+    retry_of: int | None
+    cancel_requested: str | None
+    seq: int
+    lines: int
+
+
+class DeploymentStarted(DeploymentOut):
+    """A deployment, and where to look at it."""
+
+    details: str
+
+
+class HostResultOut(BaseModel):
+    """What an Ansible task did on one host."""
+
+    host: str
+    outcome: Outcome
+    duration: float | None
+    message: str
+    diff: str | None
+
+
+class StepOut(BaseModel):
+    """A step."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    deployment_id: int
+    name: str
+    description: str
+    state: StepState
+    started: datetime | None
+    finished: datetime | None
+    message: str
+    position: int
+    run_order: int | None
+    first_line: int | None
+    last_line: int | None
+    detail: dict[str, Any]
+    hosts: list[HostResultOut]
+
+
+class WaitingOut(BaseModel):
+    """Why a deployment waits."""
+
+    reason: str
+    position: int
+    blocked_by: int | None
+
+
+class DeploymentDetails(DeploymentStarted):
+    """A deployment with its steps."""
+
+    steps: list[StepOut]
+    waiting: WaitingOut | None
+
+
+class StepIn(BaseModel):
+    """A step, as a script reports it."""
+
+    name: str = Field(min_length=1, max_length=500)
+    state: StepState = StepState.SUCCESS
+    started: datetime | None = None
+    finished: datetime | None = None
+    message: str | None = Field(default="", max_length=65_536)
+
+
+class EventsOut(BaseModel):
+    """Messages as the WebSocket sends them, and whether there are more."""
+
+    events: list[dict[str, Any]]
+    last_seq: int
+    more: bool
+
+
+class LineOut(BaseModel):
+    """A line of output."""
+
+    n: int
+    at: datetime
+    text: str
+    step_id: int | None
+
+
+class OutputOut(BaseModel):
+    """Lines of output; `total` is how many there are, `next_after` where to go on (null at the end)."""
+
+    lines: list[LineOut]
+    total: int
+    next_after: int | None
+
+
+class ServiceOut(BaseModel):
+    """A service."""
+
+    id: int
+    name: str
+    data: dict[str, Any]
+    last_deployment: DeploymentOut | None
+    active_deployments: list[DeploymentOut]
+
+
+class ServiceDetails(ServiceOut):
+    """A service with its documentation (Markdown)."""
+
+    readme: str | None
+
+
+class ProblemOut(BaseModel):
+    """A service folder that could not be read."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    folder: str
+    file: str
+    reason: str
+
+
+class SyncOut(Detail):
+    """What a sync has changed, and what it could not read."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    problems: list[ProblemOut]
+
+
+class DeployedServiceOut(BaseModel):
+    """What the last successful deployment of a service left running."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    deployment_id: int
+    config: dict[str, Any]
+
+
+class WorkerOut(BaseModel):
+    """A process that runs deployments."""
+
+    id: str
+    host: str
+    version: str
+    slots: int
+    running: list[int]
+    started: datetime
+    last_seen: datetime
+    alive: bool
+
+
+class Health(BaseModel):
+    """Whether the process works, and if not, why."""
+
+    status: str
+    reasons: list[str]

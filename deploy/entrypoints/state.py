@@ -1,0 +1,83 @@
+"""What a running process holds: made at its start, handed to whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deploy.adapters import orm
+from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.notifications import Listener
+from deploy.adapters.tokens import Passwords, TokenSigner
+from deploy.adapters.websocket import Hub
+from deploy.config import Settings, secret_key
+from deploy.service_layer.authentication import Authenticator
+from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.clock import Clock, utc_now
+from deploy.service_layer.live import LiveFeed
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a process that the entrypoints use."""
+
+    settings: Settings
+    engine: AsyncEngine
+    open_unit_of_work: OpenUnitOfWork
+    bus: MessageBus
+    folders: ServiceFolders
+    signer: TokenSigner
+    passwords: Passwords
+    authenticator: Authenticator
+    listener: Listener
+    hub: Hub
+    feed: LiveFeed
+    now: Clock
+
+
+def create_services(settings: Settings, database_url: str, now: Clock = utc_now) -> Services:
+    """Wire the parts of a process; nothing is connected yet."""
+    orm.map_domain()
+    engine = create_engine(database_url)
+    open_unit_of_work = unit_of_work(create_sessions(engine))
+    folders = ServiceFolders(settings.services_root)
+    signer = TokenSigner(secret_key(settings))
+    authenticator = Authenticator(signer, open_unit_of_work, now)
+    listener = Listener(database_url)
+    listener.on("access", lambda _: authenticator.forget())
+    listener.on_connect(authenticator.forget)
+    hub = Hub()
+    return Services(
+        settings=settings,
+        engine=engine,
+        open_unit_of_work=open_unit_of_work,
+        bus=create_bus(open_unit_of_work, folders, now),
+        folders=folders,
+        signer=signer,
+        passwords=Passwords(),
+        authenticator=authenticator,
+        listener=listener,
+        hub=hub,
+        feed=LiveFeed(open_unit_of_work, hub, listener),
+        now=now,
+    )
+
+
+@asynccontextmanager
+async def running(services: Services) -> AsyncIterator[None]:
+    """Run the background parts of a process: the listener and the live channel."""
+    tasks = [asyncio.create_task(services.listener.run()), asyncio.create_task(services.feed.run())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await services.engine.dispose()

@@ -1,0 +1,94 @@
+"""From a token to the one who is asking."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from deploy.adapters.tokens import INVALID, Claims, Passwords, TokenSigner
+from deploy.domain.errors import NotFound, NotSignedIn
+from deploy.domain.model import User
+from deploy.domain.policy import Actor, Kind
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+
+REMEMBERED = 4096
+# A process that missed the news of a revocation (its connection was down) believes in the old for so long, seconds.
+TRUST = 5.0
+TOUCH_EVERY = timedelta(minutes=1)
+
+
+class Authenticator:
+    """Checks tokens against the database, and remembers the answer for a moment."""
+
+    def __init__(self, signer: TokenSigner, open_unit_of_work: OpenUnitOfWork, now: Clock) -> None:
+        self._signer = signer
+        self._open_unit_of_work = open_unit_of_work
+        self._now = now
+        self._known: dict[str, tuple[float, Actor]] = {}
+
+    async def authenticate(self, token: str, kinds: frozenset[Kind]) -> Actor:
+        """Return who holds this token, if it is of one of these types.
+
+        Raises:
+            NotSignedIn: it does not count: forged, expired, revoked, of another type, its user disabled.
+        """
+        claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
+        until, actor = self._known.get(token, (0.0, None))
+        if actor is None or until < time.monotonic():
+            async with self._open_unit_of_work() as uow:
+                actor = await self._actor(claims, uow)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[token] = (time.monotonic() + TRUST, actor)
+        return actor
+
+    def forget(self) -> None:
+        """Drop what is remembered: somebody's rights have changed."""
+        self._known.clear()
+
+    async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
+        kind = Kind(claims.kind)
+        if kind is Kind.USER:
+            return await self._user(claims, uow)
+        if kind is Kind.DEPLOYMENT:
+            return Actor(kind=kind, expires=claims.expires, deployment_id=int(claims.subject))
+        return await self._recorded(kind, claims, uow)
+
+    async def _user(self, claims: Claims, uow: UnitOfWork) -> Actor:
+        try:
+            user = await uow.users.get(int(claims.subject))
+        except (NotFound, ValueError) as error:
+            raise NotSignedIn(INVALID) from error
+        if not user.is_active or claims.extra.get("epoch") != user.epoch:
+            raise NotSignedIn(INVALID)
+        return Actor(kind=Kind.USER, expires=claims.expires, name=user.name, user_id=user.id, is_admin=user.is_admin)
+
+    async def _recorded(self, kind: Kind, claims: Claims, uow: UnitOfWork) -> Actor:
+        found = await uow.tokens.find_valid(claims.token_id, self._now())
+        if found is None or found[0].kind.value != kind.value:
+            raise NotSignedIn(INVALID)
+        token, user = found
+        if token.last_used is None or self._now() - token.last_used > TOUCH_EVERY:
+            await uow.tokens.touch(token.id, self._now())
+        return Actor(
+            kind=kind,
+            expires=claims.expires,
+            name=user.name if user else "",
+            user_id=token.user_id,
+            origin=token.origin,
+            service_id=token.service_id,
+        )
+
+
+async def check_password(name: str, password: str, uow: UnitOfWork, passwords: Passwords) -> User:
+    """Return the user if it is his password.
+
+    Raises:
+        NotSignedIn: it is not, or there is no such user, or he is disabled; nobody learns which.
+    """
+    user = await uow.users.find(name)
+    usable = user.password_hash if user is not None and user.is_active else None
+    if not await passwords.verify(password, usable) or user is None:
+        raise NotSignedIn("Incorrect username or password")
+    return user

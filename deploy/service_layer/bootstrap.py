@@ -1,0 +1,40 @@
+"""The composition root: which handler answers which command, and what each depends on.
+
+The web server, the worker and the command line all start here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.domain import commands, events
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.handlers import access, deployments, runs, services
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+
+
+def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: Clock) -> MessageBus:
+    """Return a bus with every handler registered."""
+    bus = MessageBus(open_unit_of_work)
+    bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
+    bus.on_command(commands.ChangeUser, access.change_user)
+    bus.on_command(commands.OpenSession, partial(access.open_session, now=now))
+    bus.on_command(commands.CloseSession, access.close_session)
+    bus.on_command(commands.NoteFailedLogin, access.note_failed_login)
+    bus.on_command(commands.RegisterToken, partial(access.register_token, now=now))
+    bus.on_command(commands.RevokeToken, partial(access.revoke_token, now=now))
+    bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))
+    bus.on_command(commands.DeleteService, partial(services.delete_service, now=now))
+    start = partial(deployments.start_deployment, now=now, playbook_steps=folders.playbook_steps)
+    bus.on_command(commands.StartDeployment, start)
+    bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
+    bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now))
+    bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
+    bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
+    bus.on_command(commands.TakeIn, runs.take_in)
+    bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
+    bus.on_command(commands.Heartbeat, runs.heartbeat)
+    bus.on_event(events.AccessChanged, access.announce_access)
+    return bus

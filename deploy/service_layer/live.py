@@ -1,0 +1,160 @@
+"""The live channel: what was committed, read after a cursor and handed to the connected clients.
+
+Cursors are per deployment. A notification marks a deployment as having news; a slow sweep finds what was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from deploy.adapters.notifications import Listener
+from deploy.adapters.repository import StoredEvent
+from deploy.adapters.websocket import Client, Hub
+from deploy.domain.policy import Action, Actor, may
+from deploy.service_layer.messages import service_message
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY = 2.0
+BATCH = 200
+REMEMBERED = 20_000
+
+
+class LiveFeed:
+    """Feeds the hub of this process."""
+
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, hub: Hub, listener: Listener) -> None:
+        self._open_unit_of_work = open_unit_of_work
+        self._hub = hub
+        self._news: set[int] = set()
+        self._services: set[int] = set()
+        self._cursors: OrderedDict[int, int] = OrderedDict()
+        self._service_of: dict[int, int] = {}
+        self._wake = asyncio.Event()
+        self._sweep_due = True
+        listener.on("deployment", self._on_deployment)
+        listener.on("service", self._on_service)
+        listener.on_connect(self._on_connect)
+
+    async def run(self) -> None:
+        """Feed until cancelled. The database may come and go."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), SWEEP_EVERY)
+            except asyncio.TimeoutError:
+                self._sweep_due = True
+            self._wake.clear()
+            try:
+                await self._feed()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("The live channel waits for the database: %s", error)
+                self._sweep_due = True
+                await asyncio.sleep(0.2)
+
+    async def join(self, client: Client) -> None:
+        """Count a client in: everything that is committed after this returns reaches him."""
+        async with self._open_unit_of_work() as uow:
+            for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
+                client.cursors[deployment_id] = seq
+                self._cursors.setdefault(deployment_id, seq)
+        self._hub.add(client)
+
+    async def catch_up(self, client: Client, deployment_id: int) -> None:
+        """Read on for one client after his cursor, until he is level with the database or his outbox is full."""
+        client.behind.discard(deployment_id)
+        with_output = deployment_id in client.subscribed
+        async with self._open_unit_of_work() as uow:
+            while client.has_room and deployment_id not in client.behind:
+                events = await uow.events.after(
+                    deployment_id, client.cursors.get(deployment_id, 0), limit=BATCH, with_output=with_output
+                )
+                if not events:
+                    return
+                client.deliver(deployment_id, events)
+        client.behind.add(deployment_id)
+
+    def _on_deployment(self, text: str) -> None:
+        self._news.add(int(text))
+        self._wake.set()
+
+    def _on_service(self, text: str) -> None:
+        self._services.add(int(text))
+        self._wake.set()
+
+    def _on_connect(self) -> None:
+        self._sweep_due = True
+        self._wake.set()
+
+    async def _feed(self) -> None:
+        if self._sweep_due:
+            await self._sweep()
+            self._sweep_due = False
+        while self._news:
+            deployment_id = self._news.pop()
+            try:
+                await self._advance(deployment_id)
+            except BaseException:
+                self._news.add(deployment_id)
+                raise
+        if self._services:
+            await self._tell_services()
+
+    async def _sweep(self) -> None:
+        async with self._open_unit_of_work() as uow:
+            for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
+                known = self._cursors.get(deployment_id)
+                if known is not None and known < seq or known is None and len(self._hub):
+                    self._news.add(deployment_id)
+
+    async def _advance(self, deployment_id: int) -> None:
+        cursor = self._cursors.get(deployment_id, 0)
+        async with self._open_unit_of_work() as uow:
+            service_id = await self._service(uow, deployment_id)
+            while True:
+                complete = self._hub.wants_output(deployment_id)
+                events = await uow.events.after(deployment_id, cursor, limit=BATCH, with_output=complete)
+                if not events:
+                    break
+                self._publish(deployment_id, service_id, events, complete=complete)
+                cursor = events[-1].seq
+                self._remember(deployment_id, cursor)
+                if len(events) < BATCH:
+                    break
+
+    def _publish(self, deployment_id: int, service_id: int, events: Sequence[StoredEvent], *, complete: bool) -> None:
+        def may_read(actor: Actor) -> bool:
+            return may(actor, Action.READ_DEPLOYMENT, service_id=service_id)
+
+        self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
+
+    def _remember(self, deployment_id: int, cursor: int) -> None:
+        self._cursors[deployment_id] = cursor
+        self._cursors.move_to_end(deployment_id)
+        if len(self._cursors) > REMEMBERED:
+            forgotten, _ = self._cursors.popitem(last=False)
+            self._service_of.pop(forgotten, None)
+
+    async def _service(self, uow: UnitOfWork, deployment_id: int) -> int:
+        if deployment_id not in self._service_of:
+            self._service_of[deployment_id] = (await uow.deployments.get(deployment_id)).service_id
+        return self._service_of[deployment_id]
+
+    async def _tell_services(self) -> None:
+        ids = list(self._services)
+        async with self._open_unit_of_work() as uow:
+            services = await uow.services.some(ids)
+        self._services.difference_update(ids)
+        for service in services:
+            self._hub.broadcast(service_message(service), may_read=lambda actor: may(actor, Action.READ_SERVICES))
+
+
+def warning(detail: str, code: str) -> str:
+    """Return the message that warns a client."""
+    return json.dumps({"type": "warning", "detail": detail, "code": code})
