@@ -1,0 +1,368 @@
+"""The worker's side of a run: its directory, its supervisor, and what the supervisor has written down.
+
+A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that tells whether a supervisor
+lives), `control` and `wake` (FIFOs) and `follower` (the lock of the one worker that reads along). What goes through
+them is described in supervisor.py.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.adapters import supervisor
+
+_CONTROL_SIZE = 1024 * 1024  # what Linux lets an ordinary user ask for (fs.pipe-max-size)
+_LOCK_ATTEMPTS = 20
+_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_IMPORT = "import sys; sys.path.append(sys.argv[1]); import supervisor; sys.exit(supervisor.main())"
+
+
+class RunError(Exception):
+    """A run cannot be started, or cannot be read."""
+
+
+class RunActive(RunError):
+    """A supervisor of this run lives."""
+
+
+class RunAlreadyStarted(RunError):
+    """The script of this run was started before, or could not be: a run is started once."""
+
+
+class SpoolCorrupt(RunError):
+    """A whole line of the spool is no record."""
+
+
+class UnknownUser(RunError):
+    """There is no such user on this machine."""
+
+
+class NoInterpreter(RunError):
+    """There is no Python that the deploy user may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the spool: `number` counts from 1, `at` is seconds since the epoch, `data` depends on `kind`."""
+
+    number: int
+    at: float
+    kind: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What a supervisor runs.
+
+    `env` is the complete environment. `files` are written for the deploy user alone into a folder that is removed
+    afterwards; ``%RUN_DIR%`` in `argv` and `env` stands for it. `timeout` and `grace` (between the signals) are
+    seconds, the limits are bytes: of output kept, and of one record's text. `interrupt` sends SIGINT first;
+    `events` opens a pipe for JSON lines, whose number is in ``FASTDEPLOY_EVENTS_FD``.
+    """
+
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    files: dict[str, str]
+    timeout: float | None
+    grace: float = 5.0
+    interrupt: bool = False
+    events: bool = False
+    output_limit: int
+    line_limit: int
+
+    def to_json(self) -> str:
+        """One line of JSON, as the supervisor reads it."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class DeployUser:
+    """The user whose rights a script has."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+
+    @classmethod
+    def named(cls, name: str) -> "DeployUser":
+        """The user of this machine with that name; UnknownUser when there is none."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise UnknownUser(f"There is no user {name} on this machine: create it, or correct SUDO_USER.") from None
+        groups = os.getgrouplist(name, entry.pw_gid)
+        return cls(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
+
+    def may_read(self, path: str) -> bool:
+        """Whether the file's mode, and those of the folders above it, let this user read it."""
+        file = os.path.realpath(path)
+        try:
+            return self._may(file, 4) and all(self._may(str(folder), 1) for folder in Path(file).parents)
+        except OSError:
+            return False
+
+    def _may(self, path: str, bit: int) -> bool:
+        info = os.stat(path)
+        if self.uid in {0, info.st_uid}:
+            return bool(self.uid == 0 or info.st_mode & bit << 6)
+        if info.st_gid in self.groups:
+            return bool(info.st_mode & bit << 3)
+        return bool(info.st_mode & bit)
+
+
+def interpreter_for(user: DeployUser | None) -> str:
+    """The Python that runs the supervisor: ours, or the system's where `user` may not read ours.
+
+    Raises NoInterpreter when there is neither. The supervisor needs the standard library alone.
+    """
+    own = os.path.realpath(sys.executable)
+    if user is None or (user.may_read(own) and user.may_read(os.__file__)):
+        return own
+    for python in _SYSTEM_PYTHONS:
+        minor = re.search(r"python3\.(\d+)$", os.path.realpath(python))
+        if user.may_read(python) and (minor is None or int(minor[1]) >= _OLDEST_PYTHON):
+            return python
+    raise NoInterpreter(
+        f"The deploy user {user.name} may not read {own}, and there is no Python 3.{_OLDEST_PYTHON} or newer at "
+        f"{_SYSTEM_PYTHONS[0]}: install python3, or put fastDeploy where that user can read it."
+    )
+
+
+def supervisor_program(user: DeployUser | None) -> list[str]:
+    """Arguments of Python that start the supervisor.
+
+    By its file where `user` may read that (compiled once, and short in process lists), else by its source, which needs
+    no file that the user can reach.
+    """
+    source = os.path.realpath(supervisor.__file__)
+    flags = ["-I", "-S", "-X", "utf8", "-c"]
+    if user is None or user.may_read(source):
+        return [*flags, _IMPORT, os.path.dirname(source)]
+    return [*flags, Path(source).read_text(encoding="utf-8")]
+
+
+def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *, euid: int) -> list[str]:
+    """The command that starts the supervisor as `user`, for a caller with the effective user id `euid`.
+
+    Root changes the user itself, when it starts this; anybody else needs sudo.
+    """
+    command = [python, *program]
+    if user is None or euid in {0, user.uid}:
+        return command
+    return ["sudo", "-n", "-u", user.name, "--", *command]
+
+
+class RunDirectory:
+    """The directory of one run. Its methods may be called by several processes; they never wait for the run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spool = path / "spool"
+        self.control = path / "control"
+        self.wake = path / "wake"
+
+    @classmethod
+    def create(cls, root: Path, deployment_id: int) -> "RunDirectory":
+        """The run's directory, made or completed where needed."""
+        run = cls.at(root, deployment_id)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run.path.mkdir(mode=0o700, exist_ok=True)
+        for fifo in (run.control, run.wake):
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(fifo, 0o600)
+        # Last, because `exists` looks for it.
+        os.close(os.open(run.spool, os.O_WRONLY | os.O_CREAT, 0o600))
+        return run
+
+    @classmethod
+    def at(cls, root: Path, deployment_id: int) -> "RunDirectory":
+        """The run's directory, whether it is there or not."""
+        return cls(root / str(deployment_id))
+
+    @staticmethod
+    def ids(root: Path) -> list[int]:
+        """The deployments that have a directory below `root`, in ascending order."""
+        try:
+            names = os.listdir(root)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def exists(self) -> bool:
+        """Whether the directory is there, and complete."""
+        return self.spool.exists()
+
+    def start(self, spec: RunSpec, *, user: DeployUser | None, python: str | None = None) -> "subprocess.Popen[bytes]":
+        """Start a supervisor, detached, as `user` (None: as ourselves); `python` is chosen when it is None.
+
+        Raises RunActive or RunAlreadyStarted rather than start a script twice, NoInterpreter, RunError for settings
+        that are too large, OSError when the system refuses the process. The caller reaps the process whenever it likes.
+        """
+        euid = os.geteuid()
+        command = supervisor_argv(python or interpreter_for(user), supervisor_program(user), user, euid=euid)
+        drop = euid == 0 and user is not None and user.uid != 0
+        with contextlib.ExitStack() as opened:
+            spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
+            self._claim(spool)
+            control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
+            _fill(control, spec.to_json().encode("ascii") + b"\n")
+            wake = _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
+            return subprocess.Popen(
+                command,
+                stdin=control,
+                stdout=spool,
+                stderr=wake,
+                cwd="/",
+                env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"},
+                start_new_session=True,
+                user=user.uid if drop and user else None,
+                group=user.gid if drop and user else None,
+                extra_groups=user.groups if drop and user else None,
+            )
+
+    def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
+        """The records from byte `offset` on, about `limit` bytes of them, and the offset of the next.
+
+        A record longer than `limit` is read whole; one that is being written is left for the next time.
+        """
+        with open(self.spool, "rb", buffering=0) as file:
+            file.seek(offset)
+            chunks = [file.read(limit)]
+            while chunks[-1] and b"\n" not in chunks[-1]:
+                chunks.append(file.read(limit))
+        data = b"".join(chunks)
+        end = data.rfind(b"\n") + 1
+        return self._records(data[:end], offset), offset + end
+
+    def started(self) -> bool:
+        """Whether the script was started, or could not be: the spool has its `start` or its `exit`."""
+        try:
+            with open(self.spool, "rb") as file:
+                return file.readline(1 << 16).endswith(b"\n")
+        except FileNotFoundError:
+            return False
+
+    def alive(self) -> bool:
+        """Whether a supervisor of this run lives: it holds the spool's lock."""
+        try:
+            spool = os.open(self.spool, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(spool, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(spool)
+        return False
+
+    def send(self, command: dict[str, str]) -> bool:
+        """Hand a command to the supervisor; False when none listens. ValueError for one of more than 4 KiB."""
+        line = json.dumps(command).encode("ascii") + b"\n"
+        if len(line) > select.PIPE_BUF:
+            raise ValueError(f"a command of {len(line)} bytes is not written in one piece")
+        try:
+            control = os.open(self.control, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        try:
+            return os.write(control, line) == len(line)
+        except OSError:
+            return False
+        finally:
+            os.close(control)
+
+    def open_wake(self) -> int:
+        """A descriptor that becomes readable when the spool has grown; it never blocks, and never ends."""
+        return os.open(self.wake, os.O_RDWR | os.O_NONBLOCK)
+
+    @staticmethod
+    def drain_wake(wake: int) -> None:
+        """Take in what made the descriptor of `open_wake` readable. Read the spool afterwards, not before."""
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(wake, 65536)) == 65536:
+                pass
+
+    def follow_lock(self) -> int | None:
+        """The right to follow this run, as a descriptor to close afterwards; None while another process has it."""
+        try:
+            follower = os.open(self.path / "follower", os.O_WRONLY | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(follower, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(follower)
+            return None
+        return follower
+
+    def remove(self) -> None:
+        """Remove the directory of a run that has ended, if it is still there. RunActive while a supervisor lives."""
+        if self.alive():
+            raise RunActive(f"The run in {self.path} is not over.")
+        while self.path.exists():
+            # Somebody else may be removing it.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.path)
+
+    def _claim(self, spool: int) -> None:
+        """Take the lock that the supervisor will inherit, and make sure that the script was never started."""
+        for attempt in range(_LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Whoever asks `alive` has the lock for microseconds.
+                if attempt + 1 == _LOCK_ATTEMPTS:
+                    raise RunActive(f"The run in {self.path} has a supervisor.") from None
+                time.sleep(0.001)
+        if self.started():
+            raise RunAlreadyStarted(f"The run in {self.path} was started before.")
+        os.ftruncate(spool, 0)
+
+    def _records(self, data: bytes, offset: int) -> list[Record]:
+        """The records in `data`, whole lines that begin at byte `offset` of the spool."""
+        try:
+            items = json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+            return [Record(number, at, kind, item) for number, at, kind, item in items]
+        except (ValueError, TypeError) as error:
+            raise SpoolCorrupt(f"{self.spool} is damaged between bytes {offset} and {offset + len(data)}.") from error
+
+
+def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags)
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
+def _fill(control: int, line: bytes) -> None:
+    """Write the settings of a run into its empty FIFO, where they wait for the supervisor."""
+    if len(line) > 65536:
+        # Refused to a user who has many large pipes: then the FIFO stays as it is, and may be too small.
+        with contextlib.suppress(PermissionError):
+            fcntl.fcntl(control, fcntl.F_SETPIPE_SZ, _CONTROL_SIZE)
+    try:
+        written = os.write(control, line)
+    except BlockingIOError:
+        written = 0
+    if written < len(line):
+        raise RunError(
+            f"The settings of the run take {len(line)} bytes; {_CONTROL_SIZE} are possible: shorten its context."
+        )
