@@ -17,7 +17,7 @@ from deploy.adapters.postgres.errors import PostgresError
 ROLE = DATABASE = "fastdeploy"
 FIRST_WITH_BUILTIN_LOCALE = 17
 UNFINISHED = "pg-unfinished-"
-UNFINISHED_PASSWORD = ".postgres-password-"
+HALF_WRITTEN = ".postgres-password-"
 REMOVAL_PATIENCE = 5.0
 
 
@@ -87,7 +87,7 @@ def write_password(layout: Layout) -> str:
     """Make up a password, store it and return it."""
     password = secrets.token_hex(32)
     # In one step, so that no interruption leaves half of it.
-    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED_PASSWORD, dir=layout.data_dir)
+    descriptor, name = tempfile.mkstemp(prefix=HALF_WRITTEN, dir=layout.data_dir)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password)
         file.flush()
@@ -106,7 +106,7 @@ def give_to_owner(layout: Layout, path: Path) -> None:
 
 def remove_unfinished(layout: Layout) -> None:
     """Remove what a starter that was killed while it created something has left."""
-    for secret in layout.data_dir.glob(f"{UNFINISHED_PASSWORD}*"):
+    for secret in layout.data_dir.glob(f"{HALF_WRITTEN}*"):
         secret.unlink()
     deadline = time.monotonic() + REMOVAL_PATIENCE
     for unfinished in layout.data_dir.glob(f"{UNFINISHED}*"):
