@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from deploy.domain.policy import Actor
@@ -47,6 +47,11 @@ class Client:
         """Whether more may be put into the outbox."""
         return len(self._outbox) < OUTBOX_MESSAGES and self._characters < OUTBOX_CHARACTERS
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not self._outbox
+
     def put(self, message: str) -> None:
         """Put a message into the outbox."""
         self._outbox.append(message)
@@ -81,7 +86,7 @@ class Client:
             return
         cursor = self.cursors.setdefault(deployment_id, events[0].seq - 1)
         wants_output = deployment_id in self.subscribed
-        if complete and events[0].seq > cursor + 1 or wants_output and not complete:
+        if (complete and events[0].seq > cursor + 1) or (wants_output and not complete):
             self._fall_behind(deployment_id)
             return
         self.deliver(deployment_id, events)
@@ -113,7 +118,7 @@ class Hub:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def __iter__(self) -> Iterable[Client]:
+    def __iter__(self) -> Iterator[Client]:
         return iter(list(self._clients))
 
     def add(self, client: Client) -> None:

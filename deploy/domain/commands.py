@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from deploy.domain.model import StepReport, TokenKind
 from deploy.domain.reports import Entry
@@ -169,22 +169,4 @@ class Heartbeat:
     slots: int
 
 
-Command: TypeAlias = Union[
-    CreateUser,
-    ChangeUser,
-    OpenSession,
-    CloseSession,
-    NoteFailedLogin,
-    RegisterToken,
-    RevokeToken,
-    SyncServices,
-    DeleteService,
-    StartDeployment,
-    CancelDeployment,
-    TakeIn,
-    ReportStep,
-    FinishDeployment,
-    ClaimDeployment,
-    FailLostRun,
-    Heartbeat,
-]
+Command: TypeAlias = CreateUser | ChangeUser | OpenSession | CloseSession | NoteFailedLogin | RegisterToken | RevokeToken | SyncServices | DeleteService | StartDeployment | CancelDeployment | TakeIn | ReportStep | FinishDeployment | ClaimDeployment | FailLostRun | Heartbeat

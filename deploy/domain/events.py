@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from deploy.domain.model import Step
@@ -80,14 +80,4 @@ class AccessChanged:
     user_id: int | None
 
 
-Event: TypeAlias = Union[
-    UserCreated,
-    DeploymentQueued,
-    DeploymentClaimed,
-    DeploymentChanged,
-    StepChanged,
-    LinePrinted,
-    CancelRequested,
-    ServiceChanged,
-    AccessChanged,
-]
+Event: TypeAlias = UserCreated | DeploymentQueued | DeploymentClaimed | DeploymentChanged | StepChanged | LinePrinted | CancelRequested | ServiceChanged | AccessChanged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 
@@ -58,7 +58,7 @@ class RunEnded:
     message: str = ""
 
 
-Entry: TypeAlias = Union[Line, Reported, HostReported, RunEnded]
+Entry: TypeAlias = Line | Reported | HostReported | RunEnded
 
 
 def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:

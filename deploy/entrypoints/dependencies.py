@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -40,8 +39,3 @@ def require(action: Action) -> Any:
 
     actor.action = action  # type: ignore[attr-defined]  # what the test of the routes reads
     return Depends(actor)
-
-
-def allowed(action: Action) -> Callable[[Any], Any]:
-    """Return what `Annotated[Actor, …]` needs, for readable signatures."""
-    return require(action)

@@ -22,6 +22,7 @@ STATUS: dict[type[DomainError], int] = {
 }
 AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
 RETRY_AFTER = {"Retry-After": "2"}
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
 
 
 class TooManyRequests(DomainError):
@@ -49,8 +50,10 @@ def database_away(_request: Request, error: Exception) -> JSONResponse:
 
 def database_error(request: Request, error: Exception) -> JSONResponse:
     """Tell a lost connection from a statement that the database refused."""
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or is_away(error)):
+    if isinstance(error, DBAPIError) and is_away(error):
         return database_away(request, error)
+    if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith("22"):
+        return JSONResponse({"detail": "A value cannot be stored (a NUL character, or a number out of range)."}, 422)
     raise error
 
 

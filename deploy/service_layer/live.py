@@ -110,7 +110,7 @@ class LiveFeed:
         async with self._open_unit_of_work() as uow:
             for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
                 known = self._cursors.get(deployment_id)
-                if known is not None and known < seq or known is None and len(self._hub):
+                if (known is not None and known < seq) or (known is None and len(self._hub)):
                     self._news.add(deployment_id)
 
     async def _advance(self, deployment_id: int) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploy.domain.events import Event
+from deploy.domain.events import Event, StepChanged
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.run import Run
-from deploy.domain.events import StepChanged
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.unit_of_work import UnitOfWork
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
 from deploy.domain.errors import NotFound
 from deploy.domain.model import BrowserSession, Token, User
-
 
 THROTTLE_WINDOW = timedelta(minutes=5)
 
@@ -154,7 +153,7 @@ class Tokens:
 
     async def list(
         self, *, user_id: int | None = None, service_id: int | None = None
-    ) -> Sequence[Row[tuple[Token, str, str]]]:
+    ) -> Sequence[tuple[Token, str | None, str | None]]:
         """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
         query = (
             select(Token, orm.services.c.name, orm.users.c.name)
@@ -166,4 +165,4 @@ class Tokens:
             query = query.where(orm.tokens.c.user_id == user_id)
         if service_id is not None:
             query = query.where(orm.tokens.c.service_id == service_id)
-        return (await self._session.execute(query)).all()
+        return [(token, service, user) for token, service, user in await self._session.execute(query)]

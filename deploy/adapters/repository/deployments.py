@@ -16,7 +16,7 @@ from deploy.domain.model import Deployment, DeploymentState
 _table = orm.deployments
 OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
 # Written out, so that the planner recognises the partial index.
-_IS_OPEN = literal_column("deployments.state IN ('queued', 'running')")
+_IS_OPEN: ColumnElement[bool] = literal_column("deployments.state IN ('queued', 'running')")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, literal_column, select, text
+from sqlalchemy import ColumnElement, delete, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
@@ -39,7 +39,7 @@ _PUT = text(
     f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new ({_NAMES}) "  # noqa: S608 - our own names
     f"ON CONFLICT (id) DO UPDATE SET {_UPDATES}"
 )
-_IS_OPEN = literal_column("steps.state IN ('pending', 'running')")
+_IS_OPEN: ColumnElement[bool] = literal_column("steps.state IN ('pending', 'running')")
 _RESERVE = text("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 
 

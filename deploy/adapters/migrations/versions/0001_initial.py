@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -261,6 +262,8 @@ def create_queue() -> None:
     """Apply the schema that procrastinate ships, in this transaction (its version is pinned in pyproject.toml)."""
     # Found without importing the package: that would ask for libpq, which we do not need.
     package = find_spec("procrastinate")
-    schema = Path(next(iter(package.submodule_search_locations))) / "sql" / "schema.sql"
-    raw = op.get_bind().connection.driver_connection
+    if package is None or package.origin is None:
+        raise RuntimeError("procrastinate is not installed; its SQL functions are the queue.")
+    schema = Path(package.origin).parent / "sql" / "schema.sql"
+    raw: Any = op.get_bind().connection.driver_connection
     await_only(raw.execute(schema.read_text(encoding="utf-8")))

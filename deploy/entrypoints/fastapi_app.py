@@ -1,0 +1,95 @@
+"""The web application: `create_app(settings)`, and `app` for `uvicorn deploy.entrypoints.fastapi_app:app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from deploy.config import ConfigurationError, Settings
+from deploy.entrypoints import errors
+from deploy.entrypoints.middleware import Safety
+from deploy.entrypoints.routers import (
+    access,
+    deployments,
+    live,
+    operations,
+    output,
+    page,
+    services,
+    tokens,
+    users,
+)
+from deploy.entrypoints.startup import prepare_database
+from deploy.entrypoints.state import Services, create_services, running
+
+DESCRIPTION = "Start deployments, watch them, and read what they did. Sign in at `POST /token`."
+
+
+def create_app(settings: Settings | None = None, *, ready: Services | None = None) -> FastAPI:
+    """Return the application.
+
+    With `ready` parts (the `serve` command has made them) their owner also runs them; otherwise the application
+    connects to DATABASE_URL by itself when it starts, and brings its schema up to date.
+
+    Raises:
+        ConfigurationError: at its start, when a setting is missing.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if ready is None:
+                app.state.services = await stack.enter_async_context(_own_services(settings or Settings()))
+            yield
+
+    app = FastAPI(
+        title="fastDeploy",
+        version=version("fastdeploy-server"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    if ready is not None:
+        app.state.services = ready
+    errors.install(app)
+    for module in (access, users, services, tokens, output, deployments, operations, live, page):
+        app.include_router(module.router)
+    _answer_with_and_without_slash(app)
+    app.add_middleware(Safety)
+    return app
+
+
+@asynccontextmanager
+async def _own_services(settings: Settings) -> AsyncIterator[Services]:
+    if settings.is_embedded:
+        raise ConfigurationError(
+            "DATABASE_URL is missing. `fastdeploy serve` brings a PostgreSQL of its own; under another server name one."
+        )
+    services = create_services(settings, settings.database_url)
+    async with running(services):
+        await prepare_database(services)
+        yield services
+
+
+def _answer_with_and_without_slash(app: FastAPI) -> None:
+    """Answer each path of the API in both spellings. A redirect would lose the Authorization header."""
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]:
+        twin = route.path[:-1] if route.path.endswith("/") else f"{route.path}/"
+        app.add_api_route(
+            twin,
+            route.endpoint,
+            methods=sorted(route.methods or ()),
+            status_code=route.status_code,
+            response_model=route.response_model,
+            response_class=route.response_class,
+            include_in_schema=False,
+        )
+
+
+app = create_app()

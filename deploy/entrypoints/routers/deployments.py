@@ -1,0 +1,200 @@
+"""Deployments: start, list, read, follow, cancel, retry; and what their scripts report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+
+from deploy.adapters.repository.deployments import Filter
+from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
+from deploy.domain.errors import Conflict, NotFound
+from deploy.domain.events import DeploymentQueued, Event
+from deploy.domain.model import Deployment, DeploymentState, StepReport
+from deploy.domain.policy import Action, Actor, check
+from deploy.domain.reports import NAME_LIMIT, clean_text
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.schemas import (
+    LARGEST,
+    DeploymentDetails,
+    DeploymentIn,
+    DeploymentOut,
+    DeploymentStarted,
+    Detail,
+    Id,
+    StepIn,
+    StepOut,
+    UserDeploymentIn,
+)
+from deploy.entrypoints.state import Services
+from deploy.service_layer.waiting import why_waiting
+
+router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
+Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
+Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
+Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
+IdempotencyKey = Annotated["str | None", Header(alias="Idempotency-Key", max_length=200)]
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
+FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
+
+
+@router.post("/deployments/", responses={**NOT_FOUND, **CONFLICT})
+async def start_as_service(
+    request: Request,
+    actor: Annotated[Actor, require(Action.START_AS_SERVICE)],
+    services: ServicesDep,
+    body: DeploymentIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> DeploymentStarted:
+    """Start a deployment of the token's service, as its user and from its origin."""
+    command = StartDeployment(
+        service_id=actor.service_id or 0,
+        origin=actor.origin,
+        user=actor.name,
+        user_id=actor.user_id,
+        context={"env": body.env if body else {}},
+        idempotency_key=idempotency_key,
+    )
+    return await _start(command, services, request)
+
+
+@router.post("/services/{service_id}/deployments", responses={**NOT_FOUND, **CONFLICT})
+async def start_as_user(
+    service_id: Id,
+    request: Request,
+    actor: Starter,
+    services: ServicesDep,
+    body: UserDeploymentIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> DeploymentStarted:
+    """Start a deployment as the user who is signed in."""
+    wanted = body or UserDeploymentIn()
+    command = StartDeployment(
+        service_id=service_id,
+        origin=wanted.origin,
+        user=actor.name,
+        user_id=actor.user_id,
+        context={"env": wanted.env},
+        idempotency_key=idempotency_key,
+    )
+    return await _start(command, services, request)
+
+
+@router.get("/deployments/")
+async def list_deployments(
+    _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+    service_id: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+    state: DeploymentState | None = None,
+    user: str | None = None,
+    origin: str | None = None,
+) -> list[DeploymentOut]:
+    """Deployments, newest first; `before` the id of the last one seen gives the next page."""
+    only = Filter(service_id=service_id, state=state, user=user, origin=origin)
+    async with services.open_unit_of_work() as uow:
+        found = await uow.deployments.list(limit=limit, before=before, only=only)
+    return [DeploymentOut.model_validate(deployment) for deployment in found]
+
+
+@router.get("/deployments/{deployment_id}", responses={**NOT_FOUND, **FORBIDDEN})
+async def read_deployment(
+    deployment_id: Id, request: Request, actor: Reader, services: ServicesDep
+) -> DeploymentDetails:
+    """One deployment with its steps and, while it waits, why."""
+    async with services.open_unit_of_work() as uow:
+        deployment = await uow.deployments.get(deployment_id)
+        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        steps = await uow.steps.of(deployment_id)
+        waiting = await why_waiting(deployment, uow, services.now(), services.settings.worker_grace_seconds)
+    return DeploymentDetails(
+        **_started(deployment, request).model_dump(),
+        steps=[StepOut.model_validate(step) for step in steps],
+        waiting=waiting,
+    )
+
+
+@router.post("/deployments/{deployment_id}/cancel", responses={**NOT_FOUND, **CONFLICT})
+async def cancel_deployment(deployment_id: Id, actor: Canceller, services: ServicesDep) -> DeploymentOut:
+    """Stop a deployment, or take it out of the queue."""
+    await services.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
+    async with services.open_unit_of_work() as uow:
+        return DeploymentOut.model_validate(await uow.deployments.get(deployment_id))
+
+
+@router.post("/deployments/{deployment_id}/retry", responses={**NOT_FOUND, **CONFLICT})
+async def retry_deployment(
+    deployment_id: Id, request: Request, actor: Starter, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> DeploymentStarted:
+    """Start the same deployment once more: same service, same context."""
+    async with services.open_unit_of_work() as uow:
+        before = await uow.deployments.get(deployment_id)
+    if not before.state.is_final:
+        raise Conflict(f"Deployment {deployment_id} is not over yet; cancel it first, or wait.")
+    command = StartDeployment(
+        service_id=before.service_id,
+        origin=before.origin,
+        user=actor.name,
+        user_id=actor.user_id,
+        context=before.context,
+        idempotency_key=idempotency_key,
+        retry_of=before.id,
+    )
+    return await _start(command, services, request)
+
+
+@router.put("/deployments/finish/")
+async def finish_deployment(
+    actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: ServicesDep
+) -> Detail:
+    """The script of a deployment says that it is done."""
+    deployment_id = actor.deployment_id or 0
+    await services.bus.handle(FinishDeployment(deployment_id=deployment_id))
+    return Detail(detail=f"Deployment {deployment_id} finished")
+
+
+@router.post("/steps/", responses=CONFLICT)
+async def report_step(
+    body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: ServicesDep
+) -> Detail:
+    """The script of a deployment reports one of its steps."""
+    report = StepReport(
+        name=clean_text(body.name.strip() or body.name, NAME_LIMIT),
+        state=body.state,
+        message=clean_text(body.message or ""),
+        started=body.started,
+        finished=body.finished,
+    )
+    await services.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
+    return Detail(detail="step processed")
+
+
+@router.get("/steps/")
+async def list_steps(
+    deployment_id: Annotated[int, Query(ge=1, le=LARGEST)],
+    _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
+    services: ServicesDep,
+) -> list[StepOut]:
+    """The steps of a deployment, in the order of their execution."""
+    async with services.open_unit_of_work() as uow:
+        return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id)]
+
+
+async def _start(command: StartDeployment, services: Services, request: Request) -> DeploymentStarted:
+    events = await services.bus.handle(command)
+    async with services.open_unit_of_work() as uow:
+        return _started(await uow.deployments.get(_queued(events)), request)
+
+
+def _queued(events: list[Event]) -> int:
+    for event in events:
+        if isinstance(event, DeploymentQueued):
+            return event.deployment_id
+    raise NotFound("Deployment not found")
+
+
+def _started(deployment: Deployment, request: Request) -> DeploymentStarted:
+    fields = DeploymentOut.model_validate(deployment).model_dump()
+    return DeploymentStarted(**fields, details=f"{request.base_url}deployments/{deployment.id}")

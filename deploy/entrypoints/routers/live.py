@@ -1,0 +1,200 @@
+"""The WebSocket: sign in on it, then every change arrives as one JSON object (contract: WebSocket)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from deploy.adapters.websocket import Client
+from deploy.domain.errors import DomainError, NotSignedIn
+from deploy.domain.policy import KINDS, Action, Actor, may
+from deploy.entrypoints.errors import DATABASE_ERRORS
+from deploy.entrypoints.state import Services
+from deploy.service_layer.live import warning
+
+SIGN_IN_WITHIN = 10.0
+PING_EVERY = 20.0
+WARN_BEFORE = 60.0
+SEND_WITHIN = 60.0
+LARGEST_MESSAGE = 16 * 1024
+POLICY_VIOLATION, TRY_AGAIN = 1008, 1013
+
+router = APIRouter()
+
+
+@router.websocket("/deployments/ws/{client_id}")
+async def live(websocket: WebSocket, client_id: UUID) -> None:
+    """Serve one client until it goes, its session ends, or it takes nothing any more."""
+    services: Services = websocket.app.state.services
+    if not origin_is_allowed(websocket, services.settings.allowed_origins):
+        await websocket.close(POLICY_VIOLATION)
+        return
+    await websocket.accept()
+    try:
+        client = await asyncio.wait_for(_sign_in(websocket, services), SIGN_IN_WITHIN)
+    except (asyncio.TimeoutError, WebSocketDisconnect):
+        await _close(websocket, POLICY_VIOLATION)
+        return
+    try:
+        await _serve(websocket, services, client)
+    finally:
+        services.hub.remove(client)
+
+
+def origin_is_allowed(websocket: WebSocket, further: list[str]) -> bool:
+    """Whether the page that opens the connection is ours (or no page at all, but a program)."""
+    origin = websocket.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == websocket.headers.get("host") or origin in further
+
+
+async def _sign_in(websocket: WebSocket, services: Services) -> Client:
+    while True:
+        fields = await _receive(websocket)
+        try:
+            actor = await _authenticate(str(fields.get("access_token") or ""), services)
+        except NotSignedIn as error:
+            await websocket.send_text(_answer("failure", str(error)))
+            continue
+        client = Client(actor, str(fields["access_token"]))
+        # First counted in, then told so: what happens after the answer is not missed.
+        await services.feed.join(client)
+        await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+        return client
+
+
+async def _authenticate(token: str, services: Services) -> Actor:
+    if not token:
+        raise NotSignedIn("Not authenticated")
+    return await services.authenticator.authenticate(token, KINDS[Action.LIST_DEPLOYMENTS])
+
+
+def _answer(status: str, detail: str) -> str:
+    return json.dumps({"type": "authentication", "status": status, "detail": detail})
+
+
+async def _receive(websocket: WebSocket) -> dict[str, Any]:
+    text = await websocket.receive_text()
+    try:
+        fields = json.loads(text) if len(text) <= LARGEST_MESSAGE else None
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {}
+
+
+async def _serve(websocket: WebSocket, services: Services, client: Client) -> None:
+    tasks = [asyncio.create_task(part(websocket, services, client)) for part in (_send, _listen, _watch_session)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    code = next((task.result() for task in done if not task.cancelled() and task.exception() is None), TRY_AGAIN)
+    await _close(websocket, code)
+
+
+async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
+    """Send what is in the outbox; when there is room, read on where the client is behind."""
+    while True:
+        while (message := client.take()) is not None:
+            await asyncio.wait_for(websocket.send_text(message), SEND_WITHIN)
+        if client.behind:
+            try:
+                await services.feed.catch_up(client, next(iter(client.behind)))
+            except DATABASE_ERRORS:
+                await asyncio.sleep(0.5)
+            continue
+        client.wake.clear()
+        if not client.behind and client.is_empty:
+            await client.wake.wait()
+
+
+async def _listen(websocket: WebSocket, services: Services, client: Client) -> int:
+    """Take what the client says: a new token, a subscription, its end."""
+    while True:
+        try:
+            fields = await _receive(websocket)
+        except WebSocketDisconnect:
+            return 1000
+        if "access_token" in fields:
+            await _renew(services, client, str(fields["access_token"]))
+        elif "subscribe" in fields:
+            await _subscribe(services, client, fields["subscribe"])
+        elif "unsubscribe" in fields and isinstance(fields["unsubscribe"], dict):
+            client.unsubscribe(_number(fields["unsubscribe"].get("deployment_id")))
+        elif "ping" not in fields:
+            client.put(warning("This message is not understood.", "not_understood"))
+
+
+async def _renew(services: Services, client: Client, token: str) -> None:
+    try:
+        actor = await _authenticate(token, services)
+    except NotSignedIn as error:
+        client.put(_answer("failure", str(error)))
+        return
+    except DATABASE_ERRORS:
+        client.put(_answer("failure", "The database cannot be reached; try again in a moment."))
+        return
+    if actor.user_id != client.actor.user_id:
+        client.put(_answer("failure", "Another user has to open a connection of his own."))
+        return
+    client.actor, client.token = actor, token
+    client.put(_answer("success", f"Signed in as {actor.name}"))
+
+
+async def _subscribe(services: Services, client: Client, wanted: object) -> None:
+    fields = wanted if isinstance(wanted, dict) else {}
+    deployment_id, after = _number(fields.get("deployment_id")), _number(fields.get("after"))
+    try:
+        async with services.open_unit_of_work() as uow:
+            deployment = await uow.deployments.get(deployment_id)
+    except DomainError as error:
+        client.put(warning(str(error), "not_found"))
+        return
+    except DATABASE_ERRORS:
+        client.put(warning("The database cannot be reached; subscribe again in a moment.", "try_again"))
+        return
+    if may(client.actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id):
+        client.subscribe(deployment_id, min(after, deployment.seq))
+
+
+async def _watch_session(websocket: WebSocket, services: Services, client: Client) -> int:
+    """Ping; warn before the session ends; end it when its time is over or its right is gone."""
+    warned_for = ""
+    while True:
+        left = client.actor.expires - time.time()
+        if left <= 0:
+            return await _end_session(websocket, "Your session has ended. Sign in again.")
+        if left <= WARN_BEFORE and warned_for != client.token:
+            warned_for = client.token
+            client.put(warning("Your session is about to end.", "token_expires"))
+        await asyncio.sleep(min(PING_EVERY, left if left <= WARN_BEFORE else left - WARN_BEFORE))
+        client.put('{"type": "ping"}')
+        try:
+            client.actor = await _authenticate(client.token, services)
+        except NotSignedIn:
+            return await _end_session(websocket, "Your session has ended. Sign in again.")
+        except DATABASE_ERRORS:
+            continue
+
+
+async def _end_session(websocket: WebSocket, why: str) -> int:
+    await websocket.send_text(warning(why, "session_ended"))
+    return POLICY_VIOLATION
+
+
+async def _close(websocket: WebSocket, code: int) -> None:
+    try:
+        await websocket.close(code)
+    except RuntimeError:
+        return  # the client has closed it already
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**63 else 0

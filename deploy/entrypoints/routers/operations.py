@@ -1,0 +1,79 @@
+"""For operators and monitoring: health, workers, deployed services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from sqlalchemy import text
+
+from deploy.adapters import migrations
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.errors import DATABASE_ERRORS, RETRY_AFTER
+from deploy.entrypoints.schemas import DeployedServiceOut, Detail, Health, WorkerOut
+from deploy.entrypoints.state import Services
+from deploy.service_layer.waiting import alive
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """Whether the process answers."""
+    return Health(status="ok", reasons=[])
+
+
+@router.get("/health/ready", responses={503: {"model": Health}})
+async def ready(services: ServicesDep, response: Response) -> Health:
+    """Whether requests can be served; if not, why."""
+    reasons = await _reasons(services)
+    if reasons:
+        response.status_code = 503
+        response.headers.update(RETRY_AFTER)
+    return Health(status="unavailable" if reasons else "ok", reasons=reasons)
+
+
+@router.get("/workers/", responses={401: {"model": Detail}})
+async def list_workers(
+    _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: ServicesDep
+) -> list[WorkerOut]:
+    """The workers, the last seen first, and what each is running."""
+    async with services.open_unit_of_work() as uow:
+        workers = await uow.workers.list()
+        running = await uow.deployments.open()
+    grace = services.settings.worker_grace_seconds
+    return [
+        WorkerOut(
+            id=worker.id,
+            host=worker.host,
+            version=worker.version,
+            slots=worker.slots,
+            running=[deployment.id for deployment in running if deployment.worker_id == worker.id],
+            started=worker.started,
+            last_seen=worker.last_seen,
+            alive=alive(worker.last_seen, services.now(), grace),
+        )
+        for worker in workers
+    ]
+
+
+@router.get("/deployed-services/", responses={401: {"model": Detail}})
+async def list_deployed_services(
+    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], services: ServicesDep
+) -> list[DeployedServiceOut]:
+    """What the last successful deployment of each service left running (service discovery)."""
+    async with services.open_unit_of_work() as uow:
+        return [DeployedServiceOut.model_validate(deployed) for deployed in await uow.deployed_services.list()]
+
+
+async def _reasons(services: Services) -> list[str]:
+    try:
+        async with services.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        revision = await migrations.current(services.engine)
+    except DATABASE_ERRORS as error:
+        return [f"The database cannot be reached: {type(error).__name__}"]
+    if revision != migrations.head():
+        return [f"The database is at revision {revision}, it has to be at {migrations.head()}: fastdeploy db upgrade"]
+    return [] if services.listener.connected.is_set() else ["The live channel is not connected to the database yet."]

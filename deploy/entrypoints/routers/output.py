@@ -1,0 +1,90 @@
+"""What a deployment has said: its events after a cursor, its output by range, searched, and as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from deploy.domain.policy import Action, Actor, check
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.schemas import LARGEST, Detail, EventsOut, Id, OutputOut
+from deploy.entrypoints.state import Services
+from deploy.service_layer.output import find_lines, lines_of
+
+router = APIRouter(
+    prefix="/deployments/{deployment_id}",
+    tags=["output"],
+    responses={401: {"model": Detail}, 403: {"model": Detail}, 404: {"model": Detail}},
+)
+Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
+After = Annotated[int, Query(ge=0, le=LARGEST)]
+
+
+@router.get("/events", response_model=EventsOut)
+async def read_events(
+    deployment_id: Id,
+    actor: Reader,
+    services: ServicesDep,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Response:
+    """The messages after number `after`, exactly as the WebSocket sends them."""
+    async with services.open_unit_of_work() as uow:
+        deployment = await uow.deployments.get(deployment_id)
+        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        events = await uow.events.after(deployment_id, after, limit=limit + 1)
+    more, events = len(events) > limit, events[:limit]
+    last_seq = events[-1].seq if events else after
+    # The messages are JSON texts already: joined, not parsed and written again.
+    body = ",".join(event.message for event in events)
+    text = f'{{"events":[{body}],"last_seq":{last_seq},"more":{json.dumps(more)}}}'
+    return Response(text, media_type="application/json")
+
+
+@router.get("/output")
+async def read_output(
+    deployment_id: Id,
+    actor: Reader,
+    services: ServicesDep,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> OutputOut:
+    """Lines of output after number `after`; with `q`, only those that contain it, whatever the case."""
+    async with services.open_unit_of_work() as uow:
+        deployment = await uow.deployments.get(deployment_id)
+        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        lines, next_after = await find_lines(uow, deployment_id, after=after, limit=limit, text=q)
+    return OutputOut(lines=lines, total=deployment.lines, next_after=next_after)
+
+
+@router.get("/output.txt", response_class=StreamingResponse)
+async def download_output(deployment_id: Id, actor: Reader, services: ServicesDep) -> StreamingResponse:
+    """All output as plain text."""
+    async with services.open_unit_of_work() as uow:
+        deployment = await uow.deployments.get(deployment_id)
+        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+    name = f"{deployment.service}-{deployment.id}.txt"
+    return StreamingResponse(
+        _text(services, deployment_id),
+        media_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _text(services: Services, deployment_id: int) -> AsyncIterator[bytes]:
+    after = 0
+    while True:
+        # A transaction for each part: a slow reader must not hold one open.
+        async with services.open_unit_of_work() as uow:
+            events = await uow.events.output_after(deployment_id, after)
+        if not events:
+            return
+        for event in events:
+            text = "".join(f"{line.text}\n" for line in lines_of(event.message))
+            yield text.encode("utf-8", "backslashreplace")
+        after = events[-1].last_line or 0

@@ -1,0 +1,51 @@
+"""The web page: built files below /ui/, whose every other path is the page itself."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+WEB = Path(str(files("deploy"))) / "_web"
+MISSING = (
+    "<!doctype html><title>fastDeploy</title><h1>The web page is not built</h1>"
+    "<p>The API works. To have the page, too, run <code>just build-page</code> and reload.</p>"
+)
+# Names of built assets carry a hash of their content, so they never change; the page that names them does.
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+ASK_AGAIN = {"Cache-Control": "no-cache"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def root() -> RedirectResponse:
+    """The page lives below /ui/, since the API has the short paths."""
+    return RedirectResponse("/ui/")
+
+
+@router.get("/ui/{path:path}")
+async def page(path: str) -> Response:
+    """A built file, or the page, which finds its way by the path itself."""
+    asset = (WEB / path).resolve()
+    if path and asset.is_relative_to(WEB) and asset.is_file():
+        return FileResponse(asset, headers=FOR_EVER if path.startswith("assets/") else ASK_AGAIN)
+    index = WEB / "index.html"
+    if path.startswith("assets/"):
+        return Response(status_code=404)
+    return FileResponse(index, headers=ASK_AGAIN) if index.is_file() else HTMLResponse(MISSING, 503)
+
+
+@router.get("/docs")
+async def api_docs(request: Request) -> HTMLResponse:
+    """The API's documentation, to read and to try out; its script comes from here, not from elsewhere."""
+    return get_swagger_ui_html(
+        openapi_url=str(request.app.openapi_url),
+        title="fastDeploy API",
+        swagger_js_url="/ui/swagger-ui/swagger-ui-bundle.js",
+        swagger_css_url="/ui/swagger-ui/swagger-ui.css",
+        swagger_favicon_url="/ui/favicon.svg",
+    )

@@ -1,0 +1,107 @@
+"""Services: the list, their documentation, and the sync with the folders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter
+
+from deploy.adapters.filesystem import Problem
+from deploy.domain.commands import DeleteService, SyncServices
+from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.model import Deployment, Service
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.schemas import (
+    DeploymentOut,
+    Detail,
+    Id,
+    ProblemOut,
+    ServiceDetails,
+    ServiceOut,
+    SyncOut,
+)
+from deploy.entrypoints.state import Services
+
+router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
+Reader = Annotated[Actor, require(Action.READ_SERVICES)]
+
+
+@router.get("/")
+async def list_services(_actor: Reader, services: ServicesDep) -> list[ServiceOut]:
+    """All services by name, each with its last deployment and those that wait or run."""
+    async with services.open_unit_of_work() as uow:
+        found = await uow.services.list()
+        latest = await uow.deployments.latest_by_service([service.id for service in found])
+        active = await uow.deployments.open()
+    return [_service(service, latest.get(service.id), active) for service in found]
+
+
+@router.get("/names/")
+async def list_folder_names(_actor: Reader, services: ServicesDep) -> list[str]:
+    """The names of the folders below the services root."""
+    return await asyncio.to_thread(services.folders.names)
+
+
+@router.get("/problems")
+async def list_problems(_actor: Reader, services: ServicesDep) -> list[ProblemOut]:
+    """Folders that cannot be read at present, and why."""
+    _, problems = await asyncio.to_thread(services.folders.read)
+    return [ProblemOut.model_validate(problem) for problem in problems]
+
+
+@router.post("/sync")
+async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services: ServicesDep) -> SyncOut:
+    """Make the services what the folders say, and report what is broken."""
+    events, problems = await sync_services(services)
+    changes = [event for event in events if isinstance(event, ServiceChanged)]
+    names = {
+        kind: [event.name for event in changes if event.change == kind] for kind in ("added", "changed", "removed")
+    }
+    return SyncOut(
+        detail="Services synced", problems=[ProblemOut.model_validate(problem) for problem in problems], **names
+    )
+
+
+@router.get("/{service_id}", responses={404: {"model": Detail}})
+async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) -> ServiceDetails:
+    """One service, with its documentation."""
+    async with services.open_unit_of_work() as uow:
+        service = await uow.services.get(service_id)
+        latest = await uow.deployments.latest_by_service([service.id])
+        active = await uow.deployments.open(service_id=service.id)
+    fields = _service(service, latest.get(service.id), active)
+    return ServiceDetails(**fields.model_dump(), readme=service.readme)
+
+
+@router.delete("/{service_id}", responses={404: {"model": Detail}, 409: {"model": Detail}})
+async def delete_service(
+    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], services: ServicesDep
+) -> Detail:
+    """Take a service off the list; its past deployments stay."""
+    await services.bus.handle(DeleteService(service_id=service_id))
+    return Detail(detail=f"Service {service_id} deleted")
+
+
+async def sync_services(services: Services) -> tuple[list[Event], list[Problem]]:
+    """Read the folders and bring the database up to date; return what has changed and what is broken."""
+    folders, problems = await asyncio.to_thread(services.folders.read)
+    # With the whole root out of reach nothing is known of any service: change none.
+    everything = frozenset(services.folders.names()) | frozenset(problem.folder for problem in problems)
+    if not services.folders.root.is_dir():
+        return [], problems
+    return await services.bus.handle(SyncServices(folders=tuple(folders), broken=everything)), problems
+
+
+def _service(service: Service, last: Deployment | None, active: Sequence[Deployment]) -> ServiceOut:
+    return ServiceOut(
+        id=service.id,
+        name=service.name,
+        data=service.data,
+        last_deployment=DeploymentOut.model_validate(last) if last is not None else None,
+        active_deployments=[
+            DeploymentOut.model_validate(deployment) for deployment in active if deployment.service_id == service.id
+        ],
+    )

@@ -1,0 +1,94 @@
+"""Service and config tokens: make, list, revoke."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter
+
+from deploy.adapters.tokens import new_token_id
+from deploy.domain.commands import RegisterToken, RevokeToken
+from deploy.domain.model import TokenKind
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.schemas import ConfigToken, ConfigTokenIn, Detail, ServiceToken, ServiceTokenIn, TokenOut
+from deploy.entrypoints.state import Services
+
+router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
+
+
+@router.post("/service-token", responses={404: {"model": Detail}})
+async def make_service_token(
+    body: ServiceTokenIn, actor: Annotated[Actor, require(Action.MAKE_SERVICE_TOKEN)], services: ServicesDep
+) -> ServiceToken:
+    """Make a token that may start and read deployments of one service. It is shown this once."""
+    token = await make_token(
+        services,
+        TokenKind.SERVICE,
+        days=body.expiration_in_days,
+        origin=body.origin,
+        user_id=actor.user_id,
+        service=body.service,
+    )
+    return ServiceToken(service_token=token, token_type="bearer")  # noqa: S106
+
+
+@router.post("/config-token", responses={403: {"model": Detail}})
+async def make_config_token(
+    body: ConfigTokenIn, actor: Annotated[Actor, require(Action.MAKE_CONFIG_TOKEN)], services: ServicesDep
+) -> ConfigToken:
+    """Make a token that may read the deployed services. It is shown this once."""
+    token = await make_token(
+        services, TokenKind.CONFIG, days=body.expiration_in_days, origin=body.origin, user_id=actor.user_id
+    )
+    return ConfigToken(config_token=token, token_type="bearer")  # noqa: S106
+
+
+@router.get("/tokens/")
+async def list_tokens(
+    actor: Annotated[Actor, require(Action.READ_TOKENS)], services: ServicesDep, service_id: int | None = None
+) -> list[TokenOut]:
+    """My tokens; for an administrator, everybody's."""
+    async with services.open_unit_of_work() as uow:
+        rows = await uow.tokens.list(user_id=None if actor.is_admin else actor.user_id, service_id=service_id)
+    return [
+        TokenOut(
+            id=token.id,
+            kind=token.kind,
+            service=service,
+            origin=token.origin,
+            user=user,
+            created=token.created,
+            expires=token.expires,
+            last_used=token.last_used,
+            revoked=token.revoked,
+        )
+        for token, service, user in rows
+    ]
+
+
+@router.delete("/tokens/{token_id}", status_code=204, responses={403: {"model": Detail}, 404: {"model": Detail}})
+async def revoke_token(
+    token_id: str, actor: Annotated[Actor, require(Action.REVOKE_TOKEN)], services: ServicesDep
+) -> None:
+    """Make a token worthless."""
+    await services.bus.handle(RevokeToken(token_id=token_id, user_id=None if actor.is_admin else actor.user_id))
+
+
+async def make_token(
+    services: Services, kind: TokenKind, *, days: int, origin: str, user_id: int | None, service: str | None = None
+) -> str:
+    """Record a token, and only then sign it; return the token."""
+    token_id, now, lifetime = new_token_id(), services.now(), timedelta(days=days)
+    await services.bus.handle(
+        RegisterToken(
+            token_id=token_id,
+            kind=kind,
+            origin=origin,
+            expires=now + lifetime,
+            user_id=user_id,
+            service_name=service,
+        )
+    )
+    return services.signer.sign(kind.value, service or origin, now=now, lifetime=lifetime, token_id=token_id)

@@ -1,0 +1,64 @@
+"""Users."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+
+from deploy.domain.commands import ChangeUser, CreateUser
+from deploy.domain.errors import Forbidden
+from deploy.domain.events import UserCreated
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.schemas import Detail, Id, PasswordChange, UserChange, UserIn, UserOut
+
+router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
+Myself = Annotated[Actor, require(Action.READ_OWN_USER)]
+MyPassword = Annotated[Actor, require(Action.CHANGE_OWN_PASSWORD)]
+Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
+
+
+@router.get("/me")
+async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
+    """Who am I?"""
+    async with services.open_unit_of_work() as uow:
+        return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
+
+
+@router.post("/me/password", status_code=204, responses={403: {"model": Detail}})
+async def change_own_password(body: PasswordChange, actor: MyPassword, services: ServicesDep) -> None:
+    """Change my password; all my sessions and user tokens end."""
+    async with services.open_unit_of_work() as uow:
+        user = await uow.users.get(actor.user_id or 0)
+    if not await services.passwords.verify(body.current, user.password_hash):
+        raise Forbidden("The current password is not right.")
+    await services.bus.handle(ChangeUser(user_id=user.id, password_hash=await services.passwords.hash(body.new)))
+
+
+@router.get("/", responses={403: {"model": Detail}})
+async def list_users(_actor: Administrator, services: ServicesDep) -> list[UserOut]:
+    """All users, by name."""
+    async with services.open_unit_of_work() as uow:
+        return [UserOut.model_validate(user) for user in await uow.users.list()]
+
+
+@router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}})
+async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep) -> UserOut:
+    """Add a user."""
+    password_hash = await services.passwords.hash(body.password)
+    events = await services.bus.handle(CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin))
+    user_id = next(event.user_id for event in events if isinstance(event, UserCreated))
+    async with services.open_unit_of_work() as uow:
+        return UserOut.model_validate(await uow.users.get(user_id))
+
+
+@router.patch("/{user_id}", responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}})
+async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: ServicesDep) -> UserOut:
+    """Change a user's password, role or state; his sessions end."""
+    password_hash = await services.passwords.hash(body.password) if body.password is not None else None
+    await services.bus.handle(
+        ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active)
+    )
+    async with services.open_unit_of_work() as uow:
+        return UserOut.model_validate(await uow.users.get(user_id))

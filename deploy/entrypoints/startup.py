@@ -1,0 +1,56 @@
+"""What has to be true before the first request: schema, first user, services."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from deploy.adapters import migrations
+from deploy.adapters.filesystem import Problem
+from deploy.domain.commands import CreateUser
+from deploy.domain.errors import Conflict
+from deploy.entrypoints.routers.services import sync_services
+from deploy.entrypoints.state import Services
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUser:
+    """The user that was made at the first start; `password` only where it was made up."""
+
+    name: str
+    password: str | None
+
+
+async def prepare_database(services: Services) -> FirstUser | None:
+    """Bring the schema up to date, make the first user, sync the services; return the user if he is new."""
+    await migrations.upgrade(services.engine)
+    first = await create_first_user(services)
+    _, problems = await sync_services(services)
+    report(problems)
+    return first
+
+
+async def create_first_user(services: Services) -> FirstUser | None:
+    """Make the first user where there is none; without a password in the settings, make one up."""
+    async with services.open_unit_of_work() as uow:
+        if await uow.users.count():
+            return None
+    given = services.settings.initial_user_password
+    password = given.get_secret_value() if given is not None else secrets.token_urlsafe(12)
+    name = services.settings.initial_user_name
+    try:
+        await services.bus.handle(
+            CreateUser(name=name, password_hash=await services.passwords.hash(password), is_admin=True)
+        )
+    except Conflict:
+        return None  # another process was faster
+    return FirstUser(name, None if given is not None else password)
+
+
+def report(problems: list[Problem]) -> None:
+    """Log what is wrong with service folders."""
+    for problem in problems:
+        log.warning("Service folder %s: %s: %s", problem.folder, problem.file, problem.reason)
