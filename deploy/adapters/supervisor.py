@@ -37,7 +37,6 @@ else:
 CHUNK = 256 * 1024
 PIPE_SIZE = 1024 * 1024
 SPEC_LIMIT = 2 * 1024 * 1024
-COMMAND_LIMIT = 64 * 1024
 SPEC_PATIENCE = 10.0  # seconds until a supervisor without a run gives up
 DRAIN_PATIENCE = 2.0  # seconds for output of those who outlive the script
 KILL_PATIENCE = 5.0  # seconds until processes that SIGKILL cannot end are left
@@ -242,6 +241,7 @@ class Spool:
         self._number = 0
         self._pending = b""
         self._blocked_since = 0.0
+        self.complete = False  # the last record is written
         self.retry_at = 0.0  # monotonic; only meaningful while blocked
 
     @property
@@ -251,6 +251,7 @@ class Spool:
     def append(self, kind: str, data: str) -> None:
         """Write one record; `data` is its JSON."""
         self._number += 1
+        self.complete = kind == "exit"
         self._write(f'[{self._number},{time.time():.6f},"{kind}",{data}]\n')
 
     def extend(self, pieces: list[tuple[str, str]]) -> None:
@@ -284,7 +285,8 @@ class Spool:
             self._knock()
         if self._blocked_since and not self._pending:
             seconds, self._blocked_since = time.monotonic() - self._blocked_since, 0.0
-            self.note(f"The disk took no output for {seconds:.0f} s; the run waited for it.")
+            if not self.complete:
+                self.note(f"The disk took no output for {seconds:.0f} s; the run waited for it.")
 
     def sync(self) -> None:
         """Bring the spool to the disk itself; where it does not allow that, it has to do without."""
@@ -435,11 +437,14 @@ class PrivateFolder:
 
     def remove_stale(self) -> None:
         """Remove what supervisors that were killed have left: it may hold a run's token."""
-        for entry in os.scandir(self._base):
-            if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
-                info = entry.stat(follow_symlinks=False)
-                if info.st_uid == os.geteuid() and info.st_mtime < time.time() - STALE_AFTER:
-                    remove_unlocked(entry.path)
+        try:
+            for entry in os.scandir(self._base):
+                if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
+                    info = entry.stat(follow_symlinks=False)
+                    if info.st_uid == os.geteuid() and info.st_mtime < time.time() - STALE_AFTER:
+                        remove_unlocked(entry.path)
+        except OSError:
+            pass  # somebody else was faster; a later run tries again
 
 
 def remove_unlocked(path: str) -> None:
@@ -539,6 +544,11 @@ class Child:
         answer = os.read(self._status, 65536)
         if answer != b"ready":
             raise NotStarted(decoded(answer) or "The process was killed before it could start.")
+
+    def abandon(self) -> None:
+        """End the process, which has not begun."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def go(self) -> None:
         """Let the script begin. NotStarted if the system refuses it after all."""
@@ -819,7 +829,7 @@ class Supervisor:
         give_up = time.monotonic() + SPEC_PATIENCE
         while self.spec is None:
             self.poll.poll(max(0.0, give_up - time.monotonic()) * 1000)
-            self.signals.clear()
+            self.heed_signals()
             self.obey()
             if self.control.ended or time.monotonic() >= give_up:
                 break
@@ -828,7 +838,7 @@ class Supervisor:
         return self.spec
 
     def obey(self) -> None:
-        """Carry out what the control FIFO and SIGTERM ask for."""
+        """Carry out what the control FIFO asks for."""
         for command in self.control.read():
             if "argv" in command and self.spec is None:
                 self.accept(command)
@@ -838,8 +848,13 @@ class Supervisor:
                 self.spool.note("A command that the run's supervisor does not know was ignored.")
         if self.control.ended:
             self.unregister(self.control.fd)
+
+    def heed_signals(self) -> None:
+        self.signals.clear()
         if self.signals.told_to_stop:
             self.stop("cancelled", "The supervisor was told to stop.")
+        if self.pid:
+            self.reap()
 
     def accept(self, command: dict[str, Any]) -> None:
         try:
@@ -856,6 +871,9 @@ class Supervisor:
         except (OSError, ValueError) as error:
             raise NotStarted(f"The run could not be prepared: {error}.") from error
         self.spool.append("start", to_json({"pid": child.pid}))
+        if self.spool.blocked:
+            child.abandon()
+            raise NotStarted("The disk that keeps the output of runs is full: make room, and start it again.")
         # On the disk itself before the script begins: after a power failure, too, a started run must not start again.
         self.spool.sync()
         child.go()
@@ -879,10 +897,10 @@ class Supervisor:
             stream = self.streams.get(fd)
             if stream is not None:
                 self.take(stream)
-            elif fd == self.signals.fd:
-                self.signals.clear()
-        self.reap()
-        self.obey()
+            elif fd == self.control.fd:
+                self.obey()
+            else:
+                self.heed_signals()
         self.keep_time()
 
     def patience(self) -> float | None:
@@ -1021,7 +1039,19 @@ class Supervisor:
         return to_json({"code": code, "signal": name, "cause": self.cause, "message": message})
 
 
+def report_failure(spool: Spool, error: Exception, *, started: bool) -> None:
+    """The last thing that a supervisor with a fault does: end the run, and say so."""
+    try:
+        kill_tree()
+    finally:
+        if not spool.complete:
+            cause = None if started else "not_started"
+            message = f"The run's supervisor failed, and ended the run: {error!r}."
+            spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
+
+
 def main() -> int:
+    """Supervise the run that the descriptors 0, 1 and 2 belong to."""
     os.closerange(3, 256)
     os.set_blocking(0, False)
     os.chdir("/")
@@ -1033,23 +1063,11 @@ def main() -> int:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         supervisor = Supervisor(spool, Control(0), Signals())
         supervisor.run()
-    except Exception as error:  # noqa: BLE001 - the last one who can say what happened
-        kill_tree()
-        started = supervisor is not None and supervisor.pid
-        spool.append(
-            "exit",
-            to_json(
-                {
-                    "code": None,
-                    "signal": None,
-                    "cause": None if started else "not_started",
-                    "message": f"The run's supervisor failed, and ended the run: {error!r}.",
-                }
-            ),
-        )
+    except Exception as error:  # noqa: BLE001 - nobody else could say what happened
+        report_failure(spool, error, started=supervisor is not None and supervisor.pid != 0)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # nothing is left to tidy up, and the spool's lock is free a little sooner
