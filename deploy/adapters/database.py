@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
+# What a statement can raise while the database is away; `is_away` tells these from refusals.
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
@@ -47,3 +51,12 @@ async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close(timeout=2) if not connection.is_closed() else None
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the error means that the database cannot be reached, rather than that it refused something."""
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
+        return error.connection_invalidated or state[:2] == "08" or state[:3] == "57P" or state == "53300" or not state
+    return isinstance(error, (PoolTimeout, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError))

@@ -6,9 +6,8 @@ import logging
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
 
 log = logging.getLogger(__name__)
@@ -22,7 +21,6 @@ STATUS: dict[type[DomainError], int] = {
 }
 AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
 RETRY_AFTER = {"Retry-After": "2"}
-DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
 
 
 class TooManyRequests(DomainError):
@@ -50,23 +48,15 @@ def database_away(_request: Request, error: Exception) -> JSONResponse:
 
 def database_error(request: Request, error: Exception) -> JSONResponse:
     """Tell a lost connection from a statement that the database refused."""
-    if isinstance(error, DBAPIError) and is_away(error):
+    if is_away(error):
         return database_away(request, error)
     if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith("22"):
         return JSONResponse({"detail": "A value cannot be stored (a NUL character, or a number out of range)."}, 422)
     raise error
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether the error means that the database cannot be reached, rather than that it refused something."""
-    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError)):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
 def install(app: FastAPI) -> None:
     """Register the table with an application."""
     app.add_exception_handler(DomainError, domain_error)
-    for kind in (OSError, PoolTimeout):
-        app.add_exception_handler(kind, database_away)
-    app.add_exception_handler(DBAPIError, database_error)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, database_error)

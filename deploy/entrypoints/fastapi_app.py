@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints import errors
@@ -60,7 +59,6 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
     errors.install(app)
     for module in (access, users, services, tokens, output, deployments, operations, live, page):
         app.include_router(module.router)
-    _answer_with_and_without_slash(app)
     app.add_middleware(Safety)
     return app
 
@@ -75,21 +73,6 @@ async def _own_services(settings: Settings) -> AsyncIterator[Services]:
     async with running(services):
         await prepare_database(services)
         yield services
-
-
-def _answer_with_and_without_slash(app: FastAPI) -> None:
-    """Answer each path of the API in both spellings. A redirect would lose the Authorization header."""
-    for route in [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]:
-        twin = route.path[:-1] if route.path.endswith("/") else f"{route.path}/"
-        app.add_api_route(
-            twin,
-            route.endpoint,
-            methods=sorted(route.methods or ()),
-            status_code=route.status_code,
-            response_model=route.response_model,
-            response_class=route.response_class,
-            include_in_schema=False,
-        )
 
 
 app = create_app()

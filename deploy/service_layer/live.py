@@ -11,8 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import StoredEvent
 from deploy.adapters.websocket import Client, Hub
@@ -53,7 +52,7 @@ class LiveFeed:
             self._wake.clear()
             try:
                 await self._feed()
-            except (SQLAlchemyError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("The live channel waits for the database: %s", error)
                 self._sweep_due = True
                 await asyncio.sleep(0.2)

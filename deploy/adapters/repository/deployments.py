@@ -59,6 +59,24 @@ class Deployments:
             raise NotFound("Deployment not found")
         return found
 
+    async def find(self, deployment_id: int) -> Deployment | None:
+        """Return a deployment, if there is one with that id."""
+        return await self._session.get(Deployment, deployment_id)
+
+    async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
+        """Return (id, host) of running deployments whose worker has not been seen for so long."""
+        silence = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, grace_seconds)
+        query = (
+            select(_table.c.id, func.coalesce(orm.workers.c.host, "an unknown host"))
+            .outerjoin(orm.workers, orm.workers.c.id == _table.c.worker_id)
+            .where(
+                _IS_OPEN,
+                _table.c.state == DeploymentState.RUNNING,
+                func.coalesce(orm.workers.c.last_seen, _table.c.started) < silence,
+            )
+        )
+        return [(deployment_id, host) for deployment_id, host in await self._session.execute(query)]
+
     async def list(
         self, *, limit: int = 100, before: int | None = None, only: Filter | None = None
     ) -> Sequence[Deployment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
@@ -14,6 +14,7 @@ from deploy.domain.model import Deployment, DeploymentState, StepReport
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import NAME_LIMIT, clean_text
 from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import (
     LARGEST,
     DeploymentDetails,
@@ -29,7 +30,7 @@ from deploy.entrypoints.schemas import (
 from deploy.entrypoints.state import Services
 from deploy.service_layer.waiting import why_waiting
 
-router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
+router = Router(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
+from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.websocket import Client
 from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, may
-from deploy.entrypoints.errors import DATABASE_ERRORS
 from deploy.entrypoints.state import Services
 from deploy.service_layer.live import warning
 
@@ -29,7 +29,7 @@ router = APIRouter()
 
 
 @router.websocket("/deployments/ws/{client_id}")
-async def live(websocket: WebSocket, client_id: UUID) -> None:
+async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - it only has to be one
     """Serve one client until it goes, its session ends, or it takes nothing any more."""
     services: Services = websocket.app.state.services
     if not origin_is_allowed(websocket, services.settings.allowed_origins):

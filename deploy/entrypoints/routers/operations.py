@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from sqlalchemy import text
 
 from deploy.adapters import migrations
+from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.errors import DATABASE_ERRORS, RETRY_AFTER
+from deploy.entrypoints.errors import RETRY_AFTER
+from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import DeployedServiceOut, Detail, Health, WorkerOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.waiting import alive
 
-router = APIRouter(tags=["operations"])
+router = Router(tags=["operations"])
 
 
 @router.get("/health/live")

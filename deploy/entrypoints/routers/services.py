@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter
-
 from deploy.adapters.filesystem import Problem
 from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import (
     DeploymentOut,
     Detail,
@@ -25,7 +24,7 @@ from deploy.entrypoints.schemas import (
 )
 from deploy.entrypoints.state import Services
 
-router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
+router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 

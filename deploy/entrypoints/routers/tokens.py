@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter
-
 from deploy.adapters.tokens import new_token_id
 from deploy.domain.commands import RegisterToken, RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import ConfigToken, ConfigTokenIn, Detail, ServiceToken, ServiceTokenIn, TokenOut
 from deploy.entrypoints.state import Services
 
-router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
+router = Router(tags=["tokens"], responses={401: {"model": Detail}})
 
 
 @router.post("/service-token", responses={404: {"model": Detail}})
@@ -50,22 +49,7 @@ async def list_tokens(
     actor: Annotated[Actor, require(Action.READ_TOKENS)], services: ServicesDep, service_id: int | None = None
 ) -> list[TokenOut]:
     """My tokens; for an administrator, everybody's."""
-    async with services.open_unit_of_work() as uow:
-        rows = await uow.tokens.list(user_id=None if actor.is_admin else actor.user_id, service_id=service_id)
-    return [
-        TokenOut(
-            id=token.id,
-            kind=token.kind,
-            service=service,
-            origin=token.origin,
-            user=user,
-            created=token.created,
-            expires=token.expires,
-            last_used=token.last_used,
-            revoked=token.revoked,
-        )
-        for token, service, user in rows
-    ]
+    return await token_rows(services, user_id=None if actor.is_admin else actor.user_id, service_id=service_id)
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses={403: {"model": Detail}, 404: {"model": Detail}})
@@ -92,3 +76,25 @@ async def make_token(
         )
     )
     return services.signer.sign(kind.value, service or origin, now=now, lifetime=lifetime, token_id=token_id)
+
+
+async def token_rows(
+    services: Services, *, user_id: int | None = None, service_id: int | None = None
+) -> list[TokenOut]:
+    """Return the records of tokens, of one user or service if given."""
+    async with services.open_unit_of_work() as uow:
+        rows = await uow.tokens.list(user_id=user_id, service_id=service_id)
+    return [
+        TokenOut(
+            id=token.id,
+            kind=token.kind,
+            service=service,
+            origin=token.origin,
+            user=user,
+            created=token.created,
+            expires=token.expires,
+            last_used=token.last_used,
+            revoked=token.revoked,
+        )
+        for token, service, user in rows
+    ]

@@ -1,0 +1,5 @@
+"""`python -m deploy` is `fastdeploy`."""
+
+from deploy.entrypoints.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""What a deployment runs: built as data, started elsewhere (adapters/spool)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, extra_vars, playbook_argv, playbook_env
+from deploy.adapters.ansible.locate import find_playbook
+from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
+from deploy.adapters.spool import RunSpec
+from deploy.domain.model import Deployment
+
+CONFIG_FILE = "config.json"
+LINE_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    """What all runs of a worker have in common. `timeout` in seconds, `output_limit` in bytes."""
+
+    services_root: Path
+    path: str
+    home: str
+    api_url: str
+    timeout: float
+    output_limit: int
+    ssh_auth_sock: str | None = None
+    lang: str = "C.UTF-8"
+
+
+def run_spec(deployment: Deployment, config: Mapping[str, Any], token: str, settings: LaunchSettings) -> RunSpec:
+    """Return how to run a deployment of a service with this `config`; `token` is the deployment's own.
+
+    Raises:
+        PlaybookError: a playbook, or what the config says of it, is not there.
+    """
+    folder = settings.services_root.resolve() / deployment.service
+    if has_script(folder, dict(config)):
+        return _script(deployment, config, token, folder, settings)
+    return _playbook(deployment, config, folder, settings)
+
+
+def _script(
+    deployment: Deployment, config: Mapping[str, Any], token: str, folder: Path, settings: LaunchSettings
+) -> RunSpec:
+    script = str(folder / config.get("deploy_script", DEFAULT_SCRIPT))
+    handed_over = {
+        "deployment_id": deployment.id,
+        "access_token": token,
+        "deploy_script": script,
+        "steps_url": f"{settings.api_url}/steps/",
+        "deployment_finish_url": f"{settings.api_url}/deployments/finish/",
+        "context": deployment.context,
+        "path_for_deploy": settings.path,
+    }
+    if settings.ssh_auth_sock:
+        handed_over["ssh_auth_sock"] = settings.ssh_auth_sock
+    file = f"{RUN_DIR}/{CONFIG_FILE}"
+    return RunSpec(
+        argv=[script, "--config", file],
+        cwd=str(folder),
+        env={"PATH": settings.path, "HOME": settings.home, "LANG": settings.lang, "DEPLOY_CONFIG_FILE": file},
+        files={CONFIG_FILE: json.dumps(handed_over)},
+        timeout=run_timeout(config, settings),
+        output_limit=settings.output_limit,
+        line_limit=LINE_LIMIT,
+    )
+
+
+def _playbook(deployment: Deployment, config: Mapping[str, Any], folder: Path, settings: LaunchSettings) -> RunSpec:
+    root = settings.services_root.resolve()
+    playbook = find_playbook(folder, config, root, search_path=settings.path)
+    answers = deployment.context.get("env", {})
+    return RunSpec(
+        argv=playbook_argv(playbook, diff=True),
+        cwd=str(folder),
+        env=playbook_env(
+            playbook,
+            path=settings.path,
+            home=settings.home,
+            lang=settings.lang,
+            ssh_auth_sock=settings.ssh_auth_sock,
+        ),
+        files={EXTRA_VARS_FILE: extra_vars(answers, deployment_id=deployment.id, service=deployment.service)},
+        timeout=run_timeout(config, settings),
+        interrupt=True,
+        events=True,
+        output_limit=settings.output_limit,
+        line_limit=LINE_LIMIT,
+    )
+
+
+def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
+    """Return the time limit of a run, in seconds: the service's own, or the common one."""
+    return float(config.get("timeout") or settings.timeout)
+
+
+def worker_home(home_of_deploy_user: str | None) -> str:
+    """Return HOME for the runs: the deploy user's, or our own."""
+    return home_of_deploy_user or os.environ.get("HOME") or str(Path("~").expanduser())

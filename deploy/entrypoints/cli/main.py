@@ -1,0 +1,32 @@
+"""All commands, and how errors are told."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from deploy.adapters.postgres import PostgresError
+from deploy.adapters.spool import RunError
+from deploy.config import ConfigurationError
+from deploy.domain.errors import DomainError
+from deploy.entrypoints.cli import local, process
+
+app = typer.Typer(
+    name="fastdeploy",
+    help="Deploy to Linux hosts from a web page, an HTTP API or here, and watch every step live.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+process.register(app)
+local.register(app)
+
+
+def main() -> None:
+    """Run a command; what can be told in a sentence ends with that sentence and exit code 1."""
+    try:
+        app()
+    except (ConfigurationError, PostgresError, RunError, DomainError) as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,81 @@
+"""`serve` and `worker`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.config import Settings
+
+if TYPE_CHECKING:
+    from deploy.entrypoints.startup import FirstUser
+
+DataDir = Annotated["Path | None", typer.Option(help="Folder of the bundled database, secrets and runs [DATA_DIR].")]
+ServicesDir = Annotated["Path | None", typer.Option(help="Folder that holds the service folders [SERVICES_ROOT].")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(worker)
+
+
+def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
+    """Return the settings, in which options of the command line win; folders are made absolute."""
+    given = {"data_dir": data_dir, "services_root": services_dir, **more}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    settings.data_dir = settings.data_dir.expanduser().absolute()
+    settings.services_root = settings.services_root.expanduser().absolute()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
+    return settings
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    data_dir: DataDir = None,
+    services_dir: ServicesDir = None,
+    worker: Annotated[bool, typer.Option(help="Run deployments in this process, too.")] = True,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Web server processes.")] = 1,
+    listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the whole product in the foreground: database, web page, API and a worker."""
+    from deploy.entrypoints.server import ServeOptions  # noqa: PLC0415 - only this command needs it
+    from deploy.entrypoints.server import serve as run
+
+    settings = settings_from(data_dir, services_dir)
+    options = ServeOptions(host=host, port=port, with_worker=worker, workers=workers, inherited=listen_fd)
+    run(settings, options, _quiet if listen_fd is not None else _announce)
+
+
+def worker(
+    data_dir: DataDir = None,
+    services_dir: ServicesDir = None,
+    slots: Annotated[int | None, typer.Option(min=1, max=1000, help="Deployments at once [WORKER_SLOTS].")] = None,
+) -> None:
+    """Run deployments: a worker on its own, here or on another machine."""
+    import uvloop  # noqa: PLC0415
+
+    from deploy.config import prepare_data_dir  # noqa: PLC0415
+    from deploy.entrypoints.cli.local import require_database  # noqa: PLC0415
+    from deploy.entrypoints.server import work  # noqa: PLC0415
+
+    settings = settings_from(data_dir, services_dir, worker_slots=slots)
+    prepare_data_dir(settings)
+    uvloop.run(work(settings, require_database(settings), typer.echo))
+
+
+def _announce(address: str, first: FirstUser | None) -> None:
+    typer.echo(f"\n  fastDeploy is ready: {address}/\n")
+    if first is not None and first.password is not None:
+        typer.echo(f"  Sign in as:  {first.name}\n  Password:    {first.password}")
+        typer.echo("  (shown this once; change it with: fastdeploy user passwd)\n")
+    elif first is not None:
+        typer.echo(f"  Sign in as {first.name} with the password from INITIAL_USER_PASSWORD.\n")
+
+
+def _quiet(_address: str, _first: FirstUser | None) -> None:
+    return

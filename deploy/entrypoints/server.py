@@ -1,0 +1,225 @@
+"""`fastdeploy serve`: the bundled PostgreSQL, the web server and a worker, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+import uvloop
+
+from deploy.adapters.postgres import PostgresError, PostgresServer, running_url
+from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.startup import FirstUser, prepare_database
+from deploy.entrypoints.state import Services, create_services, running
+from deploy.entrypoints.worker import create_worker
+
+log = logging.getLogger(__name__)
+
+CHECK_DATABASE_EVERY = 0.5
+SHUTDOWN_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How to serve. `workers` counts web server processes; `inherited` is a listening socket from a parent."""
+
+    host: str
+    port: int
+    with_worker: bool
+    workers: int = 1
+    inherited: int | None = None
+
+
+def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstUser | None], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told the address, and the first user if he is new.
+
+    Raises:
+        ConfigurationError, PostgresError: it cannot start; the text says what to do.
+    """
+    prepare_data_dir(settings)
+    listening = listening_socket(options)
+    with database(settings, attach=options.inherited is not None) as (url, postgres):
+        uvloop.run(_serve(settings, options, listening, url, postgres, announce))
+
+
+def listening_socket(options: ServeOptions) -> socket.socket:
+    """Return the socket to answer on.
+
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+    if options.inherited is not None:
+        return socket.socket(fileno=options.inherited)
+    try:
+        return _bound(options.host, options.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {options.port} on {options.host} cannot be used ({error.strerror}). "
+            "Stop what uses it, or choose another one with --port."
+        ) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(2048)
+    listening.set_inheritable(True)
+    return listening
+
+
+@contextmanager
+def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
+    """Give the URL of the database, and the bundled server where we run it.
+
+    `attach`: use the bundled server that another process runs, do not start one.
+    """
+    if not settings.is_embedded:
+        yield settings.database_url, None
+        return
+    url = running_url(settings.data_dir) if attach else None
+    if url is not None:
+        yield url, None
+        return
+    with PostgresServer(settings.data_dir, bin_dir=settings.postgres_bin_dir) as postgres:
+        yield postgres.url, postgres
+
+
+async def _serve(
+    settings: Settings,
+    options: ServeOptions,
+    listening: socket.socket,
+    url: str,
+    postgres: PostgresServer | None,
+    announce: Callable[[str, FirstUser | None], None],
+) -> None:
+    address = _address(listening)
+    services = create_services(settings, url)
+    async with running(services), contextlib.AsyncExitStack() as stack:
+        first = await prepare_database(services) if options.inherited is None else None
+        if postgres is not None:
+            await stack.enter_async_context(_task(_keep_alive(postgres)))
+        if options.with_worker:
+            worker = create_worker(services, settings, api_url=address)
+            await stack.enter_async_context(_task(worker.run()))
+        for _ in range(options.workers - 1):
+            await stack.enter_async_context(_task(_keep_sibling(settings, listening)))
+        announce(address, first)
+        await _answer(services, settings, listening)
+
+
+async def _answer(services: Services, settings: Settings, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        create_app(settings, ready=services),
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
+    )
+    server = QuietServer(config)
+    loop = asyncio.get_running_loop()
+    for by in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(by, server.stop)
+    await server.serve(sockets=[listening])
+
+
+class QuietServer(uvicorn.Server):
+    """A server that ends with exit code 0 when it is told to end; uvicorn's own raises the signal again."""
+
+    def stop(self) -> None:
+        """End; at the second call, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to those who registered for them."""
+        yield
+
+
+async def _keep_alive(postgres: PostgresServer) -> None:
+    """Start the bundled server again when it was killed. It has to be started from this, the main thread."""
+    while True:
+        await asyncio.sleep(CHECK_DATABASE_EVERY)
+        if postgres.poll() is None:
+            continue
+        log.warning("The bundled PostgreSQL has ended (%s), starting it again", postgres.poll())
+        try:
+            postgres.start()
+        except PostgresError as error:
+            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+
+
+async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
+    """Run another web server process on the same socket, for ever."""
+    command = [sys.executable, "-m", "deploy", "serve", "--no-worker", "--listen-fd", str(listening.fileno())]
+    command += ["--data-dir", str(settings.data_dir), "--services-dir", str(settings.services_root)]
+    while True:
+        process = subprocess.Popen(command, pass_fds=[listening.fileno()])  # noqa: ASYNC220 - returns at once
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(CHECK_DATABASE_EVERY)
+        finally:
+            process.terminate()
+        log.warning("A web server process has ended (%s), starting another", process.returncode)
+
+
+@asynccontextmanager
+async def _task(work: object) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    task.add_done_callback(_die_with)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _die_with(task: asyncio.Task[None]) -> None:
+    """A part that fails takes the process with it: half a server helps nobody, and systemd starts a whole one."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("A part of the server has failed", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+async def work(settings: Settings, url: str, announce: Callable[[str], None]) -> None:
+    """`fastdeploy worker`: work until SIGTERM or SIGINT; what runs goes on without us.
+
+    Raises:
+        ConfigurationError: API_URL is missing, without which scripts could not report.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for by in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(by, stopped.set)
+    services = create_services(settings, url)
+    async with running(services):
+        worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
+        async with _task(worker.run()):
+            announce(f"Working for {services.engine.url.render_as_string(hide_password=True)}")
+            await stopped.wait()

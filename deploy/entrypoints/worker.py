@@ -1,0 +1,76 @@
+"""The worker as a process of its own, and as a part of `serve`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from deploy.adapters.launch import LaunchSettings, worker_home
+from deploy.adapters.spool import DeployUser
+from deploy.adapters.tokens import new_token_id
+from deploy.config import ConfigurationError, Settings, kept_secret
+from deploy.domain.commands import Heartbeat
+from deploy.domain.policy import Kind
+from deploy.entrypoints.state import Services
+from deploy.service_layer.worker import Worker
+
+
+def create_worker(services: Services, settings: Settings, *, api_url: str) -> Worker:
+    """Return a worker on the data folder of `settings`.
+
+    Raises:
+        ConfigurationError: the deploy user does not exist, or cannot be had.
+        RunError: the same, found out by the run's own check.
+    """
+    user = deploy_user(settings)
+
+    def sign_token(deployment_id: int, lifetime: timedelta) -> str:
+        return services.signer.sign(Kind.DEPLOYMENT.value, str(deployment_id), now=services.now(), lifetime=lifetime)
+
+    return Worker(
+        identity=Heartbeat(
+            worker_id=kept_secret(settings.data_dir / "worker-id", new_token_id()),
+            host=socket.gethostname(),
+            version=version("fastdeploy-server"),
+            slots=settings.worker_slots,
+        ),
+        runs_dir=settings.runs_dir,
+        launch=launch_settings(settings, user, api_url),
+        user=user,
+        bus=services.bus,
+        open_unit_of_work=services.open_unit_of_work,
+        listener=services.listener,
+        sign_token=sign_token,
+        grace_seconds=settings.worker_grace_seconds,
+    )
+
+
+def deploy_user(settings: Settings) -> DeployUser | None:
+    """Return the user whose rights scripts have, None for our own."""
+    if not settings.sudo_user:
+        return None
+    user = DeployUser.named(settings.sudo_user)
+    if user.uid == os.geteuid():
+        return None
+    if user.uid == settings.data_dir.stat().st_uid:
+        raise ConfigurationError(
+            f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
+            "Give the folder to another user, or choose another deploy user (SUDO_USER)."
+        )
+    return user
+
+
+def launch_settings(settings: Settings, user: DeployUser | None, api_url: str) -> LaunchSettings:
+    """Return what all runs of this worker have in common."""
+    return LaunchSettings(
+        services_root=Path(settings.services_root).resolve(),
+        path=settings.path_for_deploy,
+        home=worker_home(user.home if user else None),
+        api_url=(settings.api_url or api_url).rstrip("/"),
+        timeout=settings.deployment_timeout_seconds,
+        output_limit=settings.output_limit_mib << 20,
+        ssh_auth_sock=os.environ.get("SSH_AUTH_SOCK"),
+    )

@@ -1,0 +1,115 @@
+"""Following one run: its spool is read as it grows, and taken in, each line once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from deploy.adapters.database import DATABASE_ERRORS, is_away
+from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
+from deploy.domain.commands import FailLostRun, TakeIn
+from deploy.service_layer.intake import EXIT, entries_of
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+# Bytes of spool per transaction: enough to keep up with a flood, little enough to let others have their turn.
+BATCH = 128 * 1024
+# Without a wake-up the spool is looked at so often (seconds): the net, should one get lost.
+LOOK_EVERY = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+LOST = (
+    "The run was lost: its supervisor ended without a word (killed, or the machine was restarted). "
+    "Check what the deployment has done so far, then retry it."
+)
+
+
+class Follower:
+    """Reads the spool of one deployment, from where the database says that it was read, to its end."""
+
+    def __init__(
+        self, deployment_id: int, run: RunDirectory, bus: MessageBus, open_unit_of_work: OpenUnitOfWork
+    ) -> None:
+        self.deployment_id = deployment_id
+        self._run = run
+        self._bus = bus
+        self._open_unit_of_work = open_unit_of_work
+        self._grown = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Take in everything, until the end of the run is stored, or the run turns out to be lost."""
+        loop = asyncio.get_running_loop()
+        wake = self._run.open_wake()
+        loop.add_reader(wake, self._on_wake, wake)
+        try:
+            await self._read_to_end()
+        finally:
+            loop.remove_reader(wake)
+            os.close(wake)
+
+    def _on_wake(self, wake: int) -> None:
+        self._run.drain_wake(wake)
+        self._grown.set()
+
+    async def _read_to_end(self) -> None:
+        offset = await persistently(self._stored_offset)
+        while offset is not None:
+            # In this order: a supervisor that has gone meanwhile has written before.
+            alive = self._run.alive()
+            self._grown.clear()
+            try:
+                records, after = self._run.read(offset, limit=BATCH)
+            except (SpoolCorrupt, OSError) as error:
+                await self._fail(f"The run was lost: its spool cannot be read ({error}).")
+                return
+            if records:
+                offset = await self._take_in(records, offset, after)
+            elif not alive:
+                await self._fail(LOST)
+                return
+            else:
+                await self._wait()
+
+    async def _take_in(self, records: list[Record], before: int, after: int) -> int | None:
+        command = TakeIn(
+            deployment_id=self.deployment_id, entries=tuple(entries_of(records)), offset_before=before, offset=after
+        )
+        taken_in = await persistently(lambda: self._bus.handle(command))
+        if not taken_in:
+            # Nothing happened: only `start` was in it, or it had been stored before (a commit whose answer got lost).
+            return await persistently(self._stored_offset)
+        return None if records[-1].kind == EXIT else after
+
+    async def _stored_offset(self) -> int | None:
+        async with self._open_unit_of_work() as uow:
+            deployment = await uow.deployments.get(self.deployment_id)
+            return None if deployment.run_ended is not None else deployment.spool_offset
+
+    async def _fail(self, reason: str) -> None:
+        command = FailLostRun(deployment_id=self.deployment_id, reason=reason)
+        await persistently(lambda: self._bus.handle(command))
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._grown.wait(), LOOK_EVERY)
+        except asyncio.TimeoutError:
+            return
+
+
+async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try until the database is there; what it refuses is raised."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await attempt()
+        except DATABASE_ERRORS as error:
+            if not is_away(error):
+                raise
+            log.warning("Waiting for the database: %s", error)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,44 @@
+"""From the records of a spool to entries that the domain understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from deploy.adapters.spool import Record
+from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
+
+EXIT = "exit"
+# What the supervisor has to say stands in the log between the lines of the script, and is to be told from them.
+NOTE_PREFIX = "[fastdeploy] "
+
+
+def entries_of(records: Iterable[Record]) -> list[Entry]:
+    """Return what the records say, in their order."""
+    entries: list[Entry] = []
+    at, moment = 0.0, datetime.now(timezone.utc)
+    for record in records:
+        if record.at != at:
+            at, moment = record.at, datetime.fromtimestamp(record.at, timezone.utc)
+        if record.kind == "out":
+            entries.append(read_line(record.data, moment))
+        elif record.kind == "part":
+            entries.append(Line(record.data, moment))
+        elif record.kind == "event":
+            entries += read_event(record.data, moment)
+        elif record.kind == "note":
+            entries.append(Line(NOTE_PREFIX + record.data, moment))
+        elif record.kind == EXIT:
+            entries.append(_ended(record.data, moment))
+    return entries
+
+
+def _ended(fields: dict[str, object], at: datetime) -> RunEnded:
+    code, signal, cause = fields.get("code"), fields.get("signal"), fields.get("cause")
+    return RunEnded(
+        at=at,
+        code=code if isinstance(code, int) else None,
+        signal=str(signal) if signal else None,
+        cause=str(cause) if cause else None,
+        message=clean_text(str(fields.get("message") or "")),
+    )

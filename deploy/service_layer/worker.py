@@ -1,0 +1,211 @@
+"""The worker: claims deployments, starts their runs, follows them, and takes up those it finds.
+
+A run is nobody's child: a worker that stops leaves its runs alone, the next one on this data folder goes on with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.database import DATABASE_ERRORS
+from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
+from deploy.adapters.notifications import Listener
+from deploy.adapters.spool import DeployUser, RunAlreadyStarted, RunDirectory, RunError
+from deploy.domain.commands import ClaimDeployment, FailLostRun, Heartbeat
+from deploy.domain.events import DeploymentClaimed
+from deploy.domain.model import Deployment, DeploymentState
+from deploy.service_layer.follower import Follower, persistently
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+
+log = logging.getLogger(__name__)
+
+BEAT_EVERY = 5.0
+CLAIM_EVERY = 2.0
+REAP_EVERY = 0.01
+# A script may report while it is being stopped.
+TOKEN_RESERVE = timedelta(minutes=5)
+
+
+class Worker:
+    """Runs up to `slots` deployments at once.
+
+    `sign_token` makes a deployment's own token; `identity` is the same after a restart, for it belongs to the data
+    folder in which the runs are.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Heartbeat,
+        runs_dir: Path,
+        launch: LaunchSettings,
+        user: DeployUser | None,
+        bus: MessageBus,
+        open_unit_of_work: OpenUnitOfWork,
+        listener: Listener,
+        sign_token: Callable[[int, timedelta], str],
+        grace_seconds: float,
+    ) -> None:
+        self._identity = identity
+        self._runs_dir = runs_dir
+        self._launch = launch
+        self._user = user
+        self._bus = bus
+        self._open_unit_of_work = open_unit_of_work
+        self._sign_token = sign_token
+        self._grace_seconds = grace_seconds
+        self._runs: dict[int, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        listener.on("queue", lambda _: self._wake.set())
+        listener.on("cancel", lambda text: self._send_cancel(int(text), "It was cancelled."))
+        listener.on_connect(self._wake.set)
+
+    async def run(self) -> None:
+        """Work until cancelled; runs that are going on then go on without us."""
+        beat = asyncio.create_task(self._beat())
+        try:
+            await self._claim()
+        finally:
+            for task in (beat, *self._runs.values()):
+                task.cancel()
+            await asyncio.gather(beat, *self._runs.values(), return_exceptions=True)
+
+    async def _claim(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                while len(self._runs) < self._identity.slots and await self._claim_one():
+                    pass
+            except DATABASE_ERRORS as error:
+                log.warning("No deployment could be claimed: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), CLAIM_EVERY)
+            except asyncio.TimeoutError:
+                continue
+
+    async def _claim_one(self) -> bool:
+        try:
+            events = await self._bus.handle(ClaimDeployment(worker_id=self._identity.worker_id))
+        except IntegrityError:
+            return True  # another worker took a deployment of the same service at the same moment: look again
+        for event in events:
+            if isinstance(event, DeploymentClaimed):
+                self._spawn(event.deployment_id)
+        return bool(events)
+
+    def _spawn(self, deployment_id: int) -> None:
+        task = asyncio.create_task(self._run_one(deployment_id), name=f"deployment {deployment_id}")
+        self._runs[deployment_id] = task
+        task.add_done_callback(lambda _: self._forget(deployment_id))
+
+    def _forget(self, deployment_id: int) -> None:
+        task = self._runs.pop(deployment_id)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Deployment %s cannot be followed, trying again", deployment_id, exc_info=error)
+
+    async def _run_one(self, deployment_id: int) -> None:
+        run = RunDirectory.create(self._runs_dir, deployment_id)
+        lock = run.follow_lock()
+        if lock is None:
+            return  # another process on this data folder follows it
+        process = None
+        try:
+            if not run.started() and not run.alive():
+                process = await self._start(deployment_id, run)
+            await self._send_wanted_cancel(deployment_id)
+            await Follower(deployment_id, run, self._bus, self._open_unit_of_work).follow()
+            await _gone(run, process)
+            run.remove()
+        finally:
+            os.close(lock)
+
+    async def _start(self, deployment_id: int, run: RunDirectory) -> Popen[bytes] | None:
+        deployment, config = await persistently(lambda: self._read(deployment_id))
+        if deployment.state is not DeploymentState.RUNNING:
+            return None
+        if deployment.spool_offset > 0:
+            return None  # it has run, and its folder is gone: the follower will find nothing and say so
+        lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
+        try:
+            spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch)
+            return run.start(spec, user=self._user)
+        except RunAlreadyStarted:
+            return None
+        except (RunError, PlaybookError, OSError) as error:
+            reason = f"The deployment could not be started: {error}"
+            await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
+            return None
+
+    async def _read(self, deployment_id: int) -> tuple[Deployment, dict[str, Any]]:
+        async with self._open_unit_of_work() as uow:
+            deployment = await uow.deployments.get(deployment_id)
+            services = await uow.services.some([deployment.service_id])
+            return deployment, services[0].data
+
+    def _send_cancel(self, deployment_id: int, reason: str) -> None:
+        if deployment_id in self._runs:
+            RunDirectory.at(self._runs_dir, deployment_id).send({"cancel": reason[:1000]})
+
+    async def _send_wanted_cancel(self, deployment_id: int) -> None:
+        deployment, _ = await persistently(lambda: self._read(deployment_id))
+        if deployment.cancel_requested is not None and deployment.run_ended is None:
+            self._send_cancel(deployment_id, deployment.cancel_requested)
+
+    async def _beat(self) -> None:
+        """Say that we live; take up runs that nobody follows; settle those of workers that are gone."""
+        while True:
+            try:
+                await self._bus.handle(self._identity)
+                await self._take_up()
+                await self._settle_lost()
+            except DATABASE_ERRORS as error:
+                log.warning("No heartbeat: %s", error)
+            await asyncio.sleep(BEAT_EVERY)
+
+    async def _take_up(self) -> None:
+        async with self._open_unit_of_work() as uow:
+            mine = await uow.deployments.open(worker_id=self._identity.worker_id)
+        for deployment in mine:
+            if deployment.id not in self._runs:
+                self._spawn(deployment.id)
+            elif deployment.cancel_requested is not None:
+                self._send_cancel(deployment.id, deployment.cancel_requested)
+        known = {deployment.id for deployment in mine} | self._runs.keys()
+        for deployment_id in RunDirectory.ids(self._runs_dir):
+            if deployment_id not in known:
+                await self._tidy(deployment_id)
+
+    async def _tidy(self, deployment_id: int) -> None:
+        """A run directory whose deployment is over for the page: follow its rest, or remove it."""
+        run = RunDirectory.at(self._runs_dir, deployment_id)
+        async with self._open_unit_of_work() as uow:
+            found = await uow.deployments.find(deployment_id)
+        if found is not None and found.run_ended is None and found.state is not DeploymentState.QUEUED:
+            self._spawn(deployment_id)
+        elif (found is None or found.run_ended is not None) and not run.alive():
+            run.remove()
+
+    async def _settle_lost(self) -> None:
+        async with self._open_unit_of_work() as uow:
+            lost = await uow.deployments.lost(self._grace_seconds)
+        for deployment_id, host in lost:
+            reason = f"The run was lost: the worker on {host} has not been seen for {self._grace_seconds:.0f} seconds."
+            await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason))
+
+
+async def _gone(run: RunDirectory, process: Popen[bytes] | None) -> None:
+    """Wait until the supervisor, which has written its last word, is gone; and reap it if it was our child."""
+    while run.alive() or (process is not None and process.poll() is None):  # noqa: ASYNC110 - nobody tells us
+        await asyncio.sleep(REAP_EVERY)
