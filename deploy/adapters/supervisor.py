@@ -23,8 +23,7 @@ import os
 import select
 import sys
 import time
-from _json import encode_basestring_ascii as quoted
-from _json import make_scanner
+from _json import encode_basestring_ascii, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +54,9 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 # --- JSON, signals, prctl ------------------------------------------------------------------------------------------
+
+
+quoted = encode_basestring_ascii
 
 
 class _Decoding:
@@ -1046,7 +1048,7 @@ def report_failure(spool: Spool, error: Exception, *, started: bool) -> None:
     finally:
         if not spool.complete:
             cause = None if started else "not_started"
-            message = f"The run's supervisor failed, and ended the run: {error!r}."
+            message = f"The run's supervisor failed, and ended the run: {type(error).__name__}: {error}."
             spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
 
 

@@ -1,0 +1,74 @@
+"""How a supervisor is started, as data."""
+
+import json
+
+import pytest
+
+from deploy.adapters.spool import DeployUser, RunSpec, UnknownUser, supervisor_argv
+from deploy.adapters.supervisor import Spec
+
+PROGRAM = ["-I", "-S", "supervisor.py"]
+SHOP = DeployUser(name="shop", uid=4711, gid=4711, groups=[4711], home="/home/shop")
+
+
+def test_without_a_deploy_user_python_is_started_as_it_is() -> None:
+    assert supervisor_argv("/usr/bin/python3", PROGRAM, None, euid=1000) == ["/usr/bin/python3", *PROGRAM]
+
+
+def test_root_starts_python_as_it_is_and_changes_the_user_itself() -> None:
+    assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=0) == ["/usr/bin/python3", *PROGRAM]
+
+
+def test_the_deploy_user_itself_needs_no_sudo() -> None:
+    assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=4711) == ["/usr/bin/python3", *PROGRAM]
+
+
+def test_anybody_else_starts_python_through_sudo() -> None:
+    command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
+    assert command == ["sudo", "-n", "-u", "shop", "--", "/usr/bin/python3", *PROGRAM]
+
+
+def test_an_unknown_deploy_user_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(UnknownUser, match=r"no user nobody-of-that-name .* SUDO_USER"):
+        DeployUser.named("nobody-of-that-name")
+
+
+def test_settings_travel_as_one_line() -> None:
+    spec = RunSpec(
+        argv=["/srv/deploy.sh", "--config", "%RUN_DIR%/config.json"],
+        cwd="/srv",
+        env={"TEXT": "two\nlines\x00ü"},
+        files={"config.json": "{\n}\n"},
+        timeout=1.5,
+        grace=2.0,
+        interrupt=True,
+        events=True,
+        output_limit=10,
+        line_limit=20,
+    )
+    line = spec.to_json()
+    assert "\n" not in line
+    assert line.isascii()
+    received = Spec(json.loads(line))
+    assert {name: getattr(received, name) for name in vars(received)} == json.loads(line)
+
+
+@pytest.mark.parametrize("missing", ["argv", "cwd", "env", "output_limit", "line_limit"])
+def test_settings_without_a_necessary_field_are_refused(missing: str) -> None:
+    settings = {"argv": ["/bin/true"], "cwd": "/", "env": {}, "output_limit": 1, "line_limit": 1}
+    del settings[missing]
+    with pytest.raises(KeyError):
+        Spec(settings)
+
+
+def test_the_private_folder_is_filled_in_wherever_it_is_named() -> None:
+    settings = {"cwd": "/", "output_limit": 1, "line_limit": 1}
+    spec = Spec(settings | {"argv": ["a", "--config=%RUN_DIR%/c"], "env": {"DEPLOY_CONFIG_FILE": "%RUN_DIR%/c"}})
+    assert spec.for_folder("/tmp/x") == ([b"a", b"--config=/tmp/x/c"], {b"DEPLOY_CONFIG_FILE": b"/tmp/x/c"})
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_what_the_system_cannot_take_as_an_argument_is_refused(text: str) -> None:
+    spec = Spec({"argv": [text], "cwd": "/", "env": {}, "output_limit": 1, "line_limit": 1})
+    with pytest.raises(ValueError):
+        spec.for_folder("/tmp/x")
