@@ -70,8 +70,8 @@ async def _own_services(settings: Settings) -> AsyncIterator[Services]:
             "DATABASE_URL is missing. `fastdeploy serve` brings a PostgreSQL of its own; under another server name one."
         )
     services = create_services(settings, settings.database_url)
+    await prepare_database(services)
     async with running(services):
-        await prepare_database(services)
         yield services
 
 

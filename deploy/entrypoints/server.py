@@ -111,8 +111,8 @@ async def _serve(
 ) -> None:
     address = _address(listening)
     services = create_services(settings, url)
+    first = await prepare_database(services) if options.inherited is None else None
     async with running(services), contextlib.AsyncExitStack() as stack:
-        first = await prepare_database(services) if options.inherited is None else None
         if postgres is not None:
             await stack.enter_async_context(_task(_keep_alive(postgres)))
         if options.with_worker:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import ColumnElement, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
@@ -17,6 +17,12 @@ _table = orm.deployments
 OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
 # Written out, so that the planner recognises the partial index.
 _IS_OPEN: ColumnElement[bool] = literal_column("deployments.state IN ('queued', 'running')")
+
+# One look into the index per service, however long its history is.
+_NEWEST = text(
+    "SELECT (SELECT max(deployments.id) FROM deployments WHERE deployments.service_id = wanted.id) "
+    "FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +115,8 @@ class Deployments:
 
     async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
         """Return the newest deployment of each of these services."""
-        newest = (
-            select(func.max(_table.c.id).label("id"))
-            .where(_table.c.service_id == literal_column("s.id"))
-            .scalar_subquery()
-        )
-        wanted = select(newest).select_from(select(func.unnest(list(service_ids)).label("id")).subquery("s"))
-        rows = await self._session.scalars(select(Deployment).where(_table.c.id.in_(wanted)))
+        newest = (await self._session.scalars(_NEWEST, {"service_ids": list(service_ids)})).all()
+        rows = await self._session.scalars(select(Deployment).where(_table.c.id.in_(newest)))
         return {deployment.service_id: deployment for deployment in rows}
 
     async def open(self, *, service_id: int | None = None, worker_id: str | None = None) -> Sequence[Deployment]:

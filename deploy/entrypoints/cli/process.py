@@ -30,6 +30,7 @@ def settings_from(data_dir: Path | None = None, services_dir: Path | None = None
     settings.data_dir = settings.data_dir.expanduser().absolute()
     settings.services_root = settings.services_root.expanduser().absolute()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
+    logging.getLogger("alembic").setLevel("WARNING")
     return settings
 
 
