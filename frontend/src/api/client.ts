@@ -1,0 +1,44 @@
+import createClient, { type Client } from "openapi-fetch";
+import type { paths } from "./schema";
+
+export type Api = Client<paths>;
+
+/** Who signs the requests. `renew` gets a fresh token after a 401 and says whether it did. */
+export interface Signer {
+  token: () => string | null;
+  renew: () => Promise<boolean>;
+  /** Told after each request whether there was an answer at all. */
+  reached: (answered: boolean) => void;
+}
+
+function signed(request: Request, token: string | null): Request {
+  if (token) request.headers.set("Authorization", `Bearer ${token}`);
+  return request;
+}
+
+async function send(request: Request, signer: Signer): Promise<Response> {
+  try {
+    const response = await fetch(signed(request, signer.token()));
+    signer.reached(true);
+    return response;
+  } catch (error) {
+    signer.reached(false);
+    throw error;
+  }
+}
+
+/** Sends a request; a 401 is answered by one renewal of the token and one second attempt. */
+export async function sendSigned(request: Request, signer: Signer): Promise<Response> {
+  const token = signer.token();
+  const secondAttempt = request.clone();
+  const response = await send(request, signer);
+  if (response.status !== 401 || token === null) return response;
+  return await signer.renew() ? send(secondAttempt, signer) : response;
+}
+
+export function createApi(signer: Signer): Api {
+  return createClient<paths>({
+    baseUrl: location.origin,
+    fetch: request => sendSigned(request, signer),
+  });
+}

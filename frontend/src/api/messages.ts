@@ -1,0 +1,79 @@
+import type { Deployment, Service, Step } from "./types";
+
+/** What the server sends over the socket, and what `GET /deployments/{id}/events` answers with. */
+export interface DeploymentMessage extends Deployment {
+  type: "deployment";
+  deployment_id: number;
+}
+
+export interface StepMessage extends Step {
+  type: "step";
+  seq: number;
+  deleted: boolean;
+}
+
+/** Number, time (ISO 8601), text, step. */
+export type WireLine = [n: number, at: string, text: string, stepId: number | null];
+
+export interface OutputMessage {
+  type: "output";
+  deployment_id: number;
+  seq: number;
+  lines: WireLine[];
+}
+
+/** A message with a place in the order of one deployment. */
+export type DeploymentEvent = DeploymentMessage | StepMessage | OutputMessage;
+
+export interface ServiceMessage extends Service {
+  type: "service";
+  deleted: boolean;
+}
+
+export interface AuthenticationMessage {
+  type: "authentication";
+  status: "success" | "failure";
+  detail?: string;
+}
+
+export interface WarningMessage {
+  type: "warning";
+  detail: string;
+  code?: string;
+}
+
+/** "You were too slow: subscribe again from what you have." */
+export interface ResumeMessage {
+  type: "resume";
+  deployment_id: number;
+}
+
+export interface PingMessage {
+  type: "ping";
+}
+
+export type ServerMessage
+  = | DeploymentEvent | ServiceMessage | AuthenticationMessage | WarningMessage | ResumeMessage | PingMessage;
+
+export type ClientMessage
+  = | { access_token: string }
+    | { subscribe: { deployment_id: number; after: number } }
+    | { unsubscribe: { deployment_id: number } };
+
+export type MessageType = ServerMessage["type"];
+export type MessageOf<T extends MessageType> = Extract<ServerMessage, { type: T }>;
+
+export function isDeploymentEvent(message: ServerMessage): message is DeploymentEvent {
+  return message.type === "deployment" || message.type === "step" || message.type === "output";
+}
+
+/** Reads one frame; null when it is not a message (a newer server may send types that we don't know: they pass). */
+export function parseMessage(frame: string): ServerMessage | null {
+  try {
+    const message: unknown = JSON.parse(frame);
+    const known = typeof message === "object" && message !== null && "type" in message;
+    return known ? message as ServerMessage : null;
+  } catch {
+    return null;
+  }
+}

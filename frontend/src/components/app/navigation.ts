@@ -1,0 +1,18 @@
+import { KeyRound, Layers, Rocket, Users } from "@lucide/vue";
+import type { Component } from "vue";
+
+export interface Place {
+  route: "services" | "deployments" | "tokens" | "users";
+  icon: Component;
+  adminOnly?: boolean;
+}
+
+export const places: readonly Place[] = [
+  { route: "services", icon: Layers },
+  { route: "deployments", icon: Rocket },
+  { route: "tokens", icon: KeyRound },
+  { route: "users", icon: Users, adminOnly: true },
+];
+
+/** Pages that belong to a place without being it. */
+export const placeOf: Readonly<Record<string, Place["route"]>> = { service: "services", deployment: "deployments" };

@@ -1,0 +1,9 @@
+import { onScopeDispose, ref, type Ref } from "vue";
+
+/** True once `milliseconds` have passed: what is over sooner needs no sign of waiting. */
+export function useDelayed(milliseconds: number): Readonly<Ref<boolean>> {
+  const passed = ref(false);
+  const timer = setTimeout(() => { passed.value = true; }, milliseconds);
+  onScopeDispose(() => clearTimeout(timer));
+  return passed;
+}

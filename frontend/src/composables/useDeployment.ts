@@ -1,0 +1,72 @@
+import { computed, onScopeDispose, ref, watch } from "vue";
+import { ApiError } from "@/api/errors";
+import type { Waiting } from "@/api/types";
+import { isFinal } from "@/lib/progress";
+import { useDeploymentsStore } from "@/stores/deployments";
+import { useOutputStore } from "@/stores/output";
+import { usePushStore } from "@/stores/push";
+import { useStepsStore } from "@/stores/steps";
+import { useProblem } from "./useProblem";
+import { useResync } from "./useResync";
+
+/** Why a deployment waits is not told by messages: asked again this often while it does. */
+const WAITING_MS = 3000;
+
+/** One deployment from its snapshot on, followed live: itself, its steps, why it waits, its output. */
+export function useDeployment(id: number) {
+  const deployments = useDeploymentsStore();
+  const steps = useStepsStore();
+  const output = useOutputStore();
+  const push = usePushStore();
+  const { problem, attempt } = useProblem();
+  const waiting = ref<Waiting | null>(null);
+  const loaded = ref(false);
+  const missing = ref(false);
+  let unfollow: (() => void) | null = null;
+  let disposed = false;
+
+  const deployment = computed(() => loaded.value ? deployments.byId[id] : undefined);
+  const final = computed(() => deployment.value !== undefined && isFinal(deployment.value));
+
+  async function load(): Promise<void> {
+    const detail = await deployments.fetchOne(id);
+    if (disposed) return;
+    output.announce(id, detail.lines);
+    waiting.value = detail.waiting;
+    unfollow ??= push.follow(id, detail.seq);
+    loaded.value = true;
+  }
+
+  async function open(): Promise<void> {
+    await attempt(async () => {
+      try {
+        await load();
+      } catch (error) {
+        missing.value = error instanceof ApiError && error.status === 404;
+        throw error;
+      }
+    });
+  }
+
+  function watchTheQueue(): () => void {
+    const timer = setInterval(() => {
+      load().catch((error: unknown) => {
+        if (!(error instanceof ApiError)) throw error;
+      });
+    }, WAITING_MS);
+    return () => clearInterval(timer);
+  }
+
+  watch(() => deployment.value?.state === "queued", (queued, _before, onCleanup) => {
+    if (queued) onCleanup(watchTheQueue());
+  });
+  useResync(load);
+  onScopeDispose(() => {
+    disposed = true;
+    unfollow?.();
+    output.drop(id);
+  });
+  void open();
+
+  return { deployment, steps: computed(() => steps.of(id)), waiting, final, loaded, missing, problem, open };
+}

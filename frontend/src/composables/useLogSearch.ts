@@ -1,0 +1,70 @@
+import { computed, onScopeDispose, ref, shallowRef, watch } from "vue";
+import { plainText } from "@/lib/ansi";
+import { useOutputStore, type Log } from "@/stores/output";
+
+const TYPING_MS = 150;
+const RESCAN_MS = 300;
+
+/** Numbers of the lines that contain `query`, in any case. */
+export function findLines(lines: Log["lines"], query: string): number[] {
+  const needle = query.toLowerCase();
+  const found: number[] = [];
+  for (const line of lines) {
+    if (line && plainText(line.text).toLowerCase().includes(needle)) found.push(line.n);
+  }
+  return found;
+}
+
+/** Searches a whole log, also while it grows; fetches for that what had not been looked at yet. */
+export function useLogSearch(deploymentId: number, log: Log, show: (n: number) => void) {
+  const output = useOutputStore();
+  const query = ref("");
+  const active = ref("");
+  const matches = shallowRef<number[]>([]);
+  const current = ref(0);
+  const searching = ref(false);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  const line = computed(() => matches.value[current.value] ?? null);
+
+  function scan(): void {
+    matches.value = active.value ? findLines(log.lines, active.value) : [];
+    if (current.value >= matches.value.length) current.value = 0;
+  }
+
+  async function search(): Promise<void> {
+    const wanted = query.value;
+    active.value = wanted;
+    current.value = 0;
+    scan();
+    if (line.value !== null) show(line.value);
+    if (!wanted) return;
+    searching.value = true;
+    await output.ensureAll(deploymentId, () => active.value !== wanted);
+    if (active.value !== wanted) return;
+    searching.value = false;
+    const shown = line.value;
+    scan();
+    if (shown === null && line.value !== null) show(line.value);
+  }
+
+  function step(by: number): void {
+    const count = matches.value.length;
+    if (count === 0) return;
+    current.value = (current.value + by + count) % count;
+    if (line.value !== null) show(line.value);
+  }
+
+  function later(action: () => void, milliseconds: number): void {
+    clearTimeout(timer);
+    timer = setTimeout(action, milliseconds);
+  }
+
+  watch(query, () => later(() => void search(), TYPING_MS));
+  watch(() => log.version, () => {
+    if (active.value && active.value === query.value) later(scan, RESCAN_MS);
+  });
+  onScopeDispose(() => clearTimeout(timer));
+
+  return { query, active, matches, current, line, searching, next: () => step(1), previous: () => step(-1) };
+}

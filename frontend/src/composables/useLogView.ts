@@ -1,0 +1,74 @@
+import { useVirtualizer } from "@tanstack/vue-virtual";
+import { computed, nextTick, ref, watch, type Ref } from "vue";
+import { useOutputStore, type Log } from "@/stores/output";
+
+export const ROW_HEIGHT = 22;
+/** So near to the end, the reader is at the end. */
+const SLACK = 2 * ROW_HEIGHT;
+
+interface Options {
+  deploymentId: number;
+  log: Log;
+  scroller: Readonly<Ref<HTMLElement | null>>;
+  wrap: Readonly<Ref<boolean>>;
+}
+
+/** The visible part of a log: which rows to draw, fetching what they need, and following the end while the reader is there. */
+export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
+  const output = useOutputStore();
+  const following = ref(false);
+  let lastTop = 0;
+
+  const virtualizer = useVirtualizer(computed(() => ({
+    count: log.total,
+    getScrollElement: () => scroller.value,
+    estimateSize: () => ROW_HEIGHT,
+    overscan: 24,
+    paddingStart: 8,
+    paddingEnd: 8,
+  })));
+  const rows = computed(() => virtualizer.value.getVirtualItems());
+  const height = computed(() => virtualizer.value.getTotalSize());
+
+  function toEnd(): void {
+    const element = scroller.value;
+    if (element) element.scrollTop = element.scrollHeight;
+  }
+
+  function onScroll(): void {
+    const element = scroller.value;
+    if (!element) return;
+    const distance = element.scrollHeight - element.scrollTop - element.clientHeight;
+    if (distance <= SLACK) following.value = true;
+    // New lines make the distance grow as well: only going up is the reader's doing.
+    else if (element.scrollTop < lastTop - 1) following.value = false;
+    lastTop = element.scrollTop;
+  }
+
+  function follow(): void {
+    following.value = true;
+    toEnd();
+  }
+
+  /** Brings line `n` (from 1) into view and stays there. */
+  function show(n: number): void {
+    following.value = false;
+    lastTop = 0;
+    virtualizer.value.scrollToIndex(n - 1, { align: "center" });
+  }
+
+  watch(() => [log.version, log.total, wrap.value], async () => {
+    await nextTick();
+    if (following.value) toEnd();
+  });
+  watch(wrap, () => virtualizer.value.measure());
+  watch(() => [rows.value[0]?.index, rows.value.at(-1)?.index] as const, ([first, last]) => {
+    if (first !== undefined && last !== undefined) void output.ensure(deploymentId, first, last);
+  }, { immediate: true });
+
+  function measure(element: unknown): void {
+    if (wrap.value && element instanceof Element) virtualizer.value.measureElement(element);
+  }
+
+  return { rows, height, following, onScroll, follow, show, measure };
+}

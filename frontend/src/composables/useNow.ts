@@ -1,0 +1,9 @@
+import { onScopeDispose, ref, type Ref } from "vue";
+
+/** The time in milliseconds, renewed every `interval` milliseconds. */
+export function useNow(interval: number): Readonly<Ref<number>> {
+  const now = ref(Date.now());
+  const timer = setInterval(() => { now.value = Date.now(); }, interval);
+  onScopeDispose(() => clearInterval(timer));
+  return now;
+}

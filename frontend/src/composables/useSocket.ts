@@ -1,0 +1,127 @@
+import { onScopeDispose, ref, watch, type Ref } from "vue";
+import { parseMessage, type ClientMessage, type ServerMessage } from "@/api/messages";
+import { backoffDelay } from "@/lib/backoff";
+
+export type SocketStatus = "off" | "connecting" | "live" | "waiting";
+
+export interface SocketOptions {
+  url: () => string;
+  token: Readonly<Ref<string | null>>;
+  /** Asks for a new token; the socket sends it on by watching `token`. */
+  renew: () => Promise<boolean>;
+  receive: (message: ServerMessage) => void;
+}
+
+/** The server sends a ping every 20 s: this long without a word, and the connection is dead. */
+const SILENCE_MS = 50_000;
+/** A connection that takes longer than this to authenticate is given up. */
+const HANDSHAKE_MS = 10_000;
+
+/**
+ * One connection that is kept up: authenticates, watches the heartbeat, reconnects with backoff, and re-authenticates on
+ * the open connection whenever the token changes. It knows nothing of deployments.
+ */
+export function useSocket(options: SocketOptions) {
+  const status = ref<SocketStatus>("off");
+  let socket: WebSocket | null = null;
+  let attempt = 0;
+  let wanted = false;
+  let refused = false;
+  let watchdog: ReturnType<typeof setTimeout> | undefined;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+
+  function send(message: ClientMessage): boolean {
+    if (status.value !== "live" || socket === null) return false;
+    socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  function expectWord(within: number): void {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(() => lost(), within);
+  }
+
+  function connect(): void {
+    clearTimeout(retry);
+    const { value: token } = options.token;
+    if (!wanted || socket !== null || token === null) return;
+    status.value = "connecting";
+    const opened = new WebSocket(options.url());
+    socket = opened;
+    expectWord(HANDSHAKE_MS);
+    opened.onopen = () => opened.send(JSON.stringify({ access_token: options.token.value }));
+    opened.onmessage = event => opened === socket && heard(String(event.data));
+    opened.onclose = () => opened === socket && lost();
+  }
+
+  function heard(frame: string): void {
+    expectWord(SILENCE_MS);
+    const message = parseMessage(frame);
+    if (message === null) return;
+    if (message.type === "authentication") authenticated(message.status === "success");
+    if (message.type === "warning" && message.code === "token_expires") void options.renew();
+    options.receive(message);
+  }
+
+  function authenticated(success: boolean): void {
+    if (success) {
+      attempt = 0;
+      refused = false;
+      status.value = "live";
+      return;
+    }
+    // One renewal for a refused token; a new token connects by itself, being watched.
+    const first = !refused;
+    refused = true;
+    lost();
+    if (first) void options.renew();
+  }
+
+  function drop(): void {
+    clearTimeout(watchdog);
+    const dropped = socket;
+    socket = null;
+    dropped?.close();
+  }
+
+  function lost(): void {
+    drop();
+    if (!wanted) return;
+    status.value = "waiting";
+    clearTimeout(retry);
+    retry = setTimeout(connect, backoffDelay(attempt));
+    attempt += 1;
+  }
+
+  function open(): void {
+    wanted = true;
+    connect();
+  }
+
+  function close(): void {
+    wanted = false;
+    clearTimeout(retry);
+    drop();
+    status.value = "off";
+  }
+
+  /** The network is back, or the reader is: no need to sit out the backoff. */
+  function hurry(): void {
+    if (status.value === "waiting" && document.visibilityState === "visible") connect();
+  }
+
+  watch(options.token, token => {
+    if (token === null) return;
+    if (!send({ access_token: token })) connect();
+  }, { flush: "sync" });
+
+  window.addEventListener("online", hurry);
+  document.addEventListener("visibilitychange", hurry);
+  onScopeDispose(() => {
+    window.removeEventListener("online", hurry);
+    document.removeEventListener("visibilitychange", hurry);
+    close();
+  });
+
+  return { status, send, open, close };
+}

@@ -1,0 +1,40 @@
+import MarkdownIt from "markdown-it";
+
+type Token = ReturnType<MarkdownIt["parse"]>[number];
+
+/** Alignment of table cells as a class: a `style` attribute would be refused by the content security policy. */
+function alignByClass(tokens: Token[]): void {
+  for (const token of tokens) {
+    const style = token.attrGet("style");
+    if (style === null) continue;
+    token.attrs = token.attrs?.filter(([name]) => name !== "style") ?? null;
+    token.attrJoin("class", `align-${style.replace("text-align:", "")}`);
+  }
+}
+
+/** The page has its own first-level heading, so the README's start one level below. */
+function lowerHeadings(tokens: Token[]): void {
+  for (const token of tokens) {
+    if (/^h[1-5]$/.test(token.tag)) token.tag = `h${Number(token.tag[1]) + 1}`;
+  }
+}
+
+function openOutside(tokens: Token[]): void {
+  for (const token of tokens) {
+    if (token.children) openOutside(token.children);
+    if (token.type !== "link_open") continue;
+    if (!/^https?:/.test(token.attrGet("href") ?? "")) continue;
+    token.attrSet("target", "_blank");
+    token.attrSet("rel", "noopener noreferrer");
+  }
+}
+
+/** README → HTML. Raw HTML in it stays text, and links can't carry scripts (`html: false`, markdown-it's `validateLink`). */
+export function renderMarkdown(source: string): string {
+  const markdown = new MarkdownIt({ html: false, linkify: true, typographer: false });
+  const tokens = markdown.parse(source, {});
+  alignByClass(tokens);
+  lowerHeadings(tokens);
+  openOutside(tokens);
+  return markdown.renderer.render(tokens, markdown.options, {});
+}

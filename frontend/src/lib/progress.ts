@@ -1,0 +1,26 @@
+import type { Deployment, DeploymentState, Step } from "@/api/types";
+
+export interface Progress {
+  done: number;
+  total: number;
+  /** 0…1; a running step counts half. */
+  share: number;
+  current: Step | null;
+}
+
+const FINAL_STATES: readonly DeploymentState[] = ["success", "failure", "cancelled"];
+
+export function isFinal(deployment: Pick<Deployment, "state">): boolean {
+  return FINAL_STATES.includes(deployment.state);
+}
+
+export function progressOf(steps: readonly Step[]): Progress {
+  const current = steps.find(step => step.state === "running") ?? null;
+  const done = steps.filter(step => step.state !== "pending" && step.state !== "running").length;
+  const share = steps.length === 0 ? 0 : (done + (current ? 0.5 : 0)) / steps.length;
+  return { done, total: steps.length, share, current };
+}
+
+export function failedStep(steps: readonly Step[]): Step | null {
+  return steps.find(step => step.state === "failure") ?? null;
+}

@@ -1,0 +1,24 @@
+export interface Setting {
+  /** Identifies the row while it is edited. */
+  row: number;
+  key: string;
+  value: string;
+}
+
+export type SettingsFault = { kind: "duplicate"; key: string } | { kind: "nameless" };
+
+/** Rows of a form → the deployment's context. Rows that are empty altogether are left out. */
+export function toEnv(settings: readonly Setting[]): Record<string, string> {
+  return Object.fromEntries(settings.filter(({ key }) => key.trim()).map(({ key, value }) => [key.trim(), value]));
+}
+
+export function findFault(settings: readonly Setting[]): SettingsFault | null {
+  const seen = new Set<string>();
+  for (const { key, value } of settings) {
+    const name = key.trim();
+    if (!name && value) return { kind: "nameless" };
+    if (name && seen.has(name)) return { kind: "duplicate", key: name };
+    seen.add(name);
+  }
+  return null;
+}

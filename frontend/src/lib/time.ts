@@ -1,0 +1,49 @@
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** "850 ms", "12 s", "3 min 4 s", "2 h 10 min": the two largest units, in the units' international symbols. */
+export function formatDuration(milliseconds: number): string {
+  const ms = Math.max(0, milliseconds);
+  if (ms < SECOND) return `${Math.round(ms)} ms`;
+  if (ms < 10 * SECOND) return `${Math.floor(ms / 100) / 10} s`;
+  if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min ${Math.floor(ms % MINUTE / SECOND)} s`;
+  return `${Math.floor(ms / HOUR)} h ${Math.floor(ms % HOUR / MINUTE)} min`;
+}
+
+const STEPS: [limit: number, unit: Intl.RelativeTimeFormatUnit, size: number][] = [
+  [MINUTE, "second", SECOND],
+  [HOUR, "minute", MINUTE],
+  [DAY, "hour", HOUR],
+  [30 * DAY, "day", DAY],
+  [365 * DAY, "month", 30 * DAY],
+  [Infinity, "year", 365 * DAY],
+];
+
+/** "5 minutes ago", "in 3 days"; less than ten seconds either way is "now". */
+export function formatRelative(at: Date, now: number, locale: string): string {
+  const difference = at.getTime() - now;
+  const format = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+  const distance = Math.abs(difference);
+  if (distance < 10 * SECOND) return format.format(0, "second");
+  const [, unit, size] = STEPS.find(([limit]) => distance < limit) ?? [0, "year" as const, 365 * DAY];
+  return format.format(Math.sign(difference) * Math.floor(distance / size), unit);
+}
+
+export function formatDateTime(at: Date, locale: string): string {
+  return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }).format(at);
+}
+
+/** The clock time of a log line, "14:03:07.123", in the reader's time zone. */
+export function formatClock(at: Date): string {
+  const pad = (value: number, width = 2) => String(value).padStart(width, "0");
+  return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)}`;
+}
+
+/** Milliseconds between two ISO times; up to `now` while there is no end; null before the start. */
+export function elapsed(started: string | null, finished: string | null, now: number): number | null {
+  if (started === null) return null;
+  return (finished === null ? now : Date.parse(finished)) - Date.parse(started);
+}

@@ -1,0 +1,68 @@
+import { defineStore } from "pinia";
+import { computed, ref } from "vue";
+import { call } from "@/api/errors";
+import type { DeploymentMessage } from "@/api/messages";
+import type { Deployment, Problem, Service, ServiceDetail, SyncReport } from "@/api/types";
+import { isFinal } from "@/lib/progress";
+import { usePushStore } from "./push";
+import { useSessionStore } from "./session";
+
+function newer(a: Deployment | null, b: Deployment): Deployment {
+  return a !== null && (a.id > b.id || (a.id === b.id && a.seq > b.seq)) ? a : b;
+}
+
+/** The service as it is after one of its deployments has changed. */
+export function withDeployment(service: Service, deployment: Deployment): Service {
+  const others = service.active_deployments.filter(active => active.id !== deployment.id);
+  const active = isFinal(deployment) ? others : [...others, deployment].sort((a, b) => a.id - b.id);
+  const last = isFinal(deployment) ? newer(service.last_deployment, deployment) : service.last_deployment;
+  return { ...service, active_deployments: active, last_deployment: last };
+}
+
+export const useServicesStore = defineStore("services", () => {
+  const session = useSessionStore();
+  const push = usePushStore();
+  const byId = ref<Record<number, Service>>({});
+  const readmes = ref<Record<number, string | null>>({});
+  const problems = ref<Problem[]>([]);
+  const loaded = ref(false);
+  const list = computed(() => Object.values(byId.value).sort((a, b) => a.name.localeCompare(b.name)));
+
+  push.on("service", ({ type: _type, deleted, ...service }) => {
+    if (deleted) delete byId.value[service.id];
+    else byId.value[service.id] = { ...byId.value[service.id], ...service };
+  });
+
+  push.on("deployment", (message: DeploymentMessage) => {
+    const service = byId.value[message.service_id];
+    if (service) byId.value[service.id] = withDeployment(service, message);
+  });
+
+  async function load(): Promise<void> {
+    const services = await call(session.api.GET("/services/"));
+    byId.value = Object.fromEntries(services.map(service => [service.id, service]));
+    loaded.value = true;
+  }
+
+  async function loadOne(id: number): Promise<void> {
+    const { readme, ...service }: ServiceDetail = await call(session.api.GET("/services/{service_id}", {
+      params: { path: { service_id: id } },
+    }));
+    byId.value[id] = service;
+    readmes.value[id] = readme;
+  }
+
+  async function loadProblems(): Promise<void> {
+    problems.value = await call(session.api.GET("/services/problems"));
+  }
+
+  /** Reads the service folders again: what changed, and what could not be read. */
+  async function sync(): Promise<SyncReport> {
+    const report = await call(session.api.POST("/services/sync"));
+    problems.value = report.problems;
+    await load();
+    return report;
+  }
+
+  return { byId, list, loaded, readmes, problems, load, loadOne, loadProblems, sync };
+});

@@ -1,0 +1,118 @@
+import { defineStore } from "pinia";
+import { computed, markRaw, ref } from "vue";
+import { createApi } from "@/api/client";
+import { ApiError, call } from "@/api/errors";
+import type { Session, User } from "@/api/types";
+
+export type SessionState = "restoring" | "unreachable" | "signed-out" | "signed-in";
+
+const RETRY_MS = 3000;
+const REFRESH_HEADERS = { "X-Requested-With": "fastdeploy" };
+
+/** Renewed a minute before the end, or half-way through a shorter life. */
+function renewalDelay(expiresIn: number): number {
+  return Math.max(expiresIn - 60, expiresIn / 2) * 1000;
+}
+
+const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
+
+/**
+ * Who is signed in. The access token lives here, in memory, and nowhere else; the HttpOnly cookie, which no script can
+ * read, brings a fresh one after a reload and before the old one ends.
+ */
+export const useSessionStore = defineStore("session", () => {
+  const token = ref<string | null>(null);
+  const user = ref<User | null>(null);
+  const state = ref<SessionState>("restoring");
+  const signedIn = computed(() => state.value === "signed-in");
+  const isAdmin = computed(() => user.value?.is_admin ?? false);
+
+  const reachable = ref(true);
+  const reached = (answered: boolean) => { reachable.value = answered; };
+  const api = markRaw(createApi({ token: () => token.value, renew, reached }));
+  const anonymous = createApi({ token: () => null, renew: () => Promise.resolve(false), reached });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let renewing: Promise<boolean> | null = null;
+  let restoring: Promise<void> | null = null;
+
+  function accept(session: Session): void {
+    token.value = session.access_token;
+    schedule(renewalDelay(session.expires_in));
+  }
+
+  function schedule(delay: number): void {
+    clearTimeout(timer);
+    timer = setTimeout(() => void renew(), delay);
+  }
+
+  function forget(): void {
+    clearTimeout(timer);
+    token.value = null;
+    user.value = null;
+    state.value = "signed-out";
+  }
+
+  async function refresh(): Promise<void> {
+    accept(await call(anonymous.POST("/session/refresh", { headers: REFRESH_HEADERS })));
+  }
+
+  async function tryRenew(): Promise<boolean> {
+    try {
+      await refresh();
+      return true;
+    } catch (error) {
+      // Only a refusal ends the session: a server that restarts must not sign everybody out.
+      if (error instanceof ApiError && error.status === 401) forget();
+      else schedule(RETRY_MS);
+      return false;
+    } finally {
+      renewing = null;
+    }
+  }
+
+  /** Gets a new access token, once for all who ask at the same time; false when there is none to be had. */
+  function renew(): Promise<boolean> {
+    renewing ??= tryRenew();
+    return renewing;
+  }
+
+  async function loadUser(): Promise<void> {
+    user.value = await call(api.GET("/users/me"));
+    state.value = "signed-in";
+  }
+
+  async function tryRestore(): Promise<void> {
+    for (;;) {
+      try {
+        await refresh();
+        await loadUser();
+        return;
+      } catch (error) {
+        if (error instanceof ApiError && error.status !== 0 && error.status < 500) return forget();
+        state.value = "unreachable";
+        await sleep(RETRY_MS);
+      }
+    }
+  }
+
+  /** Finds out, once, whether the browser holds a session; waits for a server that cannot be reached. */
+  function restore(): Promise<void> {
+    restoring ??= tryRestore();
+    return restoring;
+  }
+
+  async function signIn(username: string, password: string): Promise<void> {
+    accept(await call(anonymous.POST("/session", { body: { username, password } })));
+    await loadUser();
+  }
+
+  async function signOut(): Promise<void> {
+    try {
+      await call(anonymous.DELETE("/session"));
+    } finally {
+      forget();
+    }
+  }
+
+  return { api, token, user, state, reachable, signedIn, isAdmin, renew, restore, signIn, signOut, forget };
+});

@@ -1,0 +1,41 @@
+import { defineStore } from "pinia";
+import { ref } from "vue";
+import type { StepMessage } from "@/api/messages";
+import type { Step } from "@/api/types";
+import { usePushStore } from "./push";
+
+interface Known {
+  /** The last change that is in `steps`. */
+  seq: number;
+  steps: Step[];
+}
+
+function toStep({ type: _type, seq: _seq, deleted: _deleted, ...step }: StepMessage): Step {
+  return step;
+}
+
+/** The steps of those deployments of which a snapshot has been fetched, kept up to date by messages. */
+export const useStepsStore = defineStore("steps", () => {
+  const push = usePushStore();
+  const byDeployment = ref<Record<number, Known>>({});
+
+  function snapshot(deploymentId: number, seq: number, steps: readonly Step[]): void {
+    const known = byDeployment.value[deploymentId];
+    if (known && known.seq > seq) return;
+    byDeployment.value[deploymentId] = { seq, steps: [...steps].sort((a, b) => a.position - b.position) };
+  }
+
+  push.on("step", message => {
+    const known = byDeployment.value[message.deployment_id];
+    if (!known || message.seq <= known.seq) return;
+    const others = known.steps.filter(step => step.id !== message.id);
+    const steps = message.deleted ? others : [...others, toStep(message)].sort((a, b) => a.position - b.position);
+    byDeployment.value[message.deployment_id] = { seq: message.seq, steps };
+  });
+
+  function of(deploymentId: number): Step[] {
+    return byDeployment.value[deploymentId]?.steps ?? [];
+  }
+
+  return { of, snapshot };
+});

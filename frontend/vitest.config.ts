@@ -1,0 +1,16 @@
+import { fileURLToPath } from "node:url";
+import { configDefaults, defineConfig, mergeConfig } from "vitest/config";
+import viteConfig from "./vite.config";
+
+export default mergeConfig(viteConfig, defineConfig({
+  test: {
+    environment: "jsdom",
+    environmentOptions: { jsdom: { url: "http://fastdeploy.test/ui/" } },
+    include: ["tests/**/*.spec.ts"],
+    exclude: [...configDefaults.exclude, "e2e/**"],
+    root: fileURLToPath(new URL("./", import.meta.url)),
+    setupFiles: ["tests/setup.ts"],
+    restoreMocks: true,
+    unstubGlobals: true,
+  },
+}));
