@@ -25,7 +25,7 @@ start *arguments:
 # Develop: API with reload, a worker and Vite with hot reload, all ended by Ctrl-C
 [group('run')]
 dev: install
-    @scripts/dev
+    @exec {{ uv }} run --quiet --no-sync python scripts/dev.py
 
 # Create a user; asks for the password
 [group('run')]
@@ -45,6 +45,11 @@ install:
     {{ uv }} sync --quiet
     scripts/build-page install
     {{ uv }} run --quiet --no-sync prek install --quiet
+
+# Build the web page into deploy/_web, where its inputs have changed
+[group('set up')]
+build-page:
+    scripts/build-page
 
 # Remove what can be made again; ./data, with the database in it, stays
 [group('set up')]
@@ -160,7 +165,7 @@ db-upgrade:
 # Write a new migration from the difference between tables and models
 [group('database')]
 db-revision message:
-    {{ uv }} run --quiet alembic revision --autogenerate --message "$1"
+    {{ uv }} run --quiet python scripts/db_revision.py "$1"
 
 # Open psql on the configured database
 [group('database')]

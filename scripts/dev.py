@@ -1,0 +1,98 @@
+"""All processes for development: database, API with reload, worker, Vite. Ctrl-C, or the end of one, ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploy.config import Settings, prepare_data_dir, secret_key
+from deploy.entrypoints.server import database
+from deploy.entrypoints.startup import FirstUser, prepare_database
+from deploy.entrypoints.state import create_services
+
+ROOT = Path(__file__).parents[1]
+API = "http://127.0.0.1:8000"
+COMMANDS = {
+    "api": [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--reload",
+        "--reload-dir",
+        "deploy",
+        "deploy.entrypoints.fastapi_app:app",
+    ],
+    "worker": [sys.executable, "-m", "deploy", "worker"],
+    "vite": ["frontend/node_modules/.bin/vite", "frontend"],
+}
+PATIENCE = 15.0
+
+
+async def prepare(settings: Settings, url: str) -> FirstUser | None:
+    """Bring the database up to date before two processes do; return the first user if he is new."""
+    services = create_services(settings, url)
+    try:
+        return await prepare_database(services)
+    finally:
+        await services.engine.dispose()
+
+
+def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:
+    """Start all processes; each in a session of its own, so that Ctrl-C reaches nobody but us."""
+    env = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "SECRET_KEY": secret_key(settings),
+        "DATA_DIR": str(settings.data_dir.absolute()),
+        "SERVICES_ROOT": str(settings.services_root.absolute()),
+        "API_URL": settings.api_url or API,
+        "API_TARGET": API,
+    }
+    return {
+        name: subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
+        for name, command in COMMANDS.items()
+    }
+
+
+def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """End all processes."""
+    for process in processes.values():
+        process.terminate()
+    for name, process in processes.items():
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            print(f"{name} does not end; killing it", file=sys.stderr)
+            process.kill()
+
+
+def main() -> int:
+    """Run until somebody stops us, or one of the processes ends."""
+    settings = Settings()
+    prepare_data_dir(settings)
+    # As with Ctrl-C, so that the database is stopped in an orderly way, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with database(settings) as (url, _):
+        first = asyncio.run(prepare(settings, url))
+        if first is not None and first.password is not None:
+            print(f"\n  Sign in as {first.name} with the password {first.password} (shown this once)\n", flush=True)
+        processes = start(url, settings)
+        try:
+            while all(process.poll() is None for process in processes.values()):
+                time.sleep(0.2)
+            ended = [name for name, process in processes.items() if process.poll() is not None]
+            print(f"{', '.join(ended)} has ended; so do the others", file=sys.stderr)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            stop(processes)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Write the OpenAPI document of the routes, or with --check say whether the file is that: scripts/openapi.py FILE"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from deploy.entrypoints.fastapi_app import create_app
+
+
+def main() -> None:
+    """Write or check."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where the file is out of date")
+    given = parser.parse_args()
+    text = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
+    if not given.check:
+        given.file.write_text(text, encoding="utf-8")
+    elif given.file.read_text(encoding="utf-8") != text:
+        sys.exit(f"{given.file} is not what the routes say. Renew it with: just openapi")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""psql on the configured database; the bundled one is started for as long where it does not run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from sqlalchemy.engine import make_url
+
+from deploy.adapters.postgres import PostgresError, find_binaries
+from deploy.config import Settings, prepare_data_dir
+from deploy.entrypoints.server import database
+
+
+def find_psql(settings: Settings) -> str:
+    """Return the psql that belongs to the bundled server, else the one on PATH."""
+    try:
+        own = shutil.which("psql", path=str(find_binaries(settings.postgres_bin_dir)))
+    except PostgresError:
+        own = None
+    found = own or shutil.which("psql")
+    return found or sys.exit("psql was not found. Install it (Debian: apt-get install postgresql-client).")
+
+
+def main(arguments: list[str]) -> int:
+    """Run psql with `arguments`; return its exit code."""
+    settings = Settings()
+    prepare_data_dir(settings)
+    with database(settings, attach=True) as (address, _):
+        url = make_url(address)
+        known = {
+            "PGHOST": url.host or url.query.get("host"),
+            "PGPORT": url.port or url.query.get("port"),
+            "PGUSER": url.username,
+            "PGPASSWORD": url.password,
+            "PGDATABASE": url.database,
+        }
+        env = {**os.environ, **{name: str(value) for name, value in known.items() if value}}
+        return subprocess.run([find_psql(settings), *arguments], env=env, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
