@@ -5,6 +5,8 @@ set positional-arguments
 
 # `uv run` tells its own path, which need not be on PATH.
 uv := env('UV', 'uv')
+# Compiled once when installed, so that the first start is as fast as the second.
+export UV_COMPILE_BYTECODE := '1'
 # The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
 main_python := 'scripts/with-python main'
 
