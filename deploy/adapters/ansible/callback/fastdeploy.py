@@ -73,6 +73,8 @@ def readable(text: str) -> str:
 
 def clipped(text: str, limit: int) -> str:
     """Plain text of at most about `limit` bytes; a cut is marked at its end."""
+    if text.isascii() and text.isprintable() and len(text) <= limit:
+        return text
     text = readable(COLOURS.sub("", text)).translate(CONTROLS).strip("\n")
     data = text.encode("utf-8")
     if len(data) <= limit:
@@ -145,6 +147,7 @@ class RunningTask:
         self.outcomes: dict[str, str] = {}
         self.messages: dict[str, str] = {}
         self.diffs: dict[str, list[str]] = {}
+        self.items: dict[str, list[tuple[str, str]]] = {}  # outcomes and lines of the items of a loop
 
     def all_reported(self) -> bool:
         return bool(self.outcomes) and self.started.keys() <= self.outcomes.keys()
@@ -326,31 +329,35 @@ class CallbackModule(DefaultCallback):
         if self._free and not running.is_include and len(running.outcomes) >= self._hosts_in_play:
             self._end_tasks([running])
 
+    # A loop's own result does not tell its items apart, so they are noted as they come.
+
+    def v2_runner_item_on_ok(self, result) -> None:
+        self._note_item(result, "changed" if result.is_changed() else "ok")
+        super().v2_runner_item_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result) -> None:
+        self._note_item(result, "failed")
+        super().v2_runner_item_on_failed(result)
+
+    def v2_runner_item_on_skipped(self, result) -> None:
+        self._note_item(result, "skipped")
+        super().v2_runner_item_on_skipped(result)
+
+    def _note_item(self, result, outcome: str) -> None:
+        host, task, fields = parts(result)
+        text = "" if outcome == "skipped" or is_hidden(fields) else described(fields, task, bad=outcome == "failed")
+        line = f"{as_text(self._get_item_label(fields))}: {text[:MESSAGE_LIMIT]}" if text else ""
+        self._running_task(task).items.setdefault(host.get_name(), []).append((outcome, line))
+
     def _message(self, result, *, bad: bool = False) -> str:
-        _, task, fields = parts(result)
-        return clipped(self._describe(fields, task, bad=bad), MESSAGE_LIMIT)
-
-    def _describe(self, fields, task, *, bad: bool) -> str:
-        """What people want to read of a result, or of one item's result."""
-        if "censored" in fields or fields.get("_ansible_no_log"):
+        host, task, fields = parts(result)
+        items = self._running_task(task).items.pop(host.get_name(), [])
+        if is_hidden(fields):
             return "The output is hidden (no_log)."
-        if task.loop is not None and isinstance(fields.get("results"), list):
-            return self._describe_items(fields["results"], task)
-        text = main_text(fields, task)
-        if bad:
-            text = with_output(text, fields)
-        attempts = fields.get("attempts", 1)
-        return f"{text} (after {attempts} attempts)".strip() if attempts > 1 else text
-
-    def _describe_items(self, items: list, task) -> str:
-        lines = [f"{len(items)} {'item' if len(items) == 1 else 'items'}: {counted(map(item_outcome, items))}"]
-        size = 0
-        for item in items:
-            text = self._describe(item, task, bad=item_outcome(item) in BAD)
-            if text and size <= MESSAGE_LIMIT:
-                lines.append(f"{as_text(self._get_item_label(item))}: {text}")
-                size += len(lines[-1])
-        return "\n".join(lines)
+        if not items:
+            return clipped(described(fields, task, bad=bad), MESSAGE_LIMIT)
+        counts = f"{len(items)} {'item' if len(items) == 1 else 'items'}: {counted(outcome for outcome, _ in items)}"
+        return clipped("\n".join([counts, *(line for _, line in items if line)]), MESSAGE_LIMIT)
 
     def _at_exit(self) -> None:
         """Ansible may stop without its last callback; tasks whose hosts have all reported are done nevertheless."""
@@ -394,6 +401,19 @@ def is_rescued(task) -> bool:
     return False
 
 
+def is_hidden(fields) -> bool:
+    return "censored" in fields or bool(fields.get("_ansible_no_log"))
+
+
+def described(fields, task, *, bad: bool) -> str:
+    """What people want to read of a result, or of one item's result."""
+    text = main_text(fields, task)
+    if bad:
+        text = with_output(text, fields)
+    attempts = fields.get("attempts", 1)
+    return f"{text} (after {attempts} attempts)".strip() if attempts > 1 else text
+
+
 def main_text(fields, task) -> str:
     for key in ("msg", "reason", "skip_reason", "skipped_reason"):
         if fields.get(key):
@@ -419,13 +439,6 @@ def with_output(text: str, fields) -> str:
 
 def as_text(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) else json.dumps(value, default=str, ensure_ascii=False)
-
-
-def item_outcome(item) -> str:
-    for outcome in ("unreachable", "failed", "skipped", "changed"):
-        if item.get(outcome):
-            return outcome
-    return "ok"
 
 
 def close_connections(folder: str) -> None:

@@ -1,0 +1,203 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.adapters.ansible.command import (
+    Playbook,
+    ansible_settings,
+    extra_vars,
+    is_variable,
+    playbook_argv,
+    playbook_env,
+)
+
+SITE = Playbook("/venv/bin/ansible-playbook", Path("/services/shop/site.yml"), Path("/services/shop"))
+
+
+class Unsafe(str):
+    """A string that was tagged `!unsafe`."""
+
+    __slots__ = ()
+
+
+class UnsafeLoader(yaml.SafeLoader):
+    """Reads what Ansible reads, and tells tagged strings from others."""
+
+
+UnsafeLoader.add_constructor("!unsafe", lambda _, node: Unsafe(node.value))
+
+
+def variables(env: dict[str, object]) -> dict[str, object]:
+    loaded = yaml.load(extra_vars(env, deployment_id=7, service="shop"), Loader=UnsafeLoader)  # noqa: S506 - a SafeLoader
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def environment(playbook: Playbook = SITE, lang: str = "C.UTF-8", agent: str | None = None) -> dict[str, str]:
+    return playbook_env(playbook, path="/bin", home="/home/deploy", lang=lang, ssh_auth_sock=agent)
+
+
+def playbook_with(cfg: str = "", *, pipelining: bool | None = None) -> Playbook:
+    return Playbook(SITE.executable, SITE.path, SITE.folder, pipelining=pipelining, ansible_cfg=cfg)
+
+
+def test_arguments_name_a_file_of_variables_and_the_playbook_last() -> None:
+    assert playbook_argv(SITE) == [
+        "/venv/bin/ansible-playbook",
+        "--extra-vars",
+        "@%RUN_DIR%/extra_vars.yml",
+        "--",
+        "/services/shop/site.yml",
+    ]
+
+
+def test_arguments_name_the_inventory_when_there_is_one() -> None:
+    playbook = Playbook(SITE.executable, SITE.path, SITE.folder, inventory=Path("/services/shop/hosts"))
+
+    assert playbook_argv(playbook)[3:5] == ["--inventory", "/services/shop/hosts"]
+
+
+def test_a_dry_run_asks_for_check_and_diff() -> None:
+    assert playbook_argv(SITE, check=True, diff=True)[3:5] == ["--check", "--diff"]
+
+
+def test_environment_has_what_was_handed_in_and_nothing_of_the_server() -> None:
+    env = environment(agent="/run/agent")
+
+    assert (env["PATH"], env["HOME"], env["LANG"]) == ("/bin", "/home/deploy", "C.UTF-8")
+    assert env["SSH_AUTH_SOCK"] == "/run/agent"
+    assert {name for name in env if not name.startswith("ANSIBLE_")} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "PYTHONUNBUFFERED",
+        "SSH_AUTH_SOCK",
+    }
+
+
+def test_environment_names_no_agent_where_there_is_none() -> None:
+    assert "SSH_AUTH_SOCK" not in environment()
+
+
+@pytest.mark.parametrize(("lang", "expected"), [("de_DE.UTF-8", "de_DE.UTF-8"), ("C", "C.UTF-8"), ("", "C.UTF-8")])
+def test_language_is_always_utf_8(lang: str, expected: str) -> None:
+    assert environment(lang=lang)["LANG"] == expected
+
+
+def test_host_keys_stay_checked() -> None:
+    assert not [name for name in environment() if "HOST_KEY" in name or "SSH_ARGS" in name]
+
+
+def test_sockets_and_temporary_files_are_below_the_private_directory() -> None:
+    env = environment()
+
+    assert env["ANSIBLE_SSH_CONTROL_PATH_DIR"].startswith("%RUN_DIR%/")
+    assert env["ANSIBLE_LOCAL_TEMP"].startswith("%RUN_DIR%/")
+
+
+@pytest.mark.parametrize(
+    ("wish", "cfg", "expected"),
+    [
+        (None, "", "1"),
+        (False, "", "0"),
+        (True, "[connection]\npipelining = no\n", "1"),
+        (None, "[connection]\npipelining = no\n", None),
+        (None, "[ssh_connection]\npipelining = no\n", None),
+    ],
+)
+def test_pipelining_is_on_unless_config_or_ansible_cfg_say_otherwise(
+    wish: bool | None, cfg: str, expected: str | None
+) -> None:
+    assert environment(playbook_with(cfg, pipelining=wish)).get("ANSIBLE_PIPELINING") == expected
+
+
+def test_callback_folders_of_the_service_stay_in_use() -> None:
+    folders = environment(playbook_with("[defaults]\ncallback_plugins = ./callbacks ; ours\n"))[
+        "ANSIBLE_CALLBACK_PLUGINS"
+    ].split(":")
+
+    assert (Path(folders[0]) / "fastdeploy.py").is_file()
+    assert folders[1:] == ["./callbacks"]
+
+
+def test_a_broken_ansible_cfg_counts_as_empty() -> None:
+    assert ansible_settings("inventory = there is no section\n") == ansible_settings("")
+
+
+def test_answers_are_variables_and_below_the_context() -> None:
+    loaded = variables({"color": "red", "count": 3, "ratio": 0.5, "on": True, "nothing": None, "list": [1, "a"]})
+
+    assert loaded["color"] == "red"
+    assert loaded["count"] == 3
+    assert loaded["fastdeploy_context"] == {
+        "color": "red",
+        "count": 3,
+        "ratio": 0.5,
+        "on": True,
+        "nothing": None,
+        "list": [1, "a"],
+    }
+    assert loaded["fastdeploy_deployment_id"] == 7
+    assert loaded["fastdeploy_service"] == "shop"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{{ lookup('pipe', 'id') }}",
+        "yes",
+        "123",
+        "null",
+        "!vault x",
+        "a: b",
+        "- a",
+        "#no comment",
+        "line\nnext\r\n\ttab",
+        'quote " and \\ backslash',
+        "nul \0 and bell \a",
+        "Grüße 😀 \u2028 \ufeff",
+        "%RUN_DIR%",
+        "long " * 500,
+    ],
+)
+def test_every_string_arrives_as_it_is_and_unsafe(answer: str) -> None:
+    loaded = variables({"answer": answer, "deep": [{"er": answer}]})
+
+    for value in (loaded["answer"], loaded["deep"][0]["er"]):  # type: ignore[index]
+        assert isinstance(value, Unsafe)
+        assert value == answer
+
+
+def test_half_a_surrogate_pair_does_not_break_the_file() -> None:
+    assert variables({"answer": "\ud800"})["answer"] == "?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ansible_connection",
+        "ansible_ssh_common_args",
+        "ansible_python_interpreter",
+        "fastdeploy_service",
+        "inventory_hostname",
+        "hostvars",
+        "lookup",
+        "with space",
+        "1st",
+        "naïve",
+        "",
+        "class",
+        "a-b",
+    ],
+)
+def test_names_that_steer_ansible_or_are_no_names_stay_in_the_context(name: str) -> None:
+    assert not is_variable(name)
+    loaded = variables({name: "x"})
+
+    assert loaded.get(name) in (None, "shop")
+    assert loaded["fastdeploy_context"] == {name: "x"}
+
+
+def test_words_that_yaml_takes_for_booleans_can_be_names() -> None:
+    assert variables({"no": "x", "on": "y"})["no"] == "x"
