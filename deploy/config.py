@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     worker_grace_seconds: float = Field(default=300, gt=0, description="After this silence a worker counts as gone.")
     deployment_timeout_seconds: float = Field(default=3600, gt=0, description="Time limit of a run.")
     output_limit_mib: int = Field(default=512, ge=1, description="Output kept of one run, in MiB.")
+    retention_days: float = Field(default=0, ge=0, description="Deployments older than this go; 0 keeps them.")
+    retention_count: int = Field(default=0, ge=0, description="Deployments kept per service; 0 keeps all.")
     allowed_origins: list[str] = Field(default=[], description="Further origins that may open the WebSocket.")
     cookie_secure: bool = Field(default=False, description="Send the session cookie over HTTPS only.")
     postgres_bin_dir: Path | None = Field(default=None, description="Binaries of the bundled server.")

@@ -169,4 +169,23 @@ class Heartbeat:
     slots: int
 
 
-Command: TypeAlias = CreateUser | ChangeUser | OpenSession | CloseSession | NoteFailedLogin | RegisterToken | RevokeToken | SyncServices | DeleteService | StartDeployment | CancelDeployment | TakeIn | ReportStep | FinishDeployment | ClaimDeployment | FailLostRun | Heartbeat
+Command: TypeAlias = (
+    CreateUser
+    | ChangeUser
+    | OpenSession
+    | CloseSession
+    | NoteFailedLogin
+    | RegisterToken
+    | RevokeToken
+    | SyncServices
+    | DeleteService
+    | StartDeployment
+    | CancelDeployment
+    | TakeIn
+    | ReportStep
+    | FinishDeployment
+    | ClaimDeployment
+    | FailLostRun
+    | ExpireDeployments
+    | Heartbeat
+)

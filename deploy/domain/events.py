@@ -33,6 +33,13 @@ class DeploymentClaimed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentExpired:
+    """An old deployment was deleted, with its output."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentChanged:
     """A deployment was queued, has started, has ended, or is to be cancelled."""
 
@@ -80,4 +87,15 @@ class AccessChanged:
     user_id: int | None
 
 
-Event: TypeAlias = UserCreated | DeploymentQueued | DeploymentClaimed | DeploymentChanged | StepChanged | LinePrinted | CancelRequested | ServiceChanged | AccessChanged
+Event: TypeAlias = (
+    UserCreated
+    | DeploymentQueued
+    | DeploymentClaimed
+    | DeploymentExpired
+    | DeploymentChanged
+    | StepChanged
+    | LinePrinted
+    | CancelRequested
+    | ServiceChanged
+    | AccessChanged
+)

@@ -12,7 +12,7 @@ from deploy.adapters.launch import LaunchSettings, worker_home
 from deploy.adapters.spool import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import ConfigurationError, Settings, kept_secret
-from deploy.domain.commands import Heartbeat
+from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.policy import Kind
 from deploy.entrypoints.state import Services
 from deploy.service_layer.worker import Worker
@@ -45,6 +45,7 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
         listener=services.listener,
         sign_token=sign_token,
         grace_seconds=settings.worker_grace_seconds,
+        retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )
 
 

@@ -21,7 +21,7 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.notifications import Listener
 from deploy.adapters.spool import DeployUser, RunAlreadyStarted, RunDirectory, RunError
-from deploy.domain.commands import ClaimDeployment, FailLostRun, Heartbeat
+from deploy.domain.commands import ClaimDeployment, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.follower import Follower, persistently
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
 REAP_EVERY = 0.01
+EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
 # A script may report while it is being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
 
@@ -56,6 +57,7 @@ class Worker:
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
         grace_seconds: float,
+        retention: ExpireDeployments,
     ) -> None:
         self._identity = identity
         self._runs_dir = runs_dir
@@ -65,6 +67,7 @@ class Worker:
         self._open_unit_of_work = open_unit_of_work
         self._sign_token = sign_token
         self._grace_seconds = grace_seconds
+        self._retention = retention
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         listener.on("queue", lambda _: self._wake.set())
@@ -73,13 +76,14 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled; runs that are going on then go on without us."""
-        beat = asyncio.create_task(self._beat())
+        keeping = [asyncio.create_task(self._beat()), asyncio.create_task(self._expire())]
         try:
             await self._claim()
         finally:
-            for task in (beat, *self._runs.values()):
+            tasks = [*keeping, *self._runs.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(beat, *self._runs.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _claim(self) -> None:
         while True:
@@ -173,6 +177,16 @@ class Worker:
             except DATABASE_ERRORS as error:
                 log.warning("No heartbeat: %s", error)
             await asyncio.sleep(BEAT_EVERY)
+
+    async def _expire(self) -> None:
+        """Forget old deployments, a few at a time, so that nobody waits for it."""
+        while True:
+            try:
+                gone = await self._bus.handle(self._retention)
+            except DATABASE_ERRORS as error:
+                log.warning("Old deployments could not be removed: %s", error)
+                gone = []
+            await asyncio.sleep(EXPIRE_PAUSE if gone else EXPIRE_EVERY)
 
     async def _take_up(self) -> None:
         async with self._open_unit_of_work() as uow:

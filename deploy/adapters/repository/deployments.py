@@ -24,6 +24,18 @@ _NEWEST = text(
     "FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)"
 )
 
+_REMOVE_OLD = text(
+    "DELETE FROM deployments WHERE id IN (SELECT id FROM deployments AS old WHERE old.service_id = :service_id "
+    "AND old.state NOT IN ('queued', 'running') AND (old.run_ended IS NOT NULL OR old.state = 'cancelled') "
+    "AND (CAST(:days AS double precision) > 0 "
+    "AND old.finished < now() - make_interval(secs => CAST(:days AS double precision) * 86400) "
+    "OR CAST(:count AS bigint) > 0 AND old.id <= (SELECT id FROM deployments WHERE service_id = :service_id "
+    "ORDER BY id DESC OFFSET CAST(:count AS bigint) LIMIT 1)) "
+    "AND old.id IS DISTINCT FROM "
+    "(SELECT max(id) FROM deployments WHERE service_id = :service_id AND state = 'success') "
+    "ORDER BY id LIMIT :limit) RETURNING id"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
@@ -127,6 +139,14 @@ class Deployments:
         if worker_id is not None:
             query = query.where(_table.c.worker_id == worker_id)
         return (await self._session.scalars(query)).all()
+
+    async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
+        """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.
+
+        0 stands for no such limit. The last success stays. Returns the ids of those that went.
+        """
+        values = {"service_id": service_id, "days": days, "count": count, "limit": limit}
+        return (await self._session.scalars(_REMOVE_OLD, values)).all()
 
     async def cursors(self, *, since_seconds: float) -> Sequence[Any]:
         """Return (id, seq) of what is open or ended in the last seconds."""

@@ -47,6 +47,10 @@ class Services:
         query = select(Service).where(orm.services.c.deleted.is_(None)).order_by(orm.services.c.name)
         return (await self._session.scalars(query)).all()
 
+    async def all(self) -> Sequence[Service]:
+        """Return all services, removed ones too."""
+        return (await self._session.scalars(select(Service).order_by(orm.services.c.id))).all()
+
     async def all_for_update(self) -> Sequence[Service]:
         """Return all services, removed ones too, locked against another sync."""
         return (await self._session.scalars(select(Service).order_by(orm.services.c.id).with_for_update())).all()

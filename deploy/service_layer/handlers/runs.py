@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.domain import commands
-from deploy.domain.events import DeploymentClaimed, Event
+from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import DeploymentState
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
@@ -14,17 +14,15 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Take the next deployment: the job and the row change hands in one transaction."""
-    taken = await uow.queue.take()
-    if taken is None:
-        return []
-    job_id, deployment_id = taken
-    deployment = await uow.deployments.get(deployment_id, for_update=True)
-    if deployment.state is not DeploymentState.QUEUED:
-        await uow.queue.finish(job_id)
-        return []
-    events = deployment.start(worker_id=command.worker_id, now=now())
-    await record(uow, deployment, events)
-    return [DeploymentClaimed(deployment_id), *events]
+    while (taken := await uow.queue.take()) is not None:
+        job_id, deployment_id = taken
+        deployment = await uow.deployments.get(deployment_id, for_update=True)
+        if deployment.state is DeploymentState.QUEUED:
+            events = deployment.start(worker_id=command.worker_id, now=now())
+            await record(uow, deployment, events)
+            return [DeploymentClaimed(deployment_id), *events]
+        await uow.queue.finish(job_id)  # cancelled meanwhile
+    return []
 
 
 async def take_in(command: commands.TakeIn, uow: UnitOfWork) -> list[Event]:
@@ -53,6 +51,21 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
     await record_run(uow, run)
     await settle(uow, run)
     return run.events
+
+
+async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
+    """Delete some of what is too old, or too much; as long as events come back, there is more to delete.
+
+    The last success of a service stays in any case: the next deployment is planned by it.
+    """
+    events: list[Event] = []
+    for service in await uow.services.all():
+        days = float(service.data.get("retention_days", command.days))
+        count = int(service.data.get("retention_count", command.count))
+        if days or count:
+            gone = await uow.deployments.remove_old(service.id, days=days, count=count)
+            events += [DeploymentExpired(deployment_id) for deployment_id in gone]
+    return events
 
 
 async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:

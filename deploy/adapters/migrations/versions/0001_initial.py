@@ -112,6 +112,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=("pk_deployments")),
     )
     op.create_index(
+        "ix_deployments_retry_of",
+        "deployments",
+        ["retry_of"],
+        unique=False,
+        postgresql_where=sa.text("retry_of IS NOT NULL"),
+    )
+    op.create_index(
         "ix_deployments_open",
         "deployments",
         ["id"],
