@@ -160,6 +160,14 @@ class FailLostRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireDeployments:
+    """Forget old deployments. Of each service its own config rules, else these: 0 keeps all."""
+
+    days: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """A worker lives."""
 
