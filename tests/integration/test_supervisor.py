@@ -316,7 +316,7 @@ class TestStopping:
         assert not (runs.folder / "started").exists()
 
     def test_the_time_limit_does_not_count_once_the_script_has_ended(self, runs: Runs) -> None:
-        run = runs.sh("sleep 600 & exit 0", timeout=1.0)
+        run = runs.sh("sleep 600 & exit 0", timeout=1.5)
         assert run.outcome()["cause"] is None
 
     def test_a_cancel_while_the_last_output_is_awaited_ends_what_was_left(self, runs: Runs) -> None:

@@ -1,0 +1,315 @@
+"""The run directory: starting once, reading whole records, knowing who lives, commanding, removing."""
+
+import asyncio
+import fcntl
+import os
+import select
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.adapters.spool import (
+    DeployUser,
+    Record,
+    RunActive,
+    RunAlreadyStarted,
+    RunDirectory,
+    RunError,
+    SpoolCorrupt,
+    interpreter_for,
+    supervisor_program,
+)
+from tests.integration.supervised_runs import PATIENCE, ROOT, Runs, running, supervised_runs
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
+
+
+@pytest.fixture
+def runs() -> Iterator[Runs]:
+    with supervised_runs() as started:
+        yield started
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "runs", 7)
+
+
+class TestTheDirectory:
+    def test_nobody_else_can_look_into_it(self, directory: RunDirectory) -> None:
+        modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in directory.path.iterdir()}
+        assert modes == {"spool": 0o600, "control": 0o600, "wake": 0o600}
+        assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(directory.path.parent.stat().st_mode) == 0o700
+
+    def test_making_it_again_keeps_what_it_has(self, directory: RunDirectory) -> None:
+        directory.spool.write_text('[1,2.5,"start",{"pid":1}]\n')
+        again = RunDirectory.create(directory.path.parent, 7)
+        assert again.read(0)[0] == [Record(1, 2.5, "start", {"pid": 1})]
+
+    @pytest.mark.parametrize("missing", ["spool", "control", "wake"])
+    def test_making_it_again_completes_it(self, directory: RunDirectory, missing: str) -> None:
+        (directory.path / missing).unlink()
+        RunDirectory.create(directory.path.parent, 7)
+        assert {entry.name for entry in directory.path.iterdir()} == {"spool", "control", "wake"}
+
+    def test_those_of_a_root_are_listed_by_number(self, tmp_path: Path) -> None:
+        for number in (10, 9, 100):
+            RunDirectory.create(tmp_path, number)
+        (tmp_path / "lost+found").mkdir()
+        assert RunDirectory.ids(tmp_path) == [9, 10, 100]
+        assert RunDirectory.ids(tmp_path / "nothing") == []
+
+    def test_one_that_is_not_there_is_quiet_about_it(self, tmp_path: Path) -> None:
+        run = RunDirectory.at(tmp_path, 5)
+        assert (run.exists(), run.started(), run.alive(), run.follow_lock()) == (False, False, False, None)
+        assert not run.send({"cancel": "Nobody is there."})
+        run.remove()
+
+    def test_it_is_removed_once_and_again(self, directory: RunDirectory) -> None:
+        assert directory.exists()
+        directory.remove()
+        directory.remove()
+        assert not directory.exists()
+        assert RunDirectory.ids(directory.path.parent) == []
+
+    def test_it_is_not_removed_while_its_run_lives(self, runs: Runs) -> None:
+        run = runs.sh("exec sleep 600")
+        with pytest.raises(RunActive):
+            run.directory.remove()
+
+
+class TestReading:
+    def test_only_whole_lines_are_read(self, directory: RunDirectory) -> None:
+        directory.spool.write_bytes(b'[1,1.0,"start",{"pid":5}]\n[2,1.5,"out","on')
+        records, offset = directory.read(0)
+        assert records == [Record(1, 1.0, "start", {"pid": 5})]
+        assert directory.read(offset) == ([], offset)
+        with directory.spool.open("ab") as spool:
+            spool.write(b'e"]\n')
+        assert directory.read(offset) == ([Record(2, 1.5, "out", "one")], directory.spool.stat().st_size)
+
+    def test_an_empty_spool_has_no_records(self, directory: RunDirectory) -> None:
+        assert directory.read(0) == ([], 0)
+
+    @pytest.mark.parametrize("limit", [1, 7, 64, 1 << 20])
+    def test_any_limit_gets_everything_in_the_end(self, directory: RunDirectory, limit: int) -> None:
+        texts = ["x" * size for size in (0, 1, 500, 3, 40)]
+        directory.spool.write_text("".join(f'[{n},1.0,"out","{text}"]\n' for n, text in enumerate(texts, 1)))
+        records: list[Record] = []
+        offset = 0
+        while True:
+            more, offset = directory.read(offset, limit=limit)
+            if not more:
+                break
+            records += more
+        assert [record.data for record in records] == texts
+
+    @pytest.mark.parametrize("line", ["nonsense", "{}", "[1,2.0]", '[1,2.0,"out","a","b"]', "5", '[1,2.0,"out","a"'])
+    def test_a_damaged_line_is_an_error(self, directory: RunDirectory, line: str) -> None:
+        directory.spool.write_text(f'[1,1.0,"start",{{"pid":5}}]\n{line}\n')
+        with pytest.raises(SpoolCorrupt, match="damaged between bytes 0 and"):
+            directory.read(0)
+
+
+class TestStarting:
+    def test_a_script_is_never_started_twice(self, runs: Runs) -> None:
+        run = runs.sh("exit 0")
+        run.outcome()
+        with pytest.raises(RunAlreadyStarted):
+            run.directory.start(runs.spec(["/bin/true"]), user=None)
+
+    def test_one_that_could_not_be_started_is_not_tried_again(self, runs: Runs) -> None:
+        run = runs.start(["/no/such/script"])
+        run.outcome()
+        assert run.directory.started()
+        with pytest.raises(RunAlreadyStarted):
+            run.directory.start(runs.spec(["/bin/true"]), user=None)
+
+    def test_a_living_run_is_not_started_again(self, runs: Runs) -> None:
+        run = runs.sh("exec sleep 600")
+        with pytest.raises(RunActive):
+            run.directory.start(runs.spec(["/bin/true"]), user=None)
+
+    def test_what_a_supervisor_left_before_it_started_the_script_does_no_harm(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        directory.spool.write_bytes(b"[1,1795")
+        assert not directory.started()
+        run = runs.sh("echo on")
+        assert run.outcome()["code"] == 0
+        assert run.kinds() == ["start", "out", "exit"]
+
+    def test_settings_that_do_not_fit_are_refused_before_anything_starts(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        with pytest.raises(RunError, match="take 1200"):
+            directory.start(runs.spec(["/bin/true"], files={"config.json": "x" * 1_200_000}), user=None)
+        assert not directory.alive()
+        assert runs.sh("exit 0").outcome()["code"] == 0
+
+    def test_a_python_that_is_not_there_leaves_the_run_unstarted(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        with pytest.raises(FileNotFoundError):
+            directory.start(runs.spec(["/bin/true"]), user=None, python="/no/such/python")
+        assert not directory.alive()
+        assert not directory.started()
+
+
+class TestLiveness:
+    def test_the_lock_tells_whether_a_supervisor_lives_in_every_phase(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        assert (directory.alive(), directory.started()) == (False, False)
+        run = runs.sh("echo ready; exec sleep 600")
+        assert directory.alive()
+        run.wait_for("ready")
+        assert (directory.alive(), directory.started()) == (True, True)
+        run.cancel()
+        run.outcome()
+        assert (directory.alive(), directory.started()) == (False, True)
+
+    def test_a_killed_supervisor_is_not_alive(self, runs: Runs) -> None:
+        run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        run.wait_for("ready")
+        run.process.kill()
+        run.process.wait(PATIENCE)
+        assert (run.directory.alive(), run.directory.started()) == (False, True)
+        assert "exit" not in run.kinds()
+
+    def test_the_script_and_what_it_leaves_do_not_hold_the_lock(self, runs: Runs) -> None:
+        run = runs.sh("setsid sleep 600 >/dev/null 2>&1 & echo $!")
+        run.outcome()
+        assert running(int(run.lines()[0]))
+        assert not run.directory.alive()
+
+    def test_asking_does_not_keep_a_run_from_being_started(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        asking = os.open(directory.spool, os.O_RDONLY)
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        loop = asyncio.new_event_loop()
+        try:
+            starting = loop.run_in_executor(None, lambda: runs.sh("exit 0"))
+            loop.call_later(0.002, os.close, asking)
+            run = loop.run_until_complete(starting)
+        finally:
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+        assert run.outcome()["code"] == 0
+
+    def test_one_process_follows_a_run(self, directory: RunDirectory) -> None:
+        lock = directory.follow_lock()
+        assert lock is not None
+        assert directory.follow_lock() is None
+        os.close(lock)
+        again = directory.follow_lock()
+        assert again is not None
+        os.close(again)
+
+    def test_a_started_run_does_not_hold_its_followers_lock(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        lock = directory.follow_lock()
+        assert lock is not None
+        runs.sh("exec sleep 600")
+        os.close(lock)
+        again = directory.follow_lock()
+        assert again is not None
+        os.close(again)
+
+
+class TestWaking:
+    def test_every_record_wakes_the_reader(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        wake = directory.open_wake()
+        try:
+            run = runs.sh("echo one; exit 0")
+            offset = 0
+            kinds: list[str] = []
+            while "exit" not in kinds:
+                ready, _, _ = select.select([wake], [], [], PATIENCE)
+                assert ready
+                directory.drain_wake(wake)
+                records, offset = directory.read(offset)
+                kinds += [record.kind for record in records]
+            assert kinds == ["start", "out", "exit"]
+            run.outcome()
+            directory.drain_wake(wake)
+            assert select.select([wake], [], [], 0) == ([], [], [])
+        finally:
+            os.close(wake)
+
+    def test_nobody_has_to_listen(self, runs: Runs) -> None:
+        run = runs.start(runs.python("import os\nfor _ in range(100000): os.write(1, b'line\\n')"))
+        assert run.outcome()["code"] == 0
+        assert len(run.lines()) == 100_000
+
+
+class TestCommanding:
+    def test_nobody_listens_before_and_after_a_run(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        assert not directory.send({"cancel": "Too early."})
+        run = runs.sh("exit 0")
+        run.outcome()
+        assert not directory.send({"cancel": "Too late."})
+
+    def test_a_command_that_could_be_torn_is_refused(self, directory: RunDirectory) -> None:
+        with pytest.raises(ValueError, match="not written in one piece"):
+            directory.send({"cancel": "x" * 5000})
+
+
+class TestTheDeployUser:
+    def test_modes_say_what_a_user_may_read(self, runs: Runs) -> None:
+        stranger = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
+        group = os.getgid()
+        member = DeployUser(name="member", uid=54322, gid=54322, groups=[54322, group], home="/")
+        file = runs.folder / "private" / "file"
+        file.parent.mkdir(mode=0o755)
+        file.write_text("")
+        file.chmod(0o604)
+        assert stranger.may_read(str(file))
+        assert not member.may_read(str(file)) or group not in member.groups
+        file.chmod(0o640)
+        assert (stranger.may_read(str(file)), member.may_read(str(file))) == (False, True)
+        file.chmod(0o644)
+        file.parent.chmod(0o700)
+        assert (stranger.may_read(str(file)), member.may_read(str(file))) == (False, False)
+        assert not stranger.may_read("/no/such/file")
+
+    def test_our_own_python_is_used_where_that_user_may_read_it(self) -> None:
+        assert interpreter_for(None) == os.path.realpath(sys.executable)
+        root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
+        assert interpreter_for(root) == os.path.realpath(sys.executable)
+
+    def test_a_user_who_may_read_our_code_starts_it_by_its_file(self) -> None:
+        root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
+        assert supervisor_program(root)[-1] == str(ROOT / "deploy" / "adapters")
+
+    @as_root
+    def test_the_supervisor_needs_no_file_of_ours_that_the_user_can_reach(self, runs: Runs) -> None:
+        # An installation below a folder that is closed to everybody else, as /root is.
+        closed = runs.folder / "closed"
+        (closed / "deploy" / "adapters").mkdir(parents=True)
+        closed.chmod(0o700)
+        (closed / "deploy" / "__init__.py").touch()
+        (closed / "deploy" / "adapters" / "__init__.py").touch()
+        for name in ("spool.py", "supervisor.py"):
+            shutil.copy(ROOT / "deploy" / "adapters" / name, closed / "deploy" / "adapters")
+        starter = (
+            "import sys; from pathlib import Path\n"
+            "from deploy.adapters.spool import DeployUser, RunDirectory, RunSpec\n"
+            "spec = RunSpec(argv=['/usr/bin/id', '-un'], cwd='/', env={}, files={}, timeout=None,\n"
+            "               output_limit=1000, line_limit=1000)\n"
+            "run = RunDirectory.create(Path(sys.argv[1]), 1)\n"
+            "run.start(spec, user=DeployUser.named('nobody')).wait()\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", starter, str(runs.root)],
+            cwd=closed,
+            env={"PYTHONPATH": str(closed)},
+            check=True,
+            timeout=PATIENCE,
+        )
+        records, _ = RunDirectory.at(runs.root, 1).read(0)
+        assert [record.data for record in records if record.kind == "out"] == ["nobody"]

@@ -1,0 +1,331 @@
+"""Scripts that mean no good, or know no better: bounded memory, the right outcome, and nothing left behind."""
+
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.adapters import supervisor
+from deploy.adapters.spool import DeployUser, RunDirectory
+from tests.integration.supervised_runs import (
+    PYTHON,
+    Run,
+    Runs,
+    processes_with,
+    running,
+    supervised_runs,
+    wait_until,
+)
+
+MEBIBYTE = 1024 * 1024
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
+
+
+@pytest.fixture
+def runs() -> Iterator[Runs]:
+    with supervised_runs() as started:
+        yield started
+
+
+def peak_memory(run: Run) -> int:
+    """The most bytes of memory that the supervisor has had at once; it must live."""
+    status = Path(f"/proc/{run.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+class TestOutput:
+    @pytest.mark.slow
+    def test_a_million_lines_are_all_there_in_order_in_bounded_memory(self, runs: Runs) -> None:
+        os.mkfifo(runs.folder / "go")
+        run = runs.sh("seq 1 1000000; read -r _ < go")
+        wait_until(lambda: b'"1000000"' in tail_of(run))
+        assert peak_memory(run) < 40 * MEBIBYTE
+        (runs.folder / "go").write_text("\n")
+        assert run.outcome()["code"] == 0
+        records = run.records()
+        assert [record.data for record in records[1:-1]] == [str(number) for number in range(1, 1_000_001)]
+        assert [record.number for record in records] == list(range(1, 1_000_003))
+
+    def test_a_line_of_a_megabyte_is_one_record(self, runs: Runs) -> None:
+        run = runs.sh("head -c 1048576 /dev/zero | tr '\\0' x; echo")
+        run.outcome()
+        assert run.kinds() == ["start", "out", "exit"]
+        assert run.lines() == ["x" * MEBIBYTE]
+
+    @pytest.mark.parametrize("byte", ["x", "\\0", pytest.param("\\377", marks=pytest.mark.slow)])
+    def test_ten_megabytes_without_a_newline_come_in_pieces_in_bounded_memory(self, runs: Runs, byte: str) -> None:
+        os.mkfifo(runs.folder / "go")
+        run = runs.sh(f"head -c 10000000 /dev/zero | tr '\\0' '{byte}'; read -r _ < go; echo end")
+        wait_until(lambda: run.kinds().count("part") == 9)
+        assert peak_memory(run) < 64 * MEBIBYTE
+        (runs.folder / "go").write_text("\n")
+        assert run.outcome()["code"] == 0
+        shown = {"x": "x", "\\0": "\0", "\\377": "\\xff"}[byte]
+        assert run.lines() == [shown * 10_000_000 + "end"]
+
+    def test_binary_output_is_text_in_which_nothing_is_lost(self, runs: Runs) -> None:
+        data = bytes(range(256)) * 64 + "€".encode()[:2] + b"\n" + "€".encode()
+        (runs.folder / "data").write_bytes(data)
+        run = runs.sh("cat data")
+        assert run.outcome()["code"] == 0
+        assert "\n".join(run.lines()) == data.decode("utf-8", "backslashreplace")
+
+    def test_a_character_written_in_halves_is_whole(self, runs: Runs) -> None:
+        run = runs.start(
+            runs.python(
+                "import os, time\nfor byte in '🚀€\\n'.encode(): os.write(1, bytes([byte])); time.sleep(0.01)\n"
+            )
+        )
+        run.outcome()
+        assert run.lines() == ["🚀€"]
+
+    def test_the_last_line_needs_no_newline(self, runs: Runs) -> None:
+        run = runs.sh("printf 'one\\ntwo'")
+        run.outcome()
+        assert run.lines() == ["one", "two"]
+
+    def test_a_flood_on_both_descriptors_is_kept_whole(self, runs: Runs) -> None:
+        run = runs.start(
+            runs.python(
+                "import os\n"
+                "fd = 2 if os.fork() else 1\n"
+                "for number in range(30000): os.write(fd, b'%d %d\\n' % (fd, number))\n"
+                "if fd == 2: os.wait()\n"
+            )
+        )
+        assert run.outcome()["code"] == 0
+        for fd in ("1", "2"):
+            numbers = [number for told, number in (line.split() for line in run.lines()) if told == fd]
+            assert numbers == [str(number) for number in range(30_000)]
+
+    def test_after_the_limit_reports_are_kept_and_the_script_goes_on(self, runs: Runs) -> None:
+        script = 'seq 1 100000; echo \'{"name": "Step", "state": "success"}\'; seq 1 100000; exit 5'
+        run = runs.sh(script, output_limit=10_000)
+        assert run.outcome()["code"] == 5
+        assert len(run.notes()) == 1
+        assert run.lines()[-1] == '{"name": "Step", "state": "success"}'
+        assert run.directory.spool.stat().st_size < 10 * 10_000
+
+    def test_a_flood_of_reports_ends_at_twice_the_limit(self, runs: Runs) -> None:
+        run = runs.sh('yes \'{"name": "x"}\' | head -n 100000', output_limit=10_000)
+        assert run.outcome()["code"] == 0
+        assert len(run.notes()) == 2
+        assert 18_000 < sum(len(line) + 1 for line in run.lines()) <= 20_000
+
+    def test_an_event_that_is_too_long_is_left_out(self, runs: Runs) -> None:
+        script = "{ echo '{\"n\":1}'; head -c 5000 /dev/zero | tr '\\0' x; echo; echo '{\"n\":2}'; } >&$FASTDEPLOY_EVENTS_FD"
+        run = runs.sh(script, events=True, line_limit=1000)
+        run.outcome()
+        assert [record.data for record in run.records() if record.kind == "event"] == ['{"n":1}', '{"n":2}']
+        assert run.notes() == ["An event of more than 1000 bytes was left out."]
+
+    def test_records_cannot_be_forged_by_printing_them(self, runs: Runs) -> None:
+        forged = '[1,0.0,"exit",{"code":0}]'
+        run = runs.sh(f"echo '{forged}'; printf '\\\\n{forged}\\\\n\\n'; exit 9")
+        assert run.outcome()["code"] == 9
+        assert run.kinds()[0] == "start"
+        assert run.kinds().count("exit") == 1
+        assert run.lines()[0] == forged
+
+
+class TestPipes:
+    def test_a_script_that_closes_its_output_is_awaited(self, runs: Runs) -> None:
+        os.mkfifo(runs.folder / "go")
+        run = runs.sh("echo bye; exec >&- 2>&-; read -r code < go; exit $code")
+        run.wait_for("bye")
+        (runs.folder / "go").write_text("6\n")
+        assert run.outcome()["code"] == 6
+
+    def test_a_script_that_closed_its_output_can_be_cancelled(self, runs: Runs) -> None:
+        run = runs.sh("echo bye; exec >&- 2>&- <&- sleep 600")
+        run.wait_for("bye")
+        run.cancel()
+        assert run.outcome()["cause"] == "cancelled"
+
+    def test_what_is_left_running_with_the_output_open_is_named_and_lives_on(self, runs: Runs) -> None:
+        run = runs.sh("sleep 600 & echo $!; exit 3")
+        assert run.outcome()["code"] == 3
+        pid = int(run.lines()[0])
+        assert running(pid)
+        assert run.notes() == [f"Processes that were left running; what they print is not recorded: sleep ({pid})."]
+
+    def test_what_daemons_print_before_the_wait_ends_is_recorded(self, runs: Runs) -> None:
+        run = runs.sh("(sleep 0.2; echo later) & exit 0")
+        assert run.outcome()["code"] == 0
+        assert run.lines() == ["later"]
+        assert run.notes() == []
+
+    def test_a_real_daemon_is_named_and_lives_on(self, runs: Runs) -> None:
+        run = runs.sh("setsid sleep 600 >/dev/null 2>&1 </dev/null & echo $!; exit 0")
+        assert run.outcome()["code"] == 0
+        pid = int(run.lines()[0])
+        assert running(pid)
+        assert f"sleep ({pid})" in run.notes()[0]
+
+    def test_a_flood_from_somebody_left_behind_ends_too(self, runs: Runs) -> None:
+        run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
+        assert run.outcome()["code"] == 0
+        assert run.lines()[0] == "first"
+        wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
+
+    def test_all_that_the_script_printed_is_there_though_others_hold_its_output(self, runs: Runs) -> None:
+        run = runs.sh("sleep 600 & seq 1 100000")
+        run.outcome()
+        assert run.lines() == [str(number) for number in range(1, 100_001)]
+
+
+# Each prints the ids of what it has started, then "ready".
+STUBBORN = """
+import os, signal, sys, time
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
+def forked(then):
+    if os.fork() == 0:
+        then()
+        time.sleep(600)
+        os._exit(0)
+def daemon():
+    os.setsid()
+    forked(hidden)
+    os._exit(0)
+def hidden():
+    null = os.open('/dev/null', os.O_RDWR)
+    print(os.getpid(), flush=True)
+    for fd in (0, 1, 2): os.dup2(null, fd)
+    os.chdir('/')
+    os.execve('/bin/sh', ['renamed', '-c', "trap '' TERM INT HUP; while :; do sleep 1; done"], {})
+"""
+
+
+class TestProcesses:
+    def stopped(self, run: Run, count: int) -> None:
+        """Cancel once `count` processes have said who they are; none of them may live on."""
+        wait_until(lambda: len(run.lines()) == count)
+        run.cancel()
+        assert run.outcome()["cause"] == "cancelled"
+        assert [pid for pid in map(int, run.lines()) if running(pid)] == []
+        assert run.notes() == []
+
+    def test_one_that_ignores_sigterm(self, runs: Runs) -> None:
+        self.stopped(runs.start(runs.python(f"{STUBBORN}print(os.getpid(), flush=True)\ntime.sleep(600)")), 1)
+
+    def test_one_that_forks_twice_changes_its_session_and_forgets_its_environment(self, runs: Runs) -> None:
+        self.stopped(runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)")), 1)
+
+    def test_many_of_them_at_every_level(self, runs: Runs) -> None:
+        program = f"{STUBBORN}for _ in range(5): forked(daemon); forked(hidden)\ntime.sleep(600)"
+        self.stopped(runs.start(runs.python(program)), 10)
+
+    def test_one_whose_script_has_already_ended(self, runs: Runs) -> None:
+        run = runs.sh("(trap '' TERM; sleep 600; sleep 600) & echo $!")
+        self.stopped(run, 1)
+
+    def test_one_that_forks_as_fast_as_it_can(self, runs: Runs) -> None:
+        endless = "while True:\n    if os.fork(): os._exit(0)\n    time.sleep(0.001)\n"
+        run = runs.start(runs.python(f"{STUBBORN}print(os.getpid(), flush=True)\n{endless}"))
+        wait_until(run.lines)
+        run.cancel()
+        run.outcome()
+        assert [pid for pid in processes_with(runs.mark) if running(pid)] == []
+
+    def test_one_that_traps_sigterm_to_start_another(self, runs: Runs) -> None:
+        run = runs.sh("trap 'setsid sleep 600 & echo $!; wait' TERM; echo ready; while :; do sleep 0.01; done")
+        run.wait_for("ready")
+        run.cancel()
+        assert run.outcome()["cause"] == "cancelled"
+        assert [pid for pid in processes_with(runs.mark) if running(pid)] == []
+
+    def test_one_that_adopts_its_own_orphans(self, runs: Runs) -> None:
+        program = f"import ctypes\nctypes.CDLL(None).prctl(36, 1)\n{STUBBORN}forked(daemon)\ntime.sleep(600)"
+        run = runs.start([PYTHON, "-I", *runs.python(program)[3:]])
+        self.stopped(run, 1)
+
+    def test_the_timeout_ends_all_of_them_too(self, runs: Runs) -> None:
+        run = runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)"), timeout=1.0)
+        assert run.outcome()["cause"] == "timeout"
+        assert [pid for pid in map(int, run.lines()) if running(pid)] == []
+
+    @as_root
+    def test_what_the_deploy_user_may_not_end_is_named(self, runs: Runs) -> None:
+        # A program with root's rights, as sudo is; the real one is not everywhere.
+        sudo = runs.folder / "like-sudo"
+        sudo.write_bytes(Path("/usr/bin/setpriv").read_bytes())
+        sudo.chmod(0o4755)
+        script = "./like-sudo --reuid 0 --regid 0 --clear-groups sleep 600 & echo $!; wait"
+        run = runs.sh(script, user=DeployUser.named("nobody"))
+        wait_until(run.lines)
+        run.cancel()
+        outcome = run.outcome()
+        assert (outcome["cause"], outcome["signal"]) == ("cancelled", "SIGTERM")
+        pid = int(run.lines()[0])
+        assert run.notes() == [f"Processes that could not be ended: sleep ({pid})."]
+        os.kill(pid, signal.SIGKILL)
+
+    def test_every_orphan_is_reaped(self, runs: Runs) -> None:
+        run = runs.sh("for _ in 1 2 3 4 5; do (sleep 0 &) ; done; echo ready; exec sleep 600")
+        run.wait_for("ready")
+        wait_until(lambda: children_of(run.process.pid) == [run.records()[0].data["pid"]])
+
+
+class TestTheDisk:
+    def test_a_full_disk_holds_the_script_up_and_loses_nothing(self, runs: Runs) -> None:
+        run = runs.sh("echo ready; seq 1 200000; exit 4")
+        run.wait_for("ready")
+        limit_files(run, run.directory.spool.stat().st_size + 100_000)
+        full = run.directory.spool
+        wait_until(lambda: full.stat().st_size >= 100_000)
+        limit_files(run, resource.RLIM_INFINITY)
+        assert run.outcome()["code"] == 4
+        assert run.lines() == ["ready", *(str(number) for number in range(1, 200_001))]
+
+    def test_a_run_can_be_cancelled_while_the_disk_is_full(self, runs: Runs) -> None:
+        run = runs.sh("echo ready; yes")
+        run.wait_for("ready")
+        limit_files(run, 100_000)
+        wait_until(lambda: run.directory.spool.stat().st_size >= 100_000)
+        run.cancel()
+        wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
+        assert run.process.poll() is None
+        limit_files(run, resource.RLIM_INFINITY)
+        assert run.outcome()["cause"] == "cancelled"
+        assert any("The disk took no output" in note for note in run.notes())
+
+    def test_a_script_does_not_begin_on_a_full_disk(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        spec = runs.spec([runs.script("touch started\n")])
+        before = runs.temporary.stat().st_mtime_ns
+        control = os.open(directory.control, os.O_RDWR)
+        os.write(control, spec.to_json().encode() + b"\n")
+        command = ["prlimit", "--fsize=10:unlimited", PYTHON, "-I", "-S", str(Path(supervisor.__file__))]
+        with directory.spool.open("ab") as spool:
+            process = subprocess.Popen(command, stdin=control, stdout=spool, stderr=subprocess.DEVNULL)
+        os.close(control)
+        run = Run(directory, process)
+        runs.started.append(run)
+        # Its private folder has come and gone: it has tried, and now waits for room to say so.
+        wait_until(lambda: runs.temporary.stat().st_mtime_ns != before and not list(runs.temporary.iterdir()))
+        limit_files(run, resource.RLIM_INFINITY)
+        outcome = run.outcome()
+        assert outcome["cause"] == "not_started"
+        assert "The disk that keeps the output of runs is full" in outcome["message"]
+        assert not (runs.folder / "started").exists()
+
+
+def limit_files(run: Run, size: int) -> None:
+    """Let the supervisor write files of at most `size` bytes: what a full disk is to it."""
+    _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+def tail_of(run: Run) -> bytes:
+    with open(run.directory.spool, "rb") as spool:
+        spool.seek(max(0, run.directory.spool.stat().st_size - 200))
+        return spool.read()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
