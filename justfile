@@ -113,14 +113,16 @@ chaos *arguments:
 
 # --- Check ----------------------------------------------------------------------------------------------------------
 
-# Style, formatting, direction of imports, docs
+# Style, formatting, direction of imports, docs, generated files
 [group('check')]
 lint: docs-build
     git ls-files -z | xargs -0 scripts/check-text
     {{ main_python }} ruff check .
     {{ main_python }} ruff format --check .
     {{ main_python }} lint-imports --no-logo
+    {{ main_python }} python scripts/openapi.py --check frontend/openapi.json
     scripts/build-page install
+    cd frontend && npm exec -- openapi-typescript openapi.json --output src/api/schema.d.ts --check
     cd frontend && npm run lint
 
 # Types: mypy strict and vue-tsc

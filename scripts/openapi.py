@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--check", action="store_true", help="change nothing; fail where the file is out of date")
     given = parser.parse_args()
-    text = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(create_app().openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if not given.check:
         given.file.write_text(text, encoding="utf-8")
     elif given.file.read_text(encoding="utf-8") != text:

@@ -1,0 +1,96 @@
+"""Nothing is undocumented, and nothing is documented that does not exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from fastapi.routing import APIWebSocketRoute
+from typer.core import TyperGroup
+
+from deploy.adapters.filesystem import ServiceConfig
+from deploy.config import Settings
+from deploy.domain.model import DeploymentState, Outcome, StepState
+from deploy.entrypoints.cli import app as cli
+from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.routers import live
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+DECISIONS = REFERENCE.parent / "decisions"
+
+
+def page(name: str) -> str:
+    """Return the text of a page of the reference."""
+    return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def first_cells(text: str) -> set[str]:
+    """Return what stands as code in the first column of the tables of `text`."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+    return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
+
+
+def sections(text: str, level: str) -> dict[str, str]:
+    """Return what stands below each heading of a level, such as `##`."""
+    headings = re.split(rf"^{level} (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(headings[1::2], headings[2::2], strict=True))
+
+
+def described_commands() -> dict[str, set[str]]:
+    """Return the options of each command in the reference; its headings are like `fastdeploy user create NAME`."""
+    found = sections(page("cli"), "###")
+    return {re.split(r" [A-Z\[]", title.strip("`"))[0]: first_cells(text) for title, text in found.items()}
+
+
+def real_commands(command: Any, path: str = "fastdeploy") -> Iterator[tuple[str, set[str]]]:
+    """Yield every command that can be run, by its full name, with its options."""
+    if isinstance(command, TyperGroup):
+        for name, child in command.commands.items():
+            yield from real_commands(child, f"{path} {name}")
+    elif not command.hidden:
+        options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+        yield path, {name for option in options for name in [*option.opts, *option.secondary_opts]}
+
+
+def test_every_setting_is_described_and_no_other() -> None:
+    assert first_cells(page("configuration")) == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_command_is_described_with_its_options_and_no_other() -> None:
+    assert described_commands() == dict(real_commands(typer.main.get_command(cli)))
+
+
+def test_every_route_is_described_and_no_other() -> None:
+    paths = create_app().openapi()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert {cell for cell in first_cells(page("http-api")) if " /" in cell} == routes
+
+
+def test_the_websocket_is_described() -> None:
+    paths = [route.path for route in live.router.routes if isinstance(route, APIWebSocketRoute)]
+    assert paths
+    assert all(f"`{path}`" in page("websocket") for path in paths)
+
+
+def test_every_option_of_a_service_is_described_and_no_other() -> None:
+    described = first_cells(sections(page("services"), "##")["config.json"])
+    assert described == set(ServiceConfig.model_fields)
+
+
+@pytest.mark.parametrize("state", [*DeploymentState, *StepState, *Outcome])
+def test_every_state_and_outcome_is_described(state: DeploymentState | StepState | Outcome) -> None:
+    assert f"`{state.value}`" in page("http-api") + page("services")
+
+
+def test_every_decision_is_listed_and_has_its_four_parts() -> None:
+    index = (DECISIONS / "index.md").read_text(encoding="utf-8")
+    decisions = sorted(DECISIONS.glob("[0-9]*.md"))
+    assert decisions
+    for decision in decisions:
+        assert f"({decision.name})" in index
+        headings = re.findall(r"^## (.+)$", decision.read_text(encoding="utf-8"), re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences", "Enforced by"]
