@@ -160,6 +160,13 @@ class FailLostRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequeueDeployment:
+    """A deployment waits, but its job is gone (a restored backup, a hand in the queue's tables)."""
+
+    deployment_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireDeployments:
     """Forget old deployments. Of each service its own config rules, else these: 0 keeps all."""
 
@@ -194,6 +201,7 @@ Command: TypeAlias = (
     | FinishDeployment
     | ClaimDeployment
     | FailLostRun
+    | RequeueDeployment
     | ExpireDeployments
     | Heartbeat
 )

@@ -21,6 +21,7 @@ from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import Clock, utc_now
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.reaper import Reaper
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 
 
@@ -39,6 +40,7 @@ class Services:
     listener: Listener
     hub: Hub
     feed: LiveFeed
+    reaper: Reaper
     now: Clock
 
 
@@ -54,11 +56,12 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener.on("access", lambda _: authenticator.forget())
     listener.on_connect(authenticator.forget)
     hub = Hub()
+    bus = create_bus(open_unit_of_work, folders, now)
     return Services(
         settings=settings,
         engine=engine,
         open_unit_of_work=open_unit_of_work,
-        bus=create_bus(open_unit_of_work, folders, now),
+        bus=bus,
         folders=folders,
         signer=signer,
         passwords=Passwords(),
@@ -66,14 +69,16 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         listener=listener,
         hub=hub,
         feed=LiveFeed(open_unit_of_work, hub, listener),
+        reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
     )
 
 
 @asynccontextmanager
 async def running(services: Services) -> AsyncIterator[None]:
-    """Run the background parts of a process: the listener and the live channel."""
-    tasks = [asyncio.create_task(services.listener.run()), asyncio.create_task(services.feed.run())]
+    """Run the background parts of a process: the listener, the live channel and the reaper."""
+    parts = (services.listener, services.feed, services.reaper)
+    tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
         yield
     finally:

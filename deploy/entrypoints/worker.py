@@ -44,7 +44,6 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
         open_unit_of_work=services.open_unit_of_work,
         listener=services.listener,
         sign_token=sign_token,
-        grace_seconds=settings.worker_grace_seconds,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )
 

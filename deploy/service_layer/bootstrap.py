@@ -35,6 +35,7 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
     bus.on_command(commands.TakeIn, runs.take_in)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
+    bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)
     bus.on_command(commands.Heartbeat, runs.heartbeat)
     bus.on_event(events.AccessChanged, access.announce_access)

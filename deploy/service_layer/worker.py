@@ -56,7 +56,6 @@ class Worker:
         open_unit_of_work: OpenUnitOfWork,
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
-        grace_seconds: float,
         retention: ExpireDeployments,
     ) -> None:
         self._identity = identity
@@ -66,7 +65,6 @@ class Worker:
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
         self._sign_token = sign_token
-        self._grace_seconds = grace_seconds
         self._retention = retention
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -168,12 +166,11 @@ class Worker:
             self._send_cancel(deployment_id, deployment.cancel_requested)
 
     async def _beat(self) -> None:
-        """Say that we live; take up runs that nobody follows; settle those of workers that are gone."""
+        """Say that we live, and take up runs that nobody follows."""
         while True:
             try:
                 await self._bus.handle(self._identity)
                 await self._take_up()
-                await self._settle_lost()
             except DATABASE_ERRORS as error:
                 log.warning("No heartbeat: %s", error)
             await asyncio.sleep(BEAT_EVERY)
@@ -210,13 +207,6 @@ class Worker:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():
             run.remove()
-
-    async def _settle_lost(self) -> None:
-        async with self._open_unit_of_work() as uow:
-            lost = await uow.deployments.lost(self._grace_seconds)
-        for deployment_id, host in lost:
-            reason = f"The run was lost: the worker on {host} has not been seen for {self._grace_seconds:.0f} seconds."
-            await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason))
 
 
 async def _gone(run: RunDirectory, process: Popen[bytes] | None) -> None:

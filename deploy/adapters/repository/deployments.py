@@ -24,6 +24,10 @@ _NEWEST = text(
     "FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)"
 )
 
+_WITHOUT_JOB = text(
+    "SELECT id FROM deployments WHERE state IN ('queued', 'running') AND state = 'queued' "
+    "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = deployments.job_id) ORDER BY id"
+)
 _REMOVE_OLD = text(
     "DELETE FROM deployments WHERE id IN (SELECT id FROM deployments AS old WHERE old.service_id = :service_id "
     "AND old.state NOT IN ('queued', 'running') AND (old.run_ended IS NOT NULL OR old.state = 'cancelled') "
@@ -80,6 +84,10 @@ class Deployments:
     async def find(self, deployment_id: int) -> Deployment | None:
         """Return a deployment, if there is one with that id."""
         return await self._session.get(Deployment, deployment_id)
+
+    async def without_job(self) -> Sequence[int]:
+        """Return the ids of deployments that wait without a job in the queue."""
+        return (await self._session.scalars(_WITHOUT_JOB)).all()
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
         """Return (id, host) of running deployments whose worker has not been seen for so long."""

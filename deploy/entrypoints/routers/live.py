@@ -192,7 +192,7 @@ async def _end_session(websocket: WebSocket, why: str) -> int:
 async def _close(websocket: WebSocket, code: int) -> None:
     try:
         await websocket.close(code)
-    except RuntimeError:
+    except (RuntimeError, WebSocketDisconnect):
         return  # the client has closed it already
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
-from deploy.domain.model import Deployment, PlannedStep, Service
+from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Service
 from deploy.domain.run import PLACEHOLDER, Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.recording import record, record_run
@@ -42,8 +42,7 @@ async def start_deployment(
     ids = iter(await uow.steps.reserve_ids(len(planned)))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, planned, ids)]
     await record(uow, deployment, events)
-    concurrency = int(service.data.get("concurrency", 1))
-    deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
+    await _enqueue(deployment, service, uow)
     return [DeploymentQueued(deployment.id), *events]
 
 
@@ -82,6 +81,20 @@ async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork,
     run.finish(at=now())
     await record_run(uow, run)
     return run.events
+
+
+async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
+    """Give a waiting deployment a new job in place of the one that is gone."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
+        service = (await uow.services.some([deployment.service_id]))[0]
+        await _enqueue(deployment, service, uow)
+    return []
+
+
+async def _enqueue(deployment: Deployment, service: Service, uow: UnitOfWork) -> None:
+    concurrency = int(service.data.get("concurrency", 1))
+    deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
 
 
 async def _planned_steps(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Sequence[PlannedStep]:

@@ -1,0 +1,55 @@
+"""Nothing stays in a state for ever: runs of hosts that are gone are settled, deployments without a job get one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from deploy.adapters.database import DATABASE_ERRORS
+from deploy.domain.commands import FailLostRun, RequeueDeployment
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+# After the database was away, or we were, no worker has been seen for a while: give them time to say that they live.
+PATIENCE = 30.0
+
+
+class Reaper:
+    """Looks after what nobody else looks after; several may, in several processes."""
+
+    def __init__(self, bus: MessageBus, open_unit_of_work: OpenUnitOfWork, grace_seconds: float) -> None:
+        self._bus = bus
+        self._open_unit_of_work = open_unit_of_work
+        self._grace_seconds = grace_seconds
+        self._well_since: float | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except DATABASE_ERRORS as error:
+                log.warning("Nobody could be looked after: %s", error)
+                self._well_since = None
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _look(self) -> None:
+        async with self._open_unit_of_work() as uow:
+            lost = await uow.deployments.lost(self._grace_seconds)
+            forgotten = await uow.deployments.without_job()
+        now = time.monotonic()
+        self._well_since = self._well_since or now
+        if now - self._well_since < min(PATIENCE, self._grace_seconds):
+            return
+        for deployment_id, host in lost:
+            reason = (
+                f"The run was lost: the worker on {host} has not been seen for {self._grace_seconds:.0f} seconds. "
+                "Check that host and what the deployment has done so far, then retry it."
+            )
+            await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason))
+        for deployment_id in forgotten:
+            await self._bus.handle(RequeueDeployment(deployment_id=deployment_id))
