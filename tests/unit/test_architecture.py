@@ -1,0 +1,52 @@
+"""What import-linter cannot say: "the standard library and nothing else"."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import deploy
+
+PACKAGE = Path(deploy.__file__).parent
+DOMAIN = sorted((PACKAGE / "domain").glob("*.py"))
+CALLBACK = sorted((PACKAGE / "adapters" / "ansible" / "callback").glob("*.py"))
+SUPERVISOR = PACKAGE / "adapters" / "supervisor.py"
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the full name of every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield node.module or ""
+
+
+def strangers(file: Path, *allowed: str) -> set[str]:
+    """Return what a file imports besides the standard library and the allowed packages."""
+    return {
+        name
+        for name in imported(file)
+        if name.partition(".")[0] not in sys.stdlib_module_names and not name.startswith(allowed)
+    }
+
+
+@pytest.mark.parametrize("file", DOMAIN, ids=lambda file: file.stem)
+def test_the_domain_imports_itself_and_the_standard_library(file: Path) -> None:
+    assert strangers(file, "deploy.domain") == set()
+
+
+def test_the_supervisor_imports_the_standard_library_only() -> None:
+    # `startswith(())` is never true.
+    assert strangers(SUPERVISOR) == set()
+
+
+@pytest.mark.parametrize("file", CALLBACK, ids=lambda file: file.stem)
+def test_the_ansible_callback_imports_nothing_of_ours(file: Path) -> None:
+    assert strangers(file, "ansible") == set()
+    assert "SPDX-License-Identifier: GPL-3.0-or-later" in file.read_text(encoding="utf-8")
