@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -19,6 +18,7 @@ import uvloop
 
 from deploy.adapters.postgres import PostgresError, PostgresServer, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.startup import FirstUser, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
@@ -114,12 +114,12 @@ async def _serve(
     first = await prepare_database(services) if options.inherited is None else None
     async with running(services), contextlib.AsyncExitStack() as stack:
         if postgres is not None:
-            await stack.enter_async_context(_task(_keep_alive(postgres)))
+            await stack.enter_async_context(background(_keep_alive(postgres)))
         if options.with_worker:
             worker = create_worker(services, settings, api_url=address)
-            await stack.enter_async_context(_task(worker.run()))
+            await stack.enter_async_context(background(worker.run()))
         for _ in range(options.workers - 1):
-            await stack.enter_async_context(_task(_keep_sibling(settings, listening)))
+            await stack.enter_async_context(background(_keep_sibling(settings, listening)))
         announce(address, first)
         await _answer(services, settings, listening)
 
@@ -166,7 +166,7 @@ async def _keep_alive(postgres: PostgresServer) -> None:
         try:
             postgres.start()
         except PostgresError as error:
-            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            log.error("%s", error)
 
 
 async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
@@ -174,36 +174,18 @@ async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
     command = [sys.executable, "-m", "deploy", "serve", "--no-worker", "--listen-fd", str(listening.fileno())]
     command += ["--data-dir", str(settings.data_dir), "--services-dir", str(settings.services_root)]
     while True:
-        process = subprocess.Popen(command, pass_fds=[listening.fileno()])  # noqa: ASYNC220 - returns at once
+        process = subprocess.Popen(command, pass_fds=[listening.fileno()])
         try:
             while process.poll() is None:
                 await asyncio.sleep(CHECK_DATABASE_EVERY)
         finally:
-            process.terminate()
+            process.terminate()  # does nothing where it has ended
         log.warning("A web server process has ended (%s), starting another", process.returncode)
-
-
-@asynccontextmanager
-async def _task(work: object) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    task.add_done_callback(_die_with)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _die_with(task: asyncio.Task[None]) -> None:
-    """A part that fails takes the process with it: half a server helps nobody, and systemd starts a whole one."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("A part of the server has failed", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
 
@@ -220,6 +202,6 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     services = create_services(settings, url)
     async with running(services):
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
-        async with _task(worker.run()):
+        async with background(worker.run()):
             announce(f"Working for {services.engine.url.render_as_string(hide_password=True)}")
             await stopped.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import Settings, secret_key
+from deploy.entrypoints.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import Clock, utc_now
@@ -77,12 +77,8 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
 @asynccontextmanager
 async def running(services: Services) -> AsyncIterator[None]:
     """Run the background parts of a process: the listener, the live channel and the reaper."""
-    parts = (services.listener, services.feed, services.reaper)
-    tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
-        yield
+        async with background(services.listener.run(), services.feed.run(), services.reaper.run()):
+            yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await services.engine.dispose()

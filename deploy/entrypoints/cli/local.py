@@ -35,7 +35,7 @@ def require_database(settings: Settings) -> str:
     Raises:
         ConfigurationError: no server runs on the data folder, and DATABASE_URL names none.
     """
-    from deploy.adapters.postgres import running_url  # noqa: PLC0415
+    from deploy.adapters.postgres import running_url
 
     url = settings.database_url or running_url(settings.data_dir)
     if url is None:
@@ -48,13 +48,13 @@ def require_database(settings: Settings) -> str:
 
 def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]]) -> Result:
     """Do something with the database: the running one, or the bundled one started for this moment."""
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from deploy.adapters import migrations  # noqa: PLC0415
-    from deploy.adapters.postgres import running_url  # noqa: PLC0415
-    from deploy.config import prepare_data_dir  # noqa: PLC0415
-    from deploy.entrypoints.server import database as open_database  # noqa: PLC0415
-    from deploy.entrypoints.state import create_services  # noqa: PLC0415
+    from deploy.adapters import migrations
+    from deploy.adapters.postgres import running_url
+    from deploy.config import prepare_data_dir
+    from deploy.entrypoints.server import database as open_database
+    from deploy.entrypoints.state import create_services
 
     async def with_url(url: str) -> Result:
         services = create_services(settings, url)
@@ -97,7 +97,7 @@ def create_user(
     data_dir: DataDir = None,
 ) -> None:
     """Create a user. The very first one is an administrator."""
-    from deploy.domain.commands import CreateUser  # noqa: PLC0415
+    from deploy.domain.commands import CreateUser
 
     password = read_password(password_stdin)
 
@@ -112,7 +112,7 @@ def create_user(
 @users.command("list")
 def list_users(json: Json = False, data_dir: DataDir = None) -> None:
     """List the users."""
-    from deploy.entrypoints.schemas import UserOut  # noqa: PLC0415
+    from deploy.entrypoints.schemas import UserOut
 
     async def do(services: Services) -> list[UserOut]:
         async with services.open_unit_of_work() as uow:
@@ -157,8 +157,8 @@ def disable_user(
 async def _change(
     services: Services, name: str, *, password_hash: str | None = None, is_active: bool | None = None
 ) -> None:
-    from deploy.domain.commands import ChangeUser  # noqa: PLC0415
-    from deploy.domain.errors import NotFound  # noqa: PLC0415
+    from deploy.domain.commands import ChangeUser
+    from deploy.domain.errors import NotFound
 
     async with services.open_unit_of_work() as uow:
         user = await uow.users.find(name)
@@ -174,8 +174,8 @@ def make_config_token(
     data_dir: DataDir = None,
 ) -> None:
     """Print a token that may read the deployed services (for monitoring, backup, logging)."""
-    from deploy.domain.model import TokenKind  # noqa: PLC0415
-    from deploy.entrypoints.routers.tokens import make_token  # noqa: PLC0415
+    from deploy.domain.model import TokenKind
+    from deploy.entrypoints.routers.tokens import make_token
 
     async def do(services: Services) -> str:
         return await make_token(services, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
@@ -186,7 +186,7 @@ def make_config_token(
 @tokens.command("list")
 def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
-    from deploy.entrypoints.routers.tokens import token_rows  # noqa: PLC0415
+    from deploy.entrypoints.routers.tokens import token_rows
 
     found = with_services(settings_from(data_dir), token_rows)
     if json:
@@ -201,7 +201,7 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
 @tokens.command("revoke")
 def revoke_token(token_id: str, data_dir: DataDir = None) -> None:
     """Make a token worthless."""
-    from deploy.domain.commands import RevokeToken  # noqa: PLC0415
+    from deploy.domain.commands import RevokeToken
 
     async def do(services: Services) -> None:
         await services.bus.handle(RevokeToken(token_id=token_id, user_id=None))
@@ -213,7 +213,7 @@ def revoke_token(token_id: str, data_dir: DataDir = None) -> None:
 @database.command("upgrade")
 def upgrade_database(data_dir: DataDir = None) -> None:
     """Bring the database's schema up to date."""
-    from deploy.adapters import migrations  # noqa: PLC0415
+    from deploy.adapters import migrations
 
     async def do(services: Services) -> str | None:
         return await migrations.current(services.engine)
@@ -224,8 +224,8 @@ def upgrade_database(data_dir: DataDir = None) -> None:
 @services_app.command("sync")
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     """Make the services what the folders say."""
-    from deploy.domain.events import ServiceChanged  # noqa: PLC0415
-    from deploy.entrypoints.routers.services import sync_services  # noqa: PLC0415
+    from deploy.domain.events import ServiceChanged
+    from deploy.entrypoints.routers.services import sync_services
 
     events, problems = with_services(settings_from(data_dir, services_dir), sync_services)
     for event in events:

@@ -44,7 +44,7 @@ def serve(
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the whole product in the foreground: database, web page, API and a worker."""
-    from deploy.entrypoints.server import ServeOptions  # noqa: PLC0415 - only this command needs it
+    from deploy.entrypoints.server import ServeOptions
     from deploy.entrypoints.server import serve as run
 
     settings = settings_from(data_dir, services_dir)
@@ -58,11 +58,11 @@ def worker(
     slots: Annotated[int | None, typer.Option(min=1, max=1000, help="Deployments at once [WORKER_SLOTS].")] = None,
 ) -> None:
     """Run deployments: a worker on its own, here or on another machine."""
-    import uvloop  # noqa: PLC0415
+    import uvloop
 
-    from deploy.config import prepare_data_dir  # noqa: PLC0415
-    from deploy.entrypoints.cli.local import require_database  # noqa: PLC0415
-    from deploy.entrypoints.server import work  # noqa: PLC0415
+    from deploy.config import prepare_data_dir
+    from deploy.entrypoints.cli.local import require_database
+    from deploy.entrypoints.server import work
 
     settings = settings_from(data_dir, services_dir, worker_slots=slots)
     prepare_data_dir(settings)
