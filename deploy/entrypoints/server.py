@@ -166,7 +166,7 @@ async def _keep_alive(postgres: PostgresServer) -> None:
         try:
             postgres.start()
         except PostgresError as error:
-            log.error("%s", error)
+            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
 
 
 async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
@@ -174,9 +174,9 @@ async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
     command = [sys.executable, "-m", "deploy", "serve", "--no-worker", "--listen-fd", str(listening.fileno())]
     command += ["--data-dir", str(settings.data_dir), "--services-dir", str(settings.services_root)]
     while True:
-        process = subprocess.Popen(command, pass_fds=[listening.fileno()])
+        process = subprocess.Popen(command, pass_fds=[listening.fileno()])  # noqa: ASYNC220 - returns at once
         try:
-            while process.poll() is None:
+            while process.poll() is None:  # noqa: ASYNC110 - on 3.10 asyncio would take threads for it
                 await asyncio.sleep(CHECK_DATABASE_EVERY)
         finally:
             process.terminate()  # does nothing where it has ended
@@ -185,7 +185,7 @@ async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
 
 def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
 
 

@@ -34,7 +34,7 @@ async def sign_in(
 ) -> AccessToken:
     """Exchange name and password for a user token (OAuth 2 password flow)."""
     user = await _signed_in(form.username, form.password, services, request)
-    return AccessToken(access_token=_user_token(user, services), token_type="bearer")
+    return AccessToken(access_token=_user_token(user, services), token_type="bearer")  # noqa: S106
 
 
 @router.post("/session", responses={401: {"model": Detail}, 429: {"model": Detail}})
@@ -103,7 +103,7 @@ def _user_token(user: User, services: Services) -> str:
 def _session_token(user: User, services: Services) -> SessionToken:
     return SessionToken(
         access_token=_user_token(user, services),
-        token_type="bearer",
+        token_type="bearer",  # noqa: S106
         expires_in=services.settings.access_token_expire_minutes * 60,
     )
 

@@ -29,7 +29,7 @@ router = APIRouter()
 
 
 @router.websocket("/deployments/ws/{client_id}")
-async def live(websocket: WebSocket, client_id: UUID) -> None:
+async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - it only has to be one
     """Serve one client until it goes, its session ends, or it takes nothing any more."""
     services: Services = websocket.app.state.services
     if not origin_is_allowed(websocket, services.settings.allowed_origins):

@@ -1,0 +1,56 @@
+"""One server for most tests, and fresh ones for those that end or configure theirs."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.api import Api
+from tests.e2e.server import Server, temporary_folder
+
+NewServer = Callable[..., Server]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the servers of a failed test have logged."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        servers = {id(value): value for value in item.funcargs.values() if isinstance(value, Server)}
+        report.sections += [(f"log of {server.base_url}", server.log()) for server in servers.values()]
+    return report
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server that most tests share; services of a test have names of their own."""
+    with temporary_folder() as folder, Server(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: Server) -> Api:
+    """The API of the shared server."""
+    return server.api
+
+
+@pytest.fixture
+def new_server() -> Iterator[NewServer]:
+    """Make servers, not started yet, that this test may end, kill and configure."""
+    with ExitStack() as stack:
+
+        def make(*, options: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> Server:
+            made = Server(stack.enter_context(temporary_folder()), options=options, settings=settings)
+            stack.callback(made.api.close)
+            stack.callback(made.stop)
+            return made
+
+        yield make

@@ -1,0 +1,124 @@
+"""A WebSocket client that collects what it is sent."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from tests.e2e.waiting import PATIENCE
+
+Message = dict[str, Any]
+LARGEST = 16 << 20
+# What RFC 6455 calls a connection that ended without a close frame.
+ABNORMAL = 1006
+
+
+class Live:
+    """One connection to `/deployments/ws/{client_id}`. Messages are read when somebody waits for one."""
+
+    def __init__(self, base_url: str, *, origin: str | None = None, client_id: str | None = None) -> None:
+        url = f"{base_url.replace('http', 'ws', 1)}/deployments/ws/{client_id or uuid.uuid4()}"
+        self.messages: list[Message] = []
+        self._stack = ExitStack()
+        opening = connect(
+            url, origin=Origin(origin) if origin else None, max_size=LARGEST, proxy=None, open_timeout=PATIENCE
+        )
+        self._connection = self._stack.enter_context(opening)
+
+    def __enter__(self) -> "Live":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def sign_in(self, token: str) -> Message:
+        """Send a token; return the answer to it."""
+        answers = len(self.of_type("authentication"))
+        self.send({"access_token": token})
+        self.wait_for(lambda _: len(self.of_type("authentication")) > answers)
+        return self.of_type("authentication")[answers]
+
+    def send(self, message: object) -> None:
+        """Send something: as JSON, unless it is a text already."""
+        self._connection.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+
+    def subscribe(self, deployment_id: int, after: int = 0) -> None:
+        """Ask for everything of a deployment, its output too."""
+        self.send({"subscribe": {"deployment_id": deployment_id, "after": after}})
+
+    def unsubscribe(self, deployment_id: int) -> None:
+        """Back to changes of state only."""
+        self.send({"unsubscribe": {"deployment_id": deployment_id}})
+
+    def wait_for(self, wanted: Callable[[Message], object], patience: float = PATIENCE) -> Message:
+        """Return the first message that is wanted, of those collected or of those still to come."""
+        deadline, seen = time.monotonic() + patience, 0
+        while True:
+            for message in self.messages[seen:]:
+                if wanted(message):
+                    return message
+            seen = len(self.messages)
+            try:
+                self._receive(deadline - time.monotonic())
+            except TimeoutError:
+                raise AssertionError(f"the message has not come; these have: {self.messages[-20:]}") from None
+
+    def wait_for_state(self, deployment_id: int, *states: str) -> Message:
+        """Return the message that says a deployment is in one of these states (by default, any final one)."""
+        wanted = states or ("success", "failure", "cancelled")
+        return self.wait_for(
+            lambda message: (
+                message["type"] == "deployment" and message["id"] == deployment_id and message["state"] in wanted
+            )
+        )
+
+    def wait_until_closed(self, patience: float = PATIENCE) -> int:
+        """Collect until the server closes the connection; return its close code."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self._receive(deadline - time.monotonic())
+            except ConnectionClosed as closed:
+                return closed.rcvd.code if closed.rcvd is not None else ABNORMAL
+
+    def silent(self) -> bool:
+        """Whether nothing has arrived, as far as the server has come: it has answered a ping that was sent now."""
+        before = len(self.messages)
+        pong = self._connection.ping()
+        while not pong.wait(0.01):
+            self._drain()
+        self._drain()
+        return len(self.messages) == before
+
+    def of_type(self, *kinds: str) -> list[Message]:
+        """Return the collected messages of these types."""
+        return [message for message in self.messages if message["type"] in kinds]
+
+    def about(self, deployment_id: int) -> list[Message]:
+        """Return the collected messages about a deployment, its steps and its output, in their order."""
+        return [message for message in self.messages if message.get("deployment_id") == deployment_id]
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stack.close()
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._receive(0)
+        except TimeoutError:
+            return
+
+    def _receive(self, timeout: float) -> None:
+        message = json.loads(self._connection.recv(max(timeout, 0)))
+        assert isinstance(message, dict)
+        self.messages.append(message)

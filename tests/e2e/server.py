@@ -1,0 +1,230 @@
+"""A real server as a process of its own, with the bundled PostgreSQL, on folders of its own.
+
+`python -m tests.e2e.server [--port P]` runs a throw-away one with the example services until its parent ends it.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from deploy.config import Settings
+from tests.e2e.api import Api
+from tests.e2e.folders import Puppet, puppet, write_service
+from tests.e2e.waiting import PATIENCE, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
+USER = "admin"
+PASSWORD = "correct horse battery staple"
+# Below the ports that the kernel hands out to clients, one of which could otherwise take ours between two starts.
+PORTS = range(20_000, 32_000)
+SHOWN = 20_000
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    while True:
+        port = PORTS[secrets.randbelow(len(PORTS))]
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
+class Server:
+    """`fastdeploy serve` on the folders below `folder`.
+
+    `options` go to `fastdeploy serve`, `settings` into its environment. It has an administrator, USER with PASSWORD.
+    It ends when this process ends, however that happens, if it was started from the main thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.services_dir = folder / "services"
+        self.log_file = folder / "server.log"
+        self.options = list(options)
+        self.port = port or free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        self.api = Api(self.base_url, USER, PASSWORD)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._services = 0
+        self.services_dir.mkdir(parents=True, exist_ok=True)
+        self.environment = clean_environment(
+            DATA_DIR=str(self.data_dir),
+            SERVICES_ROOT=str(self.services_dir),
+            INITIAL_USER_NAME=USER,
+            INITIAL_USER_PASSWORD=PASSWORD,
+            **(settings or {}),
+        )
+
+    def __enter__(self) -> "Server":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self.api.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        assert self.process is not None, "the server has not been started"
+        return self.process.pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and wait until it is ready."""
+        command = [FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
+        if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves requests."""
+        wait_until(self.is_ready, "the server being ready")
+
+    def is_ready(self) -> bool:
+        """Whether it serves requests."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"the server has ended ({self.process.poll()}):\n{self.log()}"
+        try:
+            return self.api.anonymous.get("/health/ready").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """End it as an operator does; return its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def kill(self) -> None:
+        """End it without a chance to clean up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def log(self) -> str:
+        """Return the end of what it has logged."""
+        return self.log_file.read_text(errors="replace")[-SHOWN:] if self.log_file.exists() else ""
+
+    def cli(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run `fastdeploy …` on the same folders and settings."""
+        return subprocess.run(
+            [FASTDEPLOY, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def new_name(self, prefix: str = "service") -> str:
+        """Return a name that no service has."""
+        self._services += 1
+        return f"{prefix}-{self._services}"
+
+    def add_service(
+        self,
+        script: str | None = None,
+        *,
+        files: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> str:
+        """Write a service folder and sync it; return the service's name."""
+        name = name or self.new_name()
+        write_service(self.services_dir, name, script=script, files=files, config=config)
+        synced = self.api.sync()
+        assert name not in [problem["folder"] for problem in synced["problems"]], synced["problems"]
+        return name
+
+    @contextmanager
+    def puppet(self, config: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Puppet]]:
+        """Add a service whose script does what it is told; give its name and the strings to pull."""
+        name = self.new_name("puppet")
+        with puppet(self.services_dir, name, config) as strings:
+            self.api.sync()
+            yield name, strings
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return our environment with these settings and no others."""
+    known = {name.upper() for name in Settings.model_fields} | {"SSH_AUTH_SOCK"}
+    return {name: value for name, value in os.environ.items() if name not in known} | settings
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a folder that every user may enter: as root, the bundled PostgreSQL runs as somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-e2e-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a throw-away server with the example services; its address and credentials are the first line, as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, default=None)
+    parser.add_argument("--services-dir", type=Path, default=ROOT / "services", help="copied, not touched")
+    parser.add_argument("options", nargs="*", help="for `fastdeploy serve`")
+    given = parser.parse_args(arguments)
+    for by in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(by, lambda *_: sys.exit(0))
+    with temporary_folder() as folder:
+        shutil.copytree(given.services_dir, folder / "services")
+        with Server(folder, options=given.options, port=given.port) as server:
+            credentials = {"base_url": server.base_url, "username": USER, "password": PASSWORD, "folder": str(folder)}
+            print(json.dumps(credentials), flush=True)  # noqa: T201
+            parent = os.getppid()
+            while os.getppid() == parent and server.process is not None and server.process.poll() is None:
+                signal.sigtimedwait([signal.SIGCHLD], 0.5)
+            sys.stderr.write(server.log())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Real SSH hosts on this machine: a network namespace each, with a hostname, a host key and an sshd of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = ("ip", "unshare", "ssh", "ssh-agent", "ssh-add", "ssh-keygen", "/usr/sbin/sshd")
+READY_WITHIN = 20
+"""Seconds that a server may take to answer."""
+
+SSHD_CONFIG = """
+ListenAddress {address}:22
+HostKey {folder}/hostkey
+PidFile none
+AuthorizedKeysFile {folder}/authorized_keys
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: the name it gives itself, its address, its namespace, and the folder with its keys."""
+
+    name: str
+    address: str
+    namespace: str
+    folder: Path
+
+    def public_key(self) -> str:
+        """Type and key, as they stand in `known_hosts`."""
+        return " ".join((self.folder / "hostkey.pub").read_text().split()[:2])
+
+    def set_link(self, state: str) -> None:
+        """Plug the network cable in (`up`) or out (`down`)."""
+        run("ip", "-n", self.namespace, "link", "set", "eth0", state)
+
+
+@dataclass(frozen=True)
+class SshHosts:
+    """Hosts, an agent that holds the key to all of them, and a file of their host keys."""
+
+    hosts: list[Host]
+    agent: str
+    known_hosts: Path
+
+    def inventory(self, known_hosts: Path | None = None) -> str:
+        """Lines for an INI inventory; host keys are those in `known_hosts`."""
+        options = f"-o UserKnownHostsFile={known_hosts or self.known_hosts}"
+        return "".join(
+            f"{host.name} ansible_host={host.address} ansible_user=root ansible_remote_tmp={host.folder}/tmp"
+            f" ansible_ssh_common_args='{options}'\n"
+            for host in self.hosts
+        )
+
+
+def missing() -> str:
+    """Why such hosts cannot be made here; empty when they can."""
+    gone = [name for name in PROGRAMS if shutil.which(name) is None]
+    if gone:
+        return f"{', '.join(gone)} not installed"
+    probe = f"fdp{os.getpid() % 100_000}"
+    made = subprocess.run(["ip", "link", "add", probe, "type", "bridge"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"no CAP_NET_ADMIN: {made.stderr.strip()}"
+    run("ip", "link", "del", probe)
+    return ""
+
+
+def run(*argv: str, env: dict[str, str] | None = None) -> str:
+    """Run a command that must not fail, and return what it printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def ssh_hosts(folder: Path, count: int = 2) -> Iterator[SshHosts]:
+    """Build the hosts; everything is taken down again afterwards, whatever happened."""
+    # Several test processes may do this at once: their own names and their own network each.
+    number = os.getpid() % 100_000
+    network = f"10.213.{number % 250}"
+    bridge = f"fdb{number}"
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        run("ip", "link", "add", bridge, "type", "bridge")
+        stack.callback(run, "ip", "link", "del", bridge)
+        run("ip", "addr", "add", f"{network}.1/24", "dev", bridge)
+        run("ip", "link", "set", bridge, "up")
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id"))
+        agent = stack.enter_context(_agent(folder))
+        hosts = [
+            stack.enter_context(
+                _host(folder, Host(f"web{i}", f"{network}.{10 + i}", f"fd{number}h{i}", folder / f"web{i}"), bridge)
+            )
+            for i in range(1, count + 1)
+        ]
+        known_hosts = folder / "known_hosts"
+        known_hosts.write_text("".join(f"{host.address} {host.public_key()}\n" for host in hosts))
+        for host in hosts:
+            _wait_for(host, agent, known_hosts)
+        yield SshHosts(hosts, agent, known_hosts)
+
+
+@contextmanager
+def _agent(folder: Path) -> Iterator[str]:
+    socket = folder / "agent.sock"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
+        try:
+            _until(socket.exists)
+            run("ssh-add", "-q", str(folder / "id"), env={**os.environ, "SSH_AUTH_SOCK": str(socket)})
+            yield str(socket)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _host(folder: Path, host: Host, bridge: str) -> Iterator[Host]:
+    host.folder.mkdir()
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.folder / "hostkey"))
+    shutil.copy(folder / "id.pub", host.folder / "authorized_keys")
+    (host.folder / "sshd_config").write_text(SSHD_CONFIG.format(address=host.address, folder=host.folder))
+    run("ip", "netns", "add", host.namespace)
+    try:
+        _connect(host, bridge)
+        with (host.folder / "sshd.log").open("wb") as log, _sshd(host, log.fileno()):
+            yield host
+    finally:
+        run("ip", "netns", "del", host.namespace)
+
+
+def _connect(host: Host, bridge: str) -> None:
+    cable = host.namespace.replace("fd", "fdv")
+    run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+    run("ip", "link", "set", cable, "master", bridge, "up")
+    run("ip", "-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "eth0")
+    run("ip", "-n", host.namespace, "link", "set", "eth0", "up")
+    run("ip", "-n", host.namespace, "link", "set", "lo", "up")
+
+
+@contextmanager
+def _sshd(host: Host, log: int) -> Iterator[None]:
+    command = f"hostname {host.name}; exec /usr/sbin/sshd -D -e -f {host.folder}/sshd_config"
+    argv = ["ip", "netns", "exec", host.namespace, "unshare", "-m", "-u", "sh", "-c", command]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log):
+        try:
+            yield
+        finally:
+            # All that lives in the namespace: sshd, its sessions, and what they were asked to run.
+            for pid in run("ip", "netns", "pids", host.namespace).split():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def _wait_for(host: Host, agent: str, known_hosts: Path) -> None:
+    argv = ["ssh", "-o", f"UserKnownHostsFile={known_hosts}", "-o", "BatchMode=yes", f"root@{host.address}", "true"]
+    env = {**os.environ, "SSH_AUTH_SOCK": agent}
+    _until(lambda: subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, "it did not get ready in time"
+        time.sleep(0.02)
