@@ -59,11 +59,12 @@ class LiveFeed:
 
     async def join(self, client: Client) -> None:
         """Count a client in: everything that is committed after this returns reaches him."""
+        # In this order: what is committed in between is offered to him already.
+        self._hub.add(client)
         async with self._open_unit_of_work() as uow:
             for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
-                client.cursors[deployment_id] = seq
+                client.cursors.setdefault(deployment_id, seq)
                 self._cursors.setdefault(deployment_id, seq)
-        self._hub.add(client)
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read on for one client after his cursor, until he is level with the database or his outbox is full."""
@@ -113,9 +114,15 @@ class LiveFeed:
                     self._news.add(deployment_id)
 
     async def _advance(self, deployment_id: int) -> None:
+        if not len(self._hub):
+            # Nobody is there to be told; the first who comes begins with what there is then.
+            self._cursors.pop(deployment_id, None)
+            return
         cursor = self._cursors.get(deployment_id, 0)
         async with self._open_unit_of_work() as uow:
             service_id = await self._service(uow, deployment_id)
+            if service_id is None:
+                return
             while True:
                 complete = self._hub.wants_output(deployment_id)
                 events = await uow.events.after(deployment_id, cursor, limit=BATCH, with_output=complete)
@@ -140,9 +147,12 @@ class LiveFeed:
             forgotten, _ = self._cursors.popitem(last=False)
             self._service_of.pop(forgotten, None)
 
-    async def _service(self, uow: UnitOfWork, deployment_id: int) -> int:
+    async def _service(self, uow: UnitOfWork, deployment_id: int) -> int | None:
         if deployment_id not in self._service_of:
-            self._service_of[deployment_id] = (await uow.deployments.get(deployment_id)).service_id
+            deployment = await uow.deployments.find(deployment_id)
+            if deployment is None:
+                return None  # deleted meanwhile
+            self._service_of[deployment_id] = deployment.service_id
         return self._service_of[deployment_id]
 
     async def _tell_services(self) -> None:
