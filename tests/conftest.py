@@ -1,0 +1,173 @@
+"""What all tests share: one PostgreSQL per test process, databases in it, and the product wired to them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, settings
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from deploy.adapters import orm
+from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.postgres import PostgresServer
+from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from tests.databases import Databases
+
+# A test database that does not survive a power failure is quick.
+THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+# Noisy machines: how long an example takes says nothing, and a failure has to come again.
+settings.register_profile(
+    "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("default")
+
+
+@dataclass
+class FixedClock:
+    """A clock that stands still until it is moved."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(microsecond=0))
+
+    def __call__(self) -> datetime:
+        """Return the time it shows."""
+        return self.now
+
+    def advance(self, seconds: float) -> datetime:
+        """Move it on, and return the new time."""
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server whose role may create databases: DATABASE_URL_FOR_TESTS, or a bundled one."""
+    if url := os.environ.get("DATABASE_URL_FOR_TESTS"):
+        yield url
+        return
+    # Not pytest's own folder: that is below one that only root may enter, and PostgreSQL refuses to run as root.
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-"))
+    folder.chmod(0o755)
+    try:
+        with PostgresServer(folder / "data", settings=THROWAWAY) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def databases(server_url: str) -> AsyncIterator[Databases]:
+    """Makes databases; whoever needs one of a special kind asks it."""
+    orm.map_domain()
+    made = Databases(server_url)
+    yield made
+    await made.drop_template()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_engine(databases: Databases) -> AsyncIterator[AsyncEngine]:
+    """The pool of the database that stays empty, because every test rolls back."""
+    async with databases.migrated() as url:
+        engine = create_engine(url)
+        yield engine
+        await engine.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sessions(shared_engine: AsyncEngine) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Sessions on one connection: their commits end savepoints, and are rolled back after the test."""
+    async with shared_engine.connect() as connection:
+        transaction = await connection.begin()
+        yield async_sessionmaker(
+            bind=connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint"
+        )
+        await transaction.rollback()
+
+
+@pytest.fixture
+def open_uow(sessions: async_sessionmaker[AsyncSession]) -> OpenUnitOfWork:
+    """Units of work that are rolled back after the test; one at a time."""
+    return unit_of_work(sessions)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test alone, where commits are real."""
+    async with databases.migrated() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The pool of the database of this test alone."""
+    made = create_engine(database_url)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def committing_uow(engine: AsyncEngine) -> OpenUnitOfWork:
+    """Units of work on the database of this test alone: they commit, and may be open at the same time."""
+    return unit_of_work(create_sessions(engine))
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """The time, in the hands of the test."""
+    return FixedClock()
+
+
+@pytest.fixture
+def services_root(tmp_path: Path) -> Path:
+    """An empty services folder."""
+    root = tmp_path / "services"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
+    """The bus with every handler, whose commits are rolled back after the test; one command at a time."""
+    return create_bus(open_uow, ServiceFolders(services_root), clock)
+
+
+@pytest.fixture
+def committing_bus(committing_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
+    """The bus with every handler on the database of this test alone."""
+    return create_bus(committing_uow, ServiceFolders(services_root), clock)
+
+
+class FailedHandlers(logging.Handler):
+    """Collects what the bus says of event handlers that failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        if str(record.msg).startswith("A handler of"):
+            self.messages.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def failed_handlers() -> Iterator[list[str]]:
+    """Fail a test during which an event handler failed. One that wants that to happen clears the list."""
+    collector = FailedHandlers()
+    logger = logging.getLogger("deploy.service_layer.messagebus")
+    logger.addHandler(collector)
+    yield collector.messages
+    logger.removeHandler(collector)
+    assert not collector.messages, collector.messages

@@ -1,0 +1,88 @@
+"""Databases for tests: made from one migrated template, dropped by whoever made them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from deploy.adapters import migrations
+from deploy.adapters.database import create_engine
+
+
+class Databases:
+    """Makes databases on the server at `server_url`, whose role may create them."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server_url = server_url
+        # Several runs of the tests, and several workers of one run, may share a server.
+        self._prefix = f"fastdeploy_test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+        self._template: str | None = None
+        self._count = 0
+
+    @asynccontextmanager
+    async def empty(self) -> AsyncIterator[str]:
+        """A database without any table; yields its URL."""
+        async with self._created("template0") as url:
+            yield url
+
+    @asynccontextmanager
+    async def migrated(self) -> AsyncIterator[str]:
+        """A database with the present schema and no rows; yields its URL."""
+        if self._template is None:
+            await self._make_template()
+        assert self._template is not None
+        async with self._created(self._template) as url:
+            yield url
+
+    async def drop_template(self) -> None:
+        """Drop what `migrated` copies from."""
+        if self._template is not None:
+            await self._execute(f'DROP DATABASE "{self._template}" WITH (FORCE)')
+            self._template = None
+
+    async def cut_connections(self, url: str) -> None:
+        """End every connection to that database, as a server that goes away does."""
+        name = make_url(url).database
+        await self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608 - our own name
+
+    async def allow_connections(self, url: str, *, allowed: bool) -> None:
+        """Let the database be connected to, or not."""
+        await self._execute(f'ALTER DATABASE "{make_url(url).database}" ALLOW_CONNECTIONS {allowed}')
+
+    async def _make_template(self) -> None:
+        name = f"{self._prefix}_template"
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        engine = create_engine(self._url_of(name))
+        try:
+            await migrations.upgrade(engine)
+        finally:
+            # A database that somebody is connected to cannot be copied.
+            await engine.dispose()
+        self._template = name
+
+    @asynccontextmanager
+    async def _created(self, template: str) -> AsyncIterator[str]:
+        self._count += 1
+        name = f"{self._prefix}_{self._count}"
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        try:
+            yield self._url_of(name)
+        finally:
+            await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _url_of(self, name: str) -> str:
+        return make_url(self._server_url).set(database=name).render_as_string(hide_password=False)
+
+    async def _execute(self, statement: str) -> None:
+        engine = create_async_engine(self._server_url, isolation_level="AUTOCOMMIT")
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text(statement))
+        finally:
+            await engine.dispose()
