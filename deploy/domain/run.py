@@ -52,6 +52,11 @@ class Run:
             default=None,
         )
 
+    @property
+    def open_steps(self) -> list[Step]:
+        """The steps that wait or run, in the order of the plan."""
+        return list(self._open.values())
+
     def take(self, entry: Entry) -> None:
         """Take in one entry."""
         if isinstance(entry, Line):

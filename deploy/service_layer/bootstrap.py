@@ -12,6 +12,7 @@ from deploy.domain import commands, events
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.handlers import access, deployments, runs, services
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.open_steps import OpenSteps
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
@@ -33,7 +34,7 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
-    bus.on_command(commands.TakeIn, runs.take_in)
+    bus.on_command(commands.TakeIn, partial(runs.take_in, open_steps=OpenSteps()))
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)

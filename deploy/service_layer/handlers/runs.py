@@ -8,6 +8,7 @@ from deploy.domain.model import DeploymentState
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
+from deploy.service_layer.open_steps import OpenSteps
 from deploy.service_layer.recording import record, record_run, settle
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -25,19 +26,20 @@ async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *
     return []
 
 
-async def take_in(command: commands.TakeIn, uow: UnitOfWork) -> list[Event]:
+async def take_in(command: commands.TakeIn, uow: UnitOfWork, *, open_steps: OpenSteps) -> list[Event]:
     """Store what a run has said. How far its spool was read is stored with the effects: each line counts once."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.spool_offset != command.offset_before:
         return []
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = iter(await uow.steps.reserve_ids(new_steps))
-    run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
+    run = Run(deployment, await open_steps.of(deployment, uow), ids)
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset
     await record_run(uow, run)
     await settle(uow, run)
+    open_steps.keep(deployment, run.open_steps)
     return run.events
 
 
