@@ -12,14 +12,15 @@ export default defineConfigWithVueTs(
     name: "app/rules",
     rules: {
       "no-console": "error",
-      "eqeqeq": "error",
+      eqeqeq: "error",
       "max-lines": ["error", { max: 250 }],
       "max-lines-per-function": ["error", { max: 120 }],
-      "complexity": ["error", 15],
+      complexity: ["error", 15],
       "@stylistic/max-len": ["error", { code: 119, ignoreStrings: true, ignoreTemplateLiterals: true, ignoreRegExpLiterals: true }],
       "@stylistic/max-statements-per-line": "off",
       "@stylistic/quote-props": ["error", "as-needed"],
-      "vue/max-attributes-per-line": ["error", { singleline: 4, multiline: 1 }],
+      "vue/max-attributes-per-line": ["error", { singleline: 3, multiline: 1 }],
+      "@typescript-eslint/no-unused-vars": ["error", { varsIgnorePattern: "^_", argsIgnorePattern: "^_" }],
       "vue/singleline-html-element-content-newline": "off",
       "vue/multi-word-component-names": "off",
       "vue/require-default-prop": "off",
@@ -28,6 +29,17 @@ export default defineConfigWithVueTs(
       "vue/define-macros-order": "error",
       "vue/no-static-inline-styles": "error",
       "vue/html-self-closing": ["error", { html: { void: "never", normal: "always", component: "always" }, svg: "always" }],
+    },
+  },
+  {
+    name: "app/templates",
+    files: ["**/*.vue"],
+    rules: {
+      "@stylistic/max-len": "off",
+      "vue/max-len": ["error", {
+        code: 119, template: 140, ignoreStrings: true, ignoreTemplateLiterals: true, ignoreRegExpLiterals: true,
+        ignoreHTMLAttributeValues: true, ignoreHTMLTextContents: true, ignorePattern: "^import ",
+      }],
     },
   },
   {

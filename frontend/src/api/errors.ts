@@ -1,4 +1,4 @@
-/** The server refused, or could not be reached (`status` 0). `detail` is the server's own sentence, where it sent one. */
+/** The server refused, or could not be reached (`status` 0). `detail` is the server's own sentence, if any. */
 export class ApiError extends Error {
   constructor(readonly status: number, readonly detail: string | null) {
     super(detail ?? `HTTP ${status}`);

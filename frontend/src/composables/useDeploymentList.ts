@@ -60,7 +60,7 @@ export function useDeploymentList(filters: () => DeploymentFilters) {
 
   watch(filters, () => void attempt(loadFirst), { immediate: true, deep: true });
   useResync(refresh);
-  onScopeDispose(push.on("deployment", message => {
+  onScopeDispose(push.on("deployment", (message) => {
     if (matches(message, filters())) ids.value.add(message.id);
   }));
 

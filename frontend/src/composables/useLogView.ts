@@ -13,7 +13,7 @@ interface Options {
   wrap: Readonly<Ref<boolean>>;
 }
 
-/** The visible part of a log: which rows to draw, fetching what they need, and following the end while the reader is there. */
+/** The visible part of a log: which rows to draw, fetching their lines, following the end if the reader is there. */
 export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   const output = useOutputStore();
   const following = ref(false);

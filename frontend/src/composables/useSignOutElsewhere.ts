@@ -7,7 +7,7 @@ const SIGNED_OUT = "signed-out";
 export function useSignOutElsewhere(): void {
   const session = useSessionStore();
   const channel = new BroadcastChannel("fastdeploy.session");
-  channel.onmessage = event => {
+  channel.onmessage = (event) => {
     if (event.data === SIGNED_OUT && session.signedIn) session.forget();
   };
   watch(() => session.state, (state, before) => {

@@ -18,8 +18,8 @@ const SILENCE_MS = 50_000;
 const HANDSHAKE_MS = 10_000;
 
 /**
- * One connection that is kept up: authenticates, watches the heartbeat, reconnects with backoff, and re-authenticates on
- * the open connection whenever the token changes. It knows nothing of deployments.
+ * One connection that is kept up: authenticates, watches the heartbeat, reconnects with backoff, and re-authenticates
+ * on the open connection whenever the token changes. It knows nothing of deployments.
  */
 export function useSocket(options: SocketOptions) {
   const status = ref<SocketStatus>("off");
@@ -110,7 +110,7 @@ export function useSocket(options: SocketOptions) {
     if (status.value === "waiting" && document.visibilityState === "visible") connect();
   }
 
-  watch(options.token, token => {
+  watch(options.token, (token) => {
     if (token === null) return;
     if (!send({ access_token: token })) connect();
   }, { flush: "sync" });

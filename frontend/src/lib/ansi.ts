@@ -22,9 +22,9 @@ const SGR_RESETS: Record<number, string[]> = {
 };
 
 // CSI sequences, OSC sequences (titles, links) and other two-byte escapes. They are control characters on purpose.
-// eslint-disable-next-line no-control-regex
+
 const ESCAPES = /\u001b(?:\[([0-9;:?<=>]*)[ -/]*([@-~])|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\^_=><78])/g;
-// eslint-disable-next-line no-control-regex
+
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g;
 
 function blank(): Pen {
@@ -88,9 +88,9 @@ function applyCodes(pen: Pen, parameters: string): void {
 function segment(text: string, pen: Pen): Segment {
   const made: Segment = { text, classes: [...pen.styles].map(style => `ansi-${style}`) };
   if (pen.color?.startsWith("palette")) made.classes.push(`ansi-fg-${pen.color.slice(8)}`);
-  else if (pen.color) made.color = pen.color;
+  else if (pen.color) Object.assign(made, { color: pen.color }).classes.push("ansi-rgb");
   if (pen.background?.startsWith("palette")) made.classes.push(`ansi-bg-${pen.background.slice(8)}`);
-  else if (pen.background) made.background = pen.background;
+  else if (pen.background) Object.assign(made, { background: pen.background }).classes.push("ansi-rgb-bg");
   return made;
 }
 
@@ -122,7 +122,7 @@ export function plainText(line: string): string {
   return lastRewrite(line).replace(ESCAPES, "").replace(CONTROLS, "");
 }
 
-/** Splits segments such that each occurrence of `query` (any case) is a segment, or several, of its own with `match`. */
+/** Splits segments such that each occurrence of `query` (any case) is of its own, with `match`. */
 export function markMatches(segments: Segment[], query: string): Segment[] {
   if (!query) return segments;
   const needle = query.toLowerCase();
@@ -132,7 +132,7 @@ export function markMatches(segments: Segment[], query: string): Segment[] {
     cuts.push([at, at + needle.length]);
   }
   let offset = 0;
-  return segments.flatMap(part => {
+  return segments.flatMap((part) => {
     const pieces = splitAt(part, offset, cuts);
     offset += part.text.length;
     return pieces;

@@ -29,7 +29,7 @@ function openOutside(tokens: Token[]): void {
   }
 }
 
-/** README → HTML. Raw HTML in it stays text, and links can't carry scripts (`html: false`, markdown-it's `validateLink`). */
+/** README → HTML. Raw HTML stays text (`html: false`); links can't carry scripts (markdown-it's `validateLink`). */
 export function renderMarkdown(source: string): string {
   const markdown = new MarkdownIt({ html: false, linkify: true, typographer: false });
   const tokens = markdown.parse(source, {});

@@ -13,6 +13,11 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(ms / HOUR)} h ${Math.floor(ms % HOUR / MINUTE)} min`;
 }
 
+/** The same for what still runs, in whole seconds: it is shown once a second. */
+export function formatElapsed(milliseconds: number): string {
+  return milliseconds < 10 * SECOND ? `${Math.max(0, Math.floor(milliseconds / SECOND))} s` : formatDuration(milliseconds);
+}
+
 const STEPS: [limit: number, unit: Intl.RelativeTimeFormatUnit, size: number][] = [
   [MINUTE, "second", SECOND],
   [HOUR, "minute", MINUTE],

@@ -29,8 +29,8 @@ export const useServicesStore = defineStore("services", () => {
   const list = computed(() => Object.values(byId.value).sort((a, b) => a.name.localeCompare(b.name)));
 
   push.on("service", ({ type: _type, deleted, ...service }) => {
-    if (deleted) delete byId.value[service.id];
-    else byId.value[service.id] = { ...byId.value[service.id], ...service };
+    const { [service.id]: known, ...others } = byId.value;
+    byId.value = deleted ? others : { ...others, [service.id]: { ...known, ...service } };
   });
 
   push.on("deployment", (message: DeploymentMessage) => {

@@ -25,7 +25,7 @@ export const useStepsStore = defineStore("steps", () => {
     byDeployment.value[deploymentId] = { seq, steps: [...steps].sort((a, b) => a.position - b.position) };
   }
 
-  push.on("step", message => {
+  push.on("step", (message) => {
     const known = byDeployment.value[message.deployment_id];
     if (!known || message.seq <= known.seq) return;
     const others = known.steps.filter(step => step.id !== message.id);

@@ -23,7 +23,7 @@ function remember(theme: Theme): void {
 /** The reader's choice of appearance. `public/theme.js` applies it before the first paint. */
 export const useThemeStore = defineStore("theme", () => {
   const theme = ref<Theme>(current());
-  watch(theme, chosen => {
+  watch(theme, (chosen) => {
     if (chosen === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = chosen;
     remember(chosen);
