@@ -24,6 +24,7 @@ from deploy.adapters import supervisor
 
 _CONTROL_SIZE = 1024 * 1024  # what Linux lets an ordinary user ask for (fs.pipe-max-size)
 _LOCK_ATTEMPTS = 20
+_TAIL = 128 * 1024  # more than the longest `exit` record
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 _OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -71,7 +72,7 @@ class RunSpec:
     """What a supervisor runs.
 
     `env` is the complete environment. `files` are written for the deploy user alone into a folder that is removed
-    afterwards; ``%RUN_DIR%`` in `argv` and `env` stands for it. `timeout` and `grace` (between the signals) are
+    afterwards (below TMPDIR, if `env` has it); ``%RUN_DIR%`` in `argv` and `env` stands for it. `timeout` and `grace` (between the signals) are
     seconds, the limits are bytes: of output kept, and of one record's text. `interrupt` sends SIGINT first;
     `events` opens a pipe for JSON lines, whose number is in ``FASTDEPLOY_EVENTS_FD``.
     """
@@ -129,21 +130,23 @@ class DeployUser:
         return bool(info.st_mode & bit)
 
 
-def interpreter_for(user: DeployUser | None) -> str:
-    """The Python that runs the supervisor: ours, or the system's where `user` may not read ours.
+def interpreter_for(
+    user: DeployUser | None, *, own: str = sys.executable, system: tuple[str, ...] = _SYSTEM_PYTHONS
+) -> str:
+    """The Python that runs the supervisor: our `own`, or one of the `system` where `user` may not read ours.
 
-    Raises NoInterpreter when there is neither. The supervisor needs the standard library alone.
+    Raises NoInterpreter when there is none. The supervisor needs the standard library alone.
     """
-    own = os.path.realpath(sys.executable)
+    own = os.path.realpath(own)
     if user is None or (user.may_read(own) and user.may_read(os.__file__)):
         return own
-    for python in _SYSTEM_PYTHONS:
+    for python in system:
         minor = re.search(r"python3\.(\d+)$", os.path.realpath(python))
         if user.may_read(python) and (minor is None or int(minor[1]) >= _OLDEST_PYTHON):
             return python
     raise NoInterpreter(
         f"The deploy user {user.name} may not read {own}, and there is no Python 3.{_OLDEST_PYTHON} or newer at "
-        f"{_SYSTEM_PYTHONS[0]}: install python3, or put fastDeploy where that user can read it."
+        f"{' or '.join(system)}: install python3, or put fastDeploy where that user can read it."
     )
 
 
@@ -275,6 +278,16 @@ class RunDirectory:
             os.close(spool)
         return False
 
+    def finished(self) -> bool:
+        """Whether the spool has its last record, the `exit`. Its supervisor may live some milliseconds longer."""
+        try:
+            with open(self.spool, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+                last = file.read().splitlines()[-1:]
+        except FileNotFoundError:
+            return False
+        return bool(last) and re.match(rb'\[\d+,[\d.]+,"exit",.*\]$', last[0]) is not None
+
     def send(self, command: dict[str, str]) -> bool:
         """Hand a command to the supervisor; False when none listens. ValueError for one of more than 4 KiB."""
         line = json.dumps(command).encode("ascii") + b"\n"
@@ -316,8 +329,8 @@ class RunDirectory:
         return follower
 
     def remove(self) -> None:
-        """Remove the directory of a run that has ended, if it is still there. RunActive while a supervisor lives."""
-        if self.alive():
+        """Remove the directory of a run that has ended, if it is still there. RunActive while the run goes on."""
+        if self.alive() and not self.finished():
             raise RunActive(f"The run in {self.path} is not over.")
         while self.path.exists():
             # Somebody else may be removing it.

@@ -34,7 +34,7 @@ else:
     import _signal as signal
 
 CHUNK = 256 * 1024
-PIPE_SIZE = 1024 * 1024
+PIPE_SIZE = 256 * 1024  # a user may only have so many pages in pipes larger than usual
 SPEC_LIMIT = 2 * 1024 * 1024
 SPEC_PATIENCE = 10.0  # seconds until a supervisor without a run gives up
 DRAIN_PATIENCE = 2.0  # seconds for output of those who outlive the script
@@ -312,7 +312,7 @@ class Spool:
 
 
 def read_stat(pid: int) -> tuple[int, int, str] | None:
-    """Parent, start time (clock ticks since boot) and name of a process; None when there is none."""
+    """Parent, start time (clock ticks since boot) and name of a process; None when it is gone or dead."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -325,6 +325,8 @@ def read_stat(pid: int) -> tuple[int, int, str] | None:
         os.close(fd)
     name, _, rest = data.rpartition(b")")
     fields = rest.split()
+    if fields[0] in b"ZX" and fields[17] == b"1":
+        return None  # with other threads it may well be running
     return int(fields[1]), int(fields[19]), decoded(name.partition(b"(")[2])
 
 
@@ -1017,6 +1019,7 @@ class Supervisor:
     def finish(self) -> None:
         for stream in self.streams.values():
             self.spool.extend(self.limit.keep(stream.rest(), 0))
+        self.reap()
         left = "" if self.childless or not self.pid else left_running()
         if left:
             how = "could not be ended" if self.cause else "were left running; what they print is not recorded"

@@ -15,6 +15,7 @@ import pytest
 
 from deploy.adapters.spool import (
     DeployUser,
+    NoInterpreter,
     Record,
     RunActive,
     RunAlreadyStarted,
@@ -24,7 +25,7 @@ from deploy.adapters.spool import (
     interpreter_for,
     supervisor_program,
 )
-from tests.integration.supervised_runs import PATIENCE, ROOT, Runs, running, supervised_runs
+from tests.integration.supervised_runs import PATIENCE, ROOT, Runs, running, supervised_runs, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
@@ -82,6 +83,19 @@ class TestTheDirectory:
         run = runs.sh("exec sleep 600")
         with pytest.raises(RunActive):
             run.directory.remove()
+
+    def test_it_may_be_removed_as_soon_as_the_exit_is_there(self, runs: Runs) -> None:
+        run = runs.sh("exit 0")
+        wait_until(run.directory.finished)
+        run.directory.remove()
+        assert not run.directory.exists()
+
+    def test_a_printed_exit_is_not_the_exit(self, directory: RunDirectory) -> None:
+        assert not directory.finished()
+        directory.spool.write_text(r'[1,2.5,"out","[2,2.5,\"exit\",{}]"]' + "\n")
+        assert not directory.finished()
+        directory.spool.write_text('[1,2.5,"exit",{"code":0}]\n')
+        assert directory.finished()
 
 
 class TestReading:
@@ -281,6 +295,14 @@ class TestTheDeployUser:
         assert interpreter_for(None) == os.path.realpath(sys.executable)
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
         assert interpreter_for(root) == os.path.realpath(sys.executable)
+
+    def test_without_a_python_that_the_user_may_read_the_error_says_what_to_do(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o700)
+        own = tmp_path / "python3"
+        own.touch(mode=0o755)
+        stranger = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
+        with pytest.raises(NoInterpreter, match=r"stranger may not read .* install python3"):
+            interpreter_for(stranger, own=str(own), system=("/no/such/python3",))
 
     def test_a_user_who_may_read_our_code_starts_it_by_its_file(self) -> None:
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
