@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
@@ -55,8 +57,17 @@ def database_error(request: Request, error: Exception) -> JSONResponse:
     raise error
 
 
+async def http_error(request: Request, error: Exception) -> Response:
+    """FastAPI says 400 of a body that is not even text; to clients it is one more invalid body (422)."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return JSONResponse({"detail": error.detail}, 422)
+    return await http_exception_handler(request, error)
+
+
 def install(app: FastAPI) -> None:
     """Register the table with an application."""
     app.add_exception_handler(DomainError, domain_error)
+    app.add_exception_handler(HTTPException, http_error)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, database_error)
