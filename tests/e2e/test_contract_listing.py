@@ -1,0 +1,82 @@
+"""Contract, HTTP: the list of deployments and its pages."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.server import Server
+
+MORE_THAN_A_PAGE = 103
+
+
+@pytest.fixture(scope="module")
+def history(server: Server) -> Iterator[list[int]]:
+    """Ids of more deployments than a page has, oldest first: one runs, the others wait for it."""
+    with server.puppet() as (name, puppet):
+        ids = [server.api.start(name)["id"] for _ in range(MORE_THAN_A_PAGE)]
+        yield ids
+        for number in reversed(ids[1:]):
+            assert server.api.admin.post(f"/deployments/{number}/cancel").is_success
+        puppet.exit()
+        server.api.wait_until_final(ids[0])
+
+
+def listed(api: Api, **query: int | str) -> list[int]:
+    return [deployment["id"] for deployment in answer(api.admin.get("/deployments/", params=query))]
+
+
+def test_the_newest_hundred_come_first(api: Api, history: list[int]) -> None:
+    assert listed(api) == history[:-101:-1]
+
+
+def test_a_limit_says_otherwise(api: Api, history: list[int]) -> None:
+    assert listed(api, limit=1) == history[-1:]
+    assert listed(api, limit=1000)[: len(history)] == history[::-1]
+
+
+def test_pages_follow_each_other_without_a_gap(api: Api, history: list[int]) -> None:
+    seen: list[int] = []
+    while page := listed(api, limit=17, **({"before": seen[-1]} if seen else {})):
+        assert len(page) <= 17
+        seen += page
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) == len(set(seen))
+    assert set(history) <= set(seen)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=x",
+        "before=x",
+        "before=-1",
+        "before=99999999999999999999",
+        "state=odd",
+    ],
+)
+def test_an_impossible_page_is_invalid(api: Api, query: str) -> None:
+    assert api.admin.get(f"/deployments/?{query}").status_code == 422
+
+
+def test_each_entry_has_the_fields_of_the_contract(api: Api, history: list[int]) -> None:
+    fields = {"id", "service_id", "origin", "user", "started", "finished", "context", "state"}
+    for entry in answer(api.admin.get("/deployments/", params={"limit": 5})):
+        assert set(entry) >= fields
+
+
+def test_the_list_can_be_narrowed(api: Api, history: list[int]) -> None:
+    service_id = api.deployment(history[0])["service_id"]
+    assert listed(api, service_id=service_id, state="queued", limit=1000) == history[:0:-1]
+    assert listed(api, service_id=service_id, state="running") == history[:1]
+    assert listed(api, service_id=service_id, origin="elsewhere") == []
+    assert listed(api, service_id=service_id, user="nobody") == []
+
+
+def test_one_deployment_of_a_service_at_a_time(api: Api, history: list[int]) -> None:
+    waiting = api.deployment(history[1])["waiting"]
+    assert waiting["blocked_by"] == history[0]
+    assert waiting["position"] == 1
