@@ -72,10 +72,11 @@ def missing() -> str:
     if gone:
         return f"{', '.join(gone)} not installed"
     probe = f"fdp{os.getpid() % 100_000}"
-    made = subprocess.run(["ip", "link", "add", probe, "type", "bridge"], capture_output=True, text=True, check=False)
-    if made.returncode:
-        return f"no CAP_NET_ADMIN: {made.stderr.strip()}"
-    run("ip", "link", "del", probe)
+    for kind in (["link", "add", probe, "type", "bridge"], ["netns", "add", probe]):
+        made = subprocess.run(["ip", *kind], capture_output=True, text=True, check=False)
+        if made.returncode:
+            return f"no CAP_NET_ADMIN or no CAP_SYS_ADMIN: {made.stderr.strip()}"
+        run("ip", kind[0], "del", probe)
     return ""
 
 
@@ -84,6 +85,14 @@ def run(*argv: str, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for the condition; it is an error when it takes longer than READY_WITHIN."""
+    deadline = time.monotonic() + READY_WITHIN
+    while not condition():
+        assert time.monotonic() < deadline, "it did not get ready in time"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -119,7 +128,7 @@ def _agent(folder: Path) -> Iterator[str]:
     socket = folder / "agent.sock"
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
         try:
-            _until(socket.exists)
+            until(socket.exists)
             run("ssh-add", "-q", str(folder / "id"), env={**os.environ, "SSH_AUTH_SOCK": str(socket)})
             yield str(socket)
         finally:
@@ -166,11 +175,4 @@ def _sshd(host: Host, log: int) -> Iterator[None]:
 def _wait_for(host: Host, agent: str, known_hosts: Path) -> None:
     argv = ["ssh", "-o", f"UserKnownHostsFile={known_hosts}", "-o", "BatchMode=yes", f"root@{host.address}", "true"]
     env = {**os.environ, "SSH_AUTH_SOCK": agent}
-    _until(lambda: subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while not condition():
-        assert time.monotonic() < deadline, "it did not get ready in time"
-        time.sleep(0.02)
+    until(lambda: subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0)

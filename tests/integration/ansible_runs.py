@@ -77,6 +77,7 @@ def run(
     arguments: tuple[str, ...] = (),
     events: bool = True,
     check: bool = False,
+    agent: str | None = None,
 ) -> Run:
     """Run the playbook in its folder; `inventory` is the text of an INI file."""
     folder = path.parent
@@ -88,7 +89,7 @@ def run(
     )
     (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(answers or {}, deployment_id=7, service="shop"))
     playbook = Playbook(executable(), path, folder, inventory=folder / "hosts.ini")
-    env = playbook_env(playbook, path=os.environ["PATH"], home=str(home))
+    env = playbook_env(playbook, path=os.environ["PATH"], home=str(home), ssh_auth_sock=agent)
     env = {**env, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), **(environment or {})}
     argv = playbook_argv(playbook, check=check, diff=check)
     argv[1:1] = arguments

@@ -446,7 +446,8 @@ def close_connections(folder: str) -> None:
     if not folder:
         return
     sockets = glob.glob(os.path.join(glob.escape(folder), "*"))
-    arguments = [["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "-"] for socket in sockets]
+    # ssh wants the name of a host, and does not use it: the socket says which connection is meant.
+    arguments = [["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "host"] for socket in sockets]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         for process in [subprocess.Popen(argv, **quiet) for argv in arguments]:

@@ -1,0 +1,96 @@
+"""Playbooks on real hosts, through SSH."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts, until
+from tests.integration.ansible_runs import run, write_playbook
+
+pytestmark = pytest.mark.e2e
+
+PLAYBOOK = """
+    - hosts: all
+      gather_facts: false
+      tasks:
+        - name: Who are you?
+          command: hostname
+          register: answer
+        - name: Say it
+          debug: {msg: "{{ answer.stdout }}"}
+        - name: Write a file
+          copy: {content: "{{ inventory_hostname }}", dest: "{{ ansible_remote_tmp }}/note", mode: "0600"}
+"""
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
+    """Two hosts; the tests leave them as they were."""
+    reason = missing()
+    if reason:
+        pytest.skip(f"SSH hosts need network namespaces: {reason}")
+    with ssh_hosts(tmp_path_factory.mktemp("ssh")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("pipelining", ["1", "0"])
+def test_each_host_reports_for_itself(hosts: SshHosts, tmp_path: Path, pipelining: str) -> None:
+    path = write_playbook(tmp_path, PLAYBOOK)
+    environment = {"ANSIBLE_PIPELINING": pipelining}
+    result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment=environment)
+
+    assert result.code == 0
+    assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "changed"}
+    assert {host: event["message"] for host, event in result.results("Say it").items()} == {
+        "web1": "web1",
+        "web2": "web2",
+    }
+    assert [(host.folder / "tmp" / "note").read_text() for host in hosts.hosts] == ["web1", "web2"]
+    assert result.message("Who are you?") == "2 changed"
+
+
+def test_connections_end_with_the_run(hosts: SshHosts, tmp_path: Path) -> None:
+    path = write_playbook(tmp_path, PLAYBOOK)
+    run(path, inventory=hosts.inventory(), agent=hosts.agent)
+
+    # Ansible shares connections; their sockets lie here while they are open.
+    sockets = tmp_path / ".run" / "cp"
+    assert sockets.is_dir()
+    until(lambda: not any(sockets.iterdir()))
+
+
+def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts, tmp_path: Path) -> None:
+    path = write_playbook(tmp_path, PLAYBOOK)
+    hosts.hosts[1].set_link("down")
+    try:
+        result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment={"ANSIBLE_TIMEOUT": "3"})
+    finally:
+        hosts.hosts[1].set_link("up")
+
+    assert result.code == 4
+    assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "unreachable"}
+    assert set(result.outcomes("Write a file")) == {"web1"}
+    assert result.states() == {"Who are you?": "failure", "Say it": "success", "Write a file": "success"}
+    assert re.search("Connection timed out|No route to host", result.message("Who are you?"))
+
+
+@pytest.mark.parametrize(
+    ("stranger", "complaint"),
+    [("changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"), ("unknown", "Host key verification failed")],
+)
+def test_a_host_with_another_key_is_refused(hosts: SshHosts, tmp_path: Path, stranger: str, complaint: str) -> None:
+    first, second = hosts.hosts
+    lines = {"changed": f"{second.address} {first.public_key()}\n", "unknown": ""}
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"{first.address} {first.public_key()}\n{lines[stranger]}")
+    result = run(write_playbook(tmp_path, PLAYBOOK), inventory=hosts.inventory(known_hosts), agent=hosts.agent)
+
+    assert result.code == 4
+    assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "unreachable"}
+    assert complaint in result.message("Who are you?")
+    # Nobody has taken the stranger's key for good.
+    assert known_hosts.read_text().count(second.address) == len(lines[stranger].splitlines())
