@@ -46,16 +46,19 @@ class Run:
         self._by_name: dict[str, list[Step]] = {}
         for step in self._open.values():
             self._by_name.setdefault(step.name, []).append(step)
-        self._current = max(
-            (step for step in self._open.values() if step.state is StepState.RUNNING),
-            key=lambda step: step.run_order or 0,
-            default=None,
-        )
+        running = [step for step in self._open.values() if step.state is StepState.RUNNING]
+        # In the order in which they began, as they are here when the whole run comes in one batch.
+        self._running = {step.id: step for step in sorted(running, key=lambda step: step.run_order or 0)}
 
     @property
     def open_steps(self) -> list[Step]:
         """The steps that wait or run, in the order of the plan."""
         return list(self._open.values())
+
+    @property
+    def _current(self) -> Step | None:
+        """The step that the output belongs to: of those that run, the one that began last."""
+        return next(reversed(self._running.values()), None)
 
     def take(self, entry: Entry) -> None:
         """Take in one entry."""
@@ -75,7 +78,7 @@ class Run:
         """
         if self.deployment.state.is_final:
             return
-        found = self._find(report)
+        found = self._find(report, planned=planned)
         step = found or self._append(report.name)
         was_running = step.state is StepState.RUNNING
         step.message = report.message or step.message
@@ -155,8 +158,9 @@ class Run:
         self.deployment.has_failed_step = True
         self.deployment.reason = reason
 
-    def _find(self, report: StepReport) -> Step | None:
-        task = report.detail.get("task")
+    def _find(self, report: StepReport, *, planned: bool) -> Step | None:
+        # Ansible's id of the task. In the report of a script, `task` is a detail like any other.
+        task = report.detail.get("task") if planned else None
         candidates = [step for step in self._by_name.get(report.name, ()) if step.id in self._open]
         if task is not None:
             same = next((step for step in candidates if step.detail.get("task") == task), None)
@@ -182,10 +186,9 @@ class Run:
         if state.is_final:
             step.finished = finished
             self._open.pop(step.id, None)
-            if self._current is step:
-                self._current = None
+            self._running.pop(step.id, None)
         else:
-            self._current = step
+            self._running.setdefault(step.id, step)
 
     def _start_next(self, at: datetime) -> None:
         pending = next((step for step in self._open.values() if step.state is StepState.PENDING), None)
@@ -195,10 +198,9 @@ class Run:
 
     def _remove(self, step: Step) -> None:
         self._open.pop(step.id, None)
+        self._running.pop(step.id, None)
         self.touched.pop(step.id, None)
         self.removed.add(step.id)
-        if self._current is step:
-            self._current = None
         self.events.append(StepChanged(step.snapshot(), deleted=True))
 
     def _tell(self, step: Step) -> None:
