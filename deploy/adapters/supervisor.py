@@ -422,12 +422,15 @@ def left_running() -> str:
 class PrivateFolder:
     """A temporary directory of this user alone, gone after the run. A lock on it tells it from a dead run's."""
 
-    def __init__(self, base: str, files: dict[str, str]) -> None:
+    def __init__(self, base: str) -> None:
         self._base = base
         self.path = os.path.join(base, FOLDER_PREFIX + os.urandom(8).hex())
         os.mkdir(self.path, 0o700)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def write(self, files: dict[str, str]) -> None:
+        """Write texts by the name of their file. ValueError for a name that would lead elsewhere."""
         for name, text in files.items():
             if name in {"", ".", ".."} or "/" in name:
                 raise ValueError(f"{name!r} is not the name of a file")
@@ -547,11 +550,12 @@ class Child:
                 os.close(end)
         answer = os.read(self._status, 65536)
         if answer != b"ready":
+            self.abandon()
             raise NotStarted(decoded(answer) or "The process was killed before it could start.")
 
     def abandon(self) -> None:
         """End the process, which has not begun."""
-        os.kill(self.pid, signal.SIGKILL)
+        _kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
     def go(self) -> None:
@@ -561,6 +565,7 @@ class Child:
         answer = os.read(self._status, 65536)
         os.close(self._status)
         if answer:
+            self.abandon()
             raise NotStarted(decoded(answer))
 
 
@@ -869,7 +874,8 @@ class Supervisor:
     def start(self, spec: Spec) -> None:
         base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
         try:
-            self.folder = PrivateFolder(base, spec.files)
+            self.folder = PrivateFolder(base)
+            self.folder.write(spec.files)
             argv, env = spec.for_folder(self.folder.path)
             child = Child(argv, env, spec.cwd, events=spec.events)
         except (OSError, ValueError) as error:
@@ -912,7 +918,7 @@ class Supervisor:
         due = [at for at, _ in self.plan[:1]]
         if self.status is None and self.cause is None:
             due.append(self.deadline)
-        if self.drain_until:
+        if self.drain_until > time.monotonic():
             due.append(self.drain_until)
         if self.spool.blocked:
             due.append(self.spool.retry_at)
@@ -1044,32 +1050,34 @@ class Supervisor:
         return to_json({"code": code, "signal": name, "cause": self.cause, "message": message})
 
 
-def report_failure(spool: Spool, error: Exception, *, started: bool) -> None:
-    """The last thing that a supervisor with a fault does: end the run, and say so."""
+def report_failure(spool: Spool, error: Exception, pid: int) -> None:
+    """The last thing that a supervisor with a fault does: end the script `pid` and its tree, and say so."""
     try:
+        if pid:
+            _kill(-pid, signal.SIGKILL)
         kill_tree()
     finally:
         if not spool.complete:
-            cause = None if started else "not_started"
+            cause = None if pid else "not_started"
             message = f"The run's supervisor failed, and ended the run: {type(error).__name__}: {error}."
             spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
 
 
 def main() -> int:
     """Supervise the run that the descriptors 0, 1 and 2 belong to."""
-    os.closerange(3, 256)
-    os.set_blocking(0, False)
-    os.chdir("/")
     spool = Spool(1, 2)
     supervisor = None
     try:
-        # The script may have the same user: it must not read this process, which knows the other secrets of the run.
+        os.closerange(3, 256)
+        os.set_blocking(0, False)
+        os.chdir("/")
+        # The script may have the same user: it must not read this process, which knows the secrets of the run.
         prctl(PR_SET_DUMPABLE, 0)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         supervisor = Supervisor(spool, Control(0), Signals())
         supervisor.run()
     except Exception as error:  # noqa: BLE001 - nobody else could say what happened
-        report_failure(spool, error, started=supervisor is not None and supervisor.pid != 0)
+        report_failure(spool, error, supervisor.pid if supervisor else 0)
         return 1
     return 0
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,16 @@ from deploy.adapters.spool import (
     interpreter_for,
     supervisor_program,
 )
-from tests.integration.supervised_runs import PATIENCE, ROOT, Runs, running, supervised_runs, wait_until
+from tests.integration.supervised_runs import (
+    PATIENCE,
+    ROOT,
+    Run,
+    Runs,
+    processes_with,
+    running,
+    supervised_runs,
+    wait_until,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
@@ -192,6 +202,26 @@ class TestLiveness:
         run.process.wait(PATIENCE)
         assert (run.directory.alive(), run.directory.started()) == (False, True)
         assert "exit" not in run.kinds()
+
+    @pytest.mark.parametrize("delay", [milliseconds / 1000 for milliseconds in range(0, 40, 2)])
+    def test_whenever_a_supervisor_is_killed_an_unstarted_script_can_be_started(
+        self, runs: Runs, delay: float
+    ) -> None:
+        run = runs.sh("echo begun >> begun; exec sleep 600")
+        time.sleep(delay)
+        run.process.kill()
+        run.process.wait(PATIENCE)
+        wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
+        begun = runs.folder / "begun"
+        if run.directory.started():
+            with pytest.raises(RunAlreadyStarted):
+                run.directory.start(runs.spec(["/bin/true"]), user=None)
+            return
+        assert not begun.exists()
+        again = Run(run.directory, run.directory.start(runs.spec(["/bin/sh", "-c", "echo begun >> begun"]), user=None))
+        runs.started.append(again)
+        assert again.outcome()["code"] == 0
+        assert begun.read_text() == "begun\n"
 
     def test_the_script_and_what_it_leaves_do_not_hold_the_lock(self, runs: Runs) -> None:
         run = runs.sh("setsid sleep 600 >/dev/null 2>&1 & echo $!")

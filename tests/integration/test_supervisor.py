@@ -218,6 +218,7 @@ class TestScriptsThatCannotBeStarted:
     def test_files_cannot_leave_their_folder(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], files={"../config.json": ""})
         assert "is not the name of a file" in run.outcome()["message"]
+        assert list(runs.temporary.iterdir()) == []
 
     def test_no_room_for_the_files(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], env={"TMPDIR": "/no/such/folder"})

@@ -316,6 +316,32 @@ class TestTheDisk:
         assert not (runs.folder / "started").exists()
 
 
+class TestFaults:
+    def test_a_supervisor_that_cannot_read_its_settings_says_so(self, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        command = [PYTHON, "-I", "-S", str(Path(supervisor.__file__))]
+        unreadable = os.open(os.devnull, os.O_WRONLY)
+        with directory.spool.open("ab") as spool:
+            process = subprocess.Popen(command, stdin=unreadable, stdout=spool, stderr=subprocess.DEVNULL)
+        os.close(unreadable)
+        run = Run(directory, process)
+        runs.started.append(run)
+        outcome = run.outcome()
+        assert outcome["cause"] == "not_started"
+        assert outcome["message"].startswith("The run's supervisor failed, and ended the run: ")
+
+    def test_a_supervisor_that_cannot_go_on_ends_the_script_and_says_so(self, runs: Runs) -> None:
+        run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        run.wait_for("ready")
+        _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, hard))
+        run.cancel()  # which it cannot: it may not even look for the script's processes
+        outcome = run.outcome()
+        assert (outcome["code"], outcome["signal"]) == (None, None)
+        assert "Too many open files" in outcome["message"]
+        wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
+
+
 def limit_files(run: Run, size: int) -> None:
     """Let the supervisor write files of at most `size` bytes: what a full disk is to it."""
     _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
