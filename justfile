@@ -20,6 +20,7 @@ default:
 # Set everything up and start the product: data in ./data, services from ./services. Arguments go to `fastdeploy serve`
 [group('run')]
 start *arguments:
+    @echo "Installing what is missing ..."
     @{{ uv }} sync --quiet
     @scripts/build-page
     @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
