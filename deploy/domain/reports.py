@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -11,6 +13,9 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
+LONGEST = 1e9
+# Levels of JSON in JSON: far more than anybody writes, far fewer than any reader of ours stumbles over.
+DEEPEST = 50
 _OWN_FIELDS = frozenset({"name", "state", "message"})
 
 # Scripts that pass on Ansible's words are understood, too.
@@ -70,15 +75,38 @@ def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
+def is_deep(value: Any) -> bool:
+    """Whether lists and objects lie in each other deeper than `DEEPEST` levels."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def step_name(name: str) -> str:
+    """Return a step's name as it is kept, so that a plan and the reports of it agree."""
+    return clean_text(name.strip() or name, NAME_LIMIT)
+
+
 def step_report(fields: dict[str, Any]) -> StepReport | None:
-    """Return the report that a JSON object makes, or None if it is none (no name, or a state nobody knows)."""
+    """Return the report that a JSON object makes, or None if it is none (no name, a state nobody knows, too deep)."""
     name = fields.get("name")
     state = fields.get("state", StepState.SUCCESS.value)
     if not isinstance(name, str) or not name.strip() or not isinstance(state, str) or state.lower() not in _STATES:
         return None
+    if is_deep(fields):
+        return None
     said = fields.get("message") or fields.get("error_message") or ""
     return StepReport(
-        name=clean_text(name.strip(), NAME_LIMIT),
+        name=step_name(name),
         state=_STATES[state.lower()],
         message=clean_text(said if isinstance(said, str) else json.dumps(said)),
         detail={key: value for key, value in fields.items() if key not in _OWN_FIELDS},
@@ -114,15 +142,28 @@ def read_event(text: str, at: datetime) -> list[Entry]:
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
+def _nothing(_constant: str) -> None:
+    """Read NaN and Infinity, which Python writes but which are no JSON, as null."""
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+# Once made, for making one takes longer than reading a line.
+_DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
+
+
 def _task_report(fields: dict[str, Any], state: StepState, at: datetime) -> Entry:
     detail = {key: fields[key] for key in ("task", "play", "path") if fields.get(key)}
-    name = clean_text(str(fields.get("name") or "Unnamed task"), NAME_LIMIT)
+    name = step_name(str(fields.get("name") or "Unnamed task"))
     message = clean_text(str(fields.get("message") or ""))
     return Reported(StepReport(name=name, state=state, message=message, detail=detail), at, planned=True)
 
@@ -137,7 +178,7 @@ def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:
         task=str(fields.get("task", "")),
         host=clean_text(str(fields.get("host", "")), NAME_LIMIT),
         outcome=outcome,
-        duration=float(duration) if isinstance(duration, (int, float)) else None,
+        duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < LONGEST else None,
         message=clean_text(str(fields.get("message") or "")),
         diff=clean_text(diff, 4 * MESSAGE_LIMIT) if isinstance(diff, str) else None,
     )

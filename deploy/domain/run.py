@@ -7,7 +7,7 @@ from datetime import datetime
 
 from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
-from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
+from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded, clean_text, step_name
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="What this service does is not known before its first success.")
 BROKEN_OFF = "Run the deploy script"
@@ -21,8 +21,8 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
         new = Step(
             id=next(ids),
             deployment_id=deployment.id,
-            name=step.name,
-            description=step.description,
+            name=step_name(step.name),
+            description=clean_text(step.description),
             position=deployment.step_count,
         )
         events.append(StepChanged(new))
