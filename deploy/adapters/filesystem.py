@@ -16,6 +16,7 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
+from deploy.domain.reports import is_deep
 
 CONFIG = "config.json"
 DEFAULT_SCRIPT = "deploy.sh"
@@ -148,6 +149,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if path.stat().st_size > SIZE_LIMIT:
             raise FolderError(CONFIG, "it is larger than 1 MiB.")
         data = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(data, allow_nan=False)  # NaN is read, but neither the database nor a browser takes it
     except FileNotFoundError as error:
         raise FolderError(CONFIG, "the file does not exist.") from error
     except OSError as error:
@@ -156,6 +158,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FolderError(CONFIG, f"it is not valid JSON: {error}") from error
     if not isinstance(data, dict):
         raise FolderError(CONFIG, "it has to be a JSON object.")
+    if is_deep(data):
+        raise FolderError(CONFIG, "its lists and objects lie in each other too deeply.")
     return data
 
 
