@@ -1,0 +1,113 @@
+"""A run in memory: batches of entries taken in as the handler does it, with a dictionary in place of the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+
+from deploy.domain.events import Event, LinePrinted, StepChanged
+from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Step, StepReport, StepState
+from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
+from deploy.domain.run import Run, plan
+from deploy.service_layer.messages import stored_events
+
+START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+def at(second: float) -> datetime:
+    """Return the moment so many seconds after the start of the run."""
+    return START + timedelta(seconds=second)
+
+
+def a_deployment(**fields: Any) -> Deployment:
+    """Return a deployment that runs, unless the fields say otherwise."""
+    defaults: dict[str, Any] = {
+        "id": 7,
+        "service_id": 3,
+        "service": "shop",
+        "origin": "GitHub",
+        "user": "ada",
+        "context": {"env": {}},
+        "created": START,
+        "state": DeploymentState.RUNNING,
+    }
+    return Deployment(**{**defaults, **fields})
+
+
+def reported(name: str, state: str = "success", *, second: float = 1, planned: bool = False, **more: Any) -> Reported:
+    """Return the report of a step."""
+    return Reported(StepReport(name=name, state=StepState(state), **more), at(second), planned)
+
+
+def line(text: str = "hello", second: float = 1) -> Line:
+    """Return a line of output."""
+    return Line(text, at(second))
+
+
+def ended(code: int | None = 0, second: float = 99, **more: Any) -> RunEnded:
+    """Return the end of a run."""
+    return RunEnded(at=at(second), code=code, **more)
+
+
+class History:
+    """A deployment with what is stored of it, and everything that was told."""
+
+    def __init__(self, planned: Sequence[str] = (), deployment: Deployment | None = None) -> None:
+        self.deployment = deployment or a_deployment()
+        self.stored: dict[int, Step] = {}
+        self.events: list[Event] = []
+        self.messages: list[dict[str, Any]] = []
+        self._ids: Iterator[int] = count(101)
+        self._tell(plan(self.deployment, [PlannedStep(name=name) for name in planned], self._ids))
+        for event in self.events:
+            assert isinstance(event, StepChanged)
+            self.stored[event.step.id] = event.step
+
+    def take(self, *entries: Entry) -> Run:
+        """Take in one batch, with the open steps read from what is stored."""
+        run = self.run()
+        for entry in entries:
+            run.take(entry)
+        self.keep(run)
+        return run
+
+    def run(self) -> Run:
+        """Return the run as a handler has it, at the beginning of a batch."""
+        is_open = (StepState.PENDING, StepState.RUNNING)
+        return Run(self.deployment, [s.snapshot() for s in self.stored.values() if s.state in is_open], self._ids)
+
+    def keep(self, run: Run) -> None:
+        """Store what a batch has changed, as a handler does at its end."""
+        self.stored.update({step.id: step.snapshot() for step in run.touched.values()})
+        for gone in run.removed:
+            self.stored.pop(gone, None)
+        self._tell(run.events)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each step by its name, in the order of the plan."""
+        return {step.name: step.state.value for step in sorted(self.stored.values(), key=lambda s: s.position)}
+
+    def step(self, name: str) -> Step:
+        """Return the one step of that name."""
+        (found,) = (step for step in self.stored.values() if step.name == name)
+        return found
+
+    def lines(self) -> list[LinePrinted]:
+        """Return every line that was told, in order."""
+        return [event for event in self.events if isinstance(event, LinePrinted)]
+
+    def told(self, name: str) -> list[str]:
+        """Return the states that were told of a step, in order; `deleted` for its removal."""
+        changes = [event for event in self.events if isinstance(event, StepChanged) and event.step.name == name]
+        return ["deleted" if change.deleted else change.step.state.value for change in changes]
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        told = list(events)
+        self.events += told
+        self.messages += [json.loads(event.message) for event in stored_events(self.deployment, told)]
+
+
+__all__ = ["START", "History", "HostReported", "a_deployment", "at", "ended", "line", "reported"]

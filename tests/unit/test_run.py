@@ -1,0 +1,513 @@
+"""What a run says changes its deployment and its steps: the rules of the deploy script's contract."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.domain.events import DeploymentChanged, StepChanged
+from deploy.domain.model import DeploymentState, HostResult, Outcome, PlannedStep, StepState
+from deploy.domain.reports import Entry, HostReported, RunEnded, step_report
+from deploy.domain.run import BROKEN_OFF, plan
+from tests.runs import History, a_deployment, at, ended, line, reported
+
+SUCCESS, FAILURE, CANCELLED = DeploymentState.SUCCESS, DeploymentState.FAILURE, DeploymentState.CANCELLED
+
+
+def host_reported(task: str, host: str, outcome: Outcome = Outcome.OK, **more: Any) -> HostReported:
+    return HostReported(HostResult(task=task, host=host, outcome=outcome, **more), at(1))
+
+
+class TestPlan:
+    def test_expected_steps_are_pending_and_in_order(self) -> None:
+        history = History(["Build", "Migrate", "Restart"])
+        assert history.states() == {"Build": "pending", "Migrate": "pending", "Restart": "pending"}
+        assert [step.position for step in history.stored.values()] == [1, 2, 3]
+        assert [message["type"] for message in history.messages] == ["step"] * 3
+
+    def test_descriptions_are_kept(self) -> None:
+        events = plan(a_deployment(), [PlannedStep(name="Build", description="Makes it")], iter([1]))
+        assert [event.step.description for event in events if isinstance(event, StepChanged)] == ["Makes it"]
+
+    @pytest.mark.parametrize("name", ["  Install ", "x" * 600, "a\x00b", "\ud800"])
+    def test_an_expected_step_is_found_again_whatever_its_name(self, name: str) -> None:
+        history = History([name])
+        report = step_report({"name": name, "state": "success"})
+        assert report is not None
+        history.take(dataclasses.replace(reported("x"), report=report))
+        assert list(history.states().values()) == ["success"]
+
+
+# What is stored before, what is reported, what is stored after. `+` marks a step that the report has appended.
+REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]]]] = [
+    # An open step of that name is updated, whatever it was.
+    ([("A", "pending")], ("A", "pending"), [("A", "pending")]),
+    ([("A", "pending")], ("A", "running"), [("A", "running")]),
+    ([("A", "pending")], ("A", "success"), [("A", "success")]),
+    ([("A", "pending")], ("A", "failure"), [("A", "failure")]),
+    ([("A", "pending")], ("A", "skipped"), [("A", "skipped")]),
+    ([("A", "running")], ("A", "running"), [("A", "running")]),
+    ([("A", "running")], ("A", "success"), [("A", "success")]),
+    ([("A", "running")], ("A", "failure"), [("A", "failure")]),
+    ([("A", "running")], ("A", "skipped"), [("A", "skipped")]),
+    # A running step never waits again.
+    ([("A", "running")], ("A", "pending"), [("A", "running")]),
+    # A step that has ended stays as it ended: the report makes a new one.
+    ([("A", "success")], ("A", "running"), [("A", "success"), ("A", "running")]),
+    ([("A", "failure")], ("A", "success"), [("A", "failure"), ("A", "success")]),
+    ([("A", "skipped")], ("A", "success"), [("A", "skipped"), ("A", "success")]),
+    # An unknown one is appended.
+    ([], ("A", "pending"), [("A", "pending")]),
+    ([], ("A", "running"), [("A", "running")]),
+    ([("A", "pending")], ("B", "success"), [("A", "pending"), ("B", "success")]),
+    ([("A", "pending")], ("B", "failure"), [("A", "pending"), ("B", "failure")]),
+    # Of two with one name the running one is meant, else the first.
+    ([("A", "pending"), ("A", "running")], ("A", "failure"), [("A", "pending"), ("A", "failure")]),
+    ([("A", "pending"), ("A", "pending")], ("A", "failure"), [("A", "failure"), ("A", "pending")]),
+    # When a running step ends well, the next pending one starts.
+    ([("A", "running"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
+    ([("A", "running"), ("B", "pending")], ("A", "skipped"), [("A", "skipped"), ("B", "running")]),
+    ([("A", "running"), ("B", "pending")], ("A", "failure"), [("A", "failure"), ("B", "pending")]),
+    ([("A", "pending"), ("B", "running")], ("B", "success"), [("A", "running"), ("B", "success")]),
+    # Scripts that report ends only move on, too; but nothing starts beside a running step.
+    ([("A", "pending"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
+    (
+        [("A", "running"), ("B", "pending"), ("C", "pending")],
+        ("B", "success"),
+        [("A", "running"), ("B", "success"), ("C", "pending")],
+    ),
+    # A start or progress starts nothing else.
+    ([("A", "running"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
+    ([("A", "pending"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
+    # A step that nobody planned starts nothing else either, unless it ran.
+    ([("A", "pending")], ("B", "running"), [("A", "pending"), ("B", "running")]),
+    ([("A", "pending"), ("B", "running")], ("B", "skipped"), [("A", "running"), ("B", "skipped")]),
+]
+
+
+def with_steps(steps: Sequence[tuple[str, str]]) -> History:
+    """Return a history whose steps are in these states."""
+    history = History([name for name, _ in steps])
+    for stored, (_, state) in zip(history.stored.values(), steps, strict=True):
+        stored.state = StepState(state)
+        if state != "pending":
+            history.deployment.run_count += 1
+            stored.run_order = history.deployment.run_count
+    return history
+
+
+class TestReport:
+    @pytest.mark.parametrize(("before", "report", "after"), REPORTS)
+    def test_rules(self, before: list[tuple[str, str]], report: tuple[str, str], after: list[tuple[str, str]]) -> None:
+        history = with_steps(before)
+        history.take(reported(*report))
+        steps = sorted(history.stored.values(), key=lambda step: step.position)
+        assert [(step.name, step.state.value) for step in steps] == after
+
+    def test_a_whole_plan_runs_through_by_ends_alone(self) -> None:
+        history = History(["A", "B", "C"])
+        seen = []
+        for name in "ABC":
+            history.take(reported(name))
+            seen.append(list(history.states().values()))
+        assert seen == [
+            ["success", "running", "pending"],
+            ["success", "success", "running"],
+            ["success", "success", "success"],
+        ]
+
+    def test_a_playbook_tells_every_start_itself(self) -> None:
+        history = History(["A", "B"])
+        history.take(reported("A", "running", planned=True), reported("A", planned=True))
+        assert history.states() == {"A": "success", "B": "pending"}
+
+    def test_every_change_is_told_in_its_order(self) -> None:
+        history = History(["A", "B"])
+        history.take(reported("A", "running"), reported("A"))
+        changes = [(e.step.name, e.step.state.value) for e in history.events[2:] if isinstance(e, StepChanged)]
+        assert changes == [("A", "running"), ("A", "success"), ("B", "running")]
+
+    def test_times_are_those_of_the_report_where_it_says_them(self) -> None:
+        history = History(["A", "B"])
+        history.take(reported("A", "running", second=5), reported("A", second=9))
+        history.take(reported("B", started=at(20), finished=at(30), second=40))
+        a, b = history.step("A"), history.step("B")
+        assert (a.started, a.finished) == (at(5), at(9))
+        assert b.finished == at(30)
+
+    def test_a_step_that_only_reports_its_end_has_both_times(self) -> None:
+        history = History(["A"])
+        history.take(reported("A", second=9))
+        assert (history.step("A").started, history.step("A").finished) == (at(9), at(9))
+
+    def test_the_execution_order_is_that_of_the_starts(self) -> None:
+        history = History(["A", "B"])
+        history.take(reported("B", "running"), reported("A", "running"), reported("B"), reported("A"))
+        assert (history.step("B").run_order, history.step("A").run_order) == (1, 2)
+
+    def test_a_message_stays_until_another_one_comes(self) -> None:
+        history = History(["A"])
+        history.take(reported("A", "running", message="half"), reported("A"))
+        assert history.step("A").message == "half"
+        history.take(reported("A", "running", message="one"), reported("A", message="two"))
+        assert sorted(step.message for step in history.stored.values()) == ["half", "two"]
+
+    def test_details_add_up(self) -> None:
+        history = History(["A"])
+        history.take(reported("A", "running", detail={"a": 1, "b": 1}), reported("A", detail={"b": 2}))
+        assert history.step("A").detail == {"a": 1, "b": 2}
+
+    def test_what_was_told_does_not_change_with_the_step(self) -> None:
+        history = History()
+        history.take(reported("A", "running", detail={"n": 1}), reported("A", detail={"n": 2}))
+        told = [event.step for event in history.events if isinstance(event, StepChanged)]
+        assert [(step.state.value, step.detail) for step in told] == [("running", {"n": 1}), ("success", {"n": 2})]
+
+    @pytest.mark.parametrize("task", ["other", 2, None, ["x"], {"a": 1}])
+    def test_a_field_called_task_is_a_detail_like_any_other(self, task: object) -> None:
+        history = History()
+        history.take(reported("A", "running", detail={"task": "one"}), reported("A", detail={"task": task}))
+        assert history.states() == {"A": "success"}
+        assert len(history.stored) == 1
+
+    def test_the_first_failure_is_the_reason(self) -> None:
+        history = History()
+        history.take(reported("A", "failure", message="no space left"), reported("B", "failure"))
+        assert history.deployment.has_failed_step
+        assert history.deployment.reason == "The step “A” failed: no space left"
+
+    def test_a_failure_without_a_message_is_a_sentence_too(self) -> None:
+        history = History()
+        history.take(reported("A", "failure"))
+        assert history.deployment.reason == "The step “A” failed."
+
+    @pytest.mark.parametrize("state", [SUCCESS, FAILURE, CANCELLED])
+    def test_nothing_changes_after_the_end(self, state: DeploymentState) -> None:
+        history = History(["A"], a_deployment(state=state))
+        history.take(reported("A"), reported("B"))
+        assert history.states() == {"A": "pending"}
+
+
+class TestOutput:
+    def test_lines_are_numbered_from_one_over_all_batches(self) -> None:
+        history = History()
+        history.take(line("a"), line("b"))
+        history.take(line("c"))
+        assert [(printed.number, printed.text) for printed in history.lines()] == [(1, "a"), (2, "b"), (3, "c")]
+        assert history.deployment.lines == 3
+
+    def test_a_line_belongs_to_the_step_that_runs(self) -> None:
+        history = History(["A"])
+        history.take(line("before"), reported("A", "running"), line("one"), line("two"), reported("A"), line("after"))
+        step = history.step("A")
+        assert [printed.step_id for printed in history.lines()] == [None, step.id, step.id, None]
+        assert (step.first_line, step.last_line) == (2, 3)
+
+    def test_of_several_running_steps_the_one_that_started_last_prints(self) -> None:
+        history = History()
+        history.take(reported("A", "running"), reported("B", "running"), line(), reported("B"), line())
+        assert [printed.step_id for printed in history.lines()] == [history.step("B").id, history.step("A").id]
+
+    def test_a_line_after_the_outcome_is_kept(self) -> None:
+        history = History()
+        run = history.run()
+        run.finish(at=at(5))
+        history.keep(run)
+        history.take(line("bye"))
+        assert [printed.text for printed in history.lines()] == ["bye"]
+
+
+class TestHostResults:
+    def test_they_are_collected_by_task(self) -> None:
+        history = History()
+        history.take(
+            reported("Install", "running", detail={"task": "t1"}, planned=True),
+            host_reported("t1", "web1", duration=0.5),
+            host_reported("t1", "web2", Outcome.CHANGED, diff="+x", message="done"),
+            host_reported("t2", "web1"),
+            reported("Install", detail={"task": "t1"}, planned=True),
+        )
+        assert history.step("Install").hosts == [
+            {"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None},
+            {"host": "web2", "outcome": "changed", "duration": None, "message": "done", "diff": "+x"},
+        ]
+        assert history.told("Install") == ["running", "running", "running", "success"]
+
+    def test_tasks_of_one_name_are_told_apart_by_their_id(self) -> None:
+        history = History(["Restart", "Restart"])
+        for task in ("t1", "t2"):
+            history.take(
+                reported("Restart", "running", detail={"task": task}, planned=True),
+                host_reported(task, f"host of {task}"),
+                reported("Restart", detail={"task": task}, planned=True),
+            )
+        hosts = {step.detail["task"]: step.hosts[0]["host"] for step in history.stored.values()}
+        assert hosts == {"t1": "host of t1", "t2": "host of t2"}
+        assert len(history.stored) == 2
+
+    def test_a_task_that_runs_beside_another_of_its_name_is_a_step_of_its_own(self) -> None:
+        history = History(["Restart"])
+        history.take(
+            reported("Restart", "running", detail={"task": "t1"}, planned=True),
+            reported("Restart", "running", detail={"task": "t2"}, planned=True),
+        )
+        assert sorted(step.detail["task"] for step in history.stored.values()) == ["t1", "t2"]
+
+    def test_a_result_for_a_task_that_has_ended_is_dropped(self) -> None:
+        history = History()
+        history.take(reported("A", detail={"task": "t1"}, planned=True), host_reported("t1", "web1"))
+        assert history.step("A").hosts == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a run ends, and what that makes of a deployment with a running step A and a pending step B."""
+
+    end: RunEnded
+    state: DeploymentState
+    reason: str | None
+    steps: dict[str, str]
+    cancel_requested: str | None = None
+
+
+ENDINGS = {
+    "well": Ending(ended(0), SUCCESS, None, {}),
+    "with an exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
+    "by a signal": Ending(
+        ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was ended by the signal SIGSEGV.", {"A": "failure"}
+    ),
+    "after too long": Ending(
+        ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
+    ),
+    "after too long, yet with code 0": Ending(
+        ended(0, cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
+    ),
+    "before it began": Ending(
+        ended(None, cause="not_started", message="No such file."), FAILURE, "No such file.", {"A": "failure"}
+    ),
+    "lost": Ending(ended(None, cause="lost", message="Gone."), FAILURE, "Gone.", {"A": "failure"}),
+    "cancelled": Ending(
+        ended(None, signal="SIGTERM", cause="cancelled", message="It was cancelled."),
+        CANCELLED,
+        "Cancelled by ada.",
+        {"A": "failure"},
+        cancel_requested="Cancelled by ada.",
+    ),
+    "cancelled by nobody known": Ending(
+        ended(0, cause="cancelled", message="It was cancelled."), CANCELLED, "It was cancelled.", {"A": "failure"}
+    ),
+}
+
+
+class TestEnd:
+    @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
+    def test_outcomes(self, how: Ending) -> None:
+        history = History(["A", "B"], a_deployment(cancel_requested=how.cancel_requested))
+        history.take(reported("A", "running"))
+        history.take(how.end)
+        deployment = history.deployment
+        assert (deployment.state, deployment.reason) == (how.state, how.reason)
+        assert (deployment.finished, deployment.run_ended, deployment.exit_code) == (at(99), at(99), how.end.code)
+        assert history.states() == how.steps
+        assert history.told("B") == ["pending", "deleted"]
+        assert history.events[-1] == DeploymentChanged(deployment.id)
+
+    @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
+    def test_the_step_that_ran_says_why(self, how: Ending) -> None:
+        history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
+        history.take(reported("A", "running"), how.end)
+        if how.state is SUCCESS:
+            assert history.told("A") == ["pending", "running", "deleted"]
+        else:
+            assert history.step("A").message == how.reason
+
+    @pytest.mark.parametrize(
+        "how", [how for how in ENDINGS.values() if how.state is not SUCCESS], ids=lambda how: str(how.reason)
+    )
+    def test_where_no_step_ran_one_is_added_that_says_why(self, how: Ending) -> None:
+        history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
+        history.take(how.end)
+        assert history.states() == {BROKEN_OFF: "failure"}
+        assert history.step(BROKEN_OFF).message == how.reason
+
+    def test_a_step_in_failure_is_a_failed_deployment_even_with_exit_code_0(self) -> None:
+        history = History()
+        history.take(reported("A", "failure", message="disk full"), reported("B"), ended(0))
+        assert history.deployment.state is FAILURE
+        assert history.deployment.reason == "The step “A” failed: disk full"
+        assert history.states() == {"A": "failure", "B": "success"}
+
+    def test_a_failure_that_was_reported_is_not_told_twice(self) -> None:
+        history = History()
+        history.take(reported("A", "failure", message="disk full"), ended(1))
+        assert history.states() == {"A": "failure"}
+        assert history.deployment.reason == "The step “A” failed: disk full"
+
+    def test_a_cancelled_run_with_a_failed_step_is_cancelled(self) -> None:
+        history = History(deployment=a_deployment(cancel_requested="Cancelled by ada."))
+        history.take(reported("A", "failure"), ended(None, cause="cancelled"))
+        assert (history.deployment.state, history.deployment.reason) == (CANCELLED, "Cancelled by ada.")
+
+
+class TestFinish:
+    """The script says itself that it is done, over HTTP; its process ends later."""
+
+    def finished(self, *entries: Entry) -> History:
+        history = History(["A"])
+        history.take(*entries)
+        run = history.run()
+        run.finish(at=at(50))
+        history.keep(run)
+        return history
+
+    def test_it_is_a_success_and_open_steps_go(self) -> None:
+        history = self.finished(reported("B"))
+        assert (history.deployment.state, history.deployment.finished) == (SUCCESS, at(50))
+        assert history.deployment.run_ended is None
+        assert history.states() == {"B": "success"}
+        assert history.told("A")[-1] == "deleted"
+
+    def test_after_a_failed_step_it_is_a_failure(self) -> None:
+        history = self.finished(reported("B", "failure", message="no"))
+        assert (history.deployment.state, history.deployment.reason) == (FAILURE, "The step “B” failed: no")
+
+    def test_twice_changes_nothing(self) -> None:
+        history = self.finished()
+        run = history.run()
+        run.finish(at=at(60))
+        assert run.events == []
+        assert history.deployment.finished == at(50)
+
+    def test_exit_code_0_settles_the_run_and_leaves_the_outcome(self) -> None:
+        history = self.finished()
+        before = len(history.events)
+        history.take(ended(0))
+        assert (history.deployment.state, history.deployment.finished) == (SUCCESS, at(50))
+        assert history.deployment.run_ended == at(99)
+        assert len(history.events) == before
+
+    @pytest.mark.parametrize(
+        "end", [ended(2), ended(None, signal="SIGKILL"), ended(None, cause="timeout", message="Too long.")]
+    )
+    def test_another_end_makes_it_a_failure_after_all(self, end: RunEnded) -> None:
+        history = self.finished(reported("A"))
+        history.take(end)
+        assert history.deployment.state is FAILURE
+        assert history.deployment.reason
+        assert history.events[-1] == DeploymentChanged(history.deployment.id)
+
+    def test_a_run_that_is_lost_afterwards_stays_a_success(self) -> None:
+        history = self.finished()
+        history.take(ended(None, cause="lost", message="Gone."))
+        assert (history.deployment.state, history.deployment.reason) == (SUCCESS, None)
+        assert history.deployment.run_ended == at(99)
+
+    def test_a_cancel_that_came_too_late_leaves_it_a_success(self) -> None:
+        history = self.finished()
+        history.take(ended(None, cause="cancelled"))
+        assert history.deployment.state is SUCCESS
+
+
+names = st.sampled_from(["A", "B", "C"])
+states = st.sampled_from(["pending", "running", "success", "failure", "skipped"])
+tasks = st.sampled_from(["t1", "t2", "t3"])
+script_entries = st.one_of(
+    st.builds(line, st.text(max_size=5)),
+    st.builds(reported, names, states, message=st.sampled_from(["", "m"])),
+    st.builds(reported, names, states, detail=st.fixed_dictionaries({"task": tasks})),
+)
+playbook_entries = st.one_of(
+    st.builds(line, st.text(max_size=5)),
+    st.builds(reported, names, states, planned=st.just(True), detail=st.fixed_dictionaries({"task": tasks})),
+    st.builds(host_reported, tasks, st.sampled_from(["web1", "web2"])),
+)
+endings = st.sampled_from([how.end for how in ENDINGS.values()])
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
+    """A plan, what the run says, and where the batches end."""
+    planned = draw(st.lists(names, max_size=3))
+    kind = draw(st.sampled_from([script_entries, playbook_entries]))
+    # Left to itself, Hypothesis draws lists of five.
+    size = draw(st.integers(0, 30))
+    entries: list[Entry] = draw(st.lists(kind, min_size=size, max_size=size))
+    if draw(st.booleans()):
+        entries.append(draw(endings))
+    cuts = draw(st.sets(st.integers(0, len(entries)), max_size=25))
+    return planned, entries, sorted(cuts)
+
+
+def told(history: History) -> list[dict[str, Any]]:
+    """Everything that was told, without the numbers and groups that depend on the batches."""
+    flat: list[dict[str, Any]] = []
+    for message in history.messages:
+        if message["type"] == "output":
+            flat += [{"line": printed} for printed in message["lines"]]
+        else:
+            flat.append({key: value for key, value in message.items() if key != "seq"})
+    return flat
+
+
+class TestAnyRun:
+    @given(runs())
+    def test_batches_make_no_difference(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
+        planned, entries, cuts = run
+        at_once, in_batches = History(planned), History(planned)
+        at_once.take(*entries)
+        for start, stop in zip([0, *cuts], [*cuts, len(entries)], strict=True):
+            in_batches.take(*entries[start:stop])
+        assert in_batches.stored == at_once.stored
+        assert in_batches.events == at_once.events
+        assert told(in_batches) == told(at_once)
+        fields = [dataclasses.asdict(history.deployment) for history in (in_batches, at_once)]
+        for field in fields:
+            field.pop("seq")
+        assert fields[0] == fields[1]
+
+    @given(runs())
+    def test_the_last_thing_told_of_each_step_is_what_is_stored(
+        self, run: tuple[list[str], list[Entry], list[int]]
+    ) -> None:
+        planned, entries, _ = run
+        history = History(planned)
+        history.take(*entries)
+        last = {event.step.id: event for event in history.events if isinstance(event, StepChanged)}
+        assert {step_id for step_id, event in last.items() if not event.deleted} == history.stored.keys()
+        for step_id, step in history.stored.items():
+            # Lines are told by themselves.
+            lines = {"first_line": step.first_line, "last_line": step.last_line}
+            assert dataclasses.replace(last[step_id].step, **lines) == step
+
+    @given(runs())
+    def test_numbers_have_no_gaps(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
+        planned, entries, cuts = run
+        history = History(planned)
+        for start, stop in zip([0, *cuts], [*cuts, len(entries)], strict=True):
+            history.take(*entries[start:stop])
+        assert [message["seq"] for message in history.messages] == list(range(1, len(history.messages) + 1))
+        assert history.deployment.seq == len(history.messages)
+        assert [printed.number for printed in history.lines()] == list(range(1, history.deployment.lines + 1))
+        orders = sorted(step.run_order for step in history.stored.values() if step.run_order is not None)
+        assert len(set(orders)) == len(orders)
+        positions = [step.position for step in history.stored.values()]
+        assert len(set(positions)) == len(positions)
+
+    @given(runs())
+    def test_no_step_is_open_after_the_end(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
+        planned, entries, _ = run
+        history = History(planned)
+        history.take(*entries)
+        if entries and isinstance(entries[-1], RunEnded):
+            assert history.deployment.state.is_final
+            assert all(step.state.is_final for step in history.stored.values())
+            assert history.run().open_steps == []
+        failed = any(step.state is StepState.FAILURE for step in history.stored.values())
+        assert failed == history.deployment.has_failed_step
+        if history.deployment.state is SUCCESS:
+            assert not failed
