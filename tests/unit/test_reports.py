@@ -1,0 +1,308 @@
+"""What is a step report, what is a line of output, and what hostile values become."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.domain.model import Outcome, StepReport, StepState
+from deploy.domain.reports import (
+    DEEPEST,
+    MESSAGE_LIMIT,
+    NAME_LIMIT,
+    HostReported,
+    Line,
+    Reported,
+    clean_text,
+    is_deep,
+    read_event,
+    read_line,
+    step_name,
+    step_report,
+)
+from tests.runs import at
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def report_in(text: str) -> StepReport:
+    """Return the report in a line, which has to be one."""
+    entry = read_line(text, at(1))
+    assert isinstance(entry, Reported)
+    assert (entry.at, entry.planned) == (at(1), False)
+    return entry.report
+
+
+class TestReadLine:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "hello",
+            "name",
+            "{}",
+            "{",
+            "}",
+            "{not json}",
+            "[]",
+            '["name"]',
+            '"name"',
+            "null",
+            "1",
+            '{"name": 1}',
+            '{"name": null}',
+            '{"name": ""}',
+            '{"name": "   "}',
+            '{"name": ["A"]}',
+            '{"state": "running"}',
+            '{"message": "no name"}',
+            '{"name": "A", "state": "exploded"}',
+            '{"name": "A", "state": ""}',
+            '{"name": "A", "state": null}',
+            '{"name": "A", "state": 1}',
+            '{"name": "A", "state": ["success"]}',
+            '{"name": "A"} and more',
+            'more and {"name": "A"}',
+            '{"name": "A"} {"name": "B"}',
+            '{"name": "A"',
+            "{'name': 'A'}",
+            '{"name": "A", "n": ' + "9" * 5000 + "}",
+            '{"name": "A", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            '{"name": "A", "deep": ' + '{"a":' * 60 + "1" + "}" * 60 + "}",
+        ],
+        ids=lambda text: text[:30],
+    )
+    def test_what_is_no_report_is_output(self, text: str) -> None:
+        assert read_line(text, at(1)) == Line(text, at(1))
+
+    @pytest.mark.parametrize(
+        ("text", "state"),
+        [
+            ('{"name": "A"}', StepState.SUCCESS),
+            ('{"name": "A", "state": "pending"}', StepState.PENDING),
+            ('{"name": "A", "state": "running"}', StepState.RUNNING),
+            ('{"name": "A", "state": "success"}', StepState.SUCCESS),
+            ('{"name": "A", "state": "failure"}', StepState.FAILURE),
+            ('{"name": "A", "state": "skipped"}', StepState.SKIPPED),
+            ('{"name": "A", "state": "Running"}', StepState.RUNNING),
+            ('{"name": "A", "state": "ok"}', StepState.SUCCESS),
+            ('{"name": "A", "state": "changed"}', StepState.SUCCESS),
+            ('{"name": "A", "state": "failed"}', StepState.FAILURE),
+            ('{"name": "A", "state": "unreachable"}', StepState.FAILURE),
+            ('  {"name": "A", "state": "running"}\t', StepState.RUNNING),
+        ],
+    )
+    def test_states(self, text: str, state: StepState) -> None:
+        assert report_in(text) == StepReport(name="A", state=state)
+
+    def test_any_other_field_is_detail(self) -> None:
+        report = report_in('{"name": "A", "state": "running", "message": "m", "host": "web1", "n": [1, {"a": null}]}')
+        assert report.detail == {"host": "web1", "n": [1, {"a": None}]}
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({}, ""),
+            ({"message": "done"}, "done"),
+            ({"error_message": "broken"}, "broken"),
+            ({"message": "done", "error_message": "broken"}, "done"),
+            ({"message": "", "error_message": "broken"}, "broken"),
+            ({"message": None}, ""),
+            ({"message": 0}, ""),
+            ({"message": 12}, "12"),
+            ({"message": {"code": 3}}, '{"code": 3}'),
+            ({"message": ["a", "b"]}, '["a", "b"]'),
+        ],
+    )
+    def test_messages(self, fields: dict[str, Any], message: str) -> None:
+        assert report_in(json.dumps({"name": "A", **fields})).message == message
+
+    def test_an_error_message_stays_in_the_detail_too(self) -> None:
+        assert report_in('{"name": "A", "error_message": "broken"}').detail == {"error_message": "broken"}
+
+    def test_names_are_trimmed_and_cut(self) -> None:
+        assert report_in(json.dumps({"name": "  A  "})).name == "A"
+        name = report_in(json.dumps({"name": "x" * 10_000})).name
+        assert name.startswith("x" * NAME_LIMIT + "… (9500 more")
+
+    def test_long_messages_are_cut_and_say_so(self) -> None:
+        message = report_in(json.dumps({"name": "A", "message": "y" * (MESSAGE_LIMIT + 7)})).message
+        assert message == "y" * MESSAGE_LIMIT + "… (7 more characters)"
+
+    @pytest.mark.parametrize(
+        ("said", "kept"), [("a\x00b", f"a{REPLACEMENT}b"), ("\ud800", "?"), ("ä\x00\udfff", f"ä{REPLACEMENT}?")]
+    )
+    def test_what_the_database_cannot_keep_is_replaced(self, said: str, kept: str) -> None:
+        report = report_in(json.dumps({"name": said, "message": said}))
+        assert (report.name, report.message) == (kept, kept)
+
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+    def test_numbers_that_are_none_are_null(self, number: str) -> None:
+        report = report_in(f'{{"name": "A", "state": "running", "took": {number}}}')
+        assert report.detail == {"took": None}
+
+    def test_ordinary_numbers_stay(self) -> None:
+        assert report_in('{"name": "A", "a": 1, "b": -2.5, "c": 1e3}').detail == {"a": 1, "b": -2.5, "c": 1000.0}
+
+    def test_the_last_of_two_equal_keys_counts(self) -> None:
+        assert report_in('{"name": "A", "name": "B"}').name == "B"
+
+    @given(st.text())
+    def test_any_text_is_understood_somehow(self, text: str) -> None:
+        assert read_line(text, at(1)) == Line(text, at(1)) or text.strip()[:1] == "{"
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["name", "state", "message", "error_message", "task", "x"]),
+            st.recursive(
+                st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(["ok"])),
+                lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+                max_leaves=10,
+            ),
+        )
+    )
+    def test_whatever_is_reported_can_be_stored(self, fields: dict[str, Any]) -> None:
+        entry = read_line(json.dumps(fields), at(1))
+        if isinstance(entry, Reported):
+            assert entry.report.name.strip()
+            json.dumps(entry.report.detail, allow_nan=False)
+            for text in (entry.report.name, entry.report.message):
+                text.encode()
+                assert "\x00" not in text
+
+
+class TestCleanText:
+    @given(st.text(alphabet=st.characters(codec=None, categories=None)), st.integers(1, 50))
+    def test_any_text_fits_and_can_be_stored(self, text: str, limit: int) -> None:
+        cleaned = clean_text(text, limit)
+        cleaned.encode()
+        assert "\x00" not in cleaned
+        assert len(cleaned) <= limit + len(f"… ({len(text)} more characters)")
+
+    @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
+    def test_what_can_be_stored_stays(self, text: str) -> None:
+        assert clean_text(text) == text
+
+    @given(st.text(min_size=1))
+    def test_a_name_stays_what_it_has_become(self, name: str) -> None:
+        assert step_name(step_name(name)) == step_name(name) or len(name) > NAME_LIMIT
+
+
+def nested(levels: int, kind: type) -> Any:
+    """Return so many lists or objects in each other."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+class TestIsDeep:
+    @pytest.mark.parametrize("kind", [list, dict])
+    def test_the_limit(self, kind: type) -> None:
+        assert not is_deep(nested(DEEPEST, kind))
+        assert is_deep(nested(DEEPEST + 1, kind))
+
+    def test_width_is_not_depth(self) -> None:
+        assert not is_deep({"a": [{"b": list(range(10_000))}] * 10})
+
+    def test_the_deepest_branch_counts(self) -> None:
+        assert is_deep([1, {"a": 2, "b": nested(DEEPEST, list)}, 3])
+
+
+class TestReadEvent:
+    """Lines that our Ansible callback writes."""
+
+    @pytest.mark.parametrize("text", ["", "no json", "[1]", "3", '"text"', "{", "[" * 100_000])
+    def test_what_is_no_object_is_output(self, text: str) -> None:
+        assert read_event(text, at(1)) == [Line(text, at(1))]
+
+    def test_text_is_output_line_by_line(self) -> None:
+        text = json.dumps({"text": "TASK [Install] ***\n\n ok: [web1]\n"})
+        assert read_event(text, at(1)) == [Line(part, at(1)) for part in ("TASK [Install] ***", "", " ok: [web1]")]
+
+    def test_a_task_that_starts_is_a_running_step(self) -> None:
+        fields = {"event": "task_start", "task": "t1", "name": "Install", "play": "web", "path": "site.yml:3"}
+        (entry,) = read_event(json.dumps(fields), at(1))
+        detail = {"task": "t1", "play": "web", "path": "site.yml:3"}
+        assert entry == Reported(
+            StepReport(name="Install", state=StepState.RUNNING, detail=detail), at(1), planned=True
+        )
+
+    @pytest.mark.parametrize(
+        ("state", "read"),
+        [
+            ("success", StepState.SUCCESS),
+            ("failure", StepState.FAILURE),
+            ("skipped", StepState.SKIPPED),
+            ("nonsense", StepState.SUCCESS),
+            (None, StepState.SUCCESS),
+            (["failure"], StepState.SUCCESS),
+        ],
+    )
+    def test_a_task_that_ends_is_a_step_that_ended(self, state: object, read: StepState) -> None:
+        fields = {"event": "task_end", "task": "t1", "name": "Install", "state": state, "message": "why"}
+        (entry,) = read_event(json.dumps(fields), at(1))
+        assert isinstance(entry, Reported)
+        assert (entry.report.state, entry.report.message, entry.planned) == (read, "why", True)
+
+    @pytest.mark.parametrize("name", [None, "", 3, ["x"]])
+    def test_a_task_has_a_name_in_any_case(self, name: object) -> None:
+        (entry,) = read_event(json.dumps({"event": "task_start", "task": "t1", "name": name}), at(1))
+        assert isinstance(entry, Reported)
+        assert entry.report.name
+
+    @pytest.mark.parametrize("outcome", list(Outcome))
+    def test_host_results(self, outcome: Outcome) -> None:
+        fields = {"event": "host_result", "task": "t1", "host": "web1", "outcome": outcome.value, "duration": 0.5}
+        (entry,) = read_event(json.dumps({**fields, "message": "m", "diff": "+x"}), at(1))
+        assert isinstance(entry, HostReported)
+        result = entry.result
+        assert (result.task, result.host, result.outcome, result.duration) == ("t1", "web1", outcome, 0.5)
+        assert (result.message, result.diff) == ("m", "+x")
+
+    @pytest.mark.parametrize(
+        ("field", "value", "kept"),
+        [
+            ("duration", "fast", None),
+            ("duration", None, None),
+            ("duration", 10**400, None),
+            ("duration", float("nan"), None),
+            ("duration", 3, 3.0),
+            ("diff", {"before": 1}, None),
+            ("diff", "a\x00", f"a{REPLACEMENT}"),
+            ("message", None, ""),
+            ("message", 7, "7"),
+            ("host", None, "None"),
+            ("host", "web\x00", f"web{REPLACEMENT}"),
+            ("task", None, "None"),
+        ],
+    )
+    def test_odd_values_do_no_harm(self, field: str, value: object, kept: object) -> None:
+        fields = {"event": "host_result", "task": "t1", "host": "web1", "outcome": "ok", field: value}
+        (entry,) = read_event(json.dumps(fields), at(1))
+        assert isinstance(entry, HostReported)
+        assert getattr(entry.result, field) == kept
+
+    @pytest.mark.parametrize("outcome", ["exploded", None, 3, ["ok"], {}])
+    def test_a_result_that_nobody_knows_is_dropped(self, outcome: object) -> None:
+        assert read_event(json.dumps({"event": "host_result", "task": "t1", "outcome": outcome}), at(1)) == []
+
+    @pytest.mark.parametrize("event", ["play_start", "playbook_end", "something new", None, 1])
+    def test_other_events_are_passed_over(self, event: object) -> None:
+        assert read_event(json.dumps({"event": event}), at(1)) == []
+
+    def test_a_forged_step_in_the_text_of_a_playbook_stays_text(self) -> None:
+        forged = '{"name": "A", "state": "success"}'
+        assert read_event(json.dumps({"text": forged}), at(1)) == [Line(forged, at(1))]
+
+
+class TestStepReport:
+    def test_a_name_and_a_state_are_enough(self) -> None:
+        assert step_report({"name": "A", "state": "running"}) == StepReport(name="A", state=StepState.RUNNING)
+
+    def test_no_name_is_no_report(self) -> None:
+        assert step_report({"state": "running"}) is None
