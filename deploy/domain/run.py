@@ -115,15 +115,15 @@ class Run:
         step = next((step for step in self._open.values() if step.detail.get("task") == result.task), None)
         if step is None:
             return
-        step.hosts.append(
-            {
-                "host": result.host,
-                "outcome": result.outcome.value,
-                "duration": result.duration,
-                "message": result.message,
-                "diff": result.diff,
-            }
-        )
+        found = {
+            "host": result.host,
+            "outcome": result.outcome.value,
+            "duration": result.duration,
+            "message": result.message,
+            "diff": result.diff,
+        }
+        # The last one counts: Ansible sometimes thinks again.
+        step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
         self._tell(step)
 
     def _end(self, end: RunEnded) -> None:
