@@ -258,6 +258,18 @@ class TestHostResults:
         )
         assert sorted(step.detail["task"] for step in history.stored.values()) == ["t1", "t2"]
 
+    def test_a_later_result_of_a_host_replaces_the_earlier_one(self) -> None:
+        history = History()
+        history.take(
+            reported("A", "running", detail={"task": "t1"}, planned=True),
+            host_reported("t1", "web1", Outcome.FAILED),
+            host_reported("t1", "web2"),
+            host_reported("t1", "web1", Outcome.IGNORED),
+        )
+        outcomes = {result["host"]: result["outcome"] for result in history.step("A").hosts}
+        assert outcomes == {"web1": "ignored", "web2": "ok"}
+        assert len(history.step("A").hosts) == 2
+
     def test_a_result_for_a_task_that_has_ended_is_dropped(self) -> None:
         history = History()
         history.take(reported("A", detail={"task": "t1"}, planned=True), host_reported("t1", "web1"))
