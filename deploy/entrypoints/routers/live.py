@@ -79,7 +79,10 @@ def _answer(status: str, detail: str) -> str:
 
 
 async def _receive(websocket: WebSocket) -> dict[str, Any]:
-    text = await websocket.receive_text()
+    try:
+        text = await websocket.receive_text()
+    except KeyError:
+        return {}  # a binary message
     try:
         fields = json.loads(text) if len(text) <= LARGEST_MESSAGE else None
     except (ValueError, RecursionError):
