@@ -11,6 +11,9 @@ from deploy.adapters.spool import RunError
 from deploy.config import ConfigurationError
 from deploy.domain.errors import DomainError
 from deploy.entrypoints.cli import local, process
+from deploy.entrypoints.cli.client import commands
+from deploy.entrypoints.cli.client.errors import ClientError
+from deploy.entrypoints.cli.client.screen import say
 
 app = typer.Typer(
     name="fastdeploy",
@@ -21,12 +24,16 @@ app = typer.Typer(
 )
 process.register(app)
 local.register(app)
+commands.register(app, local.services_app)
 
 
 def main() -> None:
-    """Run a command; what can be told in a sentence ends with that sentence and exit code 1."""
+    """Run a command; what can be told in a sentence ends with that sentence and an exit code that is not 0."""
     try:
         app()
     except (ConfigurationError, PostgresError, RunError, DomainError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)
+    except ClientError as error:
+        say(f"Error: {error}", style="red", error=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,176 @@
+"""The server's API as the signed-in user, or the holder of a token, sees it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from deploy.entrypoints.cli.client.address import base_url
+from deploy.entrypoints.cli.client.credentials import TOKEN_VARIABLE, FixedToken, Session
+from deploy.entrypoints.cli.client.errors import (
+    ClientError,
+    NeverConnected,
+    NotSignedIn,
+    Refused,
+    Unavailable,
+    Unreachable,
+    WrongUsage,
+)
+from deploy.entrypoints.cli.client.logins import Logins, default_path
+from deploy.entrypoints.cli.client.text import printable
+from deploy.entrypoints.cli.client.transport import Transport, answer
+
+URL_VARIABLE = "FASTDEPLOY_URL"
+ATTEMPTS = 6
+EVENTS_AT_ONCE, LINES_AT_ONCE = 1000, 5000
+
+
+class Api:
+    """Reads and starts deployments. Requests that may be repeated are, when the server asks to come back."""
+
+    def __init__(
+        self, transport: Transport, credentials: FixedToken | Session, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.transport = transport
+        self.credentials = credentials
+        self._sleep = sleep
+
+    @property
+    def url(self) -> str:
+        """Return the server's address."""
+        return self.transport.url
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what is there; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._request("GET", path, params=given, repeatable=True)
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        """Ask for something. With a `key` (Idempotency-Key) it is done once, however often it has to be asked for."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return self._request("POST", path, json=body, headers=headers, repeatable=key is not None)
+
+    def events(self, deployment_id: int, after: int) -> dict[str, Any]:
+        """Return the messages of a deployment after number `after`, in one attempt."""
+        params = {"after": after, "limit": EVENTS_AT_ONCE}
+        fields: dict[str, Any] = self._once("GET", f"/deployments/{deployment_id}/events", {"params": params})
+        return fields
+
+    def deployment(self, deployment_id: int) -> dict[str, Any]:
+        """Return a deployment with its steps."""
+        try:
+            fields: dict[str, Any] = self.get(f"/deployments/{deployment_id}")
+        except Refused as error:
+            raise self.explained(error, deployment_id) from error
+        return fields
+
+    def why_waiting(self, deployment_id: int) -> str | None:
+        """Return why a deployment waits, in one attempt; None when it does not, or nobody answers."""
+        try:
+            waiting = self._once("GET", f"/deployments/{deployment_id}", {})["waiting"]
+        except (Unreachable, Unavailable):
+            return None
+        return str(waiting["reason"]) if waiting else None
+
+    def services(self) -> list[dict[str, Any]]:
+        """Return all services."""
+        found: list[dict[str, Any]] = self.get("/services/")
+        return found
+
+    def service_id(self, name: str) -> int:
+        """Return the id of a service.
+
+        Raises:
+            Refused: there is none of that name; the text names similar ones.
+        """
+        ids = {str(service["name"]): int(service["id"]) for service in self.services()}
+        if name not in ids:
+            raise Refused(no_service(name, sorted(ids)), 404)
+        return ids[name]
+
+    def need_user(self, what: str) -> None:
+        """Make sure that we are a user, who alone may do `what`.
+
+        Raises:
+            WrongUsage: the token in the environment is of another type.
+        """
+        if self.credentials.kind != "user":
+            raise WrongUsage(
+                f"To {what}, sign in as a user: fastdeploy login {self.url} (and unset {TOKEN_VARIABLE}). "
+                f"The {self.credentials.kind} token in {TOKEN_VARIABLE} does not allow it."
+            )
+
+    def explained(self, error: Refused, deployment_id: int) -> ClientError:
+        """Return an error about one deployment with what can be done about it."""
+        if error.status == 404:
+            return Refused(f"There is no deployment {deployment_id} at {self.url}.", 404)
+        if error.status == 403 and self.credentials.service:
+            return Refused(
+                f"The service token is for {self.credentials.service}; deployment {deployment_id} belongs to "
+                "another service.",
+                403,
+            )
+        return error
+
+    def _request(self, method: str, path: str, *, repeatable: bool, **parts: Any) -> Any:
+        in_doubt: Unreachable | None = None
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(method, path, parts)
+            except (Unavailable, Unreachable) as error:
+                never_connected = isinstance(error, NeverConnected)
+                if isinstance(error, Unreachable) and not never_connected:
+                    in_doubt = in_doubt or error  # it may have been done: only an answer tells
+                if not repeatable or attempt == ATTEMPTS or (attempt == 1 and never_connected):
+                    raise (in_doubt or error) from None
+                self._sleep(error.retry_after if isinstance(error, Unavailable) else 1.0)
+        raise AssertionError
+
+    def _once(self, method: str, path: str, parts: Mapping[str, Any]) -> Any:
+        headers = {**parts.get("headers", {}), "Authorization": f"Bearer {self.credentials.token()}"}
+        response = self.transport.send(method, path, **{**parts, "headers": headers})
+        if response.status_code == 401:
+            headers["Authorization"] = f"Bearer {self.credentials.renew()}"
+            response = self.transport.send(method, path, **{**parts, "headers": headers})
+        return answer(response, self.url)
+
+
+def open_api(environment: Mapping[str, str] = os.environ, logins: Logins | None = None) -> Api:
+    """Return the API of the server that the environment names, or else that of the current login.
+
+    Raises:
+        NotSignedIn: there is neither.
+    """
+    known = logins or Logins(default_path())
+    token, named = environment.get(TOKEN_VARIABLE, "").strip(), environment.get(URL_VARIABLE, "").strip()
+    url = base_url(named) if named else None
+    login = known.at(url) if url else known.current()
+    if token and (url or login):
+        url = url or (login.url if login else "")
+        return Api(Transport(url), FixedToken(token, url))
+    if token:
+        raise WrongUsage(f"{TOKEN_VARIABLE} is set, but not the server it is for: set {URL_VARIABLE}, too.")
+    if login is None:
+        where = f" at {url}" if url else ""
+        raise NotSignedIn(
+            f"You are not signed in{where}. Sign in with: fastdeploy login {url or 'URL'}\n"
+            f"In a CI job, set {URL_VARIABLE} and {TOKEN_VARIABLE} instead. "
+            "There is no server yet? Start one with: fastdeploy serve"
+        )
+    transport = Transport(login.url)
+    return Api(transport, Session(login, transport))
+
+
+def no_service(name: str, known: list[str]) -> str:
+    """Return the sentence for a service that does not exist, with those that may have been meant."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    elif known:
+        hint = f"There are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}"
+    else:
+        hint = "There are no services yet; see: fastdeploy services sync"
+    return f"There is no service named {printable(name)}. {hint}"

@@ -1,0 +1,91 @@
+"""A deployment told line by line: for log files, pipes and CI jobs. docs/reference/cli promises how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from deploy.entrypoints.cli.client.text import duration, one_line, printable, seconds_between
+from deploy.entrypoints.cli.client.transcript import FINAL, Change, Message, OutputLine, StateChange, Transcript
+
+Write = Callable[[str], None]
+
+
+def deployment_line(deployment: Message) -> str:
+    """Return the line for a state of a deployment."""
+    state = str(deployment["state"])
+    title = f"deployment {deployment['id']} ({printable(deployment['service'])})"
+    if state not in FINAL:
+        asked = deployment.get("cancel_requested")
+        return f"{title}: cancelling: {one_line(asked)}" if asked else f"{title}: {state}"
+    took = duration(seconds_between(deployment.get("started"), deployment.get("finished")))
+    reason = one_line(deployment.get("reason") or "")
+    return f"{title}: {state}" + (f" ({took})" if took else "") + (f": {reason}" if reason else "")
+
+
+def step_line(step: Message) -> str:
+    """Return the line for a state or message of a step."""
+    took = duration(seconds_between(step.get("started"), step.get("finished")))
+    message = one_line(step.get("message") or "")
+    return (
+        f"step {one_line(step['name'])}: {step['state']}"
+        + (f" ({took})" if took else "")
+        + (f": {message}" if message else "")
+    )
+
+
+def output_line(text: str) -> str:
+    """Return the line for a line of output."""
+    return f"| {printable(text)}".rstrip()
+
+
+class PlainView:
+    """A context manager that writes a line for each change; remarks about the connection go to `remark`."""
+
+    def __init__(self, transcript: Transcript, write: Write, remark: Write, *, with_output: bool) -> None:
+        self._transcript = transcript
+        self._write = write
+        self._remark = remark
+        self._with_output = with_output
+        self._waiting: str | None = None
+
+    def __enter__(self) -> PlainView:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def show(self, changes: Sequence[Change]) -> None:
+        """Write what has changed, and the outcome at the end: after a failure with the last lines of output."""
+        for change in changes:
+            if isinstance(change, OutputLine):
+                if self._with_output:
+                    self._write(output_line(change.text))
+            elif isinstance(change, StateChange):
+                self._state(change.deployment)
+            else:
+                self._write(step_line(change.step))
+
+    def waiting(self, reason: str | None) -> None:
+        """Write why the deployment waits, when that is news."""
+        if reason and reason != self._waiting:
+            deployment = self._transcript.deployment
+            name = f" ({printable(deployment['service'])})" if deployment else ""
+            self._write(f"deployment {deployment.get('id', '')}{name}: waiting: {one_line(reason)}")
+        self._waiting = reason
+
+    def trouble(self, sentence: str | None) -> None:
+        """Tell that the connection is lost, or (None) that it is back."""
+        if sentence is None:
+            self._remark("Connected again.")
+        else:
+            self._remark(f"{sentence} The deployment goes on; trying to connect again …")
+
+    def _state(self, deployment: Message) -> None:
+        if deployment["state"] == "failure" and not self._with_output:
+            for text in self._transcript.tail:
+                self._write(output_line(text))
+        self._write(deployment_line(deployment))
