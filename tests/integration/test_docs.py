@@ -34,16 +34,20 @@ def first_cells(text: str) -> set[str]:
     return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
 
 
-def sections(text: str, level: str) -> dict[str, str]:
-    """Return what stands below each heading of a level, such as `##`."""
-    headings = re.split(rf"^{level} (.+)$", text, flags=re.MULTILINE)
-    return dict(zip(headings[1::2], headings[2::2], strict=True))
+def sections(text: str, level: int) -> dict[str, str]:
+    """Return what stands below each heading of a level (2: `##`), up to the next of this level or a higher one."""
+    _, *parts = re.split(rf"^(#{{2,{level}}}) (.+)$", text, flags=re.MULTILINE)
+    headings = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    return {title: below for marks, title, below in headings if len(marks) == level}
 
 
 def described_commands() -> dict[str, set[str]]:
     """Return the options of each command in the reference; its headings are like `fastdeploy user create NAME`."""
-    found = sections(page("cli"), "###")
-    return {re.split(r" [A-Z\[]", title.strip("`"))[0]: first_cells(text) for title, text in found.items()}
+    found = sections(page("cli"), 3)
+    return {
+        re.split(r" [A-Z\[]", title.strip("`"))[0]: {code.split(" ")[0] for code in first_cells(text)}
+        for title, text in found.items()
+    }
 
 
 def real_commands(command: Any, path: str = "fastdeploy") -> Iterator[tuple[str, set[str]]]:
@@ -77,7 +81,7 @@ def test_the_websocket_is_described() -> None:
 
 
 def test_every_option_of_a_service_is_described_and_no_other() -> None:
-    described = first_cells(sections(page("services"), "##")["config.json"])
+    described = first_cells(sections(page("services"), 2)["config.json"])
     assert described == set(ServiceConfig.model_fields)
 
 
