@@ -455,7 +455,7 @@ def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
     return planned, entries, sorted(cuts)
 
 
-def told(history: History) -> list[dict[str, Any]]:
+def everything_told(history: History) -> list[dict[str, Any]]:
     """Everything that was told, without the numbers and groups that depend on the batches."""
     flat: list[dict[str, Any]] = []
     for message in history.messages:
@@ -476,7 +476,7 @@ class TestAnyRun:
             in_batches.take(*entries[start:stop])
         assert in_batches.stored == at_once.stored
         assert in_batches.events == at_once.events
-        assert told(in_batches) == told(at_once)
+        assert everything_told(in_batches) == everything_told(at_once)
         fields = [dataclasses.asdict(history.deployment) for history in (in_batches, at_once)]
         for field in fields:
             field.pop("seq")
@@ -493,8 +493,8 @@ class TestAnyRun:
         assert {step_id for step_id, event in last.items() if not event.deleted} == history.stored.keys()
         for step_id, step in history.stored.items():
             # Lines are told by themselves.
-            lines = {"first_line": step.first_line, "last_line": step.last_line}
-            assert dataclasses.replace(last[step_id].step, **lines) == step
+            told = last[step_id].step
+            assert dataclasses.replace(told, first_line=step.first_line, last_line=step.last_line) == step
 
     @given(runs())
     def test_numbers_have_no_gaps(self, run: tuple[list[str], list[Entry], list[int]]) -> None:

@@ -1,0 +1,161 @@
+"""The states of a deployment: every state with everything that can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from deploy.domain.errors import Conflict
+from deploy.domain.events import CancelRequested, DeploymentChanged, Event
+from deploy.domain.model import Deployment, DeploymentState, Step, StepState
+from tests.runs import a_deployment, at
+
+QUEUED, RUNNING = DeploymentState.QUEUED, DeploymentState.RUNNING
+SUCCESS, FAILURE, CANCELLED = DeploymentState.SUCCESS, DeploymentState.FAILURE, DeploymentState.CANCELLED
+NOW = at(10)
+CHANGED: list[Event] = [DeploymentChanged(7)]
+REQUESTED: list[Event] = [DeploymentChanged(7), CancelRequested(7)]
+
+
+def start(deployment: Deployment) -> list[Event]:
+    return deployment.start(worker_id="w1", now=NOW)
+
+
+def cancel(deployment: Deployment) -> list[Event]:
+    return deployment.request_cancel("ada", now=NOW)
+
+
+def finish(state: DeploymentState) -> Callable[[Deployment], list[Event]]:
+    def transition(deployment: Deployment) -> list[Event]:
+        return deployment.finish(state, now=NOW, reason="why")
+
+    return transition
+
+
+succeed, fail, be_cancelled = finish(SUCCESS), finish(FAILURE), finish(CANCELLED)
+
+# State before, what happens, state after, events; None stands for a conflict.
+TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], DeploymentState, list[Event] | None]] = [
+    (QUEUED, start, RUNNING, CHANGED),
+    (QUEUED, cancel, CANCELLED, CHANGED),
+    (QUEUED, succeed, SUCCESS, CHANGED),
+    (QUEUED, fail, FAILURE, CHANGED),
+    (QUEUED, be_cancelled, CANCELLED, CHANGED),
+    (RUNNING, start, RUNNING, None),
+    (RUNNING, cancel, RUNNING, REQUESTED),
+    (RUNNING, succeed, SUCCESS, CHANGED),
+    (RUNNING, fail, FAILURE, CHANGED),
+    (RUNNING, be_cancelled, CANCELLED, CHANGED),
+    (SUCCESS, start, SUCCESS, None),
+    (SUCCESS, cancel, SUCCESS, None),
+    (SUCCESS, succeed, SUCCESS, []),
+    # A script that said that it was done and then broke off has failed after all.
+    (SUCCESS, fail, FAILURE, CHANGED),
+    (SUCCESS, be_cancelled, SUCCESS, []),
+    (FAILURE, start, FAILURE, None),
+    (FAILURE, cancel, FAILURE, None),
+    (FAILURE, succeed, FAILURE, []),
+    (FAILURE, fail, FAILURE, []),
+    (FAILURE, be_cancelled, FAILURE, []),
+    (CANCELLED, start, CANCELLED, None),
+    (CANCELLED, cancel, CANCELLED, None),
+    (CANCELLED, succeed, CANCELLED, []),
+    (CANCELLED, fail, CANCELLED, []),
+    (CANCELLED, be_cancelled, CANCELLED, []),
+]
+
+
+class TestTransitions:
+    @pytest.mark.parametrize(("before", "transition", "after", "events"), TRANSITIONS)
+    def test_every_state_with_every_transition(
+        self,
+        before: DeploymentState,
+        transition: Callable[[Deployment], list[Event]],
+        after: DeploymentState,
+        events: list[Event] | None,
+    ) -> None:
+        deployment = a_deployment(state=before)
+        if events is None:
+            with pytest.raises(Conflict, match="Deployment 7 is"):
+                transition(deployment)
+        else:
+            assert transition(deployment) == events
+        assert deployment.state is after
+
+    def test_the_table_is_complete(self) -> None:
+        pairs = {(before, transition) for before, transition, _, _ in TRANSITIONS}
+        assert len(pairs) == len(TRANSITIONS) == len(DeploymentState) * 5
+
+    @pytest.mark.parametrize(("before", "transition", "after", "events"), TRANSITIONS)
+    def test_what_changes_nothing_leaves_everything(
+        self,
+        before: DeploymentState,
+        transition: Callable[[Deployment], list[Event]],
+        after: DeploymentState,
+        events: list[Event] | None,
+    ) -> None:
+        deployment = a_deployment(state=before, finished=at(5), reason="before")
+        if events:
+            return
+        try:
+            transition(deployment)
+        except Conflict:
+            assert events is None
+        assert (deployment.finished, deployment.reason, deployment.cancel_requested) == (at(5), "before", None)
+
+
+class TestStart:
+    def test_who_runs_it_and_since_when(self) -> None:
+        deployment = a_deployment(state=QUEUED)
+        deployment.start(worker_id="w1", now=NOW)
+        assert (deployment.worker_id, deployment.started, deployment.finished) == ("w1", NOW, None)
+
+
+class TestFinish:
+    @pytest.mark.parametrize("reason", ["It broke.", None])
+    def test_when_and_why(self, reason: str | None) -> None:
+        deployment = a_deployment()
+        deployment.finish(FAILURE, now=NOW, reason=reason)
+        assert (deployment.finished, deployment.reason) == (NOW, reason)
+
+
+class TestRequestCancel:
+    def test_a_waiting_one_is_over_at_once(self) -> None:
+        deployment = a_deployment(state=QUEUED)
+        deployment.request_cancel("ada", now=NOW)
+        assert (deployment.finished, deployment.reason) == (NOW, "Cancelled by ada.")
+
+    def test_a_running_one_goes_on_until_its_run_has_ended(self) -> None:
+        deployment = a_deployment()
+        deployment.request_cancel("ada", now=NOW)
+        assert (deployment.finished, deployment.cancel_requested) == (None, "Cancelled by ada.")
+
+    def test_the_first_wish_counts(self) -> None:
+        deployment = a_deployment()
+        deployment.request_cancel("ada", now=NOW)
+        assert deployment.request_cancel("bob", now=NOW) == []
+        assert deployment.cancel_requested == "Cancelled by ada."
+
+
+class TestStates:
+    def test_which_deployments_are_over(self) -> None:
+        assert {state for state in DeploymentState if state.is_final} == {SUCCESS, FAILURE, CANCELLED}
+
+    def test_which_steps_are_over(self) -> None:
+        final = {state for state in StepState if state.is_final}
+        assert final == {StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED}
+
+    def test_the_words_are_those_of_the_contract(self) -> None:
+        assert [state.value for state in DeploymentState] == ["queued", "running", "success", "failure", "cancelled"]
+        assert [state.value for state in StepState] == ["pending", "running", "success", "failure", "skipped"]
+
+
+class TestSnapshot:
+    def test_it_does_not_change_with_the_step(self) -> None:
+        step = Step(id=1, deployment_id=7, name="A", position=1, detail={"a": 1}, hosts=[{"host": "web1"}])
+        copy = step.snapshot()
+        step.detail["b"] = 2
+        step.hosts.append({"host": "web2"})
+        step.state = StepState.RUNNING
+        assert copy == Step(id=1, deployment_id=7, name="A", position=1, detail={"a": 1}, hosts=[{"host": "web1"}])
