@@ -1,0 +1,257 @@
+"""Kill everything, at random, while deployments run; then hold what was stored against what was printed.
+
+`python -m tests.e2e.chaos --kills 200 --seed 7` (or `just chaos …`) runs it for as long as you like; test_chaos.py runs
+a short seed. Web server, worker and PostgreSQL are processes of their own here, so that each can die alone.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from deploy.adapters.postgres import PostgresServer
+from tests.e2e.api import FINAL, Api
+from tests.e2e.folders import python, write_service
+from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, clean_environment, free_port, temporary_folder
+from tests.e2e.waiting import wait_until
+
+SERVICES = 3
+SLOTS = 6
+# Prints at a changing pace, and keeps a record of what it has printed: the truth.
+SCRIPT = """
+import json, os, random, sys, time
+config = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))
+env = config["context"]["env"]
+dice = random.Random(env["seed"])
+record = open(os.path.join(env["records"], str(config["deployment_id"])), "w")
+
+def say(line):
+    record.write(line + "\\n")
+    record.flush()
+    os.write(1, (line + "\\n").encode())
+
+record.write(json.dumps({"began": time.time()}) + "\\n")
+for step in range(env["steps"]):
+    say(json.dumps({"name": f"step {step}", "state": "running"}))
+    for line in range(dice.randrange(1, env["lines"])):
+        say(f"line {line} of step {step} " + "x" * dice.randrange(60))
+        if dice.random() < 0.3:
+            time.sleep(dice.random() * 0.05)
+    say(json.dumps({"name": f"step {step}", "state": "success", "message": f"number {step}"}))
+record.write(json.dumps({"ended": time.time(), "code": env["code"]}) + "\\n")
+record.close()
+sys.exit(env["code"])
+"""
+
+
+@dataclass
+class Truth:
+    """What a script has recorded of itself. Times are seconds since the epoch."""
+
+    began: float
+    ended: float
+    code: int
+    lines: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+
+
+class Site:
+    """PostgreSQL, a web server and a worker, each a process of its own, all on one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.api = Api(f"http://127.0.0.1:{self.port}", USER, PASSWORD)
+        self.postgres = PostgresServer(folder / "postgres")
+        self.postgres.start()
+        self.environment = clean_environment(
+            DATABASE_URL=self.postgres.url,
+            SECRET_KEY="0123456789abcdef" * 4,
+            DATA_DIR=str(folder / "data"),
+            SERVICES_ROOT=str(folder / "services"),
+            API_URL=self.api.base_url,
+            WORKER_SLOTS=str(SLOTS),
+            INITIAL_USER_NAME=USER,
+            INITIAL_USER_PASSWORD=PASSWORD,
+        )
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, part: str) -> None:
+        """Start a part that does not run."""
+        if part == "database":
+            self.postgres.start()
+            return
+        options = ["serve", "--no-worker", "--port", str(self.port)] if part == "server" else ["worker"]
+        with (self.folder / f"{part}.log").open("ab") as log:
+            command = ["setpriv", "--pdeathsig", "TERM", "--", FASTDEPLOY, *options]
+            self.processes[part] = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def kill(self, part: str) -> None:
+        """End a part without a chance to clean up."""
+        if part == "database":
+            subprocess.run(["kill", "-KILL", str(self.postgres.pid)], check=True)
+            wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL having ended")
+            return
+        process = self.processes.pop(part)
+        process.kill()
+        process.wait()
+
+    def is_ready(self) -> bool:
+        """Whether the web server serves requests; a part that has ended by itself is a failure."""
+        for part, process in self.processes.items():
+            assert process.poll() is None, f"the {part} has ended by itself:\n{self.log(part)}"
+        try:
+            return self.api.anonymous.get("/health/ready").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def log(self, part: str) -> str:
+        """Return the end of what a part has logged."""
+        return (self.folder / f"{part}.log").read_text(errors="replace")[-5000:]
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            process.wait(30)
+        self.postgres.stop()
+        self.api.close()
+
+
+class Chaos:
+    """A number of kills, decided by a seed, and what has to be true afterwards."""
+
+    def __init__(self, site: Site, *, seed: int, kills: int) -> None:
+        self.site = site
+        self.dice = random.Random(seed)  # noqa: S311 - it decides when to kill, nothing else
+        self.kills = kills
+        self.records = site.folder / "records"
+        self.records.mkdir()
+        self.started: dict[int, str] = {}
+        self.asked = 0
+
+    def run(self) -> None:
+        """Kill, start, ask for deployments; then wait for all of them and look."""
+        for number in range(SERVICES):
+            write_service(self.site.folder / "services", f"service-{number}", script=python(SCRIPT), config={})
+        for part in ("server", "worker"):
+            self.site.start(part)
+        wait_until(self.site.is_ready, "the site being ready")
+        for kill in range(self.kills):
+            self.ask()
+            time.sleep(self.dice.random() * 0.5)  # the moment is the point here: any will do
+            self.kill_some(kill)
+        wait_until(self.all_final, "every deployment being over", patience=300)
+        for deployment_id in self.started:
+            self.check(deployment_id)
+        self.check_order()
+
+    def kill_some(self, number: int) -> None:
+        """Kill one part, or all of them, and start them again, in any order."""
+        parts = self.dice.choice([["server"], ["worker"], ["database"], ["server", "worker", "database"]])
+        for part in parts:
+            self.site.kill(part)
+        time.sleep(self.dice.random() * 0.3)
+        for part in self.dice.sample(parts, len(parts)):
+            self.site.start(part)
+        wait_until(self.site.is_ready, f"the site being ready after kill {number} ({', '.join(parts)})")
+
+    def ask(self) -> None:
+        """Start a deployment as a careful client does: the same key until there is an answer."""
+        self.asked += 1
+        service = f"service-{self.dice.randrange(SERVICES)}"
+        env = {
+            "seed": self.dice.randrange(1 << 30),
+            "records": str(self.records),
+            "steps": self.dice.randrange(1, 6),
+            "lines": self.dice.choice([5, 40, 400]),
+            "code": self.dice.choice([0, 0, 0, 3]),
+        }
+        service_id = self.site.api.service(service)["id"]
+        key = f"request-{self.asked}"
+
+        def ask_again() -> dict[str, Any] | None:
+            answer = self.site.api.admin.post(
+                f"/services/{service_id}/deployments", json={"env": env}, headers={"Idempotency-Key": key}
+            )
+            assert answer.status_code in {200, 503}, answer.text
+            return dict(answer.json()) if answer.status_code == 200 else None
+
+        found = wait_until(ask_again, "a deployment being accepted")
+        assert found is not None
+        self.started[found["id"]] = service
+
+    def all_final(self) -> bool:
+        """Whether nothing waits or runs any more."""
+        self.site.is_ready()
+        found = self.site.api.admin.get("/deployments/", params={"limit": 1000}).json()
+        return {deployment["id"] for deployment in found if deployment["state"] in FINAL} == self.started.keys()
+
+    def check(self, deployment_id: int) -> None:
+        """Hold what was stored of a deployment against its own record."""
+        truth = self.truth(deployment_id)
+        found = self.site.api.deployment(deployment_id)
+        wanted = "failure" if truth.code else "success"
+        assert (found["state"], found["exit_code"]) == (wanted, truth.code), found
+        assert self.site.api.lines(deployment_id) == truth.lines, f"the log of {deployment_id} is not what was printed"
+        done = [step["name"] for step in found["steps"] if step["state"] == "success"]
+        assert done == truth.steps, (done, truth.steps)
+        assert not [step for step in found["steps"] if step["state"] in {"pending", "running"}]
+        events = self.site.api.events(deployment_id)
+        assert [event["seq"] for event in events] == list(range(1, found["seq"] + 1))
+        numbers = [line[0] for event in events if event["type"] == "output" for line in event["lines"]]
+        assert numbers == list(range(1, len(truth.lines) + 1))
+
+    def check_order(self) -> None:
+        """One at a time for each service, in the order in which they were asked for."""
+        for service in set(self.started.values()):
+            ids = sorted(number for number, of in self.started.items() if of == service)
+            truths = [self.truth(deployment_id) for deployment_id in ids]
+            for before, after in pairwise(truths):
+                assert before.ended <= after.began, f"two runs of {service} overlap, or came out of order"
+
+    def truth(self, deployment_id: int) -> Truth:
+        """Read the record of a deployment."""
+        first, *said, last = (self.records / str(deployment_id)).read_text().splitlines()
+        end = json.loads(last)
+        truth = Truth(began=json.loads(first)["began"], ended=end["ended"], code=end["code"])
+        for line in said:
+            if not line.startswith("{"):
+                truth.lines.append(line)
+            elif (report := json.loads(line))["state"] == "success":
+                truth.steps.append(report["name"])
+        return truth
+
+
+def main() -> int:
+    """Run it by hand."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
+    given = parser.parse_args()
+    print(f"seed {given.seed}, {given.kills} kills", flush=True)  # noqa: T201
+    with temporary_folder() as folder:
+        site = Site(folder)
+        try:
+            chaos = Chaos(site, seed=given.seed, kills=given.kills)
+            chaos.run()
+        finally:
+            site.stop()
+    print(f"{len(chaos.started)} deployments: right outcome, every line once and in order")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
