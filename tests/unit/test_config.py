@@ -1,0 +1,127 @@
+"""Settings, and the files that a data folder begins with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from deploy.config import ConfigurationError, Settings, kept_secret, prepare_data_dir, secret_key
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting from outside: neither from the environment nor from a `.env`."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+class TestSettings:
+    def test_defaults_need_nothing(self) -> None:
+        settings = Settings()
+        assert settings.is_embedded
+        assert settings.secret_key is None
+        assert settings.initial_user_password is None
+        assert settings.runs_dir == Path("data/runs")
+
+    def test_the_environment_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://db/x")
+        monkeypatch.setenv("ACCESS_TOKEN_EXPIRE_MINUTES", "0.5")
+        settings = Settings()
+        assert not settings.is_embedded
+        assert settings.access_token_expire_minutes == 0.5
+
+    def test_a_dotenv_file_counts_less_than_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Path(".env").write_text("SUDO_USER=deploy\nAPI_URL=http://file\nUNKNOWN=1\n")
+        monkeypatch.setenv("API_URL", "http://environment")
+        settings = Settings()
+        assert (settings.sudo_user, settings.api_url) == ("deploy", "http://environment")
+
+    def test_empty_means_unset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET_KEY", "")
+        monkeypatch.setenv("WORKER_SLOTS", "")
+        assert (Settings().secret_key, Settings().worker_slots) == (None, 10)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("WORKER_SLOTS", "0"),
+            ("WORKER_SLOTS", "many"),
+            ("ACCESS_TOKEN_EXPIRE_MINUTES", "-1"),
+            ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+            ("DEPLOYMENT_TIMEOUT_SECONDS", "0"),
+            ("OUTPUT_LIMIT_MIB", "0"),
+            ("WORKER_GRACE_SECONDS", "nan"),
+        ],
+    )
+    def test_nonsense_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ValidationError):
+            Settings()
+
+    def test_secrets_are_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET_KEY", "very-secret")
+        monkeypatch.setenv("INITIAL_USER_PASSWORD", "very-secret")
+        assert "very-secret" not in repr(Settings()) + str(Settings()) + Settings().model_dump_json()
+
+    def test_every_setting_is_described(self) -> None:
+        assert all(field.description for field in Settings.model_fields.values())
+
+
+class TestPrepareDataDir:
+    def test_it_is_made_and_private(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path / "a" / "data")
+        prepare_data_dir(settings)
+        assert settings.data_dir.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
+        assert settings.runs_dir.stat().st_mode & 0o777 == 0o700
+        assert [entry.name for entry in settings.data_dir.iterdir()] == ["runs"]
+
+    def test_twice_does_no_harm(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path / "data")
+        prepare_data_dir(settings)
+        (settings.runs_dir / "7").mkdir()
+        prepare_data_dir(settings)
+        assert (settings.runs_dir / "7").is_dir()
+
+    def test_a_folder_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigurationError, match=r"file/data cannot be used .*--data-dir or DATA_DIR"):
+            prepare_data_dir(Settings(data_dir=tmp_path / "file" / "data"))
+
+
+class TestSecretKey:
+    def test_the_setting_wins(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, secret_key=SecretStr("mine"))
+        assert secret_key(settings) == "mine"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_beside_the_bundled_database_it_is_made_once(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path)
+        first = secret_key(settings)
+        assert len(first) == 64
+        assert secret_key(settings) == first
+        assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600
+
+    def test_with_a_database_of_ones_own_it_has_to_be_set(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, database_url="postgresql+asyncpg://db/x")
+        with pytest.raises(ConfigurationError, match="SECRET_KEY is missing"):
+            secret_key(settings)
+
+    def test_an_empty_one_is_none(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, secret_key=SecretStr(""), database_url="postgresql+asyncpg://db/x")
+        with pytest.raises(ConfigurationError):
+            secret_key(settings)
+
+
+class TestKeptSecret:
+    def test_the_first_one_stays(self, tmp_path: Path) -> None:
+        assert kept_secret(tmp_path / "key", "one") == "one"
+        assert kept_secret(tmp_path / "key", "two") == "one"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="cannot be read or written"):
+            kept_secret(tmp_path / "gone" / "key", "one")

@@ -1,0 +1,195 @@
+"""Signed tokens and password hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import jwt
+import pytest
+
+from deploy.adapters.tokens import (
+    ISSUER,
+    Passwords,
+    TokenSigner,
+    hash_secret,
+    new_secret,
+    new_token_id,
+)
+from deploy.domain.errors import NotSignedIn
+from deploy.domain.policy import Kind
+
+KEY = "k" * 40
+KINDS = [kind.value for kind in Kind]
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def signer() -> TokenSigner:
+    return TokenSigner(KEY)
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def a_token(signer: TokenSigner, kind: str = "user", **more: Any) -> str:
+    return signer.sign(kind, "1", now=more.pop("now", now()), lifetime=more.pop("lifetime", HOUR), **more)
+
+
+def derived(key: str) -> bytes:
+    """The key that a signer with this secret signs with."""
+    return hashlib.sha256(b"fastdeploy/jwt/" + key.encode()).digest()
+
+
+def signed(claims: dict[str, Any], key: bytes = derived(KEY), algorithm: str = "HS256") -> str:
+    return jwt.encode(claims, key, algorithm=algorithm)
+
+
+def good_claims(**other: Any) -> dict[str, Any]:
+    """Claims of a user token; None leaves one out."""
+    moment = now()
+    claims = {"iss": ISSUER, "aud": f"{ISSUER}:user", "sub": "1", "jti": "x", "iat": moment, "exp": moment + HOUR}
+    return {name: value for name, value in {**claims, **other}.items() if value is not None}
+
+
+class TestRead:
+    def test_what_was_signed_is_read(self, signer: TokenSigner) -> None:
+        moment = now().replace(microsecond=0)
+        token = signer.sign("user", "17", now=moment, lifetime=HOUR, token_id="t1", epoch=3)
+        claims = signer.read(token, frozenset({"user"}))
+        assert (claims.kind, claims.subject, claims.token_id, claims.extra) == ("user", "17", "t1", {"epoch": 3})
+        assert claims.expires == (moment + HOUR).timestamp()
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("wanted", KINDS)
+    def test_no_type_passes_for_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
+        token = a_token(signer, kind)
+        if kind == wanted:
+            assert signer.read(token, frozenset({wanted})).kind == kind
+        else:
+            with pytest.raises(NotSignedIn, match="Could not validate credentials"):
+                signer.read(token, frozenset({wanted}))
+
+    def test_one_of_several_types_is_told(self, signer: TokenSigner) -> None:
+        assert signer.read(a_token(signer, "service"), frozenset({"user", "service"})).kind == "service"
+
+    def test_an_expired_token_is_worthless(self, signer: TokenSigner) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(a_token(signer, now=now() - 2 * HOUR), frozenset({"user"}))
+
+    def test_each_token_has_an_id(self, signer: TokenSigner) -> None:
+        ids = {signer.read(a_token(signer), frozenset({"user"})).token_id for _ in range(3)}
+        assert len(ids) == 3
+
+    def test_another_key_is_another_world(self, signer: TokenSigner) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(a_token(TokenSigner("other" * 10)), frozenset({"user"}))
+
+    def test_the_configured_key_itself_signs_nothing(self, signer: TokenSigner) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(signed(good_claims(), KEY.encode()), frozenset({"user"}))
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"iss": "somebody"},
+            {"iss": None},
+            {"aud": "fastdeploy:admin"},
+            {"aud": "user"},
+            {"aud": None},
+            {"exp": None},
+            {"iat": None},
+            {"jti": None},
+            {"sub": None},
+            {"exp": 1},
+            {"exp": "tomorrow"},
+            {"sub": 1},
+            {"nbf": 2**40},
+            {"iat": 2**40},
+        ],
+        ids=str,
+    )
+    def test_every_claim_counts(self, signer: TokenSigner, other: dict[str, Any]) -> None:
+        signer.read(signed(good_claims()), frozenset({"user"}))
+        with pytest.raises(NotSignedIn):
+            signer.read(signed(good_claims(**other)), frozenset({"user"}))
+
+    @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+    def test_another_algorithm_is_refused(self, signer: TokenSigner, algorithm: str) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(signed(good_claims(), derived(KEY) * 2, algorithm), frozenset({"user"}))
+
+    @pytest.mark.parametrize("name", ["none", "None", "NONE", "HS256"])
+    def test_an_unsigned_token_is_refused(self, signer: TokenSigner, name: str) -> None:
+        claims = good_claims(iat=int(now().timestamp()), exp=int((now() + HOUR).timestamp()))
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": name, "typ": "JWT"}, claims)
+        ]
+        with pytest.raises(NotSignedIn):
+            signer.read(".".join([*parts, ""]), frozenset({"user"}))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda token: token[:-1],
+            lambda token: token + "x",
+            lambda token: token[1:],
+            lambda token: token.replace(".", ""),
+            lambda token: ".".join([token.split(".")[0], token.split(".")[1]]),
+            lambda token: ".".join([token.split(".")[0], token.split(".")[1][:-2], token.split(".")[2]]),
+        ],
+    )
+    def test_a_changed_token_is_refused(self, signer: TokenSigner, change: Callable[[str], str]) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(change(a_token(signer)), frozenset({"user"}))
+
+    @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "\x00", "ä.ö.ü", "\ud800", "x" * 100_000])
+    def test_what_is_no_token_is_refused(self, signer: TokenSigner, text: str) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(text, frozenset({"user"}))
+
+    def test_nothing_is_good_where_no_type_is_wanted(self, signer: TokenSigner) -> None:
+        with pytest.raises(NotSignedIn):
+            signer.read(a_token(signer), frozenset())
+
+
+class TestSecrets:
+    def test_they_are_long_and_never_the_same(self) -> None:
+        made = {new_secret() for _ in range(10)}
+        assert len(made) == 10
+        assert all(len(secret) >= 43 for secret in made)
+
+    def test_token_ids_differ(self) -> None:
+        assert new_token_id() != new_token_id()
+
+    def test_only_a_hash_is_kept(self) -> None:
+        assert hash_secret("abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+class TestPasswords:
+    @pytest.fixture
+    def passwords(self) -> Passwords:
+        return Passwords()
+
+    async def test_the_right_one_is_recognised(self, passwords: Passwords) -> None:
+        kept = await passwords.hash("correct horse")
+        assert kept.startswith("$argon2id$")
+        assert "correct horse" not in kept
+        assert await passwords.verify("correct horse", kept)
+
+    @pytest.mark.parametrize("wrong", ["", "correct", "Correct horse", "correct horse ", "correct horse\x00"])
+    async def test_a_wrong_one_is_not(self, passwords: Passwords, wrong: str) -> None:
+        assert not await passwords.verify(wrong, passwords.hash_now("correct horse"))
+
+    async def test_nobody_has_no_password(self, passwords: Passwords) -> None:
+        assert not await passwords.verify("", None)
+        assert not await passwords.verify("correct horse", None)
+
+    def test_equal_passwords_have_different_hashes(self, passwords: Passwords) -> None:
+        assert passwords.hash_now("a") != passwords.hash_now("a")
