@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { fileURLToPath, URL } from "node:url";
 import tailwindcss from "@tailwindcss/vite";
 import vue from "@vitejs/plugin-vue";
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
 
 const api = process.env.API_TARGET ?? "http://127.0.0.1:8000";
 
@@ -11,9 +13,30 @@ const apiPaths = [
   "/config-token", "/workers", "/deployed-services", "/health", "/docs", "/openapi.json",
 ];
 
+/** What the API's documentation page (`/docs`) needs comes with the page: it may load nothing from elsewhere. */
+function swaggerUi(): Plugin {
+  const resolve = createRequire(import.meta.url).resolve;
+  const files = ["swagger-ui-bundle.js", "swagger-ui.css"];
+  const read = (name: string) => readFileSync(resolve(`swagger-ui-dist/${name}`));
+  return {
+    name: "swagger-ui",
+    generateBundle() {
+      for (const name of files) this.emitFile({ type: "asset", fileName: `swagger-ui/${name}`, source: read(name) });
+    },
+    configureServer(server) {
+      for (const name of files) {
+        server.middlewares.use(`/ui/swagger-ui/${name}`, (_request, response) => {
+          response.setHeader("Content-Type", name.endsWith(".css") ? "text/css" : "text/javascript");
+          response.end(read(name));
+        });
+      }
+    },
+  };
+}
+
 export default defineConfig({
   base: "/ui/",
-  plugins: [vue(), tailwindcss()],
+  plugins: [vue(), tailwindcss(), swaggerUi()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   define: {
     __VUE_OPTIONS_API__: "false",

@@ -25,7 +25,7 @@ export interface OutputMessage {
 /** A message with a place in the order of one deployment. */
 export type DeploymentEvent = DeploymentMessage | StepMessage | OutputMessage;
 
-export interface ServiceMessage extends Service {
+export interface ServiceMessage extends Pick<Service, "id" | "name" | "data"> {
   type: "service";
   deleted: boolean;
 }

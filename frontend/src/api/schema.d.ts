@@ -4,6 +4,394 @@
  */
 
 export interface paths {
+    "/config-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make Config Token
+         * @description Make a token that may read the deployed services. It is shown this once.
+         */
+        post: operations["make_config_token_config_token_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployed-services/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Deployed Services
+         * @description What the last successful deployment of each service left running (service discovery).
+         */
+        get: operations["list_deployed_services_deployed_services__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Deployments
+         * @description Deployments, newest first; `before` the id of the last one seen gives the next page.
+         */
+        get: operations["list_deployments_deployments__get"];
+        put?: never;
+        /**
+         * Start As Service
+         * @description Start a deployment of the token's service, as its user and from its origin.
+         */
+        post: operations["start_as_service_deployments__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/finish/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Finish Deployment
+         * @description The script of a deployment says that it is done.
+         */
+        put: operations["finish_deployment_deployments_finish__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Deployment
+         * @description One deployment with its steps and, while it waits, why.
+         */
+        get: operations["read_deployment_deployments__deployment_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Deployment
+         * @description Stop a deployment, or take it out of the queue.
+         */
+        post: operations["cancel_deployment_deployments__deployment_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Events
+         * @description The messages after number `after`, exactly as the WebSocket sends them.
+         */
+        get: operations["read_events_deployments__deployment_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Output
+         * @description Lines of output after number `after`; with `q`, only those that contain it, whatever the case.
+         */
+        get: operations["read_output_deployments__deployment_id__output_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/output.txt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Output
+         * @description All output as plain text.
+         */
+        get: operations["download_output_deployments__deployment_id__output_txt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Deployment
+         * @description Start the same deployment once more: same service, same context.
+         */
+        post: operations["retry_deployment_deployments__deployment_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live
+         * @description Whether the process answers.
+         */
+        get: operations["live_health_live_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ready
+         * @description Whether requests can be served; if not, why.
+         */
+        get: operations["ready_health_ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/service-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make Service Token
+         * @description Make a token that may start and read deployments of one service. It is shown this once.
+         */
+        post: operations["make_service_token_service_token_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Services
+         * @description All services by name, each with its last deployment and those that wait or run.
+         */
+        get: operations["list_services_services__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/names/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Folder Names
+         * @description The names of the folders below the services root.
+         */
+        get: operations["list_folder_names_services_names__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/problems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Problems
+         * @description Folders that cannot be read at present, and why.
+         */
+        get: operations["list_problems_services_problems_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sync
+         * @description Make the services what the folders say, and report what is broken.
+         */
+        post: operations["sync_services_sync_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/{service_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Service
+         * @description One service, with its documentation.
+         */
+        get: operations["read_service_services__service_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Service
+         * @description Take a service off the list; its past deployments stay.
+         */
+        delete: operations["delete_service_services__service_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/{service_id}/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start As User
+         * @description Start a deployment as the user who is signed in.
+         */
+        post: operations["start_as_user_services__service_id__deployments_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session": {
         parameters: {
             query?: never;
@@ -13,10 +401,16 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sign In */
-        post: operations["sign_in_session_post"];
-        /** Sign Out */
-        delete: operations["sign_out_session_delete"];
+        /**
+         * Open Session
+         * @description Sign a browser in: a user token for the page's memory, and a cookie that can only renew it.
+         */
+        post: operations["open_session_session_post"];
+        /**
+         * Close Session
+         * @description Sign a browser out.
+         */
+        delete: operations["close_session_session_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -31,8 +425,35 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Refresh */
-        post: operations["refresh_session_refresh_post"];
+        /**
+         * Refresh Session
+         * @description Renew the page's user token. The header cannot be sent by another site without our consent (CSRF).
+         */
+        post: operations["refresh_session_session_refresh_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/steps/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Steps
+         * @description The steps of a deployment, in the order of their execution.
+         */
+        get: operations["list_steps_steps__get"];
+        put?: never;
+        /**
+         * Report Step
+         * @description The script of a deployment reports one of its steps.
+         */
+        post: operations["report_step_steps__post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -48,8 +469,75 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Token */
-        post: operations["token_token_post"];
+        /**
+         * Sign In
+         * @description Exchange name and password for a user token (OAuth 2 password flow).
+         */
+        post: operations["sign_in_token_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Tokens
+         * @description My tokens; for an administrator, everybody's.
+         */
+        get: operations["list_tokens_tokens__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens/{token_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Token
+         * @description Make a token worthless.
+         */
+        delete: operations["revoke_token_tokens__token_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Users
+         * @description All users, by name.
+         */
+        get: operations["list_users_users__get"];
+        put?: never;
+        /**
+         * Create User
+         * @description Add a user.
+         */
+        post: operations["create_user_users__post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -63,8 +551,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Me */
-        get: operations["me_users_me_get"];
+        /**
+         * Read Own User
+         * @description Who am I?
+         */
+        get: operations["read_own_user_users_me_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -82,26 +573,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Pw */
-        post: operations["pw_users_me_password_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/users/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Users */
-        get: operations["users_users__get"];
-        put?: never;
-        /** New User */
-        post: operations["new_user_users__post"];
+        /**
+         * Change Own Password
+         * @description Change my password; all my sessions and user tokens end.
+         */
+        post: operations["change_own_password_users_me_password_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -121,297 +597,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Change */
-        patch: operations["change_users__user_id__patch"];
-        trace?: never;
-    };
-    "/services/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Services */
-        get: operations["services_services__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/services/sync": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Sync */
-        post: operations["sync_services_sync_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/services/problems": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Problems */
-        get: operations["problems_services_problems_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/services/names/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Names */
-        get: operations["names_services_names__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/services/{service_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Service */
-        get: operations["service_services__service_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/services/{service_id}/deployments": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Deploy */
-        post: operations["deploy_services__service_id__deployments_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Deployments */
-        get: operations["deployments_deployments__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Deployment */
-        get: operations["deployment_deployments__deployment_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}/cancel": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Cancel */
-        post: operations["cancel_deployments__deployment_id__cancel_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}/retry": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Retry */
-        post: operations["retry_deployments__deployment_id__retry_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Events */
-        get: operations["events_deployments__deployment_id__events_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}/output": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Output */
-        get: operations["output_deployments__deployment_id__output_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/deployments/{deployment_id}/output.txt": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Output Txt */
-        get: operations["output_txt_deployments__deployment_id__output_txt_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/tokens/": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Tokens */
-        get: operations["tokens_tokens__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/tokens/{token_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Revoke */
-        delete: operations["revoke_tokens__token_id__delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/service-token": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Service Token */
-        post: operations["service_token_service_token_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/config-token": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Config Token */
-        post: operations["config_token_config_token_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
+        /**
+         * Change User
+         * @description Change a user's password, role or state; his sessions end.
+         */
+        patch: operations["change_user_users__user_id__patch"];
         trace?: never;
     };
     "/workers/": {
@@ -421,44 +611,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Workers */
-        get: operations["workers_workers__get"];
+        /**
+         * List Workers
+         * @description The workers, the last seen first, and what each is running.
+         */
+        get: operations["list_workers_workers__get"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/_fake/drop": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Drop */
-        post: operations["drop__fake_drop_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/_fake/empty": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Empty */
-        post: operations["empty__fake_empty_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -469,129 +628,248 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** Body_token_token_post */
-        Body_token_token_post: {
+        /**
+         * AccessToken
+         * @description A user token.
+         */
+        AccessToken: {
+            /** Access Token */
+            access_token: string;
+            /**
+             * Token Type
+             * @constant
+             */
+            token_type: "bearer";
+        };
+        /** Body_sign_in_token_post */
+        Body_sign_in_token_post: {
+            /** Client Id */
+            client_id?: string | null;
+            /**
+             * Client Secret
+             * Format: password
+             */
+            client_secret?: string | null;
+            /** Grant Type */
+            grant_type?: string | null;
+            /**
+             * Password
+             * Format: password
+             */
+            password: string;
+            /**
+             * Scope
+             * @default
+             */
+            scope: string;
             /** Username */
             username: string;
-            /** Password */
-            password: string;
         };
-        /** ConfigStep */
-        ConfigStep: {
-            /** Name */
-            name: string;
-            /** Description */
-            description: string | null;
-        };
-        /** ConfigToken */
+        /**
+         * ConfigToken
+         * @description A config token; it is shown this once.
+         */
         ConfigToken: {
             /** Config Token */
             config_token: string;
-            /** Token Type */
-            token_type: string;
+            /**
+             * Token Type
+             * @constant
+             */
+            token_type: "bearer";
         };
-        /** ConfigTokenRequest */
-        ConfigTokenRequest: {
+        /**
+         * ConfigTokenIn
+         * @description Who uses it, for how long.
+         */
+        ConfigTokenIn: {
             /**
              * Expiration In Days
-             * @default 1
+             * @default 30
              */
             expiration_in_days: number;
-            /** Origin */
-            origin?: string | null;
+            /**
+             * Origin
+             * @default config
+             */
+            origin: string;
         };
-        /** Context */
-        Context: {
+        /**
+         * DeployedServiceOut
+         * @description What the last successful deployment of a service left running.
+         */
+        DeployedServiceOut: {
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Deployment Id */
+            deployment_id: number;
+            /** Id */
+            id: number;
+        };
+        /**
+         * DeploymentDetails
+         * @description A deployment with its steps.
+         */
+        DeploymentDetails: {
+            /** Cancel Requested */
+            cancel_requested: string | null;
+            /** Context */
+            context: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Details */
+            details: string;
+            /** Exit Code */
+            exit_code: number | null;
+            /** Finished */
+            finished: string | null;
+            /** Id */
+            id: number;
+            /** Lines */
+            lines: number;
+            /** Origin */
+            origin: string;
+            /** Reason */
+            reason: string | null;
+            /** Retry Of */
+            retry_of: number | null;
+            /** Seq */
+            seq: number;
+            /** Service */
+            service: string;
+            /** Service Id */
+            service_id: number;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["DeploymentState"];
+            /** Steps */
+            steps: components["schemas"]["StepOut"][];
+            /** User */
+            user: string;
+            waiting: components["schemas"]["WaitingOut"] | null;
+        };
+        /**
+         * DeploymentIn
+         * @description What the run gets to know.
+         */
+        DeploymentIn: {
             /** Env */
-            env: {
+            env?: {
                 [key: string]: unknown;
             };
         };
-        /** Deployment */
-        Deployment: {
-            /** Id */
-            id: number;
-            /** Service Id */
-            service_id: number;
-            /** Service */
-            service: string;
-            /** Origin */
-            origin: string;
-            /** User */
-            user: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "queued" | "running" | "success" | "failure" | "cancelled";
+        /**
+         * DeploymentOut
+         * @description A deployment.
+         */
+        DeploymentOut: {
+            /** Cancel Requested */
+            cancel_requested: string | null;
+            /** Context */
+            context: {
+                [key: string]: unknown;
+            };
             /**
              * Created
              * Format: date-time
              */
             created: string;
-            /** Started */
-            started: string | null;
-            /** Finished */
-            finished: string | null;
-            context: components["schemas"]["Context"];
-            /** Reason */
-            reason: string | null;
             /** Exit Code */
             exit_code: number | null;
+            /** Finished */
+            finished: string | null;
+            /** Id */
+            id: number;
+            /** Lines */
+            lines: number;
+            /** Origin */
+            origin: string;
+            /** Reason */
+            reason: string | null;
             /** Retry Of */
             retry_of: number | null;
             /** Seq */
             seq: number;
-            /** Lines */
-            lines: number;
-            /** Details */
-            details: string;
-        };
-        /** DeploymentDetail */
-        DeploymentDetail: {
-            /** Id */
-            id: number;
-            /** Service Id */
-            service_id: number;
             /** Service */
             service: string;
-            /** Origin */
-            origin: string;
+            /** Service Id */
+            service_id: number;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["DeploymentState"];
             /** User */
             user: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "queued" | "running" | "success" | "failure" | "cancelled";
+        };
+        /**
+         * DeploymentStarted
+         * @description A deployment, and where to look at it.
+         */
+        DeploymentStarted: {
+            /** Cancel Requested */
+            cancel_requested: string | null;
+            /** Context */
+            context: {
+                [key: string]: unknown;
+            };
             /**
              * Created
              * Format: date-time
              */
             created: string;
-            /** Started */
-            started: string | null;
-            /** Finished */
-            finished: string | null;
-            context: components["schemas"]["Context"];
-            /** Reason */
-            reason: string | null;
+            /** Details */
+            details: string;
             /** Exit Code */
             exit_code: number | null;
+            /** Finished */
+            finished: string | null;
+            /** Id */
+            id: number;
+            /** Lines */
+            lines: number;
+            /** Origin */
+            origin: string;
+            /** Reason */
+            reason: string | null;
             /** Retry Of */
             retry_of: number | null;
             /** Seq */
             seq: number;
-            /** Lines */
-            lines: number;
-            /** Details */
-            details: string;
-            /** Steps */
-            steps: components["schemas"]["Step"][];
-            waiting: components["schemas"]["Waiting"] | null;
+            /** Service */
+            service: string;
+            /** Service Id */
+            service_id: number;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["DeploymentState"];
+            /** User */
+            user: string;
         };
-        /** EventPage */
-        EventPage: {
+        /**
+         * DeploymentState
+         * @description Where a deployment stands.
+         * @enum {string}
+         */
+        DeploymentState: "queued" | "running" | "success" | "failure" | "cancelled";
+        /**
+         * Detail
+         * @description A sentence.
+         */
+        Detail: {
+            /** Detail */
+            detail: string;
+        };
+        /**
+         * EventsOut
+         * @description Messages as the WebSocket sends them, and whether there are more.
+         */
+        EventsOut: {
             /** Events */
             events: {
                 [key: string]: unknown;
@@ -606,212 +884,264 @@ export interface components {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
         };
-        /** HostResult */
-        HostResult: {
-            /** Host */
-            host: string;
-            /** Outcome */
-            outcome: string;
-            /** Duration */
-            duration: number | null;
-            /** Message */
-            message: string;
+        /**
+         * Health
+         * @description Whether the process works, and if not, why.
+         */
+        Health: {
+            /** Reasons */
+            reasons: string[];
+            /** Status */
+            status: string;
+        };
+        /**
+         * HostResultOut
+         * @description What an Ansible task did on one host.
+         */
+        HostResultOut: {
             /** Diff */
             diff: string | null;
+            /** Duration */
+            duration: number | null;
+            /** Host */
+            host: string;
+            /** Message */
+            message: string;
+            outcome: components["schemas"]["Outcome"];
         };
-        /** Line */
-        Line: {
-            /** N */
-            n: number;
+        /**
+         * LineOut
+         * @description A line of output.
+         */
+        LineOut: {
             /**
              * At
              * Format: date-time
              */
             at: string;
-            /** Text */
-            text: string;
+            /** N */
+            n: number;
             /** Step Id */
             step_id: number | null;
+            /** Text */
+            text: string;
         };
-        /** NewUser */
-        NewUser: {
-            /** Name */
-            name: string;
-            /** Password */
-            password: string;
-            /**
-             * Is Admin
-             * @default false
-             */
-            is_admin: boolean;
-        };
-        /** OutputPage */
-        OutputPage: {
+        /**
+         * Outcome
+         * @description What an Ansible task did on one host.
+         * @enum {string}
+         */
+        Outcome: "ok" | "changed" | "skipped" | "failed" | "unreachable" | "ignored" | "rescued";
+        /**
+         * OutputOut
+         * @description Lines of output; `total` is how many there are, `next_after` where to go on (null at the end).
+         */
+        OutputOut: {
             /** Lines */
-            lines: components["schemas"]["Line"][];
+            lines: components["schemas"]["LineOut"][];
+            /** Next After */
+            next_after: number | null;
             /** Total */
             total: number;
         };
-        /** PasswordChange */
+        /**
+         * PasswordChange
+         * @description A user's own new password.
+         */
         PasswordChange: {
             /** Current */
             current: string;
             /** New */
             new: string;
         };
-        /** Problem */
-        Problem: {
+        /**
+         * ProblemOut
+         * @description A service folder that could not be read.
+         */
+        ProblemOut: {
+            /** File */
+            file: string;
             /** Folder */
             folder: string;
-            /** File */
-            file: string | null;
             /** Reason */
             reason: string;
         };
-        /** Service */
-        Service: {
+        /**
+         * ServiceDetails
+         * @description A service with its documentation (Markdown).
+         */
+        ServiceDetails: {
+            /** Active Deployments */
+            active_deployments: components["schemas"]["DeploymentOut"][];
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
             /** Id */
             id: number;
+            last_deployment: components["schemas"]["DeploymentOut"] | null;
             /** Name */
             name: string;
-            data: components["schemas"]["ServiceData"];
-            last_deployment: components["schemas"]["Deployment"] | null;
-            /** Active Deployments */
-            active_deployments: components["schemas"]["Deployment"][];
-        };
-        /** ServiceData */
-        ServiceData: {
-            /** Description */
-            description: string;
-            /** Deploy Script */
-            deploy_script: string | null;
-            /** Steps */
-            steps: components["schemas"]["ConfigStep"][];
-            /** Ansible Playbook */
-            ansible_playbook: string | null;
-        };
-        /** ServiceDetail */
-        ServiceDetail: {
-            /** Id */
-            id: number;
-            /** Name */
-            name: string;
-            data: components["schemas"]["ServiceData"];
-            last_deployment: components["schemas"]["Deployment"] | null;
-            /** Active Deployments */
-            active_deployments: components["schemas"]["Deployment"][];
             /** Readme */
             readme: string | null;
         };
-        /** ServiceToken */
+        /**
+         * ServiceOut
+         * @description A service.
+         */
+        ServiceOut: {
+            /** Active Deployments */
+            active_deployments: components["schemas"]["DeploymentOut"][];
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: number;
+            last_deployment: components["schemas"]["DeploymentOut"] | null;
+            /** Name */
+            name: string;
+        };
+        /**
+         * ServiceToken
+         * @description A service token; it is shown this once.
+         */
         ServiceToken: {
             /** Service Token */
             service_token: string;
-            /** Token Type */
-            token_type: string;
+            /**
+             * Token Type
+             * @constant
+             */
+            token_type: "bearer";
         };
-        /** ServiceTokenRequest */
-        ServiceTokenRequest: {
-            /** Service */
-            service: string;
-            /** Origin */
-            origin: string;
+        /**
+         * ServiceTokenIn
+         * @description For which service, who uses it, for how long.
+         */
+        ServiceTokenIn: {
             /**
              * Expiration In Days
              * @default 1
              */
             expiration_in_days: number;
+            /** Origin */
+            origin: string;
+            /** Service */
+            service: string;
         };
-        /** Session */
-        Session: {
+        /**
+         * SessionToken
+         * @description A user token for the page, with its life in seconds.
+         */
+        SessionToken: {
             /** Access Token */
             access_token: string;
-            /** Token Type */
-            token_type: string;
             /** Expires In */
             expires_in: number;
+            /**
+             * Token Type
+             * @constant
+             */
+            token_type: "bearer";
         };
-        /** SignIn */
+        /**
+         * SignIn
+         * @description Name and password.
+         */
         SignIn: {
-            /** Username */
-            username: string;
             /** Password */
             password: string;
+            /** Username */
+            username: string;
         };
-        /** StartDeployment */
-        StartDeployment: {
+        /**
+         * StepIn
+         * @description A step, as a script reports it.
+         */
+        StepIn: {
+            /** Finished */
+            finished?: string | null;
             /**
-             * Env
-             * @default {}
+             * Message
+             * @default
              */
-            env: {
-                [key: string]: unknown;
-            };
-            /** Origin */
-            origin?: string | null;
-        };
-        /** Step */
-        Step: {
-            /** Id */
-            id: number;
-            /** Deployment Id */
-            deployment_id: number;
+            message: string | null;
             /** Name */
             name: string;
-            /** Description */
-            description: string | null;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "pending" | "running" | "success" | "failure" | "skipped";
             /** Started */
-            started: string | null;
-            /** Finished */
-            finished: string | null;
-            /** Message */
-            message: string;
-            /** Position */
-            position: number;
-            /** First Line */
-            first_line: number | null;
-            /** Last Line */
-            last_line: number | null;
+            started?: string | null;
+            /** @default success */
+            state: components["schemas"]["StepState"];
+        };
+        /**
+         * StepOut
+         * @description A step.
+         */
+        StepOut: {
+            /** Deployment Id */
+            deployment_id: number;
+            /** Description */
+            description: string;
             /** Detail */
             detail: {
                 [key: string]: unknown;
             };
+            /** Finished */
+            finished: string | null;
+            /** First Line */
+            first_line: number | null;
             /** Hosts */
-            hosts: components["schemas"]["HostResult"][];
+            hosts: components["schemas"]["HostResultOut"][];
+            /** Id */
+            id: number;
+            /** Last Line */
+            last_line: number | null;
+            /** Message */
+            message: string;
+            /** Name */
+            name: string;
+            /** Position */
+            position: number;
+            /** Run Order */
+            run_order: number | null;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["StepState"];
         };
-        /** SyncReport */
-        SyncReport: {
-            /** Detail */
-            detail: string;
+        /**
+         * StepState
+         * @description Where a step stands. `skipped` is Ansible's: no host had anything to do.
+         * @enum {string}
+         */
+        StepState: "pending" | "running" | "success" | "failure" | "skipped";
+        /**
+         * SyncOut
+         * @description What a sync has changed, and what it could not read.
+         */
+        SyncOut: {
             /** Added */
             added: string[];
             /** Changed */
             changed: string[];
+            /** Detail */
+            detail: string;
+            /** Problems */
+            problems: components["schemas"]["ProblemOut"][];
             /** Removed */
             removed: string[];
-            /** Problems */
-            problems: components["schemas"]["Problem"][];
         };
-        /** Token */
-        Token: {
-            /** Id */
-            id: number;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "service" | "config";
-            /** Service */
-            service: string | null;
-            /** Origin */
-            origin: string | null;
-            /** User */
-            user: string;
+        /**
+         * TokenKind
+         * @description Tokens that leave a row, so that they can be listed and revoked.
+         * @enum {string}
+         */
+        TokenKind: "service" | "config";
+        /**
+         * TokenOut
+         * @description The record of a token.
+         */
+        TokenOut: {
             /**
              * Created
              * Format: date-time
@@ -822,82 +1152,133 @@ export interface components {
              * Format: date-time
              */
             expires: string;
+            /** Id */
+            id: string;
+            kind: components["schemas"]["TokenKind"];
             /** Last Used */
             last_used: string | null;
+            /** Origin */
+            origin: string;
             /** Revoked */
             revoked: string | null;
+            /** Service */
+            service: string | null;
+            /** User */
+            user: string | null;
         };
-        /** User */
-        User: {
-            /** Id */
-            id: number;
+        /**
+         * UserChange
+         * @description What to change of a user; null leaves it as it is.
+         */
+        UserChange: {
+            /** Is Active */
+            is_active?: boolean | null;
+            /** Is Admin */
+            is_admin?: boolean | null;
+            /** Password */
+            password?: string | null;
+        };
+        /**
+         * UserDeploymentIn
+         * @description What the run gets to know, and where the user asks from.
+         */
+        UserDeploymentIn: {
+            /** Env */
+            env?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Origin
+             * @default frontend
+             */
+            origin: string;
+        };
+        /**
+         * UserIn
+         * @description A new user.
+         */
+        UserIn: {
+            /**
+             * Is Admin
+             * @default false
+             */
+            is_admin: boolean;
             /** Name */
             name: string;
-            /** Is Admin */
-            is_admin: boolean;
-            /** Is Active */
-            is_active: boolean;
+            /** Password */
+            password: string;
+        };
+        /**
+         * UserOut
+         * @description A user, never with his password's hash.
+         */
+        UserOut: {
             /**
              * Created
              * Format: date-time
              */
             created: string;
-        };
-        /** UserChange */
-        UserChange: {
-            /** Password */
-            password?: string | null;
-            /** Is Admin */
-            is_admin?: boolean | null;
+            /** Id */
+            id: number;
             /** Is Active */
-            is_active?: boolean | null;
+            is_active: boolean;
+            /** Is Admin */
+            is_admin: boolean;
+            /** Name */
+            name: string;
         };
         /** ValidationError */
         ValidationError: {
+            /** Context */
+            ctx?: Record<string, never>;
+            /** Input */
+            input?: unknown;
             /** Location */
             loc: (string | number)[];
             /** Message */
             msg: string;
             /** Error Type */
             type: string;
-            /** Input */
-            input?: unknown;
-            /** Context */
-            ctx?: Record<string, never>;
         };
-        /** Waiting */
-        Waiting: {
-            /** Reason */
-            reason: string;
-            /** Position */
-            position: number;
+        /**
+         * WaitingOut
+         * @description Why a deployment waits.
+         */
+        WaitingOut: {
             /** Blocked By */
             blocked_by: number | null;
+            /** Position */
+            position: number;
+            /** Reason */
+            reason: string;
         };
-        /** Worker */
-        Worker: {
-            /** Id */
-            id: string;
+        /**
+         * WorkerOut
+         * @description A process that runs deployments.
+         */
+        WorkerOut: {
+            /** Alive */
+            alive: boolean;
             /** Host */
             host: string;
-            /** Version */
-            version: string;
-            /** Slots */
-            slots: number;
-            /** Running */
-            running: number[];
-            /**
-             * Started
-             * Format: date-time
-             */
-            started: string;
+            /** Id */
+            id: string;
             /**
              * Last Seen
              * Format: date-time
              */
             last_seen: string;
-            /** Alive */
-            alive: boolean;
+            /** Running */
+            running: number[];
+            /** Slots */
+            slots: number;
+            /**
+             * Started
+             * Format: date-time
+             */
+            started: string;
+            /** Version */
+            version: string;
         };
     };
     responses: never;
@@ -908,7 +1289,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    sign_in_session_post: {
+    make_config_token_config_token_post: {
         parameters: {
             query?: never;
             header?: never;
@@ -917,7 +1298,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["SignIn"];
+                "application/json": components["schemas"]["ConfigTokenIn"];
             };
         };
         responses: {
@@ -927,7 +1308,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Session"];
+                    "application/json": components["schemas"]["ConfigToken"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -941,25 +1340,7 @@ export interface operations {
             };
         };
     };
-    sign_out_session_delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    refresh_session_refresh_post: {
+    list_deployed_services_deployed_services__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -974,337 +1355,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Session"];
+                    "application/json": components["schemas"]["DeployedServiceOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
     };
-    token_token_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/x-www-form-urlencoded": components["schemas"]["Body_token_token_post"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    me_users_me_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"];
-                };
-            };
-        };
-    };
-    pw_users_me_password_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PasswordChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    users_users__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"][];
-                };
-            };
-        };
-    };
-    new_user_users__post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewUser"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    change_users__user_id__patch: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                user_id: number;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["UserChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    services_services__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Service"][];
-                };
-            };
-        };
-    };
-    sync_services_sync_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SyncReport"];
-                };
-            };
-        };
-    };
-    problems_services_problems_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"][];
-                };
-            };
-        };
-    };
-    names_services_names__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": string[];
-                };
-            };
-        };
-    };
-    service_services__service_id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                service_id: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ServiceDetail"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    deploy_services__service_id__deployments_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                service_id: number;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["StartDeployment"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Deployment"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    deployments_deployments__get: {
+    list_deployments_deployments__get: {
         parameters: {
             query?: {
                 limit?: number;
                 before?: number | null;
                 service_id?: number | null;
-                state?: ("queued" | "running" | "success" | "failure" | "cancelled") | null;
-                user_name?: string | null;
+                state?: components["schemas"]["DeploymentState"] | null;
+                user?: string | null;
                 origin?: string | null;
             };
             header?: never;
@@ -1319,7 +1391,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Deployment"][];
+                    "application/json": components["schemas"]["DeploymentOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1333,7 +1414,98 @@ export interface operations {
             };
         };
     };
-    deployment_deployments__deployment_id__get: {
+    start_as_service_deployments__post: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeploymentIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentStarted"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    finish_deployment_deployments_finish__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    read_deployment_deployments__deployment_id__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -1350,7 +1522,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DeploymentDetail"];
+                    "application/json": components["schemas"]["DeploymentDetails"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1364,7 +1563,7 @@ export interface operations {
             };
         };
     };
-    cancel_deployments__deployment_id__cancel_post: {
+    cancel_deployment_deployments__deployment_id__cancel_post: {
         parameters: {
             query?: never;
             header?: never;
@@ -1381,7 +1580,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Deployment"];
+                    "application/json": components["schemas"]["DeploymentOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1395,38 +1621,7 @@ export interface operations {
             };
         };
     };
-    retry_deployments__deployment_id__retry_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                deployment_id: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Deployment"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    events_deployments__deployment_id__events_get: {
+    read_events_deployments__deployment_id__events_get: {
         parameters: {
             query?: {
                 after?: number;
@@ -1446,7 +1641,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EventPage"];
+                    "application/json": components["schemas"]["EventsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1460,7 +1682,7 @@ export interface operations {
             };
         };
     };
-    output_deployments__deployment_id__output_get: {
+    read_output_deployments__deployment_id__output_get: {
         parameters: {
             query?: {
                 after?: number;
@@ -1481,7 +1703,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OutputPage"];
+                    "application/json": components["schemas"]["OutputOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1495,7 +1744,7 @@ export interface operations {
             };
         };
     };
-    output_txt_deployments__deployment_id__output_txt_get: {
+    download_output_deployments__deployment_id__output_txt_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -1511,8 +1760,33 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
                 content: {
-                    "text/plain": string;
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1526,7 +1800,67 @@ export interface operations {
             };
         };
     };
-    tokens_tokens__get: {
+    retry_deployment_deployments__deployment_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentStarted"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    live_health_live_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -1541,19 +1875,437 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Token"][];
+                    "application/json": components["schemas"]["Health"];
                 };
             };
         };
     };
-    revoke_tokens__token_id__delete: {
+    ready_health_ready_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    make_service_token_service_token_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ServiceTokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceToken"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_services_services__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list_folder_names_services_names__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string[];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    list_problems_services_problems_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    sync_services_sync_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SyncOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    read_service_services__service_id__get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                token_id: number;
+                service_id: number;
             };
             cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceDetails"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_service_services__service_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                service_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    start_as_user_services__service_id__deployments_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                service_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["UserDeploymentIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeploymentStarted"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    open_session_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionToken"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    close_session_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: {
+                fastdeploy_session?: string | null;
+            };
         };
         requestBody?: never;
         responses: {
@@ -1575,18 +2327,18 @@ export interface operations {
             };
         };
     };
-    service_token_service_token_post: {
+    refresh_session_session_refresh_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "X-Requested-With"?: string | null;
+            };
             path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ServiceTokenRequest"];
+            cookie?: {
+                fastdeploy_session?: string | null;
             };
         };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -1594,7 +2346,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ServiceToken"];
+                    "application/json": components["schemas"]["SessionToken"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1608,18 +2369,16 @@ export interface operations {
             };
         };
     };
-    config_token_config_token_post: {
+    list_steps_steps__get: {
         parameters: {
-            query?: never;
+            query: {
+                deployment_id: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ConfigTokenRequest"];
-            };
-        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -1627,7 +2386,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ConfigToken"];
+                    "application/json": components["schemas"]["StepOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
             /** @description Validation Error */
@@ -1641,14 +2409,18 @@ export interface operations {
             };
         };
     };
-    workers_workers__get: {
+    report_step_steps__post: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StepIn"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -1656,19 +2428,50 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Worker"][];
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
     };
-    drop__fake_drop_post: {
+    sign_in_token_post: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["Body_sign_in_token_post"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -1676,12 +2479,135 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["AccessToken"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
     };
-    empty__fake_empty_post: {
+    list_tokens_tokens__get: {
+        parameters: {
+            query?: {
+                service_id?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_token_tokens__token_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_users_users__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -1696,7 +2622,263 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["UserOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    create_user_users__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_own_user_users_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    change_own_password_users_me_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_user_users__user_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_workers_workers__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };

@@ -2,19 +2,35 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 
-export type User = Schemas["User"];
-export type Session = Schemas["Session"];
-export type Service = Schemas["Service"];
-export type ServiceDetail = Schemas["ServiceDetail"];
-export type Deployment = Schemas["Deployment"];
-export type DeploymentDetail = Schemas["DeploymentDetail"];
-export type DeploymentState = Deployment["state"];
-export type Waiting = Schemas["Waiting"];
-export type Step = Schemas["Step"];
-export type StepState = Step["state"];
-export type HostResult = Schemas["HostResult"];
-export type Token = Schemas["Token"];
-export type Problem = Schemas["Problem"];
-export type SyncReport = Schemas["SyncReport"];
-export type OutputLine = Schemas["Line"];
-export type OutputPage = Schemas["OutputPage"];
+/** What the document leaves open, since scripts and configs may carry fields of their own. */
+type With<T, Known> = Omit<T, keyof Known> & Known;
+
+export interface ServiceData {
+  description?: string;
+  deploy_script?: string;
+  ansible_playbook?: string;
+  steps?: { name: string; description?: string }[];
+}
+
+export interface DeploymentContext {
+  env?: Record<string, unknown>;
+}
+
+export type User = Schemas["UserOut"];
+export type Session = Schemas["SessionToken"];
+export type Deployment = With<Schemas["DeploymentOut"], { context: DeploymentContext }>;
+export type DeploymentDetail = With<Schemas["DeploymentDetails"], { context: DeploymentContext }>;
+export type DeploymentState = Schemas["DeploymentState"];
+export type Waiting = Schemas["WaitingOut"];
+export type Service = With<Schemas["ServiceOut"], {
+  data: ServiceData;
+  last_deployment: Deployment | null;
+  active_deployments: Deployment[];
+}>;
+export type ServiceDetail = With<Schemas["ServiceDetails"], Service>;
+export type Step = Schemas["StepOut"];
+export type StepState = Schemas["StepState"];
+export type HostResult = Schemas["HostResultOut"];
+export type Token = Schemas["TokenOut"];
+export type Problem = Schemas["ProblemOut"];
+export type SyncReport = Schemas["SyncOut"];

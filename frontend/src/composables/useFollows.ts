@@ -17,7 +17,7 @@ export interface FollowOptions {
   emit: (messages: readonly DeploymentEvent[]) => void;
 }
 
-const EVENTS_PER_PAGE = 1000;
+const EVENTS_PER_PAGE = 200;
 /** A gap that the socket's own replay closes in this time needs no request. */
 const GAP_PATIENCE_MS = 200;
 

@@ -64,6 +64,8 @@ export function useSocket(options: SocketOptions) {
   }
 
   function authenticated(success: boolean): void {
+    // A token refused on a connection that is signed in leaves the connection as it was.
+    if (!success && status.value === "live") return;
     if (success) {
       attempt = 0;
       refused = false;

@@ -3,10 +3,10 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** "850 ms", "12 s", "3 min 4 s", "2 h 10 min": the two largest units, in the units' international symbols. */
+/** "< 0.1 s", "3.2 s", "12 s", "3 min 4 s", "2 h 10 min": two units at most, in their international symbols. */
 export function formatDuration(milliseconds: number): string {
   const ms = Math.max(0, milliseconds);
-  if (ms < SECOND) return `${Math.round(ms)} ms`;
+  if (ms < SECOND / 10) return "< 0.1 s";
   if (ms < 10 * SECOND) return `${Math.floor(ms / 100) / 10} s`;
   if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
   if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min ${Math.floor(ms % MINUTE / SECOND)} s`;

@@ -49,9 +49,8 @@ export const useDeploymentsStore = defineStore("deployments", () => {
   /** Starts a deployment. The same `key` never starts two, however often it is sent. */
   async function start(serviceId: number, env: Record<string, string>, key: string): Promise<Deployment> {
     const started = await call(session.api.POST("/services/{service_id}/deployments", {
-      params: { path: { service_id: serviceId } },
+      params: { path: { service_id: serviceId }, header: { "Idempotency-Key": key } },
       body: { env, origin: "frontend" },
-      headers: { "Idempotency-Key": key },
     }));
     upsert(started);
     return started;

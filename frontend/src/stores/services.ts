@@ -28,9 +28,10 @@ export const useServicesStore = defineStore("services", () => {
   const loaded = ref(false);
   const list = computed(() => Object.values(byId.value).sort((a, b) => a.name.localeCompare(b.name)));
 
-  push.on("service", ({ type: _type, deleted, ...service }) => {
-    const { [service.id]: known, ...others } = byId.value;
-    byId.value = deleted ? others : { ...others, [service.id]: { ...known, ...service } };
+  push.on("service", ({ id, name, data, deleted }) => {
+    const { [id]: known, ...others } = byId.value;
+    const { last_deployment = null, active_deployments = [] } = known ?? {};
+    byId.value = deleted ? others : { ...others, [id]: { id, name, data, last_deployment, active_deployments } };
   });
 
   push.on("deployment", (message: DeploymentMessage) => {

@@ -7,7 +7,8 @@ import type { Session, User } from "@/api/types";
 export type SessionState = "restoring" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 3000;
-const REFRESH_HEADERS = { "X-Requested-With": "fastdeploy" };
+/** No other site can have a browser send it: the cookie alone is not enough. */
+const REFRESH_HEADER = { "X-Requested-With": "fastdeploy" };
 
 /** Renewed a minute before the end, or half-way through a shorter life. */
 function renewalDelay(expiresIn: number): number {
@@ -53,7 +54,7 @@ export const useSessionStore = defineStore("session", () => {
   }
 
   async function refresh(): Promise<void> {
-    accept(await call(anonymous.POST("/session/refresh", { headers: REFRESH_HEADERS })));
+    accept(await call(anonymous.POST("/session/refresh", { params: { header: REFRESH_HEADER } })));
   }
 
   async function tryRenew(): Promise<boolean> {

@@ -10,6 +10,12 @@ interface Known {
   steps: Step[];
 }
 
+/** In the order in which they ran; then those to come, as planned. */
+function inOrder(steps: readonly Step[]): Step[] {
+  const place = (step: Step) => step.run_order ?? Infinity;
+  return [...steps].sort((a, b) => place(a) === place(b) ? a.position - b.position : place(a) - place(b));
+}
+
 function toStep({ type: _type, seq: _seq, deleted: _deleted, ...step }: StepMessage): Step {
   return step;
 }
@@ -22,14 +28,14 @@ export const useStepsStore = defineStore("steps", () => {
   function snapshot(deploymentId: number, seq: number, steps: readonly Step[]): void {
     const known = byDeployment.value[deploymentId];
     if (known && known.seq > seq) return;
-    byDeployment.value[deploymentId] = { seq, steps: [...steps].sort((a, b) => a.position - b.position) };
+    byDeployment.value[deploymentId] = { seq, steps: inOrder(steps) };
   }
 
   push.on("step", (message) => {
     const known = byDeployment.value[message.deployment_id];
     if (!known || message.seq <= known.seq) return;
     const others = known.steps.filter(step => step.id !== message.id);
-    const steps = message.deleted ? others : [...others, toStep(message)].sort((a, b) => a.position - b.position);
+    const steps = message.deleted ? others : inOrder([...others, toStep(message)]);
     byDeployment.value[message.deployment_id] = { seq: message.seq, steps };
   });
 

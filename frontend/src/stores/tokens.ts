@@ -35,7 +35,7 @@ export const useTokensStore = defineStore("tokens", () => {
   }
 
   async function createConfig({ origin, days }: TokenRequest): Promise<string> {
-    const body = { origin: origin || null, expiration_in_days: days };
+    const body = { origin: origin || "config", expiration_in_days: days };
     return (await call(session.api.POST("/config-token", { body }))).config_token;
   }
 
@@ -46,7 +46,7 @@ export const useTokensStore = defineStore("tokens", () => {
     return value;
   }
 
-  async function revoke(id: number): Promise<void> {
+  async function revoke(id: string): Promise<void> {
     await call(session.api.DELETE("/tokens/{token_id}", { params: { path: { token_id: id } } }));
     await load();
   }
