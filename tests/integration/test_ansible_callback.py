@@ -508,7 +508,7 @@ def test_a_missing_include_fails_after_it_was_ok(tmp_path: Path) -> None:
     assert "gone1.yml" in result.message("inc")
 
 
-def test_a_dry_run_shows_differences_without_colours(tmp_path: Path) -> None:
+def test_a_dry_run_shows_differences_without_colors(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """

@@ -78,7 +78,7 @@ def playbook_env(
         "ANSIBLE_STDOUT_CALLBACK": "fastdeploy",
         # A variable replaces what ansible.cfg says, so the service's own callback folders are named again.
         "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, [str(CALLBACK_FOLDER), settings.callback_plugins])),
-        # The output goes to a page that shows colours, through a pipe, for which Ansible would switch them off.
+        # The output goes to a page that shows colors, through a pipe, for which Ansible would switch them off.
         "ANSIBLE_FORCE_COLOR": "1",
         # Where cowsay is installed, every banner would become a cow.
         "ANSIBLE_NOCOWS": "1",

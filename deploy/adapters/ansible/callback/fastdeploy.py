@@ -52,7 +52,7 @@ TEXT_LIMIT = 64 * 1024  # characters in one object; as JSON at most 12 times as 
 MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
 DIFF_LIMIT = 256 * 1024
 
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # Shown as their Unicode pictures: no terminal sequence reaches a page, and no NUL a database.
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
 BROKEN_BYTES = re.compile("[\udc80-\udcff]")
@@ -75,7 +75,7 @@ def clipped(text: str, limit: int) -> str:
     """Plain text of at most about `limit` bytes; a cut is marked at its end."""
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
-    text = readable(COLOURS.sub("", text)).translate(CONTROLS).strip("\n")
+    text = readable(COLORS.sub("", text)).translate(CONTROLS).strip("\n")
     data = text.encode("utf-8")
     if len(data) <= limit:
         return text
@@ -134,6 +134,25 @@ def events_pipe() -> Pipe | None:
         return None
 
 
+class Items:
+    """What the items of a loop have reported for one host: all outcomes, and the first lines."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.lines: list[str] = []
+        self.size = 0
+
+    def note(self, outcome: str, line: str) -> None:
+        self.outcomes[outcome] += 1
+        if line and self.size <= MESSAGE_LIMIT:
+            self.lines.append(line)
+            self.size += len(line)
+
+    def summary(self) -> str:
+        count = sum(self.outcomes.values())
+        return "\n".join([f"{count} {'item' if count == 1 else 'items'}: {counted(self.outcomes)}", *self.lines])
+
+
 class RunningTask:
     """One showing of a task: what its hosts have reported so far."""
 
@@ -147,7 +166,7 @@ class RunningTask:
         self.outcomes: dict[str, str] = {}
         self.messages: dict[str, str] = {}
         self.diffs: dict[str, list[str]] = {}
-        self.items: dict[str, list[tuple[str, str]]] = {}  # outcomes and lines of the items of a loop
+        self.items: dict[str, Items] = {}
 
     def all_reported(self) -> bool:
         return bool(self.outcomes) and self.started.keys() <= self.outcomes.keys()
@@ -164,11 +183,11 @@ class RunningTask:
             [(host, outcome)] = self.outcomes.items()
             return EXCUSES.get(outcome, "") + self.messages[host]
         bad = [f"{host}: {self.messages[host]}" for host, outcome in self.outcomes.items() if outcome in BAD]
-        return "\n".join(bad) or counted(self.outcomes.values())
+        return "\n".join(bad) or counted(Counter(self.outcomes.values()))
 
 
-def counted(outcomes) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes).items())
+def counted(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
 
 class CallbackModule(DefaultCallback):
@@ -229,7 +248,7 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_play_start(self, play) -> None:
         self._end_tasks()
-        self._hosts_in_play = count_hosts(play)
+        self._hosts_in_play = count_hosts(play) if self._pipe is not None else 0
         self._free = str(play.strategy).endswith(("free", "host_pinned"))
         self._send("play_start", name=readable(play.get_name().strip()), hosts=self._hosts_in_play)
         super().v2_playbook_on_play_start(play)
@@ -347,17 +366,14 @@ class CallbackModule(DefaultCallback):
         host, task, fields = parts(result)
         text = "" if outcome == "skipped" or is_hidden(fields) else described(fields, task, bad=outcome == "failed")
         line = f"{as_text(self._get_item_label(fields))}: {text[:MESSAGE_LIMIT]}" if text else ""
-        self._running_task(task).items.setdefault(host.get_name(), []).append((outcome, line))
+        self._running_task(task).items.setdefault(host.get_name(), Items()).note(outcome, line)
 
     def _message(self, result, *, bad: bool = False) -> str:
         host, task, fields = parts(result)
-        items = self._running_task(task).items.pop(host.get_name(), [])
+        items = self._running_task(task).items.pop(host.get_name(), None)
         if is_hidden(fields):
             return "The output is hidden (no_log)."
-        if not items:
-            return clipped(described(fields, task, bad=bad), MESSAGE_LIMIT)
-        counts = f"{len(items)} {'item' if len(items) == 1 else 'items'}: {counted(outcome for outcome, _ in items)}"
-        return clipped("\n".join([counts, *(line for _, line in items if line)]), MESSAGE_LIMIT)
+        return clipped(items.summary() if items else described(fields, task, bad=bad), MESSAGE_LIMIT)
 
     def _at_exit(self) -> None:
         """Ansible may stop without its last callback; tasks whose hosts have all reported are done nevertheless."""
@@ -427,9 +443,8 @@ def main_text(fields, task) -> str:
 
 def with_output(text: str, fields) -> str:
     """The message of a failure with what the command or module has printed, errors first choice."""
-    rc = fields.get("rc")
-    if rc is not None and str(rc) not in text:
-        text = f"{text} (exit code {rc})"
+    if fields.get("rc"):
+        text = f"{text} (exit code {fields['rc']})"
     for key in ("stderr", "module_stderr", "stdout", "module_stdout"):
         output = fields.get(key)
         if isinstance(output, str) and output.strip():
