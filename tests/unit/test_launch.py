@@ -1,0 +1,173 @@
+"""What a deployment runs, as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker_home
+from deploy.adapters.spool import RunSpec
+from tests.runs import a_deployment
+
+TOKEN = "the-token-of-this-deployment"
+SECRET = "a-value-that-nobody-else-may-read"
+ENV = {"domain": "example.org", "password": SECRET}
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> LaunchSettings:
+    """Settings of a worker whose services folder holds `shop`."""
+    (tmp_path / "services" / "shop").mkdir(parents=True)
+    return LaunchSettings(
+        services_root=tmp_path / "services",
+        path="/opt/bin:/usr/bin",
+        home="/home/deploy",
+        api_url="http://127.0.0.1:8000",
+        timeout=3600,
+        output_limit=1000,
+    )
+
+
+def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None) -> RunSpec:
+    return run_spec(a_deployment(context={"env": ENV}), config or {}, TOKEN, launch)
+
+
+def folder_of(launch: LaunchSettings) -> Path:
+    return launch.services_root / "shop"
+
+
+class TestScript:
+    def test_it_is_started_with_the_file_and_nothing_else(self, launch: LaunchSettings) -> None:
+        spec = spec_of(launch)
+        file = f"{RUN_DIR}/config.json"
+        assert spec.argv == [str(folder_of(launch) / "deploy.sh"), "--config", file]
+        assert spec.cwd == str(folder_of(launch))
+        assert spec.env == {
+            "PATH": "/opt/bin:/usr/bin",
+            "HOME": "/home/deploy",
+            "LANG": "C.UTF-8",
+            "DEPLOY_CONFIG_FILE": file,
+        }
+        assert (spec.interrupt, spec.events) == (False, False)
+        assert (spec.timeout, spec.output_limit) == (3600, 1000)
+
+    def test_the_file_holds_what_the_contract_says(self, launch: LaunchSettings) -> None:
+        (text,) = spec_of(launch).files.values()
+        assert json.loads(text) == {
+            "deployment_id": 7,
+            "access_token": TOKEN,
+            "deploy_script": str(folder_of(launch) / "deploy.sh"),
+            "steps_url": "http://127.0.0.1:8000/steps/",
+            "deployment_finish_url": "http://127.0.0.1:8000/deployments/finish/",
+            "context": {"env": ENV},
+            "path_for_deploy": "/opt/bin:/usr/bin",
+        }
+
+    def test_an_agent_is_named_where_there_is_one(self, launch: LaunchSettings) -> None:
+        settings = LaunchSettings(
+            services_root=launch.services_root,
+            path=launch.path,
+            home=launch.home,
+            api_url=launch.api_url,
+            timeout=launch.timeout,
+            output_limit=launch.output_limit,
+            ssh_auth_sock="/run/agent",
+        )
+        (text,) = spec_of(settings).files.values()
+        assert json.loads(text)["ssh_auth_sock"] == "/run/agent"
+
+    def test_no_secret_is_in_arguments_or_environment(self, launch: LaunchSettings) -> None:
+        spec = spec_of(launch)
+        for text in (*spec.argv, *spec.env.values(), spec.cwd):
+            assert TOKEN not in text
+            assert SECRET not in text
+
+    @pytest.mark.parametrize(
+        ("script", "started"), [("bin/go.py", "{folder}/bin/go.py"), ("/opt/deploy/all.sh", "/opt/deploy/all.sh")]
+    )
+    def test_the_config_names_another_one(self, launch: LaunchSettings, script: str, started: str) -> None:
+        spec = spec_of(launch, {"deploy_script": script})
+        assert spec.argv[0] == started.format(folder=folder_of(launch))
+
+    def test_links_to_the_services_are_followed(self, launch: LaunchSettings, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(launch.services_root)
+        linked = LaunchSettings(
+            services_root=tmp_path / "link", path="", home="", api_url="", timeout=1, output_limit=1
+        )
+        assert spec_of(linked).cwd == str(folder_of(launch))
+
+
+class TestPlaybook:
+    @pytest.fixture
+    def playbook(self, launch: LaunchSettings) -> Path:
+        path = folder_of(launch) / "site.yml"
+        path.write_text("- hosts: all\n  tasks: []\n")
+        return path
+
+    def test_the_platform_runs_it_itself(self, launch: LaunchSettings, playbook: Path) -> None:
+        spec = spec_of(launch, {"ansible_playbook": "site.yml"})
+        assert Path(spec.argv[0]).name == "ansible-playbook"
+        assert spec.argv[1:3] == ["--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
+        assert spec.argv[-2:] == ["--", str(playbook)]
+        assert "--diff" in spec.argv
+        assert (spec.interrupt, spec.events, spec.cwd) == (True, True, str(folder_of(launch)))
+        assert (spec.env["PATH"], spec.env["HOME"]) == ("/opt/bin:/usr/bin", "/home/deploy")
+
+    def test_the_answers_are_in_a_file_that_only_the_run_can_read(
+        self, launch: LaunchSettings, playbook: Path
+    ) -> None:
+        spec = spec_of(launch, {"ansible_playbook": "site.yml"})
+        assert spec.files.keys() == {EXTRA_VARS_FILE}
+        variables = yaml.compose(spec.files[EXTRA_VARS_FILE], Loader=yaml.SafeLoader)
+        assert isinstance(variables, yaml.MappingNode)
+        values = {key.value: value for key, value in variables.value}
+        assert (values["domain"].tag, values["domain"].value) == ("!unsafe", "example.org")
+        assert values["fastdeploy_deployment_id"].value == "7"
+        for text in (*spec.argv, *spec.env.values()):
+            assert TOKEN not in text
+            assert SECRET not in text
+
+    def test_it_gets_no_token(self, launch: LaunchSettings, playbook: Path) -> None:
+        assert TOKEN not in spec_of(launch, {"ansible_playbook": "site.yml"}).to_json()
+
+    def test_a_script_beside_it_comes_first(self, launch: LaunchSettings, playbook: Path) -> None:
+        (folder_of(launch) / "deploy.sh").write_text("#!/bin/sh\n")
+        assert spec_of(launch, {"ansible_playbook": "site.yml"}).argv[0] == str(folder_of(launch) / "deploy.sh")
+
+    def test_a_script_that_the_config_names_comes_first(self, launch: LaunchSettings, playbook: Path) -> None:
+        spec = spec_of(launch, {"ansible_playbook": "site.yml", "deploy_script": "go.sh"})
+        assert spec.argv[0] == str(folder_of(launch) / "go.sh")
+
+    @pytest.mark.parametrize("name", ["gone.yml", "../../outside.yml", "/etc/hostname"])
+    def test_one_that_is_not_there_or_elsewhere_is_refused(self, launch: LaunchSettings, name: str) -> None:
+        (launch.services_root.parent.parent / "outside.yml").write_text("")
+        with pytest.raises(PlaybookError):
+            spec_of(launch, {"ansible_playbook": name})
+
+
+class TestTimeout:
+    @pytest.mark.parametrize(
+        ("config", "seconds"), [({}, 3600), ({"timeout": None}, 3600), ({"timeout": 5}, 5.0), ({"timeout": 0.5}, 0.5)]
+    )
+    def test_the_service_may_have_its_own(
+        self, launch: LaunchSettings, config: dict[str, Any], seconds: float
+    ) -> None:
+        assert run_timeout(config, launch) == seconds
+        assert spec_of(launch, config).timeout == seconds
+
+
+class TestHome:
+    def test_that_of_the_deploy_user_or_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/server")
+        assert worker_home("/home/deploy") == "/home/deploy"
+        assert worker_home(None) == "/home/server"
+
+    def test_without_an_environment_the_account_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("HOME")
+        assert worker_home(None).startswith("/")
