@@ -102,7 +102,7 @@ class ServiceFolders:
 
     def playbook_steps(self, service: Service) -> list[PlannedStep]:
         """Return the steps that the playbook of a service promises; none where it has no readable playbook."""
-        if "ansible_playbook" not in service.data:
+        if service.data.get("ansible_playbook") is None:
             return []
         try:
             names = task_names(playbook_path(self.root / service.name, service.data, self.root))
@@ -184,4 +184,5 @@ def _readme(folder: Path) -> str | None:
 
 def has_script(folder: Path, data: dict[str, Any]) -> bool:
     """Whether a service is deployed by a script (else the platform runs its playbook)."""
-    return "deploy_script" in data or (folder / DEFAULT_SCRIPT).exists() or "ansible_playbook" not in data
+    named = data.get("deploy_script") is not None
+    return named or (folder / DEFAULT_SCRIPT).exists() or data.get("ansible_playbook") is None

@@ -48,7 +48,7 @@ def run_spec(deployment: Deployment, config: Mapping[str, Any], token: str, sett
 def _script(
     deployment: Deployment, config: Mapping[str, Any], token: str, folder: Path, settings: LaunchSettings
 ) -> RunSpec:
-    script = str(folder / config.get("deploy_script", DEFAULT_SCRIPT))
+    script = str(folder / (config.get("deploy_script") or DEFAULT_SCRIPT))
     handed_over = {
         "deployment_id": deployment.id,
         "access_token": token,
