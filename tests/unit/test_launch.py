@@ -95,6 +95,10 @@ class TestScript:
         spec = spec_of(launch, {"deploy_script": script})
         assert spec.argv[0] == started.format(folder=folder_of(launch))
 
+    def test_null_means_that_the_config_does_not_say(self, launch: LaunchSettings) -> None:
+        spec = spec_of(launch, {"deploy_script": None, "ansible_playbook": None, "timeout": None})
+        assert spec.argv[0] == str(folder_of(launch) / "deploy.sh")
+
     def test_links_to_the_services_are_followed(self, launch: LaunchSettings, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(launch.services_root)
         linked = LaunchSettings(
