@@ -44,6 +44,7 @@ class ServiceConfig(BaseModel):
     )
     ansible_inventory: str | None = Field(default=None, min_length=1, description="Inventory of the playbook.")
     pipelining: bool | None = Field(default=None, description="Ansible's SSH pipelining.")
+    diff: bool | None = Field(default=None, description="Show what a playbook changes in files.")
     concurrency: int = Field(default=1, ge=1, le=100, description="Deployments of this service at once.")
     retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
     retention_count: int | None = Field(default=None, ge=0, description="As the setting, for this service.")

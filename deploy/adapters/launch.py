@@ -77,7 +77,7 @@ def _playbook(deployment: Deployment, config: Mapping[str, Any], folder: Path, s
     playbook = find_playbook(folder, config, root, search_path=settings.path)
     answers = deployment.context.get("env", {})
     return RunSpec(
-        argv=playbook_argv(playbook, diff=True),
+        argv=playbook_argv(playbook, diff=bool(config.get("diff"))),
         cwd=str(folder),
         env=playbook_env(
             playbook,

@@ -130,7 +130,7 @@ def read_event(text: str, at: datetime) -> list[Entry]:
     if fields is None:
         return [Line(text, at)]
     if isinstance(said := fields.get("text"), str):
-        return [Line(line, at) for line in said.rstrip("\n").split("\n")]
+        return [Line(line, at) for line in said.removesuffix("\n").split("\n")]
     if fields.get("event") == "task_start":
         return [_task_report(fields, StepState.RUNNING, at)]
     if fields.get("event") == "task_end":
