@@ -21,7 +21,7 @@ from deploy.domain.reports import is_deep
 CONFIG = "config.json"
 DEFAULT_SCRIPT = "deploy.sh"
 SIZE_LIMIT = 1 << 20
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StepOption(BaseModel):
@@ -112,14 +112,17 @@ class ServiceFolders:
         return [PlannedStep(name=name) for name in names]
 
     def _read(self, name: str) -> ServiceFolder:
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise FolderError("", "a service name has up to 100 letters, digits, dots, dashes or underscores.")
         folder = self.root / name
         data = _read_config(folder)
         config = _validated(data)
         if config.ansible_playbook is not None:
             self._check_playbook(folder, data)
-        _check_script(folder, config)
+        try:
+            _check_script(folder, config)
+        except (OSError, RuntimeError) as error:  # no permission; before Python 3.13, links in a circle
+            raise FolderError(config.deploy_script or DEFAULT_SCRIPT, f"it cannot be read ({error}).") from error
         return ServiceFolder(name=name, data=data, readme=_readme(folder))
 
     def _check_playbook(self, folder: Path, data: dict[str, Any]) -> None:
