@@ -11,12 +11,12 @@ from deploy.domain.model import BrowserSession, Token, User
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
-_NAME = re.compile(r"^[\w.@+-]{1,64}$")
+_NAME = re.compile(r"[\w.@+-]{1,64}")
 
 
 async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Add a user; the very first one is an administrator."""
-    if not _NAME.match(command.name):
+    if not _NAME.fullmatch(command.name):
         raise InvalidInput("A user name has 1 to 64 letters, digits or any of . _ @ + -")
     if await uow.users.find(command.name) is not None:
         raise Conflict(f"There is a user named {command.name} already.")
