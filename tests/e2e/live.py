@@ -72,6 +72,11 @@ class Live:
             except TimeoutError:
                 raise AssertionError(f"the message has not come; these have: {self.messages[-20:]}") from None
 
+    def wait_for_count(self, kind: str, count: int) -> Message:
+        """Return the last one as soon as there are so many messages of a type."""
+        self.wait_for(lambda _: len(self.of_type(kind)) >= count)
+        return self.of_type(kind)[count - 1]
+
     def wait_for_state(self, deployment_id: int, *states: str) -> Message:
         """Return the message that says a deployment is in one of these states (by default, any final one)."""
         wanted = states or ("success", "failure", "cancelled")
@@ -106,6 +111,17 @@ class Live:
     def about(self, deployment_id: int) -> list[Message]:
         """Return the collected messages about a deployment, its steps and its output, in their order."""
         return [message for message in self.messages if message.get("deployment_id") == deployment_id]
+
+    def transcript(self, deployment_id: int) -> list[Message]:
+        """Return what was sent of a deployment since the last subscription to all of it."""
+        told = self.about(deployment_id)
+        begin = max((index for index, message in enumerate(told) if message["seq"] == 1), default=0)
+        return told[begin:]
+
+    def wait_for_transcript(self, deployment_id: int, length: int) -> list[Message]:
+        """Return the transcript as soon as it has so many messages."""
+        self.wait_for(lambda _: len(self.transcript(deployment_id)) >= length)
+        return self.transcript(deployment_id)
 
     def close(self) -> None:
         """Hang up."""

@@ -1,0 +1,283 @@
+"""Contract, WebSocket: what arrives, when, to whom, and in which order."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.e2e.api import Api, answer
+from tests.e2e.folders import Puppet, report, say, shell, steps, write_service
+from tests.e2e.live import Live
+from tests.e2e.server import Server
+
+DEPLOYMENT = {"type", "id", "service_id", "origin", "user", "started", "finished", "context", "state"}
+STEP = {"type", "id", "name", "state", "deployment_id", "message", "started", "finished", "deleted"}
+SERVICE = {"type", "id", "name", "data", "deleted"}
+NUMBERED = {"seq", "deployment_id"}
+GARBAGE = [
+    "",
+    "nonsense",
+    "[]",
+    "5",
+    "null",
+    '{"a": ',
+    "{}",
+    "[" * 10_000,
+    '{"access_token": ',
+    "\x00",
+    '{"access_token": 5}',
+    '{"access_token": {"a": []}}',
+    '{"access_token": null}',
+    json.dumps({"access_token": "x" * 100_000}),
+]
+
+
+@pytest.fixture
+def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
+    """A deployment that runs until it is told to end."""
+    with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
+        started = server.api.start(name, {"TAG": "v1"})
+        puppet.config()
+        yield started, puppet
+        puppet.exit()
+        server.api.wait_until_final(started["id"])
+
+
+# Signing in
+
+
+def test_nothing_is_sent_before_success(server: Server, api: Api) -> None:
+    service = server.add_service(shell(say("A")))
+    with api.live() as witness, Live(api.base_url) as live:
+        done = api.run(service)
+        witness.wait_for_state(done["id"])
+        assert live.silent()
+        assert live.sign_in("nonsense")["status"] == "failure"
+        other = api.run(service)
+        witness.wait_for_state(other["id"])
+        assert live.silent()
+        assert live.messages == live.of_type("authentication")
+        assert live.sign_in(api.token)["status"] == "success"
+        last = api.start(service)
+        live.wait_for_state(last["id"])
+        assert live.about(done["id"]) == live.about(other["id"]) == []
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])
+def test_a_bad_token_fails_and_a_good_one_may_follow(api: Api, token: str) -> None:
+    with Live(api.base_url) as live:
+        said = live.sign_in(token)
+        assert set(said) == {"type", "status", "detail"}
+        assert (said["type"], said["status"]) == ("authentication", "failure")
+        assert said["detail"] == ("Could not validate credentials" if token else "Not authenticated")
+        said = live.sign_in(api.token)
+        assert set(said) == {"type", "status", "detail"}
+        assert (said["type"], said["status"]) == ("authentication", "success")
+
+
+def test_garbage_instead_of_a_token_fails(api: Api) -> None:
+    with Live(api.base_url) as live:
+        for count, garbage in enumerate([*GARBAGE, b"\xff\x00"], 1):
+            live.send(garbage)
+            live.wait_for_count("authentication", count)
+        assert {message["status"] for message in live.of_type("authentication")} == {"failure"}
+        assert live.sign_in(api.token)["status"] == "success"
+
+
+def test_a_page_of_another_site_is_refused(api: Api) -> None:
+    for origin in ("https://evil.example.org", f"{api.base_url}.evil.example.org", "null", "http://localhost:1"):
+        with pytest.raises(InvalidStatus) as refused:
+            Live(api.base_url, origin=origin)
+        assert refused.value.response.status_code == 403
+    with api.live(origin=api.base_url):
+        pass
+
+
+def test_the_client_picks_a_uuid(api: Api) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        Live(api.base_url, client_id="somebody")
+    assert refused.value.response.status_code in {403, 404}
+
+
+def test_a_client_stays_signed_in_with_a_new_token(api: Api) -> None:
+    with api.live() as live:
+        assert live.sign_in(api.sign_in(api.user, api.password))["status"] == "success"
+        assert live.sign_in("nonsense")["status"] == "failure"
+        live.send({"ping": 1})
+        assert live.silent()
+
+
+def test_another_user_does_not_take_over_a_connection(server: Server, api: Api) -> None:
+    name = server.new_name("user")
+    api.create_user(name, "a password of his")
+    with api.live() as live:
+        assert live.sign_in(api.sign_in(name, "a password of his"))["status"] == "failure"
+
+
+# Messages
+
+
+def test_a_deployment_tells_of_each_change(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+    started, puppet = held
+    with api.live() as live:
+        live.subscribe(started["id"])
+        puppet.exit()
+        final = live.wait_for_state(started["id"])
+        told = [message for message in live.about(started["id"]) if message["type"] == "deployment"]
+    assert [message["state"] for message in told] == ["queued", "running", "success"]
+    for message in told:
+        assert set(message) >= DEPLOYMENT | NUMBERED
+        assert message["id"] == message["deployment_id"] == started["id"]
+        assert (message["origin"], message["user"]) == (started["origin"], started["user"])
+        assert message["context"] == {"env": {"TAG": "v1"}}
+    assert [bool(message["started"]) for message in told] == [False, True, True]
+    assert [bool(message["finished"]) for message in told] == [False, False, True]
+    stored = api.deployment(started["id"])
+    assert {key: stored[key] for key in final if key in stored} == {key: final[key] for key in final if key in stored}
+
+
+def test_a_step_tells_of_each_change_and_of_its_end(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+    started, puppet = held
+    with api.live() as live:
+        live.subscribe(started["id"])
+        puppet.print(report("One", "running", message="half way"), report("One", "success", message="done"))
+        puppet.exit()
+        live.wait_for_state(started["id"])
+        told = live.of_type("step")
+    assert all(set(message) >= STEP | NUMBERED for message in told)
+    assert [(message["name"], message["state"], message["message"], message["deleted"]) for message in told] == [
+        ("One", "pending", "", False),
+        ("Two", "pending", "", False),
+        ("One", "running", "half way", False),
+        ("One", "success", "done", False),
+        ("Two", "running", "", False),
+        ("Two", "running", "", True),
+    ]
+    assert [step["name"] for step in api.steps(started["id"])] == ["One"]
+
+
+def test_a_service_tells_when_it_is_new_changed_and_gone(server: Server, api: Api) -> None:
+    name = server.new_name()
+    with api.live() as live:
+        for count, config in enumerate(({"description": "first"}, {"description": "second"}), 1):
+            server.add_service(shell("true"), name=name, config=config)
+            message = live.wait_for_count("service", count)
+            assert set(message) >= SERVICE
+            assert (message["name"], message["data"], message["deleted"]) == (name, config, False)
+            assert message["id"] == api.service(name)["id"]
+        assert api.admin.delete(f"/services/{message['id']}").is_success
+        gone = live.wait_for(lambda told: told["type"] == "service" and told["deleted"])
+        assert (gone["id"], gone["name"]) == (message["id"], name)
+
+
+def test_a_folder_that_goes_takes_its_service_along(server: Server, api: Api) -> None:
+    name = server.add_service(shell("true"))
+    with api.live() as live:
+        (server.services_dir / name / "config.json").unlink()
+        (server.services_dir / name / "deploy.sh").unlink()
+        (server.services_dir / name).rmdir()
+        assert api.sync()["removed"] == [name]
+        gone = live.wait_for(lambda told: told["type"] == "service" and told["deleted"])
+        assert gone["name"] == name
+
+
+# Subscriptions
+
+
+def test_only_subscribers_get_output(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+    started, puppet = held
+    with api.live() as subscriber, api.live() as other:
+        subscriber.subscribe(started["id"])
+        puppet.print("a line", "another one")
+        puppet.exit()
+        subscriber.wait_for_state(started["id"])
+        other.wait_for_state(started["id"])
+        assert other.of_type("output") == []
+        told = subscriber.of_type("output")
+    lines = [line for message in told for line in message["lines"]]
+    assert [(number, text) for number, _, text, _ in lines] == [(1, "a line"), (2, "another one")]
+    assert all(set(message) >= {"type", "lines"} | NUMBERED for message in told)
+
+
+def test_whoever_comes_late_or_again_gets_what_is_stored(server: Server, api: Api) -> None:
+    script = shell("\n".join(say(f"S{number}") + f"echo line {number}" for number in range(20)))
+    name = server.add_service(script, config={"steps": steps("S3", "S4", "left over")})
+    with api.live() as early, api.live() as twin:
+        started = api.start(name)
+        early.subscribe(started["id"])
+        early.wait_for_state(started["id"])
+        stored = api.events(started["id"])
+        twin.subscribe(started["id"])
+        for live in (early, twin):
+            assert live.wait_for_transcript(started["id"], len(stored)) == stored
+    assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
+    with api.live() as late:
+        late.subscribe(started["id"])
+        late.wait_for_state(started["id"])
+        assert late.about(started["id"]) == stored
+        late.messages.clear()
+        late.subscribe(started["id"], after=stored[9]["seq"])
+        late.wait_for_state(started["id"])
+        assert late.about(started["id"]) == stored[10:]
+
+
+def test_after_unsubscribing_only_changes_of_state_arrive(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+    started, puppet = held
+    with api.live() as live:
+        live.subscribe(started["id"])
+        puppet.print("heard")
+        live.wait_for(lambda told: told["type"] == "output")
+        live.unsubscribe(started["id"])
+        live.sign_in(api.token)  # answered after the message before it
+        puppet.print("unheard")
+        puppet.exit()
+        live.wait_for_state(started["id"])
+        texts = [line[2] for message in live.of_type("output") for line in message["lines"]]
+    assert texts == ["heard"]
+    assert api.lines(started["id"]) == ["heard", "unheard"]
+
+
+def test_everybody_sees_the_same_in_the_same_order(server: Server, api: Api) -> None:
+    names = [server.add_service(shell(say("A", "running") + say("A") + say("B"))) for _ in range(3)]
+    with api.live() as one, api.live() as other:
+        started = [api.start(name)["id"] for name in names]
+        for live in (one, other):
+            for number in started:
+                live.wait_for_state(number)
+        for number in started:
+            assert one.about(number) == other.about(number) == api.events(number)
+
+
+# Nonsense
+
+
+@pytest.mark.parametrize("wanted", [987654321, 0, -1, 2**70, "5", None, [], True, 1.5])
+def test_a_subscription_to_nothing_gets_a_warning(api: Api, wanted: object) -> None:
+    with api.live() as live:
+        live.send({"subscribe": {"deployment_id": wanted if wanted is not True else 987654321, "after": wanted}})
+        warning = live.wait_for(lambda told: told["type"] == "warning")
+        assert (warning["code"], warning["detail"]) == ("not_found", "Deployment not found")
+
+
+def test_garbage_on_an_open_connection_gets_a_warning_each_time(server: Server, api: Api) -> None:
+    nonsense: list[str | bytes] = [garbage for garbage in GARBAGE if "access_token" not in garbage]
+    nonsense += [b"\xff\x00", '{"unsubscribe": 5}', '{"subscribe": 5}', '{"subscribe": []}', '{"type": "deployment"}']
+    with api.live() as live:
+        for count, garbage in enumerate(nonsense, 1):
+            live.send(garbage)
+            live.wait_for_count("warning", count)
+        started = api.start(server.add_service(shell("true")))
+        live.wait_for_state(started["id"])
+
+
+def test_a_deployment_asked_for_by_http_is_the_one_on_the_websocket(server: Server, api: Api) -> None:
+    write_service(server.services_dir, name := server.new_name(), script=shell("exit 3"))
+    answer(api.admin.post("/services/sync"))
+    with api.live() as live:
+        started = api.start(name)
+        final = live.wait_for_state(started["id"])
+    assert final["state"] == "failure"
+    listed = answer(api.admin.get("/deployments/", params={"service_id": started["service_id"]}))[0]
+    assert {key: listed[key] for key in DEPLOYMENT - {"type"}} == {key: final[key] for key in DEPLOYMENT - {"type"}}
