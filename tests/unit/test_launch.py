@@ -119,7 +119,8 @@ class TestPlaybook:
         assert Path(spec.argv[0]).name == "ansible-playbook"
         assert spec.argv[1:3] == ["--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
         assert spec.argv[-2:] == ["--", str(playbook)]
-        assert "--diff" in spec.argv
+        assert "--diff" not in spec.argv
+        assert "--diff" in spec_of(launch, {"ansible_playbook": "site.yml", "diff": True}).argv
         assert (spec.interrupt, spec.events, spec.cwd) == (True, True, str(folder_of(launch)))
         assert (spec.env["PATH"], spec.env["HOME"]) == ("/opt/bin:/usr/bin", "/home/deploy")
 
