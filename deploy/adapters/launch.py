@@ -88,6 +88,8 @@ def _playbook(deployment: Deployment, config: Mapping[str, Any], folder: Path, s
         ),
         files={EXTRA_VARS_FILE: extra_vars(answers, deployment_id=deployment.id, service=deployment.service)},
         timeout=run_timeout(config, settings),
+        # Three signals one after the other (INT, TERM, KILL) have to be over within ten seconds.
+        grace=3.0,
         interrupt=True,
         events=True,
         output_limit=settings.output_limit,

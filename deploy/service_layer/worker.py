@@ -20,7 +20,7 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.notifications import Listener
-from deploy.adapters.spool import DeployUser, RunAlreadyStarted, RunDirectory, RunError
+from deploy.adapters.spool import DeployUser, RunActive, RunAlreadyStarted, RunDirectory, RunError
 from deploy.domain.commands import ClaimDeployment, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import Deployment, DeploymentState
@@ -143,7 +143,7 @@ class Worker:
         try:
             spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch)
             return run.start(spec, user=self._user)
-        except RunAlreadyStarted:
+        except (RunActive, RunAlreadyStarted):
             return None
         except (RunError, PlaybookError, OSError) as error:
             reason = f"The deployment could not be started: {error}"
