@@ -38,6 +38,7 @@ class Client:
         self.cursors: dict[int, int] = {}
         self.subscribed: set[int] = set()
         self.behind: set[int] = set()
+        self.missed: set[int] = set()  # of those behind: there is news since it was read last
         self.wake = asyncio.Event()
         self._outbox: deque[str] = deque()
         self._characters = 0
@@ -83,6 +84,7 @@ class Client:
         `complete`: output is among them. A gap, or no room, puts the deployment behind.
         """
         if deployment_id in self.behind:
+            self.missed.add(deployment_id)
             return
         cursor = self.cursors.setdefault(deployment_id, events[0].seq - 1)
         wants_output = deployment_id in self.subscribed

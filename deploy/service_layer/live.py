@@ -68,17 +68,19 @@ class LiveFeed:
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read on for one client after his cursor, until he is level with the database or his outbox is full."""
-        client.behind.discard(deployment_id)
-        with_output = deployment_id in client.subscribed
         async with self._open_unit_of_work() as uow:
-            while client.has_room and deployment_id not in client.behind:
-                events = await uow.events.after(
-                    deployment_id, client.cursors.get(deployment_id, 0), limit=BATCH, with_output=with_output
-                )
-                if not events:
+            # He counts as behind to the end: what is offered meanwhile would come before what is read here.
+            while client.has_room:
+                client.missed.discard(deployment_id)
+                cursor = client.cursors.setdefault(deployment_id, 0)
+                with_output = deployment_id in client.subscribed
+                events = await uow.events.after(deployment_id, cursor, limit=BATCH, with_output=with_output)
+                if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
+                    continue  # he has subscribed meanwhile: this is not what he wants any more
+                if not events and deployment_id not in client.missed:
+                    client.behind.discard(deployment_id)
                     return
                 client.deliver(deployment_id, events)
-        client.behind.add(deployment_id)
 
     def _on_deployment(self, text: str) -> None:
         self._news.add(int(text))
