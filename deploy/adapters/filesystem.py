@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,10 @@ def _check_script(folder: Path, config: ServiceConfig) -> None:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        if path.stat().st_size > SIZE_LIMIT:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FolderError(CONFIG, "it cannot be read (it is not a file).")  # reading a device or a pipe may never end
+        if status.st_size > SIZE_LIMIT:
             raise FolderError(CONFIG, "it is larger than 1 MiB.")
         data = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(data, allow_nan=False)  # NaN is read, but neither the database nor a browser takes it

@@ -64,8 +64,10 @@ def find_inventory(folder: Path, config: Mapping[str, object], services_root: Pa
 
 def read_ansible_cfg(folder: Path) -> str:
     """The text of the folder's `ansible.cfg`, empty when there is none that can be read as text."""
+    path = folder / "ansible.cfg"
     try:
-        return (folder / "ansible.cfg").read_text(encoding="utf-8")
+        # Reading a device or a pipe may never end.
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
     except (OSError, UnicodeDecodeError):
         return ""
 
