@@ -13,6 +13,9 @@ const POLL_MS = 1500;
 /** Snapshots of whole lists are polled at every third round. */
 const RESYNC_ROUNDS = 3;
 
+/** The database was away when we wanted to subscribe. */
+const RESUBSCRIBE_MS = 2000;
+
 function socketUrl(): string {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   return `${scheme}//${location.host}/deployments/ws/${randomId()}`;
@@ -46,6 +49,7 @@ export const usePushStore = defineStore("push", () => {
 
   function receive(message: ServerMessage): void {
     if (message.type === "resume") follows.subscribe(message.deployment_id);
+    else if (message.type === "warning" && message.code === "try_again") setTimeout(follows.subscribeAll, RESUBSCRIBE_MS);
     else if (!isDeploymentEvent(message) || !follows.take(message)) fan.emit(message);
   }
 

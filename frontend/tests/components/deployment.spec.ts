@@ -1,0 +1,215 @@
+import { flushPromises, type VueWrapper } from "@vue/test-utils";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { DeploymentDetail } from "@/api/types";
+import { usePushStore } from "@/stores/push";
+import DeploymentView from "@/views/DeploymentView.vue";
+import { freshStores, mountInApp, signIn } from "../support/app";
+import { aDeployment, aDetail, aStep } from "../support/data";
+import { FakeServer, FakeSocket } from "../support/network";
+
+const AT = "2026-01-01T10:00:00Z";
+const frame = () => new Promise(resolve => requestAnimationFrame(resolve));
+
+let server: FakeServer;
+let stored: string[];
+
+beforeEach(async () => {
+  // jsdom lays nothing out: the log's window is 600 pixels high here.
+  vi.spyOn(Element.prototype, "clientHeight", "get").mockReturnValue(600);
+  vi.spyOn(Element.prototype, "clientWidth", "get").mockReturnValue(800);
+  freshStores();
+  FakeSocket.install();
+  document.body.replaceChildren();
+  stored = [];
+  server = new FakeServer().on("GET /deployments/5/output", () => ({
+    json: {
+      lines: stored.map((text, index) => ({ n: index + 1, at: AT, text, step_id: null })), total: 0, next_after: null,
+    },
+  }));
+  await signIn(server);
+  usePushStore().start();
+  FakeSocket.last.welcome();
+  return () => usePushStore().stop();
+});
+
+async function open(fields: Partial<DeploymentDetail> = {}, at = "/deployment/5"): Promise<VueWrapper> {
+  server.json("GET /deployments/5", aDetail({ lines: stored.length, ...fields }));
+  const { wrapper } = await mountInApp(DeploymentView, { at });
+  await settle();
+  return wrapper;
+}
+
+async function settle(): Promise<void> {
+  await flushPromises();
+  await frame();
+  await flushPromises();
+}
+
+async function say(...messages: object[]): Promise<void> {
+  for (const message of messages) FakeSocket.last.say(message);
+  await settle();
+}
+
+const step = (seq: number, fields: Parameters<typeof aStep>[0], deleted = false) =>
+  ({ type: "step", seq, deleted, ...aStep(fields) });
+const change = (seq: number, fields: Parameters<typeof aDeployment>[0]) =>
+  ({ type: "deployment", deployment_id: 5, ...aDeployment({ ...fields, seq }) });
+const output = (seq: number, n: number, text: string) =>
+  ({ type: "output", deployment_id: 5, seq, lines: [[n, AT, text, null]] });
+
+const lines = (page: VueWrapper) => page.findAll(".log .log-line .text").map(line => line.text());
+const states = (page: VueWrapper) => page.findAll("[data-step]").map(item => `${item.attributes("data-step")} ${item.attributes("data-state")}`);
+
+describe("a deployment that runs", () => {
+  it("shows the past, and what happens from then on, each once", async () => {
+    stored = ["one", "two"];
+    const page = await open({ seq: 4, steps: [aStep({ name: "Build", state: "running" })] });
+    expect(lines(page)).toEqual(["one", "two"]);
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 4 } });
+    await say(output(4, 2, "two"), output(5, 3, "three"), output(5, 3, "three"), step(6, { name: "Build", state: "success" }));
+    expect(lines(page)).toEqual(["one", "two", "three"]);
+    expect(states(page)).toEqual(["Build success"]);
+  });
+
+  it("says which step it is at", async () => {
+    const page = await open({
+      steps: [aStep({ id: 1, state: "success" }), aStep({ id: 2, name: "Switch over", position: 2, state: "running" }), aStep({ id: 3, position: 3 })],
+    });
+    expect(page.get("[data-outcome]").text()).toContain("Switch over");
+    expect(page.get("[data-outcome]").text()).toContain("Step 2 of 3");
+  });
+
+  it("is cancelled after a question only", async () => {
+    server.json("POST /deployments/5/cancel", aDeployment({ seq: 9, cancel_requested: "Cancelled by lena" }));
+    const page = await open();
+    const button = page.findAll("button").find(found => found.text() === "Cancel deployment");
+    await button?.trigger("click");
+    await settle();
+    expect(server.called("POST /deployments/5/cancel")).toHaveLength(0);
+    const confirm = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")].find(found => found.textContent.trim() === "Stop it");
+    confirm?.click();
+    await settle();
+    expect(server.called("POST /deployments/5/cancel")).toHaveLength(1);
+    expect(page.text()).toContain("Stopping…");
+  });
+
+  it("tells screen readers and the title how it ended", async () => {
+    const page = await open({ seq: 1 });
+    await say(change(2, { state: "success", finished: "2026-01-01T10:00:09Z" }));
+    expect(document.title).toBe("Succeeded: shop No. 5 – fastDeploy");
+    expect(page.get("[data-outcome]").text()).toContain("Everything worked");
+    expect(page.text()).toContain("Deploy again");
+  });
+});
+
+describe("a deployment that waits", () => {
+  it("says why, how long the queue is, and where to look", async () => {
+    const page = await open({
+      state: "queued", started: null, waiting: { reason: "Deployment 4 of shop is running.", position: 2, blocked_by: 4 },
+    });
+    const text = page.get("[data-outcome]").text();
+    expect(text).toContain("Waiting for its turn");
+    expect(text).toContain("Deployment 4 of shop is running.");
+    expect(text).toContain("2 deployments are before it");
+    expect(page.get("[data-outcome] a").attributes("href")).toBe("/deployment/4");
+  });
+});
+
+describe("a deployment that failed", () => {
+  const failed = aStep({
+    id: 2, name: "Install", state: "failure", message: "No space left", position: 2, first_line: 2, last_line: 3, started: AT, finished: AT,
+    hosts: [
+      { host: "web1", outcome: "ok", duration: 0.4, message: "", diff: null },
+      { host: "web2", outcome: "failed", duration: 0.2, message: "disk full", diff: "--- a\n+++ b\n+new" },
+    ],
+  });
+
+  it("says first what went wrong, where, and what was printed before", async () => {
+    stored = ["fine", "copying", "cannot write"];
+    const page = await open({ state: "failure", reason: "The step “Install” failed: No space left", finished: AT, steps: [failed] });
+    const text = page.get("[data-outcome]").text();
+    expect(text).toContain("It failed at “Install”");
+    expect(text).toContain("Affected: web2");
+    expect(text).toContain("cannot write");
+    expect(text.match(/No space left/g)).toHaveLength(1);
+  });
+
+  it("has its failed step open, with what happened on each host", async () => {
+    const page = await open({ state: "failure", finished: AT, steps: [failed] });
+    const item = page.get("[data-step=Install]");
+    expect(item.get("button").attributes("aria-expanded")).toBe("true");
+    expect(item.text()).toContain("web2");
+    expect(item.text()).toContain("disk full");
+    expect(item.text()).toContain("+new");
+  });
+
+  it("leaves closed what the reader has closed, whatever comes", async () => {
+    const page = await open({ seq: 1, steps: [failed] });
+    await page.get("[data-step=Install] button").trigger("click");
+    await say(step(2, { ...failed, message: "No space left at all" }));
+    expect(page.get("[data-step=Install] button").attributes("aria-expanded")).toBe("false");
+  });
+
+  it("is tried again with a button", async () => {
+    server.json("POST /deployments/5/retry", aDeployment({ id: 6, retry_of: 5, state: "queued" }));
+    const page = await open({ state: "failure", finished: AT });
+    const button = page.findAll("button").find(found => found.text() === "Try again");
+    await button?.trigger("click");
+    await settle();
+    expect(server.called("POST /deployments/5/retry")).toHaveLength(1);
+  });
+});
+
+describe("the log", () => {
+  it("draws only what fits, of a log of any length", async () => {
+    stored = Array.from({ length: 1000 }, (_, index) => `line ${index + 1}`);
+    const page = await open({ state: "success", finished: AT });
+    expect(page.text()).toContain("1000 lines");
+    expect(lines(page).length).toBeLessThan(120);
+    expect(lines(page)[0]).toBe("line 1");
+  });
+
+  it("shows markup as text, and colours as classes", async () => {
+    stored = ["\u001b[31m<img src=x onerror=alert(1)>\u001b[0m"];
+    const page = await open({ state: "success", finished: AT });
+    expect(page.find(".log img").exists()).toBe(false);
+    expect(page.get(".log .ansi-fg-1").text()).toBe("<img src=x onerror=alert(1)>");
+  });
+
+  it("marks the line that a link points to", async () => {
+    stored = ["one", "two", "three"];
+    const page = await open({ state: "success", finished: AT }, "/deployment/5#L2");
+    expect(page.get(".log-line-now .number").text()).toBe("2");
+  });
+
+  it("counts and marks what is searched for", async () => {
+    stored = ["all is well", "an Error", "well", "error again"];
+    const page = await open({ state: "success", finished: AT });
+    await page.get("input[type=search]").setValue("error");
+    await vi.waitFor(() => expect(page.get("[role=toolbar]").text()).toContain("1 of 2"));
+    expect(page.findAll(".log-mark").map(mark => mark.text())).toEqual(["Error", "error"]);
+    await page.get("input[type=search]").trigger("keydown", { key: "Enter" });
+    await vi.waitFor(() => expect(page.get(".log-line-now .number").text()).toBe("4"));
+  });
+
+  it("says that nothing was written", async () => {
+    expect((await open({ state: "success", finished: AT })).text()).toContain("It wrote nothing.");
+  });
+});
+
+describe("a deployment that does not exist", () => {
+  it("is said so", async () => {
+    server.json("GET /deployments/5", { detail: "Deployment not found" }, 404);
+    const { wrapper } = await mountInApp(DeploymentView, { at: "/deployment/5" });
+    await settle();
+    expect(wrapper.text()).toContain("This deployment does not exist");
+  });
+});
+
+describe("leaving the page", () => {
+  it("ends the subscription", async () => {
+    const page = await open();
+    page.unmount();
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ unsubscribe: { deployment_id: 5 } });
+  });
+});

@@ -1,0 +1,90 @@
+import { flushPromises } from "@vue/test-utils";
+import { beforeEach, describe, expect, it } from "vitest";
+import { ref } from "vue";
+import { matches, useDeploymentList } from "@/composables/useDeploymentList";
+import type { DeploymentFilters } from "@/stores/deployments";
+import { usePushStore } from "@/stores/push";
+import { freshStores, runInApp, signIn } from "../support/app";
+import { aDeployment } from "../support/data";
+import { FakeServer, FakeSocket } from "../support/network";
+
+let server: FakeServer;
+const TOTAL = 120;
+
+beforeEach(async () => {
+  freshStores();
+  FakeSocket.install();
+  server = new FakeServer().on("GET /deployments/", ({ query }) => {
+    const before = Number(query.get("before") ?? TOTAL + 1);
+    const state = query.get("state") === "failure" ? "failure" : "success";
+    const count = Math.min(Number(query.get("limit")), before - 1);
+    return { json: Array.from({ length: count }, (_, index) => aDeployment({ id: before - 1 - index, state })) };
+  });
+  await signIn(server);
+  usePushStore().start();
+  FakeSocket.last.welcome();
+  return () => usePushStore().stop();
+});
+
+async function open(filters = ref<DeploymentFilters>({})) {
+  const { result, unmount } = await runInApp(() => useDeploymentList(() => filters.value));
+  await flushPromises();
+  return { ...result, filters, unmount, ids: () => result.list.value.map(({ id }) => id) };
+}
+
+const appear = (fields: Parameters<typeof aDeployment>[0]) => {
+  const deployment = aDeployment(fields);
+  FakeSocket.last.say({ type: "deployment", deployment_id: deployment.id, ...deployment });
+};
+
+describe("a list of deployments", () => {
+  it("is loaded page by page, by cursor, until its end", async () => {
+    const { ids, loadMore, complete } = await open();
+    expect(ids()).toHaveLength(50);
+    await loadMore();
+    expect(ids()).toHaveLength(100);
+    expect(complete.value).toBe(false);
+    await loadMore();
+    expect(ids()).toEqual(Array.from({ length: TOTAL }, (_, index) => TOTAL - index));
+    expect(complete.value).toBe(true);
+  });
+
+  it("grows at the top when deployments appear that match", async () => {
+    const { ids } = await open(ref({ state: "running" }));
+    appear({ id: 200, state: "running" });
+    appear({ id: 201, state: "queued" });
+    expect(ids()[0]).toBe(200);
+  });
+
+  it("keeps a row that no longer matches, in its newest version", async () => {
+    const { list } = await open(ref({ state: "running" }));
+    appear({ id: 200, state: "running", seq: 1 });
+    appear({ id: 200, state: "success", seq: 2 });
+    expect(list.value[0]).toMatchObject({ id: 200, state: "success" });
+  });
+
+  it("starts over when the filters change", async () => {
+    const { filters, list, loadMore } = await open();
+    await loadMore();
+    filters.value = { state: "failure" };
+    await flushPromises();
+    expect(list.value).toHaveLength(50);
+    expect(new Set(list.value.map(({ state }) => state))).toEqual(new Set(["failure"]));
+  });
+
+  it("says what went wrong", async () => {
+    server.json("GET /deployments/", {}, 503);
+    const { problem, loaded } = await open();
+    expect(problem.value).toContain("The database is away");
+    expect(loaded.value).toBe(false);
+  });
+});
+
+describe("matching", () => {
+  it("needs every filter that is set", () => {
+    const deployment = aDeployment({ user: "lena", origin: "cli" });
+    expect(matches(deployment, {})).toBe(true);
+    expect(matches(deployment, { user: "lena", origin: undefined })).toBe(true);
+    expect(matches(deployment, { user: "lena", origin: "GitHub" })).toBe(false);
+  });
+});

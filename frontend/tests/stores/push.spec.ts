@@ -1,0 +1,191 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { OutputMessage } from "@/api/messages";
+import { usePushStore } from "@/stores/push";
+import { freshStores, signIn } from "../support/app";
+import { FakeServer, FakeSocket } from "../support/network";
+
+const output = (seq: number, deploymentId = 5): OutputMessage => ({
+  type: "output", deployment_id: deploymentId, seq, lines: [[seq, "2026-01-01T10:00:00Z", `line ${seq}`, null]],
+});
+
+let server: FakeServer;
+/** Everything that the server has of deployment 5. */
+let history: OutputMessage[] = [];
+let heard: number[] = [];
+let push: ReturnType<typeof usePushStore>;
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  freshStores();
+  FakeSocket.install();
+  history = [];
+  heard = [];
+  server = new FakeServer().on("GET /deployments/5/events", ({ query }) => {
+    const later = history.filter(message => message.seq > Number(query.get("after")));
+    const events = later.slice(0, 3);
+    return { json: { events, last_seq: events.at(-1)?.seq ?? Number(query.get("after")), more: later.length > 3 } };
+  });
+  await signIn(server);
+  push = usePushStore();
+  push.on("output", message => heard.push(message.seq));
+  push.start();
+  return () => {
+    push.stop();
+    vi.useRealTimers();
+  };
+});
+
+function happen(...seqs: number[]): void {
+  history.push(...seqs.map(seq => output(seq)));
+}
+
+describe("following a deployment", () => {
+  it("subscribes after what is known, and takes messages in order, each once", () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 2);
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 2 } });
+    for (const seq of [2, 3, 5, 4, 4, 6]) FakeSocket.last.say(output(seq));
+    expect(heard).toEqual([3, 4, 5, 6]);
+  });
+
+  it("that began before the connection subscribes when it is there", () => {
+    push.follow(5, 7);
+    FakeSocket.last.welcome();
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 7 } });
+  });
+
+  it("fetches what is missing when a gap stays open", async () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 0);
+    happen(1, 2, 3, 4, 5);
+    FakeSocket.last.say(output(1));
+    FakeSocket.last.say(output(5));
+    expect(heard).toEqual([1]);
+    await vi.advanceTimersByTimeAsync(300);
+    expect(heard).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it("asks for nothing when the gap closes by itself", async () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 0);
+    for (const seq of [2, 1, 3]) FakeSocket.last.say(output(seq));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(heard).toEqual([1, 2, 3]);
+    expect(server.called("GET /deployments/5/events")).toHaveLength(0);
+  });
+
+  it("goes on after the cursor when the connection was cut: no gap, no duplicate", async () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 0);
+    [1, 2].forEach(seq => FakeSocket.last.say(output(seq)));
+    happen(1, 2, 3, 4);
+    FakeSocket.last.breakOff();
+    await vi.advanceTimersByTimeAsync(600);
+    FakeSocket.last.welcome();
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 2 } });
+    [3, 4, 5].forEach(seq => FakeSocket.last.say(output(seq)));
+    expect(heard).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it("resumes when the server says that it was too slow", () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 0);
+    FakeSocket.last.say(output(1));
+    FakeSocket.last.say({ type: "resume", deployment_id: 5 });
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 1 } });
+  });
+
+  it("subscribes again when the server could not just now", async () => {
+    FakeSocket.last.welcome();
+    push.follow(5, 3);
+    FakeSocket.last.sent.length = 0;
+    FakeSocket.last.say({ type: "warning", detail: "The database cannot be reached.", code: "try_again" });
+    await vi.advanceTimersByTimeAsync(2001);
+    expect(FakeSocket.last.sent).toEqual([{ subscribe: { deployment_id: 5, after: 3 } }]);
+  });
+
+  it("ends for the server when the last reader has gone", () => {
+    FakeSocket.last.welcome();
+    const [first, second] = [push.follow(5, 0), push.follow(5, 0)];
+    first();
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 0 } });
+    second();
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ unsubscribe: { deployment_id: 5 } });
+  });
+});
+
+describe("without a socket", () => {
+  it("polls for what came after the cursor, all pages of it", async () => {
+    push.follow(5, 0);
+    FakeSocket.last.breakOff();
+    happen(1, 2, 3, 4, 5, 6, 7, 8);
+    await vi.advanceTimersByTimeAsync(1600);
+    expect(heard).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    happen(9);
+    await vi.advanceTimersByTimeAsync(1600);
+    expect(heard.at(-1)).toBe(9);
+    expect(heard).toHaveLength(9);
+  });
+
+  it("says that it is not live, and when it is again", async () => {
+    expect(push.status).toBe("connecting");
+    FakeSocket.last.breakOff();
+    expect(push.status).toBe("polling");
+    await vi.advanceTimersByTimeAsync(600);
+    FakeSocket.last.welcome();
+    expect(push.status).toBe("live");
+  });
+
+  it("says that it is offline when the server does not answer at all", async () => {
+    server.on("GET /deployments/5/events", () => "unreachable");
+    push.follow(5, 0);
+    FakeSocket.last.breakOff();
+    await vi.advanceTimersByTimeAsync(1600);
+    expect(push.status).toBe("offline");
+  });
+
+  it("stops asking once the socket is there", async () => {
+    push.follow(5, 0);
+    FakeSocket.last.welcome();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(server.called("GET /deployments/5/events")).toHaveLength(0);
+  });
+});
+
+describe("lists that may be stale", () => {
+  it("are loaded again after a reconnection, not after the first connection", async () => {
+    const load = vi.fn();
+    push.onResync(load);
+    FakeSocket.last.welcome();
+    expect(load).not.toHaveBeenCalled();
+    FakeSocket.last.breakOff();
+    await vi.advanceTimersByTimeAsync(600);
+    FakeSocket.last.welcome();
+    expect(load).toHaveBeenCalledTimes(1);
+  });
+
+  it("are loaded regularly while there is no socket, until nobody wants them", async () => {
+    const load = vi.fn();
+    const end = push.onResync(load);
+    FakeSocket.last.breakOff();
+    await vi.advanceTimersByTimeAsync(9_100);
+    expect(load.mock.calls.length).toBeGreaterThanOrEqual(2);
+    const before = load.mock.calls.length;
+    end();
+    await vi.advanceTimersByTimeAsync(9_000);
+    expect(load).toHaveBeenCalledTimes(before);
+  });
+});
+
+describe("messages of deployments that nobody follows", () => {
+  it("are handed on as they come, to those who still listen", () => {
+    FakeSocket.last.welcome();
+    const others: number[] = [];
+    const end = push.on("output", message => others.push(message.seq));
+    FakeSocket.last.say(output(9, 6));
+    end();
+    FakeSocket.last.say(output(4, 6));
+    expect(heard).toEqual([9, 4]);
+    expect(others).toEqual([9]);
+  });
+});

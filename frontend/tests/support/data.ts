@@ -1,0 +1,37 @@
+import type { Deployment, DeploymentDetail, Service, Step, Token, User } from "@/api/types";
+
+export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
+  return {
+    id: 5, service_id: 1, service: "shop", origin: "frontend", user: "lena", state: "running",
+    created: "2026-01-01T10:00:00Z", started: "2026-01-01T10:00:01Z", finished: null, context: { env: {} }, reason: null,
+    exit_code: null, retry_of: null, cancel_requested: null, seq: 1, lines: 0, ...fields,
+  };
+}
+
+export function aDetail(fields: Partial<DeploymentDetail> = {}): DeploymentDetail {
+  return { ...aDeployment(), details: "http://fastdeploy.test/ui/deployments/5", steps: [], waiting: null, ...fields };
+}
+
+export function aStep(fields: Partial<Step> = {}): Step {
+  return {
+    id: 1, deployment_id: 5, name: "Build", description: "", state: "pending", started: null, finished: null,
+    message: "", position: 1, run_order: null, first_line: null, last_line: null, detail: {}, hosts: [], ...fields,
+  };
+}
+
+export function aService(fields: Partial<Service> = {}): Service {
+  return {
+    id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [], ...fields,
+  };
+}
+
+export function aUser(fields: Partial<User> = {}): User {
+  return { id: 1, name: "lena", is_admin: false, is_active: true, created: "2026-01-01T10:00:00Z", ...fields };
+}
+
+export function aToken(fields: Partial<Token> = {}): Token {
+  return {
+    id: "abc", kind: "service", service: "shop", origin: "GitHub", user: "lena", created: "2026-01-01T10:00:00Z",
+    expires: "2026-06-01T10:00:00Z", last_used: null, revoked: null, ...fields,
+  };
+}
