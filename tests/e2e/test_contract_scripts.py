@@ -1,0 +1,311 @@
+"""Contract, deploy scripts: how they are started, what they may say, and what becomes of it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.folders import python, report, say, shell, steps
+from tests.e2e.server import Server
+from tests.e2e.waiting import wait_until
+
+DUMP = """
+import json, os, stat, sys
+path = os.environ["DEPLOY_CONFIG_FILE"]
+status = os.stat(path)
+print("DUMP " + json.dumps({
+    "argv": open("/proc/self/cmdline").read().split("\\0")[:-1],
+    "environment": open("/proc/self/environ").read().split("\\0")[:-1],
+    "config": json.load(open(path)),
+    "mode": stat.S_IMODE(status.st_mode),
+    "folder_mode": stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode),
+    "owner": status.st_uid,
+    "user": os.getuid(),
+    "folder": os.getcwd(),
+    "stdin": os.readlink("/proc/self/fd/0"),
+    "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))),
+}))
+"""
+CALLS_HOME = """
+import json, os, urllib.request
+config = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))
+def call(method, url, body=None):
+    headers = {"Authorization": "Bearer " + config["access_token"], "Content-Type": "application/json"}
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data, headers, method=method)
+    print(urllib.request.urlopen(request).read().decode())
+call("POST", config["steps_url"], {"name": "A", "state": "running", "message": "by HTTP"})
+call("POST", config["steps_url"], {"name": "A", "state": "success", "message": "done"})
+print(json.dumps({"name": "B", "state": "success", "message": "by output"}), flush=True)
+call("PUT", config["deployment_finish_url"])
+"""
+
+
+def dump(api: Api, deployment_id: int) -> dict[str, Any]:
+    (line,) = [line for line in api.lines(deployment_id) if line.startswith("DUMP ")]
+    return dict(json.loads(line.removeprefix("DUMP ")))
+
+
+def said(steps_: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(step["name"], step["state"], step["message"]) for step in steps_]
+
+
+# How it is started
+
+
+def test_a_script_gets_a_config_file_and_a_minimal_environment(server: Server, api: Api) -> None:
+    name = server.add_service(python(DUMP))
+    done = api.run(name, {"TAG": "v1", "list": [1, {"a": None}], "text": 'ü"\n$(x)'})
+    assert done["state"] == "success", api.lines(done["id"])
+    found = dump(api, done["id"])
+    script, file = str(server.services_dir / name / "deploy.sh"), found["argv"][-1]
+    assert found["argv"][-3:] == [script, "--config", file]
+    environment = dict(entry.split("=", 1) for entry in found["environment"])
+    assert set(environment) == {"PATH", "HOME", "LANG", "DEPLOY_CONFIG_FILE"}
+    assert environment["DEPLOY_CONFIG_FILE"] == file
+    assert environment["HOME"] == os.environ["HOME"]
+    config = found["config"]
+    assert config["deployment_id"] == done["id"]
+    assert config["deploy_script"] == script
+    assert config["steps_url"] == f"{server.base_url}/steps/"
+    assert config["deployment_finish_url"] == f"{server.base_url}/deployments/finish/"
+    assert config["context"] == {"env": {"TAG": "v1", "list": [1, {"a": None}], "text": 'ü"\n$(x)'}}
+    assert config["path_for_deploy"] == environment["PATH"]
+    assert "ssh_auth_sock" not in config
+    assert config["access_token"]
+    assert (found["mode"], found["folder_mode"], found["owner"]) == (0o600, 0o700, found["user"])
+    assert not Path(file).parent.exists()
+    assert found["folder"] == str(server.services_dir / name)
+    assert found["stdin"] == "/dev/null"
+    # 3 is the folder that is being listed.
+    assert found["descriptors"] == [0, 1, 2, 3]
+
+
+def test_no_secret_is_seen_in_arguments_and_environments(server: Server, api: Api) -> None:
+    with server.puppet() as (name, puppet):
+        started = api.start(name, {"PASSWORD": "the-secret-of-this-test"})
+        token = puppet.config()["access_token"]
+        key = (server.data_dir / "secret-key").read_text().strip()
+        seen = [
+            (path, secret)
+            for process in os.listdir("/proc")
+            if process.isdigit()
+            for path in (Path("/proc", process, "cmdline"), Path("/proc", process, "environ"))
+            for secret in (token, token.split(".")[2], key, "the-secret-of-this-test")
+            if secret.encode() in content_of(path)
+        ]
+        puppet.exit()
+        api.wait_until_final(started["id"])
+    assert seen == []
+    log = server.log_file.read_text()
+    assert token not in log
+    assert "the-secret-of-this-test" not in log
+
+
+def content_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended, or is not ours
+        return b""
+
+
+def test_the_config_file_goes_even_when_the_script_is_killed(server: Server, api: Api) -> None:
+    name = server.add_service(shell('echo "$DEPLOY_CONFIG_FILE"; kill -9 $$'))
+    done = api.run(name)
+    (file,) = api.lines(done["id"])
+    wait_until(lambda: not Path(file).parent.exists(), "the folder being gone")
+
+
+# What it says
+
+
+def test_lines_of_output_and_error_are_reports_or_log(server: Server, api: Api) -> None:
+    lines = [
+        "text",
+        "",
+        "  indented ünïcode \t",
+        '{"a": 1}',
+        '{"name": 5}',
+        '{"name": ""}',
+        '{"name": "x", "state": "odd"}',
+        '[{"name": "x"}]',
+        '{"name": "x"',
+        "\x1b[31mred\x1b[0m",
+    ]
+    script = python(f"""
+        import sys
+        for line in {lines!r}:
+            print(line, flush=True)
+        print('  {report("A", message="first")}  ', file=sys.stderr, flush=True)
+        print("an error", file=sys.stderr, flush=True)
+        print('{report("B", message="second")}')
+        print("no newline at the end", end="")
+    """)
+    done = api.run(server.add_service(script))
+    assert api.lines(done["id"]) == [*lines, "an error", "no newline at the end"]
+    assert said(done["steps"]) == [("A", "success", "first"), ("B", "success", "second")]
+
+
+def test_other_fields_are_kept_as_detail(server: Server, api: Api) -> None:
+    line = report("A", "failure", error_message="It broke", duration=1.5, nested={"a": [None, "ü"]})
+    done = api.run(server.add_service(shell(f"echo '{line}'")))
+    (step,) = done["steps"]
+    assert step["message"] == "It broke"
+    assert {key: step["detail"][key] for key in ("duration", "nested")} == {
+        "duration": 1.5,
+        "nested": {"a": [None, "ü"]},
+    }
+
+
+def test_a_script_may_report_by_http_and_by_output(server: Server, api: Api) -> None:
+    name = server.add_service(python(CALLS_HOME), config={"steps": steps("A", "B", "C")})
+    done = api.run(name)
+    assert done["state"] == "success"
+    assert said(done["steps"])[0] == ("A", "success", "done")
+    wait_until(lambda: api.deployment(done["id"])["exit_code"] is not None, "the script having ended")
+    assert [line for line in api.lines(done["id"]) if "step processed" in line] == ['{"detail":"step processed"}'] * 2
+    assert f'{{"detail":"Deployment {done["id"]} finished"}}' in api.lines(done["id"])
+    assert api.deployment(done["id"])["state"] == "success"
+
+
+# What becomes of steps
+
+
+@pytest.mark.parametrize(
+    ("planned", "reports", "left"),
+    [
+        # Pending, then running, then over; the next one begins by itself.
+        (
+            ["A", "B"],
+            [("A", "running"), ("A", "success")],
+            [("A", "success"), ("B", "running")],
+        ),
+        # A running step is updated, and stays the only one of its name.
+        (["A", "B"], [("A", "running"), ("A", "running")], [("A", "running"), ("B", "pending")]),
+        # An unknown step is appended.
+        (["A"], [("New", "success")], [("New", "success"), ("A", "pending")]),
+        # A failed step starts nothing.
+        (
+            ["A", "B"],
+            [("A", "running"), ("A", "failure")],
+            [("A", "failure"), ("B", "pending")],
+        ),
+        # Each end starts the next one.
+        (
+            ["A", "B", "C"],
+            [("A", "running"), ("A", "success"), ("B", "success")],
+            [("A", "success"), ("B", "success"), ("C", "running")],
+        ),
+        # One that is over already is another one when it is reported again.
+        (["A"], [("A", "success"), ("A", "success")], [("A", "success"), ("A", "success")]),
+    ],
+)
+def test_reports_change_steps(
+    server: Server, api: Api, planned: list[str], reports: list[tuple[str, str]], left: list[tuple[str, str]]
+) -> None:
+    with server.puppet({"steps": steps(*planned)}) as (name, puppet), api.live() as live:
+        started = api.start(name)
+        puppet.print(*(report(step, state) for step, state in reports), "that is all")
+        live.subscribe(started["id"])
+        live.wait_for(lambda told: told["type"] == "output")
+        found = [(step["name"], step["state"]) for step in api.steps(started["id"])]
+        assert found == left
+        puppet.exit()
+        live.wait_for_state(started["id"])
+        open_steps = [step for step in left if step[1] in {"pending", "running"}]
+        deleted = [message for message in live.of_type("step") if message["deleted"]]
+        assert sorted((message["name"], message["state"]) for message in deleted) == sorted(open_steps)
+    assert [(step["name"], step["state"]) for step in api.steps(started["id"])] == [
+        step for step in left if step not in open_steps
+    ]
+
+
+# How it ends
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "exit_code"),
+    [
+        ("exit 0", "success", 0),
+        ("exit 1", "failure", 1),
+        ("exit 42", "failure", 42),
+        (say("A"), "success", 0),
+        (say("A", "failure"), "failure", 0),
+        (say("A", "failure") + say("B"), "failure", 0),
+        (say("A") + "exit 3", "failure", 3),
+        (say("A", "running") + "kill -9 $$", "failure", None),
+    ],
+)
+def test_exit_code_and_steps_decide_the_outcome(
+    server: Server, api: Api, script: str, state: str, exit_code: int | None
+) -> None:
+    done = api.run(server.add_service(shell(script)))
+    assert (done["state"], done["exit_code"]) == (state, exit_code)
+    assert bool(done["reason"]) == (state == "failure")
+    failed = [step for step in done["steps"] if step["state"] == "failure"]
+    assert bool(failed) == (state == "failure")
+
+
+def test_a_script_that_breaks_off_leaves_the_step_failed_that_ran(server: Server, api: Api) -> None:
+    script = shell(say("A") + say("B", "running") + "exit 7")
+    done = api.run(server.add_service(script, config={"steps": steps("A", "B", "C")}))
+    assert [(step["name"], step["state"]) for step in done["steps"]] == [("A", "success"), ("B", "failure")]
+    assert "7" in done["steps"][1]["message"]
+    assert done["steps"][1]["message"] == done["reason"]
+
+
+@pytest.mark.parametrize("content", ["#!/nowhere/at/all\n", "\x7fELF nonsense", "#!/bin/sh\n"])
+def test_a_script_that_cannot_be_started_says_why(server: Server, api: Api, content: str) -> None:
+    name = server.add_service(content)
+    if content == "#!/bin/sh\n":
+        (server.services_dir / name / "deploy.sh").chmod(0o644)
+    done = api.run(name)
+    assert done["state"] == "failure"
+    (step,) = done["steps"]
+    assert step["state"] == "failure"
+    assert "deploy.sh" in step["message"]
+
+
+def test_a_script_that_has_gone_since_the_sync_says_why(server: Server, api: Api) -> None:
+    name = server.add_service(shell("true"))
+    (server.services_dir / name / "deploy.sh").unlink()
+    done = api.run(name)
+    assert done["state"] == "failure"
+    assert [step["state"] for step in done["steps"]] == ["failure"]
+    assert done["steps"][0]["message"]
+
+
+def test_a_script_that_says_it_is_done_and_then_breaks_off_has_failed(server: Server, api: Api) -> None:
+    done = api.run(server.add_service(python(CALLS_HOME + "\nraise SystemExit(5)\n")))
+    failed = wait_until(lambda: api.wait_for_state(done["id"], "failure"), "the failure")
+    assert failed["exit_code"] == 5
+    assert "5" in failed["reason"]
+
+
+def test_a_script_that_takes_too_long_is_ended(server: Server, api: Api) -> None:
+    name = server.add_service(shell(say("A", "running") + "sleep 600"), config={"timeout": 0.5})
+    done = api.run(name)
+    assert done["state"] == "failure"
+    assert [(step["name"], step["state"]) for step in done["steps"]] == [("A", "failure")]
+    assert "0.5" in done["reason"] or "time" in done["reason"].lower()
+
+
+def test_a_cancelled_deployment_is_dead(server: Server, api: Api) -> None:
+    script = shell("sleep 600 & echo $!; echo $$; wait")
+    name = server.add_service(script)
+    started, waiting = api.start(name), api.start(name)
+    pids = wait_until(lambda: lines if len(lines := api.lines(started["id"])) == 2 else None, "both processes")
+    assert pids is not None
+    for deployment in (waiting, started):
+        assert api.admin.post(f"/deployments/{deployment['id']}/cancel").is_success
+        done = api.wait_until_final(deployment["id"])
+        assert (done["state"], done["reason"]) == ("cancelled", f"Cancelled by {api.user}.")
+        assert api.admin.post(f"/deployments/{deployment['id']}/cancel").status_code == 409
+    wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids), "the processes being gone")
+    again = answer(api.admin.post(f"/deployments/{started['id']}/retry"))
+    assert (again["retry_of"], again["context"]) == (started["id"], started["context"])
+    assert api.admin.post(f"/deployments/{again['id']}/cancel").is_success
+    api.wait_until_final(again["id"])
