@@ -143,20 +143,33 @@ class LiveChannel(RuleBasedStateMachine):
         self.readers: list[Reader] = []
         self._advancing: Coroutine[Any, Any, None] | None = None
 
-    @initialize(past=st.lists(st.booleans(), max_size=6), share=st.floats(0, 1))
-    def begin(self, past: list[bool], share: float) -> None:
+    @initialize(past=st.lists(st.booleans(), max_size=6), share=st.floats(0, 1), joined=st.integers(0, 2))
+    def begin(self, past: list[bool], share: float, joined: int) -> None:
         for is_output in past:
             self.log.append(is_output=is_output)
         self.feed._cursors[DEPLOYMENT] = int(share * len(past))
         self.readers = [Reader(self.feed) for _ in range(2)]
+        for reader in self.readers[:joined]:
+            while not reader.is_in:
+                reader.go_on(len(past))
 
-    @rule(kinds=st.lists(st.booleans(), min_size=1, max_size=5))
-    def something_happens(self, kinds: list[bool]) -> None:
+    @rule(kinds=st.lists(st.booleans(), min_size=1, max_size=3), published=st.booleans())
+    def something_happens(self, kinds: list[bool], published: bool) -> None:
         for is_output in kinds:
             self.log.append(is_output=is_output)
+        if published:
+            while self._advancing is not None:
+                self._advance()
+            self._advance()
+            while self._advancing is not None:
+                self._advance()
 
-    @rule()
-    def the_feed_goes_on(self) -> None:
+    @rule(steps=st.integers(1, 3))
+    def the_feed_goes_on(self, steps: int = 1) -> None:
+        for _ in range(steps):
+            self._advance()
+
+    def _advance(self) -> None:
         if self._advancing is None:
             self._advancing = self.feed._advance(DEPLOYMENT)
         try:
@@ -164,16 +177,14 @@ class LiveChannel(RuleBasedStateMachine):
         except StopIteration:
             self._advancing = None
 
-    @rule(reader=st.integers(0, 1))
-    def a_reader_goes_on(self, reader: int) -> None:
-        self.readers[reader].go_on(len(self.log.events))
-
-    @rule(reader=st.integers(0, 1), limit=st.integers(1, 4))
-    def a_reader_takes(self, reader: int, limit: int) -> None:
+    @rule(reader=st.integers(0, 1), steps=st.sampled_from([1, 1, 1, 2, 3]), limit=st.integers(0, 4))
+    def a_reader_goes_on(self, reader: int, steps: int, limit: int) -> None:
         if self.readers[reader].is_in:
             self.readers[reader].take(limit)
+        for _ in range(steps):
+            self.readers[reader].go_on(len(self.log.events))
 
-    @rule(reader=st.integers(0, 1), share=st.floats(0, 1))
+    @rule(reader=st.integers(0, 1), share=st.sampled_from([0.0, 0.5, 1.0, 1.0]))
     def a_reader_subscribes(self, reader: int, share: float) -> None:
         if self.readers[reader].is_in:
             self.readers[reader].subscribe(int(share * len(self.log.events)))
