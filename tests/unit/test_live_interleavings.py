@@ -158,16 +158,19 @@ class LiveChannel(RuleBasedStateMachine):
         for is_output in kinds:
             self.log.append(is_output=is_output)
         if published:
-            while self._advancing is not None:
+            # What is on its way may be older; the next one knows all.
+            for _ in range(2):
                 self._advance()
-            self._advance()
-            while self._advancing is not None:
-                self._advance()
+                while self._is_advancing():
+                    self._advance()
 
     @rule(steps=st.integers(1, 3))
     def the_feed_goes_on(self, steps: int = 1) -> None:
         for _ in range(steps):
             self._advance()
+
+    def _is_advancing(self) -> bool:
+        return self._advancing is not None
 
     def _advance(self) -> None:
         if self._advancing is None:

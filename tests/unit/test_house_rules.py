@@ -1,0 +1,88 @@
+"""Rules of this house that no linter knows, each with its reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import deploy
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.domain.commands import Command
+from deploy.domain.events import Event
+from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.clock import utc_now
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+PACKAGE = Path(deploy.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# One place for the transaction: whoever commits on his own ends somebody else's.
+MAY_COMMIT = {PACKAGE / "service_layer" / "messagebus.py", PACKAGE / "service_layer" / "unit_of_work.py"}
+
+
+def calls(file: Path) -> Iterator[ast.Call]:
+    """Yield every call in a file."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield node
+
+
+def called(call: ast.Call) -> str:
+    """Return the last name of what is called."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def where(file: Path, call: ast.Call) -> str:
+    return f"{file.relative_to(PACKAGE.parent)}:{call.lineno}"
+
+
+def test_only_the_bus_and_its_unit_of_work_commit() -> None:
+    found = [
+        where(file, call)
+        for file in FILES
+        if file not in MAY_COMMIT
+        for call in calls(file)
+        if called(call) in {"commit", "rollback"}
+    ]
+    assert found == []
+
+
+def test_nothing_is_run_by_a_shell() -> None:
+    """A command that is built as a string runs what somebody else has put into it."""
+    shells = {"create_subprocess_shell", "system", "popen", "getoutput", "getstatusoutput"}
+    found = [
+        where(file, call)
+        for file in FILES
+        for call in calls(file)
+        if called(call) in shells
+        or any(
+            keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+            for keyword in call.keywords
+        )
+    ]
+    assert found == []
+
+
+def test_every_command_has_a_handler() -> None:
+    @asynccontextmanager
+    async def nothing() -> Any:
+        yield UnitOfWork
+
+    bus = create_bus(nothing, ServiceFolders(Path("nowhere")), utc_now)
+    assert set(get_args(Command)) == bus._commands.keys()
+    assert set(get_args(Event)) >= bus._events.keys()
+
+
+@pytest.mark.parametrize("message", [*get_args(Command), *get_args(Event)], ids=lambda message: message.__name__)
+def test_messages_are_frozen_and_know_nothing_else(message: type) -> None:
+    """What was asked or has happened does not change; and a misspelt attribute is an error."""
+    assert message.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert hasattr(message, "__slots__")
+    assert message.__doc__
