@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
 
 from deploy.entrypoints.cli.client.address import page_url
-from deploy.entrypoints.cli.client.screen import COLORS, console, is_interactive, marks_for
+from deploy.entrypoints.cli.client.screen import COLORS, Marks, console, is_interactive, marks_for
 from deploy.entrypoints.cli.client.text import (
     colored,
     duration,
@@ -16,6 +17,9 @@ from deploy.entrypoints.cli.client.text import (
     utc_now,
 )
 from deploy.entrypoints.cli.client.transcript import OutputLine
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 Fields = dict[str, Any]
 # Below this width a table leaves out what can be had with `show`.
@@ -94,35 +98,41 @@ def service_record(fields: Fields) -> str:
 
 def print_deployment(fields: Fields, url: str, stream: TextIO) -> None:
     """Print a deployment: the reason first when it failed, then who, when and with what, then the steps."""
+    out, marks = console(stream), marks_for(stream)
+    with out.capture() as shown:
+        out.print(*_deployment(fields, url, marks, out.width), sep="\n")
+    text = shown.get()
+    # Tables fill their lines with blanks; in a file nobody wants them.
+    out.file.write(text if out.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def _deployment(fields: Fields, url: str, marks: Marks, width: int) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
     from deploy.entrypoints.cli.client.progress import step_row
 
-    out, marks = console(stream), marks_for(stream)
     state = str(fields["state"])
-    out.print(
-        Text.assemble(
-            (f"{marks.of(state)} {state}", f"bold {COLORS.get(state, '')}".strip()),
-            f"{marks.between}{printable(fields['service'])}{marks.between}deployment {fields['id']}",
-        )
+    yield Text.assemble(
+        (f"{marks.of(state)} {state}", f"bold {COLORS.get(state, '')}".strip()),
+        f"{marks.between}{printable(fields['service'])}{marks.between}deployment {fields['id']}",
     )
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in facts_of(fields, url):
         facts.add_row(name, value)
-    out.print(facts)
+    yield facts
     steps = fields["steps"]
-    name_width = min(max((Text(one_line(step["name"])).cell_len for step in steps), default=0), out.width * 2 // 5)
+    name_width = min(max((Text(one_line(step["name"])).cell_len for step in steps), default=0), width * 2 // 5)
     if steps:
-        out.print()
+        yield ""
     for step in steps:
         mark = Text(marks.of(step["state"]), style=COLORS.get(step["state"], ""))
         took = duration(seconds_between(step["started"], step["finished"]))
-        out.print(step_row(step, mark, name_width=name_width, took=took, whole_message=True))
+        yield step_row(step, mark, name_width=name_width, took=took, whole_message=True)
         for host in failed_hosts(step):
-            out.print(Text(f"    {host}", style="red"))
+            yield Text(f"    {host}", style="red")
 
 
 def facts_of(fields: Fields, url: str) -> list[tuple[str, str]]:

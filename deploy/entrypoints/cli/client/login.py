@@ -20,7 +20,7 @@ from deploy.entrypoints.cli.client.transport import Transport, answer
 
 REDIRECTS = 5
 Address = Annotated[
-    "str | None",
+    str | None,
     typer.Argument(
         metavar="[URL]", help="The server. Without it: FASTDEPLOY_URL, else the last one, else this machine."
     ),
@@ -57,8 +57,12 @@ def login(
     name = username or _ask("Name")
     password = _password(from_stdin=password_stdin)
     session = _sign_in(transport, name, password)
-    before = logins.at(transport.url)
-    logins.keep(Login(url=transport.url, user=name, session=session))
+    before, now = logins.at(transport.url), Login(url=transport.url, user=name, session=session)
+    try:
+        logins.keep(now)
+    except ClientError:
+        _end(now)
+        raise
     if before is not None:
         _end(before)
     say(f"Signed in at {transport.url} as {name}")

@@ -64,7 +64,7 @@ class Logins:
     def _read(self) -> dict[str, Any]:
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}  # a file that nobody can read is worth as much as none: sign in again
         except OSError as error:
             raise ClientError(f"{self.path} cannot be read ({error.strerror}).") from error

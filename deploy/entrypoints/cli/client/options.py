@@ -13,7 +13,7 @@ Watch = Annotated[bool, typer.Option("--watch/--no-watch", "-w", help="Watch it 
 Output = Annotated[bool, typer.Option("--output", "-o", help="While watching, show every line of output, too.")]
 DeploymentId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The deployment's number.")]
 Key = Annotated[
-    "str | None",
+    str | None,
     typer.Option(
         "--idempotency-key",
         metavar="KEY",
@@ -21,11 +21,11 @@ Key = Annotated[
     ),
 ]
 Answers = Annotated[
-    "list[str] | None",
+    list[str] | None,
     typer.Option("--env", "-e", metavar="KEY=VALUE", help="An answer for the script, as text; may be repeated."),
 ]
 AnswersFile = Annotated[
-    "str | None",
+    str | None,
     typer.Option(
         metavar="FILE",
         help="A file with KEY=VALUE lines (- reads standard input): for values that no list of processes should show.",

@@ -128,7 +128,7 @@ class ProgressView:
         if self._transcript.is_over and deployment is self._transcript.deployment:
             lines += outcome(deployment, self._marks, () if self._with_output else self._transcript.tail)
         elif deployment.get("cancel_requested"):
-            lines.append(Text(one_line(deployment["cancel_requested"]), style="yellow"))
+            lines.append(Text("It is being stopped …", style="yellow"))
         return lines
 
     def _row(self, step: Message, mark: RenderableType | None = None) -> Table:
@@ -151,7 +151,9 @@ class ProgressView:
         return Group(*rows)
 
     def _bar(self, frame: Frame) -> Table:
+        # Room for the ^C that a terminal writes where the cursor is: in a full line it would begin another one.
         bar = Table.grid(padding=(0, 1), expand=True)
+        bar.width = max(20, self._console.width - 3)
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         bar.add_column(no_wrap=True)

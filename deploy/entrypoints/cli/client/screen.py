@@ -20,18 +20,17 @@ class Marks:
     success: str = "✔"
     failure: str = "✘"
     skipped: str = "↷"
-    pending: str = "·"
+    running: str = "▸"
+    waiting: str = "·"
     cancelled: str = "⊘"
     between: str = " · "
 
     def of(self, state: str) -> str:
         """Return the mark of a step's or deployment's state."""
-        return {"success": self.success, "failure": self.failure, "skipped": self.skipped}.get(
-            state, self.cancelled if state == "cancelled" else self.pending
-        )
+        return str(getattr(self, state, self.waiting))
 
 
-ASCII = Marks(success="+", failure="x", skipped="-", pending=".", cancelled="#", between=" - ")
+ASCII = Marks(success="+", failure="x", skipped="-", running=">", waiting=".", cancelled="#", between=" - ")
 COLORS = {"success": "green", "failure": "red", "cancelled": "yellow", "running": "cyan", "skipped": "dim"}
 
 

@@ -1,0 +1,489 @@
+"""The command line against a running server: sign in, deploy, watch, look back."""
+
+import json
+import re
+import signal
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.command_line import CommandLine, command_line, line_of
+from tests.e2e.conftest import NewServer
+from tests.e2e.folders import Puppet, report, say, shell
+from tests.e2e.server import PASSWORD, ROOT, USER, Server
+from tests.e2e.waiting import wait_until
+
+LONE = re.compile(r"\d+\.\ds")
+
+
+@pytest.fixture
+def cli(server: Server, tmp_path: Path) -> CommandLine:
+    """The command line of a user who is signed in at the shared server."""
+    return command_line(server, tmp_path)
+
+
+@pytest.fixture
+def anonymous(server: Server, tmp_path: Path) -> CommandLine:
+    """The command line of somebody who has not signed in anywhere."""
+    return CommandLine(tmp_path, server.base_url)
+
+
+def example(server: Server, name: str) -> str:
+    """Add one of the example services; return its name."""
+    folder = ROOT / "services" / name
+    files = {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.name != "config.json"}
+    return server.add_service(files=files, config=json.loads((folder / "config.json").read_text()), name=name)
+
+
+def login_file(cli: CommandLine) -> Path:
+    return cli.folder / "config" / "fastdeploy" / "logins.json"
+
+
+def without_durations(text: str) -> list[str]:
+    return [LONE.sub("T", line) for line in text.splitlines()]
+
+
+# --- Sign in --------------------------------------------------------------------------------------------------------
+
+
+def test_a_login_stores_the_session_but_not_the_password(cli: CommandLine) -> None:
+    stored = login_file(cli).read_text()
+    assert PASSWORD not in stored
+    assert stat.S_IMODE(login_file(cli).stat().st_mode) == 0o600
+    assert cli.run("services", "list").returncode == 0
+
+
+def test_a_wrong_password_is_told_and_leaves_nothing_behind(anonymous: CommandLine) -> None:
+    finished = anonymous.run("login", anonymous.url, "-u", "nobody-at-all", "--password-stdin", stdin="wrong\n")
+    assert (finished.returncode, finished.stdout) == (4, "")
+    assert "Incorrect username or password" in finished.stderr
+    assert not login_file(anonymous).exists()
+
+
+def test_the_password_is_asked_for_without_showing_it(anonymous: CommandLine) -> None:
+    with anonymous.terminal("login", anonymous.url) as terminal:
+        terminal.wait_for("Name: ")
+        terminal.type(f"{USER}\r")
+        terminal.wait_for("Password: ")
+        terminal.type(f"{PASSWORD}\r")
+        assert terminal.wait() == 0
+    assert f"Signed in at {anonymous.url} as {USER}" in terminal.text
+    assert PASSWORD not in terminal.text
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(anonymous: CommandLine) -> None:
+    finished = anonymous.run("login", anonymous.url)
+    assert finished.returncode == 2
+    assert "--password-stdin" in finished.stderr
+
+
+def test_after_logout_the_session_is_worth_nothing(cli: CommandLine) -> None:
+    before = login_file(cli).read_text()
+    assert cli.run("logout").returncode == 0
+    assert "fastdeploy login" in cli.run("services", "list").stderr
+    login_file(cli).write_text(before)
+    finished = cli.run("services", "list")
+    assert finished.returncode == 4
+    assert f"Sign in again: fastdeploy login {cli.url}" in finished.stderr
+
+
+def test_a_session_outlives_its_tokens(new_server: NewServer, tmp_path: Path) -> None:
+    server = new_server(settings={"ACCESS_TOKEN_EXPIRE_MINUTES": "0.05"})  # 3 seconds
+    server.start()
+    with server.puppet() as (name, puppet):
+        cli = command_line(server, tmp_path)
+        with cli.start("deploy", name, "--watch", "--output") as watching:
+            watching.wait_for("running")
+            token = server.api.sign_in(USER, PASSWORD)
+            wait_until(lambda: server.api.client(token).get("/users/me").status_code == 401, "a token's end")
+            puppet.print("still here")
+            watching.wait_for("| still here")
+            puppet.exit()
+            assert watching.wait() == 0
+    assert cli.run("services", "list").returncode == 0
+
+
+def test_without_a_server_it_says_how_to_get_one(anonymous: CommandLine) -> None:
+    finished = anonymous.run("login", "127.0.0.1:1", "-u", USER, "--password-stdin", stdin="x\n")
+    assert finished.returncode == 4
+    assert "fastdeploy serve" in finished.stderr
+    finished = anonymous.run("deploy", "shop")
+    assert (finished.returncode, "fastdeploy login" in finished.stderr) == (4, True)
+
+
+# --- Deploy and watch -----------------------------------------------------------------------------------------------
+
+
+def test_the_first_example_is_deployed_and_watched_line_by_line(server: Server, cli: CommandLine) -> None:
+    name = example(server, "hello-shell")
+    finished = cli.run("deploy", name, "--watch", "--output")
+    assert finished.returncode == 0, finished.stderr
+    title = finished.stdout.partition(":")[0]
+    assert re.fullmatch(r"deployment \d+ \(hello-shell\)", title)
+    lines = [
+        line for line in without_durations(finished.stdout) if ": waiting: " not in line and "I run on" not in line
+    ]
+    assert [re.sub("This is .*", "This is X", line) for line in lines] == [
+        f"{title}: queued",
+        f"{title}: running",
+        "step Look around: running",
+        "step Look around: success (T): This is X",
+        "step Say hello: running",
+        "step Say hello: running: Taking a deep breath",
+        "| Hello, world!",
+        "step Say hello: success (T): Hello, world!",
+        "step Tidy up: running",
+        "| There is nothing to tidy up: this example changes nothing.",
+        "step Tidy up: success (T): Nothing was changed",
+        f"{title}: success (T)",
+    ]
+    assert "\x1b" not in finished.stdout
+
+
+def test_a_failure_is_exit_code_1_and_the_last_line_says_why(server: Server, cli: CommandLine) -> None:
+    finished = cli.run("deploy", example(server, "fails-halfway"), "--watch")
+    assert finished.returncode == 1
+    lines = finished.stdout.splitlines()
+    assert re.match(r"deployment \d+ \(fails-halfway\): failure", lines[-1])
+    assert "The backup disk is not there" in lines[-1]
+    assert lines[-2] == "| There is no folder /mnt/fastdeploy-example-backup."
+
+
+def test_answers_reach_the_script(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell('grep -o \'"env": {[^}]*}\' "$DEPLOY_CONFIG_FILE"'))
+    (cli.folder / "answers").write_text("# kept out of the list of processes\nPASSWORD=a=b \nversion=1\n")
+    finished = cli.run(
+        "deploy", name, "-e", "version=@2", "-e", "empty=", "--env-file", "answers", "--watch", "--output"
+    )
+    assert finished.returncode == 0, finished.stdout
+    said = line_of(finished.stdout, '| "env"').partition(": ")[2]
+    assert json.loads(said) == {"PASSWORD": "a=b", "version": "@2", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    "wrong", [["-e", "version"], ["-e", "=1"], ["-e", "a=1", "-e", "a=2"], ["--env-file", "none"]]
+)
+def test_answers_in_a_wrong_form_start_nothing(server: Server, cli: CommandLine, wrong: list[str]) -> None:
+    name = server.add_service(shell("true"))
+    assert cli.run("deploy", name, *wrong).returncode == 2
+    assert server.api.service(name)["last_deployment"] is None
+
+
+def test_an_unknown_service_is_answered_with_a_similar_one(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell("true"), name="bookshop-of-the-year")
+    finished = cli.run("deploy", "bokshop-of-the-year")
+    assert finished.returncode == 4
+    assert f"Did you mean {name}?" in finished.stderr
+
+
+def test_without_watching_it_says_where_to_look(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell("true"))
+    finished = cli.run("deploy", name)
+    assert finished.returncode == 0
+    deployment_id = server.api.service(name)["last_deployment"]["id"]
+    assert f"fastdeploy deployments watch {deployment_id}" in finished.stdout
+    assert f"{server.base_url}/ui/deployments/{deployment_id}" in finished.stdout
+    assert server.api.deployment(deployment_id)["origin"] == "cli"
+
+
+def test_json_is_one_document_and_progress_goes_elsewhere(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell(say("Grüße", message="naïve ✔")))
+    started = cli.json("deploy", name)
+    assert (started["service"], started["state"], "steps" in started) == (name, "queued", False)
+    finished = cli.run("deploy", name, "--json", "--watch")
+    result = json.loads(finished.stdout)
+    assert finished.returncode == 0
+    assert (result["state"], [step["name"] for step in result["steps"]]) == ("success", ["Grüße"])
+    assert "step Grüße: success" in finished.stderr
+
+
+def test_json_is_right_where_the_output_knows_no_unicode(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell(say("Grüße", message="✔")))
+    result = cli.run("deploy", name, "--json", "--watch", PYTHONIOENCODING="ascii")
+    assert json.loads(result.stdout)["steps"][0]["name"] == "Grüße"
+    plain = cli.run("deploy", name, "--watch", PYTHONIOENCODING="ascii")
+    assert (plain.returncode, "step Gr\\xfc\\xdfe: success" in plain.stdout) == (0, True)
+
+
+def test_the_same_key_starts_one_deployment(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell("true"))
+    first = cli.json("deploy", name, "--idempotency-key", "build-1")
+    assert cli.json("deploy", name, "--idempotency-key", "build-1")["id"] == first["id"]
+    assert cli.json("deploy", name)["id"] != first["id"]
+    other = cli.run("deploy", name, "-e", "a=1", "--idempotency-key", "build-1")
+    assert (other.returncode, "Idempotency-Key" in other.stderr) == (4, True)
+
+
+def test_why_it_waits_is_shown(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        first = cli.json("deploy", name)["id"]
+        puppet.config()
+        with cli.start("deploy", name, "--watch") as watching:
+            watching.wait_for(f"waiting: Deployment {first} of {name} runs before it")
+            assert cli.run("deployments", "cancel", str(first + 1)).returncode == 0
+            assert watching.wait() == 3
+        puppet.exit()
+
+
+# --- Interrupted, cut off, restarted --------------------------------------------------------------------------------
+
+
+def test_ctrl_c_stops_watching_and_nothing_else(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        with cli.start("deploy", name, "--watch", "--output") as watching:
+            puppet.print("first")
+            watching.wait_for("| first")
+            watching.interrupt()
+            assert watching.wait() == 130
+        deployment_id = server.api.service(name)["last_deployment"]["id"]
+        assert f"fastdeploy deployments watch {deployment_id}" in watching.stderr
+        assert f"fastdeploy deployments cancel {deployment_id}" in watching.stderr
+        assert "Traceback" not in watching.stderr
+        puppet.print("second")
+        puppet.exit()
+        assert server.api.wait_until_final(deployment_id)["state"] == "success"
+    watched = cli.run("deployments", "watch", str(deployment_id), "--output")
+    assert (watched.returncode, [line for line in watched.stdout.splitlines() if line.startswith("|")]) == (
+        0,
+        ["| first", "| second"],
+    )
+
+
+def lines_while_the_server_is_away(server: Server, puppet: Puppet, ends: signal.Signals) -> None:
+    """End the server in the middle of a run, let the run go on, and start the server again."""
+    server.stop(ends)
+    puppet.print(*[f"while away {number}" for number in range(50)], report("Work", message="done meanwhile"))
+    server.start()
+    puppet.print("after")
+    puppet.exit()
+
+
+@pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("by", ["login", "service token"])
+def test_watching_survives_a_restart_of_the_server(
+    new_server: NewServer, tmp_path: Path, ends: signal.Signals, by: str
+) -> None:
+    server = new_server()
+    server.start()
+    with server.puppet({"steps": [{"name": "Work"}]}) as (name, puppet):
+        cli = command_line(server, tmp_path)
+        token = {"FASTDEPLOY_TOKEN": server.api.service_token(name)} if by == "service token" else {}
+        with cli.start("deploy", name, "--watch", "--output", **token) as watching:
+            puppet.print("before", report("Work", "running"))
+            watching.wait_for("step Work: running")
+            if ends is signal.SIGKILL:
+                server.kill()
+                puppet.print("killed")
+                server.start()
+                puppet.print("after")
+                puppet.exit()
+                expected = ["before", "killed", "after"]
+            else:
+                lines_while_the_server_is_away(server, puppet, ends)
+                expected = ["before", *[f"while away {number}" for number in range(50)], "after"]
+            assert watching.wait() == 0, watching.stderr
+        shown = [line.removeprefix("| ") for line in watching.stdout.splitlines() if line.startswith("| ")]
+        assert shown == expected
+        assert "trying to connect again" in watching.stderr
+        assert "Connected again" in watching.stderr
+
+
+# --- A service token, for CI ----------------------------------------------------------------------------------------
+
+
+def test_a_service_token_deploys_its_service_and_nothing_else(server: Server, anonymous: CommandLine) -> None:
+    name, other = server.add_service(shell("echo hello")), server.add_service(shell("true"))
+    ci = {"FASTDEPLOY_URL": server.base_url, "FASTDEPLOY_TOKEN": server.api.service_token(name, origin="GitHub")}
+    finished = anonymous.run("deploy", "--watch", "--output", **ci)
+    assert finished.returncode == 0, finished.stderr
+    assert "| hello" in finished.stdout.splitlines()
+    deployment_id = server.api.service(name)["last_deployment"]["id"]
+    assert anonymous.json("deployments", "show", str(deployment_id), **ci)["origin"] == "GitHub"
+    assert anonymous.run("deployments", "logs", str(deployment_id), **ci).stdout == "hello\n"
+    assert anonymous.run("deploy", name, **ci).returncode == 0
+
+    wrong = anonymous.run("deploy", other, **ci)
+    assert (wrong.returncode, f"is for {name}, not for {other}" in wrong.stderr) == (2, True)
+    foreign = server.api.run(other)["id"]
+    assert "belongs to another service" in anonymous.run("deployments", "show", str(foreign), **ci).stderr
+    assert "sign in as a user" in anonymous.run("deployments", "list", **ci).stderr
+    assert "sign in as a user" in anonymous.run("deployments", "cancel", str(foreign), **ci).stderr
+    assert not login_file(anonymous).exists()
+
+
+def test_a_token_that_does_not_count_is_told_so(server: Server, anonymous: CommandLine) -> None:
+    finished = anonymous.run("deploy", "x", FASTDEPLOY_URL=server.base_url, FASTDEPLOY_TOKEN="a.b.c")
+    assert finished.returncode == 4
+    assert "FASTDEPLOY_TOKEN" in finished.stderr
+
+
+def test_a_user_token_from_the_environment_needs_no_login(server: Server, anonymous: CommandLine) -> None:
+    name = server.add_service(shell("true"))
+    environment = {"FASTDEPLOY_URL": server.base_url, "FASTDEPLOY_TOKEN": server.api.token}
+    assert anonymous.run("deploy", name, "--watch", **environment).returncode == 0
+
+
+# --- Look back ------------------------------------------------------------------------------------------------------
+
+
+def test_lists_are_narrowed_down_and_have_tabs_for_scripts(server: Server, cli: CommandLine) -> None:
+    good, bad = server.add_service(shell("true")), server.add_service(shell("exit 3"))
+    for name in (good, bad, bad):
+        server.api.run(name)
+    rows = [line.split("\t") for line in cli.run("deployments", "list", "--service", bad).stdout.splitlines()]
+    assert [(row[1], row[2], row[3], row[4]) for row in rows] == [(bad, "failure", USER, "ci")] * 2
+    assert cli.json("deployments", "list", "--service", bad, "--state", "success") == []
+    found = cli.json("deployments", "list", "--service", good, "--user", USER, "--limit", "1")
+    assert [(each["service"], each["state"]) for each in found] == [(good, "success")]
+    assert cli.run("deployments", "list", "--state", "lost").returncode == 2
+    services = {line.split("\t")[1]: line.split("\t")[2] for line in cli.run("services", "list").stdout.splitlines()}
+    assert (services[good], services[bad]) == ("success", "failure")
+    assert good in [each["name"] for each in cli.json("services", "list")]
+
+
+def test_show_tells_the_reason_before_the_steps(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell(say("Prepare") + say("Install", "failure", error_message="The disk is full.")))
+    deployment_id = server.api.run(name, {"version": "1.4.2"})["id"]
+    shown = cli.run("deployments", "show", str(deployment_id)).stdout
+    assert shown.splitlines()[0] == f"✘ failure · {name} · deployment {deployment_id}"
+    assert 0 < shown.index("The disk is full.") < shown.index("✔ Prepare") < shown.index("✘ Install")
+    assert "version=1.4.2" in shown
+    assert [step["state"] for step in cli.json("deployments", "show", str(deployment_id))["steps"]] == [
+        "success",
+        "failure",
+    ]
+
+
+def test_logs_are_the_output_as_it_was(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(
+        shell(r"for i in $(seq 1 12000); do echo line $i; done; printf '\033[31mError: red\033[0m\n'")
+    )
+    deployment_id = str(server.api.run(name)["id"])
+    lines = [*[f"line {number}" for number in range(1, 12001)], "Error: red"]
+    assert cli.run("deployments", "logs", deployment_id).stdout.splitlines() == lines
+    assert cli.run("deployments", "logs", deployment_id, "--tail", "2").stdout.splitlines() == lines[-2:]
+    assert cli.run("deployments", "logs", deployment_id, "--search", "ERROR").stdout == "Error: red\n"
+    stamped = cli.run("deployments", "logs", deployment_id, "--timestamps", "--tail", "1").stdout
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z Error: red\n", stamped)
+
+
+def test_logs_are_followed_to_the_end_each_line_once(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        deployment_id = str(cli.json("deploy", name)["id"])
+        puppet.print("first", "second")
+        wait_until(lambda: server.api.lines(int(deployment_id)) == ["first", "second"], "the first lines")
+        with cli.start("deployments", "logs", deployment_id, "--follow", "--tail", "1") as following:
+            following.wait_for("second")
+            puppet.print("third")
+            following.wait_for("third")
+            puppet.exit()
+            assert following.wait() == 0
+        assert following.stdout == "second\nthird\n"
+
+
+def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        deployment_id = cli.json("deploy", name, "-e", "a=1")["id"]
+        puppet.config()
+        with cli.start("deployments", "watch", str(deployment_id)) as watching:
+            watching.wait_for("running")
+            assert "being stopped" in cli.run("deployments", "cancel", str(deployment_id)).stdout
+            assert watching.wait() == 3
+        assert f"cancelled by {USER}" in watching.stdout.lower()
+    again = cli.run("deployments", "cancel", str(deployment_id))
+    assert (again.returncode, "is over already" in again.stderr) == (4, True)
+    retried = cli.json("deployments", "retry", str(deployment_id))
+    assert (retried["retry_of"], retried["context"]) == (deployment_id, {"env": {"a": "1"}})
+
+
+def test_a_deployment_that_does_not_exist_is_told_so_by_every_command(cli: CommandLine) -> None:
+    for command in ("show", "logs", "watch", "cancel", "retry"):
+        finished = cli.run("deployments", command, "999999")
+        assert finished.returncode == 4, command
+        assert "There is no deployment 999999" in finished.stderr, command
+        assert cli.run("deployments", command, "latest").returncode == 2
+
+
+# --- On a terminal --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_terminal_shows_a_progress_bar_and_then_the_outcome(server: Server, cli: CommandLine, columns: int) -> None:
+    with server.puppet({"steps": [{"name": "Build"}, {"name": "Install"}]}) as (name, puppet):
+        with cli.terminal("deploy", name, "--watch", columns=columns) as terminal:
+            puppet.print(report("Build", "running"))
+            terminal.wait_for("0/2")
+            terminal.wait_for("━━━")
+            puppet.print(report("Build", message="Built"))
+            terminal.wait_for("✔ Build")
+            terminal.wait_for("1/2")
+            puppet.print(report("Install"))
+            puppet.exit()
+            assert terminal.wait() == 0
+        assert f"of {name}: success" in terminal.text
+        assert "✔ Install" in terminal.text
+
+
+def test_ctrl_c_on_a_terminal_leaves_it_in_order(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        with cli.terminal("deploy", name, "--watch") as terminal:
+            puppet.print(report("Build", "running"))
+            terminal.wait_for("Build")
+            terminal.type("\x03")
+            assert terminal.wait() == 130
+        assert "goes on without us" in terminal.text
+        assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is back
+        assert "Traceback" not in terminal.text
+        puppet.exit()
+
+
+def test_no_color_and_dumb_terminals_are_respected(server: Server, cli: CommandLine) -> None:
+    name = server.add_service(shell("printf '\\033[31mred\\033[0m\\n'"))
+    with cli.terminal("deploy", name, "--watch", "--output", NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", terminal.drawn)
+    with cli.terminal("deploy", name, "--watch", "--output", TERM="dumb") as terminal:
+        assert terminal.wait() == 0
+    assert "\x1b" not in terminal.drawn
+    assert "| red" in terminal.text
+    colored = cli.run("deploy", name, "--watch", "--output", FORCE_COLOR="1")
+    assert "\x1b" not in colored.stdout
+
+
+def test_what_a_script_prints_cannot_take_over_the_terminal(server: Server, cli: CommandLine) -> None:
+    attack = r"printf '\033]0;owned\007\033[2J\033[31mred\033[0m\n'"
+    name = server.add_service(shell(attack))
+    with cli.terminal("deploy", name, "--watch", "--output") as terminal:
+        assert terminal.wait() == 0
+    assert "owned" not in terminal.drawn
+    assert "\x1b[2J" not in terminal.drawn
+    deployment_id = str(server.api.service(name)["last_deployment"]["id"])
+    with cli.terminal("deployments", "logs", deployment_id) as terminal:
+        assert terminal.wait() == 0
+    assert terminal.drawn == "\x1b[31mred\x1b[0m\x1b[0m\r\n"
+
+
+# --- Help and addresses ---------------------------------------------------------------------------------------------
+
+
+def test_every_command_has_help_with_an_example(anonymous: CommandLine) -> None:
+    commands = [
+        ["login"],
+        ["logout"],
+        ["deploy"],
+        ["services", "list"],
+        *[["deployments", each] for each in ("list", "show", "logs", "watch", "cancel", "retry")],
+    ]
+    for command in commands:
+        shown = anonymous.run(*command, "--help")
+        assert shown.returncode == 0
+        assert "Examples:" in shown.stdout
+        assert f"fastdeploy {' '.join(command)}" in shown.stdout.partition("Examples:")[2], command
+
+
+def test_an_address_out_of_the_browser_is_good_enough(server: Server, tmp_path: Path) -> None:
+    cli = CommandLine(tmp_path, f"{urlsplit(server.base_url).netloc}/ui/services/3")
+    cli.login()
+    assert f'"current": "{server.base_url}"' in login_file(cli).read_text()

@@ -1,0 +1,84 @@
+"""The file that keeps logins: private, whole, and never a reason to fail."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from deploy.entrypoints.cli.client.api import open_api
+from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, WrongUsage
+from deploy.entrypoints.cli.client.logins import Login, Logins
+
+STAGING = Login("https://staging.example.com", "maria", "secret-1")
+PRODUCTION = Login("https://deploy.example.com", "maria", "secret-2")
+
+
+@pytest.fixture
+def logins(tmp_path: Path) -> Logins:
+    """No login yet, and not even a folder for them."""
+    return Logins(tmp_path / "config" / "fastdeploy" / "logins.json")
+
+
+def test_the_login_made_last_is_the_current_one(logins: Logins) -> None:
+    assert logins.current() is None
+    logins.keep(STAGING)
+    logins.keep(PRODUCTION)
+    assert logins.current() == PRODUCTION
+    assert logins.at(STAGING.url) == STAGING
+    assert logins.at("https://elsewhere.example.com") is None
+
+
+def test_forgetting_the_current_login_leaves_the_others(logins: Logins) -> None:
+    logins.keep(STAGING)
+    logins.keep(PRODUCTION)
+    logins.remove(PRODUCTION.url)
+    assert logins.current() == STAGING
+    logins.remove(STAGING.url)
+    assert logins.current() is None
+
+
+def test_nobody_else_can_read_it_and_nothing_is_left_beside_it(logins: Logins) -> None:
+    logins.keep(STAGING)
+    logins.path.chmod(0o644)
+    logins.keep(PRODUCTION)
+    assert stat.S_IMODE(logins.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(logins.path.parent.stat().st_mode) == 0o700
+    assert list(logins.path.parent.iterdir()) == [logins.path]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"current": 3}', '{"current": "x", "servers": []}'])
+def test_a_file_that_nobody_understands_means_not_signed_in(logins: Logins, content: str) -> None:
+    logins.path.parent.mkdir(parents=True)
+    logins.path.write_text(content)
+    assert logins.current() is None
+    logins.keep(STAGING)
+    assert logins.current() == STAGING
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ClientError, match="The login cannot be stored"):
+        Logins(tmp_path / "file" / "logins.json").keep(STAGING)
+
+
+def test_the_environment_wins_over_the_login(logins: Logins) -> None:
+    logins.keep(STAGING)
+    logins.keep(PRODUCTION)
+    assert open_api({}, logins).url == PRODUCTION.url
+    assert open_api({"FASTDEPLOY_URL": f"{STAGING.url}/ui/"}, logins).url == STAGING.url
+    with_token = open_api({"FASTDEPLOY_URL": "https://other.example.com", "FASTDEPLOY_TOKEN": "abc\n"}, logins)
+    assert (with_token.url, with_token.credentials.token()) == ("https://other.example.com", "abc")
+    assert open_api({"FASTDEPLOY_TOKEN": "abc"}, logins).url == PRODUCTION.url
+
+
+def test_without_any_login_it_says_what_to_do(logins: Logins) -> None:
+    with pytest.raises(NotSignedIn, match=r"fastdeploy login URL[\s\S]*fastdeploy serve"):
+        open_api({}, logins)
+    with pytest.raises(NotSignedIn, match=r"fastdeploy login https://deploy\.example\.com"):
+        open_api({"FASTDEPLOY_URL": "deploy.example.com"}, logins)
+    with pytest.raises(WrongUsage, match="FASTDEPLOY_URL"):
+        open_api({"FASTDEPLOY_TOKEN": "abc"}, logins)
+    with pytest.raises(WrongUsage, match="no token"):
+        open_api({"FASTDEPLOY_URL": "deploy.example.com", "FASTDEPLOY_TOKEN": "two words"}, logins)

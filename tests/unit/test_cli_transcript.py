@@ -1,0 +1,275 @@
+"""Messages of a watched deployment: each once, in order, and one stable line for each change."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from deploy.entrypoints.cli.client.listing import deployment_record, failed_hosts, service_record
+from deploy.entrypoints.cli.client.plain import PlainView, deployment_line, output_line, step_line
+from deploy.entrypoints.cli.client.progress import ProgressView
+from deploy.entrypoints.cli.client.screen import ASCII, Marks
+from deploy.entrypoints.cli.client.transcript import Message, Sequencer, StateChange, StepChange, Transcript
+
+START, END = "2026-11-22T22:30:26.000000Z", "2026-11-22T22:30:28.500000Z"
+
+
+def numbered(seq: int, deployment_id: int = 5) -> Message:
+    return {"type": "step", "deployment_id": deployment_id, "seq": seq}
+
+
+def deployment(state: str, **more: Any) -> Message:
+    return {
+        "type": "deployment",
+        "id": 5,
+        "service": "shop",
+        "user": "admin",
+        "origin": "cli",
+        "state": state,
+        "created": START,
+        "started": START if state != "queued" else None,
+        "finished": END if state in ("success", "failure", "cancelled") else None,
+        "reason": None,
+        "cancel_requested": None,
+        **more,
+    }
+
+
+def step(step_id: int, name: str, state: str, message: str = "", **more: Any) -> Message:
+    has_begun, has_ended = state != "pending", state in ("success", "failure", "skipped")
+    return {
+        "type": "step",
+        "id": step_id,
+        "name": name,
+        "state": state,
+        "message": message,
+        "position": step_id,
+        "started": START if has_begun else None,
+        "finished": END if has_ended else None,
+        **more,
+    }
+
+
+def output(*texts: str) -> Message:
+    return {"type": "output", "lines": [[number, START, text, None] for number, text in enumerate(texts, 1)]}
+
+
+# --- Order ----------------------------------------------------------------------------------------------------------
+
+
+def test_messages_go_through_once_and_in_order() -> None:
+    order = Sequencer(5)
+    taken, has_gap = order.take([numbered(1), numbered(2), numbered(2), numbered(1), numbered(3)])
+    assert ([message["seq"] for message in taken], has_gap, order.last) == ([1, 2, 3], False, 3)
+
+
+def test_nothing_goes_through_after_a_gap() -> None:
+    order = Sequencer(5, last=2)
+    taken, has_gap = order.take([numbered(3), numbered(6), numbered(4)])
+    assert ([message["seq"] for message in taken], has_gap, order.last) == ([3], True, 3)
+
+
+def test_messages_of_other_deployments_and_without_number_are_passed_over() -> None:
+    order = Sequencer(5)
+    taken, has_gap = order.take([{"type": "ping"}, numbered(1, deployment_id=6), {"type": "service", "id": 5}])
+    assert (taken, has_gap, order.last) == ([], False, 0)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=30)))
+def test_whatever_arrives_what_goes_through_counts_up_by_one(numbers: list[int]) -> None:
+    order = Sequencer(5)
+    seen: list[int] = []
+    for number in numbers:
+        taken, _ = order.take([numbered(number)])
+        seen += [message["seq"] for message in taken]
+    assert seen == list(range(1, order.last + 1))
+
+
+# --- What is told ---------------------------------------------------------------------------------------------------
+
+
+def test_planned_and_removed_steps_are_known_but_not_told() -> None:
+    transcript = Transcript()
+    assert transcript.take([step(1, "Build", "pending"), step(2, "Install", "pending")]) == []
+    assert [pending["name"] for pending in transcript.pending()] == ["Build", "Install"]
+    assert transcript.take([{**step(2, "Install", "pending"), "deleted": True}]) == []
+    assert list(transcript.steps) == [1]
+
+
+def test_a_step_is_told_when_its_state_or_message_changes() -> None:
+    transcript = Transcript()
+    same = step(1, "Build", "running", "1 of 2")
+    changes = transcript.take(
+        [step(1, "Build", "running"), same, {**same, "last_line": 9}, step(1, "Build", "success")]
+    )
+    assert [
+        (change.step["state"], change.step["message"]) for change in changes if isinstance(change, StepChange)
+    ] == [
+        ("running", ""),
+        ("running", "1 of 2"),
+        ("success", ""),
+    ]
+    assert (transcript.done, transcript.running()) == (1, [])
+
+
+def test_a_deployment_is_told_when_its_state_changes_or_it_is_to_be_cancelled() -> None:
+    transcript = Transcript()
+    asked = deployment("running", cancel_requested="Cancelled by admin.")
+    changes = transcript.take([deployment("queued"), deployment("running"), deployment("running"), asked])
+    assert [change.deployment["state"] for change in changes if isinstance(change, StateChange)] == [
+        "queued",
+        "running",
+        "running",
+    ]
+    assert not transcript.is_over
+    transcript.take([deployment("cancelled")])
+    assert transcript.is_over
+
+
+# --- Plain lines ----------------------------------------------------------------------------------------------------
+
+
+def test_lines_look_as_documented() -> None:
+    assert deployment_line(deployment("queued")) == "deployment 5 (shop): queued"
+    assert deployment_line(deployment("success")) == "deployment 5 (shop): success (2.5s)"
+    failed = deployment("failure", reason="The step “Build” failed:\nno disk")
+    assert deployment_line(failed) == "deployment 5 (shop): failure (2.5s): The step “Build” failed: no disk"
+    asked = deployment("running", cancel_requested="Cancelled by admin.")
+    assert deployment_line(asked) == "deployment 5 (shop): cancelling: Cancelled by admin."
+    assert deployment_line(deployment("cancelled", started=None)) == "deployment 5 (shop): cancelled"
+    assert step_line(step(1, "Build", "running")) == "step Build: running"
+    assert step_line(step(1, "Build", "running", "1 of 2")) == "step Build: running: 1 of 2"
+    assert step_line(step(1, "Build", "failure", "no\ndisk")) == "step Build: failure (2.5s): no disk"
+    assert output_line("\x1b[31mred\x1b[0m  ") == "| red"
+    assert output_line("") == "|"
+
+
+def test_a_change_is_always_one_line_whatever_is_in_it() -> None:
+    nasty = "a\r\nb\x0bc\u2028d\x1b[2Je\x00"
+    lines = [
+        step_line(step(1, nasty, "success", nasty)),
+        output_line(nasty),
+        deployment_line(deployment("failure", reason=nasty)),
+    ]
+    assert all(len(line.splitlines()) == 1 and "\x1b" not in line and "\x00" not in line for line in lines)
+
+
+def plain(messages: list[Message], *, with_output: bool) -> list[str]:
+    transcript, lines = Transcript(), list[str]()
+    with PlainView(transcript, lines.append, lines.append, with_output=with_output) as view:
+        view.show(transcript.take(messages))
+    return lines
+
+
+FAILED = [
+    deployment("queued"),
+    deployment("running"),
+    step(1, "Build", "running"),
+    output("compiling", "", "no space left"),
+    step(1, "Build", "failure", "no disk"),
+    deployment("failure", reason="The step “Build” failed: no disk"),
+]
+
+
+def test_the_last_line_is_the_outcome_and_a_failure_comes_with_the_end_of_the_output() -> None:
+    assert plain(FAILED, with_output=False)[-4:] == [
+        "step Build: failure (2.5s): no disk",
+        "| compiling",
+        "| no space left",
+        "deployment 5 (shop): failure (2.5s): The step “Build” failed: no disk",
+    ]
+
+
+def test_with_output_each_line_comes_once_and_where_it_belongs() -> None:
+    assert plain(FAILED, with_output=True) == [
+        "deployment 5 (shop): queued",
+        "deployment 5 (shop): running",
+        "step Build: running",
+        "| compiling",
+        "|",
+        "| no space left",
+        "step Build: failure (2.5s): no disk",
+        "deployment 5 (shop): failure (2.5s): The step “Build” failed: no disk",
+    ]
+
+
+def test_why_it_waits_is_told_once_for_each_reason() -> None:
+    transcript, lines = Transcript(), list[str]()
+    view = PlainView(transcript, lines.append, lines.append, with_output=False)
+    transcript.take([deployment("queued")])
+    for reason in ("4 runs before it.", "4 runs before it.", "All workers are busy.", None):
+        view.waiting(reason)
+    assert lines == [
+        "deployment 5 (shop): waiting: 4 runs before it.",
+        "deployment 5 (shop): waiting: All workers are busy.",
+    ]
+
+
+def test_lists_for_scripts_have_tabs_between_their_fields() -> None:
+    assert deployment_record(deployment("success")) == f"5\tshop\tsuccess\tadmin\tcli\t{START}\t2.500"
+    service = {
+        "id": 3,
+        "name": "shop",
+        "data": {"description": "The\nshop"},
+        "last_deployment": None,
+        "active_deployments": [deployment("running")],
+    }
+    assert service_record(service) == f"3\tshop\trunning\t{START}\tThe shop"
+    assert service_record({**service, "active_deployments": []}) == "3\tshop\t\t\tThe shop"
+
+
+def test_hosts_where_a_step_failed_are_named() -> None:
+    hosts = [
+        {"host": "web1", "outcome": "ok", "message": ""},
+        {"host": "web2", "outcome": "unreachable", "message": "no route\nto host"},
+    ]
+    assert failed_hosts(step(1, "Install", "failure", hosts=hosts)) == ["web2: unreachable: no route to host"]
+
+
+# --- On a terminal --------------------------------------------------------------------------------------------------
+
+
+def drawn(messages: list[Message], *, width: int, marks: Marks, with_output: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(
+        file=stream, width=width, height=30, force_terminal=True, color_system=None, legacy_windows=False
+    )
+    transcript = Transcript()
+    with ProgressView(transcript, console, marks, with_output=with_output) as view:
+        for message in messages:
+            view.show(transcript.take([message]))
+    return stream.getvalue()
+
+
+def test_a_terminal_shows_header_steps_a_bar_and_the_outcome_with_its_reason() -> None:
+    text = drawn(FAILED, width=80, marks=Marks())
+    assert "shop · deployment 5 · by admin from cli" in text
+    assert "0/1" in text
+    assert "✘ Build" in text
+    assert "✘ Deployment 5 of shop: failure, 2.5s" in text
+    assert "The step “Build” failed: no disk" in text
+    assert "| no space left" in text
+    assert "fastdeploy deployments logs 5" in text
+
+
+def test_nothing_on_a_narrow_terminal_is_wider_than_it() -> None:
+    long = [step(1, "A name of a step that is rather long", "success", "and a message that is even longer " * 3)]
+    lines = drawn([deployment("running"), *long, deployment("success")], width=60, marks=Marks()).split("\n")
+    visible = [line.replace("\x1b[2K", "").replace("\x1b[1A", "").split("\r")[-1] for line in lines]
+    assert max(len(line) for line in visible) <= 60
+
+
+def test_marks_are_ascii_where_the_terminal_knows_no_more() -> None:
+    messages = [deployment("running"), step(1, "Build", "success"), deployment("success")]
+    text = drawn(messages, width=80, marks=ASCII)
+    assert "+ Build" in text
+    assert "✔" not in text
+
+
+def test_markup_in_what_a_script_says_is_shown_as_it_is() -> None:
+    text = drawn([deployment("running"), output("[bold]x[/bold] :smile:")], width=80, marks=Marks(), with_output=True)
+    assert "| [bold]x[/bold] :smile:" in text
