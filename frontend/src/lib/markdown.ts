@@ -29,9 +29,21 @@ function openOutside(tokens: Token[]): void {
   }
 }
 
+/** What may be wider than the page scrolls by itself: it has to be reachable by keyboard for that. */
+function scrollByKeyboard(markdown: MarkdownIt): void {
+  const { rules } = markdown.renderer;
+  for (const name of ["fence", "code_block"] as const) {
+    const original = rules[name];
+    rules[name] = (...given) => (original?.(...given) ?? "").replace("<pre>", "<pre tabindex=\"0\">");
+  }
+  rules.table_open = () => "<div class=\"table\" tabindex=\"0\" role=\"group\"><table>\n";
+  rules.table_close = () => "</table></div>\n";
+}
+
 /** README → HTML. Raw HTML stays text (`html: false`); links can't carry scripts (markdown-it's `validateLink`). */
 export function renderMarkdown(source: string): string {
   const markdown = new MarkdownIt({ html: false, linkify: true, typographer: false });
+  scrollByKeyboard(markdown);
   const tokens = markdown.parse(source, {});
   alignByClass(tokens);
   lowerHeadings(tokens);

@@ -37,6 +37,11 @@ describe("a README", () => {
     expect([...render("# A\n\n## B").children].map(child => child.tagName)).toEqual(["H2", "H3"]);
   });
 
+  it("lets the keyboard scroll what is too wide", () => {
+    const page = render("```sh\nls\n```\n\n    indented\n\n| a |\n|---|\n| 1 |");
+    expect([...page.querySelectorAll("[tabindex='0']")].map(({ tagName }) => tagName)).toEqual(["PRE", "PRE", "DIV"]);
+  });
+
   it("aligns the cells of tables without a style attribute", () => {
     const page = render("| a | b |\n|:--|--:|\n| 1 | 2 |");
     expect(page.querySelector("[style]")).toBeNull();

@@ -1,0 +1,49 @@
+import { expect, type Page } from "@playwright/test";
+
+export const ARTIFACTS = "../test-artifacts";
+
+/** From the list of services to the page of a new deployment. Gives the deployment's number. */
+export async function deploy(page: Page, service: string): Promise<number> {
+  await page.goto("/ui/");
+  await page.getByRole("button", { name: `Deploy ${service}`, exact: true }).click();
+  await page.getByRole("button", { name: "Deploy now" }).click();
+  await page.waitForURL(/\/deployments\/\d+$/);
+  return Number(/\d+$/.exec(page.url())?.[0]);
+}
+
+export async function expectOutcome(page: Page, outcome: "success" | "failure" | "cancelled" | "running"): Promise<void> {
+  await expect(page.locator(`[data-outcome=${outcome}]`)).toBeVisible({ timeout: 90_000 });
+}
+
+/** Whether this server has a service; those of e2e/services are only on the server that serve.js starts. */
+export async function hasService(page: Page, service: string): Promise<boolean> {
+  await page.goto("/ui/");
+  await page.getByRole("article").first().waitFor();
+  return await page.locator(`[data-service="${service}"]`).count() > 0;
+}
+
+/** The numbers and texts of all lines of the log, from its top to its end. */
+export async function readLog(page: Page): Promise<string[]> {
+  const log = page.getByRole("log");
+  const lines = new Map<number, string>();
+  await log.evaluate(element => element.scrollTo(0, 0));
+  for (;;) {
+    await expect(log.locator(".log-line .text:empty")).toHaveCount(0);
+    for (const line of await log.locator(".log-line").all()) {
+      const number = Number(await line.locator(".number").textContent());
+      lines.set(number, await line.locator(".text").textContent() ?? "");
+    }
+    const atEnd = await log.evaluate((element) => {
+      const end = element.scrollTop + element.clientHeight >= element.scrollHeight - 2;
+      element.scrollBy(0, element.clientHeight);
+      return end;
+    });
+    if (atEnd) break;
+  }
+  return [...lines].sort(([a], [b]) => a - b).map(([, text]) => text);
+}
+
+/** The page as it is, with what would differ from run to run left as it is: these pictures are for people. */
+export async function picture(page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: `${ARTIFACTS}/${name}.png`, fullPage: true, animations: "disabled" });
+}
