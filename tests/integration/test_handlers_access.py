@@ -1,0 +1,298 @@
+"""Users, sessions and tokens, against PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from deploy.domain.commands import (
+    ChangeUser,
+    CloseSession,
+    CreateUser,
+    NoteFailedLogin,
+    OpenSession,
+    RegisterToken,
+    RevokeToken,
+)
+from deploy.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
+from deploy.domain.events import AccessChanged
+from deploy.domain.model import TokenKind, User
+from tests.site import Site
+
+DAY = timedelta(days=1)
+
+
+async def read_user(site: Site, user_id: int) -> User:
+    async with site.open_uow() as uow:
+        return await uow.users.get(user_id)
+
+
+class TestCreateUser:
+    async def test_the_first_one_is_an_administrator(self, site: Site) -> None:
+        first, second = await site.user("ada"), await site.user("bob")
+        assert (await read_user(site, first)).is_admin
+        assert not (await read_user(site, second)).is_admin
+
+    async def test_others_may_be_made_administrators(self, site: Site) -> None:
+        await site.user("ada")
+        assert (await read_user(site, await site.user("bob", is_admin=True))).is_admin
+
+    async def test_what_is_kept_of_him(self, site: Site) -> None:
+        user = await read_user(site, await site.user("ada"))
+        assert (user.name, user.password_hash, user.is_active, user.epoch) == ("ada", "hash", True, 0)
+        assert user.created == site.clock.now
+
+    async def test_a_name_is_taken_once(self, site: Site) -> None:
+        await site.user("ada")
+        with pytest.raises(Conflict, match="There is a user named ada already"):
+            await site.user("ada")
+
+    @pytest.mark.parametrize("name", ["ada", "Ada.Lovelace", "a@b.org", "x" * 64, "jürgen", "a+b-c_d"])
+    async def test_names(self, site: Site, name: str) -> None:
+        assert (await read_user(site, await site.user(name))).name == name
+
+    @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 65, "a/b", "ada\n", "a\x00", "<b>"])
+    async def test_names_that_are_none(self, site: Site, name: str) -> None:
+        with pytest.raises(InvalidInput, match="1 to 64 letters"):
+            await site.user(name)
+
+
+class TestChangeUser:
+    async def test_a_new_password_ends_his_sessions(self, site: Site) -> None:
+        user_id = await site.user()
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
+        events = await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        assert events == [AccessChanged(user_id)]
+        user = await read_user(site, user_id)
+        assert (user.password_hash, user.epoch) == ("new", 1)
+        async with site.open_uow() as uow:
+            assert await uow.sessions.find_valid("s1", site.clock.now) is None
+
+    async def test_what_is_not_named_stays(self, site: Site) -> None:
+        await site.user("ada")
+        user_id = await site.user("bob")
+        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
+        user = await read_user(site, user_id)
+        assert (user.password_hash, user.is_admin, user.is_active) == ("hash", True, True)
+
+    @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}])
+    async def test_the_only_administrator_stays_one(self, site: Site, change: dict[str, Any]) -> None:
+        user_id = await site.user("ada")
+        await site.user("bob")
+        with pytest.raises(Conflict, match="ada is the only administrator"):
+            await site.bus.handle(ChangeUser(user_id=user_id, **change))
+        user = await read_user(site, user_id)
+        assert (user.is_admin, user.is_active, user.epoch) == (True, True, 0)
+
+    @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}])
+    async def test_one_of_two_administrators_may_go(self, site: Site, change: dict[str, Any]) -> None:
+        user_id = await site.user("ada")
+        await site.user("bob", is_admin=True)
+        await site.bus.handle(ChangeUser(user_id=user_id, **change))
+        user = await read_user(site, user_id)
+        assert {"is_admin": user.is_admin, "is_active": user.is_active} == {
+            "is_admin": True,
+            "is_active": True,
+            **change,
+        }
+
+    async def test_a_disabled_administrator_does_not_count(self, site: Site) -> None:
+        ada, bob = await site.user("ada"), await site.user("bob", is_admin=True)
+        await site.bus.handle(ChangeUser(user_id=bob, is_active=False))
+        with pytest.raises(Conflict):
+            await site.bus.handle(ChangeUser(user_id=ada, is_active=False))
+
+    async def test_others_may_be_disabled(self, site: Site) -> None:
+        await site.user("ada")
+        user_id = await site.user("bob")
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        assert not (await read_user(site, user_id)).is_active
+
+    async def test_somebody_who_is_not_there(self, site: Site) -> None:
+        with pytest.raises(NotFound, match="User not found"):
+            await site.bus.handle(ChangeUser(user_id=1, is_active=False))
+
+
+class TestOpenSession:
+    async def test_it_is_valid_until_it_expires(self, site: Site) -> None:
+        user_id = await site.user()
+        command = OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY, user_agent="x" * 500)
+        await site.bus.handle(command)
+        async with site.open_uow() as uow:
+            found = await uow.sessions.find_valid("s1", site.clock.now)
+            assert found is not None
+            browser, user = found
+            assert (browser.user_agent, user.id) == ("x" * 200, user_id)
+            assert await uow.sessions.find_valid("s1", site.clock.now + DAY) is None
+            assert await uow.sessions.find_valid("s2", site.clock.now) is None
+
+    async def test_it_needs_a_user(self, site: Site) -> None:
+        with pytest.raises(NotFound):
+            await site.bus.handle(OpenSession(session_id="s1", user_id=1, expires=site.clock.now + DAY))
+
+    async def test_it_ends_when_the_user_is_disabled(self, site: Site) -> None:
+        await site.user("ada")
+        user_id = await site.user("bob")
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        async with site.open_uow() as uow:
+            assert await uow.sessions.find_valid("s1", site.clock.now) is None
+
+
+class TestCloseSession:
+    async def test_it_is_forgotten_and_so_are_those_that_are_over(self, site: Site) -> None:
+        user_id = await site.user()
+        for session_id, expires in (("s1", DAY), ("s2", DAY), ("old", -DAY)):
+            expiry = site.clock.now + expires
+            await site.bus.handle(OpenSession(session_id=session_id, user_id=user_id, expires=expiry))
+        await site.bus.handle(CloseSession(session_id="s1"))
+        async with site.open_uow() as uow:
+            found = [await uow.sessions.find_valid(name, site.clock.now - 2 * DAY) for name in ("s1", "s2", "old")]
+        assert [bool(session) for session in found] == [False, True, False]
+
+    async def test_twice_does_no_harm(self, site: Site) -> None:
+        await site.bus.handle(CloseSession(session_id="s1"))
+
+
+class TestNoteFailedLogin:
+    async def test_failures_count_by_account_and_by_address(self, site: Site) -> None:
+        for account, address in (("ada", "1.1.1.1"), ("ada", "2.2.2.2"), ("bob", "1.1.1.1")):
+            await site.bus.handle(NoteFailedLogin(account=account, address=address))
+        async with site.open_uow() as uow:
+            assert await uow.logins.failures("ada", "1.1.1.1") == (2, 2)
+            assert await uow.logins.failures("bob", "2.2.2.2") == (1, 1)
+            assert await uow.logins.failures("eve", "3.3.3.3") == (0, 0)
+
+    async def test_an_account_of_any_length(self, site: Site) -> None:
+        await site.bus.handle(NoteFailedLogin(account="x" * 10_000, address="1.1.1.1"))
+        async with site.open_uow() as uow:
+            assert await uow.logins.failures("x" * 10_000, "2.2.2.2") == (1, 0)
+
+
+class TestRegisterToken:
+    async def test_a_service_token_is_of_its_service_and_user(self, site: Site) -> None:
+        service_id, user_id = await site.service(), await site.user()
+        await register(site, user_id=user_id, service_name="shop")
+        async with site.open_uow() as uow:
+            token = await uow.tokens.get("t1")
+            found = await uow.tokens.find_valid("t1", site.clock.now)
+        assert (token.service_id, token.user_id, token.origin) == (service_id, user_id, "GitHub")
+        assert (token.kind, token.created, token.revoked) == (TokenKind.SERVICE, site.clock.now, None)
+        assert found is not None
+        assert found[1] is not None
+        assert found[1].name == "ada"
+
+    async def test_a_config_token_may_have_nobody(self, site: Site) -> None:
+        await register(site, kind=TokenKind.CONFIG)
+        async with site.open_uow() as uow:
+            found = await uow.tokens.find_valid("t1", site.clock.now)
+        assert found is not None
+        assert found[1] is None
+
+    @pytest.mark.parametrize("name", ["gone", "", "Shop"])
+    async def test_for_a_service_that_is_not_there(self, site: Site, name: str) -> None:
+        await site.service()
+        with pytest.raises(NotFound, match="Service not found"):
+            await register(site, service_name=name)
+
+    async def test_it_is_worthless_when_it_has_expired(self, site: Site) -> None:
+        await register(site, kind=TokenKind.CONFIG)
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("t1", site.clock.now + DAY) is None
+
+    async def test_it_is_worthless_while_its_user_is_disabled(self, site: Site) -> None:
+        await site.user("ada")
+        await site.service()
+        user_id = await site.user("bob")
+        await register(site, user_id=user_id, service_name="shop")
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("t1", site.clock.now) is None
+
+
+class TestRevokeToken:
+    async def test_it_is_worthless_from_now_on(self, site: Site) -> None:
+        await register(site, kind=TokenKind.CONFIG)
+        assert await site.bus.handle(RevokeToken(token_id="t1", user_id=None)) == [AccessChanged(None)]
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("t1", site.clock.now) is None
+            assert (await uow.tokens.get("t1")).revoked == site.clock.now
+
+    async def test_the_first_time_counts(self, site: Site) -> None:
+        await register(site, kind=TokenKind.CONFIG)
+        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        first = site.clock.now
+        site.clock.advance(60)
+        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        async with site.open_uow() as uow:
+            assert (await uow.tokens.get("t1")).revoked == first
+
+    async def test_a_user_revokes_his_own_only(self, site: Site) -> None:
+        ada, bob = await site.user("ada"), await site.user("bob")
+        await site.service()
+        await register(site, user_id=ada, service_name="shop")
+        with pytest.raises(Forbidden):
+            await site.bus.handle(RevokeToken(token_id="t1", user_id=bob))
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("t1", site.clock.now) is not None
+        await site.bus.handle(RevokeToken(token_id="t1", user_id=ada))
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("t1", site.clock.now) is None
+
+    async def test_one_that_is_not_there(self, site: Site) -> None:
+        with pytest.raises(NotFound, match="Token not found"):
+            await site.bus.handle(RevokeToken(token_id="gone", user_id=None))
+
+
+class TestTokenList:
+    async def test_newest_first_with_the_names(self, site: Site) -> None:
+        user_id = await site.user()
+        service_id = await site.service()
+        await register(site, "t1", user_id=user_id, service_name="shop")
+        site.clock.advance(1)
+        await register(site, "t2", kind=TokenKind.CONFIG)
+        async with site.open_uow() as uow:
+            everything = await uow.tokens.list()
+            of_user = await uow.tokens.list(user_id=user_id)
+            of_service = await uow.tokens.list(service_id=service_id)
+        listed = [(token.id, service, user) for token, service, user in everything]
+        assert listed == [("t2", None, None), ("t1", "shop", "ada")]
+        assert [token.id for token, _, _ in of_user] == [token.id for token, _, _ in of_service] == ["t1"]
+
+    async def test_the_last_use_is_noted(self, site: Site) -> None:
+        await register(site, kind=TokenKind.CONFIG)
+        async with site.open_uow() as uow:
+            await uow.tokens.touch("t1", site.clock.now)
+        async with site.open_uow() as uow:
+            assert (await uow.tokens.get("t1")).last_used == site.clock.now
+
+
+async def register(
+    site: Site,
+    token_id: str = "t1",
+    *,
+    kind: TokenKind = TokenKind.SERVICE,
+    user_id: int | None = None,
+    service_name: str | None = None,
+) -> None:
+    """Record a token that is good for a day."""
+    await site.bus.handle(
+        RegisterToken(
+            token_id=token_id,
+            kind=kind,
+            origin="GitHub",
+            expires=site.clock.now + DAY,
+            user_id=user_id,
+            service_name=service_name,
+        )
+    )
+
+
+async def test_a_user_list_is_by_name(site: Site) -> None:
+    for name in ("bob", "ada"):
+        await site.bus.handle(CreateUser(name=name, password_hash="hash"))
+    async with site.open_uow() as uow:
+        assert [user.name for user in await uow.users.list()] == ["ada", "bob"]
+        assert (await uow.users.count(), await uow.users.count_administrators()) == (2, 1)

@@ -1,0 +1,112 @@
+"""A site without its processes: the bus, its database and a clock, with short words for what tests do often."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.domain.commands import (
+    ClaimDeployment,
+    CreateUser,
+    Heartbeat,
+    ServiceFolder,
+    StartDeployment,
+    SyncServices,
+    TakeIn,
+)
+from deploy.domain.events import DeploymentClaimed, DeploymentQueued, Event, UserCreated
+from deploy.domain.model import Deployment, Step
+from deploy.domain.reports import Entry
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from tests.conftest import FixedClock
+from tests.runs import ended
+
+
+@dataclass
+class Site:
+    """What a test works with; every method is one command or one read."""
+
+    bus: MessageBus
+    open_uow: OpenUnitOfWork
+    clock: FixedClock
+    folders: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def user(self, name: str = "ada", **more: Any) -> int:
+        """Create a user and return the id."""
+        (event,) = await self.bus.handle(CreateUser(name=name, password_hash="hash", **more))
+        assert isinstance(event, UserCreated)
+        return event.user_id
+
+    async def service(self, name: str = "shop", **data: Any) -> int:
+        """Add or change a service, beside those there are, and return the id."""
+        self.folders[name] = data
+        folders = tuple(ServiceFolder(name=name, data=data) for name, data in self.folders.items())
+        await self.bus.handle(SyncServices(folders=folders))
+        async with self.open_uow() as uow:
+            service = await uow.services.find(name)
+        assert service is not None
+        return service.id
+
+    async def start(self, service_id: int, **more: Any) -> int:
+        """Queue a deployment and return the id."""
+        fields: dict[str, Any] = {"origin": "GitHub", "user": "ada", "user_id": None, **more}
+        return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields)))
+
+    async def claim(self, worker_id: str = "w1") -> int | None:
+        """Take the next deployment, if there is one, and return the id."""
+        events = await self.bus.handle(ClaimDeployment(worker_id=worker_id))
+        return next((event.deployment_id for event in events if isinstance(event, DeploymentClaimed)), None)
+
+    async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:
+        """Return the id of a new deployment of a service with these steps, which a worker has claimed."""
+        service_id = await self.service(name, steps=[{"name": step} for step in steps])
+        deployment_id = await self.start(service_id, **more)
+        assert await self.claim() == deployment_id
+        return deployment_id
+
+    async def take_in(self, deployment_id: int, *entries: Entry) -> list[Event]:
+        """Take in what the run says next; each entry counts as 10 bytes of its spool."""
+        before = (await self.deployment(deployment_id)).spool_offset
+        offset = before + 10 * len(entries)
+        return await self.bus.handle(
+            TakeIn(deployment_id=deployment_id, entries=entries, offset_before=before, offset=offset)
+        )
+
+    async def succeeded(self, name: str = "shop", **more: Any) -> int:
+        """Return the id of a new deployment that has run and ended well."""
+        deployment_id = await self.running(name, **more)
+        await self.take_in(deployment_id, ended(0))
+        return deployment_id
+
+    async def beat(self, worker_id: str = "w1", host: str = "host1") -> None:
+        """Let a worker say that it lives."""
+        await self.bus.handle(Heartbeat(worker_id=worker_id, host=host, version="1", slots=2))
+
+    async def deployment(self, deployment_id: int) -> Deployment:
+        """Read a deployment."""
+        async with self.open_uow() as uow:
+            return await uow.deployments.get(deployment_id)
+
+    async def steps(self, deployment_id: int) -> list[Step]:
+        """Read the steps of a deployment in the order of their execution."""
+        async with self.open_uow() as uow:
+            return await uow.steps.of(deployment_id)
+
+    async def states(self, deployment_id: int) -> dict[str, str]:
+        """Read the state of each step by its name, in the order of their execution."""
+        return {step.name: step.state.value for step in await self.steps(deployment_id)}
+
+    async def messages(self, deployment_id: int, after: int = 0) -> list[dict[str, Any]]:
+        """Read the messages that clients get."""
+        async with self.open_uow() as uow:
+            events = await uow.events.after(deployment_id, after, limit=100_000)
+        messages: list[dict[str, Any]] = [json.loads(event.message) for event in events]
+        assert [message["seq"] for message in messages] == [event.seq for event in events]
+        return messages
+
+
+def queued(events: list[Event]) -> int:
+    """Return the id of the deployment that was queued, or had been before."""
+    return next(event.deployment_id for event in events if isinstance(event, DeploymentQueued))
