@@ -63,7 +63,9 @@ test("a service", async ({ page }) => {
 
 test("a deployment that runs, and succeeds", async ({ page }) => {
   await deploy(page, "website");
-  await expect(page.locator("[data-outcome=running], [data-outcome=success]")).toBeVisible();
+  const started = page.locator("[data-outcome=running], [data-outcome=success]");
+  // It may have to wait for the one that the other theme deploys.
+  await expect(started).toBeVisible({ timeout: 90_000 });
   await inspect(page, "deployment-running");
   await expectOutcome(page, "success");
   await inspect(page, "deployment-succeeded");

@@ -36,7 +36,7 @@ function scrollByKeyboard(markdown: MarkdownIt): void {
     const original = rules[name];
     rules[name] = (...given) => (original?.(...given) ?? "").replace("<pre>", "<pre tabindex=\"0\">");
   }
-  rules.table_open = () => "<div class=\"table\" tabindex=\"0\" role=\"group\"><table>\n";
+  rules.table_open = () => "<div class=\"wide-table\" tabindex=\"0\" role=\"group\"><table>\n";
   rules.table_close = () => "</table></div>\n";
 }
 
