@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
+
+# Rows that are not there yet cannot be locked. The number is ours alone ("services" as bytes).
+_LOCK = text("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
 
 
 class Services:
@@ -25,13 +28,17 @@ class Services:
         self._session.add(service)
         await self._session.flush()
 
-    async def get(self, service_id: int) -> Service:
-        """Return a service that is on the list.
+    async def get(self, service_id: int, *, for_update: bool = False) -> Service:
+        """Return a service that is on the list; `for_update` keeps it to ourselves until the transaction ends.
 
         Raises:
             NotFound: there is none with that id, or it was removed.
         """
-        service = await self._session.get(Service, service_id)
+        query = select(Service).where(orm.services.c.id == service_id)
+        if for_update:
+            # Not against the foreign keys of deployments that go on meanwhile.
+            query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+        service: Service | None = await self._session.scalar(query)
         if service is None or service.deleted is not None:
             raise NotFound("Service not found")
         return service
@@ -52,7 +59,8 @@ class Services:
         return (await self._session.scalars(select(Service).order_by(orm.services.c.id))).all()
 
     async def all_for_update(self) -> Sequence[Service]:
-        """Return all services, removed ones too, locked against another sync."""
+        """Return all services, removed ones too, locked against another sync, which may be about to add the same."""
+        await self._session.execute(_LOCK)
         return (await self._session.scalars(select(Service).order_by(orm.services.c.id).with_for_update())).all()
 
     async def some(self, ids: Sequence[int]) -> Sequence[Service]:

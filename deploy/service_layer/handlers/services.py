@@ -35,7 +35,7 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
 
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Take a service off the list. While its folder is there, the next sync brings it back."""
-    service = await uow.services.get(command.service_id)
+    service = await uow.services.get(command.service_id, for_update=True)
     if await uow.deployments.open(service_id=service.id):
         raise Conflict(f"{service.name} is being deployed; wait until that has ended, or cancel it.")
     service.deleted = service.updated = now()
