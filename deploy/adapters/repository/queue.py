@@ -23,6 +23,10 @@ _FETCH = text(
     "FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
 )
 _FINISH = text("SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM procrastinate_jobs WHERE id = :id")
+_WITHDRAW = text(
+    "SELECT procrastinate_finish_job_v1(id, 'succeeded', true) "
+    "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
+)
 _WAKE = text(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{{\"type\": \"job_inserted\"}}')")
 _LANES = text(
     "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
@@ -61,4 +65,13 @@ class Queue:
     async def finish(self, job_id: int) -> None:
         """Give the job's lock free, and wake the workers for the next of that lock. Twice does no harm."""
         await self._session.execute(_FINISH, {"id": job_id})
+        await self._session.execute(_WAKE)
+
+    async def withdraw(self, job_id: int) -> None:
+        """Take a waiting job out, and wake the workers for the next of its lock.
+
+        One that is being claimed right now is left to whoever claims it: he holds the job and waits for the
+        deployment, which we hold.
+        """
+        await self._session.execute(_WITHDRAW, {"id": job_id})
         await self._session.execute(_WAKE)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from deploy.domain import commands
-from deploy.domain.errors import Conflict
+from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Service
+from deploy.domain.reports import is_deep
 from deploy.domain.run import PLACEHOLDER, Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.recording import record, record_run
@@ -21,7 +22,11 @@ async def start_deployment(
     command: commands.StartDeployment, uow: UnitOfWork, *, now: Clock, playbook_steps: PlaybookSteps
 ) -> list[Event]:
     """Queue a deployment: its row, its expected steps and its job, in one transaction."""
-    service = await uow.services.get(command.service_id)
+    if is_deep(command.context):
+        raise InvalidInput("The lists and objects in `env` lie in each other too deeply.")
+    # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
+    # once, and the service is not removed meanwhile.
+    service = await uow.services.get(command.service_id, for_update=True)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
@@ -54,7 +59,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     if deployment.state.is_final:
         run.drop_open()
         if deployment.job_id is not None:
-            await uow.queue.finish(deployment.job_id)
+            await uow.queue.withdraw(deployment.job_id)
     run.events += events
     await record_run(uow, run)
     if any(isinstance(event, CancelRequested) for event in events):
