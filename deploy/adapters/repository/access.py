@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
-from deploy.domain.errors import NotFound
+from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import BrowserSession, Token, User
 
 THROTTLE_WINDOW = timedelta(minutes=5)
@@ -22,9 +23,16 @@ class Users:
         self._session = session
 
     async def add(self, user: User) -> None:
-        """Store a new user and give him his id."""
+        """Store a new user and give him his id.
+
+        Raises:
+            Conflict: the name is taken.
+        """
         self._session.add(user)
-        await self._session.flush()
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            raise Conflict(f"There is a user named {user.name} already.") from error
 
     async def get(self, user_id: int) -> User:
         """Return a user.
@@ -50,10 +58,11 @@ class Users:
         """Return how many users there are."""
         return await self._session.scalar(select(func.count()).select_from(orm.users)) or 0
 
-    async def count_administrators(self) -> int:
-        """Return how many administrators can sign in."""
-        query = select(func.count()).select_from(orm.users).where(orm.users.c.is_admin, orm.users.c.is_active)
-        return await self._session.scalar(query) or 0
+    async def administrators_for_update(self) -> Sequence[int]:
+        """Return the ids of the administrators who can sign in, locked against changes."""
+        can_sign_in = (orm.users.c.is_admin, orm.users.c.is_active)
+        query = select(orm.users.c.id).where(*can_sign_in).order_by(orm.users.c.id).with_for_update()
+        return (await self._session.scalars(query)).all()
 
 
 class Sessions:

@@ -33,9 +33,10 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
 
 async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
     """Change a password, a role, or whether a user may sign in at all; his sessions end."""
-    user = await uow.users.get(command.user_id)
     loses_admin = command.is_admin is False or command.is_active is False
-    if loses_admin and user.is_admin and user.is_active and await uow.users.count_administrators() == 1:
+    administrators = await uow.users.administrators_for_update() if loses_admin else []
+    user = await uow.users.get(command.user_id)
+    if administrators == [user.id]:
         raise Conflict(f"{user.name} is the only administrator; make somebody else one first.")
     if command.password_hash is not None:
         user.password_hash = command.password_hash
