@@ -24,6 +24,10 @@ _NEWEST = text(
     "FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)"
 )
 
+_UNENDED = text(
+    "SELECT id FROM deployments WHERE state IN ('queued', 'running') AND state = 'running' "
+    "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing'"
+)
 _WITHOUT_JOB = text(
     "SELECT id FROM deployments WHERE state IN ('queued', 'running') AND state = 'queued' "
     "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = deployments.job_id) ORDER BY id"
@@ -90,14 +94,17 @@ class Deployments:
         return (await self._session.scalars(_WITHOUT_JOB)).all()
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
-        """Return (id, host) of running deployments whose worker has not been seen for so long."""
+        """Return (id, host) of deployments whose run has not ended, and whose worker has not been seen for so long.
+
+        Among them those that have said themselves that they are done: their service waits for their end.
+        """
         silence = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, grace_seconds)
         query = (
             select(_table.c.id, func.coalesce(orm.workers.c.host, "an unknown host"))
             .outerjoin(orm.workers, orm.workers.c.id == _table.c.worker_id)
             .where(
-                _IS_OPEN,
-                _table.c.state == DeploymentState.RUNNING,
+                _table.c.id.in_(_UNENDED),
+                _table.c.run_ended.is_(None),
                 func.coalesce(orm.workers.c.last_seen, _table.c.started) < silence,
             )
         )

@@ -62,8 +62,9 @@ async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWor
     """
     events: list[Event] = []
     for service in await uow.services.all():
-        days = float(service.data.get("retention_days", command.days))
-        count = int(service.data.get("retention_count", command.count))
+        own_days, own_count = service.data.get("retention_days"), service.data.get("retention_count")
+        days = command.days if own_days is None else float(own_days)
+        count = command.count if own_count is None else int(own_count)
         if days or count:
             gone = await uow.deployments.remove_old(service.id, days=days, count=count)
             events += [DeploymentExpired(deployment_id) for deployment_id in gone]
