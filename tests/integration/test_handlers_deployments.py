@@ -1,0 +1,348 @@
+"""Asking for deployments, cancelling them, and what scripts report over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from deploy.domain.commands import (
+    CancelDeployment,
+    DeleteService,
+    FinishDeployment,
+    ReportStep,
+    RequeueDeployment,
+    StartDeployment,
+)
+from deploy.domain.errors import Conflict, InvalidInput, NotFound
+from deploy.domain.events import CancelRequested, DeploymentQueued
+from deploy.domain.model import DeploymentState, StepReport, StepState
+from deploy.domain.reports import RunEnded
+from tests.runs import at, ended, line, reported
+from tests.site import Site
+
+PLAYBOOK = "- hosts: all\n  tasks:\n    - name: Install\n      ansible.builtin.debug: {}\n"
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+class TestStartDeployment:
+    async def test_it_waits_with_all_that_was_asked(self, site: Site) -> None:
+        user_id, service_id = await site.user(), await site.service()
+        context = {"env": {"domain": "example.org", "n": 1, "deep": {"a": [None, True]}}}
+        deployment = await site.deployment(await site.start(service_id, user_id=user_id, context=context))
+        assert (deployment.service_id, deployment.service) == (service_id, "shop")
+        assert (deployment.origin, deployment.user, deployment.user_id) == ("GitHub", "ada", user_id)
+        assert (deployment.state, deployment.created, deployment.context) == (
+            DeploymentState.QUEUED,
+            site.clock.now,
+            context,
+        )
+        assert (deployment.started, deployment.finished, deployment.job_id is None) == (None, None, False)
+
+    async def test_it_is_told_with_its_steps(self, site: Site) -> None:
+        service_id = await site.service(steps=[{"name": "A"}, {"name": "B", "description": "Second"}])
+        deployment_id = await site.start(service_id)
+        messages = await site.messages(deployment_id)
+        assert [message["type"] for message in messages] == ["deployment", "step", "step"]
+        assert [message["seq"] for message in messages] == [1, 2, 3]
+        assert messages[0]["state"] == "queued"
+        assert (messages[2]["name"], messages[2]["description"], messages[2]["state"]) == ("B", "Second", "pending")
+        assert (await site.deployment(deployment_id)).seq == 3
+
+    async def test_without_any_plan_there_is_a_placeholder(self, site: Site) -> None:
+        deployment_id = await site.start(await site.service())
+        assert await site.states(deployment_id) == {"Deploy": "pending"}
+
+    async def test_a_playbook_plans_by_its_tasks(self, site: Site, services_root: Path) -> None:
+        (services_root / "shop").mkdir()
+        (services_root / "shop" / "site.yml").write_text(PLAYBOOK)
+        deployment_id = await site.start(await site.service(ansible_playbook="site.yml"))
+        assert list(await site.states(deployment_id)) == ["Gathering Facts", "Install"]
+
+    async def test_the_config_comes_before_the_playbook(self, site: Site, services_root: Path) -> None:
+        (services_root / "shop").mkdir()
+        (services_root / "shop" / "site.yml").write_text(PLAYBOOK)
+        service_id = await site.service(ansible_playbook="site.yml", steps=[{"name": "A"}])
+        assert list(await site.states(await site.start(service_id))) == ["A"]
+
+    async def test_the_last_full_success_knows_best(self, site: Site) -> None:
+        first = await site.running(steps=("A", "B"))
+        await site.take_in(first, reported("B", "running"), reported("C"), reported("B"), ended(0))
+        second = await site.running(steps=("A", "B"))
+        await site.take_in(second, reported("X", "failure"), ended(1))
+        service_id = (await site.deployment(first)).service_id
+        # In the order in which they began; A never did.
+        assert list(await site.states(await site.start(service_id))) == ["B", "C"]
+
+    async def test_descriptions_of_the_plan_survive(self, site: Site) -> None:
+        service_id = await site.service(steps=[{"name": "A", "description": "First"}])
+        first = await site.start(service_id)
+        await site.claim()
+        await site.take_in(first, reported("A"), ended(0))
+        steps = await site.steps(await site.start(service_id))
+        assert [(step.name, step.description) for step in steps] == [("A", "First")]
+
+    @pytest.mark.parametrize("name", ["a\x00b", "\ud800", "x" * 600, "  A  "])
+    async def test_odd_names_in_a_plan_can_be_stored(self, site: Site, name: str) -> None:
+        deployment_id = await site.running(steps=(name,))
+        assert len(await site.steps(deployment_id)) == 1
+
+    async def test_for_a_service_that_is_not_there(self, site: Site) -> None:
+        with pytest.raises(NotFound, match="Service not found"):
+            await site.start(1)
+
+    async def test_for_a_service_that_was_removed(self, site: Site) -> None:
+        service_id = await site.service()
+        await site.bus.handle(DeleteService(service_id=service_id))
+        with pytest.raises(NotFound):
+            await site.start(service_id)
+
+    async def test_a_context_that_no_reader_can_take_is_refused(self, site: Site) -> None:
+        """One such row would make every list that it is in unreadable."""
+        service_id = await site.service()
+        await site.start(service_id, context={"env": {"a": nested(40)}})
+        with pytest.raises(InvalidInput, match="too deeply"):
+            await site.start(service_id, context={"env": {"a": nested(300)}})
+
+    async def test_a_retry_knows_what_it_repeats(self, site: Site) -> None:
+        first = await site.succeeded()
+        service_id = (await site.deployment(first)).service_id
+        second = await site.start(service_id, retry_of=first)
+        assert (await site.deployment(second)).retry_of == first
+        assert (await site.messages(second))[0]["retry_of"] == first
+
+
+class TestIdempotencyKey:
+    async def test_the_same_request_is_the_same_deployment(self, site: Site) -> None:
+        service_id = await site.service()
+        first = await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
+        before = await site.messages(first)
+        command = StartDeployment(
+            service_id=service_id,
+            origin="GitHub",
+            user="ada",
+            user_id=None,
+            context={"env": {"a": 1}},
+            idempotency_key="k1",
+        )
+        assert await site.bus.handle(command) == [DeploymentQueued(first, is_new=False)]
+        assert await site.messages(first) == before
+
+    async def test_it_stays_so_after_the_end(self, site: Site) -> None:
+        service_id = await site.service()
+        first = await site.start(service_id, idempotency_key="k1")
+        await site.claim()
+        await site.take_in(first, ended(0))
+        assert await site.start(service_id, idempotency_key="k1") == first
+
+    @pytest.mark.parametrize("other", [{"context": {"env": {"a": 2}}}, {"user": "bob"}])
+    async def test_another_request_with_the_same_key_is_refused(self, site: Site, other: dict[str, Any]) -> None:
+        service_id = await site.service()
+        await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
+        with pytest.raises(Conflict, match="send a new key"):
+            await site.start(service_id, **{"idempotency_key": "k1", "context": {"env": {"a": 1}}, **other})
+
+    async def test_each_service_has_its_own_keys(self, site: Site) -> None:
+        shop, blog = await site.service("shop"), await site.service("blog")
+        assert await site.start(shop, idempotency_key="k1") != await site.start(blog, idempotency_key="k1")
+
+    async def test_without_one_every_request_counts(self, site: Site) -> None:
+        service_id = await site.service()
+        assert await site.start(service_id) != await site.start(service_id)
+
+
+class TestCancelDeployment:
+    async def test_a_waiting_one_is_over_at_once(self, site: Site) -> None:
+        deployment_id = await site.start(await site.service(steps=[{"name": "A"}]))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        deployment = await site.deployment(deployment_id)
+        assert (deployment.state, deployment.reason) == (DeploymentState.CANCELLED, "Cancelled by bob.")
+        assert await site.states(deployment_id) == {}
+        messages = await site.messages(deployment_id, after=2)
+        assert [(message["type"], message.get("deleted"), message["state"]) for message in messages] == [
+            ("step", True, "pending"),
+            ("deployment", None, "cancelled"),
+        ]
+
+    async def test_it_makes_way_for_the_next(self, site: Site) -> None:
+        service_id = await site.service()
+        first, second = await site.start(service_id), await site.start(service_id)
+        await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+        assert await site.claim() == second
+        assert await site.claim() is None
+
+    async def test_a_running_one_is_asked_to_stop(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A",))
+        events = await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        assert CancelRequested(deployment_id) in events
+        deployment = await site.deployment(deployment_id)
+        assert (deployment.state, deployment.cancel_requested) == (DeploymentState.RUNNING, "Cancelled by bob.")
+        assert await site.states(deployment_id) == {"A": "pending"}
+        assert (await site.messages(deployment_id))[-1]["cancel_requested"] == "Cancelled by bob."
+
+    async def test_its_end_is_that_of_the_run(self, site: Site) -> None:
+        deployment_id = await site.running()
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.take_in(deployment_id, ended(None, signal="SIGTERM", cause="cancelled", message="It was."))
+        deployment = await site.deployment(deployment_id)
+        assert (deployment.state, deployment.reason) == (DeploymentState.CANCELLED, "Cancelled by bob.")
+
+    async def test_one_that_ended_well_in_the_meantime_is_a_success(self, site: Site) -> None:
+        deployment_id = await site.running()
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.take_in(deployment_id, ended(0))
+        assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
+
+    async def test_twice_is_once(self, site: Site) -> None:
+        deployment_id = await site.running()
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        before = await site.messages(deployment_id)
+        assert await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="eve")) == []
+        assert await site.messages(deployment_id) == before
+
+    async def test_what_is_over_is_over(self, site: Site) -> None:
+        deployment_id = await site.succeeded()
+        with pytest.raises(Conflict, match="over already"):
+            await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+
+    async def test_what_is_not_there(self, site: Site) -> None:
+        with pytest.raises(NotFound, match="Deployment not found"):
+            await site.bus.handle(CancelDeployment(deployment_id=1, by="bob"))
+
+
+class TestReportStep:
+    async def test_a_step_is_updated_and_the_next_one_starts(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B"))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", message="done")))
+        assert await site.states(deployment_id) == {"A": "success", "B": "running"}
+        assert (await site.steps(deployment_id))[0].message == "done"
+
+    async def test_an_unknown_one_is_appended(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A",))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("X", "failure")))
+        assert await site.states(deployment_id) == {"X": "failure", "A": "pending"}
+        assert (await site.deployment(deployment_id)).has_failed_step
+
+    async def test_times_are_those_it_says(self, site: Site) -> None:
+        deployment_id = await site.running()
+        report = StepReport(name="A", state=StepState.SUCCESS, started=at(1), finished=at(2))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
+        (reported_step, _) = await site.steps(deployment_id)
+        assert (reported_step.started, reported_step.finished) == (at(1), at(2))
+
+    async def test_without_times_it_is_now(self, site: Site) -> None:
+        deployment_id = await site.running()
+        now = site.clock.advance(30)
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")))
+        assert (await site.steps(deployment_id))[0].started == now
+
+    async def test_it_mixes_with_what_the_output_reports(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B", "C"))
+        await site.take_in(deployment_id, reported("A", "running"), line())
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
+        await site.take_in(deployment_id, line(), reported("B"), line())
+        assert await site.states(deployment_id) == {"A": "success", "B": "success", "C": "running"}
+        steps = {found.name: (found.first_line, found.last_line) for found in await site.steps(deployment_id)}
+        assert steps == {"A": (1, 1), "B": (2, 2), "C": (3, 3)}
+
+    async def test_after_the_end_it_is_refused(self, site: Site) -> None:
+        deployment_id = await site.succeeded()
+        with pytest.raises(Conflict, match="over already"):
+            await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
+
+    async def test_for_a_deployment_that_is_not_there(self, site: Site) -> None:
+        with pytest.raises(NotFound):
+            await site.bus.handle(ReportStep(deployment_id=1, report=step("A")))
+
+
+class TestFinishDeployment:
+    async def test_it_is_a_success_though_the_process_goes_on(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B"))
+        await site.take_in(deployment_id, reported("A"))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        deployment = await site.deployment(deployment_id)
+        assert (deployment.state, deployment.finished) == (DeploymentState.SUCCESS, site.clock.now)
+        assert deployment.run_ended is None
+        assert await site.states(deployment_id) == {"A": "success"}
+
+    async def test_the_next_one_waits_until_the_process_has_ended(self, site: Site) -> None:
+        first = await site.running()
+        second = await site.start((await site.deployment(first)).service_id)
+        await site.bus.handle(FinishDeployment(deployment_id=first))
+        assert await site.claim() is None
+        await site.take_in(first, ended(0))
+        assert await site.claim() == second
+
+    async def test_twice_does_no_harm(self, site: Site) -> None:
+        deployment_id = await site.running()
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        before = await site.messages(deployment_id)
+        assert await site.bus.handle(FinishDeployment(deployment_id=deployment_id)) == []
+        assert await site.messages(deployment_id) == before
+
+    @pytest.mark.parametrize(
+        ("end", "state"),
+        [
+            (ended(0), DeploymentState.SUCCESS),
+            (ended(2), DeploymentState.FAILURE),
+            (ended(None, cause="lost", message="Gone."), DeploymentState.SUCCESS),
+        ],
+    )
+    async def test_how_the_process_ends_afterwards(self, site: Site, end: RunEnded, state: DeploymentState) -> None:
+        deployment_id = await site.running()
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.take_in(deployment_id, line("bye"), end)
+        deployment = await site.deployment(deployment_id)
+        assert (deployment.state, deployment.run_ended, deployment.lines) == (state, end.at, 1)
+        async with site.open_uow() as uow:
+            running = [service.deployment_id for service in await uow.deployed_services.list()]
+        assert running == ([deployment_id] if state is DeploymentState.SUCCESS else [])
+
+
+class TestRequeueDeployment:
+    async def test_one_whose_job_is_gone_gets_another(self, site: Site) -> None:
+        deployment_id = await site.start(await site.service())
+        async with site.open_uow() as uow:
+            await uow.users._session.execute(text("DELETE FROM procrastinate_jobs"))
+            assert await uow.deployments.without_job() == [deployment_id]
+        assert await site.claim() is None
+        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id))
+        async with site.open_uow() as uow:
+            assert await uow.deployments.without_job() == []
+        assert await site.claim() == deployment_id
+
+    @pytest.mark.parametrize("state", ["waits with its job", "runs", "is over"])
+    async def test_others_are_left_alone(self, site: Site, state: str) -> None:
+        deployment_id = await site.start(await site.service())
+        if state != "waits with its job":
+            await site.claim()
+        if state == "is over":
+            await site.take_in(deployment_id, ended(0))
+        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id))
+        assert await site.claim() == (deployment_id if state == "waits with its job" else None)
+        assert await site.claim() is None
+
+
+class TestNothingHalf:
+    async def test_a_start_that_fails_leaves_nothing(self, site: Site) -> None:
+        service_id = await site.service()
+        before = await site.start(service_id)
+        with pytest.raises(Exception, match="fk_deployments_user_id_users"):
+            await site.start(service_id, user_id=123_456_789)
+        async with site.open_uow() as uow:
+            assert [found.id for found in await uow.deployments.list()] == [before]
+        assert await site.claim() == before
+        assert await site.claim() is None
+
+
+def step(name: str, state: str = "success", message: str = "") -> StepReport:
+    return StepReport(name=name, state=StepState(state), message=message)
