@@ -1,0 +1,259 @@
+"""Many things at the same moment, through one bus, with real transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from deploy.domain.commands import (
+    CancelDeployment,
+    ChangeUser,
+    Command,
+    DeleteService,
+    FailLostRun,
+    FinishDeployment,
+    ReportStep,
+    ServiceFolder,
+    StartDeployment,
+    SyncServices,
+    TakeIn,
+)
+from deploy.domain.errors import Conflict, NotFound
+from deploy.domain.events import ServiceChanged
+from deploy.domain.model import DeploymentState, Step, StepReport, StepState
+from tests.runs import ended, line, reported
+from tests.site import Site, queued
+
+
+async def outcomes(attempts: Iterable[Awaitable[Any]], *refusals: type[Exception]) -> list[Any]:
+    """Do everything at the same time; return results, and the classes of refusals that may happen."""
+    results: list[Any] = []
+    for result in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, refusals):
+            raise result
+        results.append(type(result) if isinstance(result, BaseException) else result)
+    return results
+
+
+def start(service_id: int, key: str | None = None) -> StartDeployment:
+    return StartDeployment(service_id=service_id, origin="test", user="ada", user_id=None, idempotency_key=key)
+
+
+async def claim(site: Site, worker_id: str) -> int | None:
+    """Claim as a worker does: another look when somebody else was faster."""
+    while True:
+        try:
+            return await site.claim(worker_id)
+        except IntegrityError:
+            continue
+
+
+class TestStarts:
+    async def test_two_hundred_starts_are_two_hundred_deployments(self, busy_site: Site) -> None:
+        services = [await busy_site.service(f"s{number}", steps=[{"name": "A"}]) for number in range(5)]
+        commands = [start(services[number % 5]) for number in range(200)]
+        ids = [queued(events) for events in await outcomes(map(busy_site.bus.handle, commands))]
+        assert len(set(ids)) == 200
+        async with busy_site.open_uow() as uow:
+            found = await uow.deployments.list(limit=1000)
+        assert {deployment.id for deployment in found} == set(ids)
+        assert Counter(deployment.service_id for deployment in found) == dict.fromkeys(services, 40)
+        assert len({deployment.job_id for deployment in found}) == 200
+        for deployment in found[:5]:
+            assert [message["type"] for message in await busy_site.messages(deployment.id)] == ["deployment", "step"]
+
+    async def test_jobs_of_a_service_have_the_order_of_its_deployments(self, busy_site: Site) -> None:
+        service_id = await busy_site.service()
+        await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(40))
+        async with busy_site.open_uow() as uow:
+            jobs = [deployment.job_id for deployment in await uow.deployments.open()]
+        assert jobs == sorted(jobs, key=lambda job: job or 0)
+
+    async def test_twenty_requests_with_one_key_are_one_deployment(self, busy_site: Site) -> None:
+        service_id = await busy_site.service()
+        results = await outcomes(busy_site.bus.handle(start(service_id, "k1")) for _ in range(20))
+        assert len({queued(events) for events in results}) == 1
+        assert sum(len(events) > 1 for events in results) == 1
+        async with busy_site.open_uow() as uow:
+            assert len(await uow.deployments.list()) == 1
+
+    async def test_a_service_that_is_removed_has_no_open_deployment(self, busy_site: Site) -> None:
+        for number in range(10):
+            service_id = await busy_site.service(f"s{number}")
+            started, deleted = await outcomes(
+                (busy_site.bus.handle(start(service_id)), busy_site.bus.handle(DeleteService(service_id=service_id))),
+                NotFound,
+                Conflict,
+            )
+            assert (started is NotFound) != (deleted is Conflict)
+
+
+class TestClaims:
+    async def test_each_deployment_is_claimed_once_and_in_its_order(self, busy_site: Site) -> None:
+        services = [await busy_site.service(f"s{number}") for number in range(5)]
+        for number in range(40):
+            await busy_site.bus.handle(start(services[number % 5]))
+        claimed: dict[int, list[int]] = {service_id: [] for service_id in services}
+        running: set[int] = set()
+
+        async def work(worker_id: str) -> None:
+            while (deployment_id := await claim(busy_site, worker_id)) is not None:
+                deployment = await busy_site.deployment(deployment_id)
+                assert deployment.worker_id == worker_id
+                assert deployment.service_id not in running, "two at once"
+                running.add(deployment.service_id)
+                claimed[deployment.service_id].append(deployment_id)
+                await asyncio.sleep(0)
+                running.discard(deployment.service_id)
+                await busy_site.take_in(deployment_id, line(), ended(0))
+
+        # A worker stops when all that is left waits for others; whoever ends one takes the next of its service.
+        await outcomes(work(f"w{number}") for number in range(8))
+        assert sum(map(len, claimed.values())) == 40
+        for ids in claimed.values():
+            assert ids == sorted(ids)
+        assert await busy_site.claim() is None
+
+    async def test_lanes_let_so_many_run_at_once(self, busy_site: Site) -> None:
+        service_id = await busy_site.service(concurrency=3)
+        await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(7))
+        claimed = [await busy_site.claim() for _ in range(4)]
+        assert len({deployment_id for deployment_id in claimed if deployment_id}) == 3
+        assert claimed[3] is None
+
+    async def test_claim_and_cancel_at_the_same_moment(self, busy_site: Site) -> None:
+        service_id = await busy_site.service(concurrency=100)
+        for _ in range(30):
+            deployment_id = await busy_site.start(service_id)
+            cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+            claimed, _ = await outcomes((claim(busy_site, "w1"), cancel))
+            deployment = await busy_site.deployment(deployment_id)
+            # Either it never ran, or it runs and is to be stopped.
+            assert deployment.cancel_requested == "Cancelled by bob."
+            if claimed is None:
+                assert deployment.state is DeploymentState.CANCELLED
+            else:
+                assert (claimed, deployment.state) == (deployment_id, DeploymentState.RUNNING)
+        assert await claim(busy_site, "w1") is None
+        async with busy_site.open_uow() as uow:
+            assert await uow.deployments.without_job() == []
+
+
+class TestOneRun:
+    async def test_reports_from_everywhere_are_all_counted(self, busy_site: Site) -> None:
+        deployment_id = await busy_site.running()
+
+        async def follow() -> None:
+            for number in range(20):
+                await busy_site.take_in(deployment_id, line(f"line {number}"), reported(f"out {number}"))
+
+        reports = [StepReport(name=f"http {number}", state=StepState.SUCCESS) for number in range(20)]
+        await outcomes(
+            [
+                follow(),
+                *(busy_site.bus.handle(ReportStep(deployment_id=deployment_id, report=report)) for report in reports),
+            ]
+        )
+        steps = [step.name for step in await busy_site.steps(deployment_id)]
+        assert sorted(steps) == sorted([*(f"{kind} {n}" for kind in ("out", "http") for n in range(20)), "Deploy"])
+        deployment = await busy_site.deployment(deployment_id)
+        messages = await busy_site.messages(deployment_id)
+        assert [message["seq"] for message in messages] == list(range(1, deployment.seq + 1))
+        lines = [entry for message in messages if message["type"] == "output" for entry in message["lines"]]
+        assert [(number, text) for number, _, text, _ in lines] == [(n + 1, f"line {n}") for n in range(20)]
+        assert deployment.lines == 20
+
+    async def test_the_same_batch_counts_once(self, busy_site: Site) -> None:
+        deployment_id = await busy_site.running()
+        batch = TakeIn(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
+        results = await outcomes(busy_site.bus.handle(batch) for _ in range(8))
+        assert sum(bool(events) for events in results) == 1
+        deployment = await busy_site.deployment(deployment_id)
+        assert (deployment.lines, deployment.spool_offset) == (1, 50)
+
+    async def test_all_ends_at_once_are_one_end(self, busy_site: Site) -> None:
+        for number in range(10):
+            deployment_id = await busy_site.running(f"shop{number}")
+            end = TakeIn(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)
+            commands: list[Command] = [
+                end,
+                FinishDeployment(deployment_id=deployment_id),
+                FailLostRun(deployment_id=deployment_id, reason="Gone."),
+                CancelDeployment(deployment_id=deployment_id, by="bob"),
+            ]
+            await outcomes(map(busy_site.bus.handle, commands), Conflict)
+            deployment = await busy_site.deployment(deployment_id)
+            assert deployment.state.is_final
+            assert deployment.run_ended is not None
+            assert not [step for step in await busy_site.steps(deployment_id) if not step.state.is_final]
+            finals = [m["state"] for m in await busy_site.messages(deployment_id) if m["type"] == "deployment"]
+            assert finals[-1] == deployment.state.value
+            assert await busy_site.claim() is None
+
+    async def test_everything_is_told_as_it_is_stored(self, busy_site: Site) -> None:
+        """Commands of many runs, all at once: the last message of each step is the row."""
+        ids = [await busy_site.running(f"s{number}", steps=("A", "B")) for number in range(10)]
+
+        async def run(deployment_id: int) -> None:
+            for name in ("A", "B"):
+                await busy_site.take_in(deployment_id, reported(name, "running"), line(), line())
+                await busy_site.take_in(deployment_id, reported(name))
+            await busy_site.take_in(deployment_id, ended(0))
+
+        await outcomes(map(run, ids))
+        for deployment_id in ids:
+            assert await busy_site.states(deployment_id) == {"A": "success", "B": "success"}
+            last = {m["id"]: m for m in await busy_site.messages(deployment_id) if m["type"] == "step"}
+            for step in await busy_site.steps(deployment_id):
+                told = last[step.id]
+                assert (told["state"], told["first_line"], told["last_line"]) == ("success", *lines_of(step))
+            assert (await busy_site.deployment(deployment_id)).state is DeploymentState.SUCCESS
+
+
+class TestServices:
+    async def test_several_syncs_of_new_folders_add_them_once(self, busy_site: Site) -> None:
+        folders = tuple(ServiceFolder(name=f"s{number}", data={}) for number in range(5))
+        results = await outcomes(busy_site.bus.handle(SyncServices(folders=folders)) for _ in range(8))
+        added = [event.name for events in results for event in events if isinstance(event, ServiceChanged)]
+        assert sorted(added) == [f"s{number}" for number in range(5)]
+
+    async def test_syncs_that_disagree_leave_what_the_last_one_said(self, busy_site: Site) -> None:
+        one = (ServiceFolder(name="a", data={"n": 1}), ServiceFolder(name="b", data={}))
+        two = (ServiceFolder(name="b", data={}), ServiceFolder(name="a", data={"n": 2}))
+        commands = [SyncServices(folders=folders) for folders in (one, two) * 6]
+        await outcomes(map(busy_site.bus.handle, commands))
+        async with busy_site.open_uow() as uow:
+            services = {service.name: service.data for service in await uow.services.list()}
+        assert services in ({"a": {"n": 1}, "b": {}}, {"a": {"n": 2}, "b": {}})
+
+    async def test_syncs_and_starts_do_not_lock_each_other_out(self, busy_site: Site) -> None:
+        service_id = await busy_site.service("a")
+        await busy_site.service("b")
+        folders = tuple(ServiceFolder(name=name, data={}) for name in "ab")
+        commands: list[Command] = [SyncServices(folders=folders), start(service_id)] * 10
+        await outcomes(map(busy_site.bus.handle, commands))
+        async with busy_site.open_uow() as uow:
+            assert len(await uow.deployments.list()) == 10
+
+
+class TestUsers:
+    async def test_a_name_is_taken_once(self, busy_site: Site) -> None:
+        results = await outcomes((busy_site.user("ada") for _ in range(8)), Conflict)
+        assert Counter(map(type, results)) == {int: 1, type: 7}
+
+    async def test_the_last_two_administrators_do_not_go_together(self, busy_site: Site) -> None:
+        ada, bob = await busy_site.user("ada"), await busy_site.user("bob", is_admin=True)
+        for _ in range(10):
+            changes = [ChangeUser(user_id=user_id, is_active=False) for user_id in (ada, bob)]
+            results = await outcomes(map(busy_site.bus.handle, changes), Conflict)
+            assert results.count(Conflict) == 1
+            for user_id in (ada, bob):
+                await busy_site.bus.handle(ChangeUser(user_id=user_id, is_active=True))
+
+
+def lines_of(step: Step) -> tuple[int | None, int | None]:
+    return step.first_line, step.last_line
