@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from deploy.adapters.launch import LaunchSettings, worker_home
-from deploy.adapters.spool import DeployUser
+from deploy.adapters.launching import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import ConfigurationError, Settings, kept_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat

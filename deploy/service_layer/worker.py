@@ -19,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
+from deploy.adapters.launching import DeployUser, RunError
 from deploy.adapters.notifications import Listener
-from deploy.adapters.spool import DeployUser, RunActive, RunAlreadyStarted, RunDirectory, RunError
+from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
 from deploy.domain.commands import ClaimDeployment, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import Deployment, DeploymentState

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.adapters.spool import DeployUser, Record, RunDirectory, RunSpec
+from deploy.adapters.launching import DeployUser
+from deploy.adapters.spool import Record, RunDirectory, RunSpec
 
 # Much longer than anything takes: a test that meets it has failed.
 PATIENCE = 60.0

@@ -14,18 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.spool import (
-    DeployUser,
-    NoInterpreter,
-    Record,
-    RunActive,
-    RunAlreadyStarted,
-    RunDirectory,
-    RunError,
-    SpoolCorrupt,
-    interpreter_for,
-    supervisor_program,
-)
+from deploy.adapters.launching import DeployUser, NoInterpreter, RunError, interpreter_for, supervisor_program
+from deploy.adapters.spool import Record, RunActive, RunAlreadyStarted, RunDirectory, SpoolCorrupt
 from tests.integration.supervised_runs import (
     PATIENCE,
     ROOT,
@@ -334,7 +324,7 @@ class TestTheDeployUser:
         with pytest.raises(NoInterpreter, match=r"stranger may not read .* install python3"):
             interpreter_for(stranger, own=str(own), system=("/no/such/python3",))
 
-    def test_a_user_who_may_read_our_code_starts_it_by_its_file(self) -> None:
+    def test_a_user_who_may_read_our_code_starts_it_by_its_files(self) -> None:
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
         assert supervisor_program(root)[-1] == str(ROOT / "deploy" / "adapters")
 
@@ -346,11 +336,13 @@ class TestTheDeployUser:
         closed.chmod(0o700)
         (closed / "deploy" / "__init__.py").touch()
         (closed / "deploy" / "adapters" / "__init__.py").touch()
-        for name in ("spool.py", "supervisor.py"):
+        for name in ("launching.py", "spool.py"):
             shutil.copy(ROOT / "deploy" / "adapters" / name, closed / "deploy" / "adapters")
+        shutil.copytree(ROOT / "deploy" / "adapters" / "supervisor", closed / "deploy" / "adapters" / "supervisor")
         starter = (
             "import sys; from pathlib import Path\n"
-            "from deploy.adapters.spool import DeployUser, RunDirectory, RunSpec\n"
+            "from deploy.adapters.launching import DeployUser\n"
+            "from deploy.adapters.spool import RunDirectory, RunSpec\n"
             "spec = RunSpec(argv=['/usr/bin/id', '-un'], cwd='/', env={}, files={}, timeout=None,\n"
             "               output_limit=1000, line_limit=1000)\n"
             "run = RunDirectory.create(Path(sys.argv[1]), 1)\n"

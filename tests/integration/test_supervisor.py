@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters import supervisor
-from deploy.adapters.spool import DeployUser, RunDirectory
+from deploy.adapters.launching import DeployUser, supervisor_program
+from deploy.adapters.spool import RunDirectory
 from tests.integration.supervised_runs import PATIENCE, PYTHON, ROOT, Runs, running, supervised_runs, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
@@ -232,7 +232,7 @@ class TestScriptsThatCannotBeStarted:
         spool = runs.folder / "spool"
         with spool.open("wb") as output:
             process = subprocess.Popen(
-                [PYTHON, "-I", "-S", str(Path(supervisor.__file__))],
+                [PYTHON, *supervisor_program(None)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.DEVNULL,

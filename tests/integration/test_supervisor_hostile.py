@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters import supervisor
-from deploy.adapters.spool import DeployUser, RunDirectory
+from deploy.adapters.launching import DeployUser, supervisor_program
+from deploy.adapters.spool import RunDirectory
 from tests.integration.supervised_runs import (
     PYTHON,
     Run,
@@ -301,7 +301,7 @@ class TestTheDisk:
         before = runs.temporary.stat().st_mtime_ns
         control = os.open(directory.control, os.O_RDWR)
         os.write(control, spec.to_json().encode() + b"\n")
-        command = ["prlimit", "--fsize=10:unlimited", PYTHON, "-I", "-S", str(Path(supervisor.__file__))]
+        command = ["prlimit", "--fsize=10:unlimited", PYTHON, *supervisor_program(None)]
         with directory.spool.open("ab") as spool:
             process = subprocess.Popen(command, stdin=control, stdout=spool, stderr=subprocess.DEVNULL)
         os.close(control)
@@ -319,7 +319,7 @@ class TestTheDisk:
 class TestFaults:
     def test_a_supervisor_that_cannot_read_its_settings_says_so(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
-        command = [PYTHON, "-I", "-S", str(Path(supervisor.__file__))]
+        command = [PYTHON, *supervisor_program(None)]
         unreadable = os.open(os.devnull, os.O_WRONLY)
         with directory.spool.open("ab") as spool:
             process = subprocess.Popen(command, stdin=unreadable, stdout=spool, stderr=subprocess.DEVNULL)

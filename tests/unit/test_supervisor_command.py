@@ -1,13 +1,16 @@
 """How a supervisor is started, as data."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from deploy.adapters.spool import DeployUser, RunSpec, UnknownUser, supervisor_argv
-from deploy.adapters.supervisor import Spec
+from deploy.adapters import supervisor
+from deploy.adapters.launching import DeployUser, UnknownUser, in_one_argument, supervisor_argv
+from deploy.adapters.spool import RunSpec
+from deploy.adapters.supervisor.spec import Spec
 
-PROGRAM = ["-I", "-S", "supervisor.py"]
+PROGRAM = ["-I", "-S", "-c", "import supervisor"]
 SHOP = DeployUser(name="shop", uid=4711, gid=4711, groups=[4711], home="/home/shop")
 
 
@@ -26,6 +29,12 @@ def test_the_deploy_user_itself_needs_no_sudo() -> None:
 def test_anybody_else_starts_python_through_sudo() -> None:
     command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
     assert command == ["sudo", "-n", "-u", "shop", "--", "/usr/bin/python3", *PROGRAM]
+
+
+def test_the_source_of_the_supervisor_fits_into_one_argument() -> None:
+    program = in_one_argument(Path(supervisor.__file__).parent)
+    assert program.isascii()
+    assert len(program) < 128 * 1024  # MAX_ARG_STRLEN
 
 
 def test_an_unknown_deploy_user_is_an_error_that_says_what_to_do() -> None:

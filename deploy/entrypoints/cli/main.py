@@ -6,8 +6,8 @@ import sys
 
 import typer
 
+from deploy.adapters.launching import RunError
 from deploy.adapters.postgres import PostgresError
-from deploy.adapters.spool import RunError
 from deploy.config import ConfigurationError
 from deploy.domain.errors import DomainError
 from deploy.entrypoints.cli import local, process

@@ -1,0 +1,116 @@
+"""Starting the run supervisor: as which user, by which Python, with which command."""
+
+import os
+import pwd
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.adapters import supervisor
+
+_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
+# Nothing is left to tidy up at its end, and so the spool's lock is free a little sooner.
+_RUN = "import os; from supervisor.__main__ import main; os._exit(main())"
+
+
+class RunError(Exception):
+    """A run cannot be started, or cannot be read."""
+
+
+class UnknownUser(RunError):
+    """There is no such user on this machine."""
+
+
+class NoInterpreter(RunError):
+    """There is no Python that the deploy user may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployUser:
+    """The user whose rights a script has."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+
+    @classmethod
+    def named(cls, name: str) -> "DeployUser":
+        """The user of this machine with that name; UnknownUser when there is none."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise UnknownUser(f"There is no user {name} on this machine: create it, or correct SUDO_USER.") from None
+        groups = os.getgrouplist(name, entry.pw_gid)
+        return cls(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
+
+    def may_read(self, path: str) -> bool:
+        """Whether the file's mode, and those of the folders above it, let this user read it."""
+        file = os.path.realpath(path)
+        try:
+            return self._may(file, 4) and all(self._may(str(folder), 1) for folder in Path(file).parents)
+        except OSError:
+            return False
+
+    def _may(self, path: str, bit: int) -> bool:
+        info = os.stat(path)
+        if self.uid in {0, info.st_uid}:
+            return bool(self.uid == 0 or info.st_mode & bit << 6)
+        if info.st_gid in self.groups:
+            return bool(info.st_mode & bit << 3)
+        return bool(info.st_mode & bit)
+
+
+def interpreter_for(
+    user: DeployUser | None, *, own: str = sys.executable, system: tuple[str, ...] = _SYSTEM_PYTHONS
+) -> str:
+    """The Python that runs the supervisor: our `own`, or one of the `system` where `user` may not read ours.
+
+    Raises NoInterpreter when there is none. The supervisor needs the standard library alone.
+    """
+    own = os.path.realpath(own)
+    if user is None or (user.may_read(own) and user.may_read(os.__file__)):
+        return own
+    for python in system:
+        minor = re.search(r"python3\.(\d+)$", os.path.realpath(python))
+        if user.may_read(python) and (minor is None or int(minor[1]) >= _OLDEST_PYTHON):
+            return python
+    raise NoInterpreter(
+        f"The deploy user {user.name} may not read {own}, and there is no Python 3.{_OLDEST_PYTHON} or newer at "
+        f"{' or '.join(system)}: install python3, or put fastDeploy where that user can read it."
+    )
+
+
+def supervisor_program(user: DeployUser | None) -> list[str]:
+    """Arguments of Python that start the supervisor.
+
+    By its files where `user` may read them (compiled once, and short in process lists), else by their sources, which
+    need no file that the user can reach.
+    """
+    folder = Path(os.path.realpath(supervisor.__file__)).parent
+    flags = ["-I", "-S", "-X", "utf8", "-c"]
+    if user is None or all(user.may_read(str(file)) for file in folder.glob("*.py")):
+        return [*flags, f"import sys; sys.path.append(sys.argv[1]); {_RUN}", str(folder.parent)]
+    return [*flags, in_one_argument(folder)]
+
+
+def in_one_argument(folder: Path) -> str:
+    """The supervisor in `folder` as one text, of which the system accepts 128 KiB."""
+    sources = {f"supervisor.{file.stem}": file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
+    sources["supervisor"] = sources.pop("supervisor.__init__")
+    importer = sources.pop("supervisor.in_memory")
+    return f"{importer}\nimport_from({sources!a})\n{_RUN}\n"
+
+
+def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *, euid: int) -> list[str]:
+    """The command that starts the supervisor as `user`, for a caller with the effective user id `euid`.
+
+    Root changes the user itself, when it starts this; anybody else needs sudo.
+    """
+    command = [python, *program]
+    if user is None or euid in {0, user.uid}:
+        return command
+    return ["sudo", "-n", "-u", user.name, "--", *command]

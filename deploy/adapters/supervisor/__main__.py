@@ -1,0 +1,48 @@
+"""The supervisor's program."""
+
+from __future__ import annotations
+
+import os
+
+from .control import Control, Signals
+from .plain_json import to_json
+from .processes import kill, kill_tree
+from .records import Spool
+from .run import Supervisor
+from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal
+
+
+def report_failure(spool: Spool, error: Exception, pid: int) -> None:
+    """The last thing that a supervisor with a fault does: end the script `pid` and its tree, and say so."""
+    try:
+        if pid:
+            kill(-pid, signal.SIGKILL)
+        kill_tree()
+    finally:
+        if not spool.complete:
+            cause = None if pid else "not_started"
+            message = f"The run's supervisor failed, and ended the run: {type(error).__name__}: {error}."
+            spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
+
+
+def main() -> int:
+    """Supervise the run that the descriptors 0, 1 and 2 belong to."""
+    spool = Spool(1, 2)
+    supervisor = None
+    try:
+        os.closerange(3, 256)
+        os.set_blocking(0, False)
+        os.chdir("/")
+        # The script may have the same user: it must not read this process, which knows the secrets of the run.
+        prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        supervisor = Supervisor(spool, Control(0), Signals())
+        supervisor.run()
+    except Exception as error:  # noqa: BLE001 - nobody else could say what happened
+        report_failure(spool, error, supervisor.pid if supervisor else 0)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main())  # nothing is left to tidy up, and the spool's lock is free a little sooner

@@ -1,0 +1,119 @@
+"""Starting the script: its process waits at a gate until its `start` record is safe."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from .framing import decoded
+from .processes import kill
+from .programs import check_program, find_program, user_name
+from .spec import NotStarted
+from .system import PR_SET_PDEATHSIG, prctl, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+PIPE_SIZE = 256 * 1024  # a user may only have so many pages in pipes larger than usual
+F_SETPIPE_SZ = 1031
+
+
+def new_pipe() -> tuple[int, int]:
+    """A pipe as large as the system grants: the less often it is full, the less often the script has to wait."""
+    ends = os.pipe()
+    try:
+        fcntl.fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        pass
+    return ends
+
+
+class Child:
+    """The script's process, which waits for `go` when the constructor returns. NotStarted if it cannot be started."""
+
+    def __init__(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, *, events: bool) -> None:
+        self.output, output = new_pipe()
+        self.events, events_end = new_pipe() if events else (-1, -1)
+        self._status, status = os.pipe()
+        gate, self._gate = os.pipe()
+        if events:
+            env = {**env, b"FASTDEPLOY_EVENTS_FD": b"%d" % events_end}
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self._gate)
+            become(argv, env, cwd, output=output, events=events_end, status=status, gate=gate)
+        for end in (output, events_end, status, gate):
+            if end >= 0:
+                os.close(end)
+        answer = os.read(self._status, 65536)
+        if answer != b"ready":
+            self.abandon()
+            raise NotStarted(decoded(answer) or "The process was killed before it could start.")
+
+    def abandon(self) -> None:
+        """End the process, which has not begun."""
+        kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+    def go(self) -> None:
+        """Let the script begin. NotStarted if the system refuses it after all."""
+        os.write(self._gate, b"!")
+        os.close(self._gate)
+        answer = os.read(self._status, 65536)
+        os.close(self._status)
+        if answer:
+            self.abandon()
+            raise NotStarted(decoded(answer))
+
+
+def become(
+    argv: list[bytes], env: dict[bytes, bytes], cwd: str, *, output: int, events: int, status: int, gate: int
+) -> NoReturn:
+    """Turn this process into the script: a session of its own, its descriptors, the default signals."""
+    try:
+        os.setsid()
+        # A script whose supervisor is gone would run on unseen, and once more beside its own retry.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        default_signals()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if events >= 0:
+            os.set_inheritable(events, True)
+        enter(cwd)
+        program = find_program(os.fsdecode(argv[0]), os.fsdecode(env.get(b"PATH", b"")))
+        check_program(program)
+        os.write(status, b"ready")
+        if os.read(gate, 1):
+            execute(program, argv, env)
+    except NotStarted as reason:
+        os.write(status, str(reason).encode("utf-8", "backslashreplace")[:60000])
+    except OSError as error:
+        os.write(status, f"The process could not be set up: {error}.".encode())
+    finally:
+        os._exit(127)
+
+
+def default_signals() -> None:
+    for number in signal.valid_signals():
+        if number not in {signal.SIGKILL, signal.SIGSTOP}:
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except OSError:
+                pass  # the C library keeps some to itself
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def enter(cwd: str) -> None:
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise NotStarted(f"The folder {cwd} cannot be entered by {user_name()}: {error.strerror}.") from error
+
+
+def execute(program: str, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    try:
+        os.execve(program, argv, env)  # noqa: S606
+    except OSError as error:
+        raise NotStarted(f"{program} could not be started: {error.strerror}.") from error

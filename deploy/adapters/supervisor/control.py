@@ -1,0 +1,86 @@
+"""What the supervisor is told from outside: commands in its FIFO, and signals."""
+
+from __future__ import annotations
+
+import os
+
+from .framing import decoded
+from .plain_json import from_json
+from .system import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CHUNK = 256 * 1024
+SPEC_LIMIT = 2 * 1024 * 1024
+
+
+class Control:
+    """Lines of JSON from the control FIFO, whatever pieces they come in."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ended = False
+        self._rest = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """The commands that have come in whole; an unreadable one is an empty dict."""
+        data = b""
+        try:
+            while len(data) < SPEC_LIMIT:
+                chunk = os.read(self.fd, CHUNK)
+                if not chunk:
+                    self.ended = True
+                    break
+                data += chunk
+        except BlockingIOError:
+            pass
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > SPEC_LIMIT:
+            self._rest = b""
+        return [self._command(line) for line in lines]
+
+    def _command(self, line: bytes) -> dict[str, Any]:
+        try:
+            command = from_json(decoded(line))
+        except (ValueError, RecursionError):
+            return {}
+        return command if isinstance(command, dict) else {}
+
+
+class Signals:
+    """Turns signals into something to poll for. None of those that can be caught ends this process."""
+
+    def __init__(self) -> None:
+        self.fd, self._end = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._end, False)
+        self.told_to_stop = False
+        ignored = (
+            signal.SIGHUP,
+            signal.SIGINT,
+            signal.SIGQUIT,
+            signal.SIGPIPE,
+            signal.SIGALRM,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+            signal.SIGTSTP,
+            signal.SIGTTIN,
+            signal.SIGTTOU,
+            signal.SIGXFSZ,
+        )
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(self._end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def clear(self) -> None:
+        try:
+            os.read(self.fd, 65536)
+        except BlockingIOError:
+            pass
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.told_to_stop = True

@@ -1,0 +1,73 @@
+"""From bytes, in whatever chunks, to lines of text."""
+
+from __future__ import annotations
+
+
+def decoded(data: bytes) -> str:
+    r"""Text of `data`: UTF-8; bytes that are none show as ``\xff``."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def cut_point(data: bytes | bytearray, limit: int) -> int:
+    """Where to cut `data`, which is longer than `limit`, so that no character is divided."""
+    if data[limit] & 0xC0 != 0x80:
+        return limit
+    for back in (1, 2, 3):
+        byte = data[limit - back]
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return limit - back if length > back else limit
+        if byte < 0x80:
+            break
+    return limit
+
+
+class LineFramer:
+    r"""Cuts a stream of bytes into lines, whatever the chunks it comes in.
+
+    A line is one `out`; of a line longer than `limit` bytes all pieces but the last are `part`. ``\r\n`` ends a line as
+    ``\n`` does.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = max(limit, 4)
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[str, str]]:
+        """What `data` completes, as (kind, text)."""
+        end = data.rfind(b"\n") + 1
+        pieces: list[tuple[str, str]] = []
+        if end:
+            block = bytes(self._rest) + data[:end] if self._rest else data[:end]
+            self._rest = bytearray(data[end:])
+            pieces = self._lines(block)
+        else:
+            self._rest += data
+        self._cut(self._rest, pieces)
+        return pieces
+
+    def close(self) -> list[tuple[str, str]]:
+        """The last line, when the stream ended without a newline."""
+        rest, self._rest = decoded(bytes(self._rest)), bytearray()
+        return [("out", rest)] if rest else []
+
+    def _lines(self, block: bytes) -> list[tuple[str, str]]:
+        if len(block) <= self._limit + 1:
+            lines = decoded(block).replace("\r\n", "\n").split("\n")
+            lines.pop()
+            return [("out", line) for line in lines]
+        pieces: list[tuple[str, str]] = []
+        for line in block[:-1].split(b"\n"):
+            if len(line) > self._limit:
+                rest = bytearray(line)
+                self._cut(rest, pieces)
+                line = bytes(rest)  # noqa: PLW2901
+            pieces.append(("out", decoded(line[:-1] if line.endswith(b"\r") else line)))
+        return pieces
+
+    def _cut(self, rest: bytearray, pieces: list[tuple[str, str]]) -> None:
+        """Move whole pieces from the beginning of `rest`, a line that may go on, to `pieces`."""
+        while len(rest) > self._limit:
+            cut = cut_point(rest, self._limit)
+            pieces.append(("part", decoded(bytes(rest[:cut]))))
+            del rest[:cut]

@@ -1,0 +1,107 @@
+"""What the script says: its pipes, and how much of what comes out of them is kept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from .framing import LineFramer
+
+CHUNK = 256 * 1024
+FIONREAD = 0x541B
+
+
+class Stream:
+    """One of the script's pipes: its output, or the events of a callback plugin."""
+
+    def __init__(self, fd: int, limit: int, *, events: bool = False) -> None:
+        self.fd = fd
+        self.owed = 0  # bytes to read before the stream may be left without its end
+        self._framer = LineFramer(limit)
+        self._limit = limit
+        self._events = events
+        self._too_long = False
+
+    def read(self) -> tuple[list[tuple[str, str]], int]:
+        """What the next chunk completes, and its size in bytes: 0 at the end of the stream."""
+        data = os.read(self.fd, CHUNK)
+        self.owed -= len(data)
+        pieces = self._framer.feed(data) if data else self._framer.close()
+        return self._as_events(pieces) if self._events else pieces, len(data)
+
+    def rest(self) -> list[tuple[str, str]]:
+        """The line that was being written when the stream was left."""
+        pieces = self._framer.close()
+        return self._as_events(pieces) if self._events else pieces
+
+    def count_owed(self) -> None:
+        size = fcntl.ioctl(self.fd, FIONREAD, b"\0\0\0\0")
+        self.owed = int.from_bytes(size, sys.byteorder)
+
+    def _as_events(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        events: list[tuple[str, str]] = []
+        for kind, text in pieces:
+            if kind == "part":
+                self._too_long = True
+            elif self._too_long:
+                self._too_long = False
+                events.append(("note", f"An event of more than {self._limit} bytes was left out."))
+            elif text:
+                events.append(("event", text))
+        return events
+
+
+class OutputLimit:
+    """Keeps about `limit` bytes of output, then only what may be reports (it starts with ``{``), up to the double."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = 0
+        self._stage = 0  # 0: everything is kept, 1: reports are, 2: nothing is
+        self._line = "new"  # of the output's current line, after a `part`: "kept" or "dropped"
+
+    def keep(self, pieces: list[tuple[str, str]], size: int) -> list[tuple[str, str]]:
+        """Those of `pieces` (of `size` bytes in all) that go into the spool, and a note where that changes."""
+        if self._stage == 0 and self._kept + size <= self._limit:
+            self._kept += size
+            if pieces and pieces[-1][0] != "event":
+                self._line = "kept" if pieces[-1][0] == "part" else "new"
+            return pieces
+        kept: list[tuple[str, str]] = []
+        for kind, text in pieces:
+            self._piece(kind, text, kept)
+        return kept
+
+    def _piece(self, kind: str, text: str, kept: list[tuple[str, str]]) -> None:
+        state = "dropped"
+        if (kind == "event" or self._line != "dropped") and self._fits(kind, text, kept):
+            self._kept += len(text) + 1
+            kept.append((kind, text))
+            state = "kept"
+        if kind != "event":
+            self._line = state if kind == "part" else "new"
+
+    def _fits(self, kind: str, text: str, kept: list[tuple[str, str]]) -> bool:
+        after = self._kept + len(text) + 1
+        if self._stage == 0:
+            if after <= self._limit:
+                return True
+            self._next_stage(
+                kept,
+                f"The output is longer than {self._limit} bytes: what follows is kept only where it reports a step.",
+            )
+        report = text.startswith("{") and (kind == "event" or self._line == "new")
+        if self._stage != 1 or not report:
+            return False
+        if after <= 2 * self._limit:
+            return True
+        self._next_stage(kept, "The output is longer than twice what is kept: nothing that follows is.")
+        return False
+
+    def _next_stage(self, kept: list[tuple[str, str]], note: str) -> None:
+        self._stage += 1
+        if self._line == "kept":
+            kept.append(("out", ""))
+            self._line = "dropped"
+        kept.append(("note", note))

@@ -1,0 +1,40 @@
+"""JSON by the C module behind `json`, which itself would bring `re` and `enum`: start-up has to take milliseconds."""
+
+from __future__ import annotations
+
+from _json import encode_basestring_ascii, make_scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+quoted = encode_basestring_ascii
+
+
+class _Decoding:
+    strict = False
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
+def from_json(text: str) -> Any:
+    """The value of `text`; ValueError when it is not JSON."""
+    text = text.strip()
+    try:
+        value, end = make_scanner(_Decoding)(text, 0)  # type: ignore[arg-type]
+    except StopIteration:
+        raise ValueError("not JSON") from None
+    if end != len(text):
+        raise ValueError("more than one JSON value")
+    return value
+
+
+def to_json(value: dict[str, str | int | None]) -> str:
+    fields = []
+    for key, item in value.items():
+        text = "null" if item is None else str(item) if isinstance(item, int) else quoted(item)
+        fields.append(f"{quoted(key)}:{text}")
+    return "{" + ",".join(fields) + "}"

@@ -1,0 +1,78 @@
+"""The temporary folder of a run, which is gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER_PREFIX = "fastdeploy-run-"
+STALE_AFTER = 60.0  # seconds
+
+
+class PrivateFolder:
+    """A temporary directory of this user alone, gone after the run. A lock on it tells it from a dead run's."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self.path = os.path.join(base, FOLDER_PREFIX + os.urandom(8).hex())
+        os.mkdir(self.path, 0o700)
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def write(self, files: dict[str, str]) -> None:
+        """Write texts by the name of their file. ValueError for a name that would lead elsewhere."""
+        for name, text in files.items():
+            if name in {"", ".", ".."} or "/" in name:
+                raise ValueError(f"{name!r} is not the name of a file")
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._lock)
+            with open(fd, "wb") as file:
+                file.write(text.encode("utf-8"))
+
+    def remove(self) -> None:
+        remove_tree(self.path)
+        os.close(self._lock)
+
+    def remove_stale(self) -> None:
+        """Remove what supervisors that were killed have left: it may hold a run's token."""
+        try:
+            for entry in os.scandir(self._base):
+                if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
+                    info = entry.stat(follow_symlinks=False)
+                    if info.st_uid == os.geteuid() and info.st_mtime < time.time() - STALE_AFTER:
+                        remove_unlocked(entry.path)
+        except OSError:
+            pass  # somebody else was faster; a later run tries again
+
+
+def remove_unlocked(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_tree(path)
+    except BlockingIOError:
+        pass  # its run lives
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory; what cannot be removed stays."""
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            _attempt(os.unlink, os.path.join(folder, name))
+        for name in folders:
+            child = os.path.join(folder, name)
+            _attempt(os.unlink if os.path.islink(child) else os.rmdir, child)
+    _attempt(os.rmdir, path)
+
+
+def _attempt(remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except OSError:
+        pass

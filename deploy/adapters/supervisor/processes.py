@@ -1,0 +1,115 @@
+"""The tree of processes below the supervisor, found through /proc, and signals to all of it."""
+
+from __future__ import annotations
+
+import os
+
+from .framing import decoded
+from .system import signal
+
+STOP_PASSES = 50  # how often a tree that grows while it is being stopped is read again
+
+
+def read_stat(pid: int) -> tuple[int, int, str] | None:
+    """Parent, start time (clock ticks since boot) and name of a process; None when it is gone or dead."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, 1024)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    name, _, rest = data.rpartition(b")")
+    fields = rest.split()
+    if fields[0] in b"ZX" and fields[17] == b"1":
+        return None  # with other threads it may well be running
+    return int(fields[1]), int(fields[19]), decoded(name.partition(b"(")[2])
+
+
+def descendants(root: int) -> dict[int, int]:
+    """Start times by process id of everything that `root` and its descendants have started."""
+    children: dict[int, list[tuple[int, int]]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            stat = read_stat(int(entry))
+            if stat is not None:
+                children.setdefault(stat[0], []).append((int(entry), stat[1]))
+    found: dict[int, int] = {}
+    ahead = [root]
+    while ahead:
+        for pid, started in children.pop(ahead.pop(), []):
+            found[pid] = started
+            ahead.append(pid)
+    return found
+
+
+def send_signal(pid: int, started: int, number: int) -> None:
+    """Signal the process that had this id at that start time, and no later one. PermissionError if that is refused."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # a kernel before 5.3
+        kill(pid, number)
+        return
+    try:
+        stat = read_stat(pid)
+        if stat is not None and stat[1] == started:
+            signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def signal_all(processes: dict[int, int], number: int) -> None:
+    for pid, started in processes.items():
+        try:
+            send_signal(pid, started, number)
+        except PermissionError:
+            pass  # of another user (sudo): it is named when it is left
+
+
+def terminate_tree() -> None:
+    """Ask everything below this process to end, those that were stopped too."""
+    asked: dict[int, int] = {}
+    for _ in range(STOP_PASSES):
+        found = {pid: at for pid, at in descendants(os.getpid()).items() if asked.get(pid) != at}
+        if not found:
+            return
+        signal_all(found, signal.SIGTERM)
+        signal_all(found, signal.SIGCONT)
+        asked.update(found)
+
+
+def kill_tree() -> None:
+    """Stop everything below this process, so that it cannot grow, then kill it."""
+    stopped: dict[int, int] = {}
+    for _ in range(STOP_PASSES):
+        found = {pid: at for pid, at in descendants(os.getpid()).items() if stopped.get(pid) != at}
+        if not found:
+            break
+        signal_all(found, signal.SIGSTOP)
+        stopped.update(found)
+    signal_all(stopped, signal.SIGKILL)
+
+
+def left_running() -> str:
+    """The processes below this one, for a sentence; empty when there are none."""
+    names = []
+    for pid in sorted(descendants(os.getpid())):
+        stat = read_stat(pid)
+        if stat is not None:
+            names.append(f"{stat[2]} ({pid})")
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

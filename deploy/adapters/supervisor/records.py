@@ -1,0 +1,84 @@
+"""What is written down: the records of the spool."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .plain_json import quoted
+
+SPOOL_INTERVAL = 0.25  # seconds between attempts to write to a full disk
+
+
+class Spool:
+    """Numbers, stamps and appends records; keeps what a full disk does not take, and tries again."""
+
+    def __init__(self, spool: int, wake: int) -> None:
+        self._spool = spool
+        self._wake = wake
+        self._number = 0
+        self._pending = b""
+        self._blocked_since = 0.0
+        self.complete = False  # the last record is written
+        self.retry_at = 0.0  # monotonic; only meaningful while blocked
+
+    @property
+    def blocked(self) -> bool:
+        return bool(self._pending)
+
+    def append(self, kind: str, data: str) -> None:
+        """Write one record; `data` is its JSON."""
+        self._number += 1
+        self.complete = kind == "exit"
+        self._write(f'[{self._number},{time.time():.6f},"{kind}",{data}]\n')
+
+    def extend(self, pieces: list[tuple[str, str]]) -> None:
+        """Write texts that were read together, as (kind, text)."""
+        if not pieces:
+            return
+        at = f"{time.time():.6f}"
+        first = self._number + 1
+        self._number += len(pieces)
+        self._write(
+            "".join(
+                [f'[{number},{at},"{kind}",{quoted(text)}]\n' for number, (kind, text) in enumerate(pieces, first)]
+            )
+        )
+
+    def note(self, sentence: str) -> None:
+        self.append("note", quoted(sentence))
+
+    def flush(self) -> None:
+        """Write what is left of earlier records. An error (a full disk, a quota) leaves it for the next attempt."""
+        written = False
+        while self._pending:
+            try:
+                self._pending = self._pending[os.write(self._spool, self._pending) :]
+            except OSError:
+                self.retry_at = time.monotonic() + SPOOL_INTERVAL
+                self._blocked_since = self._blocked_since or time.monotonic()
+                break
+            written = True
+        if written:
+            self._knock()
+        if self._blocked_since and not self._pending:
+            seconds, self._blocked_since = time.monotonic() - self._blocked_since, 0.0
+            if not self.complete:
+                self.note(f"The disk took no output for {seconds:.0f} s; the run waited for it.")
+
+    def sync(self) -> None:
+        """Bring the spool to the disk itself; where it does not allow that, it has to do without."""
+        try:
+            os.fdatasync(self._spool)
+        except OSError:
+            pass
+
+    def _write(self, records: str) -> None:
+        self._pending += records.encode("ascii")
+        self.flush()
+
+    def _knock(self) -> None:
+        try:
+            os.write(self._wake, b"\n")
+        except OSError:
+            pass  # full: the reader has not yet looked, and will see this too

@@ -1,0 +1,250 @@
+"""One run, from its settings to its last record."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from .child import Child
+from .control import Control, Signals
+from .output import OutputLimit, Stream
+from .plain_json import to_json
+from .private_folder import PrivateFolder
+from .processes import left_running
+from .records import SPOOL_INTERVAL, Spool
+from .spec import NotStarted, Spec
+from .stopping import Stopping
+from .system import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SPEC_PATIENCE = 10.0  # seconds until a supervisor without a run gives up
+DRAIN_PATIENCE = 2.0  # seconds for output of those who outlive the script
+SPOOL_PATIENCE = 600.0  # seconds after the end of the script until a full disk is given up
+
+
+class Supervisor:
+    """One run, from its settings to its `exit` record."""
+
+    def __init__(self, spool: Spool, control: Control, signals: Signals) -> None:
+        self.spool = spool
+        self.control = control
+        self.signals = signals
+        self.poll = select.poll()
+        self.poll.register(control.fd, select.POLLIN)
+        self.poll.register(signals.fd, select.POLLIN)
+        self.spec: Spec | None = None
+        self.folder: PrivateFolder | None = None
+        self.streams: dict[int, Stream] = {}
+        self.limit = OutputLimit(0)
+        self.reading = True
+        self.pid = 0
+        self.status: int | None = None  # of the script: its exit code, or the negative number of the signal
+        self.childless = False  # nothing is left below this process
+        self.stopping = Stopping()
+        self.deadline = float("inf")
+        self.drain_until = 0.0
+
+    def run(self) -> None:
+        try:
+            self.spec = self.wait_for_spec()
+            if self.stopping.cause is None:
+                self.start(self.spec)
+        except NotStarted as error:
+            self.stopping.cause, self.stopping.reason = "not_started", str(error)
+        while self.pid and not self.is_over():
+            self.step()
+        self.finish()
+
+    # starting
+
+    def wait_for_spec(self) -> Spec:
+        give_up = time.monotonic() + SPEC_PATIENCE
+        while self.spec is None:
+            self.poll.poll(max(0.0, give_up - time.monotonic()) * 1000)
+            self.heed_signals()
+            self.obey()
+            if self.control.ended or time.monotonic() >= give_up:
+                break
+        if self.spec is None:
+            raise NotStarted("The run has got no settings: start it again.")
+        return self.spec
+
+    def obey(self) -> None:
+        """Carry out what the control FIFO asks for."""
+        for command in self.control.read():
+            if "argv" in command and self.spec is None:
+                self.accept(command)
+            elif isinstance(command.get("cancel"), str):
+                self.stop("cancelled", command["cancel"])
+            elif self.pid:
+                self.spool.note("A command that the run's supervisor does not know was ignored.")
+        if self.control.ended:
+            self.unregister(self.control.fd)
+
+    def heed_signals(self) -> None:
+        self.signals.clear()
+        if self.signals.told_to_stop:
+            self.stop("cancelled", "The supervisor was told to stop.")
+        if self.pid:
+            self.reap()
+
+    def accept(self, command: dict[str, Any]) -> None:
+        try:
+            self.spec = Spec(command)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotStarted(f"The settings of the run are not complete: {error!r}.") from error
+
+    def start(self, spec: Spec) -> None:
+        base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
+        try:
+            self.folder = PrivateFolder(base)
+            self.folder.write(spec.files)
+            argv, env = spec.for_folder(self.folder.path)
+            child = Child(argv, env, spec.cwd, events=spec.events)
+        except (OSError, ValueError) as error:
+            raise NotStarted(f"The run could not be prepared: {error}.") from error
+        self.spool.append("start", to_json({"pid": child.pid}))
+        if self.spool.blocked:
+            child.abandon()
+            raise NotStarted("The disk that keeps the output of runs is full: make room, and start it again.")
+        # On the disk itself before the script begins: after a power failure, too, a started run must not start again.
+        self.spool.sync()
+        child.go()
+        self.pid = child.pid
+        if spec.timeout is not None:
+            self.deadline = time.monotonic() + spec.timeout
+        self.limit = OutputLimit(spec.output_limit)
+        self.add_stream(Stream(child.output, spec.line_limit))
+        if spec.events:
+            self.add_stream(Stream(child.events, spec.line_limit, events=True))
+
+    def add_stream(self, stream: Stream) -> None:
+        self.streams[stream.fd] = stream
+        self.poll.register(stream.fd, select.POLLIN)
+
+    # the loop
+
+    def step(self) -> None:
+        self.wait_for_disk()
+        for fd, _ in self.poll.poll(self.patience()):
+            stream = self.streams.get(fd)
+            if stream is not None:
+                self.take(stream)
+            elif fd == self.control.fd:
+                self.obey()
+            else:
+                self.heed_signals()
+        self.keep_time()
+
+    def patience(self) -> float | None:
+        """Milliseconds until something is due; None when nothing is."""
+        due = [self.stopping.due]
+        if self.status is None and self.stopping.cause is None:
+            due.append(self.deadline)
+        if self.drain_until > time.monotonic():
+            due.append(self.drain_until)
+        if self.spool.blocked:
+            due.append(self.spool.retry_at)
+        seconds = min(due) - time.monotonic()
+        return None if seconds == float("inf") else max(0.0, seconds) * 1000 + 1
+
+    def wait_for_disk(self) -> None:
+        """Read the script's output only while it can be written down: until then the script waits for its reader."""
+        if self.reading == (not self.spool.blocked):
+            return
+        self.reading = not self.reading
+        for fd in self.streams:
+            if self.reading:
+                self.poll.register(fd, select.POLLIN)
+            else:
+                self.poll.unregister(fd)
+
+    def take(self, stream: Stream) -> None:
+        pieces, size = stream.read()
+        self.spool.extend(self.limit.keep(pieces, size))
+        if not size:
+            del self.streams[stream.fd]
+            self.unregister(stream.fd)
+            os.close(stream.fd)
+
+    def unregister(self, fd: int) -> None:
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            pass  # while the disk is full
+
+    def reap(self) -> None:
+        while not self.childless:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.childless = True
+                self.stopping.clear()
+                return
+            if not pid:
+                return
+            if pid == self.pid:
+                self.status = os.waitstatus_to_exitcode(status)
+                for stream in self.streams.values():
+                    stream.count_owed()
+                self.stopping.hurry()
+
+    # ending
+
+    def stop(self, cause: str, reason: str) -> None:
+        """Begin to end the script and everything it started; the first cause counts."""
+        if self.stopping.cause is not None:
+            return
+        self.stopping.cause, self.stopping.reason = cause, reason
+        self.drain_until = 0.0
+        if self.spec is not None and self.pid:
+            self.stopping.begin(self.spec.grace, interrupt=self.spec.interrupt and self.status is None)
+
+    def keep_time(self) -> None:
+        now = time.monotonic()
+        if self.spool.blocked and now >= self.spool.retry_at:
+            self.spool.flush()
+        if now >= self.deadline and self.status is None and self.spec is not None:
+            self.stop("timeout", f"The run took longer than the {self.spec.timeout:g} s it may take, and was stopped.")
+        self.stopping.keep_time(now, self.pid)
+
+    def is_over(self) -> bool:
+        ended = self.stopping.gave_up or (self.status is not None and (self.stopping.cause is None or self.childless))
+        if not ended:
+            return False
+        if not self.streams:
+            return True
+        now = time.monotonic()
+        self.drain_until = self.drain_until or now + DRAIN_PATIENCE
+        return now >= self.drain_until and all(stream.owed <= 0 for stream in self.streams.values())
+
+    def finish(self) -> None:
+        for stream in self.streams.values():
+            self.spool.extend(self.limit.keep(stream.rest(), 0))
+        self.reap()
+        left = "" if self.childless or not self.pid else left_running()
+        if left:
+            how = "could not be ended" if self.stopping.cause else "were left running; what they print is not recorded"
+            self.spool.note(f"Processes that {how}: {left}.")
+        if self.folder is not None:
+            self.folder.remove()
+        self.spool.append("exit", self.outcome())
+        give_up = time.monotonic() + SPOOL_PATIENCE
+        while self.spool.blocked and time.monotonic() < give_up:
+            time.sleep(SPOOL_INTERVAL)
+            self.spool.flush()
+        if self.folder is not None:
+            self.folder.remove_stale()
+
+    def outcome(self) -> str:
+        code = self.status if self.status is not None and self.status >= 0 else None
+        name = signal_name(-self.status) if self.status is not None and self.status < 0 else None
+        message = self.stopping.reason
+        if self.stopping.cause is None and self.status and self.spec is not None:
+            how = f"was ended by {name}" if name else f"ended with exit code {code}"
+            message = f"{os.path.basename(self.spec.argv[0])} {how}."
+        return to_json({"code": code, "signal": name, "cause": self.stopping.cause, "message": message})
