@@ -15,20 +15,19 @@ async def why_waiting(
     """Return reason, position in the queue of the service (from 1) and the deployment to wait for; None if it runs."""
     if deployment.state is not DeploymentState.QUEUED:
         return None
-    same_service = await uow.deployments.open(service_id=deployment.service_id)
-    running = [other for other in same_service if other.state is DeploymentState.RUNNING]
-    before = [other for other in same_service if other.state is DeploymentState.QUEUED and other.id < deployment.id]
-    position = len(before) + 1
-    blocker = before[-1] if before else running[0] if running else None
+    ahead = await uow.queue.ahead_of(deployment.job_id) if deployment.job_id is not None else []
+    position = 1 + sum(not runs for _, runs in ahead)
+    # A run that has said itself that it is done counts as running until its process has ended.
+    blocked_by, runs = ahead[-1] if ahead else (None, False)
     workers = [worker for worker in await uow.workers.list() if alive(worker.last_seen, now, worker_grace_seconds)]
     if not workers:
         reason = "No worker is running. Start one with: fastdeploy worker"
-    elif blocker is not None:
-        verb = "runs" if blocker.state is DeploymentState.RUNNING else "waits"
-        reason = f"Deployment {blocker.id} of {blocker.service} {verb} before it; one at a time."
+    elif blocked_by is not None:
+        verb = "runs" if runs else "waits"
+        reason = f"Deployment {blocked_by} of {deployment.service} {verb} before it; one at a time."
     else:
         reason = "All workers are busy; it starts as soon as one is free."
-    return {"reason": reason, "position": position, "blocked_by": blocker.id if blocker else None}
+    return {"reason": reason, "position": position, "blocked_by": blocked_by}
 
 
 def alive(last_seen: datetime, now: datetime, grace_seconds: float) -> bool:

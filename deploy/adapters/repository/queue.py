@@ -6,6 +6,7 @@ docs/decisions/0002 says why its Python worker is not used: a job stays taken wh
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,6 +33,12 @@ _LANES = text(
     "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
     "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
 )
+_AHEAD = text(
+    "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' "
+    "FROM procrastinate_jobs AS own JOIN procrastinate_jobs AS job ON job.lock = own.lock AND job.id <> own.id "
+    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
+    "ORDER BY job.status = 'todo', job.id"
+)
 
 
 class Queue:
@@ -56,6 +63,11 @@ class Queue:
         }
         job_id: int = (await self._session.execute(_DEFER, values)).scalar_one()
         return job_id
+
+    async def ahead_of(self, job_id: int) -> Sequence[tuple[int, bool]]:
+        """Return (deployment id, whether it runs) of what has to end before this job is taken, in that order."""
+        rows = await self._session.execute(_AHEAD, {"id": job_id})
+        return [(deployment_id, runs) for deployment_id, runs in rows]
 
     async def take(self) -> tuple[int, int] | None:
         """Take the next job that may run: (job id, deployment id), or None when there is none."""
