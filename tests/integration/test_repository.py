@@ -1,0 +1,360 @@
+"""Reads: paging, filters, cursors; and why a deployment waits."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from deploy.adapters.repository import StoredEvent
+from deploy.adapters.repository.deployments import Filter
+from deploy.domain.commands import CancelDeployment, FinishDeployment
+from deploy.domain.errors import NotFound
+from deploy.domain.model import DeploymentState, Step, StepState
+from deploy.service_layer.waiting import alive, why_waiting
+from tests.runs import at, ended, line, reported
+from tests.site import Site
+
+
+class TestList:
+    async def test_newest_first_and_page_by_page(self, site: Site) -> None:
+        service_id = await site.service()
+        ids = [await site.start(service_id) for _ in range(7)][::-1]
+        async with site.open_uow() as uow:
+            assert [found.id for found in await uow.deployments.list()] == ids
+            assert [found.id for found in await uow.deployments.list(limit=3)] == ids[:3]
+            assert [found.id for found in await uow.deployments.list(limit=3, before=ids[2])] == ids[3:6]
+            assert [found.id for found in await uow.deployments.list(limit=3, before=ids[5])] == ids[6:]
+            assert await uow.deployments.list(before=ids[-1]) == []
+
+    async def test_a_hundred_unless_told_otherwise(self, site: Site) -> None:
+        service_id = await site.service()
+        async with site.open_uow() as uow:
+            await uow.users._session.execute(MANY, {"service_id": service_id, "count": 130})
+        async with site.open_uow() as uow:
+            assert len(await uow.deployments.list()) == 100
+            assert len(await uow.deployments.list(limit=1000)) == 130
+
+    async def test_filters(self, site: Site) -> None:
+        shop, blog = await site.service("shop"), await site.service("blog")
+        first = await site.start(shop, user="ada", origin="GitHub")
+        second = await site.start(shop, user="bob", origin="frontend")
+        third = await site.start(blog, user="ada", origin="frontend")
+        await site.bus.handle(CancelDeployment(deployment_id=second, by="bob"))
+
+        async def found(**only: Any) -> list[int]:
+            async with site.open_uow() as uow:
+                return [deployment.id for deployment in await uow.deployments.list(only=Filter(**only))]
+
+        assert await found() == [third, second, first]
+        assert await found(service_id=shop) == [second, first]
+        assert await found(state=DeploymentState.QUEUED) == [third, first]
+        assert await found(state=DeploymentState.CANCELLED) == [second]
+        assert await found(user="ada") == [third, first]
+        assert await found(origin="frontend") == [third, second]
+        assert await found(service_id=shop, user="ada", origin="GitHub", state=DeploymentState.QUEUED) == [first]
+        assert await found(service_id=blog, user="bob") == []
+        assert await found(user="' OR true --") == []
+
+
+MANY = text(
+    'INSERT INTO deployments (service_id, service, origin, "user", context, state, created, seq, lines, '
+    "spool_offset, step_count, run_count, has_failed_step) SELECT :service_id, 'shop', 'test', 'ada', '{}', "
+    "'success', now(), 0, 0, 0, 0, 0, false FROM generate_series(1, :count)"
+)
+
+
+class TestGet:
+    async def test_one_that_is_not_there(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            with pytest.raises(NotFound, match="Deployment not found"):
+                await uow.deployments.get(1)
+            assert await uow.deployments.find(1) is None
+
+
+class TestOpen:
+    async def test_what_waits_or_runs_oldest_first(self, site: Site) -> None:
+        done = await site.succeeded()
+        shop = (await site.deployment(done)).service_id
+        blog = await site.service("blog")
+        first, second, third = await site.start(shop), await site.start(blog), await site.start(shop)
+        assert await site.claim("w1") == first
+        assert await site.claim("w2") == second
+        async with site.open_uow() as uow:
+            assert [found.id for found in await uow.deployments.open()] == [first, second, third]
+            assert [found.id for found in await uow.deployments.open(service_id=shop)] == [first, third]
+            assert [found.id for found in await uow.deployments.open(worker_id="w2")] == [second]
+            assert await uow.deployments.open(worker_id="w3") == []
+
+
+class TestLatest:
+    async def test_the_newest_of_each_service(self, site: Site) -> None:
+        first, second = await site.succeeded("shop"), await site.running("shop")
+        third = await site.succeeded("blog")
+        empty = await site.service("empty")
+        shop, blog = [(await site.deployment(deployment_id)).service_id for deployment_id in (second, third)]
+        async with site.open_uow() as uow:
+            found = await uow.deployments.latest_by_service([shop, blog, empty, 10**9])
+            assert {service_id: deployment.id for service_id, deployment in found.items()} == {
+                shop: second,
+                blog: third,
+            }
+            assert await uow.deployments.latest_by_service([]) == {}
+            last = await uow.deployments.last_success(shop)
+            assert last is not None
+            assert last.id == first
+            assert await uow.deployments.last_success(empty) is None
+
+
+class TestCursors:
+    async def test_what_is_open_or_has_just_ended(self, site: Site) -> None:
+        ids = {}
+        for name in ("just ended", "ended long ago", "runs"):
+            ids[name] = await site.running(name.replace(" ", "-"))
+        waiting = await site.start((await site.deployment(ids["runs"])).service_id)
+        now = datetime.now(timezone.utc)
+        await site.take_in(ids["just ended"], ended(0))
+        await site.take_in(ids["ended long ago"], ended(0))
+        async with site.open_uow() as uow:
+            moments = [(ids["just ended"], now), (ids["ended long ago"], now - timedelta(hours=1))]
+            for deployment_id, moment in moments:
+                (await uow.deployments.get(deployment_id)).finished = moment
+        async with site.open_uow() as uow:
+            found = dict(tuple(row) for row in await uow.deployments.cursors(since_seconds=60))
+        expected = [ids["just ended"], ids["runs"], waiting]
+        assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
+
+    async def test_without_deployments_there_are_none(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            assert await uow.deployments.cursors(since_seconds=60) == []
+
+
+class TestEvents:
+    @pytest.fixture
+    async def deployment_id(self, site: Site) -> int:
+        """A deployment with the events state 1, 2, output 3 to line 10, state 4, output 5 to line 20, state 6."""
+        deployment_id = await site.start(await site.service())
+        async with site.open_uow() as uow:
+            await uow.users._session.execute(text("DELETE FROM events"))
+            kinds = [(1, None), (2, None), (3, 10), (4, None), (5, 20), (6, None)]
+            await uow.events.append(deployment_id, [StoredEvent(seq, line, f"{{{seq}}}") for seq, line in kinds])
+        return deployment_id
+
+    @pytest.mark.parametrize(
+        ("after", "limit", "with_output", "seqs"),
+        [
+            (0, 500, True, [1, 2, 3, 4, 5, 6]),
+            (2, 500, True, [3, 4, 5, 6]),
+            (2, 2, True, [3, 4]),
+            (0, 500, False, [1, 2, 4, 6]),
+            (2, 1, False, [4]),
+            (6, 500, True, []),
+            (99, 500, True, []),
+        ],
+    )
+    async def test_after(
+        self, site: Site, deployment_id: int, after: int, limit: int, with_output: bool, seqs: list[int]
+    ) -> None:
+        async with site.open_uow() as uow:
+            events = await uow.events.after(deployment_id, after, limit=limit, with_output=with_output)
+        assert [event.seq for event in events] == seqs
+
+    @pytest.mark.parametrize(
+        ("after", "limit", "seqs"), [(0, 100, [3, 5]), (9, 100, [3, 5]), (10, 100, [5]), (0, 1, [3]), (20, 100, [])]
+    )
+    async def test_output_after(self, site: Site, deployment_id: int, after: int, limit: int, seqs: list[int]) -> None:
+        async with site.open_uow() as uow:
+            events = await uow.events.output_after(deployment_id, after, limit=limit)
+        assert [event.seq for event in events] == seqs
+
+    async def test_deployments_do_not_mix(self, site: Site, deployment_id: int) -> None:
+        async with site.open_uow() as uow:
+            assert await uow.events.after(deployment_id + 1, 0) == []
+            assert await uow.events.output_after(deployment_id + 1, 0) == []
+
+    async def test_a_number_is_given_once(self, site: Site, deployment_id: int) -> None:
+        with pytest.raises(Exception, match="pk_events"):
+            async with site.open_uow() as uow:
+                await uow.events.append(deployment_id, [StoredEvent(6, None, "{}")])
+
+
+class TestSteps:
+    async def test_ids_are_reserved_once(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            first, second = await uow.steps.reserve_ids(3), await uow.steps.reserve_ids(2)
+            assert len({*first, *second}) == 5
+            assert await uow.steps.reserve_ids(0) == []
+
+    async def test_whatever_is_put_is_read(self, site: Site) -> None:
+        deployment_id = await site.running()
+        async with site.open_uow() as uow:
+            ids = await uow.steps.reserve_ids(2)
+            full = Step(
+                id=ids[0],
+                deployment_id=deployment_id,
+                name="full",
+                position=10,
+                state=StepState.SUCCESS,
+                description="d",
+                message="m",
+                started=at(1),
+                finished=at(2),
+                run_order=4,
+                first_line=5,
+                last_line=6,
+                detail={"a": [1, {"b": None}], "ä": "ü"},
+                hosts=[{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            )
+            bare = Step(id=ids[1], deployment_id=deployment_id, name="bare", position=11)
+            await uow.steps.put([full, bare])
+            await uow.steps.put([])
+        assert [step for step in await site.steps(deployment_id) if step.position > 9] == [full, bare]
+
+    async def test_the_order_is_that_of_execution_then_of_the_plan(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B", "C", "D"))
+        await site.take_in(deployment_id, reported("C", "running"), reported("A", "running"))
+        assert [step.name for step in await site.steps(deployment_id)] == ["C", "A", "B", "D"]
+        async with site.open_uow() as uow:
+            assert [step.name for step in await uow.steps.open_of(deployment_id)] == ["A", "B", "C", "D"]
+
+    async def test_removed_is_removed(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B"))
+        async with site.open_uow() as uow:
+            await uow.steps.remove([])
+            await uow.steps.remove([step.id for step in await uow.steps.open_of(deployment_id)][:1])
+        assert list(await site.states(deployment_id)) == ["B"]
+
+
+class TestQueue:
+    async def test_a_job_is_taken_once(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            job = await uow.queue.put(5, service_id=1)
+            assert await uow.queue.take() == (job, 5)
+            assert await uow.queue.take() is None
+
+    async def test_finishing_or_withdrawing_twice_does_no_harm(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            job = await uow.queue.put(5, service_id=1)
+            await uow.queue.withdraw(job)
+            await uow.queue.withdraw(job)
+            await uow.queue.finish(job)
+            assert await uow.queue.take() is None
+
+    async def test_what_runs_cannot_be_withdrawn(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            job = await uow.queue.put(5, service_id=1)
+            await uow.queue.put(6, service_id=1)
+            await uow.queue.take()
+            await uow.queue.withdraw(job)
+            assert await uow.queue.take() is None
+
+    async def test_the_shortest_lane_is_taken(self, site: Site) -> None:
+        async with site.open_uow() as uow:
+            for deployment_id in range(6):
+                await uow.queue.put(deployment_id, service_id=1, concurrency=3)
+            rows = await uow.users._session.execute(text("SELECT lock FROM procrastinate_jobs ORDER BY id"))
+            assert [row[0] for row in rows] == [f"service:1:{lane}" for lane in (0, 1, 2, 0, 1, 2)]
+
+
+class TestServices:
+    async def test_found_by_name_while_on_the_list(self, site: Site) -> None:
+        shop = await site.service("shop")
+        async with site.open_uow() as uow:
+            found = await uow.services.find("shop")
+            assert found is not None
+            assert found.id == shop
+            assert await uow.services.find("SHOP") is None
+            assert [service.name for service in await uow.services.some([shop, 10**9])] == ["shop"]
+            assert await uow.services.some([]) == []
+            found.deleted = at(1)
+        async with site.open_uow() as uow:
+            assert await uow.services.find("shop") is None
+            assert await uow.services.list() == []
+            assert [service.name for service in await uow.services.all()] == ["shop"]
+
+
+class TestWhyWaiting:
+    @pytest.fixture
+    async def shop(self, site: Site) -> int:
+        """A service, and a worker that lives."""
+        await site.beat()
+        return await site.service()
+
+    async def why(self, site: Site, deployment_id: int, *, later: float = 0) -> dict[str, Any] | None:
+        async with site.open_uow() as uow:
+            deployment = await uow.deployments.get(deployment_id)
+            now = (await uow.workers.list())[0].last_seen + timedelta(seconds=later)
+            return await why_waiting(deployment, uow, now, worker_grace_seconds=60)
+
+    async def test_because_another_one_runs(self, site: Site, shop: int) -> None:
+        first, second = await site.start(shop), await site.start(shop)
+        await site.claim()
+        assert await self.why(site, second) == {
+            "reason": f"Deployment {first} of shop runs before it; one at a time.",
+            "position": 1,
+            "blocked_by": first,
+        }
+
+    async def test_because_others_wait_before_it(self, site: Site, shop: int) -> None:
+        ids = [await site.start(shop) for _ in range(3)]
+        await site.claim()
+        assert await self.why(site, ids[2]) == {
+            "reason": f"Deployment {ids[1]} of shop waits before it; one at a time.",
+            "position": 2,
+            "blocked_by": ids[1],
+        }
+
+    async def test_because_all_workers_are_busy(self, site: Site, shop: int) -> None:
+        deployment_id = await site.start(shop)
+        why = await self.why(site, deployment_id)
+        assert why == {
+            "reason": "All workers are busy; it starts as soon as one is free.",
+            "position": 1,
+            "blocked_by": None,
+        }
+
+    async def test_because_no_worker_lives(self, site: Site, shop: int) -> None:
+        deployment_id = await site.start(shop)
+        why = await self.why(site, deployment_id, later=61)
+        assert why is not None
+        assert why["reason"] == "No worker is running. Start one with: fastdeploy worker"
+
+    async def test_deployments_of_other_services_do_not_matter(self, site: Site, shop: int) -> None:
+        await site.running("blog")
+        why = await self.why(site, await site.start(shop))
+        assert why is not None
+        assert why["blocked_by"] is None
+
+    async def test_because_the_process_of_a_finished_one_goes_on(self, site: Site, shop: int) -> None:
+        first, second = await site.start(shop), await site.start(shop)
+        await site.claim()
+        await site.bus.handle(FinishDeployment(deployment_id=first))
+        why = await self.why(site, second)
+        assert why is not None
+        assert why["blocked_by"] == first
+
+    async def test_beside_free_lanes_nobody_is_in_its_way(self, site: Site) -> None:
+        await site.beat()
+        service_id = await site.service(concurrency=2)
+        first, second, third = [await site.start(service_id) for _ in range(3)]
+        await site.claim()
+        why = await self.why(site, second)
+        assert why is not None
+        assert why["blocked_by"] is None
+        await site.claim()
+        why = await self.why(site, third)
+        assert why is not None
+        assert why["blocked_by"] in (first, second)
+
+    async def test_what_runs_or_is_over_does_not_wait(self, site: Site, shop: int) -> None:
+        deployment_id = await site.start(shop)
+        await site.claim()
+        assert await self.why(site, deployment_id) is None
+        await site.take_in(deployment_id, line(), ended(0))
+        assert await self.why(site, deployment_id) is None
+
+    @pytest.mark.parametrize(("seconds", "lives"), [(0, True), (59.9, True), (60, False), (1000, False), (-5, True)])
+    def test_who_counts_as_living(self, seconds: float, lives: bool) -> None:
+        assert alive(at(0), at(seconds), 60) is lives
