@@ -153,7 +153,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise FolderError(CONFIG, "it cannot be read (it is not a file).")  # reading a device or a pipe may never end
+            # Reading a device or a pipe may never end.
+            raise FolderError(CONFIG, "it cannot be read (it is not a file).")
         if status.st_size > SIZE_LIMIT:
             raise FolderError(CONFIG, "it is larger than 1 MiB.")
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,9 @@ import secrets
 from dataclasses import dataclass
 
 from deploy.adapters import migrations
+from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.filesystem import Problem
+from deploy.config import ConfigurationError
 from deploy.domain.commands import CreateUser
 from deploy.domain.errors import Conflict
 from deploy.entrypoints.routers.services import sync_services
@@ -26,11 +28,33 @@ class FirstUser:
 
 async def prepare_database(services: Services) -> FirstUser | None:
     """Bring the schema up to date, make the first user, sync the services; return the user if he is new."""
-    await migrations.upgrade(services.engine)
+    await upgrade_schema(services)
     first = await create_first_user(services)
     _, problems = await sync_services(services)
     report(problems)
     return first
+
+
+async def upgrade_schema(services: Services) -> None:
+    """Bring the schema up to date.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, does not let us in, or is newer than this program.
+    """
+    try:
+        revision = await migrations.current(services.engine)
+        if revision is not None and revision > migrations.head():
+            raise ConfigurationError(
+                f"The database was made by a newer fastDeploy (revision {revision}, this one knows {migrations.head()}). "
+                "Install the newer one, or restore a backup from before."
+            )
+        await migrations.upgrade(services.engine)
+    except DATABASE_ERRORS as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        address = services.engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server runs."
+        ) from error
 
 
 async def create_first_user(services: Services) -> FirstUser | None:

@@ -14,7 +14,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
-from deploy.config import Settings, secret_key
+from deploy.config import ConfigurationError, Settings, secret_key
 from deploy.entrypoints.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
@@ -23,6 +23,8 @@ from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+
+URL_SCHEME = "postgresql+asyncpg://"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,13 @@ class Services:
 
 
 def create_services(settings: Settings, database_url: str, now: Clock = utc_now) -> Services:
-    """Wire the parts of a process; nothing is connected yet."""
+    """Wire the parts of a process; nothing is connected yet.
+
+    Raises:
+        ConfigurationError: the address is not one of a PostgreSQL.
+    """
+    if not database_url.startswith(URL_SCHEME):
+        raise ConfigurationError(f"DATABASE_URL has to begin with {URL_SCHEME} (user:password@host:5432/name).")
     orm.map_domain()
     engine = create_engine(database_url)
     open_unit_of_work = unit_of_work(create_sessions(engine))

@@ -50,16 +50,16 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
     """Do something with the database: the running one, or the bundled one started for this moment."""
     import asyncio
 
-    from deploy.adapters import migrations
     from deploy.adapters.postgres import running_url
     from deploy.config import prepare_data_dir
     from deploy.entrypoints.server import database as open_database
+    from deploy.entrypoints.startup import upgrade_schema
     from deploy.entrypoints.state import create_services
 
     async def with_url(url: str) -> Result:
         services = create_services(settings, url)
         try:
-            await migrations.upgrade(services.engine)
+            await upgrade_schema(services)
             return await do(services)
         finally:
             await services.engine.dispose()
