@@ -105,6 +105,7 @@ class Puppet:
 def puppet(root: Path, name: str, config: Mapping[str, Any] | None = None) -> Iterator[Puppet]:
     """Write a service whose script is a puppet; it takes one deployment."""
     folder = write_service(root, name, script=shell(PUPPET), config=config)
+    folder.chmod(0o777)  # for whoever is the deploy user
     strings = Puppet(folder)
     try:
         yield strings

@@ -1,0 +1,226 @@
+"""Contract, the process: how it starts, what it refuses with a sentence, and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.conftest import NewServer
+from tests.e2e.folders import python, say, shell, write_service
+from tests.e2e.jwts import claims_of
+from tests.e2e.server import FASTDEPLOY, PASSWORD, Server, clean_environment
+from tests.e2e.waiting import PATIENCE, wait_until
+
+
+def refusal(server: Server) -> str:
+    """Start a server that must not start; return its last words."""
+    server.start(wait=False)
+    assert server.process is not None
+    assert server.process.wait(PATIENCE) == 1, server.log()
+    assert "Traceback" not in server.log()
+    return server.log().strip().splitlines()[-1]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that is dead, and that nobody has asked about yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+# Start and end
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_runs_go_on(new_server: NewServer, by: signal.Signals) -> None:
+    server = new_server()
+    server.start()
+    with server.puppet() as (name, puppet):
+        started = server.api.start(name)
+        puppet.config()
+        with server.api.live() as live:
+            family = children(server.pid)
+            assert server.stop(by) == 0, server.log()
+            assert live.wait_until_closed() in {1001, 1006, 1012}
+        assert not listens(server.port)
+        assert "Traceback" not in server.log()
+        puppet.print("said while nobody listened", '{"name": "A", "state": "success"}')
+        server.start()
+        puppet.exit()
+        done = server.api.wait_until_final(started["id"])
+    assert done["state"] == "success"
+    assert [step["name"] for step in done["steps"]] == ["A"]
+    assert server.api.lines(started["id"]) == ["said while nobody listened"]
+    # Whatever it had started, but for the run, ended with it.
+    assert len([pid for pid in family if is_running(pid)]) <= 1
+
+
+def test_a_second_one_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
+    first, second = new_server(), new_server()
+    first.start()
+    second.environment["DATA_DIR"] = str(first.data_dir)
+    assert str(first.data_dir) in refusal(second)
+    assert first.is_ready()
+    assert first.api.run(first.add_service(shell("true")))["state"] == "success"
+
+
+def test_a_port_that_is_taken_is_refused(new_server: NewServer) -> None:
+    server = new_server()
+    with socket.create_server(("127.0.0.1", server.port)):
+        words = refusal(server)
+    assert f"Port {server.port}" in words
+    assert "--port" in words
+
+
+def test_a_file_in_the_way_of_the_data_folder_is_refused(new_server: NewServer) -> None:
+    server = new_server()
+    server.data_dir.write_text("in the way")
+    words = refusal(server)
+    assert str(server.data_dir) in words
+    assert "--data-dir" in words
+    assert server.data_dir.read_text() == "in the way"
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(new_server: NewServer) -> None:
+    # Not even root may.
+    server = new_server(options=["--data-dir", "/sys/fastdeploy"])
+    words = refusal(server)
+    assert "/sys/fastdeploy" in words
+    assert "--data-dir" in words
+
+
+# Settings
+
+
+def test_settings_come_from_options_the_environment_and_a_file(new_server: NewServer) -> None:
+    """Options win over the environment, the environment over `.env`."""
+    server = new_server()
+    other = server.folder / "other"
+    for name in ("DATA_DIR", "SERVICES_ROOT", "INITIAL_USER_NAME", "INITIAL_USER_PASSWORD"):
+        server.environment.pop(name)
+    server.environment |= {"SERVICES_ROOT": "/nowhere", "PATH_FOR_DEPLOY": "/opt/ours:/usr/bin:/bin"}
+    server.options = ["--services-dir", str(server.services_dir), "--host", "127.0.0.1"]
+    (server.folder / ".env").write_text(
+        f"DATA_DIR={other}\nINITIAL_USER_NAME=boss\nINITIAL_USER_PASSWORD='{PASSWORD}'\n"
+        "ACCESS_TOKEN_EXPIRE_MINUTES=7\nAPI_URL=http://127.0.0.1:9/prefix/\nPATH_FOR_DEPLOY=/from/the/file\n"
+    )
+    script = 'cat "$DEPLOY_CONFIG_FILE"; echo; echo "$PATH"'
+    write_service(server.services_dir, "shop", script=shell(script))
+    server.start()
+    assert (other / "secret-key").exists()
+    assert not server.data_dir.exists()
+    api = Api(server.base_url, "boss", PASSWORD)
+    try:
+        claims = claims_of(api.token)
+        assert claims["exp"] - claims["iat"] == 7 * 60
+        done = api.run("shop")
+        config, path = api.lines(done["id"])
+        assert '"steps_url": "http://127.0.0.1:9/prefix/steps/"' in config
+        assert path == "/opt/ours:/usr/bin:/bin"
+    finally:
+        api.close()
+
+
+def test_without_a_password_one_is_made_up_and_shown_once(new_server: NewServer) -> None:
+    server = new_server()
+    server.environment.pop("INITIAL_USER_PASSWORD")
+    server.start()
+    (line,) = [line for line in server.log().splitlines() if "Password:" in line]
+    password = line.split()[-1]
+    api = Api(server.base_url, server.api.user, password)
+    assert answer(api.admin.get("/users/me"))["is_admin"] is True
+    api.close()
+    assert server.stop() == 0
+    server.environment |= {"INITIAL_USER_NAME": "second", "INITIAL_USER_PASSWORD": PASSWORD}
+    server.start()
+    assert server.log().count(password) == 1
+    wrong = server.api.anonymous.post("/token", data={"username": "second", "password": PASSWORD})
+    assert wrong.status_code == 401
+
+
+# Several processes
+
+
+def test_a_worker_of_its_own_does_the_work(new_server: NewServer) -> None:
+    server = new_server(options=["--no-worker"])
+    server.start()
+    name = server.add_service(python("import os\nprint(os.environ['DEPLOY_CONFIG_FILE'])"))
+    started = server.api.start(name)
+    worker_settings = {"API_URL": server.base_url, "DATA_DIR": str(server.data_dir)}
+    with server.log_file.open("ab") as log:
+        worker = subprocess.Popen(
+            [FASTDEPLOY, "worker", "--slots", "3", "--services-dir", str(server.services_dir)],
+            cwd=server.folder,
+            env=clean_environment(**worker_settings),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        assert server.api.wait_until_final(started["id"])["state"] == "success"
+        (known,) = answer(server.api.admin.get("/workers/"))
+        assert (known["slots"], known["alive"]) == (3, True)
+        worker.terminate()
+        assert worker.wait(PATIENCE) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    waiting = server.api.start(name)
+    assert server.api.deployment(waiting["id"])["state"] == "queued"
+
+
+def test_a_worker_without_a_server_is_refused(new_server: NewServer) -> None:
+    run = new_server().cli("worker")
+    assert run.returncode == 1
+    assert "fastdeploy serve" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_two_web_server_processes_share_everything(new_server: NewServer) -> None:
+    server = new_server(options=["--workers", "2"])
+    server.start()
+
+    def siblings() -> list[int]:
+        found = []
+        for pid in children(server.pid):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"--listen-fd" in command:
+                found.append(pid)
+        return found
+
+    (sibling,) = wait_until(siblings, "the second process")
+    name = server.add_service(shell(say("A") + "echo B"))
+    # So many connections that both processes get some.
+    listeners = [server.api.live() for _ in range(12)]
+    try:
+        started = server.api.start(name)
+        for live in listeners:
+            live.subscribe(started["id"])
+        server.api.wait_until_final(started["id"])
+        stored = server.api.events(started["id"])
+        for live in listeners:
+            assert live.wait_for_transcript(started["id"], len(stored)) == stored
+    finally:
+        for live in listeners:
+            live.close()
+    os.kill(sibling, signal.SIGKILL)
+    wait_until(lambda: siblings() not in ([], [sibling]), "another second process")
+    (sibling,) = siblings()
+    assert server.stop() == 0
+    wait_until(lambda: not listens(server.port), "the port being free")
+    wait_until(lambda: not is_running(sibling), "the second process having ended")
