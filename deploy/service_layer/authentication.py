@@ -34,18 +34,20 @@ class Authenticator:
             NotSignedIn: it does not count: forged, expired, revoked, of another type, its user disabled.
         """
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
-        until, actor = self._known.get(token, (0.0, None))
+        known = self._known
+        until, actor = known.get(token, (0.0, None))
         if actor is None or until < time.monotonic():
             async with self._open_unit_of_work() as uow:
                 actor = await self._actor(claims, uow)
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[token] = (time.monotonic() + TRUST, actor)
+            if len(known) >= REMEMBERED:
+                known.clear()
+            known[token] = (time.monotonic() + TRUST, actor)
         return actor
 
     def forget(self) -> None:
         """Drop what is remembered: somebody's rights have changed."""
-        self._known.clear()
+        # A new one: answers that are on their way are older than the news, and go into the old one.
+        self._known = {}
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
         kind = Kind(claims.kind)
