@@ -22,7 +22,7 @@ test.describe("a log of 100 000 lines", () => {
   test("opens at once and draws only what is seen", async ({ page }) => {
     await page.goto("/ui/deployments");
     await page.goto(address);
-    await expect(page.getByText("100000 lines")).toBeVisible();
+    await expect(page.getByText("100,000 lines")).toBeVisible();
     await expect(page.locator(".log-line").first()).toContainText("line 1 of");
     expect(await page.locator(".log-line").count()).toBeLessThan(150);
     const opened = await page.evaluate(() => performance.now());

@@ -24,7 +24,10 @@ export interface Log {
   error: unknown;
 }
 
+/** Lines that are fetched together when somebody looks at one of them. */
 const BLOCK = 1000;
+/** Blocks that are fetched together when all are wanted: the most that the server gives at once. */
+const BLOCKS_AT_ONCE = 10;
 
 export const useOutputStore = defineStore("output", () => {
   const session = useSessionStore();
@@ -75,25 +78,30 @@ export const useOutputStore = defineStore("output", () => {
     return log;
   }
 
-  async function fetchBlock(deploymentId: number, block: number): Promise<void> {
+  async function fetchBlocks(deploymentId: number, first: number, count: number): Promise<void> {
     const log = of(deploymentId);
     try {
       const page = await call(session.api.GET("/deployments/{deployment_id}/output", {
-        params: { path: { deployment_id: deploymentId }, query: { after: block * BLOCK, limit: BLOCK } },
+        params: { path: { deployment_id: deploymentId }, query: { after: first * BLOCK, limit: count * BLOCK } },
       }));
       for (const { n, at, text, step_id: stepId } of page.lines) put(log, { n, at, text, stepId });
       log.error = null;
     } catch (error) {
       log.error = error;
-      blocks.delete(`${deploymentId}:${block}`);
+      for (const key of keys(deploymentId, first, count)) blocks.delete(key);
     }
     touch(log);
   }
 
-  function block(deploymentId: number, number: number): Promise<void> {
-    const key = `${deploymentId}:${number}`;
-    const fetching = blocks.get(key) ?? fetchBlock(deploymentId, number);
-    blocks.set(key, fetching);
+  const keys = (deploymentId: number, first: number, count: number) =>
+    Array.from({ length: count }, (_, index) => `${deploymentId}:${first + index}`);
+
+  function block(deploymentId: number, first: number, count = 1): Promise<void> {
+    const wanted = keys(deploymentId, first, count);
+    const known = wanted.map(key => blocks.get(key));
+    if (known.every(fetching => fetching !== undefined)) return Promise.all(known).then(() => {});
+    const fetching = fetchBlocks(deploymentId, first, count);
+    for (const key of wanted) blocks.set(key, fetching);
     return fetching;
   }
 
@@ -113,11 +121,14 @@ export const useOutputStore = defineStore("output", () => {
     await Promise.all(missing);
   }
 
-  /** Fetches everything, one block after the other, until it is complete or `stop` says so: for a search. */
+  /** Fetches everything that is absent, one part after the other, until `stop` says so: for a search. */
   async function ensureAll(deploymentId: number, stop: () => boolean): Promise<void> {
     const log = of(deploymentId);
-    for (let at = 0; at < log.lines.length && !stop() && !log.error; at += BLOCK) {
-      await ensure(deploymentId, at, Math.min(at + BLOCK, log.lines.length) - 1);
+    const total = Math.ceil(log.lines.length / BLOCK);
+    for (let first = 0; first < total && !stop() && !log.error; first += BLOCKS_AT_ONCE) {
+      const count = Math.min(BLOCKS_AT_ONCE, total - first);
+      const numbers = Array.from({ length: count }, (_, index) => first + index);
+      if (numbers.some(number => isMissing(log, number))) await block(deploymentId, first, count);
     }
   }
 

@@ -164,7 +164,7 @@ describe("the log", () => {
   it("draws only what fits, of a log of any length", async () => {
     stored = Array.from({ length: 1000 }, (_, index) => `line ${index + 1}`);
     const page = await open({ state: "success", finished: AT });
-    expect(page.text()).toContain("1000 lines");
+    expect(page.text()).toContain("1,000 lines");
     expect(lines(page).length).toBeLessThan(120);
     expect(lines(page)[0]).toBe("line 1");
   });
