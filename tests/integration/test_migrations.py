@@ -1,0 +1,145 @@
+"""The schema: made, made again, made by several at once, and equal to what the code believes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deploy.adapters import migrations, orm
+from deploy.adapters.database import create_engine
+from deploy.adapters.repository.queue import QUEUE, TASK
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from tests.databases import Databases
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def empty_url(databases: Databases) -> AsyncIterator[str]:
+    async with databases.empty() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def empty(empty_url: str) -> AsyncIterator[AsyncEngine]:
+    """A database without a table."""
+    engine = create_engine(empty_url)
+    yield engine
+    await engine.dispose()
+
+
+def differences(connection: Connection) -> list[Any]:
+    """What Alembic would change to make the schema what the code believes it to be."""
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": lambda name, kind, _parents: not (kind == "table" and name.startswith("procrastinate_")),
+    }
+    found: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), orm.metadata)
+    return found
+
+
+class TestUpgrade:
+    async def test_an_empty_database_gets_everything(self, empty: AsyncEngine) -> None:
+        assert await migrations.current(empty) is None
+        assert await migrations.upgrade(empty)
+        assert await migrations.current(empty) == migrations.head()
+        async with empty.connect() as connection:
+            for table in (*orm.metadata.tables, "procrastinate_jobs"):
+                assert await connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": table})
+
+    async def test_twice_changes_nothing(self, empty: AsyncEngine) -> None:
+        await migrations.upgrade(empty)
+        assert not await migrations.upgrade(empty)
+
+    async def test_data_stays(self, engine: AsyncEngine, committing_uow: OpenUnitOfWork) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text("INSERT INTO services (name, data) VALUES ('shop', '{}')"))
+        await migrations.upgrade(engine)
+        async with committing_uow() as uow:
+            assert [service.name for service in await uow.services.list()] == ["shop"]
+
+    async def test_several_processes_at_once(self, empty_url: str) -> None:
+        engines = [create_engine(empty_url) for _ in range(4)]
+        try:
+            await asyncio.gather(*(migrations.upgrade(engine) for engine in engines))
+            assert {await migrations.current(engine) for engine in engines} == {migrations.head()}
+        finally:
+            for engine in engines:
+                await engine.dispose()
+
+    async def test_one_that_fails_leaves_nothing(self, empty: AsyncEngine) -> None:
+        async with empty.begin() as connection:
+            # In the way of the last table that the first revision makes.
+            await connection.execute(text("CREATE TABLE steps ()"))
+        with pytest.raises(Exception, match="steps"):
+            await migrations.upgrade(empty)
+        assert await migrations.current(empty) is None
+        async with empty.begin() as connection:
+            assert await connection.scalar(text("SELECT to_regclass('users') IS NULL"))
+            await connection.execute(text("DROP TABLE steps"))
+        assert await migrations.upgrade(empty)
+
+
+class TestSchema:
+    async def test_it_is_what_the_code_believes(self, shared_engine: AsyncEngine) -> None:
+        async with shared_engine.connect() as connection:
+            assert await connection.run_sync(differences) == []
+
+    async def test_a_difference_would_be_seen(self, engine: AsyncEngine) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE deployments DROP COLUMN reason, ALTER origin DROP NOT NULL"))
+            await connection.execute(text("DROP INDEX ix_deployments_open"))
+            assert len(await connection.run_sync(differences)) == 3
+
+    async def test_check_constraints_are_there(self, shared_engine: AsyncEngine) -> None:
+        """Alembic does not compare them."""
+        query = text("SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1")
+        async with shared_engine.connect() as connection:
+            names = list(await connection.scalars(query))
+        assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
+
+    def test_the_head_is_alembics_own(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(migrations.FOLDER))
+        script = ScriptDirectory.from_config(config)
+        assert script.get_heads() == [migrations.head()]
+        assert script.get_bases() == ["0001"]
+
+
+class TestQueue:
+    async def test_a_job_is_what_procrastinate_itself_would_make(
+        self, database_url: str, committing_uow: OpenUnitOfWork
+    ) -> None:
+        reason = "procrastinate's own client needs libpq"
+        psycopg = pytest.importorskip("psycopg", reason=reason, exc_type=ImportError)
+        from procrastinate import App, PsycopgConnector
+
+        url = make_url(database_url)
+        dsn = psycopg.conninfo.make_conninfo(
+            user=url.username,
+            password=url.password,
+            dbname=url.database,
+            host=url.host or url.query["host"],
+            port=url.port or url.query["port"],
+        )
+        app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=1))
+        async with app.open_async():
+            task = app.configure_task(TASK, queue=QUEUE, lock="service:3:0")
+            await task.defer_async(deployment_id=7)
+        async with committing_uow() as uow:
+            await uow.queue.put(7, service_id=3)
+            rows = await uow.users._session.execute(text("SELECT to_jsonb(job) FROM procrastinate_jobs AS job"))
+            theirs, ours = ({**row[0], "id": None} for row in rows)
+        assert ours == theirs
+        assert json.dumps(ours["args"]) == '{"deployment_id": 7}'

@@ -1,0 +1,140 @@
+"""What is asked often stays quick, however long the history is: it is found by an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.repository.deployments import Filter
+from deploy.domain.model import DeploymentState
+from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
+from tests.databases import Databases
+
+DEPLOYMENTS, SERVICES = 10_000, 20
+# The numbers are our own.
+SEED = [
+    f"INSERT INTO services (name, data) SELECT 's' || n, '{{}}' FROM generate_series(1, {SERVICES}) AS n",  # noqa: S608
+    # Each service has its successes, but for one that never had any, and one whose history is another's future.
+    f"""
+    INSERT INTO deployments (service_id, service, origin, "user", context, state, created, started, finished,
+        run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
+    SELECT s.id, s.name, 'GitHub', 'ada', '{{}}',
+        CASE WHEN n > {DEPLOYMENTS - 10} THEN 'queued' WHEN n % 3 = 0 OR s.id = 1 THEN 'failure' ELSE 'success' END,
+        now() - interval '1 year', now() - interval '1 year',
+        CASE WHEN n <= {DEPLOYMENTS - 10} THEN now() - interval '1 year' END,
+        CASE WHEN n <= {DEPLOYMENTS - 10} THEN now() - interval '1 year' END,
+        20, 100, 1000, 3, 3, n % 3 = 0
+    FROM generate_series(1, {DEPLOYMENTS}) AS n
+    JOIN services AS s ON s.id = CASE WHEN n < 100 THEN {SERVICES} ELSE 1 + n % ({SERVICES} - 1) END
+    ORDER BY n
+    """,  # noqa: S608
+    """
+    INSERT INTO steps (deployment_id, name, description, position, state, message, detail, hosts)
+    SELECT id, 'step ' || n, '', n, 'success', '', '{}', '[]' FROM deployments, generate_series(1, 3) AS n
+    """,
+    """
+    INSERT INTO events (deployment_id, seq, last_line, message)
+    SELECT id, n, CASE WHEN n % 2 = 0 THEN n * 5 END, '{}' FROM deployments, generate_series(1, 20) AS n
+    """,
+    "ANALYZE",
+]
+Read = Callable[[UnitOfWork], Awaitable[Any]]
+MIDDLE = DEPLOYMENTS // 2
+
+READS: dict[str, Read] = {
+    "the first page": lambda uow: uow.deployments.list(),
+    "a later page": lambda uow: uow.deployments.list(limit=1000, before=MIDDLE),
+    "the history of a service": lambda uow: uow.deployments.list(only=Filter(service_id=3)),
+    "a page of a service that was not deployed for long": lambda uow: uow.deployments.list(
+        only=Filter(service_id=SERVICES)
+    ),
+    "what waits": lambda uow: uow.deployments.list(only=Filter(service_id=3, state=DeploymentState.SUCCESS)),
+    "one deployment": lambda uow: uow.deployments.get(MIDDLE),
+    "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
+    "the last success": lambda uow: uow.deployments.last_success(3),
+    "the last success of a service that has none": lambda uow: uow.deployments.last_success(1),
+    "the last success of a service that was not deployed for long": lambda uow: uow.deployments.last_success(SERVICES),
+    "the newest of each service": lambda uow: uow.deployments.latest_by_service(list(range(1, SERVICES + 1))),
+    "what is open": lambda uow: uow.deployments.open(),
+    "what is open of a service": lambda uow: uow.deployments.open(service_id=3),
+    "what is open at a worker": lambda uow: uow.deployments.open(worker_id="w1"),
+    "what has a job": lambda uow: uow.deployments.without_job(),
+    "what is lost": lambda uow: uow.deployments.lost(60),
+    "how far everything is": lambda uow: uow.deployments.cursors(since_seconds=60),
+    "a key": lambda uow: uow.deployments.with_key(3, "k1"),
+    "what has expired": lambda uow: uow.deployments.remove_old(3, days=1000, count=DEPLOYMENTS),
+    "events": lambda uow: uow.events.after(MIDDLE, 3),
+    "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
+    "output": lambda uow: uow.events.output_after(MIDDLE, 3),
+    "steps": lambda uow: uow.steps.of(MIDDLE),
+    "open steps": lambda uow: uow.steps.open_of(MIDDLE),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def full_engine(databases: Databases) -> AsyncIterator[AsyncEngine]:
+    """A database with a long history."""
+    async with databases.migrated() as url:
+        engine = create_engine(url)
+        async with engine.begin() as connection:
+            for statement in SEED:
+                await connection.execute(text(statement))
+        yield engine
+        await engine.dispose()
+
+
+@contextmanager
+def statements(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+    """Collect what is executed, with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+def scans(plan: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables that a plan reads from the beginning to the end."""
+    if plan["Node Type"] == "Seq Scan":
+        yield plan["Relation Name"]
+    for part in plan.get("Plans", ()):
+        yield from scans(part)
+
+
+async def plans(engine: AsyncEngine, seen: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Return how each of the statements is carried out."""
+    found = []
+    async with engine.connect() as connection:
+        for statement, parameters in seen:
+            explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            (answer,) = explained.scalars().all()
+            (plan,) = json.loads(answer) if isinstance(answer, str) else answer
+            found.append(plan["Plan"])
+    return found
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+async def test_nothing_reads_the_whole_history(full_engine: AsyncEngine, read: Read) -> None:
+    with statements(full_engine) as seen:
+        async with unit_of_work(create_sessions(full_engine))() as uow:
+            await read(uow)
+    assert seen
+    large = {"deployments", "events", "steps"}
+    for plan in await plans(full_engine, seen):
+        assert not large & set(scans(plan)), json.dumps(plan, indent=1)
+
+
+async def test_a_whole_read_would_be_seen(full_engine: AsyncEngine) -> None:
+    (plan,) = await plans(full_engine, [("SELECT count(*) FROM deployments WHERE reason = 'x'", ())])
+    assert list(scans(plan)) == ["deployments"]
