@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.api import Api
+from tests.e2e.processes import Site, running_site
 from tests.e2e.server import Server, temporary_folder
 
 NewServer = Callable[..., Server]
@@ -40,6 +41,13 @@ def server() -> Iterator[Server]:
 def api(server: Server) -> Api:
     """The API of the shared server."""
     return server.api
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A web server without a worker, on a PostgreSQL that a test may kill; each test has workers of its own."""
+    with running_site() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Services whose runs note down when they begin and end, and wait in between until they are let go."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.folders import shell
+from tests.e2e.server import Server
+from tests.e2e.waiting import wait_until
+
+# One write for each line, at the end of one file for all runs of a service: its order is the order of events.
+RECORDING = """
+read -r config < "$DEPLOY_CONFIG_FILE"
+id=${config#*'"deployment_id": '}
+id=${id%%%%,*}
+echo "begin $id" >> record
+%s
+echo "end $id" >> record
+"""
+
+
+def recording(body: str = ":") -> str:
+    """Return a shell script that notes down when it begins and ends what is in `body`."""
+    return shell(RECORDING % body)
+
+
+def read_record(folder: Path) -> list[tuple[str, int]]:
+    """Return what the runs of a service have noted down: (`begin` or `end`, deployment id), in the order of events."""
+    path = folder / "record"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [(what, int(deployment_id)) for what, _, deployment_id in (line.partition(" ") for line in lines)]
+
+
+class Gate:
+    """A service whose runs wait at a gate."""
+
+    def __init__(self, service: str, folder: Path, pipe: int) -> None:
+        self.service = service
+        self._folder = folder
+        self._pipe = pipe
+
+    def let_go(self, runs: int = 1) -> None:
+        """Let so many runs pass, now or whenever they come."""
+        os.write(self._pipe, b"\n" * runs)
+
+    def record(self) -> list[tuple[str, int]]:
+        """What the runs have noted down."""
+        return read_record(self._folder)
+
+    def begun(self) -> list[int]:
+        """The deployments that have begun, in the order in which they did."""
+        return [deployment_id for what, deployment_id in self.record() if what == "begin"]
+
+    def wait_until_begun(self, *ids: int) -> None:
+        """Wait until these deployments have begun."""
+        wait_until(lambda: set(ids) <= set(self.begun()), f"the runs {ids} having begun")
+
+    def most_at_once(self) -> int:
+        """How many runs there were at the same time, at most."""
+        running: Counter[str] = Counter()
+        most = 0
+        for what, _ in self.record():
+            running[what] += 1
+            most = max(most, running["begin"] - running["end"])
+        return most
+
+
+@contextmanager
+def gate(server: Server, config: Mapping[str, Any] | None = None) -> Iterator[Gate]:
+    """Add a service whose runs wait at a gate."""
+    name = server.new_name("gate")
+    folder = server.services_dir / name
+    folder.mkdir()
+    os.mkfifo(folder / "gate", 0o666)
+    # Opened for reading, too: nobody waits for the other end.
+    pipe = os.open(folder / "gate", os.O_RDWR)
+    try:
+        # A shell reads a pipe byte by byte: each run takes one newline, even if several wait.
+        server.add_service(recording("read -r _ < gate"), config=config, name=name)
+        yield Gate(name, folder, pipe)
+    finally:
+        os.close(pipe)

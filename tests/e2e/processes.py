@@ -1,0 +1,176 @@
+"""Parts of an installation as processes of their own, and what the kernel says about processes."""
+
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from deploy.adapters.postgres import PostgresServer
+from tests.e2e.server import FASTDEPLOY, Server, temporary_folder
+from tests.e2e.waiting import PATIENCE, wait_until
+
+SECRET_KEY = "0123456789abcdef" * 4
+# It survives the death of its processes, which is all that is done to it here; a power failure it would not.
+POSTGRES_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+
+
+class Process(NamedTuple):
+    """A process that was seen alive; its start time (clock ticks since boot) tells it from a later one with its id."""
+
+    pid: int
+    started: str
+
+    def is_dead(self) -> bool:
+        """Whether it has ended; a zombie has."""
+        return process(self.pid) != self
+
+    def kill(self) -> None:
+        """End it without a chance to clean up."""
+        if not self.is_dead():
+            os.kill(self.pid, signal.SIGKILL)
+        wait_until(self.is_dead, f"process {self.pid} having ended")
+
+
+def process(pid: int) -> Process | None:
+    """Return the process with that id, None if there is none that lives."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in "ZX" else Process(pid, fields[18])
+
+
+def living(pid: int) -> Process:
+    """Return the process with that id, which has to live."""
+    found = process(pid)
+    assert found is not None, f"process {pid} does not live"
+    return found
+
+
+def parent(pid: int) -> int:
+    """Return the id of the parent of a process."""
+    return int(status(pid, "PPid"))
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the children of a process."""
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def forget_peak_memory(pid: int) -> None:
+    """Let `peak_memory` begin anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_memory(pid: int) -> float:
+    """Return the most memory that a process has had resident, in MiB."""
+    return int(status(pid, "VmHWM").removesuffix("kB")) / 1024
+
+
+def status(pid: int, field: str) -> str:
+    """Return a field of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{field}:"))
+
+
+class Worker:
+    """`fastdeploy worker` beside a server, on its data folder or on one of its own."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        data_dir: Path | None = None,
+        options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = data_dir or server.data_dir
+        self.log_file = server.folder / f"worker-{uuid.uuid4()}.log"
+        self._command = [FASTDEPLOY, "worker", "--data-dir", str(self.data_dir), *options]
+        self._environment = {**server.environment, "API_URL": server.base_url, **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Worker":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+
+    @property
+    def id(self) -> str:
+        """What it calls itself in the list of workers; it belongs to the data folder."""
+        return (self.data_dir / "worker-id").read_text().strip()
+
+    def start(self) -> None:
+        """Start it. It works as soon as it can."""
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", "--", *self._command],
+                cwd=self.data_dir.parent,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> int:
+        """End it as an operator does; return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(PATIENCE)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it without a chance to clean up."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+
+class Site:
+    """A PostgreSQL server, a web server without a worker, and as many workers as a test likes: each can die alone."""
+
+    def __init__(self, folder: Path, postgres: PostgresServer) -> None:
+        self.postgres = postgres
+        settings = {"DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
+        self.server = Server(folder, options=["--no-worker"], settings=settings)
+        self.api = self.server.api
+
+    def worker(self, name: str = "", *options: str, **settings: str) -> Worker:
+        """Return a worker, not started yet, on the server's data folder, or on one of that name."""
+        data_dir = self.server.folder / name if name else None
+        return Worker(self.server, data_dir=data_dir, options=options, settings=settings)
+
+    def kill_database(self) -> None:
+        """End PostgreSQL without a chance to clean up; it stays away until it is started."""
+        os.kill(self.postgres.pid, signal.SIGKILL)
+        wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL having ended")
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Return the workers that were ever seen, by their ids."""
+        return {worker["id"]: worker for worker in self.api.admin.get("/workers/").raise_for_status().json()}
+
+
+@contextmanager
+def running_site() -> Iterator[Site]:
+    """A site that is ready, without a worker yet."""
+    with temporary_folder() as folder, PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+        site = Site(folder, postgres)
+        with site.server:
+            yield site

@@ -1,0 +1,179 @@
+"""Cancel means dead; so does a run that takes too long."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.folders import python, say, shell, steps
+from tests.e2e.processes import Process, Site, living, parent, process
+from tests.e2e.server import Server
+from tests.e2e.waiting import wait_until
+
+# Starts what is hard to get rid of; each process prints what it is, and waits for ever.
+FAMILY = """
+import os, signal
+
+def born(kind):
+    os.write(1, f"{kind} {os.getpid()}\\n".encode())
+    while True:
+        signal.pause()
+
+def stubborn():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    born("stubborn")
+
+def daemon():
+    os.setsid()
+    if not os.fork():
+        os.closerange(3, 100)
+        born("daemon")
+    os._exit(0)
+
+def grandparent():
+    if not os.fork():
+        os.setsid()
+        stubborn_in_its_own_session()
+    born("parent")
+
+def stubborn_in_its_own_session():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    born("grandchild")
+
+os.write(1, b'{"name": "First", "state": "running"}\\n')
+for member in (stubborn, daemon, grandparent):
+    if not os.fork():
+        member()
+born("script")
+"""
+FAMILY_MEMBERS = {"script", "stubborn", "daemon", "parent", "grandchild"}
+
+
+def cancel(api: Api, deployment_id: int) -> dict[str, object]:
+    return dict(answer(api.admin.post(f"/deployments/{deployment_id}/cancel")))
+
+
+def family(api: Api, deployment_id: int) -> dict[str, Process]:
+    """Return the processes of a FAMILY by what they say they are, once all of them live."""
+    wait_until(lambda: len(api.lines(deployment_id)) == len(FAMILY_MEMBERS), "the family being complete")
+    members = dict(line.split() for line in api.lines(deployment_id))
+    assert members.keys() == FAMILY_MEMBERS
+    return {kind: living(int(pid)) for kind, pid in members.items()}
+
+
+def test_a_deployment_that_waits_is_cancelled_at_once_and_never_runs(server: Server) -> None:
+    api = server.api
+    with server.puppet({"steps": steps("One", "Two")}) as (name, puppet), api.live() as live:
+        first = api.start(name)
+        puppet.config()
+        waiting, last = api.start(name), api.start(name)
+        live.subscribe(waiting["id"])
+        cancelled = cancel(api, waiting["id"])
+        assert (cancelled["state"], cancelled["started"]) == ("cancelled", None)
+        assert cancelled["finished"] is not None
+        assert cancelled["reason"] == "Cancelled by admin."
+        live.wait_for_state(waiting["id"], "cancelled")
+        told = [(step["name"], step["state"], step["deleted"]) for step in live.of_type("step")]
+        assert told[-2:] == [("One", "pending", True), ("Two", "pending", True)]
+        assert api.deployment(waiting["id"])["steps"] == []
+        assert api.deployment(waiting["id"])["waiting"] is None
+        assert api.deployment(last["id"])["waiting"] | {"reason": ""} == {
+            "reason": "",
+            "position": 1,
+            "blocked_by": first["id"],
+        }
+        puppet.exit()
+        puppet.exit()
+        assert api.wait_until_final(last["id"])["state"] == "success"
+        assert api.deployment(first["id"])["state"] == "success"
+    after = api.deployment(waiting["id"])
+    assert (after["state"], after["lines"], after["seq"]) == ("cancelled", 0, cancelled["seq"])
+
+
+def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
+    api = server.api
+    name = server.add_service(python(FAMILY), config={"steps": steps("First", "Second")})
+    api.create_user(other := server.new_name("user"), "a password of his", is_admin=True)
+    with api.live() as live:
+        deployment_id = api.start(name)["id"]
+        members = family(api, deployment_id)
+        supervisor = living(parent(members["script"].pid))
+        asked = cancel(api, deployment_id)
+        assert (asked["state"], asked["cancel_requested"]) == ("running", "Cancelled by admin.")
+        # Twice does no harm, and does not change who it was.
+        again = api.client(api.sign_in(other, "a password of his")).post(f"/deployments/{deployment_id}/cancel")
+        assert answer(again)["cancel_requested"] == "Cancelled by admin."
+        found = api.wait_until_final(deployment_id)
+        assert (found["state"], found["reason"]) == ("cancelled", "Cancelled by admin.")
+        assert [kind for kind, member in members.items() if not member.is_dead()] == []
+        assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
+            ("First", "failure", "Cancelled by admin.")
+        ]
+        live.wait_for_state(deployment_id)
+        told = [(step["name"], step["deleted"]) for step in live.of_type("step")]
+        assert told[-1] == ("Second", True)
+    wait_until(supervisor.is_dead, "the supervisor having ended")
+    refused = api.admin.post(f"/deployments/{deployment_id}/cancel")
+    assert (refused.status_code, "cancelled" in refused.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize(("script", "state"), [("true", "success"), ("exit 3", "failure")])
+def test_what_is_over_cannot_be_cancelled(server: Server, script: str, state: str) -> None:
+    done = server.api.run(server.add_service(shell(say("Only") + script)))
+    assert done["state"] == state
+    refused = server.api.admin.post(f"/deployments/{done['id']}/cancel")
+    assert refused.status_code == 409
+    assert state in refused.json()["detail"]
+    assert server.api.deployment(done["id"]) == done
+
+
+def test_a_run_is_cancelled_in_whatever_moment_of_its_beginning(server: Server) -> None:
+    api = server.api
+    name = server.add_service(shell("exec sleep 600"), config={"concurrency": 10})
+
+    def start_and_cancel(_: int) -> int:
+        deployment_id = int(api.start(name)["id"])
+        cancel(api, deployment_id)
+        return deployment_id
+
+    api.start(name)  # so that all have the same token
+    with ThreadPoolExecutor(5) as pool:
+        ids = list(pool.map(start_and_cancel, range(15)))
+    for deployment_id in ids:
+        assert api.wait_until_final(deployment_id)["state"] == "cancelled"
+    (first,) = {deployment["id"] for deployment in api.service(name)["active_deployments"]}
+    cancel(api, first)
+    assert api.wait_until_final(first)["state"] == "cancelled"
+
+
+def test_a_run_that_nobody_follows_is_cancelled_by_the_next_worker(site: Site) -> None:
+    with site.worker() as worker:
+        name = site.server.add_service(shell("echo $$; exec sleep 600"))
+        deployment_id = site.api.start(name)["id"]
+        (pid,) = wait_until(lambda: site.api.lines(deployment_id), "the run having begun")
+        script = living(int(pid))
+        worker.kill()
+        assert cancel(site.api, deployment_id)["state"] == "running"
+        assert not script.is_dead()
+        worker.start()
+        found = site.api.wait_until_final(deployment_id)
+        assert (found["state"], found["reason"]) == ("cancelled", "Cancelled by admin.")
+        assert script.is_dead()
+        assert site.api.lines(deployment_id) == [pid]
+
+
+def test_a_run_that_takes_longer_than_its_service_allows_fails(server: Server) -> None:
+    api = server.api
+    name = server.add_service(
+        shell(say("Slow", "running") + "echo $$; exec sleep 600"),
+        config={"timeout": 0.5, "steps": steps("Slow", "Next")},
+    )
+    found = api.run(name)
+    assert found["state"] == "failure"
+    assert "longer than the 0.5 s" in found["reason"]
+    assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
+        ("Slow", "failure", found["reason"])
+    ]
+    (pid,) = api.lines(found["id"])
+    assert process(int(pid)) is None
