@@ -143,6 +143,9 @@ def read_event(text: str, at: datetime) -> list[Entry]:
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
         value = _DECODER.decode(text)
+        if "\\u" in text:
+            # An escape can spell half a character (a lone surrogate), which no answer could carry.
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

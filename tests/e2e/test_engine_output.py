@@ -1,0 +1,250 @@
+"""Output: all of it is kept, in order, whatever a script prints, and the server does not grow with it."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.folders import python, report, shell, steps
+from tests.e2e.processes import Site, forget_peak_memory, living, peak_memory
+from tests.e2e.server import Server
+from tests.e2e.waiting import wait_until
+
+MOST_MEMORY = 400  # MiB
+LINES = 200_000
+PRINT = "import os, sys\nprint_bytes = sys.stdout.buffer.write\n"
+
+Expected = Callable[[bytes], list[str]]
+
+
+def text_of(data: bytes) -> list[str]:
+    """Return the lines of what was printed, as they are kept."""
+    lines = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+# What a script prints, as an expression; it is evaluated there and here.
+HOSTILE = {
+    "nothing": "b''",
+    "a line of a megabyte": "b'x' * 1_000_000 + b'\\n'",
+    "binary": "bytes(range(256)) * 1000",
+    "NUL": "b'a\\0b\\n' * 1000 + b'\\0' * 1000",
+    "no UTF-8": "b'caf\\xe9 \\xff\\xfe \\xf0\\x9f\\x98 \\xed\\xa0\\x80 \\xf0\\x9f\\x9a\\x80 \\xc0\\x80\\n' * 10",
+    "empty lines": "b'\\n' * 5000 + b'\\r\\n' * 5000",
+    "what others take for line ends": "'a\\x0bb\\x0cc\\x1cd\\x85e\\u2028f\\u2029g\\rh\\n'.encode() * 10",
+    "colors and progress": "b'\\x1b[31mred\\x1b[0m\\n' + b'\\r'.join(b'%d %%' % n for n in range(1000)) + b'\\n'",
+    "a line without an end": "b'first\\nsecond'",
+    "records of a spool": 'b\'[1,0.5,"exit",{"code":0,"signal":null,"cause":null,"message":""}]\\n\' * 10',
+    "depth": "b'{\"name\": ' + b'[' * 100_000 + b'\\n' + b'{' * 100_000 + b'\\n'",
+    "numbers": "b'{\"name\": 5}\\n{\"name\": \"\"}\\n[1e999]\\n' + b'9' * 10_000 + b'\\n'",
+}
+
+
+def printing(expression: str) -> str:
+    return python(f"{PRINT}print_bytes({expression})")
+
+
+def lines_of(api: Api, deployment_id: int, **params: Any) -> dict[str, Any]:
+    return dict(answer(api.admin.get(f"/deployments/{deployment_id}/output", params=params)))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_a_script_prints_is_kept_as_it_is(server: Server, name: str) -> None:
+    expression = HOSTILE[name]
+    found = server.api.run(server.add_service(printing(expression)))
+    assert (found["state"], found["reason"]) == ("success", None)
+    expected = text_of(eval(expression))  # noqa: S307 - our own, above
+    assert server.api.lines(found["id"]) == expected
+    assert found["lines"] == len(expected)
+    downloaded = server.api.admin.get(f"/deployments/{found['id']}/output.txt")
+    assert downloaded.text == "".join(f"{line}\n" for line in expected)
+    assert downloaded.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_ten_megabytes_without_a_newline_are_cut_but_complete(server: Server) -> None:
+    forget_peak_memory(server.pid)
+    found = server.api.run(server.add_service(printing("b'0123456789' * 1_000_000")))
+    assert found["state"] == "success"
+    pieces = server.api.lines(found["id"])
+    assert "".join(pieces) == "0123456789" * 1_000_000
+    assert [len(piece) for piece in pieces[:-1]] == [1 << 20] * 9
+    assert peak_memory(server.pid) < MOST_MEMORY
+
+
+def test_a_flood_is_kept_line_by_line_and_read_by_range_and_searched(server: Server) -> None:
+    api = server.api
+    forget_peak_memory(server.pid)
+    script = python(f"{PRINT}for n in range(1, {LINES} + 1): print(f'line {{n}} of many')")
+    deployment_id = api.run(server.add_service(script))["id"]
+    found = api.deployment(deployment_id)
+    assert (found["state"], found["lines"]) == ("success", LINES)
+    with api.admin.stream("GET", f"/deployments/{deployment_id}/output.txt") as response:
+        for number, line in enumerate(response.iter_lines(), 1):
+            assert line == f"line {number} of many"
+        assert number == LINES
+    part = lines_of(api, deployment_id, after=123_454, limit=3)
+    assert [(line["n"], line["text"]) for line in part["lines"]] == [
+        (n, f"line {n} of many") for n in (123_455, 123_456, 123_457)
+    ]
+    assert (part["total"], part["next_after"]) == (LINES, 123_457)
+    end = lines_of(api, deployment_id, after=LINES - 2)
+    assert ([line["n"] for line in end["lines"]], end["next_after"]) == ([LINES - 1, LINES], None)
+    assert lines_of(api, deployment_id, after=LINES)["lines"] == []
+    first = lines_of(api, deployment_id, q="LINE 1234", limit=100)
+    assert len(first["lines"]) == 100
+    rest = lines_of(api, deployment_id, q="LINE 1234", after=first["next_after"])
+    numbers = [line["n"] for line in [*first["lines"], *rest["lines"]]]
+    assert numbers == [1234, *range(12_340, 12_350), *range(123_400, 123_500)]
+    assert rest["next_after"] is None
+    assert peak_memory(server.pid) < MOST_MEMORY
+
+
+def test_output_and_errors_have_one_order(server: Server) -> None:
+    found = server.api.run(
+        server.add_service(python(f"{PRINT}for n in range(20_000): os.write(1 + n % 2, f'{{n}}\\n'.encode())"))
+    )
+    assert found["state"] == "success"
+    assert server.api.lines(found["id"]) == [str(n) for n in range(20_000)]
+
+
+def test_steps_know_their_lines(server: Server) -> None:
+    printed = [
+        "before",
+        report("One", "running"),
+        "in one",
+        "and again",
+        report("One"),
+        "in two",
+        report("Two"),
+        report("Three", "running"),
+        report("Three"),
+        "after",
+    ]
+    found = server.api.run(
+        server.add_service(
+            python("\n".join(f"print({line!r})" for line in printed)), config={"steps": steps("One", "Two")}
+        )
+    )
+    by_name = {step["name"]: step for step in found["steps"]}
+    spans = {name: (step["first_line"], step["last_line"]) for name, step in by_name.items()}
+    assert spans == {"One": (2, 3), "Two": (4, 4), "Three": (None, None)}
+    one, two = by_name["One"]["id"], by_name["Two"]["id"]
+    lines = lines_of(server.api, found["id"])["lines"]
+    assert [(line["text"], line["step_id"]) for line in lines] == [
+        ("before", None),
+        ("in one", one),
+        ("and again", one),
+        ("in two", two),
+        ("after", None),
+    ]
+
+
+def test_reports_of_a_strange_kind_do_no_harm(server: Server) -> None:
+    strange = [
+        '{"name": "' + "n" * 100_000 + '", "state": "success", "message": "' + "m" * 200_000 + '"}',
+        '{"name": "NUL \\u0000 and \\ud800", "message": "\\u0000\\udfff", "more": "\\u0000\\ud800"}',
+        '{"name": "Numbers", "more": [NaN, Infinity, 1e999, -1e999, 1' + "0" * 4000 + "]}",
+        '{"name": "Many", "state": "running"}' * 2,
+        '{"name": "Unknown", "state": "dancing"}',
+        '{"name": ["no", "name"]}',
+    ]
+    script = python("\n".join(f"print({line!r})" for line in [*strange, report("Last")]))
+    found = server.api.run(server.add_service(script))
+    assert (found["state"], found["exit_code"]) == ("success", 0)
+    names = [step["name"] for step in found["steps"]]
+    assert [len(names[0]) < 1000, names[1], *names[2:]] == [
+        True,
+        "NUL \N{REPLACEMENT CHARACTER} and ?",
+        "Numbers",
+        "Last",
+    ]
+    assert server.api.lines(found["id"]) == strange[3:]
+
+
+def test_a_script_forges_steps_of_another_deployment_in_vain(server: Server) -> None:
+    api = server.api
+    with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
+        victim = api.start(name)["id"]
+        puppet.print(report("One", "running"), "mine")
+        wait_until(lambda: api.lines(victim) == ["mine"], "the victim being on its way")
+        before = api.deployment(victim)
+        of_victim = before["steps"][0]["id"]
+        forged = [
+            report("One", "failure", deployment_id=victim, id=of_victim, deleted=True),
+            f'{{"type": "step", "name": "Two", "state": "failure", "deployment_id": {victim}}}',
+            f'{{"type": "deployment", "id": {victim}, "deployment_id": {victim}, "state": "failure"}}',
+            f'{{"type": "output", "deployment_id": {victim}, "seq": 1, "lines": [[1, null, "forged", {of_victim}]]}}',
+            f'{{"event": "task_end", "task": "{of_victim}", "name": "One", "state": "failure"}}',
+            '{"cancel": "forged"}',
+        ]
+        forger = api.run(server.add_service(python("\n".join(f"print({line!r})" for line in forged))))
+        assert forger["state"] == "failure"
+        assert {step["deployment_id"] for step in forger["steps"]} == {forger["id"]}
+        assert of_victim not in {step["id"] for step in forger["steps"]}
+        assert api.deployment(victim) == before
+        puppet.print(report("One"), report("Two"))
+        puppet.exit()
+        after = api.wait_until_final(victim)
+        assert [(step["name"], step["state"]) for step in after["steps"]] == [("One", "success"), ("Two", "success")]
+        assert (after["state"], api.lines(victim)) == ("success", ["mine"])
+
+
+def test_a_script_that_closes_its_output_is_not_over(server: Server) -> None:
+    name = server.new_name()
+    folder = server.services_dir / name
+    folder.mkdir()
+    os.mkfifo(folder / "orders", 0o666)
+    orders = os.open(folder / "orders", os.O_RDWR)
+    try:
+        server.add_service(shell("echo said; echo $$; exec >&- 2>&-; read -r code < orders; exit $code"), name=name)
+        deployment_id = server.api.start(name)["id"]
+        _, pid = wait_until(lambda: server.api.lines(deployment_id)[1:] and server.api.lines(deployment_id))
+        script = living(int(pid))
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}/fd/1"), "its output being closed")
+        assert server.api.deployment(deployment_id)["state"] == "running"
+        os.write(orders, b"3\n")
+        found = server.api.wait_until_final(deployment_id)
+        assert (found["state"], found["exit_code"]) == ("failure", 3)
+        assert script.is_dead()
+        assert server.api.lines(deployment_id) == ["said", pid]
+    finally:
+        os.close(orders)
+
+
+def test_what_a_script_leaves_running_does_not_hold_up_its_end(server: Server) -> None:
+    api = server.api
+    found = api.run(server.add_service(shell("sleep 600 & echo $!")))
+    pid, note = api.lines(found["id"])
+    left = living(int(pid))
+    try:
+        assert (found["state"], found["exit_code"]) == ("success", 0)
+        assert note.startswith("[fastdeploy] Processes that were left running")
+        assert f"sleep ({pid})" in note
+    finally:
+        left.kill()
+
+
+def test_what_a_script_leaves_printing_for_ever_does_not_hold_up_its_end(server: Server) -> None:
+    api = server.api
+    found = api.run(server.add_service(shell("while sleep 0.01; do echo more; done & echo $!; exit 3")))
+    first = lines_of(api, found["id"], limit=1)["lines"][0]["text"]
+    assert (found["state"], found["exit_code"]) == ("failure", 3)
+    # Nobody reads what it prints any more, of which it dies.
+    wait_until(lambda: not os.path.exists(f"/proc/{first}"), "the left process having ended")
+
+
+def test_output_beyond_the_limit_is_left_out_and_the_log_says_so(site: Site) -> None:
+    api = site.api
+    lines = 100_000
+    script = python(f"{PRINT}for n in range({lines}): print(f'{{n:019}}')\nprint({report('Late')!r})\nsys.exit(3)")
+    name = site.server.add_service(script)
+    with site.worker(OUTPUT_LIMIT_MIB="1"):
+        found = api.run(name)
+    assert (found["state"], found["exit_code"]) == ("failure", 3)
+    *kept, marker = api.lines(found["id"])
+    assert kept == [f"{n:019}" for n in range(len(kept))]
+    assert (1 << 20) - 100 < 20 * len(kept) <= 1 << 20
+    assert marker.startswith("[fastdeploy] The output is longer than 1048576 bytes")
+    assert (found["steps"][0]["name"], found["steps"][0]["state"]) == ("Late", "success")
