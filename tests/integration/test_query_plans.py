@@ -70,7 +70,6 @@ READS: dict[str, Read] = {
     "what is lost": lambda uow: uow.deployments.lost(60),
     "how far everything is": lambda uow: uow.deployments.cursors(since_seconds=60),
     "a key": lambda uow: uow.deployments.with_key(3, "k1"),
-    "what has expired": lambda uow: uow.deployments.remove_old(3, days=1000, count=DEPLOYMENTS),
     "events": lambda uow: uow.events.after(MIDDLE, 3),
     "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
     "output": lambda uow: uow.events.output_after(MIDDLE, 3),
