@@ -1,0 +1,345 @@
+"""The live channel with real rows: woken by NOTIFY, swept where that is lost, patient while the database is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from deploy.adapters import websocket
+from deploy.adapters.notifications import Listener
+from deploy.adapters.repository import StoredEvent
+from deploy.adapters.websocket import Client, Hub
+from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
+from deploy.domain.policy import Actor, Kind
+from deploy.service_layer import follower, live
+from deploy.service_layer.live import LiveFeed
+from tests.databases import Databases
+from tests.runs import ended, line, reported
+from tests.site import Site
+
+PATIENCE = 60.0
+USER = Actor(kind=Kind.USER, expires=0, name="ada", user_id=1)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, however long the machine takes."""
+
+    async def look() -> None:
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(look(), PATIENCE)
+
+
+class Viewer:
+    """A client that takes everything at once, as one with a quick connection."""
+
+    def __init__(self, feed: LiveFeed, actor: Actor = USER) -> None:
+        self.client = Client(actor, "token")
+        self.messages: list[dict[str, Any]] = []
+        self._feed = feed
+
+    async def watch(self) -> None:
+        """Do what the sending task of the WebSocket does, for ever."""
+        await self._feed.join(self.client)
+        while True:
+            while (message := self.client.take()) is not None:
+                self.messages.append(json.loads(message))
+            if self.client.behind:
+                await follower.persistently(lambda: self._feed.catch_up(self.client, min(self.client.behind)))
+                continue
+            self.client.wake.clear()
+            if self.client.is_empty and not self.client.behind:
+                await self.client.wake.wait()
+
+    def of(self, deployment_id: int) -> list[dict[str, Any]]:
+        """Return the messages about a deployment."""
+        return [message for message in self.messages if message.get("deployment_id") == deployment_id]
+
+    def seqs(self, deployment_id: int) -> list[int]:
+        """Return their numbers."""
+        return [message["seq"] for message in self.of(deployment_id)]
+
+
+class Channel:
+    """The listener, the feed and the hub of one server process."""
+
+    def __init__(self, site: Site, url: str) -> None:
+        self.site = site
+        self.hub = Hub()
+        self.listener = Listener(url)
+        self.feed = LiveFeed(site.open_uow, self.hub, self.listener)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def listen(self) -> None:
+        """Start to listen, and wait until that works."""
+        self._tasks.append(asyncio.create_task(self.listener.run()))
+        await asyncio.wait_for(self.listener.connected.wait(), PATIENCE)
+
+    def run(self) -> None:
+        """Start the feed."""
+        self._tasks.append(asyncio.create_task(self.feed.run()))
+
+    async def viewer(self, actor: Actor = USER) -> Viewer:
+        """Return a viewer who has joined."""
+        viewer = Viewer(self.feed, actor)
+        self._tasks.append(asyncio.create_task(viewer.watch()))
+        await until(lambda: viewer.client in list(self.hub))
+        return viewer
+
+    async def stop(self) -> None:
+        """End everything; what has ended by itself has failed."""
+        failed = [task for task in self._tasks if task.done()]
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert not failed, failed
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def silent(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
+    """A channel that hears no notification, with the feed running."""
+    channel = Channel(busy_site, database_url)
+    channel.run()
+    yield channel
+    await channel.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def channel(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
+    """A channel that listens, with the feed running."""
+    channel = Channel(busy_site, database_url)
+    await channel.listen()
+    channel.run()
+    yield channel
+    await channel.stop()
+
+
+class TestNotifications:
+    @pytest.fixture(autouse=True)
+    def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is found by looking for it."""
+        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+
+    async def test_every_change_of_state_arrives_in_order(self, channel: Channel, busy_site: Site) -> None:
+        viewer = await channel.viewer()
+        deployment_id = await busy_site.running(steps=("A", "B"))
+        await busy_site.take_in(deployment_id, line(), reported("A"), line(), ended(0))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        stored = await busy_site.messages(deployment_id)
+        assert viewer.of(deployment_id) == [message for message in stored if message["type"] != "output"]
+
+    async def test_a_subscriber_gets_everything_from_where_he_was(self, channel: Channel, busy_site: Site) -> None:
+        deployment_id = await busy_site.running()
+        await busy_site.take_in(deployment_id, *(line(f"early {n}") for n in range(700)))
+        viewer = await channel.viewer()
+        viewer.client.subscribe(deployment_id, 2)
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [5])
+        await busy_site.take_in(deployment_id, line("late"), ended(0))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert viewer.of(deployment_id) == await busy_site.messages(deployment_id, after=2)
+
+    async def test_output_goes_to_subscribers_only(self, channel: Channel, busy_site: Site) -> None:
+        deployment_id = await busy_site.running()
+        reader, viewer = await channel.viewer(), await channel.viewer()
+        reader.client.subscribe(deployment_id, 0)
+        for number in range(20):
+            await busy_site.take_in(deployment_id, line(f"line {number}"), reported(f"step {number}"))
+        await busy_site.take_in(deployment_id, ended(0))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: reader.seqs(deployment_id)[-1:] == viewer.seqs(deployment_id)[-1:] == [last])
+        stored = await busy_site.messages(deployment_id)
+        assert reader.of(deployment_id) == stored
+        joined = viewer.seqs(deployment_id)[0]
+        states = [message for message in stored if message["type"] != "output" and message["seq"] >= joined]
+        assert viewer.of(deployment_id) == states
+
+    async def test_a_late_subscriber_gets_the_rest_live(self, channel: Channel, busy_site: Site) -> None:
+        deployment_id = await busy_site.running()
+        viewer = await channel.viewer()
+
+        async def run() -> None:
+            for number in range(60):
+                await busy_site.take_in(deployment_id, line(f"line {number}"))
+            await busy_site.take_in(deployment_id, ended(0))
+
+        running = asyncio.create_task(run())
+        viewer.client.subscribe(deployment_id, 0)
+        await running
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
+
+    async def test_services_are_told(self, channel: Channel, busy_site: Site) -> None:
+        viewer = await channel.viewer()
+        service_id = await busy_site.service("shop", description="A shop")
+        await until(lambda: viewer.messages)
+        await busy_site.bus.handle(DeleteService(service_id=service_id))
+        await until(lambda: len(viewer.messages) > 1)
+        assert [(m["type"], m["id"], m["name"], m["deleted"]) for m in viewer.messages] == [
+            ("service", service_id, "shop", False),
+            ("service", service_id, "shop", True),
+        ]
+
+    async def test_a_token_for_one_service_hears_of_that_one_only(self, channel: Channel, busy_site: Site) -> None:
+        shop = await busy_site.service("shop")
+        viewer = await channel.viewer(Actor(kind=Kind.SERVICE, expires=0, service_id=shop))
+        other = await busy_site.succeeded("blog")
+        own = await busy_site.succeeded("shop")
+        last = (await busy_site.deployment(own)).seq
+        await until(lambda: viewer.seqs(own)[-1:] == [last])
+        assert viewer.of(other) == []
+        assert not [message for message in viewer.messages if message["type"] == "service"]
+
+    async def test_what_was_rolled_back_is_not_told(self, channel: Channel, busy_site: Site) -> None:
+        viewer = await channel.viewer()
+        deployment_id = await busy_site.running()
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+
+        async def half() -> None:
+            async with busy_site.open_uow() as uow:
+                await uow.events.append(deployment_id, [StoredEvent(last + 1, None, "{}")])
+                await uow.events.wake(f"deployment {deployment_id}")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await half()
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last + 1])
+        assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
+
+    @pytest.mark.parametrize("payload", ["deployment 999999", "service 999999", "nonsense", "", "access"])
+    async def test_news_of_nothing_do_no_harm(self, channel: Channel, busy_site: Site, payload: str) -> None:
+        viewer = await channel.viewer()
+        async with busy_site.open_uow() as uow:
+            await uow.events.wake(payload)
+        deployment_id = await busy_site.succeeded()
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+
+    async def test_other_listeners_hear_their_words(self, channel: Channel, busy_site: Site) -> None:
+        heard: list[str] = []
+        channel.listener.on("access", lambda _: heard.append("access"))
+        channel.listener.on("queue", lambda _: heard.append("queue"))
+        channel.listener.on("cancel", lambda text: heard.append(f"cancel {text}"))
+        user_id = await busy_site.user()
+        await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await until(lambda: "access" in heard)
+        deployment_id = await busy_site.running()
+        await until(lambda: "queue" in heard)
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await until(lambda: f"cancel {deployment_id}" in heard)
+
+
+class TestSweep:
+    @pytest.fixture(autouse=True)
+    def quick_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live, "SWEEP_EVERY", 0.02)
+
+    async def test_what_nobody_was_notified_of_is_found(self, silent: Channel, busy_site: Site) -> None:
+        viewer = await silent.viewer()
+        deployment_id = await busy_site.running(steps=("A",))
+        await until(lambda: "running" in [message.get("state") for message in viewer.of(deployment_id)])
+        await busy_site.take_in(deployment_id, reported("A"))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
+
+    async def test_an_end_is_found_too(self, silent: Channel, busy_site: Site) -> None:
+        viewer = await silent.viewer()
+        deployment_id = await busy_site.running()
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        now = busy_site.clock.now.timestamp()
+        await busy_site.take_in(deployment_id, ended(0, second=now - ended(0, second=0).at.timestamp()))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+
+
+class TestSlowClients:
+    async def test_one_that_takes_nothing_misses_nothing_and_hinders_nobody(
+        self, channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 5)
+        deployment_id = await busy_site.running()
+        reader = await channel.viewer()
+        reader.client.subscribe(deployment_id, 0)
+        stalled = Viewer(channel.feed)
+        await channel.feed.join(stalled.client)
+        joined = stalled.client.cursors[deployment_id]
+        for number in range(30):
+            await busy_site.take_in(deployment_id, line(), reported(f"step {number}"))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: reader.seqs(deployment_id)[-1:] == [last])
+        assert stalled.client.behind == {deployment_id}
+        while stalled.client.behind or not stalled.client.is_empty:
+            while (message := stalled.client.take()) is not None:
+                stalled.messages.append(json.loads(message))
+            if stalled.client.behind:
+                await channel.feed.catch_up(stalled.client, deployment_id)
+        stored = await busy_site.messages(deployment_id, after=joined)
+        assert stalled.of(deployment_id) == [message for message in stored if message["type"] != "output"]
+
+
+class TestTheDatabaseComesAndGoes:
+    async def test_nothing_is_missed(
+        self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
+    ) -> None:
+        deployment_id = await busy_site.running()
+        viewer = await channel.viewer()
+        viewer.client.subscribe(deployment_id, 0)
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        for _ in range(3):
+            await databases.allow_connections(database_url, allowed=False)
+            await databases.cut_connections(database_url)
+            await until(lambda: not channel.listener.connected.is_set())
+            await databases.allow_connections(database_url, allowed=True)
+            await say_something(busy_site, deployment_id)
+            last = (await busy_site.deployment(deployment_id)).seq
+            await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])  # noqa: B023 - waited for in this round
+        assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
+
+    async def test_the_listener_comes_back_by_itself(
+        self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
+    ) -> None:
+        connections: list[int] = []
+        channel.listener.on_connect(lambda: connections.append(1))
+        await databases.cut_connections(database_url)
+        await until(lambda: connections)
+        heard: list[str] = []
+        channel.listener.on("access", heard.append)
+        await say_something(busy_site)
+        await until(lambda: heard)
+
+
+async def say_something(site: Site, deployment_id: int | None = None) -> None:
+    """Say something, until the database takes it: the pool's old connections are dead."""
+
+    async def attempt() -> None:
+        if deployment_id is None:
+            async with site.open_uow() as uow:
+                await uow.events.wake("access")
+        else:
+            await site.take_in(deployment_id, line())
+
+    await follower.persistently(attempt)
+
+
+async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, database_url: str) -> None:
+    """What happened before the first client came is his own to read."""
+    channel = Channel(busy_site, database_url)
+    deployment_id = await busy_site.running()
+    channel.feed._news.add(deployment_id)
+    await channel.feed._feed()
+    viewer = Viewer(channel.feed)
+    await channel.feed.join(viewer.client)
+    assert viewer.client.is_empty
+    assert viewer.client.cursors == {deployment_id: (await busy_site.deployment(deployment_id)).seq}
