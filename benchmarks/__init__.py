@@ -1,0 +1,1 @@
+"""Measurements of the running product, from outside: `python -m benchmarks`."""

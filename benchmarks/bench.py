@@ -1,0 +1,58 @@
+"""What every measurement gets: the running product, and how thorough to be."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.product import Product
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The product, its services by name, a folder for files, and whether a smoke run is enough."""
+
+    product: Product
+    services: dict[str, int]
+    folder: Path
+    quick: bool
+
+    def rounds(self, usual: int) -> int:
+        """Return how often to repeat."""
+        return 1 if self.quick else usual
+
+    @contextmanager
+    def times_file(self) -> Iterator[TimesFile]:
+        """Give a file into which a script writes when its output began and ended."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            yield TimesFile(Path(folder) / "times")
+
+
+@dataclass(frozen=True)
+class TimesFile:
+    """Written by scripts/common.py."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self.path)
+
+    def read(self) -> tuple[int, int]:
+        """Return begin and end of the output (monotonic nanoseconds)."""
+        began, ended = json.loads(self.path.read_text())
+        return began, ended
+
+
+def is_end(message: dict[str, Any], deployment_id: int) -> bool:
+    """Whether a message of the live channel tells that a deployment is over."""
+    return (
+        message["type"] == "deployment"
+        and message["deployment_id"] == deployment_id
+        and message["state"] in ("success", "failure", "cancelled")
+    )

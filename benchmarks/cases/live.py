@@ -1,0 +1,120 @@
+"""The live channel: latency from a line of output to the clients, and the fan-out of events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+
+from benchmarks.bench import Bench
+from benchmarks.clients import Crowd, Seen
+from benchmarks.machine import median, percentile
+from benchmarks.table import Row
+
+EVERY = 0.025
+LINES = 200
+FIRST = 20
+P50_GOAL_MS, P99_GOAL_MS = 10, 50
+CLIENTS, STEPS = 200, 200
+DELIVERIES_GOAL = 20_000
+
+
+def measure_latency(bench: Bench) -> list[Row]:
+    """A line each 25 ms, to 1, 10 and 100 subscribers."""
+    told = asyncio.run(_told(bench.product.database_url))
+    baseline = f"one row stored and told by PostgreSQL: p50 {median(told):.1f}, p99 {percentile(told, 99):.1f} ms"
+    rows = []
+    for clients in (1, 10, 100):
+        late = _latencies(bench, clients, 60 if bench.quick else LINES)
+        p50, p99 = percentile(late, 50), percentile(late, 99)
+        rows.append(
+            Row(
+                what=f"output → connected client, {clients} client{'s' if clients > 1 else ''}, a line each 25 ms",
+                measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+                baseline=baseline,
+                ratio=f"{p50 / median(told):.1f}",
+                goal=f"p50 ≤ {P50_GOAL_MS}, p99 ≤ {P99_GOAL_MS} ms",
+                good=p50 <= P50_GOAL_MS and p99 <= P99_GOAL_MS,
+            )
+        )
+    return rows
+
+
+def _latencies(bench: Bench, clients: int, lines: int) -> list[float]:
+    crowd = Crowd(bench.product.port, bench.product.token, clients=clients)
+    try:
+        deployment_id = bench.product.deploy(bench.services["stamps"], count=lines + FIRST, every=EVERY)
+        crowd.watch(deployment_id, output=True)
+        found = crowd.result()
+    finally:
+        crowd.close()
+    if not found.same or len(found.latencies) != clients * (lines + FIRST):
+        raise RuntimeError(f"Of {clients * (lines + FIRST)} lines, {len(found.latencies)} arrived.")
+    each = lines + FIRST
+    # The first lines were printed while the clients were still subscribing.
+    return [late for client in range(clients) for late in found.latencies[client * each + FIRST : (client + 1) * each]]
+
+
+async def _told(url: str) -> list[float]:
+    """Return how long (ms) a commit with a notification takes to reach another connection of the same database."""
+    sender, receiver = await asyncpg.connect(url), await asyncpg.connect(url)
+    heard = asyncio.Event()
+    times = []
+    try:
+        await sender.execute("CREATE TABLE IF NOT EXISTS benchmark (n int)")
+        await receiver.add_listener("benchmark", lambda *_: heard.set())
+        for _ in range(200):
+            heard.clear()
+            began = time.monotonic_ns()
+            async with sender.transaction():
+                await sender.execute("INSERT INTO benchmark VALUES (1)")
+                await sender.execute("NOTIFY benchmark")
+            await heard.wait()
+            times.append((time.monotonic_ns() - began) / 1e6)
+            await asyncio.sleep(0.005)
+        await sender.execute("DROP TABLE benchmark")
+    finally:
+        await sender.close()
+        await receiver.close()
+    return times
+
+
+def measure_fan_out(bench: Bench) -> list[Row]:
+    """200 steps to 200 clients: all well; then with a stalled one among them; then compressed, as browsers ask for."""
+    clients = 50 if bench.quick else CLIENTS
+    plain = [_fan_out(bench, f"fan-out-{number}", clients) for number in (1, 2)[: bench.rounds(2)]]
+    stalled = _fan_out(bench, "fan-out-3", clients, stalled=5)
+    deflated = _fan_out(bench, "fan-out-4", clients, deflate=True)
+    return [
+        _fan_out_row(f"fan-out: {STEPS} steps to {clients} clients, every event in order", plain),
+        _fan_out_row("the same, with 5 more clients that read nothing", [stalled]),
+        _fan_out_row("the same, clients that offer compression as browsers do", [deflated]),
+    ]
+
+
+def _fan_out_row(what: str, runs: list[tuple[Seen, float]]) -> Row:
+    rate = median([seen.deliveries / seconds for seen, seconds in runs])
+    return Row(
+        what=what,
+        measured=f"{rate:.0f} deliveries/s ({runs[0][0].deliveries} in {median([took for _, took in runs]):.2f} s)",
+        goal=f"≥ {DELIVERIES_GOAL}/s",
+        good=rate >= DELIVERIES_GOAL,
+    )
+
+
+def _fan_out(
+    bench: Bench, service: str, clients: int, *, stalled: int = 0, deflate: bool = False
+) -> tuple[Seen, float]:
+    crowd = Crowd(bench.product.port, bench.product.token, clients=clients, stalled=stalled, deflate=deflate)
+    try:
+        with bench.times_file() as times:
+            deployment_id = bench.product.deploy(bench.services[service], count=STEPS, times=str(times))
+            crowd.watch(deployment_id, output=False)
+            found = crowd.result()
+            began, _ = times.read()
+    finally:
+        crowd.close()
+    if not found.same or found.events < STEPS:
+        raise RuntimeError(f"Not every client got every event ({found}).")
+    return found, (found.last - began) / 1e9

@@ -1,0 +1,101 @@
+"""A playbook through the platform, against `ansible-playbook` by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.bench import Bench, is_end
+from benchmarks.folders import TASKS, command_playbook, playbook_service
+from benchmarks.machine import median
+from benchmarks.product import Product
+from benchmarks.table import Row
+from tests.e2e.ssh_hosts import missing, ssh_hosts
+
+LOCAL_GOAL, SSH_GOAL = 1.10, 0.40
+# By hand a task takes more than a second: fewer than the 200 of the local playbook.
+SSH_TASKS = 30
+
+
+def measure_playbook(bench: Bench) -> list[Row]:
+    """200 debug tasks on this machine."""
+    what = f"playbook with {TASKS} debug tasks on localhost: POST → end seen"
+    return [_compare(bench.product, "playbook", what, LOCAL_GOAL, rounds=bench.rounds(2))]
+
+
+def measure_ssh(folder: Path, *, quick: bool) -> list[Row]:
+    """Command tasks on two SSH hosts, each in a network namespace of its own; needs root and sshd."""
+    if reason := missing():
+        raise RuntimeError(reason)
+    tasks = 5 if quick else SSH_TASKS
+    place, services_dir = folder / "ssh", folder / "ssh-services"
+    place.mkdir()
+    services_dir.mkdir()
+    with ssh_hosts(place) as hosts:
+        playbook_service(services_dir, "ssh", command_playbook(tasks))
+        # What Ansible finds by itself may be a shim that costs more than the task.
+        python = f"\n[all:vars]\nansible_python_interpreter={Path(sys.executable).resolve()}\n"
+        (services_dir / "ssh" / "inventory").write_text(hosts.inventory() + python)
+        product = Product(folder / "ssh-data", services_dir, SSH_AUTH_SOCK=hosts.agent)
+        try:
+            what = f"playbook with {tasks} command tasks on 2 SSH hosts, our defaults: POST → end seen"
+            return [_compare(product, "ssh", what, SSH_GOAL, rounds=1, agent=hosts.agent)]
+        finally:
+            product.stop()
+
+
+def _compare(product: Product, service: str, what: str, goal: float, *, rounds: int, agent: str = "") -> Row:
+    folder, service_id = product.services_dir / service, product.service_ids()[service]
+    through, by_hand = [], []
+    for number in range(rounds):
+        # Each goes first in turn: the machine may get slower or faster meanwhile.
+        if number % 2:
+            through.append(_through(product, service_id))
+        by_hand.append(_by_hand(folder, agent))
+        if not number % 2:
+            through.append(_through(product, service_id))
+    ratio = sum(through) / sum(by_hand)
+    return Row(
+        what=what,
+        measured=f"{median(through):.2f} s",
+        baseline=f"by hand {median(by_hand):.2f} s",
+        ratio=f"{ratio:.2f}",
+        goal=f"≤ {goal:.2f}",
+        good=ratio <= goal,
+    )
+
+
+def _by_hand(folder: Path, agent: str) -> float:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ["HOME"],
+        "LANG": "C.UTF-8",
+        "SSH_AUTH_SOCK": agent,
+    }
+    command = ["ansible-playbook", "playbook.yml"]
+    if (folder / "inventory").exists():
+        command += ["--inventory", "inventory"]
+    log = folder.parent.parent / "by-hand.log"
+    with log.open("wb") as output:
+        began = time.monotonic_ns()
+        status = subprocess.run(
+            command, cwd=folder, env=environment, check=False, stdout=output, stderr=output
+        ).returncode
+        seconds = (time.monotonic_ns() - began) / 1e9
+    if status:
+        raise RuntimeError(f"By hand it failed: {log.read_text()[-1000:]}")
+    return seconds
+
+
+def _through(product: Product, service_id: int) -> float:
+    with product.live() as client:
+        began = time.monotonic_ns()
+        deployment_id = product.deploy(service_id)
+        end = client.until(lambda message: is_end(message, deployment_id))
+        seconds = (client.seen_at - began) / 1e9
+    if end["state"] != "success":
+        raise RuntimeError(f"Deployment {deployment_id}: {end['reason']}")
+    return seconds

@@ -1,0 +1,118 @@
+"""Reads under load, against a bare FastAPI + asyncpg application on the same database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from benchmarks import history, http_load
+from benchmarks.bench import Bench
+from benchmarks.machine import cpu_seconds, median
+from benchmarks.product import free_port
+from benchmarks.table import Row
+
+CLIENTS = 16
+GOAL = 0.6
+# How much the rate may differ between a short and a long history, to count as independent of it.
+TOLERANCE = 0.25
+ROUNDS, SECONDS = 3, 0.7
+PATHS = ("/deployments/", "/services/")
+SHORT, FILLED, LONG = 10, 100, 10_000
+
+
+@dataclass
+class Rates:
+    """Requests per second, and per second of the server's processor time, in each round."""
+
+    rate: list[float] = field(default_factory=list)
+    per_cpu: list[float] = field(default_factory=list)
+
+    def add(self, port: int, path: str, pid: int, *, token: str, seconds: float) -> http_load.Load:
+        """Measure one round."""
+        used = cpu_seconds(pid)
+        found = http_load.measure(port, path, token=token, clients=CLIENTS, seconds=seconds)
+        self.rate.append(found.rate)
+        self.per_cpu.append(found.requests / (cpu_seconds(pid) - used))
+        return found
+
+
+def measure_reads(bench: Bench) -> list[Row]:
+    """GET /deployments/ and GET /services/ with a short and with a long history."""
+    rows: list[Row] = []
+    filled: dict[str, float] = {}
+    long: dict[str, float] = {}
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.bare_app", bench.product.database_url, str(port)]
+    bare = subprocess.Popen(command)
+    try:
+        wait_for(port)
+        for deployments in (SHORT, FILLED, LONG):
+            history.seed(bench.product.database_url, deployments)
+            for path in PATHS:
+                if deployments == FILLED:
+                    # The shortest history that fills a page: what a longer one is compared with.
+                    filled[path] = _alone(bench, path)
+                else:
+                    row, long[path] = _compare(bench, path, deployments, port, bare.pid)
+                    rows.append(row)
+    finally:
+        bare.terminate()
+        bare.wait()
+    return [*rows, *(_independence(path, filled[path], long[path]) for path in PATHS)]
+
+
+def _alone(bench: Bench, path: str) -> float:
+    ours = Rates()
+    for _ in range(bench.rounds(ROUNDS)):
+        ours.add(bench.product.port, path, bench.product.pid, token=bench.product.token, seconds=SECONDS)
+    return median(ours.per_cpu)
+
+
+def wait_for(port: int) -> None:
+    """Wait until an application answers."""
+    for _ in range(500):
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5):
+                return
+        except (URLError, ConnectionError):
+            time.sleep(0.02)
+    raise TimeoutError("The bare application does not answer.")
+
+
+def _compare(bench: Bench, path: str, deployments: int, port: int, pid: int) -> tuple[Row, float]:
+    ours, plain, models = Rates(), Rates(), Rates()
+    for _ in range(bench.rounds(ROUNDS)):
+        bodies = {
+            ours.add(bench.product.port, path, bench.product.pid, token=bench.product.token, seconds=SECONDS).body,
+            plain.add(port, path, pid, token="-", seconds=SECONDS).body,
+            models.add(port, f"/models{path}", pid, token="-", seconds=SECONDS).body,
+        }
+        if len(bodies) != 1:
+            raise RuntimeError(f"The bare application answers {path} with other bytes.")
+    faster = max(plain, models, key=lambda rates: median(rates.per_cpu))
+    ratio = median([mine / theirs for mine, theirs in zip(ours.rate, faster.rate, strict=True)])
+    by_cpu = median(ours.per_cpu) / median(faster.per_cpu)
+    row = Row(
+        what=f"GET {path}, {CLIENTS} clients, {deployments} deployments",
+        measured=f"{median(ours.rate):.0f}/s",
+        baseline=f"{median(plain.rate):.0f}/s (dicts), {median(models.rate):.0f}/s (models)",
+        ratio=f"{ratio:.0%}; by processor time {by_cpu:.0%}",
+        goal=f"≥ {GOAL:.0%}",
+        good=ratio >= GOAL,
+    )
+    return row, median(ours.per_cpu)
+
+
+def _independence(path: str, short: float, long: float) -> Row:
+    return Row(
+        what=f"GET {path}: {LONG} against {FILLED} deployments, requests per processor second",
+        measured=f"{long:.0f}",
+        baseline=f"{short:.0f}",
+        ratio=f"{long / short:.2f}",
+        goal=f"≥ {1 - TOLERANCE:.2f}",
+        good=long / short >= 1 - TOLERANCE,
+    )

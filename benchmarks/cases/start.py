@@ -1,0 +1,62 @@
+"""From the start of the process to the first 200 of /health/ready."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.machine import median
+from benchmarks.product import Product
+from benchmarks.table import Row
+
+READY_GOAL, NEW_GOAL = 1.0, 5.0
+# A new database costs more time: it is made so often only.
+NEW = 3
+# What any server of this kind has to load before it can answer.
+IMPORTS = "import alembic.command, asyncpg, fastapi, sqlalchemy.ext.asyncio, uvicorn, uvloop, websockets"
+
+
+def measure_start(folder: Path, services_dir: Path, initialised: Path, *, rounds: int) -> list[Row]:
+    """Start on a database that is there (`initialised`), and on none."""
+    new, again, imports = [], [], []
+    for number in range(rounds):
+        imports.append(_imports())
+        again.append(_start(initialised, services_dir))
+        fresh = folder / f"new-{number}"
+        if number < NEW:
+            new.append(_start(fresh, services_dir))
+            shutil.rmtree(fresh)
+    loading = f"the imports alone {median(imports):.2f} s"
+    return [
+        Row(
+            what="cold start to the first 200, database initialised",
+            measured=f"{median(again):.2f} s (best {min(again):.2f} s)",
+            baseline=loading,
+            ratio=f"{median(again) / median(imports):.1f}",
+            goal=f"≤ {READY_GOAL} s",
+            good=median(again) <= READY_GOAL,
+        ),
+        Row(
+            what="cold start to the first 200, new bundled database",
+            measured=f"{median(new):.2f} s (best {min(new):.2f} s)",
+            baseline=loading,
+            ratio=f"{median(new) / median(imports):.1f}",
+            goal=f"≤ {NEW_GOAL} s",
+            good=median(new) <= NEW_GOAL,
+        ),
+    ]
+
+
+def _start(data_dir: Path, services_dir: Path) -> float:
+    product = Product(data_dir, services_dir)
+    product.stop()
+    return product.started_in
+
+
+def _imports() -> float:
+    began = time.monotonic_ns()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    return (time.monotonic_ns() - began) / 1e9

@@ -1,0 +1,124 @@
+"""The little of WebSocket (RFC 6455) that a client needs which only listens: it has to cost next to nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+COMPRESSED = 0x40
+DEFLATE = "permessage-deflate"
+
+
+def handshake(host: str, port: int, *, deflate: bool = False) -> bytes:
+    """Return the request that opens the live channel; with `deflate` it offers compression, as every browser does."""
+    lines = [
+        f"GET /deployments/ws/{uuid4()} HTTP/1.1",
+        f"Host: {host}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+    ]
+    if deflate:
+        lines.append(f"Sec-WebSocket-Extensions: {DEFLATE}; client_max_window_bits")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def frame(payload: bytes, kind: int = TEXT) -> bytes:
+    """Return a frame from a client: masked, with a mask of zeros."""
+    size = len(payload)
+    if size < 126:
+        head = bytes([0x80 | kind, 0x80 | size])
+    elif size < 1 << 16:
+        head = bytes([0x80 | kind, 0x80 | 126]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([0x80 | kind, 0x80 | 127]) + size.to_bytes(8, "big")
+    return head + bytes(4) + payload
+
+
+def text_frame(message: dict[str, Any]) -> bytes:
+    """Return a message to the server."""
+    return frame(json.dumps(message).encode())
+
+
+class Frames:
+    """Cuts what the server sends into frames. Messages in several frames do not occur: uvicorn sends none."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield (kind, payload) of each frame that `data` completes."""
+        buffer = self._rest + data if self._rest else data
+        at, end = 0, len(buffer)
+        while end - at >= 2:
+            size, start = buffer[at + 1], at + 2
+            if size == 126:
+                size, start = int.from_bytes(buffer[at + 2 : at + 4], "big"), at + 4
+            elif size == 127:
+                size, start = int.from_bytes(buffer[at + 2 : at + 10], "big"), at + 10
+            if start + size > end:
+                break
+            payload = buffer[start : start + size]
+            if buffer[at] & COMPRESSED:
+                payload = self._inflate.decompress(payload + b"\x00\x00\xff\xff")
+            yield buffer[at] & 0x0F, payload
+            at = start + size
+        self._rest = buffer[at:]
+
+
+class LiveSocket:
+    """A connected client that waits for each message in turn."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self._socket = socket.create_connection((host, port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(handshake(host, port))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._socket.recv(65536)
+        self._frames = Frames()
+        self._waiting = self._frames.feed(answer.partition(b"\r\n\r\n")[2])
+        self.seen_at = 0
+        self.send({"access_token": token})
+        self.until(lambda message: message.get("status") == "success")
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message."""
+        self._socket.sendall(text_frame(message))
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next message. `seen_at` is when its bytes arrived (monotonic nanoseconds)."""
+        while True:
+            for kind, payload in self._waiting:
+                if kind == TEXT:
+                    message: dict[str, Any] = json.loads(payload)
+                    return message
+                if kind == PING:
+                    self._socket.sendall(frame(payload, PONG))
+                elif kind == CLOSE:
+                    raise ConnectionError("The server has closed the connection.")
+            data = self._socket.recv(1 << 20)
+            if not data:
+                raise ConnectionError("The server is gone.")
+            self.seen_at = time.monotonic_ns()
+            self._waiting = self._frames.feed(data)
+
+    def until(self, wanted: Any) -> dict[str, Any]:
+        """Return the first message for which `wanted` is true; those before it are dropped."""
+        while not wanted(message := self.receive()):
+            pass
+        return message
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
