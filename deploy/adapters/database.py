@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
 # What a statement can raise while the database is away; `is_away` tells these from refusals.
-DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+# (Before Python 3.11 a timeout is no OSError.)
+_OUTAGES = (PoolTimeout, OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+DATABASE_ERRORS = (DBAPIError, *_OUTAGES)
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
@@ -59,4 +62,4 @@ def is_away(error: BaseException) -> bool:
         state = str(getattr(error.orig, "sqlstate", None) or "")
         # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
         return error.connection_invalidated or state[:2] == "08" or state[:3] == "57P" or state == "53300" or not state
-    return isinstance(error, (PoolTimeout, OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError))
+    return isinstance(error, _OUTAGES)
