@@ -1,0 +1,152 @@
+"""What counts as a database that is away, and what as one that refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from deploy.adapters.database import DATABASE_ERRORS, create_engine, is_away, listening_connection
+from deploy.service_layer import follower
+from deploy.service_layer.follower import persistently
+from tests.databases import Databases
+
+
+async def failure(engine: AsyncEngine, statement: str, **values: object) -> BaseException:
+    """Return the error that a statement ends in."""
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(statement), values)
+    except DATABASE_ERRORS as error:
+        return error
+    raise AssertionError("no error")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("statement", "values"),
+        [
+            ("SELECT nonsense", {}),
+            ("SELECT FROM", {}),
+            ("SELECT 1 / 0", {}),
+            ("INSERT INTO services (name) VALUES ('no data')", {}),
+            ("INSERT INTO services (name, data) VALUES (:name, '{}')", {"name": "a\x00b"}),
+            ("INSERT INTO services (name, data) VALUES (:name, '{}')", {"name": "\ud800"}),
+            ("INSERT INTO services (name, data) VALUES ('a', :data)", {"data": '{"a": NaN}'}),
+            ("SELECT FROM services WHERE id = :id", {"id": 2**63}),
+            ("SELECT FROM services WHERE id = :id", {"id": "one"}),
+            ("SELECT FROM services WHERE updated < :now", {"now": "yesterday"}),
+            ("DO $$BEGIN RAISE 'no'; END$$", {}),
+        ],
+    )
+    async def test_they_are_no_outage(
+        self, shared_engine: AsyncEngine, statement: str, values: dict[str, object]
+    ) -> None:
+        """Whoever waits for them to go by waits for ever."""
+        assert not is_away(await failure(shared_engine, statement, **values))
+
+    async def test_they_are_not_tried_again(self, shared_engine: AsyncEngine) -> None:
+        attempts: list[int] = []
+
+        async def attempt() -> None:
+            attempts.append(1)
+            async with shared_engine.connect() as connection:
+                await connection.execute(text("SELECT 1 / 0"))
+
+        with pytest.raises(Exception, match="division by zero"):
+            await persistently(attempt)
+        assert len(attempts) == 1
+
+
+class TestOutages:
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def small(self, database_url: str) -> AsyncIterator[AsyncEngine]:
+        """A pool of one connection and one more."""
+        engine = create_engine(database_url, pool_size=1)
+        yield engine
+        await engine.dispose()
+
+    async def test_a_connection_that_was_cut(
+        self, small: AsyncEngine, databases: Databases, database_url: str
+    ) -> None:
+        async with small.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            await databases.cut_connections(database_url)
+            with pytest.raises(DATABASE_ERRORS) as raised:
+                await connection.execute(text("SELECT 1"))
+        assert is_away(raised.value)
+
+    async def test_the_pool_recovers(self, small: AsyncEngine, databases: Databases, database_url: str) -> None:
+        async with small.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        await databases.cut_connections(database_url)
+
+        async def attempt() -> int:
+            async with small.connect() as connection:
+                return int(await connection.scalar(text("SELECT 7")) or 0)
+
+        assert await persistently(attempt) == 7
+
+    async def test_nobody_listens_there(self, tmp_path: Path) -> None:
+        engine = create_engine(f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}&port=5432")
+        assert is_away(await failure(engine, "SELECT 1"))
+        refused = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+        assert is_away(await failure(refused, "SELECT 1"))
+        await engine.dispose()
+        await refused.dispose()
+
+    async def test_somebody_listens_there_and_says_nothing(self) -> None:
+        """A server that hangs: connecting ends in a timeout, which has another class before Python 3.11."""
+
+        async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            url = f"postgresql+asyncpg://nobody@127.0.0.1:{port}/nothing"
+            engine = create_async_engine(url, connect_args={"timeout": 0.05})
+            assert is_away(await failure(engine, "SELECT 1"))
+            await engine.dispose()
+
+    async def test_no_connection_is_free(self) -> None:
+        assert is_away(PoolTimeout())
+
+    async def test_it_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(follower, "FIRST_PAUSE", 0.0)
+        errors: list[Exception] = [ConnectionRefusedError(), PoolTimeout(), asyncio.TimeoutError()]
+
+        async def attempt() -> str:
+            if errors:
+                raise errors.pop()
+            return "there"
+
+        assert await persistently(attempt) == "there"
+
+
+class TestTimes:
+    async def test_they_come_back_as_they_were(self, shared_engine: AsyncEngine) -> None:
+        moment = datetime(2026, 3, 1, 12, 0, 0, 123_456, timezone.utc)
+        async with shared_engine.connect() as connection:
+            found = await connection.scalar(text("SELECT CAST(:moment AS timestamptz)"), {"moment": moment})
+        assert found == moment
+
+
+class TestListeningConnection:
+    async def test_it_is_one_of_its_own(self, database_url: str) -> None:
+        async with listening_connection(database_url) as connection:
+            name = await connection.fetchval("SHOW application_name")
+            assert name == "fastdeploy listener"
+        assert connection.is_closed()
+
+    async def test_it_reaches_the_same_database(self, database_url: str) -> None:
+        async with listening_connection(database_url) as connection:
+            assert await connection.fetchval("SELECT current_database()") == make_url(database_url).database
