@@ -17,7 +17,7 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
-from deploy.domain.reports import is_deep
+from deploy.domain.reports import is_deep, is_encodable
 
 CONFIG = "config.json"
 DEFAULT_SCRIPT = "deploy.sh"
@@ -169,6 +169,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FolderError(CONFIG, "it has to be a JSON object.")
     if is_deep(data):
         raise FolderError(CONFIG, "its lists and objects lie in each other too deeply.")
+    if not is_encodable(data):
+        raise FolderError(CONFIG, "a text has half a character in it (a lone surrogate).")
     return data
 
 

@@ -91,6 +91,15 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
+def is_encodable(value: Any) -> bool:
+    """Whether every text in it can be written as UTF-8: JSON can spell half a character, which no answer can carry."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def step_name(name: str) -> str:
     """Return a step's name as it is kept, so that a plan and the reports of it agree."""
     return clean_text(name.strip() or name, NAME_LIMIT)

@@ -9,7 +9,7 @@ from deploy.domain import commands
 from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Service
-from deploy.domain.reports import is_deep
+from deploy.domain.reports import is_deep, is_encodable
 from deploy.domain.run import PLACEHOLDER, Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.recording import record, record_run
@@ -24,6 +24,8 @@ async def start_deployment(
     """Queue a deployment: its row, its expected steps and its job, in one transaction."""
     if is_deep(command.context):
         raise InvalidInput("The lists and objects in `env` lie in each other too deeply.")
+    if not is_encodable(command.context):
+        raise InvalidInput("A text in `env` has half a character in it (a lone surrogate).")
     # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
     # once, and the service is not removed meanwhile.
     service = await uow.services.get(command.service_id, for_update=True)
