@@ -30,8 +30,8 @@ async def root() -> RedirectResponse:
 @router.get("/ui/{path:path}")
 async def page(path: str) -> Response:
     """A built file, or the page, which finds its way by the path itself."""
-    asset = (WEB / path).resolve()
-    if path and asset.is_relative_to(WEB) and asset.is_file():
+    asset = _asset(path)
+    if asset is not None:
         return FileResponse(asset, headers=FOR_EVER if path.startswith("assets/") else ASK_AGAIN)
     index = WEB / "index.html"
     if path.startswith("assets/"):
@@ -49,3 +49,11 @@ async def api_docs(request: Request) -> HTMLResponse:
         swagger_css_url="/ui/swagger-ui/swagger-ui.css",
         swagger_favicon_url="/ui/favicon.svg",
     )
+
+
+def _asset(path: str) -> Path | None:
+    try:
+        asset = (WEB / path).resolve()
+        return asset if path and asset.is_relative_to(WEB) and asset.is_file() else None
+    except (OSError, ValueError):
+        return None  # no file can have such a name
