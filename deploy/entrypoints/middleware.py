@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 1 << 20
@@ -23,8 +24,11 @@ HEADERS = [
 ]
 
 
-class BodyTooLarge(Exception):
-    """More was sent than `BODY_LIMIT` bytes."""
+class BodyTooLarge(HTTPException):
+    """More was sent than `BODY_LIMIT` bytes. Whatever reads the body lets an HTTPException through."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"The body is larger than {BODY_LIMIT} bytes.")
 
 
 class Safety:
@@ -71,7 +75,7 @@ def _counted(receive: Receive) -> Receive:
 
 
 async def _refuse(send: Send) -> None:
-    body = json.dumps({"detail": f"The body is larger than {BODY_LIMIT} bytes."}).encode()
+    body = json.dumps({"detail": BodyTooLarge().detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})
