@@ -236,6 +236,7 @@ def check_problem(api: Api, name: str, file: str) -> None:
         "null",
         "[" * 100_000,
         '{"a": ' * 100_000,
+        '{"description": "\\ud800"}',
         {"description": 5},
         {"description": ["a"]},
         {"deploy_script": 5},
