@@ -1,0 +1,258 @@
+"""Following real runs: what their spool says is in the database, each line once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from deploy.adapters.spool import RunDirectory
+from deploy.domain.model import DeploymentState
+from deploy.service_layer import follower, reaper
+from deploy.service_layer.follower import Follower
+from deploy.service_layer.output import find_lines
+from deploy.service_layer.reaper import Reaper
+from tests.databases import Databases
+from tests.integration.supervised_runs import Runs, supervised_runs
+from tests.site import Site
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def runs() -> Iterator[Runs]:
+    with supervised_runs() as started:
+        yield started
+
+
+@dataclass
+class Followed:
+    """A deployment, and the directory of its run."""
+
+    site: Site
+    deployment_id: int
+    directory: RunDirectory
+
+    def follower(self) -> Follower:
+        """Return a new follower, as a worker that has just started makes it."""
+        return Follower(self.deployment_id, self.directory, self.site.bus, self.site.open_uow)
+
+    async def follow(self) -> None:
+        """Follow to the end."""
+        await asyncio.wait_for(self.follower().follow(), PATIENCE)
+
+    async def lines(self) -> list[str]:
+        """Return the output that is stored; its numbers have no gap."""
+        async with self.site.open_uow() as uow:
+            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000)
+        assert [line["n"] for line in found] == list(range(1, len(found) + 1))
+        return [line["text"] for line in found]
+
+    async def state(self) -> DeploymentState:
+        return (await self.site.deployment(self.deployment_id)).state
+
+
+async def started(site: Site, runs: Runs, script: str) -> Followed:
+    """Return a deployment whose script runs."""
+    deployment_id = await site.running()
+    run = runs.sh(script)
+    return Followed(site, deployment_id, run.directory)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition of the database, however long the machine takes."""
+
+    async def look() -> None:
+        while not await follower.persistently(condition):  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(look(), PATIENCE)
+
+
+async def until_lines(followed: Followed, count: int) -> None:
+    """Wait until so many lines are stored."""
+
+    async def are_stored() -> bool:
+        return (await followed.site.deployment(followed.deployment_id)).lines >= count
+
+    await until(are_stored)
+
+
+class TestFollow:
+    async def test_a_run_to_its_end(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
+        await followed.follow()
+        assert await followed.lines() == ["one", "two"]
+        assert await followed.state() is DeploymentState.SUCCESS
+        assert await busy_site.states(followed.deployment_id) == {"A": "success"}
+
+    async def test_a_run_that_fails(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "echo one; exit 3")
+        await followed.follow()
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert (deployment.state, deployment.exit_code) == (DeploymentState.FAILURE, 3)
+
+    async def test_lines_are_stored_while_it_goes_on(self, busy_site: Site, runs: Runs) -> None:
+        gate = runs.folder / "gate"
+        followed = await started(busy_site, runs, f"echo one; while [ ! -e {gate} ]; do sleep 0.01; done; echo two")
+        following = asyncio.create_task(followed.follow())
+        await until_lines(followed, 1)
+        assert await followed.state() is DeploymentState.RUNNING
+        gate.touch()
+        await following
+        assert await followed.lines() == ["one", "two"]
+
+    async def test_a_flood(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "seq 30000")
+        await followed.follow()
+        assert await followed.lines() == [str(number) for number in range(1, 30_001)]
+
+    async def test_a_follower_that_stops_is_followed_by_another(self, busy_site: Site, runs: Runs) -> None:
+        gate = runs.folder / "gate"
+        script = f"seq 100; while [ ! -e {gate} ]; do sleep 0.01; done; seq 101 200"
+        followed = await started(busy_site, runs, script)
+        for count in (1, 50, 100):
+            following = asyncio.create_task(followed.follow())
+            await until_lines(followed, count)
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+        gate.touch()
+        await followed.follow()
+        assert await followed.lines() == [str(number) for number in range(1, 201)]
+
+    async def test_two_followers_count_nothing_twice(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "seq 3000")
+        await asyncio.gather(followed.follow(), followed.follow())
+        assert await followed.lines() == [str(number) for number in range(1, 3001)]
+
+    async def test_one_that_comes_when_all_is_stored_has_nothing_to_do(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "echo one")
+        await followed.follow()
+        before = await busy_site.messages(followed.deployment_id)
+        await followed.follow()
+        assert await busy_site.messages(followed.deployment_id) == before
+
+    async def test_without_wake_ups_it_looks_by_itself(
+        self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follower, "LOOK_EVERY", 0.01)
+        monkeypatch.setattr(Follower, "_on_wake", lambda _follower, wake: RunDirectory.drain_wake(wake))
+        followed = await started(busy_site, runs, "echo one; sleep 0.1; echo two")
+        await followed.follow()
+        assert await followed.lines() == ["one", "two"]
+
+
+class TestLostRuns:
+    async def test_a_supervisor_that_is_gone(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "echo one; exec sleep 600")
+        runs.started[0].wait_for("one")
+        runs.started[0].process.kill()
+        await followed.follow()
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert deployment.state is DeploymentState.FAILURE
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
+        assert await followed.lines() == ["one"]
+
+    async def test_a_spool_that_is_damaged(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "echo one")
+        runs.started[0].outcome()
+        with open(followed.directory.spool, "ab") as spool:
+            spool.write(b"no record\n")
+        await followed.follow()
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert deployment.state is DeploymentState.FAILURE
+        assert "its spool cannot be read" in (deployment.reason or "")
+
+
+class TestWithoutTheDatabase:
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def followed(self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Followed]:
+        """A run that prints a line whenever the test touches the next file."""
+        monkeypatch.setattr(follower, "FIRST_PAUSE", 0.01)
+        gates = runs.folder / "gates"
+        gates.mkdir()
+        script = f"for n in 1 2 3 4; do while [ ! -e {gates}/$n ]; do sleep 0.01; done; seq 100; done"
+        yield await started(busy_site, runs, script)
+
+    async def test_runs_go_on_and_nothing_is_lost(
+        self, followed: Followed, runs: Runs, databases: Databases, database_url: str
+    ) -> None:
+        following = asyncio.create_task(followed.follow())
+        for number in (1, 2, 3, 4):
+            (runs.folder / "gates" / str(number)).touch()
+            await databases.cut_connections(database_url)
+        await following
+        assert await followed.lines() == [str(number) for number in range(1, 101)] * 4
+        assert await followed.state() is DeploymentState.SUCCESS
+
+
+class TestReaper:
+    @pytest.fixture
+    def impatient(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
+        """A reaper that does not give anybody time."""
+        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        return Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=0.0)
+
+    async def test_runs_of_workers_that_are_gone_fail(self, busy_site: Site, impatient: Reaper) -> None:
+        await busy_site.beat("w1", "far")
+        deployment_id = await busy_site.running()
+        await impatient._look()
+        deployment = await busy_site.deployment(deployment_id)
+        assert deployment.state is DeploymentState.FAILURE
+        assert (deployment.reason or "").startswith("The run was lost: the worker on far has not been seen")
+
+    async def test_after_an_outage_workers_get_time_to_say_that_they_live(
+        self, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await busy_site.beat()
+        deployment_id = await busy_site.running()
+        async with busy_site.open_uow() as uow:
+            await uow.users._session.execute(text("UPDATE workers SET last_seen = now() - interval '1 hour'"))
+        patient = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
+        await patient._look()
+        await patient._look()
+        assert (await busy_site.deployment(deployment_id)).state is DeploymentState.RUNNING
+        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        await patient._look()
+        assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
+
+    async def test_deployments_without_a_job_get_one(self, busy_site: Site, impatient: Reaper) -> None:
+        deployment_id = await busy_site.start(await busy_site.service())
+        async with busy_site.open_uow() as uow:
+            job = (await uow.deployments.get(deployment_id)).job_id
+            assert job is not None
+            await uow.queue.withdraw(job)
+        assert await busy_site.claim() is None
+        await impatient._look()
+        assert await busy_site.claim() == deployment_id
+
+    async def test_an_outage_does_not_end_it(
+        self,
+        busy_site: Site,
+        impatient: Reaper,
+        monkeypatch: pytest.MonkeyPatch,
+        databases: Databases,
+        database_url: str,
+    ) -> None:
+        monkeypatch.setattr(reaper, "LOOK_EVERY", 0.01)
+        await busy_site.beat()
+        deployment_id = await busy_site.running()
+        impatient._grace_seconds = 1_000_000.0
+        working = asyncio.create_task(impatient.run())
+        for _ in range(3):
+            await databases.cut_connections(database_url)
+        impatient._grace_seconds = 0.0
+
+        async def is_over() -> bool:
+            return (await busy_site.deployment(deployment_id)).state.is_final
+
+        await until(is_over)
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
