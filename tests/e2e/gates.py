@@ -1,9 +1,7 @@
 """Services whose runs note down when they begin and end, and wait in between until they are let go."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +35,14 @@ def read_record(folder: Path) -> list[tuple[str, int]]:
 class Gate:
     """A service whose runs wait at a gate."""
 
-    def __init__(self, service: str, folder: Path, pipe: int) -> None:
+    def __init__(self, service: str, folder: Path) -> None:
         self.service = service
         self._folder = folder
-        self._pipe = pipe
 
-    def let_go(self, runs: int = 1) -> None:
-        """Let so many runs pass, now or whenever they come."""
-        os.write(self._pipe, b"\n" * runs)
+    def let_go(self, *ids: int) -> None:
+        """Let these deployments pass, now or when they come."""
+        for deployment_id in ids:
+            (self._folder / f"go-{deployment_id}").touch()
 
     def record(self) -> list[tuple[str, int]]:
         """What the runs have noted down."""
@@ -68,18 +66,7 @@ class Gate:
         return most
 
 
-@contextmanager
-def gate(server: Server, config: Mapping[str, Any] | None = None) -> Iterator[Gate]:
+def gate(server: Server, config: Mapping[str, Any] | None = None) -> Gate:
     """Add a service whose runs wait at a gate."""
-    name = server.new_name("gate")
-    folder = server.services_dir / name
-    folder.mkdir()
-    os.mkfifo(folder / "gate", 0o666)
-    # Opened for reading, too: nobody waits for the other end.
-    pipe = os.open(folder / "gate", os.O_RDWR)
-    try:
-        # A shell reads a pipe byte by byte: each run takes one newline, even if several wait.
-        server.add_service(recording("read -r _ < gate"), config=config, name=name)
-        yield Gate(name, folder, pipe)
-    finally:
-        os.close(pipe)
+    name = server.add_service(recording('until [ -e "go-$id" ]; do sleep 0.02; done'), config=config)
+    return Gate(name, server.services_dir / name)
