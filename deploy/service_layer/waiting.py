@@ -24,7 +24,10 @@ async def why_waiting(
         reason = "No worker is running. Start one with: fastdeploy worker"
     elif blocked_by is not None:
         verb = "runs" if runs else "waits"
-        reason = f"Deployment {blocked_by} of {deployment.service} {verb} before it; one at a time."
+        service = (await uow.services.some([deployment.service_id]))[0]
+        at_once = service.data.get("concurrency", 1)
+        how_many = "one" if at_once == 1 else at_once
+        reason = f"Deployment {blocked_by} of {deployment.service} {verb} before it; {how_many} at a time."
     else:
         reason = "All workers are busy; it starts as soon as one is free."
     return {"reason": reason, "position": position, "blocked_by": blocked_by}

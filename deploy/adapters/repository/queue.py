@@ -33,10 +33,21 @@ _LANES = text(
     "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
     "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
 )
+# A lane that is about to be free goes to the job that waits longest behind others, whatever lane it stood in.
+_MOVE_UP = text(
+    "UPDATE procrastinate_jobs SET lock = free.lock FROM procrastinate_jobs AS free WHERE free.id = :id "
+    "AND procrastinate_jobs.id = (SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'todo' "
+    "AND job.lock <> free.lock AND job.lock LIKE regexp_replace(free.lock, '[0-9]+$', '%') "
+    "AND EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.lock = job.lock "
+    "AND (other.status = 'doing' OR other.status = 'todo' AND other.id < job.id)) "
+    "ORDER BY job.id LIMIT 1 FOR UPDATE OF job SKIP LOCKED)"
+)
 _AHEAD = text(
-    "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' "
-    "FROM procrastinate_jobs AS own JOIN procrastinate_jobs AS job ON job.lock = own.lock AND job.id <> own.id "
+    "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' FROM procrastinate_jobs AS own "
+    "JOIN procrastinate_jobs AS job ON job.lock LIKE regexp_replace(own.lock, '[0-9]+$', '%') AND job.id <> own.id "
     "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
+    "AND EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.lock = own.lock AND other.id <> own.id "
+    "AND (other.status = 'doing' OR other.status = 'todo' AND other.id < own.id)) "
     "ORDER BY job.status = 'todo', job.id"
 )
 
@@ -65,7 +76,10 @@ class Queue:
         return job_id
 
     async def ahead_of(self, job_id: int) -> Sequence[tuple[int, bool]]:
-        """Return (deployment id, whether it runs) of what has to end before this job is taken, in that order."""
+        """Return (deployment id, whether it runs) of the same service's jobs before this one, in that order.
+
+        Where nothing but a free worker is missing, there are none.
+        """
         rows = await self._session.execute(_AHEAD, {"id": job_id})
         return [(deployment_id, runs) for deployment_id, runs in rows]
 
@@ -75,15 +89,17 @@ class Queue:
         return (int(row[0]), int(row[1])) if row else None
 
     async def finish(self, job_id: int) -> None:
-        """Give the job's lock free, and wake the workers for the next of that lock. Twice does no harm."""
+        """Give the job's lane free, and wake the workers for the next of its service. Twice does no harm."""
+        await self._session.execute(_MOVE_UP, {"id": job_id})
         await self._session.execute(_FINISH, {"id": job_id})
         await self._session.execute(_WAKE)
 
     async def withdraw(self, job_id: int) -> None:
-        """Take a waiting job out, and wake the workers for the next of its lock.
+        """Take a waiting job out, and wake the workers for the next of its service.
 
         One that is being claimed right now is left to whoever claims it: he holds the job and waits for the
         deployment, which we hold.
         """
+        await self._session.execute(_MOVE_UP, {"id": job_id})
         await self._session.execute(_WITHDRAW, {"id": job_id})
         await self._session.execute(_WAKE)
