@@ -40,6 +40,7 @@ class Client:
         self.behind: set[int] = set()
         self.missed: set[int] = set()  # of those behind: there is news since it was read last
         self.wake = asyncio.Event()
+        self.rights_changed = asyncio.Event()
         self._outbox: deque[str] = deque()
         self._characters = 0
 
@@ -130,6 +131,11 @@ class Hub:
     def remove(self, client: Client) -> None:
         """Count a client out."""
         self._clients.discard(client)
+
+    def rights_changed(self) -> None:
+        """Somebody's rights have changed: each client's have to be looked at again."""
+        for client in self._clients:
+            client.rights_changed.set()
 
     def wants_output(self, deployment_id: int) -> bool:
         """Whether anybody follows the output of this deployment."""

@@ -61,9 +61,14 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     signer = TokenSigner(secret_key(settings))
     authenticator = Authenticator(signer, open_unit_of_work, now)
     listener = Listener(database_url)
-    listener.on("access", lambda _: authenticator.forget())
-    listener.on_connect(authenticator.forget)
     hub = Hub()
+
+    def know_again() -> None:
+        authenticator.forget()
+        hub.rights_changed()
+
+    listener.on("access", lambda _: know_again())
+    listener.on_connect(know_again)
     bus = create_bus(open_unit_of_work, folders, now)
     return Services(
         settings=settings,

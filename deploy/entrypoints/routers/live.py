@@ -177,8 +177,12 @@ async def _watch_session(websocket: WebSocket, services: Services, client: Clien
         if left <= WARN_BEFORE and warned_for != client.token:
             warned_for = client.token
             client.put(warning("Your session is about to end.", "token_expires"))
-        await asyncio.sleep(min(PING_EVERY, left if left <= WARN_BEFORE else left - WARN_BEFORE))
-        client.put('{"type": "ping"}')
+        patience = min(PING_EVERY, left if left <= WARN_BEFORE else left - WARN_BEFORE)
+        try:
+            await asyncio.wait_for(client.rights_changed.wait(), patience)
+        except asyncio.TimeoutError:
+            client.put('{"type": "ping"}')
+        client.rights_changed.clear()
         try:
             client.actor = await _authenticate(client.token, services)
         except NotSignedIn:
