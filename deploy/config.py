@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     session_expire_days: float = Field(default=14, gt=0, description="How long a browser stays signed in.")
     initial_user_name: str = Field(default="admin", description="First user, created when there is none.")
     initial_user_password: SecretStr | None = Field(default=None, description="His password; empty: generated.")
-    worker_slots: int = Field(default=10, ge=1, le=1000, description="Deployments that one worker runs at once.")
+    worker_slots: int = Field(default=20, ge=1, le=1000, description="Deployments that one worker runs at once.")
     worker_grace_seconds: float = Field(default=300, gt=0, description="After this silence a worker counts as gone.")
     deployment_timeout_seconds: float = Field(default=3600, gt=0, description="Time limit of a run.")
     output_limit_mib: int = Field(default=512, ge=1, description="Output kept of one run, in MiB.")

@@ -14,7 +14,7 @@ from deploy.entrypoints.state import Services
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """Return the parts of this process."""
     services: Services = request.app.state.services
     return services

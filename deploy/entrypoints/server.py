@@ -129,6 +129,8 @@ async def _answer(services: Services, settings: Settings, listening: socket.sock
         create_app(settings, ready=services),
         http="httptools",
         ws="websockets-sansio",
+        # Compressing each small message for each client costs more than half of what can be sent.
+        ws_per_message_deflate=False,
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -33,15 +33,16 @@ class Authenticator:
         Raises:
             NotSignedIn: it does not count: forged, expired, revoked, of another type, its user disabled.
         """
-        claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
         known = self._known
         until, actor = known.get(token, (0.0, None))
-        if actor is None or until < time.monotonic():
-            async with self._open_unit_of_work() as uow:
-                actor = await self._actor(claims, uow)
-            if len(known) >= REMEMBERED:
-                known.clear()
-            known[token] = (time.monotonic() + TRUST, actor)
+        if actor is not None and until > time.monotonic() and actor.expires > time.time() and actor.kind in kinds:
+            return actor
+        claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
+        async with self._open_unit_of_work() as uow:
+            actor = await self._actor(claims, uow)
+        if len(known) >= REMEMBERED:
+            known.clear()
+        known[token] = (time.monotonic() + TRUST, actor)
         return actor
 
     def forget(self) -> None:

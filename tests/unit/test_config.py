@@ -43,7 +43,7 @@ class TestSettings:
     def test_empty_means_unset(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SECRET_KEY", "")
         monkeypatch.setenv("WORKER_SLOTS", "")
-        assert (Settings().secret_key, Settings().worker_slots) == (None, 10)
+        assert (Settings().secret_key, Settings().worker_slots) == (None, 20)
 
     @pytest.mark.parametrize(
         ("name", "value"),
