@@ -68,6 +68,10 @@ class TestClaimDeployment:
         ids = [await site.start(service_id) for _ in range(4)]
         assert [await site.claim() for _ in range(3)] == [ids[0], ids[1], None]
         await site.take_in(ids[1], ended(0))
+        # Whichever lane it stood in: it has waited longest.
+        assert await site.claim() == ids[2]
+        assert await site.claim() is None
+        await site.take_in(ids[0], ended(0))
         assert await site.claim() == ids[3]
 
     async def test_a_cancelled_one_whose_job_is_still_there_is_passed_over(self, site: Site) -> None:
