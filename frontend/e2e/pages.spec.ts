@@ -62,12 +62,17 @@ test("a service", async ({ page }) => {
 });
 
 test("a deployment that runs, and succeeds", async ({ page }) => {
-  await deploy(page, "website");
+  // The playbook takes its time: once is enough.
+  const playbook = test.info().project.name === "desktop-light";
+  await deploy(page, playbook ? "website" : "hello-python");
   const started = page.locator("[data-outcome=running], [data-outcome=success]");
-  // It may have to wait for the one that the other theme deploys.
+  // It may have to wait for the one that another look deploys.
   await expect(started).toBeVisible({ timeout: 90_000 });
   await inspect(page, "deployment-running");
   await expectOutcome(page, "success");
+  const step = page.locator("[data-step] button").nth(1);
+  await step.click();
+  await expect(step).toHaveAttribute("aria-expanded", "true");
   await inspect(page, "deployment-succeeded");
 });
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints 80 numbered lines in about eight seconds, so that a test can come late, leave and return.
+# Prints 80 numbered lines in about sixteen seconds, so that a test can come late, leave and return.
 set -eu
 
 echo '{"name": "Count slowly", "state": "running"}'
 for number in $(seq 1 80); do
     echo "counting $number"
-    sleep 0.1
+    sleep 0.2
 done
 echo '{"name": "Count slowly", "state": "success", "message": "80 numbers"}'
 echo '{"name": "Rest", "state": "success"}'
