@@ -72,7 +72,7 @@ test:
 # The whole Python suite on Python 3.13; arguments go to pytest
 [group('test')]
 test-python *arguments:
-    {{ main_python }} pytest "$@"
+    {{ main_python }} pytest -n 2 --dist loadfile "$@"
 
 # Unit and integration tests on Python 3.10, the oldest one supported; skipped where it is not installed
 [group('test')]
