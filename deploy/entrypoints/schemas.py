@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deploy.domain.model import DeploymentState, Outcome, StepState, TokenKind
 
@@ -14,6 +14,17 @@ Password = Annotated[str, Field(min_length=8, max_length=1024)]
 Origin = Annotated[str, Field(min_length=1, max_length=200)]
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 LARGEST = 2**63 - 1
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return a time in UTC; one that does not say where it is from is in UTC already."""
+    try:
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError("This time is out of range.") from error
+
+
+Moment = Annotated[datetime, AfterValidator(in_utc)]
 
 
 class Detail(BaseModel):
@@ -212,8 +223,8 @@ class StepIn(BaseModel):
 
     name: str = Field(min_length=1, max_length=500)
     state: StepState = StepState.SUCCESS
-    started: datetime | None = None
-    finished: datetime | None = None
+    started: Moment | None = None
+    finished: Moment | None = None
     message: str | None = Field(default="", max_length=65_536)
 
 
