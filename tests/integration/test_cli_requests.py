@@ -21,6 +21,7 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
+    WrongUsage,
 )
 from deploy.entrypoints.cli.client.transport import Transport
 
@@ -157,6 +158,11 @@ def test_proxies_of_the_environment_are_not_used_for_this_machine(monkeypatch: p
 def test_an_address_that_does_not_speak_tls_is_told_so() -> None:
     with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="does not speak TLS"):
         Transport(server.url.replace("http:", "https:")).send("GET", "/")
+
+
+def test_what_cannot_be_sent_is_told_instead_of_sent() -> None:
+    with serving(Scripted(good({}))) as server, pytest.raises(WrongUsage, match="no text"):
+        server.api().post("/deployments/", {"env": {"a": "\udcff"}}, key="key-1")
 
 
 def test_requests_go_below_a_path_prefix() -> None:

@@ -8,7 +8,7 @@ import typer
 from deploy.entrypoints.cli.client.address import base_url, is_loopback, page_url, socket_url
 from deploy.entrypoints.cli.client.api import no_service
 from deploy.entrypoints.cli.client.errors import WrongUsage
-from deploy.entrypoints.cli.client.options import answers_of, numbered_lines, read_answers
+from deploy.entrypoints.cli.client.options import answers_of, checked_key, numbered_lines, read_answers
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between
 
 
@@ -78,6 +78,12 @@ def test_answers_are_texts_and_keep_everything_after_the_first_equals_sign() -> 
 def test_answers_in_a_wrong_form_are_refused(given: list[str]) -> None:
     with pytest.raises(typer.BadParameter):
         read_answers(given, None)
+
+
+@pytest.mark.parametrize("key", ["", "\n", "schlüssel", "x" * 201])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        checked_key(key)
 
 
 def test_a_file_of_answers_has_comments_and_empty_lines_and_does_not_leak_into_errors() -> None:

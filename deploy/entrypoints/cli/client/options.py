@@ -8,6 +8,20 @@ from typing import Annotated
 
 import typer
 
+LONGEST_KEY = 200
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return the Idempotency-Key if a header can carry it.
+
+    Raises:
+        typer.BadParameter: it cannot.
+    """
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise typer.BadParameter(f"A key has 1 to {LONGEST_KEY} ASCII characters.")
+    return key
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Watch = Annotated[bool, typer.Option("--watch/--no-watch", "-w", help="Watch it live until it has ended.")]
 Output = Annotated[bool, typer.Option("--output", "-o", help="While watching, show every line of output, too.")]
@@ -17,6 +31,7 @@ Key = Annotated[
     typer.Option(
         "--idempotency-key",
         metavar="KEY",
+        callback=checked_key,
         help="Start at most one deployment for this key, for example the number of the build. (default: a new key)",
     ),
 ]

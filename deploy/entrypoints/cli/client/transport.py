@@ -17,6 +17,7 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
+    WrongUsage,
 )
 from deploy.entrypoints.cli.client.text import one_line, utc_now
 
@@ -65,6 +66,7 @@ class Transport:
         Raises:
             Unreachable: no answer came. NeverConnected: the request was not even sent.
             Unavailable: 429, 502, 503, 504.
+            WrongUsage: it cannot be sent.
         """
         import httpx2
 
@@ -72,6 +74,8 @@ class Transport:
             response = self._client.request(method, path, json=json, params=params, headers=headers)
         except httpx2.HTTPError as error:
             raise _told(error, self.url) from error
+        except UnicodeEncodeError as error:
+            raise WrongUsage("Something that was given is no text: it has bytes that are not UTF-8.") from error
         self._compare_clocks(response.headers.get("date"))
         if response.status_code in COME_BACK:
             raise Unavailable(_busy(response, self.url), _retry_after(response))
