@@ -127,7 +127,8 @@ test.describe("watching what takes its time", () => {
     await page.routeWebSocket(/\/deployments\/ws\//, socket => socket.close());
     await deploy(page, "slow");
     await expect(page.locator("[data-live=polling]")).toContainText("Reconnecting");
-    await expect(page.getByRole("log")).toContainText("counting 20");
+    // Which line depends on the moment of a poll: those above the last ones are not drawn.
+    await expect(page.getByRole("log")).toContainText(/counting \d+/);
     await expectOutcome(page, "success");
     expect(await readLog(page)).toEqual(expected);
   });
