@@ -64,6 +64,19 @@ def test_every_setting_is_described_and_no_other() -> None:
     assert first_cells(page("configuration")) == {name.upper() for name in Settings.model_fields}
 
 
+def test_the_defaults_of_settings_are_those_of_the_code() -> None:
+    rows = [
+        [cell.strip(" `") for cell in row.split("|")[1:3]] for row in page("configuration").splitlines() if "|" in row
+    ]
+    described = dict(row for row in rows if len(row) == 2)
+    for name, field in Settings.model_fields.items():
+        # What is empty, or made up at the start, is told in words; PATH depends on where we are installed.
+        if field.default in (None, "") or name == "path_for_deploy":
+            continue
+        shown = str(field.default)
+        assert described[name.upper()] == (shown.lower() if isinstance(field.default, bool) else shown)
+
+
 def test_every_command_is_described_with_its_options_and_no_other() -> None:
     assert described_commands() == dict(real_commands(typer.main.get_command(cli)))
 
