@@ -3,10 +3,12 @@
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.api import Api
+from tests.e2e.folders import Puppet, steps
 from tests.e2e.processes import Site, running_site
 from tests.e2e.server import Server, temporary_folder
 
@@ -35,6 +37,8 @@ def server() -> Iterator[Server]:
     """The server that most tests share; services of a test have names of their own."""
     with temporary_folder() as folder, Server(folder) as running:
         yield running
+        # Whatever the tests have sent, nothing came as a surprise.
+        assert "Traceback" not in running.log_file.read_text(errors="replace")
 
 
 @pytest.fixture
@@ -48,6 +52,17 @@ def site() -> Iterator[Site]:
     """A web server without a worker, on a PostgreSQL that a test may kill; each test has workers of its own."""
     with running_site() as running:
         yield running
+
+
+@pytest.fixture
+def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
+    """A deployment with two planned steps that runs until it is told to end."""
+    with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
+        started = server.api.start(name, {"TAG": "v1"})
+        puppet.config()
+        yield started, puppet
+        puppet.exit()
+        server.api.wait_until_final(started["id"])
 
 
 @pytest.fixture

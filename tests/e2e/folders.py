@@ -78,9 +78,10 @@ class Puppet:
 
     def __init__(self, folder: Path) -> None:
         self._handed_over = folder / "handed.json"
-        os.mkfifo(folder / "orders", 0o666)
+        self._pipe = folder / "orders"
+        os.mkfifo(self._pipe, 0o666)
         # Opened for reading, too: orders wait in the pipe, whether the script has come that far or not.
-        self._orders = os.open(folder / "orders", os.O_RDWR)
+        self._orders = os.open(self._pipe, os.O_RDWR)
 
     def config(self) -> dict[str, Any]:
         """Return what the platform has handed over, once the script runs."""
@@ -97,7 +98,8 @@ class Puppet:
         os.write(self._orders, f"exit {code}\n".encode())
 
     def close(self) -> None:
-        """Let go; a script that still waits for orders gets none any more, and ends."""
+        """Let go; a script that still waits for orders gets none any more, and ends. So does one that comes later."""
+        self._pipe.unlink()
         os.close(self._orders)
 
 

@@ -1,14 +1,13 @@
 """Contract, WebSocket: what arrives, when, to whom, and in which order."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.e2e.api import Api, answer
-from tests.e2e.folders import Puppet, report, say, shell, steps, write_service
+from tests.e2e.folders import Puppet, report, say, shell, write_service
 from tests.e2e.live import Live
 from tests.e2e.server import Server
 
@@ -32,17 +31,6 @@ GARBAGE = [
     '{"access_token": null}',
     json.dumps({"access_token": "x" * 100_000}),
 ]
-
-
-@pytest.fixture
-def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
-    """A deployment that runs until it is told to end."""
-    with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
-        started = server.api.start(name, {"TAG": "v1"})
-        puppet.config()
-        yield started, puppet
-        puppet.exit()
-        server.api.wait_until_final(started["id"])
 
 
 # Signing in
@@ -181,73 +169,6 @@ def test_a_folder_that_goes_takes_its_service_along(server: Server, api: Api) ->
         assert api.sync()["removed"] == [name]
         gone = live.wait_for(lambda told: told["type"] == "service" and told["deleted"])
         assert gone["name"] == name
-
-
-# Subscriptions
-
-
-def test_only_subscribers_get_output(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
-    started, puppet = held
-    with api.live() as subscriber, api.live() as other:
-        subscriber.subscribe(started["id"])
-        puppet.print("a line", "another one")
-        puppet.exit()
-        subscriber.wait_for_state(started["id"])
-        other.wait_for_state(started["id"])
-        assert other.of_type("output") == []
-        told = subscriber.of_type("output")
-    lines = [line for message in told for line in message["lines"]]
-    assert [(number, text) for number, _, text, _ in lines] == [(1, "a line"), (2, "another one")]
-    assert all(set(message) >= {"type", "lines"} | NUMBERED for message in told)
-
-
-def test_whoever_comes_late_or_again_gets_what_is_stored(server: Server, api: Api) -> None:
-    script = shell("\n".join(say(f"S{number}") + f"echo line {number}" for number in range(20)))
-    name = server.add_service(script, config={"steps": steps("S3", "S4", "left over")})
-    with api.live() as early, api.live() as twin:
-        started = api.start(name)
-        early.subscribe(started["id"])
-        early.wait_for_state(started["id"])
-        stored = api.events(started["id"])
-        twin.subscribe(started["id"])
-        for live in (early, twin):
-            assert live.wait_for_transcript(started["id"], len(stored)) == stored
-    assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
-    with api.live() as late:
-        late.subscribe(started["id"])
-        late.wait_for_state(started["id"])
-        assert late.about(started["id"]) == stored
-        late.messages.clear()
-        late.subscribe(started["id"], after=stored[9]["seq"])
-        late.wait_for_state(started["id"])
-        assert late.about(started["id"]) == stored[10:]
-
-
-def test_after_unsubscribing_only_changes_of_state_arrive(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
-    started, puppet = held
-    with api.live() as live:
-        live.subscribe(started["id"])
-        puppet.print("heard")
-        live.wait_for(lambda told: told["type"] == "output")
-        live.unsubscribe(started["id"])
-        live.sign_in(api.token)  # answered after the message before it
-        puppet.print("unheard")
-        puppet.exit()
-        live.wait_for_state(started["id"])
-        texts = [line[2] for message in live.of_type("output") for line in message["lines"]]
-    assert texts == ["heard"]
-    assert api.lines(started["id"]) == ["heard", "unheard"]
-
-
-def test_everybody_sees_the_same_in_the_same_order(server: Server, api: Api) -> None:
-    names = [server.add_service(shell(say("A", "running") + say("A") + say("B"))) for _ in range(3)]
-    with api.live() as one, api.live() as other:
-        started = [api.start(name)["id"] for name in names]
-        for live in (one, other):
-            for number in started:
-                live.wait_for_state(number)
-        for number in started:
-            assert one.about(number) == other.about(number) == api.events(number)
 
 
 # Nonsense

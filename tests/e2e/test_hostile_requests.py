@@ -30,7 +30,7 @@ NUL = "a\x00b"
 
 
 @pytest.fixture(scope="module")
-def held() -> Iterator[tuple[Server, list[Puppet]]]:
+def hostile_ground() -> Iterator[tuple[Server, list[Puppet]]]:
     """A server of its own, which in the end is well and has met no surprise, and three scripts that wait."""
     with temporary_folder() as folder, ExitStack() as stack:
         names = ("steps", "finish", "queue")
@@ -43,8 +43,8 @@ def held() -> Iterator[tuple[Server, list[Puppet]]]:
 
 
 @pytest.fixture(scope="module")
-def target(held: tuple[Server, list[Puppet]]) -> Server:
-    return held[0]
+def target(hostile_ground: tuple[Server, list[Puppet]]) -> Server:
+    return hostile_ground[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def api(target: Server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def tokens(held: tuple[Server, list[Puppet]]) -> dict[str, str]:
+def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
     """A good token for each operation that takes another one than a user's."""
-    server, puppets = held
+    server, puppets = hostile_ground
     for name in ("steps", "finish", "queue"):
         server.api.start(name)
     by_steps, by_finish = (waiting.config()["access_token"] for waiting in puppets[:2])

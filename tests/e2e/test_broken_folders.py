@@ -1,0 +1,209 @@
+"""Contract, service folders: those that are broken are reported, and harm nobody."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.folders import shell, write_service
+from tests.e2e.server import Server
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def config_is_a_folder(folder: Path) -> None:
+    no_config(folder)
+    (folder / "config.json").mkdir()
+
+
+def config_goes_round_in_circles(folder: Path) -> None:
+    no_config(folder)
+    (folder / "config.json").symlink_to("config.json")
+
+
+def config_never_ends(folder: Path) -> None:
+    no_config(folder)
+    (folder / "config.json").symlink_to("/dev/zero")
+
+
+def config_is_a_pipe(folder: Path) -> None:
+    no_config(folder)
+    os.mkfifo(folder / "config.json")
+
+
+def config_is_huge(folder: Path) -> None:
+    (folder / "config.json").write_text("[" + "1," * (1 << 20) + "1]")
+
+
+def config_is_binary(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe{\x00}")
+
+
+def no_script(folder: Path) -> None:
+    (folder / "deploy.sh").unlink()
+
+
+def script_is_a_folder(folder: Path) -> None:
+    no_script(folder)
+    (folder / "deploy.sh").mkdir()
+
+
+def script_is_elsewhere(folder: Path) -> None:
+    no_script(folder)
+    (folder / "deploy.sh").symlink_to("/nowhere/at/all")
+
+
+@pytest.fixture
+def broken(server: Server) -> Iterator[str]:
+    """The name of a folder that is removed in the end."""
+    name = server.new_name("broken")
+    yield name
+    shutil.rmtree(server.services_dir / name)
+    server.api.sync()
+
+
+def check_problem(api: Api, name: str, file: str) -> None:
+    """The folder is reported, is no service, and everything else goes on."""
+    synced = api.sync()
+    (problem,) = [problem for problem in synced["problems"] if problem["folder"] == name]
+    assert set(problem) == {"folder", "file", "reason"}
+    assert problem["file"] == file
+    assert len(problem["reason"]) > 10
+    assert name not in [service["name"] for service in answer(api.admin.get("/services/"))]
+    assert problem in answer(api.admin.get("/services/problems"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "{",
+        "nonsense",
+        "[]",
+        "5",
+        '"text"',
+        "null",
+        "[" * 100_000,
+        '{"a": ' * 100_000,
+        '{"description": "\\ud800"}',
+        {"description": 5},
+        {"description": ["a"]},
+        {"deploy_script": 5},
+        {"deploy_script": ""},
+        {"deploy_script": ["deploy.sh"]},
+        {"deploy_script": "../deploy.sh"},
+        {"deploy_script": "bin/../../other/deploy.sh"},
+        {"deploy_script": "a\x00b"},
+        {"steps": "A"},
+        {"steps": {"name": "A"}},
+        {"steps": ["A"]},
+        {"steps": [{}]},
+        {"steps": [{"name": 5}]},
+        {"steps": [{"name": ""}]},
+        {"steps": [{"name": "A", "description": 5}]},
+        {"ansible_playbook": 5},
+    ],
+    ids=lambda config: str(config)[:40],
+)
+def test_a_config_that_makes_no_sense_is_reported(
+    server: Server, api: Api, broken: str, config: dict[str, Any] | str
+) -> None:
+    write_service(server.services_dir, broken, script=shell("true"), config=config)
+    check_problem(api, broken, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [
+        (no_config, "config.json"),
+        (config_is_a_folder, "config.json"),
+        (config_goes_round_in_circles, "config.json"),
+        (config_never_ends, "config.json"),
+        (config_is_a_pipe, "config.json"),
+        (config_is_huge, "config.json"),
+        (config_is_binary, "config.json"),
+        (no_script, "deploy.sh"),
+        (script_is_a_folder, "deploy.sh"),
+        (script_is_elsewhere, "config.json"),
+    ],
+)
+def test_a_damaged_folder_is_reported(
+    server: Server, api: Api, broken: str, damage: Callable[[Path], None], file: str
+) -> None:
+    damage(write_service(server.services_dir, broken, script=shell("true")))
+    check_problem(api, broken, file)
+
+
+@pytest.mark.parametrize("script", ["missing.sh", "/nowhere/at/all.sh"])
+def test_a_script_that_is_not_there_is_reported(server: Server, api: Api, broken: str, script: str) -> None:
+    write_service(server.services_dir, broken, script=shell("true"), config={"deploy_script": script})
+    check_problem(api, broken, script)
+
+
+@pytest.mark.parametrize(
+    ("playbook", "content"),
+    [
+        ("missing.yml", None),
+        ("../../../../etc/passwd", None),
+        ("/etc/passwd", None),
+        ("site.yml", "- hosts: [\n"),
+        ("site.yml", "just text"),
+        ("site.yml", "- hosts: all\n  tasks: 5\n"),
+        ("site.yml", "\x00\xff"),
+    ],
+)
+def test_a_playbook_that_cannot_be_read_is_reported(
+    server: Server, api: Api, broken: str, playbook: str, content: str | None
+) -> None:
+    files = {} if content is None else {playbook: content}
+    write_service(server.services_dir, broken, files=files, config={"ansible_playbook": playbook})
+    check_problem(api, broken, playbook)
+
+
+@pytest.mark.parametrize("name", ["with space", "ümlaut", "x" * 150, "new\nline", "-dash", "a;b", "*", "{{ x }}"])
+def test_an_absurd_name_is_reported(server: Server, api: Api, name: str) -> None:
+    folder = write_service(server.services_dir, name, script=shell("true"))
+    try:
+        check_problem(api, name, "")
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_names_that_differ_by_case_only_are_reported(server: Server, api: Api) -> None:
+    folders = [write_service(server.services_dir, name, script=shell("true")) for name in ("Twin", "twin")]
+    try:
+        check_problem(api, "twin", "")
+        assert api.service("Twin")
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder)
+        api.sync()
+
+
+def test_hidden_folders_and_files_are_no_services(server: Server, api: Api) -> None:
+    hidden = write_service(server.services_dir, ".git", script=shell("true"))
+    file = server.services_dir / "README.md"
+    file.write_text("no service")
+    try:
+        synced = api.sync()
+        assert not {".git", "README.md"} & {problem["folder"] for problem in synced["problems"]}
+        assert not {".git", "README.md"} & set(answer(api.admin.get("/services/names/")))
+    finally:
+        shutil.rmtree(hidden)
+        file.unlink()
+
+
+def test_a_service_whose_folder_breaks_stays_what_it_was(server: Server, api: Api) -> None:
+    name = server.add_service(shell("true"), config={"description": "good"})
+    (server.services_dir / name / "config.json").write_text("{")
+    synced = api.sync()
+    assert name in [problem["folder"] for problem in synced["problems"]]
+    assert name not in synced["removed"] + synced["changed"]
+    assert api.service(name)["data"] == {"description": "good"}
+    assert api.run(name)["state"] == "success"
