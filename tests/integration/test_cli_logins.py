@@ -11,8 +11,8 @@ from deploy.entrypoints.cli.client.api import open_api
 from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, WrongUsage
 from deploy.entrypoints.cli.client.logins import Login, Logins
 
-STAGING = Login("https://staging.example.com", "maria", "secret-1")
-PRODUCTION = Login("https://deploy.example.com", "maria", "secret-2")
+STAGING = Login("https://staging.example.com", "admin", "secret-1")
+PRODUCTION = Login("https://deploy.example.com", "admin", "secret-2")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "fastdeploy login https://deploy.example.com",
-            "fastdeploy login --username maria --password-stdin < password.txt",
+            "fastdeploy login --username admin --password-stdin < password.txt",
             note="A session is kept in your config folder, never the password. It ends with `fastdeploy logout`, with a "
             "change of the password, or after a while (SESSION_EXPIRE_DAYS on the server). CI jobs need no login: "
             "set FASTDEPLOY_URL and FASTDEPLOY_TOKEN.",
