@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 
 from deploy.adapters import migrations
-from deploy.adapters.database import DATABASE_ERRORS
+from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.filesystem import Problem
 from deploy.config import ConfigurationError
 from deploy.domain.commands import CreateUser
@@ -16,6 +18,9 @@ from deploy.entrypoints.routers.services import sync_services
 from deploy.entrypoints.state import Services
 
 log = logging.getLogger(__name__)
+
+# Seconds. Longer than service managers count quick failures before they give up.
+PATIENCE, LOOK_EVERY = 15.0, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,26 @@ class FirstUser:
 
 async def prepare_database(services: Services) -> FirstUser | None:
     """Bring the schema up to date, make the first user, sync the services; return the user if he is new."""
+    await wait_for_database(services)
     await upgrade_schema(services)
     first = await create_first_user(services)
     _, problems = await sync_services(services)
     report(problems)
     return first
+
+
+async def wait_for_database(services: Services) -> None:
+    """Give a database that comes up beside us (after a reboot, say) some seconds; what is wrong with it then is told."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            async with services.engine.connect():
+                return
+        except DATABASE_ERRORS as error:
+            if not is_away(error):
+                return
+            log.warning("Waiting for the database: %s", error)
+        await asyncio.sleep(LOOK_EVERY)
 
 
 async def upgrade_schema(services: Services) -> None:
