@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,13 +38,21 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
         yield made
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is as short as that of a real run: pytest's own may leave no room for a socket's name,
+    of which the system accepts 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="run-") as made:
+        yield Path(made)
+
+
 @pytest.mark.parametrize("pipelining", ["1", "0"])
-def test_each_host_reports_for_itself(hosts: SshHosts, tmp_path: Path, pipelining: str) -> None:
-    path = write_playbook(tmp_path, PLAYBOOK)
+def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining: str) -> None:
+    path = write_playbook(folder, PLAYBOOK)
     environment = {"ANSIBLE_PIPELINING": pipelining}
     result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment=environment)
 
-    assert result.code == 0
+    assert result.code == 0, result.text
     assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "changed"}
     assert {host: event["message"] for host, event in result.results("Say it").items()} == {
         "web1": "web1",
@@ -53,18 +62,19 @@ def test_each_host_reports_for_itself(hosts: SshHosts, tmp_path: Path, pipelinin
     assert result.message("Who are you?") == "2 changed"
 
 
-def test_connections_end_with_the_run(hosts: SshHosts, tmp_path: Path) -> None:
-    path = write_playbook(tmp_path, PLAYBOOK)
-    run(path, inventory=hosts.inventory(), agent=hosts.agent)
+def test_connections_end_with_the_run(hosts: SshHosts, folder: Path) -> None:
+    path = write_playbook(folder, PLAYBOOK)
+    result = run(path, inventory=hosts.inventory(), agent=hosts.agent)
 
+    assert result.code == 0, result.text
     # Ansible shares connections; their sockets lie here while they are open.
-    sockets = tmp_path / ".run" / "cp"
+    sockets = folder / ".run" / "cp"
     assert sockets.is_dir()
     until(lambda: not any(sockets.iterdir()))
 
 
-def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts, tmp_path: Path) -> None:
-    path = write_playbook(tmp_path, PLAYBOOK)
+def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts, folder: Path) -> None:
+    path = write_playbook(folder, PLAYBOOK)
     hosts.hosts[1].set_link("down")
     try:
         result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment={"ANSIBLE_TIMEOUT": "3"})
@@ -82,12 +92,12 @@ def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts,
     ("stranger", "complaint"),
     [("changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"), ("unknown", "Host key verification failed")],
 )
-def test_a_host_with_another_key_is_refused(hosts: SshHosts, tmp_path: Path, stranger: str, complaint: str) -> None:
+def test_a_host_with_another_key_is_refused(hosts: SshHosts, folder: Path, stranger: str, complaint: str) -> None:
     first, second = hosts.hosts
     lines = {"changed": f"{second.address} {first.public_key()}\n", "unknown": ""}
-    known_hosts = tmp_path / "known_hosts"
+    known_hosts = folder / "known_hosts"
     known_hosts.write_text(f"{first.address} {first.public_key()}\n{lines[stranger]}")
-    result = run(write_playbook(tmp_path, PLAYBOOK), inventory=hosts.inventory(known_hosts), agent=hosts.agent)
+    result = run(write_playbook(folder, PLAYBOOK), inventory=hosts.inventory(known_hosts), agent=hosts.agent)
 
     assert result.code == 4
     assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "unreachable"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import pytest
 from deploy.adapters.launching import DeployUser, supervisor_program
 from deploy.adapters.spool import RunDirectory
 from tests.integration.supervised_runs import PATIENCE, PYTHON, ROOT, Runs, running, supervised_runs, wait_until
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
@@ -460,5 +461,5 @@ def test_every_supported_python_runs_it(runs: Runs, version: str) -> None:
 def python_of(version: str) -> str | None:
     if sys.version.startswith(version + "."):
         return PYTHON
-    installed = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-    return str(installed[-1]) if installed else shutil.which(f"python{version}")
+    found = subprocess.run([SCRIPTS / "python-for", version], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
