@@ -9,15 +9,18 @@ from __future__ import annotations
 from enum import Enum
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -148,6 +151,8 @@ deployments = Table(
     Column("step_count", Integer, nullable=False),
     Column("run_count", Integer, nullable=False),
     Column("has_failed_step", Boolean, nullable=False),
+    Column("expected_seconds", Double),
+    Column("secret_inputs", ARRAY(Text), nullable=False, server_default="{}"),
     # The history of one service, and its last success, without a look at the others.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
     Index(
@@ -182,8 +187,27 @@ steps = Table(
     Column("last_line", BigInteger),
     Column("detail", JSON, nullable=False),
     Column("hosts", JSON, nullable=False),
+    Column("expected_seconds", Double),
     UniqueConstraint("deployment_id", "position"),
     Index("ix_steps_open", "deployment_id", postgresql_where=text("state IN ('pending', 'running')")),
+)
+
+# What a deployment was started with, to tell later what has changed since: the service's config, and digests of the
+# files in its folder.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("files", JSON),
+)
+
+# The secret inputs of a deployment that has not ended, sealed with a key that is not in the database.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 # Everything that happened in a deployment, as it was told: `message` is the JSON text that clients get.

@@ -137,7 +137,7 @@ class Step:
     """One named action of a deployment.
 
     `position` is where the plan has it, `run_order` counts up as steps begin; `first_line` and `last_line` are
-    numbers of output lines. `hosts` holds, for an Ansible task, one result per host.
+    numbers of output lines; `expected_seconds` is what the step took lately. `hosts` holds, for an Ansible task, one result per host.
     """
 
     id: int
@@ -154,6 +154,7 @@ class Step:
     last_line: int | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     hosts: list[dict[str, Any]] = field(default_factory=list)
+    expected_seconds: float | None = None
 
     def snapshot(self) -> Step:
         """Return the step as it is now, for an event that tells of this moment."""
@@ -186,10 +187,19 @@ class HostResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """A step that is expected, before it reports."""
+    """A step that is expected, before it reports; `expected_seconds` is what it took lately, where that is known."""
 
     name: str
     description: str = ""
+    expected_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a deployment is expected to do, and how many seconds that took lately, where that is known."""
+
+    steps: tuple[PlannedStep, ...]
+    expected_seconds: float | None = None
 
 
 @dataclass(eq=False)
@@ -197,7 +207,8 @@ class Deployment:
     """One run of a service.
 
     `seq` is the number of the last event that was recorded of it, `lines` the number of output lines, `spool_offset`
-    how far (bytes) the run's spool has been taken in.
+    how far (bytes) the run's spool has been taken in, `expected_seconds` what earlier successes took. The values of
+    `secret_inputs` are not in `context`.
     """
 
     service_id: int
@@ -224,6 +235,8 @@ class Deployment:
     step_count: int = 0
     run_count: int = 0
     has_failed_step: bool = False
+    expected_seconds: float | None = None
+    secret_inputs: list[str] = field(default_factory=list)
     id: int = None  # type: ignore[assignment]
 
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:

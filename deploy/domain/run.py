@@ -24,6 +24,7 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
             name=step_name(step.name),
             description=clean_text(step.description),
             position=deployment.step_count,
+            expected_seconds=step.expected_seconds,
         )
         events.append(StepChanged(new))
     return events

@@ -138,9 +138,17 @@ class DeploymentIn(BaseModel):
 
 
 class UserDeploymentIn(DeploymentIn):
-    """What the run gets to know, and where the user asks from."""
+    """What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it."""
 
     origin: Origin = "frontend"
+    confirm: str | None = Field(default=None, max_length=200)
+
+
+class RetryIn(BaseModel):
+    """What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it."""
+
+    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
+    confirm: str | None = Field(default=None, max_length=200)
 
 
 class DeploymentOut(BaseModel):
@@ -162,6 +170,8 @@ class DeploymentOut(BaseModel):
     exit_code: int | None
     retry_of: int | None
     cancel_requested: str | None
+    expected_seconds: float | None
+    secret_inputs: list[str]
     seq: int
     lines: int
 
@@ -201,6 +211,7 @@ class StepOut(BaseModel):
     last_line: int | None
     detail: dict[str, Any]
     hosts: list[HostResultOut]
+    expected_seconds: float | None
 
 
 class WaitingOut(BaseModel):
@@ -216,6 +227,34 @@ class DeploymentDetails(DeploymentStarted):
 
     steps: list[StepOut]
     waiting: WaitingOut | None
+
+
+class PlannedStepOut(BaseModel):
+    """A step that is expected, with the seconds that it took lately (null: not known)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    description: str
+    expected_seconds: float | None
+
+
+class ChangeOut(BaseModel):
+    """A value or a file that differs; `before` and `after` are null for files, and where there is no value."""
+
+    name: str
+    kind: Literal["added", "removed", "changed"]
+    before: Any = None
+    after: Any = None
+
+
+class ChangesOut(BaseModel):
+    """What has changed since the last success before a deployment (null: there was none, or nothing is known)."""
+
+    since: DeploymentOut | None
+    env: list[ChangeOut]
+    config: list[ChangeOut]
+    files: list[ChangeOut]
 
 
 class StepIn(BaseModel):
@@ -264,9 +303,61 @@ class ServiceOut(BaseModel):
 
 
 class ServiceDetails(ServiceOut):
-    """A service with its documentation (Markdown)."""
+    """A service with its documentation (Markdown) and the steps that its next deployment is expected to take."""
 
     readme: str | None
+    plan: list[PlannedStepOut]
+
+
+class ChoiceProblem(BaseModel):
+    """Choices that could not be found out."""
+
+    path: str
+    detail: str
+
+
+class SummaryOut(BaseModel):
+    """What will happen and where: `hosts` is null where that is the script's affair, `runs_as` where it is ours."""
+
+    kind: Literal["script", "playbook"]
+    file: str
+    hosts: list[str] | None
+    runs_as: str | None
+    ahead: int
+
+
+class InputsOut(BaseModel):
+    """What to ask for before a deployment: a JSON Schema with all choices filled in (null: any settings).
+
+    `last` are the values of the user's last deployment of the service, without secrets. `confirm` says whether the
+    service's name has to be typed.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    json_schema: dict[str, Any] | None = Field(alias="schema", serialization_alias="schema")
+    problems: list[ChoiceProblem]
+    last: dict[str, Any] | None
+    confirm: bool
+    summary: SummaryOut
+
+
+class FinishedOut(BaseModel):
+    """How one deployment went; `seconds` from its start to its end."""
+
+    id: int
+    state: DeploymentState
+    started: datetime | None
+    finished: datetime
+    seconds: float | None
+
+
+class StatisticsOut(BaseModel):
+    """How the last deployments of a service went, oldest first; the rate leaves out those that were cancelled."""
+
+    deployments: list[FinishedOut]
+    success_rate: float | None
+    median_seconds: float | None
 
 
 class ProblemOut(BaseModel):
@@ -309,6 +400,31 @@ class WorkerOut(BaseModel):
     started: datetime
     last_seen: datetime
     alive: bool
+
+
+class WaitingDeployment(DeploymentOut):
+    """A deployment in the queue, and why it waits."""
+
+    waiting: WaitingOut
+
+
+class QueueOut(BaseModel):
+    """What runs, what waits, and who works."""
+
+    running: list[DeploymentOut]
+    waiting: list[WaitingDeployment]
+    workers: list[WorkerOut]
+
+
+class SessionOut(BaseModel):
+    """A browser that is signed in; `current` is the one that asks."""
+
+    id: str
+    created: datetime
+    expires: datetime
+    last_used: datetime | None
+    user_agent: str
+    current: bool
 
 
 class Health(BaseModel):

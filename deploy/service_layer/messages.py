@@ -43,6 +43,8 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
         "exit_code": deployment.exit_code,
         "retry_of": deployment.retry_of,
         "cancel_requested": deployment.cancel_requested,
+        "expected_seconds": deployment.expected_seconds,
+        "secret_inputs": deployment.secret_inputs,
         "lines": deployment.lines,
         "seq": deployment.seq,
     }
@@ -65,6 +67,7 @@ def step_fields(step: Step) -> dict[str, Any]:
         "last_line": step.last_line,
         "detail": step.detail,
         "hosts": step.hosts,
+        "expected_seconds": step.expected_seconds,
     }
 
 

@@ -23,6 +23,7 @@ class UnitOfWork:
         self.deployed_services = repository.DeployedServices(session)
         self.deployments = repository.Deployments(session)
         self.steps = repository.Steps(session)
+        self.plans = repository.Plans(session)
         self.events = repository.Events(session)
         self.queue = repository.Queue(session)
         self.workers = repository.Workers(session)

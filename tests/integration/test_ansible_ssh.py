@@ -41,7 +41,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder whose path is as short as that of a real run: pytest's own may leave no room for a socket's name,
-    of which the system accepts 107 bytes."""
+    of which the system accepts 107 bytes.
+    """
     with tempfile.TemporaryDirectory(prefix="run-") as made:
         yield Path(made)
 

@@ -73,6 +73,8 @@ class TestDeploymentMessage:
             "exit_code": None,
             "retry_of": None,
             "cancel_requested": None,
+            "expected_seconds": None,
+            "secret_inputs": [],
             "lines": 3,
             "seq": 9,
         }
@@ -118,6 +120,7 @@ class TestStepMessage:
             "last_line": 9,
             "detail": {"a": 1},
             "hosts": [{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            "expected_seconds": None,
             "deleted": False,
             "seq": 1,
         }

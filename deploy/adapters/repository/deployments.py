@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select, text
+from sqlalchemy import ColumnElement, func, insert, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
@@ -66,10 +66,11 @@ class Deployments:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, deployment: Deployment) -> None:
-        """Store a new deployment and give it its id."""
+    async def add(self, deployment: Deployment, *, config: dict[str, Any]) -> None:
+        """Store a new deployment, with the config of its service as it is now, and give it its id."""
         self._session.add(deployment)
         await self._session.flush()
+        await self._session.execute(insert(orm.snapshots).values(deployment_id=deployment.id, config=config))
 
     async def get(self, deployment_id: int, *, for_update: bool = False) -> Deployment:
         """Return a deployment; `for_update` keeps it to ourselves until the transaction ends.

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
-from deploy.domain.model import PlannedStep, Step, StepState
+from deploy.domain.model import Step, StepState
 
 _table = orm.steps
 _COLUMNS = (
@@ -28,6 +28,7 @@ _COLUMNS = (
     ("last_line", "bigint"),
     ("detail", "json"),
     ("hosts", "json"),
+    ("expected_seconds", "double precision"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
 _ARRAYS = ", ".join(f"CAST(:{name} AS {'text' if kind == 'json' else kind}[])" for name, kind in _COLUMNS)
@@ -81,10 +82,6 @@ class Steps:
             .order_by(_table.c.run_order.nulls_last(), _table.c.position)
         )
         return [_step(row) for row in (await self._session.execute(query)).mappings()]
-
-    async def planned_by(self, deployment_id: int) -> list[PlannedStep]:
-        """Return the steps of a past deployment as a plan for the next."""
-        return [PlannedStep(name=step.name, description=step.description) for step in await self.of(deployment_id)]
 
 
 def _value(step: Step, name: str) -> Any:

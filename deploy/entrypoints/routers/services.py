@@ -17,12 +17,14 @@ from deploy.entrypoints.schemas import (
     DeploymentOut,
     Detail,
     Id,
+    PlannedStepOut,
     ProblemOut,
     ServiceDetails,
     ServiceOut,
     SyncOut,
 )
 from deploy.entrypoints.state import Services
+from deploy.service_layer.planning import expected
 
 router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
@@ -71,8 +73,10 @@ async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) ->
         service = await uow.services.get(service_id)
         latest = await uow.deployments.latest_by_service([service.id])
         active = await uow.deployments.open(service_id=service.id)
+        plan = await expected(service, uow, services.folders.playbook_steps)
     fields = _service(service, latest.get(service.id), active)
-    return ServiceDetails(**fields.model_dump(), readme=service.readme)
+    steps = [PlannedStepOut.model_validate(step) for step in plan.steps]
+    return ServiceDetails(**fields.model_dump(), readme=service.readme, plan=steps)
 
 
 @router.delete("/{service_id}", responses={404: {"model": Detail}, 409: {"model": Detail}})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from deploy.domain import commands
 from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
-from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Service
+from deploy.domain.model import Deployment, DeploymentState, Service
 from deploy.domain.reports import is_deep, is_encodable
-from deploy.domain.run import PLACEHOLDER, Run, plan
+from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
+from deploy.service_layer.planning import PlaybookSteps, expected
 from deploy.service_layer.recording import record, record_run
 from deploy.service_layer.unit_of_work import UnitOfWork
-
-PlaybookSteps: TypeAlias = Callable[[Service], Sequence[PlannedStep]]
 
 
 async def start_deployment(
@@ -44,10 +42,11 @@ async def start_deployment(
         idempotency_key=command.idempotency_key,
         retry_of=command.retry_of,
     )
-    await uow.deployments.add(deployment)
-    planned = await _planned_steps(service, uow, playbook_steps)
-    ids = iter(await uow.steps.reserve_ids(len(planned)))
-    events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, planned, ids)]
+    expectation = await expected(service, uow, playbook_steps)
+    deployment.expected_seconds = expectation.expected_seconds
+    await uow.deployments.add(deployment, config=service.data)
+    ids = iter(await uow.steps.reserve_ids(len(expectation.steps)))
+    events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
     await record(uow, deployment, events)
     await _enqueue(deployment, service, uow)
     return [DeploymentQueued(deployment.id), *events]
@@ -102,17 +101,6 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
 async def _enqueue(deployment: Deployment, service: Service, uow: UnitOfWork) -> None:
     concurrency = int(service.data.get("concurrency", 1))
     deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
-
-
-async def _planned_steps(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Sequence[PlannedStep]:
-    """The last full success knows best, then the config and its playbook; else a placeholder."""
-    last = await uow.deployments.last_success(service.id)
-    from_last = await uow.steps.planned_by(last.id) if last is not None else []
-    configured = [
-        PlannedStep(name=step["name"], description=step.get("description", ""))
-        for step in service.data.get("steps", [])
-    ]
-    return from_last or configured or playbook_steps(service) or [PLACEHOLDER]
 
 
 def _repeated(before: Deployment, command: commands.StartDeployment) -> Event:

@@ -728,6 +728,8 @@ export interface components {
             details: string;
             /** Exit Code */
             exit_code: number | null;
+            /** Expected Seconds */
+            expected_seconds: number | null;
             /** Finished */
             finished: string | null;
             /** Id */
@@ -740,6 +742,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Secret Inputs */
+            secret_inputs: string[];
             /** Seq */
             seq: number;
             /** Service */
@@ -783,6 +787,8 @@ export interface components {
             created: string;
             /** Exit Code */
             exit_code: number | null;
+            /** Expected Seconds */
+            expected_seconds: number | null;
             /** Finished */
             finished: string | null;
             /** Id */
@@ -795,6 +801,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Secret Inputs */
+            secret_inputs: string[];
             /** Seq */
             seq: number;
             /** Service */
@@ -827,6 +835,8 @@ export interface components {
             details: string;
             /** Exit Code */
             exit_code: number | null;
+            /** Expected Seconds */
+            expected_seconds: number | null;
             /** Finished */
             finished: string | null;
             /** Id */
@@ -839,6 +849,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Secret Inputs */
+            secret_inputs: string[];
             /** Seq */
             seq: number;
             /** Service */
@@ -955,6 +967,18 @@ export interface components {
             new: string;
         };
         /**
+         * PlannedStepOut
+         * @description A step that is expected, with the seconds that it took lately (null: not known).
+         */
+        PlannedStepOut: {
+            /** Description */
+            description: string;
+            /** Expected Seconds */
+            expected_seconds: number | null;
+            /** Name */
+            name: string;
+        };
+        /**
          * ProblemOut
          * @description A service folder that could not be read.
          */
@@ -968,7 +992,7 @@ export interface components {
         };
         /**
          * ServiceDetails
-         * @description A service with its documentation (Markdown).
+         * @description A service with its documentation (Markdown) and the steps that its next deployment is expected to take.
          */
         ServiceDetails: {
             /** Active Deployments */
@@ -982,6 +1006,8 @@ export interface components {
             last_deployment: components["schemas"]["DeploymentOut"] | null;
             /** Name */
             name: string;
+            /** Plan */
+            plan: components["schemas"]["PlannedStepOut"][];
             /** Readme */
             readme: string | null;
         };
@@ -1087,6 +1113,8 @@ export interface components {
             detail: {
                 [key: string]: unknown;
             };
+            /** Expected Seconds */
+            expected_seconds: number | null;
             /** Finished */
             finished: string | null;
             /** First Line */
@@ -1180,9 +1208,11 @@ export interface components {
         };
         /**
          * UserDeploymentIn
-         * @description What the run gets to know, and where the user asks from.
+         * @description What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it.
          */
         UserDeploymentIn: {
+            /** Confirm */
+            confirm?: string | null;
             /** Env */
             env?: {
                 [key: string]: unknown;

@@ -4,7 +4,7 @@ export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
   return {
     id: 5, service_id: 1, service: "shop", origin: "frontend", user: "lena", state: "running",
     created: "2026-01-01T10:00:00Z", started: "2026-01-01T10:00:01Z", finished: null, context: { env: {} }, reason: null,
-    exit_code: null, retry_of: null, cancel_requested: null, seq: 1, lines: 0, ...fields,
+    exit_code: null, retry_of: null, cancel_requested: null, expected_seconds: null, secret_inputs: [], seq: 1, lines: 0, ...fields,
   };
 }
 
@@ -15,7 +15,7 @@ export function aDetail(fields: Partial<DeploymentDetail> = {}): DeploymentDetai
 export function aStep(fields: Partial<Step> = {}): Step {
   return {
     id: 1, deployment_id: 5, name: "Build", description: "", state: "pending", started: null, finished: null,
-    message: "", position: 1, run_order: null, first_line: null, last_line: null, detail: {}, hosts: [], ...fields,
+    message: "", position: 1, run_order: null, first_line: null, last_line: null, detail: {}, hosts: [], expected_seconds: null, ...fields,
   };
 }
 

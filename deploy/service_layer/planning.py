@@ -1,0 +1,25 @@
+"""What a deployment of a service is expected to do, before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from deploy.domain.model import Plan, PlannedStep, Service
+from deploy.domain.run import PLACEHOLDER
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+PlaybookSteps: TypeAlias = Callable[[Service], Sequence[PlannedStep]]
+
+
+async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Plan:
+    """The last full success knows best, then the config and its playbook; else a placeholder."""
+    plan = await uow.plans.by_successes(service.id)
+    if plan is not None and plan.steps:
+        return plan
+    configured = [
+        PlannedStep(name=step["name"], description=step.get("description", ""))
+        for step in service.data.get("steps", [])
+    ]
+    steps = tuple(configured or playbook_steps(service) or [PLACEHOLDER])
+    return Plan(steps=steps, expected_seconds=plan.expected_seconds if plan is not None else None)
