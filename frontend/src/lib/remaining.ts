@@ -57,8 +57,8 @@ function stepsTell(steps: readonly Step[]): boolean {
 }
 
 /**
- * How far a deployment is, and how long it still takes: from what its steps usually take, otherwise from what the whole
- * usually takes; without either, the share of the steps that are done. `now` in milliseconds since the epoch.
+ * How far a deployment is, and how long it still takes: from what its steps usually take, otherwise from what the
+ * whole usually takes; without either, the share of the steps that are done. `now` in milliseconds since the epoch.
  */
 export function remaining(
   deployment: Pick<Deployment, "state" | "started" | "finished" | "expected_seconds">,

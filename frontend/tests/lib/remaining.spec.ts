@@ -38,7 +38,8 @@ describe("what remains of a deployment", () => {
   });
 
   it("is the share of the steps, without a time, at the first deployment", () => {
-    expect(remaining(running(null), [done(null), active(null)], after(5))).toEqual({ fraction: 0.75, seconds: null, overdue: false });
+    const steps = [done(null), active(null)];
+    expect(remaining(running(null), steps, after(5))).toEqual({ fraction: 0.75, seconds: null, overdue: false });
     expect(remaining(running(null), [], after(5))).toEqual({ fraction: null, seconds: null, overdue: false });
   });
 
