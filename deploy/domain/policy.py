@@ -42,6 +42,7 @@ class Action(str, Enum):
     READ_TOKENS = "read tokens"
     REVOKE_TOKEN = "revoke token"  # noqa: S105
     READ_SERVICES = "read services"
+    READ_INPUTS = "read inputs of service"
     SYNC_SERVICES = "sync services"
     DELETE_SERVICE = "delete service"
     START_AS_SERVICE = "start deployment as service"
@@ -68,6 +69,7 @@ KINDS: dict[Action, frozenset[Kind]] = {
     Action.READ_TOKENS: _USER,
     Action.REVOKE_TOKEN: _USER,
     Action.READ_SERVICES: _USER,
+    Action.READ_INPUTS: frozenset({Kind.USER, Kind.SERVICE}),
     Action.SYNC_SERVICES: _USER,
     Action.DELETE_SERVICE: _USER,
     Action.START_AS_SERVICE: frozenset({Kind.SERVICE}),

@@ -14,6 +14,7 @@ from deploy.entrypoints.middleware import Safety
 from deploy.entrypoints.routers import (
     access,
     deployments,
+    inputs,
     live,
     operations,
     output,
@@ -57,7 +58,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
     if ready is not None:
         app.state.services = ready
     errors.install(app)
-    for module in (access, users, services, tokens, output, deployments, operations, live, page):
+    for module in (access, users, services, inputs, tokens, output, deployments, operations, live, page):
         app.include_router(module.router)
     app.add_middleware(Safety)
     return app

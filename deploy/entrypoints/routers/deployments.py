@@ -23,6 +23,7 @@ from deploy.entrypoints.schemas import (
     DeploymentStarted,
     Detail,
     Id,
+    RetryIn,
     StepIn,
     StepOut,
     UserDeploymentIn,
@@ -127,9 +128,14 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, services: Servi
 
 @router.post("/deployments/{deployment_id}/retry", responses={**NOT_FOUND, **CONFLICT})
 async def retry_deployment(
-    deployment_id: Id, request: Request, actor: Starter, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    deployment_id: Id,
+    request: Request,
+    actor: Starter,
+    services: ServicesDep,
+    body: RetryIn | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
-    """Start the same deployment once more: same service, same context."""
+    """Start the same deployment once more: same service, same context; secret inputs have to be given again."""
     async with services.open_unit_of_work() as uow:
         before = await uow.deployments.get(deployment_id)
     if not before.state.is_final:

@@ -199,7 +199,7 @@ export interface paths {
         put?: never;
         /**
          * Retry Deployment
-         * @description Start the same deployment once more: same service, same context.
+         * @description Start the same deployment once more: same service, same context; secret inputs have to be given again.
          */
         post: operations["retry_deployment_deployments__deployment_id__retry_post"];
         delete?: never;
@@ -386,6 +386,26 @@ export interface paths {
          * @description Start a deployment as the user who is signed in.
          */
         post: operations["start_as_user_services__service_id__deployments_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/{service_id}/inputs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Inputs
+         * @description What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary.
+         */
+        get: operations["read_inputs_services__service_id__inputs_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -666,6 +686,16 @@ export interface components {
             username: string;
         };
         /**
+         * ChoiceProblem
+         * @description Choices that could not be found out.
+         */
+        ChoiceProblem: {
+            /** Detail */
+            detail: string;
+            /** Path */
+            path: string;
+        };
+        /**
          * ConfigToken
          * @description A config token; it is shown this once.
          */
@@ -922,6 +952,28 @@ export interface components {
             outcome: components["schemas"]["Outcome"];
         };
         /**
+         * InputsOut
+         * @description What to ask for before a deployment: a JSON Schema with all choices filled in (null: any settings).
+         *
+         *     `last` are the values of the user's last deployment of the service, without secrets. `confirm` says whether the
+         *     service's name has to be typed.
+         */
+        InputsOut: {
+            /** Confirm */
+            confirm: boolean;
+            /** Last */
+            last: {
+                [key: string]: unknown;
+            } | null;
+            /** Problems */
+            problems: components["schemas"]["ChoiceProblem"][];
+            /** Schema */
+            schema: {
+                [key: string]: unknown;
+            } | null;
+            summary: components["schemas"]["SummaryOut"];
+        };
+        /**
          * LineOut
          * @description A line of output.
          */
@@ -989,6 +1041,18 @@ export interface components {
             folder: string;
             /** Reason */
             reason: string;
+        };
+        /**
+         * RetryIn
+         * @description What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it.
+         */
+        RetryIn: {
+            /** Confirm */
+            confirm?: string | null;
+            /** Env */
+            env?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ServiceDetails
@@ -1143,6 +1207,25 @@ export interface components {
          * @enum {string}
          */
         StepState: "pending" | "running" | "success" | "failure" | "skipped";
+        /**
+         * SummaryOut
+         * @description What will happen and where: `hosts` is null where that is the script's affair, `runs_as` where it is ours.
+         */
+        SummaryOut: {
+            /** Ahead */
+            ahead: number;
+            /** File */
+            file: string;
+            /** Hosts */
+            hosts: string[] | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "script" | "playbook";
+            /** Runs As */
+            runs_as: string | null;
+        };
         /**
          * SyncOut
          * @description What a sync has changed, and what it could not read.
@@ -1841,7 +1924,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RetryIn"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -2259,6 +2346,64 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_inputs_services__service_id__inputs_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                service_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InputsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
