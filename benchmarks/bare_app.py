@@ -34,6 +34,8 @@ FIELDS = (
     "exit_code",
     "retry_of",
     "cancel_requested",
+    "expected_seconds",
+    "secret_inputs",
     "seq",
     "lines",
 )
@@ -64,6 +66,8 @@ class Deployment(BaseModel):
     exit_code: int | None
     retry_of: int | None
     cancel_requested: str | None
+    expected_seconds: float | None
+    secret_inputs: list[str]
     seq: int
     lines: int
 

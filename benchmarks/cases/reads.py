@@ -92,7 +92,7 @@ def _compare(bench: Bench, path: str, deployments: int, port: int, pid: int) -> 
             models.add(port, f"/models{path}", pid, token="-", seconds=SECONDS).body,
         }
         if len(bodies) != 1:
-            raise RuntimeError(f"The bare application answers {path} with other bytes.")
+            raise RuntimeError(f"The bare application answers {path} with something else.")
     faster = max(plain, models, key=lambda rates: median(rates.per_cpu))
     ratio = median([mine / theirs for mine, theirs in zip(ours.rate, faster.rate, strict=True)])
     by_cpu = median(ours.per_cpu) / median(faster.per_cpu)

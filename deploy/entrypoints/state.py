@@ -12,6 +12,7 @@ from deploy.adapters import orm
 from deploy.adapters.database import create_engine, create_sessions
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
+from deploy.adapters.repository import Listings
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ConfigurationError, Settings, secret_key
@@ -34,6 +35,7 @@ class Services:
     settings: Settings
     engine: AsyncEngine
     open_unit_of_work: OpenUnitOfWork
+    listings: Listings
     bus: MessageBus
     folders: ServiceFolders
     signer: TokenSigner
@@ -74,6 +76,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         settings=settings,
         engine=engine,
         open_unit_of_work=open_unit_of_work,
+        listings=Listings(engine),
         bus=bus,
         folders=folders,
         signer=signer,

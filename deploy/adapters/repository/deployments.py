@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, insert, literal_column, select, text
@@ -47,17 +48,40 @@ _REMOVE_OLD = text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which deployments to list; None does not restrict."""
+    """Which deployments to list; None, and no states, do not restrict. `since` (inclusive) and `until` go by `created`."""
 
     service_id: int | None = None
-    state: DeploymentState | None = None
+    states: tuple[DeploymentState, ...] = ()
     user: str | None = None
     origin: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the filter as SQL."""
-        wanted = {"service_id": self.service_id, "state": self.state, "user": self.user, "origin": self.origin}
-        return [_table.c[name] == value for name, value in wanted.items() if value is not None]
+        wanted = {"service_id": self.service_id, "user": self.user, "origin": self.origin}
+        conditions = [_table.c[name] == value for name, value in wanted.items() if value is not None]
+        if self.states:
+            conditions.append(_table.c.state.in_(self.states))
+        if self.since is not None:
+            conditions.append(_table.c.created >= self.since)
+        if self.until is not None:
+            conditions.append(_table.c.created < self.until)
+        return conditions
+
+    def fragments(self) -> tuple[list[str], list[Any]]:
+        """Return the filter as SQL on a table `d` for asyncpg: conditions, and the values of $1, $2, …"""
+        states = [state.value for state in self.states] or None
+        wanted = (
+            ("d.service_id = ${}", self.service_id),
+            ("d.state = ANY(${})", states),
+            ('d."user" = ${}', self.user),
+            ("d.origin = ${}", self.origin),
+            ("d.created >= ${}", self.since),
+            ("d.created < ${}", self.until),
+        )
+        given = [(text, value) for text, value in wanted if value is not None]
+        return [text.format(n) for n, (text, _) in enumerate(given, 1)], [value for _, value in given]
 
 
 class Deployments:

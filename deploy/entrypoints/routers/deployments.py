@@ -23,6 +23,7 @@ from deploy.entrypoints.schemas import (
     DeploymentStarted,
     Detail,
     Id,
+    Moment,
     RetryIn,
     StepIn,
     StepOut,
@@ -87,15 +88,20 @@ async def start_as_user(
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
+    state: Annotated[list[DeploymentState], Query(default_factory=list, max_length=20)],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     service_id: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
-    state: DeploymentState | None = None,
     user: str | None = None,
     origin: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
 ) -> list[DeploymentOut]:
-    """Deployments, newest first; `before` the id of the last one seen gives the next page."""
-    only = Filter(service_id=service_id, state=state, user=user, origin=origin)
+    """Deployments, newest first; `before` the id of the last one seen gives the next page.
+
+    `state` may come several times. `since` (included) and `until` go by the time at which it was asked for.
+    """
+    only = Filter(service_id=service_id, states=tuple(state), user=user, origin=origin, since=since, until=until)
     async with services.open_unit_of_work() as uow:
         found = await uow.deployments.list(limit=limit, before=before, only=only)
     return [DeploymentOut.model_validate(deployment) for deployment in found]

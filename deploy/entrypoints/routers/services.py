@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
+from fastapi import Response
+
 from deploy.adapters.filesystem import Problem
 from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
@@ -30,14 +32,10 @@ router = Router(prefix="/services", tags=["services"], responses={401: {"model":
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 
-@router.get("/")
-async def list_services(_actor: Reader, services: ServicesDep) -> list[ServiceOut]:
+@router.get("/", response_model=list[ServiceOut])
+async def list_services(_actor: Reader, services: ServicesDep) -> Response:
     """All services by name, each with its last deployment and those that wait or run."""
-    async with services.open_unit_of_work() as uow:
-        found = await uow.services.list()
-        latest = await uow.deployments.latest_by_service([service.id for service in found])
-        active = await uow.deployments.open()
-    return [_service(service, latest.get(service.id), active) for service in found]
+    return Response(await services.listings.services(), media_type="application/json")
 
 
 @router.get("/names/")
