@@ -56,7 +56,7 @@ READS: dict[str, Read] = {
     "a page of a service that was not deployed for long": lambda uow: uow.deployments.list(
         only=Filter(service_id=SERVICES)
     ),
-    "what waits": lambda uow: uow.deployments.list(only=Filter(service_id=3, state=DeploymentState.SUCCESS)),
+    "what waits": lambda uow: uow.deployments.list(only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
     "the last success": lambda uow: uow.deployments.last_success(3),

@@ -40,6 +40,7 @@ class TestList:
     async def test_filters(self, site: Site) -> None:
         shop, blog = await site.service("shop"), await site.service("blog")
         first = await site.start(shop, user="ada", origin="GitHub")
+        site.clock.advance(60)
         second = await site.start(shop, user="bob", origin="frontend")
         third = await site.start(blog, user="ada", origin="frontend")
         await site.bus.handle(CancelDeployment(deployment_id=second, by="bob"))
@@ -50,13 +51,18 @@ class TestList:
 
         assert await found() == [third, second, first]
         assert await found(service_id=shop) == [second, first]
-        assert await found(state=DeploymentState.QUEUED) == [third, first]
-        assert await found(state=DeploymentState.CANCELLED) == [second]
+        assert await found(states=(DeploymentState.QUEUED,)) == [third, first]
+        assert await found(states=(DeploymentState.CANCELLED,)) == [second]
+        assert await found(states=(DeploymentState.CANCELLED, DeploymentState.QUEUED)) == [third, second, first]
         assert await found(user="ada") == [third, first]
         assert await found(origin="frontend") == [third, second]
-        assert await found(service_id=shop, user="ada", origin="GitHub", state=DeploymentState.QUEUED) == [first]
+        assert await found(service_id=shop, user="ada", origin="GitHub", states=(DeploymentState.QUEUED,)) == [first]
         assert await found(service_id=blog, user="bob") == []
         assert await found(user="' OR true --") == []
+        created = (await site.deployment(second)).created
+        assert await found(since=created) == [third, second]
+        assert await found(until=created) == [first]
+        assert await found(since=created, until=created) == []
 
 
 MANY = text(
