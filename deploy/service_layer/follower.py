@@ -11,7 +11,8 @@ from typing import TypeVar
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, TakeIn
-from deploy.service_layer.intake import EXIT, entries_of
+from deploy.domain.masking import Mask
+from deploy.service_layer.intake import EXIT, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -33,12 +34,18 @@ class Follower:
     """Reads the spool of one deployment, from where the database says that it was read, to its end."""
 
     def __init__(
-        self, deployment_id: int, run: RunDirectory, bus: MessageBus, open_unit_of_work: OpenUnitOfWork
+        self,
+        deployment_id: int,
+        run: RunDirectory,
+        bus: MessageBus,
+        open_unit_of_work: OpenUnitOfWork,
+        mask: Mask | None = None,
     ) -> None:
         self.deployment_id = deployment_id
         self._run = run
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
+        self._mask = mask
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
@@ -76,9 +83,8 @@ class Follower:
                 await self._wait()
 
     async def _take_in(self, records: list[Record], before: int, after: int) -> int | None:
-        command = TakeIn(
-            deployment_id=self.deployment_id, entries=tuple(entries_of(records)), offset_before=before, offset=after
-        )
+        entries = tuple(masked_entries(records, self._mask))
+        command = TakeIn(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
         taken_in = await persistently(lambda: self._bus.handle(command))
         if not taken_in:
             # Nothing happened: only `start` was in it, or it had been stored before (a commit whose answer got lost).

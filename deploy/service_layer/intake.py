@@ -6,11 +6,25 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from deploy.adapters.spool import Record
+from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
 
 EXIT = "exit"
 # What the supervisor has to say stands in the log between the lines of the script, and is to be told from them.
 NOTE_PREFIX = "[fastdeploy] "
+
+
+def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
+    """Return what the records say, without the secret values of the deployment (None: it has none)."""
+    if mask is None:
+        return entries_of(records)
+    pieces = (
+        record._replace(data=mask.piece(record.data, continues=record.kind == "part"))
+        if record.kind in ("out", "part")
+        else record
+        for record in records
+    )
+    return [mask.entry(entry) for entry in entries_of(pieces)]
 
 
 def entries_of(records: Iterable[Record]) -> list[Entry]:

@@ -1,0 +1,101 @@
+"""Secret values in what a run says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deploy.adapters.spool import Record
+from deploy.domain.masking import Mask
+from deploy.domain.model import HostResult, Outcome
+from deploy.domain.reports import HostReported, Line, read_line
+from deploy.service_layer.intake import masked_entries
+from tests.runs import at, ended, line, reported
+
+PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "expected"),
+    [
+        ((), "nothing is hidden", "nothing is hidden"),
+        (("hunter2",), "password: hunter2!", "password: ***!"),
+        (("hunter2",), "hunter2 hunter2", "*** ***"),
+        (("hunter2",), "Hunter2", "Hunter2"),
+        (("abc",), "abc is too short to be hidden", "abc is too short to be hidden"),
+        (("hunter", "hunter2"), "hunter2 and hunter", "*** and ***"),
+        (("abcdef", "defghi"), "xabcdefghix", "x***x"),
+        (("aaaa",), "aaaaaa", "***"),
+        (('say "hi"',), '{"said": "say \\"hi\\""}', '{"said": "***"}'),
+        (("Grüße",), 'Grüße "Gr\\u00fc\\u00dfe" Gr%C3%BC%C3%9Fe', '*** "***" ***'),
+        (("it's\\me",), "'it\\\\'s' \"it's\\\\me\"", "'it\\\\'s' \"***\""),
+        (("p&ss word",), "https://u:p%26ss%20word@host", "https://u:***@host"),
+        (("hunter2",), "Authorization: Basic aHVudGVyMg==", "Authorization: Basic ***"),
+        ((PEM,), "AAAA1111", "***"),
+        ((PEM,), "> BBBB2222 <", "> *** <"),
+        ((PEM,), "xy", "xy"),
+        (("{{ 7*7 }}",), "a {{ 7*7 }} b", "a *** b"),
+        ((".*.*",), "not a pattern .*.*", "not a pattern ***"),
+    ],
+)
+def test_texts(values: tuple[str, ...], text: str, expected: str) -> None:
+    assert Mask(values).text(text) == expected
+
+
+def test_free_form_data_is_searched_to_its_last_corner() -> None:
+    value = {"a": ["hunter2", {"x-hunter2": 1.5}], "n": 123456, "ok": True, "none": None}
+    expected = {"a": ["***", {"x-***": 1.5}], "n": "***", "ok": True, "none": None}
+    assert Mask(["hunter2", "123456"]).value(value) == expected
+
+
+def test_every_kind_of_entry() -> None:
+    mask = Mask(["hunter2"])
+    assert mask.entry(line("is hunter2")) == line("is ***")
+    step = reported("Use hunter2", message="hunter2", detail={"key": "hunter2"})
+    assert mask.entry(step) == reported("Use ***", message="***", detail={"key": "***"})
+    result = HostResult(task="t", host="hunter2", outcome=Outcome.OK, message="hunter2", diff="+hunter2")
+    hidden = HostResult(task="t", host="***", outcome=Outcome.OK, message="***", diff="+***")
+    assert mask.entry(HostReported(result, at(1))) == HostReported(hidden, at(1))
+    assert mask.entry(ended(1, message="hunter2 failed")) == ended(1, message="*** failed")
+
+
+def test_a_value_that_is_a_word_of_the_protocol_does_not_break_it() -> None:
+    mask = Mask(["success", "name", "task-1"])
+    reported_line = mask.entry(read_line('{"name": "Build name", "state": "success"}', at(1)))
+    assert reported_line == reported("Build ***", "success")
+    planned = reported("Install", "running", planned=True, detail={"task": "task-1", "play": "task-1"})
+    assert mask.entry(planned) == reported(
+        "Install", "running", planned=True, detail={"task": "task-1", "play": "***"}
+    )
+
+
+def test_a_value_that_a_limit_cuts_in_two_is_hidden() -> None:
+    secret = "0123456789" * 10
+    message = "x" * 65_500 + secret
+    entry = Mask([secret]).entry(read_line(json.dumps({"name": "A", "message": message}), at(1)))
+    assert "0123" not in str(entry)
+    name = Mask([secret]).entry(read_line(json.dumps({"name": "y" * 450 + secret}), at(1)))
+    assert "0123" not in str(name)
+
+
+def test_a_value_across_two_pieces_of_a_long_line_is_hidden() -> None:
+    mask = Mask(["hunter2-hunter2"])
+    records = [Record(1, 0.0, "part", "x hunter2-h"), Record(2, 0.0, "note", "n"), Record(3, 0.0, "out", "unter2 y")]
+    texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
+    assert texts == ["x ***", "[fastdeploy] n", "*** y"]
+    (later,) = masked_entries([Record(4, 0.0, "out", "unter2 is a word")], mask)
+    assert later.text == "unter2 is a word"  # type: ignore[union-attr]
+
+
+def test_values_that_nobody_knows_hide_everything() -> None:
+    mask = Mask((), everything=True)
+    assert mask.entry(line("anything")) == line("***")
+    data: dict[str, Any] = {"a": ["b"]}
+    assert mask.value(data) == {"***": ["***"]}
+
+
+def test_without_secrets_nothing_is_looked_at() -> None:
+    records = [Record(1, 0.0, "out", "hello")]
+    assert [entry.text for entry in masked_entries(records, None) if isinstance(entry, Line)] == ["hello"]
