@@ -1,12 +1,15 @@
-/** The server refused, or could not be reached (`status` 0). `detail` is the server's own sentence, if any. */
+/**
+ * The server refused, or could not be reached (`status` 0). `detail` is the server's own sentence, if any; `faults`
+ * are what is wrong with each part of the body.
+ */
 export class ApiError extends Error {
-  constructor(readonly status: number, readonly detail: string | null) {
+  constructor(readonly status: number, readonly detail: string | null, readonly faults: readonly Fault[] = []) {
     super(detail ?? `HTTP ${status}`);
     this.name = "ApiError";
   }
 }
 
-interface Fault {
+export interface Fault {
   loc?: unknown[];
   msg?: unknown;
 }
@@ -25,6 +28,11 @@ export function readDetail(body: unknown): string | null {
   return null;
 }
 
+function readFaults(body: unknown): Fault[] {
+  if (typeof body !== "object" || body === null || !("detail" in body)) return [];
+  return Array.isArray(body.detail) ? body.detail as Fault[] : [];
+}
+
 interface Answer<T> {
   data?: T;
   error?: unknown;
@@ -39,6 +47,8 @@ export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
   } catch {
     throw new ApiError(0, null);
   }
-  if (!answer.response.ok) throw new ApiError(answer.response.status, readDetail(answer.error));
+  if (!answer.response.ok) {
+    throw new ApiError(answer.response.status, readDetail(answer.error), readFaults(answer.error));
+  }
   return answer.data as T;
 }

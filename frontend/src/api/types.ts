@@ -10,6 +10,7 @@ export interface ServiceData {
   deploy_script?: string;
   ansible_playbook?: string;
   steps?: { name: string; description?: string }[];
+  inputs?: Record<string, unknown>;
 }
 
 export interface DeploymentContext {
@@ -34,3 +35,6 @@ export type HostResult = Schemas["HostResultOut"];
 export type Token = Schemas["TokenOut"];
 export type Problem = Schemas["ProblemOut"];
 export type SyncReport = Schemas["SyncOut"];
+export type Plan = Schemas["PlannedStepOut"];
+export type Inputs = Schemas["InputsOut"];
+export type DeploymentSummary = Schemas["SummaryOut"];

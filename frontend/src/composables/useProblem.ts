@@ -8,6 +8,8 @@ const OWN_SENTENCES = [401, 429, 503] as const;
 export function useProblem() {
   const { t } = useI18n();
   const problem = ref<string | null>(null);
+  /** The server's answer to what failed last; 0 when there was none. */
+  const status = ref<number | null>(null);
   const busy = ref(false);
 
   function describe(error: unknown): string {
@@ -25,16 +27,18 @@ export function useProblem() {
   async function attempt(action: () => Promise<unknown>): Promise<boolean> {
     busy.value = true;
     problem.value = null;
+    status.value = null;
     try {
       await action();
       return true;
     } catch (error) {
       problem.value = describe(error);
+      status.value = error instanceof ApiError ? error.status : null;
       return false;
     } finally {
       busy.value = false;
     }
   }
 
-  return { problem, busy, attempt, describe };
+  return { problem, status, busy, attempt, describe };
 }

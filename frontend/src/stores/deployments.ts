@@ -46,11 +46,13 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     return detail;
   }
 
-  /** Starts a deployment. The same `key` never starts two, however often it is sent. */
-  async function start(serviceId: number, env: Record<string, string>, key: string): Promise<Deployment> {
+  /** Starts a deployment. The same `key` never starts two; `confirm` is the service's name as the reader typed it. */
+  async function start(
+    serviceId: number, env: Record<string, unknown>, key: string, confirm?: string,
+  ): Promise<Deployment> {
     const started = await call(session.api.POST("/services/{service_id}/deployments", {
       params: { path: { service_id: serviceId }, header: { "Idempotency-Key": key } },
-      body: { env, origin: "frontend" },
+      body: { env, origin: "frontend", confirm },
     }));
     upsert(started);
     return started;
