@@ -56,6 +56,15 @@ class CloseSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndSessions:
+    """Sign other browsers of a user out: the one named, or all but `keep`."""
+
+    user_id: int
+    session_id: str | None = None
+    keep: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoteFailedLogin:
     """Somebody gave a wrong password for an account, from an address."""
 
@@ -189,6 +198,7 @@ Command: TypeAlias = (
     | ChangeUser
     | OpenSession
     | CloseSession
+    | EndSessions
     | NoteFailedLogin
     | RegisterToken
     | RevokeToken

@@ -19,7 +19,7 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who is asking, as his token proves. Times are seconds since the epoch."""
+    """Who is asking, as his token proves. Times are seconds since the epoch; `session` is a signed-in browser's."""
 
     kind: Kind
     expires: float
@@ -29,6 +29,7 @@ class Actor:
     is_admin: bool = False
     service_id: int | None = None
     deployment_id: int | None = None
+    session: str | None = None
 
 
 class Action(str, Enum):
@@ -54,6 +55,10 @@ class Action(str, Enum):
     FINISH_DEPLOYMENT = "finish deployment"
     READ_DEPLOYED_SERVICES = "read deployed services"
     READ_WORKERS = "read workers"
+    READ_CHANGES = "read changes"
+    READ_QUEUE = "read queue"
+    READ_OWN_SESSIONS = "read own sessions"
+    END_OWN_SESSIONS = "end own sessions"
 
 
 _USER = frozenset({Kind.USER})
@@ -81,6 +86,11 @@ KINDS: dict[Action, frozenset[Kind]] = {
     Action.FINISH_DEPLOYMENT: _RUN,
     Action.READ_DEPLOYED_SERVICES: frozenset({Kind.CONFIG}),
     Action.READ_WORKERS: _USER,
+    # Not for service tokens: it shows the service's config.
+    Action.READ_CHANGES: _USER,
+    Action.READ_QUEUE: _USER,
+    Action.READ_OWN_SESSIONS: _USER,
+    Action.END_OWN_SESSIONS: _USER,
 }
 FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
 

@@ -14,18 +14,36 @@ from deploy.entrypoints.middleware import Safety
 from deploy.entrypoints.routers import (
     access,
     deployments,
+    history,
     inputs,
     live,
     operations,
     output,
     page,
+    queue,
     services,
+    sessions,
     tokens,
     users,
 )
 from deploy.entrypoints.startup import prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 
+MODULES = (
+    access,
+    sessions,
+    users,
+    services,
+    inputs,
+    history,
+    tokens,
+    output,
+    deployments,
+    queue,
+    operations,
+    live,
+    page,
+)
 DESCRIPTION = "Start deployments, watch them, and read what they did. Sign in at `POST /token`."
 
 
@@ -58,7 +76,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
     if ready is not None:
         app.state.services = ready
     errors.install(app)
-    for module in (access, users, services, inputs, tokens, output, deployments, operations, live, page):
+    for module in MODULES:
         app.include_router(module.router)
     app.add_middleware(Safety)
     return app

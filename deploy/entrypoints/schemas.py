@@ -242,6 +242,8 @@ class PlannedStepOut(BaseModel):
 class ChangeOut(BaseModel):
     """A value or a file that differs; `before` and `after` are null for files, and where there is no value."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     name: str
     kind: Literal["added", "removed", "changed"]
     before: Any = None
@@ -343,7 +345,9 @@ class InputsOut(BaseModel):
 
 
 class FinishedOut(BaseModel):
-    """How one deployment went; `seconds` from its start to its end."""
+    """How one deployment went; `seconds` from its start to its end (null: it never started)."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: int
     state: DeploymentState
@@ -353,7 +357,10 @@ class FinishedOut(BaseModel):
 
 
 class StatisticsOut(BaseModel):
-    """How the last deployments of a service went, oldest first; the rate leaves out those that were cancelled."""
+    """How the last deployments of a service went, oldest first.
+
+    The rate leaves out those that were cancelled; the median is that of the successes. Both are null where there are none.
+    """
 
     deployments: list[FinishedOut]
     success_rate: float | None

@@ -65,7 +65,24 @@ class Authenticator:
             raise NotSignedIn(INVALID) from error
         if not user.is_active or claims.extra.get("epoch") != user.epoch:
             raise NotSignedIn(INVALID)
-        return Actor(kind=Kind.USER, expires=claims.expires, name=user.name, user_id=user.id, is_admin=user.is_admin)
+        session = claims.extra.get("session")
+        if session is not None:
+            await self._use_session(str(session), user, uow)
+        return Actor(
+            kind=Kind.USER,
+            expires=claims.expires,
+            name=user.name,
+            user_id=user.id,
+            is_admin=user.is_admin,
+            session=session,
+        )
+
+    async def _use_session(self, session_id: str, user: User, uow: UnitOfWork) -> None:
+        """A browser's token is good for as long as the browser is signed in."""
+        found = await uow.sessions.find_valid(session_id, self._now())
+        if found is None or found[1].id != user.id:
+            raise NotSignedIn(INVALID)
+        await uow.sessions.touch(found[0], self._now())
 
     async def _recorded(self, kind: Kind, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())

@@ -24,6 +24,7 @@ class UnitOfWork:
         self.deployments = repository.Deployments(session)
         self.steps = repository.Steps(session)
         self.plans = repository.Plans(session)
+        self.history = repository.History(session)
         self.events = repository.Events(session)
         self.queue = repository.Queue(session)
         self.workers = repository.Workers(session)

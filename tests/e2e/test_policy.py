@@ -43,6 +43,7 @@ PLACEHOLDERS = {
     "{deployment_id}": str(NUMBER),
     "{user_id}": str(NUMBER),
     "{token_id}": TOKEN_ID,
+    "{session_id}": TOKEN_ID,
 }
 
 

@@ -35,6 +35,10 @@ ALLOWED: dict[Action, tuple[Actor, ...]] = {
     Action.FINISH_DEPLOYMENT: (RUN,),
     Action.READ_DEPLOYED_SERVICES: (CONFIG,),
     Action.READ_WORKERS: USERS,
+    Action.READ_CHANGES: USERS,
+    Action.READ_QUEUE: USERS,
+    Action.READ_OWN_SESSIONS: USERS,
+    Action.END_OWN_SESSIONS: USERS,
 }
 
 

@@ -3,6 +3,7 @@
 from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, StoredEvent
+from deploy.adapters.repository.history import History
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
 from deploy.adapters.repository.queue import Queue
@@ -14,6 +15,7 @@ __all__ = [
     "DeployedServices",
     "Deployments",
     "Events",
+    "History",
     "Listings",
     "Logins",
     "Plans",

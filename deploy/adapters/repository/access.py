@@ -14,6 +14,7 @@ from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import BrowserSession, Token, User
 
 THROTTLE_WINDOW = timedelta(minutes=5)
+TOUCH_EVERY = timedelta(minutes=1)
 
 
 class Users:
@@ -91,10 +92,37 @@ class Sessions:
         row = (await self._session.execute(query)).first()
         return (row[0], row[1]) if row else None
 
-    async def remove(self, session_id: str) -> None:
-        """Forget a browser, and those whose time is over."""
+    async def of(self, user_id: int, now: datetime) -> Sequence[BrowserSession]:
+        """Return the sessions of a user that are not over, the newest first."""
+        query = (
+            select(BrowserSession)
+            .join(orm.users, orm.users.c.id == orm.sessions.c.user_id)
+            .where(
+                orm.sessions.c.user_id == user_id,
+                orm.sessions.c.expires > now,
+                orm.users.c.epoch == orm.sessions.c.user_epoch,
+            )
+            .order_by(orm.sessions.c.created.desc(), orm.sessions.c.id)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def touch(self, browser: BrowserSession, now: datetime) -> None:
+        """Remember when a browser was used last, not more than once a minute."""
+        if browser.last_used is not None and now - browser.last_used < TOUCH_EVERY:
+            return
+        due = orm.sessions.c.last_used.is_(None) | (orm.sessions.c.last_used <= now - TOUCH_EVERY)
+        statement = update(orm.sessions).where(orm.sessions.c.id == browser.id, due).values(last_used=now)
+        await self._session.execute(statement, execution_options={"synchronize_session": False})
+
+    async def end(self, session_ids: Sequence[str]) -> None:
+        """Forget these browsers."""
+        await self._session.execute(delete(orm.sessions).where(orm.sessions.c.id.in_(session_ids)))
+
+    async def remove(self, session_id: str) -> bool:
+        """Forget a browser, and those whose time is over; return whether it was known."""
         gone = (orm.sessions.c.id == session_id) | (orm.sessions.c.expires < func.now())
-        await self._session.execute(delete(orm.sessions).where(gone))
+        removed = await self._session.scalars(delete(orm.sessions).where(gone).returning(orm.sessions.c.id))
+        return session_id in removed.all()
 
 
 class Logins:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -52,6 +53,22 @@ _AHEAD = text(
 )
 
 
+_JOBS = text(
+    "SELECT id, CAST(args ->> 'deployment_id' AS bigint), regexp_replace(lock, '[0-9]+$', ''), lock, status = 'doing' "
+    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name = :queue"
+)
+
+
+class Job(NamedTuple):
+    """A deployment in the queue; jobs of one lane run one at a time, the lanes of one service take turns."""
+
+    id: int
+    deployment_id: int
+    service: str
+    lane: str
+    runs: bool
+
+
 class Queue:
     """Deployments that wait for a worker. Jobs of one lock run one at a time, first come, first served."""
 
@@ -82,6 +99,10 @@ class Queue:
         """
         rows = await self._session.execute(_AHEAD, {"id": job_id})
         return [(deployment_id, runs) for deployment_id, runs in rows]
+
+    async def jobs(self) -> Sequence[Job]:
+        """Return all that wait or run, in no order."""
+        return [Job(*row) for row in await self._session.execute(_JOBS, {"queue": QUEUE})]
 
     async def take(self) -> tuple[int, int] | None:
         """Take the next job that may run: (job id, deployment id), or None when there is none."""

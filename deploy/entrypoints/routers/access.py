@@ -42,15 +42,14 @@ async def open_session(body: SignIn, services: ServicesDep, request: Request, re
     """Sign a browser in: a user token for the page's memory, and a cookie that can only renew it."""
     user = await _signed_in(body.username, body.password, services, request)
     secret = new_secret()
+    session_id = hash_secret(secret)
     lifetime = timedelta(days=services.settings.session_expire_days)
     agent = request.headers.get("user-agent", "")
     await services.bus.handle(
-        OpenSession(
-            session_id=hash_secret(secret), user_id=user.id, expires=services.now() + lifetime, user_agent=agent
-        )
+        OpenSession(session_id=session_id, user_id=user.id, expires=services.now() + lifetime, user_agent=agent)
     )
     _set_cookie(response, secret, int(lifetime.total_seconds()), request, services)
-    return _session_token(user, services)
+    return _session_token(user, session_id, services)
 
 
 @router.post("/session/refresh", responses={401: {"model": Detail}})
@@ -67,8 +66,8 @@ async def refresh_session(
         if found is None:
             raise NotSignedIn("Your session has ended. Sign in again.")
         browser, user = found
-        browser.last_used = services.now()
-    return _session_token(user, services)
+        await uow.sessions.touch(browser, services.now())
+    return _session_token(user, browser.id, services)
 
 
 @router.delete("/session", status_code=204)
@@ -93,16 +92,16 @@ async def _signed_in(name: str, password: str, services: Services, request: Requ
         raise
 
 
-def _user_token(user: User, services: Services) -> str:
+def _user_token(user: User, services: Services, **more: str) -> str:
     lifetime = timedelta(minutes=services.settings.access_token_expire_minutes)
     return services.signer.sign(
-        Kind.USER.value, str(user.id), now=services.now(), lifetime=lifetime, name=user.name, epoch=user.epoch
+        Kind.USER.value, str(user.id), now=services.now(), lifetime=lifetime, name=user.name, epoch=user.epoch, **more
     )
 
 
-def _session_token(user: User, services: Services) -> SessionToken:
+def _session_token(user: User, session_id: str, services: Services) -> SessionToken:
     return SessionToken(
-        access_token=_user_token(user, services),
+        access_token=_user_token(user, services, session=session_id),
         token_type="bearer",  # noqa: S106
         expires_in=services.settings.access_token_expire_minutes * 60,
     )

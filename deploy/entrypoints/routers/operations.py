@@ -1,4 +1,4 @@
-"""For operators and monitoring: health, workers, deployed services."""
+"""For operators and monitoring: health, deployed services."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.errors import RETRY_AFTER
 from deploy.entrypoints.routing import Router
-from deploy.entrypoints.schemas import DeployedServiceOut, Detail, Health, WorkerOut
+from deploy.entrypoints.schemas import DeployedServiceOut, Detail, Health
 from deploy.entrypoints.state import Services
-from deploy.service_layer.waiting import alive
 
 router = Router(tags=["operations"])
 
@@ -34,30 +33,6 @@ async def ready(services: ServicesDep, response: Response) -> Health:
         response.status_code = 503
         response.headers.update(RETRY_AFTER)
     return Health(status="unavailable" if reasons else "ok", reasons=reasons)
-
-
-@router.get("/workers/", responses={401: {"model": Detail}})
-async def list_workers(
-    _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: ServicesDep
-) -> list[WorkerOut]:
-    """The workers, the last seen first, and what each is running."""
-    async with services.open_unit_of_work() as uow:
-        workers = await uow.workers.list()
-        running = await uow.deployments.open()
-    grace = services.settings.worker_grace_seconds
-    return [
-        WorkerOut(
-            id=worker.id,
-            host=worker.host,
-            version=worker.version,
-            slots=worker.slots,
-            running=[deployment.id for deployment in running if deployment.worker_id == worker.id],
-            started=worker.started,
-            last_seen=worker.last_seen,
-            alive=alive(worker.last_seen, services.now(), grace),
-        )
-        for worker in workers
-    ]
 
 
 @router.get("/deployed-services/", responses={401: {"model": Detail}})

@@ -65,9 +65,19 @@ async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: C
 
 
 async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list[Event]:
-    """Forget a browser."""
-    await uow.sessions.remove(command.session_id)
-    return []
+    """Forget a browser. Its user token names it, and ends with it."""
+    was_there = await uow.sessions.remove(command.session_id)
+    return [AccessChanged(None)] if was_there else []
+
+
+async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Forget one browser of a user, or all but one. Their user tokens name them, and end with them."""
+    own = {browser.id for browser in await uow.sessions.of(command.user_id, now())}
+    if command.session_id is not None and command.session_id not in own:
+        raise NotFound("Session not found")
+    gone = {command.session_id} if command.session_id is not None else own - {command.keep}
+    await uow.sessions.end(sorted(gone))
+    return [AccessChanged(command.user_id)] if gone else []
 
 
 async def note_failed_login(command: commands.NoteFailedLogin, uow: UnitOfWork) -> list[Event]:

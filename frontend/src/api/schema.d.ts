@@ -54,6 +54,8 @@ export interface paths {
         /**
          * List Deployments
          * @description Deployments, newest first; `before` the id of the last one seen gives the next page.
+         *
+         *     `state` may come several times. `since` (included) and `until` go by the time at which it was asked for.
          */
         get: operations["list_deployments_deployments__get"];
         put?: never;
@@ -122,6 +124,26 @@ export interface paths {
          * @description Stop a deployment, or take it out of the queue.
          */
         post: operations["cancel_deployment_deployments__deployment_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Changes
+         * @description What differs from the last success of the service before this deployment: inputs, config and files.
+         */
+        get: operations["read_changes_deployments__deployment_id__changes_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -240,6 +262,26 @@ export interface paths {
          * @description Whether requests can be served; if not, why.
          */
         get: operations["ready_health_ready_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queue/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Queue
+         * @description What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first.
+         */
+        get: operations["read_queue_queue__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -412,6 +454,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/services/{service_id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Statistics
+         * @description How the last deployments of a service went, oldest first.
+         *
+         *     Those that were cancelled do not count in `success_rate`; `median_seconds` is that of the successes.
+         */
+        get: operations["read_statistics_services__service_id__statistics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session": {
         parameters: {
             query?: never;
@@ -451,6 +515,50 @@ export interface paths {
          */
         post: operations["refresh_session_session_refresh_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sessions
+         * @description The browsers in which you are signed in, the last one first.
+         */
+        get: operations["list_sessions_sessions__get"];
+        put?: never;
+        post?: never;
+        /**
+         * End Other Sessions
+         * @description Sign all your browsers out, but for the one that asks.
+         */
+        delete: operations["end_other_sessions_sessions__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End Session
+         * @description Sign one of your browsers out, at once.
+         */
+        delete: operations["end_session_sessions__session_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -684,6 +792,36 @@ export interface components {
             scope: string;
             /** Username */
             username: string;
+        };
+        /**
+         * ChangeOut
+         * @description A value or a file that differs; `before` and `after` are null for files, and where there is no value.
+         */
+        ChangeOut: {
+            /** After */
+            after?: unknown;
+            /** Before */
+            before?: unknown;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "changed";
+            /** Name */
+            name: string;
+        };
+        /**
+         * ChangesOut
+         * @description What has changed since the last success before a deployment (null: there was none, or nothing is known).
+         */
+        ChangesOut: {
+            /** Config */
+            config: components["schemas"]["ChangeOut"][];
+            /** Env */
+            env: components["schemas"]["ChangeOut"][];
+            /** Files */
+            files: components["schemas"]["ChangeOut"][];
+            since: components["schemas"]["DeploymentOut"] | null;
         };
         /**
          * ChoiceProblem
@@ -921,6 +1059,24 @@ export interface components {
             /** More */
             more: boolean;
         };
+        /**
+         * FinishedOut
+         * @description How one deployment went; `seconds` from its start to its end (null: it never started).
+         */
+        FinishedOut: {
+            /**
+             * Finished
+             * Format: date-time
+             */
+            finished: string;
+            /** Id */
+            id: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["DeploymentState"];
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -1043,6 +1199,18 @@ export interface components {
             reason: string;
         };
         /**
+         * QueueOut
+         * @description What runs, what waits, and who works.
+         */
+        QueueOut: {
+            /** Running */
+            running: components["schemas"]["DeploymentOut"][];
+            /** Waiting */
+            waiting: components["schemas"]["WaitingDeployment"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerOut"][];
+        };
+        /**
          * RetryIn
          * @description What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it.
          */
@@ -1121,6 +1289,30 @@ export interface components {
             service: string;
         };
         /**
+         * SessionOut
+         * @description A browser that is signed in; `current` is the one that asks.
+         */
+        SessionOut: {
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Current */
+            current: boolean;
+            /**
+             * Expires
+             * Format: date-time
+             */
+            expires: string;
+            /** Id */
+            id: string;
+            /** Last Used */
+            last_used: string | null;
+            /** User Agent */
+            user_agent: string;
+        };
+        /**
          * SessionToken
          * @description A user token for the page, with its life in seconds.
          */
@@ -1144,6 +1336,20 @@ export interface components {
             password: string;
             /** Username */
             username: string;
+        };
+        /**
+         * StatisticsOut
+         * @description How the last deployments of a service went, oldest first.
+         *
+         *     The rate leaves out those that were cancelled; the median is that of the successes. Both are null where there are none.
+         */
+        StatisticsOut: {
+            /** Deployments */
+            deployments: components["schemas"]["FinishedOut"][];
+            /** Median Seconds */
+            median_seconds: number | null;
+            /** Success Rate */
+            success_rate: number | null;
         };
         /**
          * StepIn
@@ -1354,6 +1560,53 @@ export interface components {
             type: string;
         };
         /**
+         * WaitingDeployment
+         * @description A deployment in the queue, and why it waits.
+         */
+        WaitingDeployment: {
+            /** Cancel Requested */
+            cancel_requested: string | null;
+            /** Context */
+            context: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Exit Code */
+            exit_code: number | null;
+            /** Expected Seconds */
+            expected_seconds: number | null;
+            /** Finished */
+            finished: string | null;
+            /** Id */
+            id: number;
+            /** Lines */
+            lines: number;
+            /** Origin */
+            origin: string;
+            /** Reason */
+            reason: string | null;
+            /** Retry Of */
+            retry_of: number | null;
+            /** Secret Inputs */
+            secret_inputs: string[];
+            /** Seq */
+            seq: number;
+            /** Service */
+            service: string;
+            /** Service Id */
+            service_id: number;
+            /** Started */
+            started: string | null;
+            state: components["schemas"]["DeploymentState"];
+            /** User */
+            user: string;
+            waiting: components["schemas"]["WaitingOut"];
+        };
+        /**
          * WaitingOut
          * @description Why a deployment waits.
          */
@@ -1485,12 +1738,14 @@ export interface operations {
     list_deployments_deployments__get: {
         parameters: {
             query?: {
+                state?: components["schemas"]["DeploymentState"][];
                 limit?: number;
                 before?: number | null;
                 service_id?: number | null;
-                state?: components["schemas"]["DeploymentState"] | null;
                 user?: string | null;
                 origin?: string | null;
+                since?: string | null;
+                until?: string | null;
             };
             header?: never;
             path?: never;
@@ -1716,6 +1971,55 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_changes_deployments__deployment_id__changes_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangesOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2022,6 +2326,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    read_queue_queue__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
@@ -2422,6 +2755,57 @@ export interface operations {
             };
         };
     };
+    read_statistics_services__service_id__statistics_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                service_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatisticsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     open_session_session_post: {
         parameters: {
             query?: never;
@@ -2526,6 +2910,109 @@ export interface operations {
             };
             /** @description Unauthorized */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_sessions_sessions__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"][];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    end_other_sessions_sessions__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    end_session_sessions__session_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,92 @@
+"""What the past tells: how the deployments of a service went, and what has changed since the last good one."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Annotated, Any
+
+from fastapi import Query
+
+from deploy.adapters.repository.history import Finished
+from deploy.domain import changes
+from deploy.domain.changes import Change, Snapshot
+from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.routing import Router
+from deploy.entrypoints.schemas import (
+    ChangeOut,
+    ChangesOut,
+    DeploymentOut,
+    Detail,
+    FinishedOut,
+    Id,
+    StatisticsOut,
+)
+
+router = Router(tags=["history"], responses={401: {"model": Detail}})
+
+
+@router.get("/services/{service_id}/statistics", responses={404: {"model": Detail}})
+async def read_statistics(
+    service_id: Id,
+    _actor: Annotated[Actor, require(Action.READ_SERVICES)],
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> StatisticsOut:
+    """How the last deployments of a service went, oldest first.
+
+    Those that were cancelled do not count in `success_rate`; `median_seconds` is that of the successes.
+    """
+    async with services.open_unit_of_work() as uow:
+        await uow.services.get(service_id)
+        finished = await uow.history.finished(service_id, limit=limit)
+    return _statistics(finished)
+
+
+@router.get("/deployments/{deployment_id}/changes", responses={404: {"model": Detail}})
+async def read_changes(
+    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], services: ServicesDep
+) -> ChangesOut:
+    """What differs from the last success of the service before this deployment: inputs, config and files."""
+    async with services.open_unit_of_work() as uow:
+        deployment = await uow.deployments.get(deployment_id)
+        since = await uow.history.last_success_before(deployment)
+        if since is None:
+            return ChangesOut(since=None, env=[], config=[], files=[])
+        known = await uow.history.snapshots([since.id, deployment.id])
+    before, after = known.get(since.id, Snapshot()), known.get(deployment.id, Snapshot())
+    return ChangesOut(
+        since=DeploymentOut.model_validate(since),
+        env=_out(_input_changes(since, deployment)),
+        config=_out(changes.config_changes(before, after)),
+        files=_out(changes.file_changes(before, after)),
+    )
+
+
+def _statistics(finished: list[Finished]) -> StatisticsOut:
+    states = [one.state for one in finished if one.state is not DeploymentState.CANCELLED]
+    good = [one.seconds for one in finished if one.state is DeploymentState.SUCCESS and one.seconds is not None]
+    return StatisticsOut(
+        deployments=[FinishedOut.model_validate(one) for one in finished],
+        success_rate=states.count(DeploymentState.SUCCESS) / len(states) if states else None,
+        median_seconds=median(good) if good else None,
+    )
+
+
+def _input_changes(before: Deployment, after: Deployment) -> list[Change]:
+    return changes.input_changes(
+        _env(before),
+        _env(after),
+        secret_before=set(before.secret_inputs),
+        secret_after=set(after.secret_inputs),
+    )
+
+
+def _env(deployment: Deployment) -> dict[str, Any]:
+    env = deployment.context.get("env")
+    return env if isinstance(env, dict) else {}
+
+
+def _out(found: list[Change]) -> list[ChangeOut]:
+    return [ChangeOut.model_validate(change) for change in found]

@@ -1,0 +1,48 @@
+"""A user's own browsers: where he is signed in, and signing out from afar."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path
+
+from deploy.domain.commands import EndSessions
+from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.routing import Router
+from deploy.entrypoints.schemas import Detail, SessionOut
+
+router = Router(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
+Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]
+
+
+@router.get("/")
+async def list_sessions(
+    actor: Annotated[Actor, require(Action.READ_OWN_SESSIONS)], services: ServicesDep
+) -> list[SessionOut]:
+    """The browsers in which you are signed in, the last one first."""
+    async with services.open_unit_of_work() as uow:
+        found = await uow.sessions.of(actor.user_id or 0, services.now())
+    return [
+        SessionOut(
+            id=browser.id,
+            created=browser.created,
+            expires=browser.expires,
+            last_used=browser.last_used,
+            user_agent=browser.user_agent,
+            current=browser.id == actor.session,
+        )
+        for browser in found
+    ]
+
+
+@router.delete("/{session_id}", status_code=204, responses={404: {"model": Detail}})
+async def end_session(session_id: Annotated[str, Path(max_length=100)], actor: Ender, services: ServicesDep) -> None:
+    """Sign one of your browsers out, at once."""
+    await services.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id))
+
+
+@router.delete("/", status_code=204)
+async def end_other_sessions(actor: Ender, services: ServicesDep) -> None:
+    """Sign all your browsers out, but for the one that asks."""
+    await services.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session))
