@@ -493,7 +493,8 @@ def test_unreachable_hosts_fail_a_task_unless_that_is_ignored(tmp_path: Path) ->
     assert result.outcomes("second") == {"web1": "ok", "gone": "unreachable"}
     assert result.outcomes("third") == {"web1": "ok"}
     assert result.states() == {"first": "success", "second": "failure", "third": "success"}
-    assert "Connection refused" in result.message("second")
+    # ssh may end before Ansible has written its module into it; then that is what Ansible tells.
+    assert re.search("Connection refused|Broken pipe", result.message("second"))
 
 
 def test_a_missing_include_fails_after_it_was_ok(tmp_path: Path) -> None:
