@@ -161,6 +161,14 @@ class ClaimDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepFiles:
+    """Remember what the files of a service were when a deployment of it started: digests by paths, None: too many."""
+
+    deployment_id: int
+    files: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailLostRun:
     """A run cannot be followed any more: its supervisor, its folder or its host is gone."""
 
@@ -210,6 +218,7 @@ Command: TypeAlias = (
     | ReportStep
     | FinishDeployment
     | ClaimDeployment
+    | KeepFiles
     | FailLostRun
     | RequeueDeployment
     | ExpireDeployments

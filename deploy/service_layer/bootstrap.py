@@ -36,6 +36,7 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
     bus.on_command(commands.TakeIn, partial(runs.take_in, open_steps=OpenSteps()))
+    bus.on_command(commands.KeepFiles, deployments.keep_files)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)

@@ -27,6 +27,7 @@ from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.follower import Follower, persistently
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.snapshots import Snapshots
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Worker:
         self._open_unit_of_work = open_unit_of_work
         self._sign_token = sign_token
         self._retention = retention
+        self._snapshots = Snapshots(launch.services_root, bus)
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         listener.on("queue", lambda _: self._wake.set())
@@ -140,6 +142,7 @@ class Worker:
             return None
         if deployment.spool_offset > 0:
             return None  # it has run, and its folder is gone: the follower will find nothing and say so
+        await self._snapshots.take(deployment)
         lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
         try:
             spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch)

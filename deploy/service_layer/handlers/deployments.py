@@ -89,6 +89,12 @@ async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork,
     return run.events
 
 
+async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event]:
+    """Remember the files that a deployment was started with."""
+    await uow.history.keep_files(command.deployment_id, command.files)
+    return []
+
+
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
     """Give a waiting deployment a new job in place of the one that is gone."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
