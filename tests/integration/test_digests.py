@@ -1,0 +1,81 @@
+"""Digests of the files of a folder."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from deploy.adapters import digests
+from deploy.adapters.digests import folder_digests
+
+
+def short(content: bytes) -> str:
+    return sha256(content).hexdigest()[:12]
+
+
+def test_each_file_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "roles" / "web").mkdir(parents=True)
+    (tmp_path / "deploy.sh").write_bytes(b"#!/bin/sh\n")
+    (tmp_path / "roles" / "web" / "main.yml").write_bytes(b"")
+    (tmp_path / ".env").write_bytes(b"A=1")
+    assert folder_digests(tmp_path) == {
+        "deploy.sh": short(b"#!/bin/sh\n"),
+        "roles/web/main.yml": short(b""),
+        ".env": short(b"A=1"),
+    }
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref")
+    assert folder_digests(tmp_path) == {}
+
+
+def test_a_link_counts_by_the_text_of_its_target(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("1")
+    folder = tmp_path / "service"
+    folder.mkdir()
+    (folder / "folder").symlink_to("../outside")
+    (folder / "nowhere").symlink_to("gone")
+    assert folder_digests(folder) == {"folder": short(b"-> ../outside"), "nowhere": short(b"-> gone")}
+
+
+def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "orders")
+    (tmp_path / "a").write_text("1")
+    assert folder_digests(tmp_path) == {"a": short(b"1")}
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))).write_text("1")
+    assert folder_digests(tmp_path) == {"\N{REPLACEMENT CHARACTER}": short(b"1")}
+
+
+def test_as_many_files_and_bytes_as_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "BYTES", 10)
+    for number in range(digests.FILES):
+        (tmp_path / f"{number}").touch()
+    (tmp_path / "0").write_bytes(b"x" * 10)
+    found = folder_digests(tmp_path)
+    assert found is not None
+    assert len(found) == digests.FILES
+    (tmp_path / "1").write_bytes(b"x")
+    assert folder_digests(tmp_path) is None
+    (tmp_path / "1").write_bytes(b"")
+    (tmp_path / "one more").touch()
+    assert folder_digests(tmp_path) is None
+
+
+def test_many_folders_are_too_many(tmp_path: Path) -> None:
+    for number in range(digests.FOLDERS):
+        (tmp_path / f"{number}").mkdir()
+    assert folder_digests(tmp_path) is None
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        folder_digests(tmp_path / "gone")
