@@ -17,7 +17,7 @@ QUEUE_CHANNEL = "procrastinate_any_queue_v1"
 # What a statement can raise while the database is away; `is_away` tells these from refusals.
 # (Before Python 3.11 a timeout is no OSError.)
 _OUTAGES = (PoolTimeout, OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
-DATABASE_ERRORS = (DBAPIError, *_OUTAGES)
+DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, *_OUTAGES)
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
@@ -78,8 +78,16 @@ async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 def is_away(error: BaseException) -> bool:
     """Whether the error means that the database cannot be reached, rather than that it refused something."""
+    state = sql_state(error)
+    # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
+    if state[:2] == "08" or state[:3] == "57P" or state == "53300":
+        return True
     if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
-        return error.connection_invalidated or state[:2] == "08" or state[:3] == "57P" or state == "53300" or not state
+        return error.connection_invalidated or not state
     return isinstance(error, _OUTAGES)
+
+
+def sql_state(error: BaseException) -> str:
+    """Return the five characters by which PostgreSQL tells what is wrong; empty where it was not PostgreSQL."""
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(told, "sqlstate", None) or "")

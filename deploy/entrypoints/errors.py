@@ -9,7 +9,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from deploy.adapters.database import DATABASE_ERRORS, is_away
+from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def database_error(request: Request, error: Exception) -> JSONResponse:
     """Tell a lost connection from a statement that the database refused."""
     if is_away(error):
         return database_away(request, error)
-    if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith("22"):
+    if sql_state(error).startswith("22"):
         return JSONResponse({"detail": "A value cannot be stored (a NUL character, or a number out of range)."}, 422)
     raise error
 

@@ -42,7 +42,7 @@ def _column(name: str) -> str:
 
 _COLUMNS = ", ".join(map(_column, DEPLOYMENT_FIELDS))
 _OPEN = "d.state IN ('queued', 'running')"
-_DEPLOYMENTS = "SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '[') || ']' FROM ({page}) AS page"
+_DEPLOYMENTS = "SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '') || ']' FROM ({page}) AS page"
 _SERVICES = f"""
     WITH open AS (
         SELECT service_id, json_agg(row_to_json(d) ORDER BY d.id) AS deployments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request
+from fastapi import Header, Query, Request, Response
 
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
@@ -84,7 +84,7 @@ async def start_as_user(
     return await _start(command, services, request)
 
 
-@router.get("/deployments/")
+@router.get("/deployments/", response_model=list[DeploymentOut])
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
@@ -96,15 +96,14 @@ async def list_deployments(
     origin: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
-) -> list[DeploymentOut]:
+) -> Response:
     """Deployments, newest first; `before` the id of the last one seen gives the next page.
 
     `state` may come several times. `since` (included) and `until` go by the time at which it was asked for.
     """
     only = Filter(service_id=service_id, states=tuple(state), user=user, origin=origin, since=since, until=until)
-    async with services.open_unit_of_work() as uow:
-        found = await uow.deployments.list(limit=limit, before=before, only=only)
-    return [DeploymentOut.model_validate(deployment) for deployment in found]
+    found = await services.listings.deployments(limit=limit, before=before, only=only)
+    return Response(found, media_type="application/json")
 
 
 @router.get("/deployments/{deployment_id}", responses={**NOT_FOUND, **FORBIDDEN})
