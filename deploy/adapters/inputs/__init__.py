@@ -1,0 +1,1 @@
+"""Inputs of services: their schema, its choices, and the check of what people answer."""

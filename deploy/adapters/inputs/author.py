@@ -1,0 +1,182 @@
+"""Whether the schema that a service's author wrote can be used: said at sync, with the place and the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploy.adapters.inputs import schema as shape
+from deploy.adapters.inputs.schema import CHOICES, Field, Schema
+
+MOST_FIELDS = 200
+LONGEST_NAME = 200
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+# Names that depend on answers could be secret without anybody noticing; the others reach beyond this document.
+_REFUSED = {
+    "patternProperties": "name each input in `properties` instead.",
+    "propertyNames": "name each input in `properties` instead.",
+    "$id": "a schema of inputs has no address of its own.",
+    "$anchor": "refer to `#/$defs/…` instead.",
+    "$dynamicRef": "refer to `#/$defs/…` with `$ref` instead.",
+    "$dynamicAnchor": "refer to `#/$defs/…` with `$ref` instead.",
+}
+_GIVEN_AWAY = ("default", "const", "enum", "examples", "oneOf", CHOICES)
+
+
+class SchemaFault(Exception):
+    """The schema cannot be used; the text begins with the place in it."""
+
+
+def check_inputs(schema: Schema, folder: Path) -> None:
+    """Do nothing if this is a schema of inputs for the service in `folder`.
+
+    Raises:
+        SchemaFault: it is broken, refers to something outside, or names a command that is not there.
+    """
+    if schema.get("type") != "object":
+        raise SchemaFault('inputs.type: it has to be "object".')
+    for path, part in shape.walk(schema):
+        _check_keywords(schema, part, path)
+    _check_meta(schema)
+    _check_references(schema)
+    found = list(shape.fields(schema))
+    if len(found) > MOST_FIELDS:
+        raise SchemaFault(f"inputs: it describes more than {MOST_FIELDS} inputs.")
+    for field in found:
+        _check_field(field, folder)
+    _check_places(schema, found)
+
+
+def _check_keywords(root: Schema, part: Schema, path: str) -> None:
+    for keyword, instead in _REFUSED.items():
+        if keyword in part:
+            raise SchemaFault(f"{path}.{keyword}: this is not possible here; {instead}")
+    if part.get("$schema", DRAFT) != DRAFT:
+        raise SchemaFault(f"{path}.$schema: inputs are described in {DRAFT}.")
+    reference = part.get("$ref")
+    if reference is not None and not (isinstance(reference, str) and reference.startswith("#/")):
+        raise SchemaFault(f"{path}.$ref: only parts of the same schema can be referred to (`#/$defs/…`).")
+    if reference is not None and not isinstance(shape.target(root, reference), dict):
+        raise SchemaFault(f"{path}.$ref: there is nothing at {reference}.")
+    if isinstance(pattern := part.get("pattern"), str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise SchemaFault(f"{path}.pattern: it is not a regular expression ({error}).") from error
+
+
+def _check_meta(schema: Schema) -> None:
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - heavy, and most sites do without
+
+    from deploy.adapters.inputs.check import validator_class  # noqa: PLC0415
+
+    try:
+        validator_class().check_schema(schema)
+    except SchemaError as error:
+        path = ".".join(["inputs", *map(str, error.absolute_path)])
+        raise SchemaFault(f"{path}: {error.message[:500]}") from error
+
+
+def _check_references(schema: Schema) -> None:
+    """A form has an end: no schema may contain itself."""
+
+    def follow(part: Any, path: str, above: tuple[str, ...]) -> None:
+        for place, inner in shape.walk(part, path):
+            reference = inner.get("$ref")
+            if reference in above:
+                raise SchemaFault(f"{place}.$ref: {reference} contains itself.")
+            if reference is not None:
+                follow(shape.target(schema, reference), reference, (*above, reference))
+
+    follow(schema, "inputs", ())
+
+
+def _check_field(field: Field, folder: Path) -> None:
+    if not field.name or len(field.name) > LONGEST_NAME:
+        raise SchemaFault(f"{field.path}: a name has 1 to {LONGEST_NAME} characters.")
+    if field.schema.get("writeOnly") is True:
+        _check_secret(field)
+    source = field.schema.get(CHOICES)
+    items = field.schema.get("items")
+    inner = items.get(CHOICES) if isinstance(items, dict) else None
+    for place, given, beside in ((field.path, source, field.schema), (f"{field.path}.items", inner, items)):
+        if given is not None:
+            _check_choices(f"{place}.{CHOICES}", given, beside or {}, folder)
+    if "default" in field.schema and source is None and inner is None:
+        _check_default(field)
+
+
+def _check_secret(field: Field) -> None:
+    if field.schema.get("type") != "string":
+        raise SchemaFault(f'{field.path}: a secret (`writeOnly`) is of the type "string".')
+    for keyword in _GIVEN_AWAY:
+        if keyword in field.schema:
+            raise SchemaFault(f"{field.path}.{keyword}: everybody could read it; a secret has none.")
+
+
+def _check_choices(path: str, source: Any, beside: Schema, folder: Path) -> None:
+    if any(keyword in beside for keyword in ("enum", "oneOf", "const")):
+        raise SchemaFault(f"{path}: the choices are listed here as well; decide for one of them.")
+    if not isinstance(source, dict) or len(source) != 1 or not source.keys() <= {"command", "inventory"}:
+        raise SchemaFault(f'{path}: it says either "command" or "inventory".')
+    if "inventory" in source:
+        if not isinstance(source["inventory"], str) or not source["inventory"]:
+            raise SchemaFault(f'{path}.inventory: it is "hosts", "groups", or the name of a group.')
+        return
+    command = source["command"]
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise SchemaFault(f"{path}.command: it is a list of texts: a program of this folder, then its arguments.")
+    if any("\x00" in word for word in command):
+        raise SchemaFault(f"{path}.command: there is a NUL in it.")
+    _check_program(f"{path}.command", command[0], folder)
+
+
+def _check_program(path: str, program: str, folder: Path) -> None:
+    try:
+        file = (folder / program).resolve()
+        is_inside, is_there = file.is_relative_to(folder.resolve()), file.is_file()
+    except (OSError, RuntimeError) as error:
+        raise SchemaFault(f"{path}: {program!r} cannot be read ({error}).") from error
+    if not is_inside:
+        raise SchemaFault(f"{path}: {program!r} leaves the folder.")
+    if not is_there:
+        raise SchemaFault(f"{path}: there is no {program!r} in the folder.")
+
+
+def _check_default(field: Field) -> None:
+    from deploy.adapters.inputs.check import faults_of  # noqa: PLC0415
+
+    faults = faults_of({"properties": {field.name: field.schema}}, {field.name: field.schema["default"]})
+    if faults:
+        raise SchemaFault(f"{field.path}.default: it does not fit: {faults[0].sentence}.")
+
+
+def _check_places(schema: Schema, found: list[Field]) -> None:
+    """Secrets and choices count where an input is described; elsewhere they would silently be neither."""
+    for path, keyword in _out_of_place(schema, found):
+        raise SchemaFault(f"{path}.{keyword}: this is possible for an input as a whole only, not for a part of one.")
+
+
+def _out_of_place(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
+    known = {id(part) for part in _described(schema, found)}
+    for path, part in shape.walk(schema):
+        if id(part) in known:
+            continue
+        if part.get("writeOnly") is True:
+            yield path, "writeOnly"
+        if CHOICES in part:
+            yield path, CHOICES
+
+
+def _described(schema: Schema, found: list[Field]) -> Iterator[Schema]:
+    """Yield the parts, as they stand in the schema, that describe an input, or the entries of one with choices."""
+    for field in found:
+        part: Any = field.raw
+        seen = 0
+        while isinstance(part, dict) and seen <= MOST_FIELDS:
+            yield part
+            if isinstance(part.get("items"), dict) and part["items"].get("writeOnly") is not True:
+                yield part["items"]
+            part, seen = shape.target(schema, part.get("$ref")), seen + 1

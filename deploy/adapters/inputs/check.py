@@ -1,0 +1,156 @@
+"""Whether answers fit a schema of inputs: defaults filled in, faults as sentences."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from deploy.adapters.inputs import schema as shape
+from deploy.adapters.inputs.schema import Schema
+from deploy.adapters.inputs.sentences import faults_from
+from deploy.domain.inputs import ENV, Fault
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+FORMATS = ("date", "email", "ipv4", "ipv6")
+# Patterns come from service authors, answers from everybody: a text that a pattern looks at is short, and the pattern
+# has so many seconds.
+LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
+_ROUNDS = 10
+_OPEN = ("additionalProperties", "unevaluatedProperties")
+
+
+def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the answers with the defaults of missing ones filled in, and what is wrong with them.
+
+    An input that the schema does not name is a fault, unless it says `additionalProperties`: a secret whose name is
+    misspelt would otherwise be kept, for everybody to read.
+    """
+    validator = _validator(schema)
+    complete = _with_defaults(validator, schema, answers)
+    strangers = [] if any(keyword in schema for keyword in _OPEN) else _strangers(schema, answers)
+    return complete, [*strangers, *_faults(validator, schema, complete)]
+
+
+def faults_of(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
+    """Return what is wrong with the answers as they are."""
+    return _faults(_validator(schema), schema, answers)
+
+
+@lru_cache(maxsize=1)
+def validator_class() -> type[Validator]:
+    """Return the draft's validator, with numbers as people write them, and patterns that cannot run for ever."""
+    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
+
+    own = {"multipleOf": _multiple_of, "pattern": _pattern}
+    made: type[Validator] = validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _validator(schema: Schema) -> Validator:
+    from jsonschema import FormatChecker  # noqa: PLC0415
+    from jsonschema_specifications import REGISTRY  # noqa: PLC0415
+
+    # This registry knows the meta-schemas, and never fetches anything.
+    return validator_class()(schema, registry=REGISTRY, format_checker=FormatChecker(FORMATS))
+
+
+def _faults(validator: Validator, schema: Schema, answers: dict[str, Any]) -> list[Fault]:
+    faults = [
+        Fault((ENV, *path), sentence)
+        for error in validator.iter_errors(answers)
+        for path, sentence in faults_from(schema, error)
+    ]
+    return list(dict.fromkeys(faults))
+
+
+def _strangers(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
+    known = shape.names(schema)
+    return [
+        Fault((ENV, name), f"{name[:100]}: this service does not ask for it{_hint(known)}")
+        for name in answers
+        if name not in known
+    ]
+
+
+def _hint(known: list[str]) -> str:
+    return f"; it asks for {', '.join(known[:20])}" if known else ""
+
+
+def _with_defaults(validator: Validator, schema: Schema, answers: dict[str, Any]) -> dict[str, Any]:
+    complete = dict(answers)
+    # Conditions are looked at last: they may depend on the defaults of others.
+    for conditions in (False, True):
+        for _ in range(_ROUNDS):
+            before = len(complete)
+            for part in _active(validator, schema, schema, complete, conditions=conditions):
+                _fill(schema, part, complete)
+            if len(complete) == before:
+                break
+    return complete
+
+
+def _fill(root: Schema, part: Schema, answers: dict[str, Any]) -> None:
+    properties = part.get("properties")
+    for name, child in properties.items() if isinstance(properties, dict) else ():
+        described = shape.resolved(root, child)
+        if "default" in described and name not in answers:
+            answers[name] = copy.deepcopy(described["default"])
+
+
+def _active(
+    validator: Validator, root: Schema, part: Any, answers: dict[str, Any], *, conditions: bool
+) -> Iterator[Schema]:
+    """Yield the parts of the schema that apply to these answers; alternatives (`anyOf`, `oneOf`) are left out."""
+    if not isinstance(part, dict):
+        return
+    yield part
+    inner = [shape.target(root, part["$ref"])] if "$ref" in part else []
+    inner += part.get("allOf", [])
+    if conditions:
+        if "if" in part:
+            holds = validator.evolve(schema=part["if"]).is_valid(answers)
+            inner.append(part.get("then" if holds else "else"))
+        inner += [child for name, child in part.get("dependentSchemas", {}).items() if name in answers]
+    for child in inner:
+        yield from _active(validator, root, child, answers, conditions=conditions)
+
+
+def _multiple_of(_validator: Validator, step: Any, number: Any, _schema: Any) -> Iterator[ValidationError]:
+    """0.3 is a multiple of 0.1 for people; in binary fractions it is none."""
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415
+
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return
+    if not math.isfinite(number) or _exact(number) % _exact(step):
+        yield ValidationError("not a multiple")
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+def _pattern(_validator: Validator, pattern: str, text: Any, _schema: Any) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415
+
+    if not isinstance(text, str):
+        return
+    if len(text) > LONGEST_MATCHED:
+        yield ValidationError("too long", validator="maxLength", validator_value=LONGEST_MATCHED)
+    elif not _matches(pattern, text):
+        yield ValidationError("no match")
+
+
+def _matches(pattern: str, text: str) -> bool:
+    import regex  # noqa: PLC0415 - several MiB, for the few services with patterns
+
+    try:
+        return regex.search(pattern, text, timeout=PATTERN_SECONDS, concurrent=True) is not None
+    except (regex.error, TimeoutError):
+        return False

@@ -1,0 +1,185 @@
+"""Schemas of inputs, answers to them, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.adapters.inputs.check import checked
+from deploy.domain.inputs import Fault
+
+
+def inputs(properties: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties or {}, **more}
+
+
+def sentences(schema: dict[str, Any], answers: dict[str, Any]) -> dict[str, str]:
+    """Return what is wrong, by the dotted path below `env`."""
+    return {".".join(map(str, fault.path[1:])): fault.sentence for fault in checked(schema, answers)[1]}
+
+
+CHOICE = {"title": "Where to", "oneOf": [{"const": "staging", "title": "Staging"}, {"const": "production"}]}
+MANY = {"title": "Hosts", "type": "array", "items": {"enum": ["web1", "web2"]}, "minItems": 1, "uniqueItems": True}
+
+
+@pytest.mark.parametrize(
+    ("described", "answer", "sentence"),
+    [
+        ({"type": "string", "title": "Domain"}, "example.org", None),
+        ({"type": "string", "title": "Domain"}, 7, "Domain: has to be a text"),
+        ({"type": "string"}, None, "x: has to be a text"),
+        ({"type": "string", "minLength": 1}, "", "x: has to be given"),
+        ({"type": "string", "minLength": 8}, "short", "x: at least 8 characters"),
+        ({"type": "string", "maxLength": 3}, "long", "x: at most 3 characters"),
+        ({"type": "string", "pattern": "^v[0-9]+$"}, "v12", None),
+        ({"type": "string", "pattern": "^v[0-9]+$"}, "12", "x: does not have the expected form"),
+        (
+            {"type": "string", "pattern": "^v[0-9]+$", "examples": ["v12"], "description": "A version."},
+            "12",
+            "x: does not have the expected form, for example v12",
+        ),
+        (
+            {"type": "string", "pattern": "^v[0-9]+$", "description": "A version, with a v."},
+            "12",
+            "x: does not have the expected form (A version, with a v)",
+        ),
+        ({"type": "string", "pattern": "a"}, "a" * 1001, "x: at most 1000 characters"),
+        ({"type": "string", "format": "multiline"}, "one\ntwo", None),
+        ({"type": "string", "format": "date"}, "2026-02-28", None),
+        ({"type": "string", "format": "date"}, "2026-02-30", "x: has to be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "date"}, "20260228", "x: has to be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "date"}, "", "x: has to be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "email"}, "nobody", "x: has to be an e-mail address"),
+        ({"type": "integer", "title": "Replicas", "maximum": 9}, 12, "Replicas: at most 9"),
+        ({"type": "integer", "title": "Replicas", "minimum": 1}, 0, "Replicas: at least 1"),
+        ({"type": "integer"}, 1.5, "x: has to be a whole number"),
+        ({"type": "integer"}, True, "x: has to be a whole number"),
+        ({"type": "integer"}, "3", "x: has to be a whole number"),
+        ({"type": "integer"}, 10**400, None),
+        ({"type": ["integer", "null"]}, "x", "x: has to be a whole number or empty"),
+        ({"type": "number", "exclusiveMinimum": 0}, 0, "x: more than 0"),
+        ({"type": "number", "exclusiveMaximum": 2.5}, 2.5, "x: less than 2.5"),
+        ({"type": "number", "multipleOf": 0.1}, 0.3, None),
+        ({"type": "number", "multipleOf": 0.1}, 0.35, "x: has to be a multiple of 0.1"),
+        ({"type": "number", "multipleOf": 0.01}, 1e300, None),
+        ({"type": "boolean"}, "yes", "x: has to be yes or no (true or false)"),
+        ({"enum": ["a", "b"]}, "c", "x: choose one of a, b"),
+        ({"enum": list(range(30))}, "c", f"x: choose one of {', '.join(map(str, range(20)))} and 10 more"),
+        ({"const": True}, False, "x: has to be yes"),
+        (CHOICE, "production", None),
+        (CHOICE, "test", "Where to: choose one of Staging, production"),
+        (MANY, ["web1"], None),
+        (MANY, [], "Hosts: at least 1 entry"),
+        (MANY, ["web1", "web1"], "Hosts: the same entry is there more than once"),
+        ({"not": {"const": "root"}}, "root", "x: this is not possible"),
+    ],
+)
+def test_one_answer(described: Any, answer: Any, sentence: str | None) -> None:
+    found = sentences(inputs({"x": described}), {"x": answer})
+    assert found == ({} if sentence is None else {"x": sentence})
+
+
+@pytest.mark.parametrize(
+    ("schema", "answers", "expected"),
+    [
+        (inputs({"a": {"title": "A"}}, required=["a", "b"]), {"b": 1}, {"a": "A: has to be given", "b": "b: this service does not ask for it; it asks for a"}),
+        (inputs({"a": {}, "b": {"title": "B"}}, required=["a", "b"]), {}, {"a": "a: has to be given", "b": "B: has to be given"}),
+        (
+            inputs({"a": {"title": "A"}, "b": {}}, dependentRequired={"a": ["b"]}),
+            {"a": 1},
+            {"b": "b: has to be given, because A is"},
+        ),
+        (inputs({"h": MANY}), {"h": ["web1", "web9"]}, {"h.1": "Hosts, entry 2: choose one of web1, web2"}),
+        (
+            inputs({"o": {"type": "object", "title": "O", "properties": {"n": {"type": "number"}}}}),
+            {"o": {"n": "x"}},
+            {"o.n": "O, n: has to be a number"},
+        ),
+        (inputs({"a": {}}, additionalProperties=True), {"other": 1}, {}),
+        (inputs({"a": {}}, additionalProperties=False), {"other": 1}, {"other": "other: this service does not ask for it"}),
+        (inputs({"a": {}}, unevaluatedProperties=False), {"other": 1}, {"": "There are inputs that this service does not ask for"}),
+        (inputs({"a": {}, "b": {}}, **{"not": {"required": ["a", "b"]}}), {"a": 1, "b": 1}, {"": "These inputs do not go together"}),
+        (inputs({"a": {"$ref": "#/$defs/size"}}, **{"$defs": {"size": {"title": "Size", "maximum": 3}}}), {"a": 4}, {"a": "Size: at most 3"}),
+    ],
+)  # fmt: skip
+def test_answers_together(schema: dict[str, Any], answers: dict[str, Any], expected: dict[str, str]) -> None:
+    assert sentences(schema, answers) == expected
+
+
+CONDITIONAL = inputs(
+    {"environment": {"enum": ["staging", "production"], "default": "staging"}, "notify": {"type": "boolean"}},
+    required=["environment"],
+    **{
+        "if": {"properties": {"environment": {"const": "production"}}},
+        "then": {
+            "properties": {"ticket": {"type": "string"}, "window": {"type": "string", "default": "night"}},
+            "required": ["ticket"],
+        },
+        "else": {"properties": {"size": {"type": "integer", "default": 1}}},
+        "dependentSchemas": {"notify": {"properties": {"channel": {"type": "string", "default": "#ops"}}}},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("answers", "complete"),
+    [
+        ({}, {"environment": "staging", "size": 1}),
+        ({"notify": True}, {"environment": "staging", "notify": True, "size": 1, "channel": "#ops"}),
+        (
+            {"environment": "production", "ticket": "T1"},
+            {"environment": "production", "ticket": "T1", "window": "night"},
+        ),
+        ({"environment": "staging", "size": 5}, {"environment": "staging", "size": 5}),
+    ],
+)
+def test_defaults_are_filled_in_where_their_condition_holds(answers: dict[str, Any], complete: dict[str, Any]) -> None:
+    assert checked(CONDITIONAL, answers) == (complete, [])
+
+
+def test_a_condition_that_holds_may_need_more() -> None:
+    assert sentences(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: has to be given"}
+
+
+def test_conditions_in_a_row_fill_in_one_after_the_other() -> None:
+    schema = inputs(
+        {"a": {"default": 1}},
+        allOf=[
+            {"if": {"required": ["b"]}, "then": {"properties": {"c": {"default": 3}}}},
+            {"if": {"required": ["a"]}, "then": {"properties": {"b": {"default": 2}}}},
+        ],
+    )
+    assert checked(schema, {}) == ({"a": 1, "b": 2, "c": 3}, [])
+
+
+def test_a_default_is_a_copy() -> None:
+    schema = inputs({"hosts": {"type": "array", "default": []}})
+    checked(schema, {})[0]["hosts"].append("web1")
+    assert checked(schema, {})[0] == {"hosts": []}
+
+
+def test_no_sentence_repeats_an_answer() -> None:
+    secret = "hunter2-hunter2"
+    kinds: list[dict[str, Any]] = [
+        {"type": "integer"},
+        {"enum": ["a"]},
+        {"pattern": "^x$"},
+        {"maxLength": 2},
+        {"minLength": 99},
+        {"format": "date"},
+        {"not": {}},
+        {"const": 1},
+        {"anyOf": [{"type": "integer"}, {"maxLength": 1}]},
+    ]
+    for kind in kinds:
+        found = checked(inputs({"password": kind}), {"password": secret})[1]
+        assert found
+        assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$"])
+def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
+    answer = "a" * 60 + "!"
+    (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": answer})[1]
+    assert fault == Fault(("env", "x"), "x: does not have the expected form")
