@@ -158,6 +158,8 @@ deployments = Table(
     Index(
         "ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")
     ),
+    # What was asked for in some time.
+    Index("ix_deployments_created", "created"),
     # Deleting a deployment looks for its retries.
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_deployments_open", "id", postgresql_where=text("state IN ('queued', 'running')")),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.tokens import Passwords, TokenSigner
-from deploy.domain.commands import ChangeUser, RegisterToken, RevokeToken
+from deploy.domain.commands import ChangeUser, EndSessions, OpenSession, RegisterToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Actor, Kind
@@ -98,6 +98,38 @@ class TestUserTokens:
     @pytest.mark.parametrize("extra", [{}, {"epoch": None}, {"epoch": "0"}, {"epoch": 1}])
     async def test_the_epoch_counts(self, door: Door, site: Site, extra: dict[str, Any]) -> None:
         assert await door.refused(door.token(Kind.USER, await site.user(), **extra))
+
+
+class TestBrowsersTokens:
+    async def test_they_name_their_session_and_end_with_it(self, door: Door, site: Site) -> None:
+        user_id = await site.user("ada")
+        for session_id in ("s1", "s2"):
+            await site.bus.handle(
+                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR)
+            )
+        first, second = (door.token(Kind.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
+        assert (await door.ask(first)).session == "s1"
+        await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
+        door.authenticator.forget()
+        assert await door.refused(first)
+        assert not await door.refused(second)
+
+    async def test_a_session_of_somebody_else_is_none(self, door: Door, site: Site) -> None:
+        user_id, other = await site.user("ada"), await site.user("bob")
+        await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR))
+        assert await door.refused(door.token(Kind.USER, user_id, epoch=0, session="s1"))
+
+    async def test_the_last_use_is_noted_once_a_minute(self, door: Door, site: Site) -> None:
+        user_id, first = await site.user("ada"), site.clock.now
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
+        token, uses = door.token(Kind.USER, user_id, epoch=0, session="s1"), []
+        for _ in range(3):
+            door.authenticator.forget()
+            await door.ask(token)
+            async with site.open_uow() as uow:
+                uses += [browser.last_used for browser in await uow.sessions.of(user_id, site.clock.now)]
+            site.clock.advance(31)
+        assert uses == [first, first, first + timedelta(seconds=62)]
 
 
 class TestRecordedTokens:

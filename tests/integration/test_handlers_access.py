@@ -11,6 +11,7 @@ from deploy.domain.commands import (
     ChangeUser,
     CloseSession,
     CreateUser,
+    EndSessions,
     NoteFailedLogin,
     OpenSession,
     RegisterToken,
@@ -152,8 +153,59 @@ class TestCloseSession:
             found = [await uow.sessions.find_valid(name, site.clock.now - 2 * DAY) for name in ("s1", "s2", "old")]
         assert [bool(session) for session in found] == [False, True, False]
 
+    async def test_its_tokens_end_with_it(self, site: Site) -> None:
+        user_id = await site.user()
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
+        assert await site.bus.handle(CloseSession(session_id="s1")) == [AccessChanged(None)]
+
     async def test_twice_does_no_harm(self, site: Site) -> None:
-        await site.bus.handle(CloseSession(session_id="s1"))
+        assert await site.bus.handle(CloseSession(session_id="s1")) == []
+
+
+class TestEndSessions:
+    async def valid(self, site: Site, *session_ids: str) -> list[str]:
+        async with site.open_uow() as uow:
+            return [name for name in session_ids if await uow.sessions.find_valid(name, site.clock.now)]
+
+    async def signed_in(self, site: Site, name: str, *session_ids: str) -> int:
+        user_id = await site.user(name)
+        for session_id in session_ids:
+            await site.bus.handle(OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + DAY))
+        return user_id
+
+    async def test_one_ends_and_the_others_go_on(self, site: Site) -> None:
+        user_id = await self.signed_in(site, "ada", "a1", "a2")
+        assert await site.bus.handle(EndSessions(user_id=user_id, session_id="a1")) == [AccessChanged(user_id)]
+        assert await self.valid(site, "a1", "a2") == ["a2"]
+
+    async def test_all_but_the_one_that_asks(self, site: Site) -> None:
+        user_id = await self.signed_in(site, "ada", "a1", "a2", "a3")
+        await self.signed_in(site, "bob", "b1")
+        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == [AccessChanged(user_id)]
+        assert await self.valid(site, "a1", "a2", "a3", "b1") == ["a2", "b1"]
+        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == []
+
+    async def test_all_where_none_asks(self, site: Site) -> None:
+        user_id = await self.signed_in(site, "ada", "a1", "a2")
+        await site.bus.handle(EndSessions(user_id=user_id))
+        assert await self.valid(site, "a1", "a2") == []
+
+    async def test_nobody_ends_those_of_another(self, site: Site) -> None:
+        user_id = await self.signed_in(site, "ada", "a1")
+        await self.signed_in(site, "bob", "b1")
+        for session_id in ("b1", "gone", ""):
+            with pytest.raises(NotFound, match="Session not found"):
+                await site.bus.handle(EndSessions(user_id=user_id, session_id=session_id))
+        assert await self.valid(site, "a1", "b1") == ["a1", "b1"]
+
+    async def test_those_that_are_over_are_not_listed(self, site: Site) -> None:
+        user_id = await self.signed_in(site, "ada", "a1")
+        await site.bus.handle(OpenSession(session_id="old", user_id=user_id, expires=site.clock.now - DAY))
+        async with site.open_uow() as uow:
+            assert [browser.id for browser in await uow.sessions.of(user_id, site.clock.now)] == ["a1"]
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        async with site.open_uow() as uow:
+            assert await uow.sessions.of(user_id, site.clock.now) == []
 
 
 class TestNoteFailedLogin:

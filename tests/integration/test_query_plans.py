@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters.database import create_engine, create_sessions
 from deploy.adapters.repository.deployments import Filter
-from deploy.domain.model import DeploymentState
+from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.databases import Databases
 
@@ -44,10 +45,18 @@ SEED = [
     INSERT INTO events (deployment_id, seq, last_line, message)
     SELECT id, n, CASE WHEN n % 2 = 0 THEN n * 5 END, '{}' FROM deployments, generate_series(1, 20) AS n
     """,
+    "INSERT INTO snapshots (deployment_id, config) SELECT id, '{}' FROM deployments",
     "ANALYZE",
 ]
 Read = Callable[[UnitOfWork], Awaitable[Any]]
 MIDDLE = DEPLOYMENTS // 2
+LONG_AGO, YEAR = datetime(2020, 1, 1, tzinfo=timezone.utc), timedelta(days=365)
+
+
+async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
+    """Look for a success in the middle of the history."""
+    return await uow.history.last_success_before(await uow.deployments.get(MIDDLE))
+
 
 READS: dict[str, Read] = {
     "the first page": lambda uow: uow.deployments.list(),
@@ -57,6 +66,15 @@ READS: dict[str, Read] = {
         only=Filter(service_id=SERVICES)
     ),
     "what waits": lambda uow: uow.deployments.list(only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))),
+    "a time": lambda uow: uow.deployments.list(only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
+    "what failed or was cancelled lately": lambda uow: uow.deployments.list(
+        only=Filter(states=(DeploymentState.FAILURE, DeploymentState.CANCELLED), since=LONG_AGO), before=MIDDLE
+    ),
+    "how the last of a service went": lambda uow: uow.history.finished(3, limit=500),
+    "how the last of a service went that has but open ones": lambda uow: uow.history.finished(SERVICES, limit=500),
+    "the success before": before_the_middle,
+    "what was there at the start": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
+    "the queue": lambda uow: uow.queue.jobs(),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
     "the last success": lambda uow: uow.deployments.last_success(3),
@@ -129,7 +147,7 @@ async def test_nothing_reads_the_whole_history(full_engine: AsyncEngine, read: R
         async with unit_of_work(create_sessions(full_engine))() as uow:
             await read(uow)
     assert seen
-    large = {"deployments", "events", "steps"}
+    large = {"deployments", "events", "snapshots", "steps"}
     for plan in await plans(full_engine, seen):
         assert not large & set(scans(plan)), json.dumps(plan, indent=1)
 

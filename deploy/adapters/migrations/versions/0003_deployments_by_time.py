@@ -1,0 +1,21 @@
+"""Deployments of some time, without a look at the others.
+
+Revision: 0003
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_deployments_created", "deployments", ["created"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_deployments_created", table_name="deployments")

@@ -1,0 +1,77 @@
+"""How earlier deployments went, and what each was started with, against PostgreSQL."""
+
+from __future__ import annotations
+
+from deploy.domain.changes import Snapshot
+from deploy.domain.commands import CancelDeployment, KeepFiles
+from deploy.domain.model import DeploymentState
+from tests.runs import ended
+from tests.site import Site
+
+
+class TestFinished:
+    async def test_the_last_ones_of_a_service_oldest_first(self, site: Site) -> None:
+        await site.succeeded("blog")
+        ids = [await site.succeeded() for _ in range(3)]
+        failed = await site.running()
+        await site.take_in(failed, ended(1))
+        await site.running()
+        service_id = await site.service()
+        async with site.open_uow() as uow:
+            every = await uow.history.finished(service_id, limit=100)
+            assert [(one.id, one.state) for one in every] == [
+                *((number, DeploymentState.SUCCESS) for number in ids),
+                (failed, DeploymentState.FAILURE),
+            ]
+            assert await uow.history.finished(service_id, limit=2) == every[-2:]
+
+    async def test_seconds_from_start_to_end(self, site: Site) -> None:
+        deployment_id = await site.running()
+        started = site.clock.now
+        await site.take_in(deployment_id, ended(0))
+        finished = (await site.deployment(deployment_id)).finished
+        assert finished is not None
+        async with site.open_uow() as uow:
+            (one,) = await uow.history.finished(await site.service(), limit=1)
+        assert (one.started, one.finished) == (started, finished)
+        assert one.seconds == max(0.0, (finished - started).total_seconds())
+
+    async def test_one_that_never_started_took_no_time(self, site: Site) -> None:
+        service_id = await site.service()
+        deployment_id = await site.start(service_id)
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
+        async with site.open_uow() as uow:
+            (one,) = await uow.history.finished(service_id, limit=1)
+        assert (one.state, one.started, one.seconds) == (DeploymentState.CANCELLED, None, None)
+
+
+class TestLastSuccessBefore:
+    async def test_of_the_same_service_and_asked_for_before(self, site: Site) -> None:
+        first, second = await site.succeeded(), await site.succeeded()
+        await site.succeeded("blog")
+        failed = await site.running()
+        await site.take_in(failed, ended(1))
+        found = {}
+        for number in (first, second, failed):
+            async with site.open_uow() as uow:
+                before = await uow.history.last_success_before(await uow.deployments.get(number))
+                found[number] = before.id if before is not None else None
+        assert found == {first: None, second: first, failed: second}
+
+
+class TestSnapshots:
+    async def test_config_and_files_as_they_were_at_the_start(self, site: Site) -> None:
+        service_id = await site.service("shop", timeout=1)
+        first = await site.start(service_id)
+        await site.service("shop", timeout=2)
+        second = await site.start(service_id)
+        await site.bus.handle(KeepFiles(deployment_id=first, files={"deploy.sh": "ab"}))
+        await site.bus.handle(KeepFiles(deployment_id=second, files=None))
+        async with site.open_uow() as uow:
+            found = await uow.history.snapshots([first, second, second + 1])
+        assert found == {first: Snapshot({"timeout": 1}, {"deploy.sh": "ab"}), second: Snapshot({"timeout": 2}, None)}
+
+    async def test_files_of_a_deployment_that_is_gone_are_forgotten(self, site: Site) -> None:
+        await site.bus.handle(KeepFiles(deployment_id=1, files={"deploy.sh": "ab"}))
+        async with site.open_uow() as uow:
+            assert await uow.history.snapshots([1]) == {}

@@ -1,0 +1,61 @@
+"""Why each of many deployments waits is what is said of it alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from deploy.domain.commands import CancelDeployment
+from deploy.domain.model import DeploymentState
+from deploy.service_layer.waiting import why_all_waiting, why_waiting
+from tests.runs import ended
+from tests.site import Site
+
+
+async def both_agree(site: Site) -> int:
+    """Compare the two answers, and return how many wait for another."""
+    async with site.open_uow() as uow:
+        found = await uow.deployments.open()
+        told = await why_all_waiting(found, uow, site.clock.now, 60)
+        alone = {one.id: await why_waiting(one, uow, site.clock.now, 60) for one in found}
+    assert told == {number: why for number, why in alone.items() if why is not None}
+    return sum(why["blocked_by"] is not None for why in told.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_has_happened(site: Site, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    await site.beat()
+    services = [await site.service(name, concurrency=lanes) for name, lanes in (("shop", 1), ("blog", 2), ("mail", 3))]
+    blocked = 0
+    for _ in range(40):
+        async with site.open_uow() as uow:
+            found = await uow.deployments.open()
+        running = [one.id for one in found if one.state is DeploymentState.RUNNING]
+        does = chance.choice(["start", "start", "start", "claim", "end", "cancel"])
+        if does == "start":
+            await site.start(chance.choice(services))
+        elif does == "claim":
+            await site.claim()
+        elif does == "end" and running:
+            await site.take_in(chance.choice(running), ended(0))
+        elif does == "cancel" and found:
+            await site.bus.handle(CancelDeployment(deployment_id=chance.choice(found).id, by="ada"))
+        blocked += await both_agree(site)
+    assert blocked
+
+
+async def test_without_a_worker_all_wait_for_one(site: Site) -> None:
+    service_id = await site.service()
+    for _ in range(3):
+        await site.start(service_id)
+    assert await both_agree(site) == 2
+    await site.beat()
+    assert await both_agree(site) == 2
+
+
+async def test_nothing_waits(site: Site) -> None:
+    assert await both_agree(site) == 0
+    await site.running()
+    assert await both_agree(site) == 0
