@@ -11,6 +11,7 @@ export interface ServiceData {
   ansible_playbook?: string;
   steps?: { name: string; description?: string }[];
   inputs?: Record<string, unknown>;
+  concurrency?: number;
 }
 
 export interface DeploymentContext {
@@ -38,3 +39,10 @@ export type SyncReport = Schemas["SyncOut"];
 export type Plan = Schemas["PlannedStepOut"];
 export type Inputs = Schemas["InputsOut"];
 export type DeploymentSummary = Schemas["SummaryOut"];
+export type Statistics = Schemas["StatisticsOut"];
+export type FinishedDeployment = Schemas["FinishedOut"];
+export type Changes = Schemas["ChangesOut"];
+export type Change = Schemas["ChangeOut"];
+export type Worker = Schemas["WorkerOut"];
+export type WaitingDeployment = With<Schemas["WaitingDeployment"], { context: DeploymentContext }>;
+export type BrowserSession = Schemas["SessionOut"];

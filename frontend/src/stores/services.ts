@@ -2,7 +2,7 @@ import { defineStore } from "pinia";
 import { computed, ref } from "vue";
 import { call } from "@/api/errors";
 import type { DeploymentMessage } from "@/api/messages";
-import type { Deployment, Problem, Service, ServiceDetail, SyncReport } from "@/api/types";
+import type { Deployment, Inputs, Plan, Problem, Service, ServiceDetail, Statistics, SyncReport } from "@/api/types";
 import { isFinal } from "@/lib/progress";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
@@ -24,6 +24,7 @@ export const useServicesStore = defineStore("services", () => {
   const push = usePushStore();
   const byId = ref<Record<number, Service>>({});
   const readmes = ref<Record<number, string | null>>({});
+  const plans = ref<Record<number, Plan[]>>({});
   const problems = ref<Problem[]>([]);
   const loaded = ref(false);
   const list = computed(() => Object.values(byId.value).sort((a, b) => a.name.localeCompare(b.name)));
@@ -46,11 +47,24 @@ export const useServicesStore = defineStore("services", () => {
   }
 
   async function loadOne(id: number): Promise<void> {
-    const { readme, ...service }: ServiceDetail = await call(session.api.GET("/services/{service_id}", {
+    const { readme, plan, ...service }: ServiceDetail = await call(session.api.GET("/services/{service_id}", {
       params: { path: { service_id: id } },
     }));
     byId.value[id] = service;
     readmes.value[id] = readme;
+    plans.value[id] = plan;
+  }
+
+  /** What to ask for before a deployment; choices are found out anew each time. */
+  function loadInputs(id: number): Promise<Inputs> {
+    return call(session.api.GET("/services/{service_id}/inputs", { params: { path: { service_id: id } } }));
+  }
+
+  /** How the last `limit` deployments went. */
+  function loadStatistics(id: number, limit: number): Promise<Statistics> {
+    return call(session.api.GET("/services/{service_id}/statistics", {
+      params: { path: { service_id: id }, query: { limit } },
+    }));
   }
 
   async function loadProblems(): Promise<void> {
@@ -65,5 +79,7 @@ export const useServicesStore = defineStore("services", () => {
     return report;
   }
 
-  return { byId, list, loaded, readmes, problems, load, loadOne, loadProblems, sync };
+  return {
+    byId, list, loaded, readmes, plans, problems, load, loadOne, loadInputs, loadStatistics, loadProblems, sync,
+  };
 });

@@ -7,7 +7,7 @@ import SignInView from "@/views/SignInView.vue";
 import TokensView from "@/views/TokensView.vue";
 import UsersView from "@/views/UsersView.vue";
 import { freshStores, mountInApp, signIn } from "../support/app";
-import { aDeployment, aDetail, aService, aStep, aToken, aUser } from "../support/data";
+import { aDeployment, aDetail, aService, aServiceDetail, aStep, aToken, aUser, someInputs } from "../support/data";
 import { FakeServer, FakeSocket } from "../support/network";
 
 let server: FakeServer;
@@ -72,6 +72,7 @@ describe("the services", () => {
       aService({ last_deployment: aDeployment({ state: "failure", finished: "2026-01-01T10:00:00Z" }) }),
       aService({ id: 2, name: "wiki", data: { description: "Everything we know" } }),
     ]);
+    server.json("GET /services/2", aServiceDetail({ id: 2, name: "wiki" })).json("GET /services/2/inputs", someInputs());
   });
 
   it("say where each stands", async () => {

@@ -1,10 +1,11 @@
-import type { Deployment, DeploymentDetail, Service, Step, Token, User } from "@/api/types";
+import type { Deployment, DeploymentDetail, Inputs, Service, ServiceDetail, Step, Token, User } from "@/api/types";
 
 export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
   return {
     id: 5, service_id: 1, service: "shop", origin: "frontend", user: "lena", state: "running",
     created: "2026-01-01T10:00:00Z", started: "2026-01-01T10:00:01Z", finished: null, context: { env: {} }, reason: null,
-    exit_code: null, retry_of: null, cancel_requested: null, expected_seconds: null, secret_inputs: [], seq: 1, lines: 0, ...fields,
+    exit_code: null, retry_of: null,
+    cancel_requested: null, expected_seconds: null, secret_inputs: [], seq: 1, lines: 0, ...fields,
   };
 }
 
@@ -23,6 +24,16 @@ export function aService(fields: Partial<Service> = {}): Service {
   return {
     id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [], ...fields,
   };
+}
+
+export function aServiceDetail(fields: Partial<ServiceDetail> = {}): ServiceDetail {
+  return { ...aService(), readme: null, plan: [], ...fields };
+}
+
+/** What is asked for before a deployment: nothing, unless `schema` says otherwise. */
+export function someInputs(fields: Partial<Inputs> = {}): Inputs {
+  const summary = { kind: "script" as const, file: "deploy.sh", hosts: null, runs_as: null, ahead: 0 };
+  return { schema: null, problems: [], last: null, confirm: false, summary, ...fields };
 }
 
 export function aUser(fields: Partial<User> = {}): User {

@@ -211,5 +211,5 @@ export function activeFields(root: InputSchema, values: Values, matches: Matches
 
 /** Whether a field says something else than it does by itself. */
 export function isChanged(field: Field, values: Values): boolean {
-  return JSON.stringify(shownValue(field, values)) !== JSON.stringify(initialValue(field));
+  return JSON.stringify(toJson(field, values)) !== JSON.stringify(toJson(field, {}));
 }

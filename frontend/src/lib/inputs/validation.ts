@@ -11,7 +11,7 @@ export interface Fault {
 }
 
 export type FaultKey = "required" | "choose" | "number" | "integer" | "minimum" | "maximum" | "above" | "below"
-  | "on" | "multipleOf" | "minLength" | "maxLength" | "pattern" | "date" | "minItems" | "maxItems" | "other";
+  | "on" | "multipleOf" | "minLength" | "maxLength" | "pattern" | "example" | "date" | "minItems" | "maxItems" | "other";
 
 /** The validator marks the schemas it is given: it gets a copy, and finds `$defs` where they are. */
 function check(schema: Schema, instance: unknown, root: InputSchema): OutputUnit[] {
@@ -55,6 +55,7 @@ function explain(field: Field, error: OutputUnit | undefined): Fault {
   const known = KNOWN[keyword];
   if (!known) return { key: "other" };
   const [key, limit] = known;
+  if (key === "pattern" && field.example) return { key: "example", n: field.example };
   return limit === undefined ? { key } : { key, n: Number(field.schema[limit]) };
 }
 

@@ -1,0 +1,46 @@
+import { defineStore } from "pinia";
+import { ref, watch } from "vue";
+import { randomId } from "@/lib/random";
+import type { Setting } from "@/lib/settings";
+import { useSessionStore } from "./session";
+
+/** What has been entered for the next deployment of a service, and not been sent. */
+export interface Draft {
+  values: Record<string, unknown>;
+  settings: Setting[];
+  /** Sent along, such that sending the same draft again never starts a second deployment. */
+  key: string;
+}
+
+function blank(): Draft {
+  return { values: {}, settings: [{ row: 1, key: "", value: "" }], key: randomId() };
+}
+
+/** In memory only, secrets included: it survives a dialog that was closed by accident, and nothing else. */
+export const useDraftsStore = defineStore("drafts", () => {
+  const session = useSessionStore();
+  const byService = ref<Record<number, Draft>>({});
+
+  function of(serviceId: number): Draft {
+    return byService.value[serviceId] ?? blank();
+  }
+
+  function open(serviceId: number): void {
+    byService.value[serviceId] ??= blank();
+  }
+
+  /** Each change is a new thing to ask for: it gets a key of its own. */
+  function change(serviceId: number, fields: Partial<Omit<Draft, "key">>): void {
+    byService.value[serviceId] = { ...of(serviceId), ...fields, key: randomId() };
+  }
+
+  function drop(serviceId: number): void {
+    byService.value[serviceId] = blank();
+  }
+
+  watch(() => session.signedIn, (signedIn) => {
+    if (!signedIn) byService.value = {};
+  });
+
+  return { of, open, change, drop };
+});
