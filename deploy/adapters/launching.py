@@ -12,7 +12,7 @@ from deploy.adapters import supervisor
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 _OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
 # Nothing is left to tidy up at its end, and so the spool's lock is free a little sooner.
-_RUN = "import os; from supervisor.__main__ import main; os._exit(main())"
+_RUN = "import os; from supervisor.{module} import main; os._exit(main())"
 
 
 class RunError(Exception):
@@ -84,8 +84,8 @@ def interpreter_for(
     )
 
 
-def supervisor_program(user: DeployUser | None) -> list[str]:
-    """Arguments of Python that start the supervisor.
+def supervisor_program(user: DeployUser | None, module: str = "__main__") -> list[str]:
+    """Arguments of Python that start the supervisor, or another `module` of its package.
 
     By its files where `user` may read them (compiled once, and short in process lists), else by their sources, which
     need no file that the user can reach.
@@ -93,16 +93,17 @@ def supervisor_program(user: DeployUser | None) -> list[str]:
     folder = Path(os.path.realpath(supervisor.__file__)).parent
     flags = ["-I", "-S", "-X", "utf8", "-c"]
     if user is None or all(user.may_read(str(file)) for file in folder.glob("*.py")):
-        return [*flags, f"import sys; sys.path.append(sys.argv[1]); {_RUN}", str(folder.parent)]
-    return [*flags, in_one_argument(folder)]
+        run = _RUN.format(module=module)
+        return [*flags, f"import sys; sys.path.append(sys.argv[1]); {run}", str(folder.parent)]
+    return [*flags, in_one_argument(folder, module)]
 
 
-def in_one_argument(folder: Path) -> str:
+def in_one_argument(folder: Path, module: str = "__main__") -> str:
     """The supervisor in `folder` as one text, of which the system accepts 128 KiB."""
     sources = {f"supervisor.{file.stem}": file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
     sources["supervisor"] = sources.pop("supervisor.__init__")
     importer = sources.pop("supervisor.in_memory")
-    return f"{importer}\nimport_from({sources!a})\n{_RUN}\n"
+    return f"{importer}\nimport_from({sources!a})\n{_RUN.format(module=module)}\n"
 
 
 def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *, euid: int) -> list[str]:

@@ -30,10 +30,16 @@ def new_pipe() -> tuple[int, int]:
 
 
 class Child:
-    """The script's process, which waits for `go` when the constructor returns. NotStarted if it cannot be started."""
+    """The script's process, which waits for `go` when the constructor returns. NotStarted if it cannot be started.
 
-    def __init__(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, *, events: bool) -> None:
+    `split` keeps its standard error apart from its output.
+    """
+
+    def __init__(
+        self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, *, events: bool, split: bool = False
+    ) -> None:
         self.output, output = new_pipe()
+        self.errors, errors = new_pipe() if split else (-1, -1)
         self.events, events_end = new_pipe() if events else (-1, -1)
         self._status, status = os.pipe()
         gate, self._gate = os.pipe()
@@ -42,8 +48,9 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             os.close(self._gate)
-            become(argv, env, cwd, output=output, events=events_end, status=status, gate=gate)
-        for end in (output, events_end, status, gate):
+            ends = (output, errors if split else output)
+            become(argv, env, cwd, outputs=ends, events=events_end, status=status, gate=gate)
+        for end in (output, errors, events_end, status, gate):
             if end >= 0:
                 os.close(end)
         answer = os.read(self._status, 65536)
@@ -68,7 +75,14 @@ class Child:
 
 
 def become(
-    argv: list[bytes], env: dict[bytes, bytes], cwd: str, *, output: int, events: int, status: int, gate: int
+    argv: list[bytes],
+    env: dict[bytes, bytes],
+    cwd: str,
+    *,
+    outputs: tuple[int, int],
+    events: int,
+    status: int,
+    gate: int,
 ) -> NoReturn:
     """Turn this process into the script: a session of its own, its descriptors, the default signals."""
     try:
@@ -77,8 +91,8 @@ def become(
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         default_signals()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        os.dup2(outputs[0], 1)
+        os.dup2(outputs[1], 2)
         if events >= 0:
             os.set_inheritable(events, True)
         enter(cwd)

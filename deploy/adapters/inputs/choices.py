@@ -1,0 +1,243 @@
+"""Choices that are found out: from a command of the service, or from its inventory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deploy.adapters.ansible.command import Playbook, playbook_env
+from deploy.adapters.ansible.locate import find_executable, find_inventory, read_ansible_cfg
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.inputs import schema as shape
+from deploy.adapters.inputs.asking import Kept, Question, Unanswered, ask
+from deploy.adapters.inputs.schema import CHOICES, Schema
+from deploy.adapters.launch import worker_home
+from deploy.adapters.launching import DeployUser, RunError
+from deploy.domain.inputs import Choice, Form, Problem
+
+MOST_CHOICES, LONGEST_CHOICE = 1000, 500
+EVERYTHING, UNGROUPED = "all", "ungrouped"
+_GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>.+?)(?(is_group):)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where choices are found out: the services' folder, the PATH of scripts, and the deploy user (found when needed)."""
+
+    root: Path
+    path: str
+    user: Callable[[], DeployUser | None]
+
+
+Inventory = dict[str, list[str]]
+"""The hosts of each group, groups by name; `all` has every host."""
+
+
+class Choices:
+    """Fills in what a schema leaves to be found out. Each question is asked once in half a minute."""
+
+    def __init__(self, where: Surroundings, kept: Kept | None = None) -> None:
+        self._where = where
+        self._kept = kept or Kept()
+
+    async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
+        """Return what a service asks for, with all choices, or those of the inputs in `only`, filled in."""
+        schema = config.get("inputs")
+        if not isinstance(schema, dict):
+            return Form(schema=None)
+        wanted = [
+            (field.name, source)
+            for field in shape.fields(schema)
+            if (source := shape.choice_source(field.schema)) and (only is None or field.name in only)
+        ]
+        answers = await asyncio.gather(*(self._found(service, config, source) for _, source in wanted))
+        found = {_key(source): answer for (_, source), answer in zip(wanted, answers, strict=True)}
+        problems = {
+            name: Problem(name, str(answer))
+            for (name, _), answer in zip(wanted, answers, strict=True)
+            if isinstance(answer, Unanswered)
+        }
+        return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
+
+    async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
+        """Return the groups and hosts of a service's inventory, as Ansible sees it.
+
+        Raises:
+            Unanswered: Ansible cannot tell.
+        """
+        key = (service, "inventory", str(config.get("ansible_inventory")))
+        return await self._kept.get(key, partial(self._ask_inventory, service, dict(config)))
+
+    async def _found(
+        self, service: str, config: Mapping[str, Any], source: Mapping[str, Any]
+    ) -> list[Choice] | Unanswered:
+        try:
+            if "command" in source:
+                argv = tuple(source["command"])
+                return await self._kept.get((service, argv), partial(self._ask_command, service, argv))
+            return from_inventory(await self.inventory(service, config), source["inventory"])
+        except Unanswered as reason:
+            return reason
+
+    async def _ask_command(self, service: str, argv: tuple[str, ...]) -> list[Choice]:
+        folder = self._where.root.resolve() / service
+        user = self._user()
+        env = {"PATH": self._where.path, "HOME": worker_home(user.home if user else None), "LANG": "C.UTF-8"}
+        question = Question(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
+        return parse(await asyncio.to_thread(ask, question, user))
+
+    async def _ask_inventory(self, service: str, config: dict[str, Any]) -> Inventory:
+        root = self._where.root.resolve()
+        folder, user = root / service, self._user()
+        try:
+            inventory = find_inventory(folder, config, root)
+            executable = find_executable(self._where.path)
+        except (PlaybookError, OSError) as error:
+            raise Unanswered(str(error)) from error
+        program = Path(executable).with_name("ansible-inventory")
+        ansible = Playbook(executable=str(program), path=folder, folder=folder, ansible_cfg=read_ansible_cfg(folder))
+        # `--graph` reads names alone: `--list` would also bring variables, decrypt vaults, and need their passwords.
+        argv = [str(program), "--graph", *(["--inventory", str(inventory)] if inventory else [])]
+        env = playbook_env(ansible, path=self._where.path, home=worker_home(user.home if user else None))
+        # Half an inventory would be half of the choices, and nobody would notice.
+        env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
+        question = Question(argv=tuple(argv), cwd=str(folder), env=env)
+        return parse_graph(await asyncio.to_thread(ask, question, user))
+
+    def _user(self) -> DeployUser | None:
+        try:
+            return self._where.user()
+        except (RunError, OSError) as error:
+            raise Unanswered(str(error)) from error
+
+
+def parse(text: str) -> list[Choice]:
+    """Read what a command has printed: a JSON array (texts, numbers, `{"const", "title"}`), or one choice a line.
+
+    Raises:
+        Unanswered: there is nothing to choose from, or too much.
+    """
+    if text.lstrip().startswith("["):
+        choices = _from_json(text)
+    else:
+        choices = [Choice(line.strip()) for line in text.splitlines() if line.strip()]
+    unique = _without_repetitions(choices)
+    if not unique:
+        raise Unanswered("It printed nothing to choose from")
+    if len(unique) > MOST_CHOICES:
+        raise Unanswered(f"It printed more than {MOST_CHOICES} choices")
+    if any(len(str(choice.value)) > LONGEST_CHOICE or "\x00" in str(choice.value) for choice in unique):
+        raise Unanswered(f"A choice has more than {LONGEST_CHOICE} characters, or characters that are no text")
+    return unique
+
+
+def _without_repetitions(choices: list[Choice]) -> list[Choice]:
+    first: dict[str, Choice] = {}
+    for choice in choices:
+        first.setdefault(json.dumps(choice.value), choice)
+    return list(first.values())
+
+
+def _from_json(text: str) -> list[Choice]:
+    try:
+        return [_choice(item) for item in json.loads(text, parse_constant=_no_number)]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Unanswered("It printed a list that cannot be read as JSON choices") from error
+
+
+def _choice(item: Any) -> Choice:
+    title = None
+    if isinstance(item, dict):
+        item, title = item["const"], str(item.get("title", item["const"]))[:LONGEST_CHOICE]
+    if not isinstance(item, (str, int, float)) or isinstance(item, bool):
+        raise TypeError("neither a text nor a number")
+    return Choice(item, title)
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def parse_graph(text: str) -> Inventory:
+    """Read what `ansible-inventory --graph` prints: groups with `@`, hosts below them, by their indentation."""
+    groups: Inventory = {EVERYTHING: []}
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        found = _GRAPH_LINE.match(line.rstrip())
+        if found is None:
+            continue
+        depth, name = found["indent"].count("|"), found["name"]
+        above = [(level, group) for level, group in above if level < depth]
+        if found["is_group"]:
+            above.append((depth, name))
+            groups.setdefault(name, [])
+        else:
+            for _, group in above:
+                if name not in groups[group]:
+                    groups[group].append(name)
+    return groups
+
+
+def from_inventory(inventory: Inventory, what: str) -> list[Choice]:
+    """Return the names of all hosts, of all groups, or of the hosts in a group.
+
+    Raises:
+        Unanswered: there is no such group, or nothing in it.
+    """
+    if what == "groups":
+        names = [name for name in inventory if name not in (EVERYTHING, UNGROUPED)]
+    elif what != "hosts" and what not in inventory:
+        raise Unanswered(f"There is no group {what} in the inventory")
+    else:
+        names = inventory[EVERYTHING if what == "hosts" else what]
+    if not names:
+        raise Unanswered(f"The inventory has no {'hosts in ' + what if what not in ('hosts', 'groups') else what}")
+    return [Choice(name) for name in names]
+
+
+def _key(source: Mapping[str, Any]) -> str:
+    return json.dumps(source, sort_keys=True)
+
+
+def _filled(schema: Schema, found: Mapping[str, list[Choice] | Unanswered]) -> Schema:
+    """Return a copy of the schema in which known choices stand in place of where they come from."""
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, list):
+            return [fill(inner) for inner in part]
+        if not isinstance(part, dict):
+            return part
+        copy = {name: fill(inner) for name, inner in part.items() if name != CHOICES}
+        source = part.get(CHOICES)
+        choices = found.get(_key(source)) if isinstance(source, dict) else None
+        return _offer(copy, choices) if isinstance(choices, list) else copy
+
+    filled: Schema = fill(schema)
+    return filled
+
+
+def _offer(schema: Schema, choices: list[Choice]) -> Schema:
+    if schema.get("type") == "array":
+        items = schema.get("items")
+        return {**schema, "items": _offer(items if isinstance(items, dict) else {}, choices)}
+    values = [Choice(_as_type(choice.value, schema.get("type")), choice.title) for choice in choices]
+    if all(choice.title is None for choice in values):
+        return {**schema, "enum": [choice.value for choice in values]}
+    titled = [{"const": choice.value, "title": choice.title or str(choice.value)} for choice in values]
+    return {**schema, "oneOf": titled}
+
+
+def _as_type(value: Any, kind: Any) -> Any:
+    """Lines are texts; where the input is a number, so are its choices."""
+    if not isinstance(value, str) or kind not in ("integer", "number"):
+        return value
+    try:
+        return int(value) if kind == "integer" else float(value)
+    except ValueError:
+        return value

@@ -1,0 +1,127 @@
+"""Running a small program for its answer, bounded in time and size, and ending everything that it has started.
+
+A program of its own, like the supervisor: it runs as the deploy user, who alone may end the processes of that user.
+Descriptor 0 brings one line of JSON (a run's settings) and ends when whoever asks has gone; 1 takes one object,
+``{"code", "signal", "cause", "message", "out", "err"}``, `cause` being null, `timeout`, `too_much` or `not_started`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from .child import Child
+from .framing import decoded
+from .plain_json import from_json, to_json
+from .private_folder import PrivateFolder
+from .processes import kill_tree
+from .spec import NotStarted, Spec
+from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal, signal_name
+
+CHUNK = 64 * 1024
+SPEC_LIMIT = 1 << 20
+ERROR_TAIL = 4096  # bytes of standard error that are worth telling
+
+
+class Asked:
+    """A program that was started, and what it has said so far."""
+
+    def __init__(self, spec: Spec, child: Child) -> None:
+        self._limit = spec.output_limit
+        self._deadline = time.monotonic() + (spec.timeout or 0.0)
+        self._child = child
+        self._poll = select.poll()
+        for fd in (0, child.output, child.errors):
+            self._poll.register(fd, select.POLLIN)
+        self._open = {child.output, child.errors}
+        self.out, self.err = b"", b""
+        self.cause: str | None = None
+
+    def listen(self) -> None:
+        """Take in what it says, until it is silent for good, or has to be stopped."""
+        while self._open and self.cause is None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                self.cause = "timeout"
+                return
+            for fd, _ in self._poll.poll(left * 1000 + 1):
+                self._take(fd)
+
+    def _take(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if fd == 0:
+            if not data:
+                self.cause = "timeout"  # nobody waits for the answer any more
+        elif not data:
+            self._poll.unregister(fd)
+            self._open.discard(fd)
+        elif fd == self._child.errors:
+            self.err = (self.err + data)[-ERROR_TAIL:]
+        else:
+            self.out += data
+            if len(self.out) > self._limit:
+                self.cause = "too_much"
+
+    def wait(self) -> int | None:
+        """Give it the rest of its time to end; None when it has to be stopped."""
+        while self.cause is None:
+            pid, status = os.waitpid(self._child.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= self._deadline:
+                self.cause = "timeout"
+            time.sleep(0.002)
+        return None
+
+
+def answer(spec: Spec) -> dict[str, str | int | None]:
+    """Run what the settings say, and return how that went."""
+    base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
+    folder = PrivateFolder(base)
+    try:
+        argv, env = spec.for_folder(folder.path)
+        child = Child(argv, env, spec.cwd, events=False, split=True)
+        child.go()
+        asked = Asked(spec, child)
+        asked.listen()
+        status = asked.wait()
+        return {
+            "code": status if status is not None and status >= 0 else None,
+            "signal": signal_name(-status) if status is not None and status < 0 else None,
+            "cause": asked.cause,
+            "message": "",
+            "out": decoded(asked.out) if asked.cause is None else "",
+            "err": decoded(asked.err),
+        }
+    finally:
+        # What it left running, too: nobody would ever look after it.
+        kill_tree()
+        folder.remove()
+
+
+def read_spec() -> Spec:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < SPEC_LIMIT:
+        chunk = os.read(0, CHUNK)
+        if not chunk:
+            break
+        data += chunk
+    return Spec(from_json(decoded(data)))
+
+
+def main() -> int:
+    """Answer the one question that comes in."""
+    os.closerange(3, 256)
+    os.chdir("/")
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        said = answer(read_spec())
+    except (NotStarted, OSError, ValueError, KeyError, TypeError) as error:
+        said = {"code": None, "signal": None, "cause": "not_started", "message": str(error), "out": "", "err": ""}
+    data = to_json(said).encode("ascii")
+    while data:
+        data = data[os.write(1, data) :]
+    return 0

@@ -1,0 +1,281 @@
+"""Choices that are found out: real commands, well-behaved and hostile, and a real inventory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.adapters.inputs.asking import OUTPUT_LIMIT, Kept, Question, Unanswered, ask
+from deploy.adapters.inputs.choices import Choices, Surroundings, parse, parse_graph
+from deploy.adapters.launching import DeployUser
+from deploy.domain.inputs import Choice, Form
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Clock:
+    """Seconds, in the hands of the test."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Folder:
+    """A service folder with commands, and what their choices are."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "shop"
+        self.path.mkdir()
+        self.clock = Clock()
+        where = Surroundings(root=root, path=PATH, user=lambda: None)
+        self.choices = Choices(where, Kept(self.clock))
+
+    def command(self, script: str, name: str = "choices") -> Path:
+        """Write a program into the folder; what does not begin with `#!` is for the shell."""
+        file = self.path / name
+        file.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+        return file
+
+    def ask(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
+        """Run a program as the platform does."""
+        argv = (str(self.command(script)), *arguments)
+        return ask(Question(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
+
+    async def form(self, source: dict[str, Any], **described: Any) -> Form:
+        """Return the form of a service with one input."""
+        schema = {"type": "object", "properties": {"x": {**described, "x-choices": source}}}
+        return await self.choices.form("shop", {"inputs": schema})
+
+    async def offered(self, source: dict[str, Any], **described: Any) -> Any:
+        """Return how that input is described, its choices filled in."""
+        form = await self.form(source, **described)
+        assert form.problems == ()
+        assert form.schema is not None
+        return form.schema["properties"]["x"]
+
+    async def problem(self, source: dict[str, Any], **described: Any) -> str:
+        """Return why the choices of that input could not be found out."""
+        form = await self.form(source, **described)
+        (problem,) = form.problems
+        assert (problem.name, form.schema) == ("x", {"type": "object", "properties": {"x": described}})
+        return problem.sentence
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+COMMAND = {"command": ["./choices"]}
+
+
+class TestCommands:
+    async def test_one_choice_a_line(self, folder: Folder) -> None:
+        folder.command("printf 'main\\n\\n  develop \\r\\nmain\\n'")
+        assert await folder.offered(COMMAND, type="string") == {"type": "string", "enum": ["main", "develop"]}
+
+    async def test_a_json_list_with_titles(self, folder: Folder) -> None:
+        folder.command("""echo '["a", {"const": "b", "title": "Bee"}, {"const": "c"}]'""")
+        assert await folder.offered(COMMAND) == {
+            "oneOf": [{"const": "a", "title": "a"}, {"const": "b", "title": "Bee"}, {"const": "c", "title": "c"}]
+        }
+
+    async def test_several_may_be_chosen(self, folder: Folder) -> None:
+        folder.command("echo a; echo b")
+        items = {"type": "string", "enum": ["a", "b"]}
+        schema = {"type": "array", "items": {"type": "string", "x-choices": COMMAND}}
+        form = await folder.choices.form("shop", {"inputs": {"type": "object", "properties": {"x": schema}}})
+        assert form.schema == {"type": "object", "properties": {"x": {"type": "array", "items": items}}}
+        assert await folder.offered(COMMAND, type="array", items={"type": "string"}) == {
+            "type": "array",
+            "items": items,
+        }
+
+    async def test_numbers_for_numbers(self, folder: Folder) -> None:
+        folder.command("echo 1; echo 20")
+        assert (await folder.offered(COMMAND, type="integer"))["enum"] == [1, 20]
+
+    async def test_it_runs_in_the_folder_with_a_minimal_environment(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SECRET_KEY", "the key of the server")
+        folder.command(f"#!{sys.executable} -I\nimport os\nprint(os.getcwd())\nprint(*sorted(os.environ))\n")
+        assert (await folder.offered(COMMAND))["enum"] == [str(folder.path), "HOME LANG PATH"]
+
+    async def test_no_shell_ever_sees_the_arguments(self, folder: Folder) -> None:
+        folder.command('printf "%s\\n" "$@"')
+        arguments = ["$(id)", "a;b", "* '"]
+        assert (await folder.offered({"command": ["./choices", *arguments]}))["enum"] == arguments
+
+    async def test_a_conditional_input_has_its_choices_too(self, folder: Folder) -> None:
+        folder.command("echo a")
+        inner = {"properties": {"y": {"x-choices": COMMAND}}}
+        form = await folder.choices.form("shop", {"inputs": {"type": "object", "if": {}, "then": inner}})
+        assert form.schema == {"type": "object", "if": {}, "then": {"properties": {"y": {"enum": ["a"]}}}}
+
+    async def test_only_what_is_needed_is_found_out(self, folder: Folder) -> None:
+        schema = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./gone"]}}, "y": {}}}
+        form = await folder.choices.form("shop", {"inputs": schema}, frozenset({"y"}))
+        assert form == Form(schema={"type": "object", "properties": {"x": {}, "y": {}}})
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("script", "sentence"),
+        [
+            ("exit 3", "It ended with exit code 3"),
+            ("echo first >&2; echo 'no such remote' >&2; exit 1", "It ended with exit code 1: no such remote"),
+            ("kill -9 $$", "It was ended by the signal SIGKILL"),
+            ("true", "It printed nothing to choose from"),
+            ("echo '[1,'", "It printed a list that cannot be read as JSON choices"),
+            ("echo '[null]'", "It printed a list that cannot be read as JSON choices"),
+            ('echo \'[{"title": "x"}]\'', "It printed a list that cannot be read as JSON choices"),
+            ("seq 1001", "It printed more than 1000 choices"),
+            ("printf '%0600d' 1", "A choice has more than 500 characters, or characters that are no text"),
+            ("yes", f"It printed more than {OUTPUT_LIMIT // 1024} KiB"),
+            ("head -c 100000 /dev/zero", f"It printed more than {OUTPUT_LIMIT // 1024} KiB"),
+        ],
+    )
+    async def test_why_is_said(self, folder: Folder, script: str, sentence: str) -> None:
+        folder.command(script)
+        assert await folder.problem(COMMAND) == sentence
+
+    async def test_a_flood_of_errors_is_bounded(self, folder: Folder) -> None:
+        folder.command("head -c 5000000 /dev/zero | tr '\\0' 'x' >&2; echo a")
+        assert (await folder.offered(COMMAND))["enum"] == ["a"]
+
+    async def test_one_that_is_not_executable(self, folder: Folder) -> None:
+        folder.command("true").chmod(0o644)
+        assert "is not executable" in await folder.problem(COMMAND)
+
+    async def test_one_that_is_gone(self, folder: Folder) -> None:
+        assert "There is no file" in await folder.problem(COMMAND)
+
+    def test_a_hanging_one_is_ended_with_all_that_it_has_started(self, folder: Folder) -> None:
+        script = "trap '' TERM; setsid sleep 4711 & echo $! > child; echo $$ > self; sleep 4711"
+        with pytest.raises(Unanswered, match=r"longer than 0\.5 seconds"):
+            folder.ask(script, seconds=0.5)
+        for name in ("child", "self"):
+            assert not is_running(int((folder.path / name).read_text()))
+
+    def test_what_it_leaves_behind_is_ended(self, folder: Folder) -> None:
+        assert folder.ask("setsid sleep 4711 >/dev/null 2>&1 & echo $! > child; echo a") == "a\n"
+        assert not is_running(int((folder.path / "child").read_text()))
+
+    def test_one_that_closes_its_output_and_stays_is_ended(self, folder: Folder) -> None:
+        with pytest.raises(Unanswered, match="longer than"):
+            folder.ask("exec >&- 2>&-; sleep 4711", seconds=0.5)
+
+    async def test_an_unknown_deploy_user_is_told(self, folder: Folder, tmp_path: Path) -> None:
+        where = Surroundings(root=tmp_path, path=PATH, user=lambda: DeployUser.named("nobody-of-that-name"))
+        folder.choices = Choices(where)
+        folder.command("echo a")
+        assert "no user nobody-of-that-name" in await folder.problem(COMMAND)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+    def test_it_runs_as_the_deploy_user(self, folder: Folder, tmp_path: Path) -> None:
+        for place in (tmp_path, *tmp_path.parents[:2]):
+            place.chmod(0o755)
+        file = folder.command("id -un; exec sleep 4711 >/dev/null 2>&1 &")
+        question = Question(argv=(str(file),), cwd="/", env={"PATH": PATH, "HOME": "/"})
+        assert ask(question, DeployUser.named("nobody")).split() == ["nobody"]
+
+
+class TestKept:
+    async def test_a_form_and_its_start_ask_once(self, folder: Folder) -> None:
+        folder.command("echo x >> calls; wc -l < calls")
+        forms = await asyncio.gather(*(folder.offered(COMMAND) for _ in range(5)))
+        assert forms == [{"enum": ["1"]}] * 5
+        folder.clock.now = 29.9
+        assert await folder.offered(COMMAND) == {"enum": ["1"]}
+        folder.clock.now = 30.0
+        assert await folder.offered(COMMAND) == {"enum": ["2"]}
+
+    async def test_failures_are_kept_too(self, folder: Folder) -> None:
+        folder.command("echo x >> calls; exit 1")
+        for _ in range(3):
+            await folder.problem(COMMAND)
+        assert (folder.path / "calls").read_text() == "x\n"
+
+    async def test_whoever_goes_away_takes_nothing_from_the_others(self, folder: Folder) -> None:
+        folder.command("while ! test -e go; do sleep 0.01; done; echo a")
+        first, second = (asyncio.ensure_future(folder.offered(COMMAND)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        (folder.path / "go").touch()
+        assert await second == {"enum": ["a"]}
+
+
+INVENTORY = """
+lone
+[web]
+web[1:2].example.org token="{{ undefined_variable }}"
+[db]
+db1
+[site:children]
+web
+db
+"""
+
+
+class TestInventory:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Folder:
+        made = Folder(tmp_path)
+        (made.path / "inventory.ini").write_text(INVENTORY)
+        (made.path / "group_vars").mkdir()
+        # Would need a password, if anybody read it.
+        (made.path / "group_vars" / "all.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+        return made
+
+    async def test_hosts_groups_and_the_hosts_of_a_group(self, folder: Folder) -> None:
+        web = ["web1.example.org", "web2.example.org"]
+        assert sorted((await folder.offered({"inventory": "hosts"}))["enum"]) == sorted(["lone", *web, "db1"])
+        assert sorted((await folder.offered({"inventory": "groups"}))["enum"]) == ["db", "site", "web"]
+        assert (await folder.offered({"inventory": "web"}))["enum"] == web
+        assert sorted((await folder.offered({"inventory": "site"}))["enum"]) == ["db1", *web]
+
+    async def test_an_unknown_group(self, folder: Folder) -> None:
+        assert await folder.problem({"inventory": "gone"}) == "There is no group gone in the inventory"
+
+    async def test_a_broken_inventory_is_no_half_of_one(self, folder: Folder) -> None:
+        (folder.path / "inventory.ini").write_text("good\n[web]\nweb1 token={{ broken }}\n")
+        assert (await folder.problem({"inventory": "hosts"})).startswith("It ended with exit code")
+
+    async def test_no_inventory_at_all(self, folder: Folder) -> None:
+        (folder.path / "inventory.ini").unlink()
+        assert await folder.problem({"inventory": "hosts"}) == "The inventory has no hosts"
+
+
+def test_a_graph_is_read_by_its_indentation() -> None:
+    graph = "@all:\n  |--@ungrouped:\n  |--@a:\n  |  |--@b:\n  |  |  |--h1\n  |  |--h2\n  |--@c:\n  |  |--h1\n"
+    assert parse_graph(f"[WARNING]: something\n{graph}") == {
+        "all": ["h1", "h2"],
+        "ungrouped": [],
+        "a": ["h1", "h2"],
+        "b": ["h1"],
+        "c": ["h1"],
+    }
+
+
+def test_choices_are_read_in_their_order() -> None:
+    assert parse(json.dumps([2, 1, 2, {"const": "x", "title": "X"}])) == [Choice(2), Choice(1), Choice("x", "X")]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and not dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
