@@ -22,6 +22,7 @@ class UnitOfWork:
         self.services = repository.Services(session)
         self.deployed_services = repository.DeployedServices(session)
         self.deployments = repository.Deployments(session)
+        self.secrets = repository.Secrets(session)
         self.steps = repository.Steps(session)
         self.plans = repository.Plans(session)
         self.history = repository.History(session)

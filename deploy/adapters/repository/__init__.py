@@ -7,6 +7,7 @@ from deploy.adapters.repository.history import History
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
 from deploy.adapters.repository.queue import Queue
+from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.steps import Steps
 from deploy.adapters.repository.workers import Worker, Workers
@@ -20,6 +21,7 @@ __all__ = [
     "Logins",
     "Plans",
     "Queue",
+    "Secrets",
     "Services",
     "Sessions",
     "Steps",
