@@ -1,25 +1,82 @@
+import { activeFields, toEnv, type Field } from "./inputs/fields";
+import { isSchema } from "./inputs/schema";
+
 export interface Snippet {
-  id: "curl" | "github" | "gitlab";
+  id: "curl" | "github" | "gitlab" | "cli";
   name: string;
   code: string;
 }
 
-/** How other programs start a deployment of `service` with its token; `origin` is this fastDeploy's own address. */
-export function deploySnippets(origin: string): Snippet[] {
-  const request = `curl --fail --silent --show-error --request POST ${origin}/deployments/`;
-  const authorization = (token: string) => `--header "Authorization: Bearer ${token}"`;
+/** What to show for an input that has to be given: an example, a choice, or its own name to be replaced. */
+function exampleOf(field: Field): unknown {
+  if (field.example) return field.example;
+  const [choice] = field.choices;
+  if (choice) return field.kind === "choices" ? [choice.value] : choice.value;
+  if (field.kind === "number") return field.schema.minimum ?? 1;
+  if (field.kind === "date") return "2030-01-31";
+  return field.kind === "multiline" || field.kind === "text" || field.kind === "secret" ? `YOUR ${field.name}` : undefined;
+}
+
+/** The settings a request has to have: defaults are the server's affair. Conditions are followed for no values. */
+export function exampleEnv(schema: unknown): Record<string, unknown> {
+  if (!isSchema(schema)) return {};
+  const fields = activeFields(schema, {}, () => false)
+    .filter(field => field.required && field.schema.default === undefined);
+  const values = Object.fromEntries(fields.map(field => [field.name, exampleOf(field)]));
+  return toEnv(fields, values);
+}
+
+/** A text as one word of a POSIX shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * A shell script that starts a deployment, waits for its end and fails if it does. It works while the server restarts:
+ * requests are repeated, and the key keeps them from starting a second deployment.
+ */
+function script(url: string, key: string, env: Record<string, unknown>): string[] {
   return [
-    { id: "curl", name: "curl", code: `${request} \\\n  ${authorization("$FASTDEPLOY_TOKEN")}` },
+    `URL=${url}`,
+    "ask() {",
+    "  curl --silent --show-error --fail-with-body --retry 30 --retry-delay 2 --retry-connrefused \\",
+    "    --header \"Authorization: Bearer $FASTDEPLOY_TOKEN\" --header \"Content-Type: application/json\" \"$@\"",
+    "}",
+    `started=$(ask --request POST "$URL/deployments/" --header "Idempotency-Key: ${key}" \\`,
+    `  --data ${quoted(JSON.stringify({ env }))})`,
+    "id=$(printf '%s' \"$started\" | jq .id)",
+    "echo \"See $URL/ui/deployments/$id\"",
+    "state=queued",
+    "while [ \"$state\" = queued ] || [ \"$state\" = running ]; do",
+    "  sleep 3",
+    "  answer=$(ask \"$URL/deployments/$id\")",
+    "  state=$(printf '%s' \"$answer\" | jq --raw-output .state)",
+    "done",
+    "echo \"Deployment $id: $state\"",
+    "[ \"$state\" = success ]",
+  ];
+}
+
+const indent = (lines: readonly string[], by: number) => lines.map(line => " ".repeat(by) + line);
+
+/** How other programs deploy `service` with its token, and wait for the outcome; `url` is this fastDeploy's own. */
+export function deploySnippets(url: string, service: string, schema: unknown): Snippet[] {
+  const env = exampleEnv(schema);
+  const options = Object.entries(env).map(([name, value]) =>
+    ` -e ${quoted(`${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)}`).join("");
+  return [
     {
       id: "github",
       name: "GitHub Actions",
       code: [
-        "- name: Deploy",
-        "  env:",
-        "    FASTDEPLOY_TOKEN: ${{ secrets.FASTDEPLOY_TOKEN }}",
-        "  run: |",
-        `    ${request} \\`,
-        `      ${authorization("$FASTDEPLOY_TOKEN")}`,
+        "deploy:",
+        "  runs-on: ubuntu-latest",
+        "  steps:",
+        `    - name: Deploy ${service}`,
+        "      env:",
+        "        FASTDEPLOY_TOKEN: ${{ secrets.FASTDEPLOY_TOKEN }}",
+        "      run: |",
+        ...indent(script(url, "$GITHUB_RUN_ID-$GITHUB_RUN_ATTEMPT", env), 8),
       ].join("\n"),
     },
     {
@@ -28,11 +85,23 @@ export function deploySnippets(origin: string): Snippet[] {
       code: [
         "deploy:",
         "  stage: deploy",
+        "  image: alpine",
+        "  before_script:",
+        "    - apk add --no-cache curl jq",
         "  script:",
-        "    - >-",
-        `      ${request}`,
-        `      ${authorization("$FASTDEPLOY_TOKEN")}`,
+        "    - |",
+        ...indent(["set -eu", ...script(url, "$CI_JOB_ID", env)], 6),
       ].join("\n"),
+    },
+    {
+      id: "curl",
+      name: "curl",
+      code: ["#!/bin/sh", "set -eu", ...script(url, "$(date +%s)-$$", env)].join("\n"),
+    },
+    {
+      id: "cli",
+      name: "fastdeploy",
+      code: [`export FASTDEPLOY_URL=${url}`, `fastdeploy deploy --watch${options}`].join("\n"),
     },
   ];
 }

@@ -1,11 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { backoffDelay } from "@/lib/backoff";
-import { readFilters, toApiFilters, writeFilters } from "@/lib/filters";
+import { countFilters, readFilters, toApiFilters, writeFilters } from "@/lib/filters";
 import { failedStep, progressOf } from "@/lib/progress";
 import { randomId } from "@/lib/random";
 import { findFault, toEnv } from "@/lib/settings";
-import { deploySnippets } from "@/lib/snippets";
 import { elapsed, formatDuration, formatElapsed, formatRelative } from "@/lib/time";
 import { aStep } from "../support/data";
 
@@ -77,26 +76,34 @@ describe("settings of a deployment", () => {
 });
 
 describe("filters in the URL", () => {
+  const none = { service: "", state: [], user: "", origin: "", since: "", until: "" };
+  const NOW = Date.UTC(2026, 0, 31, 12);
+
   it("survive the way there and back", () => {
-    const filters = { service: "3", state: "failure", user: "lena", origin: "" };
+    const filters = { ...none, service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" };
     const query = writeFilters(filters);
-    expect(query).toEqual({ service: "3", state: "failure", user: "lena" });
+    expect(query).toEqual({ service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" });
     expect(readFilters(query as Record<string, string>)).toEqual(filters);
+    expect(countFilters(filters)).toBe(4);
+  });
+
+  it("may have one state, or none", () => {
+    expect(readFilters({ state: "failure" }).state).toEqual(["failure"]);
+    expect(readFilters({ state: null }).state).toEqual([]);
   });
 
   it("that make no sense are not asked for", () => {
-    expect(toApiFilters({ service: "x", state: "odd", user: "", origin: "cli" })).toEqual({ origin: "cli" });
-    expect(toApiFilters({ service: "3", state: "queued", user: "a", origin: "" }))
-      .toEqual({ service_id: 3, state: "queued", user: "a" });
+    const odd = { ...none, service: "x", state: ["odd"], origin: "cli", since: "soon", until: "2026-99-99x" };
+    expect(toApiFilters(odd, NOW)).toEqual({ origin: "cli" });
+    expect(toApiFilters({ ...none, service: "3", state: ["odd", "queued"], user: "a" }, NOW))
+      .toEqual({ service_id: 3, state: ["queued"], user: "a" });
   });
-});
 
-describe("snippets", () => {
-  it("name the address, and the token only as a secret's name", () => {
-    for (const { code } of deploySnippets("https://deploy.example.com")) {
-      expect(code).toContain("https://deploy.example.com/deployments/");
-      expect(code).toContain("$FASTDEPLOY_TOKEN");
-    }
+  it("of time are the last days, or whole days of the reader", () => {
+    expect(toApiFilters({ ...none, since: "24h" }, NOW)).toEqual({ since: "2026-01-30T12:00:00.000Z" });
+    expect(toApiFilters({ ...none, since: "2026-01-02", until: "2026-01-03" }, NOW)).toEqual({
+      since: new Date(2026, 0, 2).toISOString(), until: new Date(2026, 0, 4).toISOString(),
+    });
   });
 });
 
