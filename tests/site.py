@@ -57,7 +57,7 @@ class Site:
     async def claim(self, worker_id: str = "w1") -> int | None:
         """Take the next deployment, if there is one, and return the id."""
         events = await self.bus.handle(ClaimDeployment(worker_id=worker_id))
-        return next((event.deployment_id for event in events if isinstance(event, DeploymentClaimed)), None)
+        return next((event.deployment.id for event in events if isinstance(event, DeploymentClaimed)), None)
 
     async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:
         """Return the id of a new deployment of a service with these steps, which a worker has claimed."""
@@ -109,4 +109,4 @@ class Site:
 
 def queued(events: list[Event]) -> int:
     """Return the id of the deployment that was queued, or had been before."""
-    return next(event.deployment_id for event in events if isinstance(event, DeploymentQueued))
+    return next(event.deployment.id for event in events if isinstance(event, DeploymentQueued))

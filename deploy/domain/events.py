@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from deploy.domain.model import Step
+    from deploy.domain.model import Deployment, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,16 @@ class UserCreated:
 class DeploymentQueued:
     """A deployment was asked for; `is_new` is False where the same request had come before."""
 
-    deployment_id: int
+    deployment: Deployment
     is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentClaimed:
-    """A worker has taken up a deployment and is to run it."""
+    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment."""
 
-    deployment_id: int
+    deployment: Deployment
+    config: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

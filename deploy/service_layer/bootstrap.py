@@ -12,7 +12,7 @@ from deploy.domain import commands, events
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.handlers import access, deployments, runs, services
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.open_steps import OpenSteps
+from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
@@ -29,13 +29,14 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.RevokeToken, partial(access.revoke_token, now=now))
     bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))
     bus.on_command(commands.DeleteService, partial(services.delete_service, now=now))
-    start = partial(deployments.start_deployment, now=now, playbook_steps=folders.playbook_steps)
+    step_ids = StepIds()
+    start = partial(deployments.start_deployment, now=now, playbook_steps=folders.playbook_steps, step_ids=step_ids)
     bus.on_command(commands.StartDeployment, start)
     bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
-    bus.on_command(commands.TakeIn, partial(runs.take_in, open_steps=OpenSteps()))
+    bus.on_command(commands.TakeIn, partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids))
     bus.on_command(commands.KeepFiles, deployments.keep_files)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)

@@ -12,7 +12,7 @@ from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, TakeIn
 from deploy.domain.masking import Mask
-from deploy.service_layer.intake import EXIT, masked_entries
+from deploy.service_layer.intake import EXIT, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -40,12 +40,15 @@ class Follower:
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
         mask: Mask | None = None,
+        offset: int | None = None,
     ) -> None:
+        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked."""
         self.deployment_id = deployment_id
         self._run = run
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
         self._mask = mask
+        self._offset = offset
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
@@ -64,7 +67,8 @@ class Follower:
         self._grown.set()
 
     async def _read_to_end(self) -> None:
-        offset = await persistently(self._stored_offset)
+        offset = await persistently(self._stored_offset) if self._offset is None else self._offset
+        begun = False
         while offset is not None:
             # In this order: a supervisor that has gone meanwhile has written before.
             alive = self._run.alive()
@@ -74,7 +78,11 @@ class Follower:
             except (SpoolCorrupt, OSError) as error:
                 await self._fail(f"The run was lost: its spool cannot be read ({error}).")
                 return
-            if records:
+            if [record.kind for record in records] == [START] and not begun:
+                # Nothing to tell: it is stored together with what comes next, or by itself when that takes its time.
+                begun = True
+                await self._wait()
+            elif records:
                 offset = await self._take_in(records, offset, after)
             elif not alive:
                 await self._fail(LOST)

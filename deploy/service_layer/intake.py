@@ -9,7 +9,7 @@ from deploy.adapters.spool import Record
 from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
 
-EXIT = "exit"
+START, EXIT = "start", "exit"
 # What the supervisor has to say stands in the log between the lines of the script, and is to be told from them.
 NOTE_PREFIX = "[fastdeploy] "
 

@@ -18,7 +18,6 @@ async def record(uow: UnitOfWork, deployment: Deployment, events: Sequence[Event
         return
     await uow.events.append(deployment.id, stored)
     await uow.steps.put({e.step.id: e.step for e in events if isinstance(e, StepChanged) and not e.deleted}.values())
-    await uow.events.wake(f"deployment {deployment.id}")
 
 
 async def record_run(uow: UnitOfWork, run: Run) -> None:
@@ -29,7 +28,6 @@ async def record_run(uow: UnitOfWork, run: Run) -> None:
     stored = list(stored_events(deployment, run.events))
     if stored:
         await uow.events.append(deployment.id, stored)
-        await uow.events.wake(f"deployment {deployment.id}")
 
 
 async def settle(uow: UnitOfWork, run: Run) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
 REAP_EVERY = 0.01
+CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
 # A script may report while it is being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
@@ -70,9 +71,10 @@ class Worker:
         self._retention = retention
         self._snapshots = Snapshots(launch.services_root, bus)
         self._runs: dict[int, asyncio.Task[None]] = {}
+        self._cancelled: OrderedDict[int, None] = OrderedDict()
         self._wake = asyncio.Event()
         listener.on("queue", lambda _: self._wake.set())
-        listener.on("cancel", lambda text: self._send_cancel(int(text), "It was cancelled."))
+        listener.on("cancel", lambda text: self._on_cancel(int(text)))
         listener.on_connect(self._wake.set)
 
     async def run(self) -> None:
@@ -106,11 +108,11 @@ class Worker:
             return True  # another worker took a deployment of the same service at the same moment: look again
         for event in events:
             if isinstance(event, DeploymentClaimed):
-                self._spawn(event.deployment_id)
+                self._spawn(event.deployment.id, event)
         return bool(events)
 
-    def _spawn(self, deployment_id: int) -> None:
-        task = asyncio.create_task(self._run_one(deployment_id), name=f"deployment {deployment_id}")
+    def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
+        task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
         self._runs[deployment_id] = task
         task.add_done_callback(lambda _: self._forget(deployment_id))
 
@@ -120,24 +122,27 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("Deployment %s cannot be followed, trying again", deployment_id, exc_info=error)
 
-    async def _run_one(self, deployment_id: int) -> None:
+    async def _run_one(self, deployment_id: int, claimed: DeploymentClaimed | None) -> None:
         run = RunDirectory.create(self._runs_dir, deployment_id)
         lock = run.follow_lock()
         if lock is None:
             return  # another process on this data folder follows it
         process = None
         try:
+            found = claimed if claimed is not None else await persistently(lambda: self._read(deployment_id))
             if not run.started() and not run.alive():
-                process = await self._start(deployment_id, run)
-            await self._send_wanted_cancel(deployment_id)
-            await Follower(deployment_id, run, self._bus, self._open_unit_of_work).follow()
+                process = await self._start(found, run)
+            self._send_wanted_cancel(found.deployment)
+            offset = 0 if claimed is not None else None
+            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, offset=offset).follow()
             await _gone(run, process)
             run.remove()
         finally:
             os.close(lock)
 
-    async def _start(self, deployment_id: int, run: RunDirectory) -> Popen[bytes] | None:
-        deployment, config = await persistently(lambda: self._read(deployment_id))
+    async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> Popen[bytes] | None:
+        deployment, config = claimed.deployment, claimed.config
+        deployment_id = deployment.id
         if deployment.state is not DeploymentState.RUNNING:
             return None
         if deployment.spool_offset > 0:
@@ -154,20 +159,29 @@ class Worker:
             await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
             return None
 
-    async def _read(self, deployment_id: int) -> tuple[Deployment, dict[str, Any]]:
+    async def _read(self, deployment_id: int) -> DeploymentClaimed:
         async with self._open_unit_of_work() as uow:
             deployment = await uow.deployments.get(deployment_id)
-            services = await uow.services.some([deployment.service_id])
-            return deployment, services[0].data
+            (service,) = await uow.services.some([deployment.service_id])
+            return DeploymentClaimed(deployment, service.data)
 
-    def _send_cancel(self, deployment_id: int, reason: str) -> None:
-        if deployment_id in self._runs:
-            RunDirectory.at(self._runs_dir, deployment_id).send({"cancel": reason[:1000]})
+    def _on_cancel(self, deployment_id: int) -> None:
+        if not self._send_cancel(deployment_id, "It was cancelled."):
+            # Perhaps it is just being started: then it is told so right after that.
+            self._cancelled[deployment_id] = None
+            if len(self._cancelled) > CANCELS_KEPT:
+                self._cancelled.popitem(last=False)
 
-    async def _send_wanted_cancel(self, deployment_id: int) -> None:
-        deployment, _ = await persistently(lambda: self._read(deployment_id))
-        if deployment.cancel_requested is not None and deployment.run_ended is None:
-            self._send_cancel(deployment_id, deployment.cancel_requested)
+    def _send_cancel(self, deployment_id: int, reason: str) -> bool:
+        if deployment_id not in self._runs:
+            return False
+        return RunDirectory.at(self._runs_dir, deployment_id).send({"cancel": reason[:1000]})
+
+    def _send_wanted_cancel(self, deployment: Deployment) -> None:
+        heard = deployment.id in self._cancelled
+        self._cancelled.pop(deployment.id, None)
+        if (heard or deployment.cancel_requested is not None) and deployment.run_ended is None:
+            self._send_cancel(deployment.id, deployment.cancel_requested or "It was cancelled.")
 
     async def _beat(self) -> None:
         """Say that we live, and take up runs that nobody follows."""

@@ -133,7 +133,9 @@ class TestIdempotencyKey:
             context={"env": {"a": 1}},
             idempotency_key="k1",
         )
-        assert await site.bus.handle(command) == [DeploymentQueued(first, is_new=False)]
+        (event,) = await site.bus.handle(command)
+        assert isinstance(event, DeploymentQueued)
+        assert (event.deployment.id, event.is_new) == (first, False)
         assert await site.messages(first) == before
 
     async def test_it_stays_so_after_the_end(self, site: Site) -> None:

@@ -42,7 +42,8 @@ class TestClaimDeployment:
         deployment_id = await site.start(service_id)
         now = site.clock.advance(5)
         events = await site.bus.handle(ClaimDeployment(worker_id="w1"))
-        assert events[0] == DeploymentClaimed(deployment_id)
+        assert isinstance(events[0], DeploymentClaimed)
+        assert (events[0].deployment.id, events[0].config) == (deployment_id, {})
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.worker_id, deployment.started) == (DeploymentState.RUNNING, "w1", now)
         assert (await site.messages(deployment_id))[-1]["state"] == "running"

@@ -184,7 +184,7 @@ class TestOutputMessage:
 
 class TestOrder:
     def test_events_that_are_nobodys_news_make_no_message(self) -> None:
-        assert messages([DeploymentQueued(7), CancelRequested(7)]) == []
+        assert messages([DeploymentQueued(a_deployment()), CancelRequested(7)]) == []
 
     def test_messages_keep_the_order_of_the_events(self) -> None:
         found = messages([printed(1), StepChanged(a_step()), printed(2), DeploymentChanged(7), printed(3)])

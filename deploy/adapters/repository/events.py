@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from deploy.adapters.database import CHANNEL
 
 _APPEND = text(
-    "INSERT INTO events (deployment_id, seq, last_line, message) "
+    "WITH appended AS (INSERT INTO events (deployment_id, seq, last_line, message) "  # noqa: S608 - our own channel
     "SELECT :deployment_id, seq, last_line, message FROM "
     "unnest(CAST(:seqs AS bigint[]), CAST(:last_lines AS bigint[]), CAST(:messages AS text[])) "
-    "AS new (seq, last_line, message)"
+    "AS new (seq, last_line, message)) "
+    f"SELECT pg_notify('{CHANNEL}', 'deployment ' || CAST(:deployment_id AS bigint))"
 )
 _AFTER = text(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
@@ -42,7 +43,10 @@ class Events:
         self._session = session
 
     async def append(self, deployment_id: int, events: Sequence[StoredEvent]) -> None:
-        """Store events; their numbers follow those there are, which the lock on the deployment's row warrants."""
+        """Store events, and tell the listening processes, once this is committed, that there is something to read.
+
+        Their numbers follow those there are, which the lock on the deployment's row warrants.
+        """
         await self._session.execute(
             _APPEND,
             {

@@ -12,8 +12,6 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deploy.adapters.database import QUEUE_CHANNEL
-
 QUEUE = "deployments"
 TASK = "deploy"
 _DEFER = text(
@@ -24,24 +22,14 @@ _FETCH = text(
     "SELECT (job).id, (job).args ->> 'deployment_id' "
     "FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
 )
-_FINISH = text("SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM procrastinate_jobs WHERE id = :id")
+_FINISH = text("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = text(
-    "SELECT procrastinate_finish_job_v1(id, 'succeeded', true) "
+    "SELECT fastdeploy_finish_job(id) "
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
-_WAKE = text(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{{\"type\": \"job_inserted\"}}')")
 _LANES = text(
     "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
     "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
-)
-# A lane that is about to be free goes to the job that waits longest behind others, whatever lane it stood in.
-_MOVE_UP = text(
-    "UPDATE procrastinate_jobs SET lock = free.lock FROM procrastinate_jobs AS free WHERE free.id = :id "
-    "AND procrastinate_jobs.id = (SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'todo' "
-    "AND job.lock <> free.lock AND job.lock LIKE regexp_replace(free.lock, '[0-9]+$', '%') "
-    "AND EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.lock = job.lock "
-    "AND (other.status = 'doing' OR other.status = 'todo' AND other.id < job.id)) "
-    "ORDER BY job.id LIMIT 1 FOR UPDATE OF job SKIP LOCKED)"
 )
 _AHEAD = text(
     "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' FROM procrastinate_jobs AS own "
@@ -111,9 +99,7 @@ class Queue:
 
     async def finish(self, job_id: int) -> None:
         """Give the job's lane free, and wake the workers for the next of its service. Twice does no harm."""
-        await self._session.execute(_MOVE_UP, {"id": job_id})
         await self._session.execute(_FINISH, {"id": job_id})
-        await self._session.execute(_WAKE)
 
     async def withdraw(self, job_id: int) -> None:
         """Take a waiting job out, and wake the workers for the next of its service.
@@ -121,6 +107,4 @@ class Queue:
         One that is being claimed right now is left to whoever claims it: he holds the job and waits for the
         deployment, which we hold.
         """
-        await self._session.execute(_MOVE_UP, {"id": job_id})
         await self._session.execute(_WITHDRAW, {"id": job_id})
-        await self._session.execute(_WAKE)

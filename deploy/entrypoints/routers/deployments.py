@@ -195,15 +195,13 @@ async def list_steps(
 
 
 async def _start(command: StartDeployment, services: Services, request: Request) -> DeploymentStarted:
-    events = await services.bus.handle(command)
-    async with services.open_unit_of_work() as uow:
-        return _started(await uow.deployments.get(_queued(events)), request)
+    return _started(_queued(await services.bus.handle(command)), request)
 
 
-def _queued(events: list[Event]) -> int:
+def _queued(events: list[Event]) -> Deployment:
     for event in events:
         if isinstance(event, DeploymentQueued):
-            return event.deployment_id
+            return event.deployment
     raise NotFound("Deployment not found")
 
 

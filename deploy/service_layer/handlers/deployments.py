@@ -13,11 +13,12 @@ from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.planning import PlaybookSteps, expected
 from deploy.service_layer.recording import record, record_run
+from deploy.service_layer.running_deployments import StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def start_deployment(
-    command: commands.StartDeployment, uow: UnitOfWork, *, now: Clock, playbook_steps: PlaybookSteps
+    command: commands.StartDeployment, uow: UnitOfWork, *, now: Clock, playbook_steps: PlaybookSteps, step_ids: StepIds
 ) -> list[Event]:
     """Queue a deployment: its row, its expected steps and its job, in one transaction."""
     if is_deep(command.context):
@@ -45,11 +46,11 @@ async def start_deployment(
     expectation = await expected(service, uow, playbook_steps)
     deployment.expected_seconds = expectation.expected_seconds
     await uow.deployments.add(deployment, config=service.data)
-    ids = iter(await uow.steps.reserve_ids(len(expectation.steps)))
+    ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
     await record(uow, deployment, events)
     await _enqueue(deployment, service, uow)
-    return [DeploymentQueued(deployment.id), *events]
+    return [DeploymentQueued(deployment), *events]
 
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
@@ -113,4 +114,4 @@ def _repeated(before: Deployment, command: commands.StartDeployment) -> Event:
     asked: tuple[dict[str, Any], str] = (command.context, command.user)
     if (before.context, before.user) != asked:
         raise Conflict("This Idempotency-Key was used for another request; send a new key with a new request.")
-    return DeploymentQueued(before.id, is_new=False)
+    return DeploymentQueued(before, is_new=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
-from deploy.domain.model import DeploymentState
+from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.open_steps import OpenSteps
+from deploy.service_layer.messages import stored_events
 from deploy.service_layer.recording import record, record_run, settle
+from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -21,26 +22,48 @@ async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *
         if deployment.state is DeploymentState.QUEUED:
             events = deployment.start(worker_id=command.worker_id, now=now())
             await record(uow, deployment, events)
-            return [DeploymentClaimed(deployment_id), *events]
+            (service,) = await uow.services.some([deployment.service_id])
+            return [DeploymentClaimed(deployment, service.data), *events]
         await uow.queue.finish(job_id)  # cancelled meanwhile
     return []
 
 
-async def take_in(command: commands.TakeIn, uow: UnitOfWork, *, open_steps: OpenSteps) -> list[Event]:
+async def take_in(
+    command: commands.TakeIn, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
+) -> list[Event]:
     """Store what a run has said. How far its spool was read is stored with the effects: each line counts once."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
-    if deployment.spool_offset != command.offset_before:
-        return []
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
-    ids = iter(await uow.steps.reserve_ids(new_steps))
-    run = Run(deployment, await open_steps.of(deployment, uow), ids)
+    ids = await step_ids.take(new_steps, uow)
+    kept = running.take(command.deployment_id, command.offset_before)
+    run = await _stored(command, uow, ids, *kept) if kept is not None else None
+    if run is None:  # not kept, or something else has happened in it
+        deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+        if deployment.spool_offset != command.offset_before:
+            return []
+        run = await _stored(command, uow, ids, deployment, await uow.steps.open_of(deployment.id))
+        assert run is not None, "a locked row does not change"
+    await settle(uow, run)
+    running.keep(run.deployment, run.open_steps)
+    return run.events
+
+
+async def _stored(
+    command: commands.TakeIn, uow: UnitOfWork, ids: list[int], deployment: Deployment, open_steps: list[Step]
+) -> Run | None:
+    """Apply the entries and store what they change; None when the row is not what they were applied to."""
+    run = Run(deployment, open_steps, iter(ids))
+    seq = deployment.seq
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset
-    await record_run(uow, run)
-    await settle(uow, run)
-    open_steps.keep(deployment, run.open_steps)
-    return run.events
+    events = list(stored_events(deployment, run.events))
+    if not await uow.deployments.advance(deployment, seq=seq, spool_offset=command.offset_before):
+        return None
+    await uow.steps.put(run.touched.values())
+    await uow.steps.remove(run.removed)
+    if events:
+        await uow.events.append(deployment.id, events)
+    return run
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
