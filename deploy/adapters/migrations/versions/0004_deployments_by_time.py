@@ -1,14 +1,14 @@
 """Deployments of some time, without a look at the others.
 
-Revision: 0003
+Revision: 0004
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
