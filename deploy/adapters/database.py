@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import asyncpg
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -14,22 +16,49 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
-# What a statement can raise while the database is away; `is_away` tells these from refusals.
-# (Before Python 3.11 a timeout is no OSError.)
-_OUTAGES = (PoolTimeout, OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
-DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, *_OUTAGES)
 
 
-def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """Return the pool of a process. A connection that died meanwhile is replaced before it is used."""
-    return create_async_engine(
+class Unreachable(ConnectionError):
+    """No connection can be made to the database. (By itself an OSError could be about anything, a file for instance.)"""
+
+
+_OUTAGES = (PoolTimeout, Unreachable, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+# What work that goes on for ever survives: the database is away (`is_away` tells), it refuses something, or the system
+# is in trouble. (Before Python 3.11 a timeout is no OSError.)
+DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
+
+
+def create_engine(url: str, *, pool_size: int = 10, patience: float = 5.0) -> AsyncEngine:
+    """Return the pool of a process. A connection that died meanwhile is replaced before it is used.
+
+    `patience`: how many seconds a new connection may take.
+    """
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,
         pool_use_lifo=True,
-        connect_args={"timeout": 5, "server_settings": {"application_name": "fastdeploy"}},
+        connect_args={"timeout": patience, "server_settings": {"application_name": "fastdeploy"}},
     )
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Any, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    with _told_apart():
+        return dialect.connect(*arguments, **options)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Raise Unreachable where connecting fails, rather than what it fails by."""
+    try:
+        yield
+    except asyncio.TimeoutError as error:  # of asyncpg; before Python 3.11 it is no OSError
+        raise Unreachable("it does not answer in time") from error
+    except OSError as error:
+        raise Unreachable(str(error)) from error
 
 
 def create_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
@@ -61,15 +90,16 @@ async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connec
 async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection of its own for LISTEN; it belongs to no pool, since it is never given back."""
     parsed = make_url(url)
-    connection = await asyncpg.connect(
-        user=parsed.username,
-        password=parsed.password,
-        database=parsed.database,
-        host=parsed.host or parsed.query.get("host"),
-        port=int(str(parsed.port or parsed.query.get("port") or 5432)),
-        timeout=5,
-        server_settings={"application_name": "fastdeploy listener"},
-    )
+    with _told_apart():
+        connection = await asyncpg.connect(
+            user=parsed.username,
+            password=parsed.password,
+            database=parsed.database,
+            host=parsed.host or parsed.query.get("host"),
+            port=int(str(parsed.port or parsed.query.get("port") or 5432)),
+            timeout=5,
+            server_settings={"application_name": "fastdeploy listener"},
+        )
     try:
         yield connection
     finally:

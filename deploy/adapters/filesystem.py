@@ -61,6 +61,10 @@ class FolderError(Exception):
         self.reason = reason
 
 
+class RootError(OSError):
+    """The services folder itself cannot be read; the text says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A broken folder, as it is reported."""
@@ -77,19 +81,32 @@ class ServiceFolders:
         self.root = root
 
     def names(self) -> list[str]:
-        """Return the names of the folders, sorted; hidden ones are left out."""
-        if not self.root.is_dir():
+        """Return the names of the folders, sorted; hidden ones are left out.
+
+        Raises:
+            RootError: the services folder is there, but cannot be read.
+        """
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if _is_folder(entry))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(
-            entry.name for entry in os.scandir(self.root) if entry.is_dir() and not entry.name.startswith(".")
-        )
+        except OSError as error:
+            raise RootError(
+                f"The services folder {self.root} cannot be read ({error.strerror}); "
+                "let the user who runs fastDeploy read it, or set SERVICES_ROOT."
+            ) from error
 
     def read(self) -> tuple[list[ServiceFolder], list[Problem]]:
-        """Return the good folders, and what is wrong with the others."""
+        """Return the good folders, and what is wrong with the others (or, without a name, with the root itself)."""
+        try:
+            names = self.names()
+        except RootError as error:
+            return [], [Problem("", "", str(error))]
         folders: list[ServiceFolder] = []
         problems: list[Problem] = []
         seen: dict[str, str] = {}
-        for name in self.names():
+        for name in names:
             try:
                 if (twin := seen.setdefault(name.lower(), name)) != name:
                     raise FolderError("", f"its name differs from {twin} by upper and lower case only; rename one.")
@@ -132,6 +149,13 @@ class ServiceFolders:
             find_inventory(folder, data, self.root)
         except (PlaybookError, OSError) as error:
             raise FolderError(str(data["ansible_playbook"]), str(error)) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not entry.name.startswith(".") and entry.is_dir()
+    except OSError:
+        return False  # links in a circle
 
 
 def _check_script(folder: Path, config: ServiceConfig) -> None:

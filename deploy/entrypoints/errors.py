@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
+from deploy.adapters.filesystem import RootError
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ STATUS: dict[type[DomainError], int] = {
     InvalidInput: 422,
 }
 AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
+UNEXPECTED = "Something went wrong on the server. Its log says what; tell whoever runs it."
 RETRY_AFTER = {"Retry-After": "2"}
 
 
@@ -57,6 +59,14 @@ def database_error(request: Request, error: Exception) -> JSONResponse:
     raise error
 
 
+def system_error(request: Request, error: Exception) -> JSONResponse:
+    """A file, most likely: nothing that comes again would mend. Only what is said for its reader is told him."""
+    if is_away(error):
+        return database_away(request, error)
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"detail": str(error) if isinstance(error, RootError) else UNEXPECTED}, 500)
+
+
 async def http_error(request: Request, error: Exception) -> Response:
     """FastAPI says 400 of a body that is not even text; to clients it is one more invalid body (422)."""
     assert isinstance(error, HTTPException)
@@ -70,4 +80,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(HTTPException, http_error)
     for kind in DATABASE_ERRORS:
-        app.add_exception_handler(kind, database_error)
+        app.add_exception_handler(kind, system_error if issubclass(kind, OSError) else database_error)

@@ -12,9 +12,9 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.database import DATABASE_ERRORS, create_engine, is_away, listening_connection
+from deploy.adapters.database import DATABASE_ERRORS, Unreachable, create_engine, is_away, listening_connection
 from deploy.service_layer import follower
 from deploy.service_layer.follower import persistently
 from tests.databases import Databases
@@ -113,16 +113,20 @@ class TestOutages:
         async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             url = f"postgresql+asyncpg://nobody@127.0.0.1:{port}/nothing"
-            engine = create_async_engine(url, connect_args={"timeout": 0.05})
+            engine = create_engine(url, patience=0.05)
             assert is_away(await failure(engine, "SELECT 1"))
             await engine.dispose()
 
     async def test_no_connection_is_free(self) -> None:
         assert is_away(PoolTimeout())
 
+    @pytest.mark.parametrize("error", [FileNotFoundError("a file"), PermissionError("a folder"), TimeoutError()])
+    async def test_trouble_with_a_file_is_none(self, error: OSError) -> None:
+        assert not is_away(error)
+
     async def test_it_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(follower, "FIRST_PAUSE", 0.0)
-        errors: list[Exception] = [ConnectionRefusedError(), PoolTimeout(), asyncio.TimeoutError()]
+        errors: list[Exception] = [Unreachable(), PoolTimeout()]
 
         async def attempt() -> str:
             if errors:
@@ -146,6 +150,11 @@ class TestListeningConnection:
             name = await connection.fetchval("SHOW application_name")
             assert name == "fastdeploy listener"
         assert connection.is_closed()
+
+    async def test_nobody_listens_there(self) -> None:
+        with pytest.raises(Unreachable):
+            async with listening_connection("postgresql+asyncpg://nobody@127.0.0.1:1/nothing"):
+                pass
 
     async def test_it_reaches_the_same_database(self, database_url: str) -> None:
         async with listening_connection(database_url) as connection:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.filesystem import RootError, ServiceFolders
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -76,6 +76,23 @@ class TestNames:
 
     def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
         assert ServiceFolders(tmp_path / "gone").names() == []
+
+    def test_a_link_to_itself_is_no_folder(self, folders: Folders) -> None:
+        (folders.root / "loop").symlink_to("loop")
+        (folders.root / "shop").mkdir()
+        assert folders.services.names() == ["shop"]
+
+    def test_a_root_that_cannot_be_read_is_told(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("os.scandir", refuse)
+        with pytest.raises(RootError, match=r"cannot be read \(Permission denied\); let the user"):
+            folders.services.names()
+        found, (problem,) = folders.services.read()
+        assert found == []
+        assert (problem.folder, problem.file) == ("", "")
+        assert "cannot be read" in problem.reason
 
 
 class TestGoodFolders:

@@ -90,9 +90,9 @@ async def sync_services(services: Services) -> tuple[list[Event], list[Problem]]
     """Read the folders and bring the database up to date; return what has changed and what is broken."""
     folders, problems = await asyncio.to_thread(services.folders.read)
     # With the whole root out of reach nothing is known of any service: change none.
-    everything = frozenset(services.folders.names()) | frozenset(problem.folder for problem in problems)
-    if not services.folders.root.is_dir():
+    if any(not problem.folder for problem in problems):
         return [], problems
+    everything = frozenset(services.folders.names()) | frozenset(problem.folder for problem in problems)
     return await services.bus.handle(SyncServices(folders=tuple(folders), broken=everything)), problems
 
 
