@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
-from deploy.entrypoints.startup import prepare_database
+from deploy.entrypoints.startup import introduction, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 
 MODULES = (
@@ -89,7 +90,10 @@ async def _own_services(settings: Settings) -> AsyncIterator[Services]:
             "DATABASE_URL is missing. `fastdeploy serve` brings a PostgreSQL of its own; under another server name one."
         )
     services = create_services(settings, settings.database_url)
-    await prepare_database(services)
+    first = await prepare_database(services)
+    # Not through the log, which is kept.
+    sys.stdout.write(introduction(first))
+    sys.stdout.flush()
     async with running(services):
         yield services
 

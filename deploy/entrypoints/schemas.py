@@ -53,6 +53,16 @@ class SignIn(BaseModel):
     password: str = Field(max_length=1024)
 
 
+class SignInForm(BaseModel):
+    """Name and password, as OAuth 2 sends them; what else it knows is ignored."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["username", "password"]})
+
+    grant_type: Literal["password"] | None = None
+    username: str = ""
+    password: str = Field(default="", json_schema_extra={"format": "password"})
+
+
 class UserOut(BaseModel):
     """A user, never with his password's hash."""
 

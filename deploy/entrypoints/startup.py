@@ -31,6 +31,18 @@ class FirstUser:
     password: str | None
 
 
+def introduction(first: FirstUser | None) -> str:
+    """Return how the first user signs in, for whoever has started the server; empty where he is not new."""
+    if first is None:
+        return ""
+    if first.password is None:
+        return f"  Sign in as {first.name} with the password from INITIAL_USER_PASSWORD.\n"
+    return (
+        f"  Sign in as:  {first.name}\n  Password:    {first.password}\n"
+        "  (shown this once; change it with: fastdeploy user passwd)\n"
+    )
+
+
 async def prepare_database(services: Services) -> FirstUser | None:
     """Bring the schema up to date, make the first user, sync the services; return the user if he is new."""
     await wait_for_database(services)

@@ -70,12 +70,11 @@ def worker(
 
 
 def _announce(address: str, first: FirstUser | None) -> None:
+    from deploy.entrypoints.startup import introduction
+
     typer.echo(f"\n  fastDeploy is ready: {address}/\n")
-    if first is not None and first.password is not None:
-        typer.echo(f"  Sign in as:  {first.name}\n  Password:    {first.password}")
-        typer.echo("  (shown this once; change it with: fastdeploy user passwd)\n")
-    elif first is not None:
-        typer.echo(f"  Sign in as {first.name} with the password from INITIAL_USER_PASSWORD.\n")
+    if told := introduction(first):
+        typer.echo(told)
 
 
 def _quiet(_address: str, _first: FirstUser | None) -> None:

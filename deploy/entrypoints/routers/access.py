@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Cookie, Depends, Header, Request, Response
-from fastapi.security import OAuth2PasswordRequestForm
+from fastapi import Cookie, Form, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from deploy.adapters.tokens import hash_secret, new_secret
 from deploy.domain.commands import CloseSession, NoteFailedLogin, OpenSession
@@ -16,7 +16,7 @@ from deploy.domain.policy import Kind
 from deploy.entrypoints.dependencies import ServicesDep
 from deploy.entrypoints.errors import TooManyRequests
 from deploy.entrypoints.routing import Router
-from deploy.entrypoints.schemas import AccessToken, Detail, SessionToken, SignIn
+from deploy.entrypoints.schemas import AccessToken, Detail, SessionToken, SignIn, SignInForm
 from deploy.entrypoints.state import Services
 from deploy.service_layer.authentication import check_password
 
@@ -29,10 +29,9 @@ SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 
 @router.post("/token", responses={401: {"model": Detail}, 429: {"model": Detail}})
-async def sign_in(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()], services: ServicesDep, request: Request
-) -> AccessToken:
+async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, request: Request) -> AccessToken:
     """Exchange name and password for a user token (OAuth 2 password flow)."""
+    await _check_complete(request)
     user = await _signed_in(form.username, form.password, services, request)
     return AccessToken(access_token=_user_token(user, services), token_type="bearer")  # noqa: S106
 
@@ -76,6 +75,16 @@ async def close_session(services: ServicesDep, response: Response, cookie: Sessi
     if cookie:
         await services.bus.handle(CloseSession(session_id=hash_secret(cookie)))
     response.delete_cookie(COOKIE, path="/session")
+
+
+async def _check_complete(request: Request) -> None:
+    """To FastAPI an empty field of a form is missing; to us it is a wrong name or password (401, not 422)."""
+    sent = await request.form()
+    missing = [name for name in ("username", "password") if name not in sent]
+    if missing:
+        raise RequestValidationError(
+            [{"type": "missing", "loc": ("body", name), "msg": "Field required", "input": None} for name in missing]
+        )
 
 
 async def _signed_in(name: str, password: str, services: Services, request: Request) -> User:

@@ -769,30 +769,6 @@ export interface components {
              */
             token_type: "bearer";
         };
-        /** Body_sign_in_token_post */
-        Body_sign_in_token_post: {
-            /** Client Id */
-            client_id?: string | null;
-            /**
-             * Client Secret
-             * Format: password
-             */
-            client_secret?: string | null;
-            /** Grant Type */
-            grant_type?: string | null;
-            /**
-             * Password
-             * Format: password
-             */
-            password: string;
-            /**
-             * Scope
-             * @default
-             */
-            scope: string;
-            /** Username */
-            username: string;
-        };
         /**
          * ChangeOut
          * @description A value or a file that differs; `before` and `after` are null for files, and where there is no value.
@@ -1335,6 +1311,25 @@ export interface components {
             /** Password */
             password: string;
             /** Username */
+            username: string;
+        };
+        /**
+         * SignInForm
+         * @description Name and password, as OAuth 2 sends them; what else it knows is ignored.
+         */
+        SignInForm: {
+            /** Grant Type */
+            grant_type?: "password" | null;
+            /**
+             * Password
+             * Format: password
+             * @default
+             */
+            password: string;
+            /**
+             * Username
+             * @default
+             */
             username: string;
         };
         /**
@@ -3131,7 +3126,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/x-www-form-urlencoded": components["schemas"]["Body_sign_in_token_post"];
+                "application/x-www-form-urlencoded": components["schemas"]["SignInForm"];
             };
         };
         responses: {

@@ -1,0 +1,43 @@
+"""The application under another web server than ours: `uvicorn deploy.entrypoints.fastapi_app:app`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from deploy.config import ConfigurationError, Settings
+from deploy.entrypoints.fastapi_app import create_app
+
+
+@pytest.fixture
+def settings(database_url: str, services_root: Path, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        secret_key=SecretStr("0123456789abcdef" * 4),
+        services_root=services_root,
+        data_dir=tmp_path / "data",
+        initial_user_name="ada",
+        initial_user_password=None,
+    )
+
+
+async def test_the_first_users_password_is_shown_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        shown = capsys.readouterr().out
+        (line,) = [line for line in shown.splitlines() if "Password:" in line]
+        form = {"username": "ada", "password": line.split()[-1]}
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.post("/token", data=form)).status_code == 200
+    async with app.router.lifespan_context(app):
+        assert capsys.readouterr().out == ""
+
+
+async def test_without_a_database_it_says_what_is_missing(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"database_url": ""}))
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is missing"):
+        async with app.router.lifespan_context(app):
+            pass
