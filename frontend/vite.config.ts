@@ -10,7 +10,7 @@ const api = process.env.API_TARGET ?? "http://127.0.0.1:8000";
 /** Paths that belong to the API; everything else of the origin lives below `/ui/`. */
 const apiPaths = [
   "/token", "/session", "/users", "/services", "/deployments", "/steps", "/tokens", "/service-token",
-  "/config-token", "/workers", "/deployed-services", "/health", "/docs", "/openapi.json",
+  "/config-token", "/workers", "/queue", "/sessions", "/deployed-services", "/health", "/docs", "/openapi.json",
 ];
 
 /** What the API's documentation page (`/docs`) needs comes with the page: it may load nothing from elsewhere. */

@@ -9,6 +9,13 @@ class NoResize {
 }
 
 globalThis.ResizeObserver = NoResize;
+globalThis.IntersectionObserver = class extends NoResize {
+  readonly root = null;
+  readonly rootMargin = "";
+  readonly scrollMargin = "";
+  readonly thresholds = [];
+  takeRecords = () => [];
+};
 Element.prototype.scrollIntoView = () => {};
 Element.prototype.hasPointerCapture = () => false;
 

@@ -11,6 +11,7 @@ export interface ServiceData {
   ansible_playbook?: string;
   steps?: { name: string; description?: string }[];
   inputs?: Record<string, unknown>;
+  confirm?: boolean;
   concurrency?: number;
 }
 

@@ -1,24 +1,22 @@
 import { computed, onScopeDispose, ref, watch } from "vue";
 import type { Deployment } from "@/api/types";
+import { matches } from "@/lib/filters";
 import { PAGE_SIZE, useDeploymentsStore, type DeploymentFilters } from "@/stores/deployments";
 import { usePushStore } from "@/stores/push";
 import { useProblem } from "./useProblem";
 import { useResync } from "./useResync";
 
-export function matches(deployment: Deployment, filters: DeploymentFilters): boolean {
-  return (Object.keys(filters) as (keyof DeploymentFilters)[])
-    .every(key => filters[key] === undefined || deployment[key] === filters[key]);
-}
-
 /**
  * The newest deployments that match, page by page, and new ones as they appear. What has been listed stays, in its
- * newest version, even if a change makes it leave the filter: rows don't vanish under the reader's finger.
+ * newest version, even if a change makes it leave the filter: rows don't vanish under the reader's finger. While
+ * `reading` says so, new ones are only counted (`fresh`) until `showFresh` is called: rows don't move either.
  */
-export function useDeploymentList(filters: () => DeploymentFilters) {
+export function useDeploymentList(filters: () => DeploymentFilters, reading: () => boolean = () => false) {
   const store = useDeploymentsStore();
   const push = usePushStore();
   const { problem, busy, attempt } = useProblem();
   const ids = ref(new Set<number>());
+  const parked = ref(new Set<number>());
   const loaded = ref(false);
   const complete = ref(false);
   let generation = 0;
@@ -31,11 +29,22 @@ export function useDeploymentList(filters: () => DeploymentFilters) {
     for (const { id } of page) ids.value.add(id);
   }
 
+  function appear({ id }: Deployment): void {
+    if (ids.value.has(id)) return;
+    (reading() && ids.value.size > 0 ? parked : ids).value.add(id);
+  }
+
+  function showFresh(): void {
+    for (const id of parked.value) ids.value.add(id);
+    parked.value = new Set();
+  }
+
   async function loadFirst(): Promise<void> {
     const current = ++generation;
     const page = await store.fetchPage(filters());
     if (current !== generation) return;
     ids.value = new Set();
+    parked.value = new Set();
     include(page);
     complete.value = page.length < PAGE_SIZE;
     loaded.value = true;
@@ -55,14 +64,20 @@ export function useDeploymentList(filters: () => DeploymentFilters) {
   async function refresh(): Promise<void> {
     const current = generation;
     const page = await store.fetchPage(filters());
-    if (current === generation) include(page);
+    if (current === generation) page.forEach(appear);
   }
 
-  watch(filters, () => void attempt(loadFirst), { immediate: true, deep: true });
+  /** Rows of other filters would be a wrong answer: rather none, and the reason. */
+  async function reload(): Promise<void> {
+    if (!await attempt(loadFirst)) loaded.value = false;
+  }
+
+  watch(filters, () => void reload(), { immediate: true, deep: true });
   useResync(refresh);
   onScopeDispose(push.on("deployment", (message) => {
-    if (matches(message, filters())) ids.value.add(message.id);
+    if (matches(message, filters())) appear(message);
   }));
 
-  return { list, loaded, complete, problem, busy, loadMore, reload: () => attempt(loadFirst) };
+  const fresh = computed(() => parked.value.size);
+  return { list, loaded, complete, fresh, problem, busy, loadMore, showFresh, reload };
 }

@@ -1,37 +1,93 @@
 import type { LocationQuery, LocationQueryRaw } from "vue-router";
-import type { DeploymentState } from "@/api/types";
+import type { Deployment, DeploymentState } from "@/api/types";
 import type { DeploymentFilters } from "@/stores/deployments";
 
 /** The filters as the form and the URL have them: texts, empty for "any". */
 export interface FilterTexts {
   service: string;
-  state: string;
+  state: string[];
   user: string;
   origin: string;
+  /** "24h", "7d", "30d", or a date, from which day on: "2026-01-31". */
+  since: string;
+  /** A date: up to the end of that day. */
+  until: string;
 }
 
 export const DEPLOYMENT_STATES: readonly DeploymentState[] = ["queued", "running", "success", "failure", "cancelled"];
+export const NO_FILTERS: Readonly<FilterTexts> = { service: "", state: [], user: "", origin: "", since: "", until: "" };
+
+const HOUR = 3_600_000;
+const SPANS: Readonly<Record<string, number>> = { "24h": 24 * HOUR, "7d": 7 * 24 * HOUR, "30d": 30 * 24 * HOUR };
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
+export function isSpan(since: string): boolean {
+  return since in SPANS;
+}
 
 function text(query: LocationQuery, key: string): string {
   const value = query[key];
   return typeof value === "string" ? value : "";
 }
 
+function texts(query: LocationQuery, key: string): string[] {
+  const value = query[key];
+  return [value].flat().filter(part => typeof part === "string" && part !== "") as string[];
+}
+
 export function readFilters(query: LocationQuery): FilterTexts {
-  return { service: text(query, "service"), state: text(query, "state"), user: text(query, "user"), origin: text(query, "origin") };
+  return {
+    service: text(query, "service"),
+    state: texts(query, "state"),
+    user: text(query, "user"),
+    origin: text(query, "origin"),
+    since: text(query, "since"),
+    until: text(query, "until"),
+  };
 }
 
 export function writeFilters(filters: FilterTexts): LocationQueryRaw {
-  return Object.fromEntries(Object.entries(filters).filter(([, value]) => value !== ""));
+  return Object.fromEntries(Object.entries(filters).filter(([, value]) => value.length > 0));
 }
 
-/** What the API is asked for; values in the URL that make no sense are left out. */
-export function toApiFilters({ service, state, user, origin }: FilterTexts): DeploymentFilters {
-  const filters: DeploymentFilters = {};
-  if (/^\d+$/.test(service)) filters.service_id = Number(service);
-  const known = DEPLOYMENT_STATES.find(candidate => candidate === state);
-  if (known) filters.state = known;
-  if (user) filters.user = user;
-  if (origin) filters.origin = origin;
-  return filters;
+/** How many filters are set; the two ends of a time count as one. */
+export function countFilters({ since, until, ...others }: FilterTexts): number {
+  return Object.values(others).filter(value => value.length > 0).length + Number(since !== "" || until !== "");
+}
+
+/** The start of a day in the reader's time zone, `days` later; null if it is no date. */
+function startOf(date: string, days = 0): string | null {
+  if (!DATE.test(date)) return null;
+  const [year = 0, month = 1, day = 1] = date.split("-").map(Number);
+  const start = new Date(year, month - 1, day + days);
+  return Number.isNaN(start.getTime()) ? null : start.toISOString();
+}
+
+/** What the API is asked for; values in the URL that make no sense are left out. `now` in milliseconds. */
+export function toApiFilters(filters: FilterTexts, now: number): DeploymentFilters {
+  const { service, state, user, origin, since, until } = filters;
+  const wanted: DeploymentFilters = {};
+  if (/^\d+$/.test(service)) wanted.service_id = Number(service);
+  const states = DEPLOYMENT_STATES.filter(known => state.includes(known));
+  if (states.length) wanted.state = states;
+  if (user) wanted.user = user;
+  if (origin) wanted.origin = origin;
+  const span = SPANS[since];
+  const from = span === undefined ? startOf(since) : new Date(now - span).toISOString();
+  const to = startOf(until, 1);
+  if (from) wanted.since = from;
+  if (to) wanted.until = to;
+  return wanted;
+}
+
+/** Whether the server would list it. */
+export function matches(deployment: Deployment, filters: DeploymentFilters): boolean {
+  const { service_id: service, state, user, origin, since, until } = filters;
+  const created = Date.parse(deployment.created);
+  return (service === undefined || deployment.service_id === service)
+    && (state === undefined || state.includes(deployment.state))
+    && (user === undefined || deployment.user === user)
+    && (origin === undefined || deployment.origin === origin)
+    && (since === undefined || created >= Date.parse(since))
+    && (until === undefined || created < Date.parse(until));
 }

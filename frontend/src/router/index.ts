@@ -36,6 +36,7 @@ export function createAppRouter(): Router {
       { path: "/services/:id(\\d+)", name: "service", component: () => import("@/views/ServiceView.vue") },
       { path: "/deployments", name: "deployments", component: () => import("@/views/DeploymentsView.vue"), meta: { title: "deployments.title" } },
       { path: "/deployments/:id(\\d+)", name: "deployment", component: () => import("@/views/DeploymentView.vue") },
+      { path: "/queue", name: "queue", component: () => import("@/views/QueueView.vue"), meta: { title: "queue.title" } },
       { path: "/tokens", name: "tokens", component: () => import("@/views/TokensView.vue"), meta: { title: "tokens.title" } },
       { path: "/users", name: "users", component: () => import("@/views/UsersView.vue"), meta: { title: "users.title" } },
       { path: "/profile", name: "profile", component: () => import("@/views/ProfileView.vue"), meta: { title: "profile.title" } },

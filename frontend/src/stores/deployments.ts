@@ -1,16 +1,28 @@
 import { defineStore } from "pinia";
 import { ref } from "vue";
 import { call } from "@/api/errors";
-import type { Deployment, DeploymentDetail, DeploymentState } from "@/api/types";
+import type { Changes, Deployment, DeploymentDetail, DeploymentState } from "@/api/types";
+import { isFinal } from "@/lib/progress";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 import { useStepsStore } from "./steps";
 
 export interface DeploymentFilters {
   service_id?: number;
-  state?: DeploymentState;
+  state?: DeploymentState[];
   user?: string;
   origin?: string;
+  /** Created at or after, and before: ISO 8601. */
+  since?: string;
+  until?: string;
+}
+
+/** What a retry needs besides what the server has stored. */
+export interface RetryRequest {
+  /** The secret inputs, once more. */
+  env?: Record<string, unknown>;
+  /** The service's name as the reader typed it. */
+  confirm?: string;
 }
 
 export const PAGE_SIZE = 50;
@@ -21,10 +33,19 @@ export const useDeploymentsStore = defineStore("deployments", () => {
   const push = usePushStore();
   const steps = useStepsStore();
   const byId = ref<Record<number, Deployment>>({});
+  const outcomeHandlers = new Set<(deployment: Deployment) => void>();
 
   function upsert(deployment: Deployment): void {
     const known = byId.value[deployment.id];
-    if (!known || deployment.seq >= known.seq) byId.value[deployment.id] = deployment;
+    if (known && deployment.seq < known.seq) return;
+    byId.value[deployment.id] = deployment;
+    if (known && !isFinal(known) && isFinal(deployment)) for (const handler of outcomeHandlers) handler(deployment);
+  }
+
+  /** Calls back whenever a deployment is found to have ended that was known to be under way. */
+  function onOutcome(handler: (deployment: Deployment) => void): () => void {
+    outcomeHandlers.add(handler);
+    return () => outcomeHandlers.delete(handler);
   }
 
   push.on("deployment", message => upsert(message));
@@ -64,13 +85,20 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     })));
   }
 
-  async function retry(id: number): Promise<Deployment> {
+  /** Starts it once more. The same `key` never starts two. */
+  async function retry(id: number, key: string, { env = {}, confirm }: RetryRequest = {}): Promise<Deployment> {
     const started = await call(session.api.POST("/deployments/{deployment_id}/retry", {
-      params: { path: { deployment_id: id } },
+      params: { path: { deployment_id: id }, header: { "Idempotency-Key": key } },
+      body: { env, confirm },
     }));
     upsert(started);
     return started;
   }
 
-  return { byId, fetchPage, fetchOne, start, cancel, retry };
+  /** What is different from the service's last success before this deployment. */
+  function fetchChanges(id: number): Promise<Changes> {
+    return call(session.api.GET("/deployments/{deployment_id}/changes", { params: { path: { deployment_id: id } } }));
+  }
+
+  return { byId, upsert, onOutcome, fetchPage, fetchOne, start, cancel, retry, fetchChanges };
 });

@@ -90,7 +90,7 @@ describe("a deployment that runs", () => {
     confirm?.click();
     await settle();
     expect(server.called("POST /deployments/5/cancel")).toHaveLength(1);
-    expect(page.text()).toContain("Stopping…");
+    expect(page.text()).toContain("Cancelling…");
   });
 
   it("tells screen readers and the title how it ended", async () => {

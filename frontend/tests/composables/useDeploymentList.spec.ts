@@ -1,7 +1,8 @@
 import { flushPromises } from "@vue/test-utils";
 import { beforeEach, describe, expect, it } from "vitest";
 import { ref } from "vue";
-import { matches, useDeploymentList } from "@/composables/useDeploymentList";
+import { useDeploymentList } from "@/composables/useDeploymentList";
+import { matches } from "@/lib/filters";
 import type { DeploymentFilters } from "@/stores/deployments";
 import { usePushStore } from "@/stores/push";
 import { freshStores, runInApp, signIn } from "../support/app";
@@ -26,8 +27,8 @@ beforeEach(async () => {
   return () => usePushStore().stop();
 });
 
-async function open(filters = ref<DeploymentFilters>({})) {
-  const { result, unmount } = await runInApp(() => useDeploymentList(() => filters.value));
+async function open(filters = ref<DeploymentFilters>({}), reading = () => false) {
+  const { result, unmount } = await runInApp(() => useDeploymentList(() => filters.value, reading));
   await flushPromises();
   return { ...result, filters, unmount, ids: () => result.list.value.map(({ id }) => id) };
 }
@@ -50,23 +51,36 @@ describe("a list of deployments", () => {
   });
 
   it("grows at the top when deployments appear that match", async () => {
-    const { ids } = await open(ref({ state: "running" }));
+    const { ids } = await open(ref<DeploymentFilters>({ state: ["running"] }));
     appear({ id: 200, state: "running" });
     appear({ id: 201, state: "queued" });
     expect(ids()[0]).toBe(200);
   });
 
   it("keeps a row that no longer matches, in its newest version", async () => {
-    const { list } = await open(ref({ state: "running" }));
+    const { list } = await open(ref<DeploymentFilters>({ state: ["running"] }));
     appear({ id: 200, state: "running", seq: 1 });
     appear({ id: 200, state: "success", seq: 2 });
     expect(list.value[0]).toMatchObject({ id: 200, state: "success" });
   });
 
+  it("does not move what is being read: new ones are counted, and shown on request", async () => {
+    const { ids, fresh, showFresh } = await open(ref({}), () => true);
+    const before = ids();
+    appear({ id: 200 });
+    appear({ id: 201 });
+    appear({ id: 201, seq: 2 });
+    expect(ids()).toEqual(before);
+    expect(fresh.value).toBe(2);
+    showFresh();
+    expect(ids().slice(0, 3)).toEqual([201, 200, TOTAL]);
+    expect(fresh.value).toBe(0);
+  });
+
   it("starts over when the filters change", async () => {
     const { filters, list, loadMore } = await open();
     await loadMore();
-    filters.value = { state: "failure" };
+    filters.value = { state: ["failure"] };
     await flushPromises();
     expect(list.value).toHaveLength(50);
     expect(new Set(list.value.map(({ state }) => state))).toEqual(new Set(["failure"]));
@@ -86,5 +100,9 @@ describe("matching", () => {
     expect(matches(deployment, {})).toBe(true);
     expect(matches(deployment, { user: "lena", origin: undefined })).toBe(true);
     expect(matches(deployment, { user: "lena", origin: "GitHub" })).toBe(false);
+    expect(matches(deployment, { state: ["queued", "running"] })).toBe(true);
+    expect(matches(deployment, { state: ["failure"] })).toBe(false);
+    expect(matches(deployment, { since: "2026-01-01T10:00:00Z", until: "2026-01-01T10:00:01Z" })).toBe(true);
+    expect(matches(deployment, { until: "2026-01-01T10:00:00Z" })).toBe(false);
   });
 });

@@ -92,7 +92,7 @@ describe("deployments", () => {
 
   it("are asked for with their filters, page by page", async () => {
     server.json("GET /deployments/", []);
-    await useDeploymentsStore().fetchPage({ state: "failure", user: "lena" }, 40);
+    await useDeploymentsStore().fetchPage({ state: ["failure"], user: "lena" }, 40);
     expect(Object.fromEntries(server.calls.at(-1)?.query ?? [])).toEqual({
       state: "failure", user: "lena", before: "40", limit: "50",
     });

@@ -10,7 +10,7 @@ import type { FakeServer } from "./network";
 const Blank = { render: () => h("div") };
 
 export function createTestRouter(): Router {
-  const names = ["services", "service", "deployments", "deployment", "tokens", "users", "profile", "sign-in"];
+  const names = ["services", "service", "deployments", "deployment", "queue", "tokens", "users", "profile", "sign-in"];
   const routes = names.map(name => ({ name, path: name === "services" ? "/" : `/${name}/:id?`, component: Blank }));
   return createRouter({ history: createMemoryHistory(), routes });
 }

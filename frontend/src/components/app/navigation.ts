@@ -1,8 +1,8 @@
-import { KeyRound, Layers, Rocket, Users } from "@lucide/vue";
+import { KeyRound, Layers, ListOrdered, Rocket, Users } from "@lucide/vue";
 import type { Component } from "vue";
 
 export interface Place {
-  route: "services" | "deployments" | "tokens" | "users";
+  route: "services" | "deployments" | "queue" | "tokens" | "users";
   icon: Component;
   adminOnly?: boolean;
 }
@@ -10,6 +10,7 @@ export interface Place {
 export const places: readonly Place[] = [
   { route: "services", icon: Layers },
   { route: "deployments", icon: Rocket },
+  { route: "queue", icon: ListOrdered },
   { route: "tokens", icon: KeyRound },
   { route: "users", icon: Users, adminOnly: true },
 ];

@@ -1,0 +1,48 @@
+import { onScopeDispose } from "vue";
+import { useI18n } from "vue-i18n";
+import { useRoute, useRouter } from "vue-router";
+import { ApiError } from "@/api/errors";
+import type { Deployment } from "@/api/types";
+import { isFinal } from "@/lib/progress";
+import { useDeploymentsStore } from "@/stores/deployments";
+import { useNoticesStore, type Toast } from "@/stores/notices";
+import { useNotificationsStore } from "@/stores/notifications";
+import { useWatchedStore } from "@/stores/watched";
+import { useResync } from "./useResync";
+
+const KINDS: Partial<Record<Deployment["state"], Toast["kind"]>> = { success: "success", failure: "failure" };
+
+/** Tells how the reader's deployments ended while they were looking elsewhere. */
+export function useOutcomes(): void {
+  const { t } = useI18n();
+  const route = useRoute();
+  const router = useRouter();
+  const deployments = useDeploymentsStore();
+  const watched = useWatchedStore();
+  const notices = useNoticesStore();
+  const notifications = useNotificationsStore();
+
+  const isShown = (id: number) => route.name === "deployment" && route.params.id === String(id);
+
+  function tell(deployment: Deployment): void {
+    const { id, service, state, reason } = deployment;
+    if (!watched.has(deployment)) return;
+    const to = { name: "deployment", params: { id } };
+    const text = t(`toast.${state}`, { service, id });
+    if (!isShown(id)) notices.show(text, KINDS[state] ?? "info", { to, text: t("toast.open") });
+    if (document.visibilityState === "hidden") {
+      notifications.notify(text, state === "success" ? "" : reason ?? "", `fastdeploy-${id}`, () => void router.push(to));
+    }
+  }
+
+  /** Without a socket nobody tells about those that no page follows. */
+  async function askAbout(): Promise<void> {
+    const open = Object.values(deployments.byId).filter(known => !isFinal(known) && watched.has(known));
+    await Promise.all(open.map(({ id }) => deployments.fetchOne(id).catch((error: unknown) => {
+      if (!(error instanceof ApiError)) throw error;
+    })));
+  }
+
+  onScopeDispose(deployments.onOutcome(tell));
+  useResync(askAbout);
+}

@@ -1,0 +1,32 @@
+import { computed } from "vue";
+import { useI18n } from "vue-i18n";
+import type { Deployment, Step } from "@/api/types";
+import { progressOf } from "@/lib/progress";
+import { remaining } from "@/lib/remaining";
+import { formatElapsed } from "@/lib/time";
+import { useNow } from "./useNow";
+
+/** Nobody believes the single seconds of a forecast. */
+function roughly(seconds: number): number {
+  if (seconds < 10) return Math.ceil(seconds);
+  return seconds < 60 ? Math.ceil(seconds / 5) * 5 : Math.ceil(seconds / 30) * 30;
+}
+
+/** How far a deployment is, renewed each second, and the sentence that says how long it still takes. */
+export function useProgress(deployment: () => Deployment | undefined, steps: () => readonly Step[]) {
+  const { t } = useI18n();
+  const now = useNow(1000);
+  const progress = computed(() => progressOf(steps()));
+  const left = computed(() => {
+    const current = deployment();
+    return current ? remaining(current, steps(), now.value) : { fraction: null, seconds: null, overdue: false };
+  });
+  const timeLeft = computed(() => {
+    const { seconds, overdue } = left.value;
+    if (deployment()?.state !== "running") return "";
+    if (overdue) return t("deployment.overdue");
+    if (seconds === null) return "";
+    return seconds < 1 ? t("deployment.almostDone") : t("deployment.timeLeft", { time: formatElapsed(roughly(seconds) * 1000) });
+  });
+  return { progress, left, timeLeft };
+}

@@ -1,0 +1,24 @@
+import { defineStore } from "pinia";
+import { ref } from "vue";
+import type { Deployment } from "@/api/types";
+import { useSessionStore } from "./session";
+
+/** From where people start deployments themselves: they want to know how those end. */
+const BY_HAND: readonly string[] = ["frontend", "cli"];
+
+/** The deployments whose outcome the reader wants to be told: those they started, and those they chose. */
+export const useWatchedStore = defineStore("watched", () => {
+  const session = useSessionStore();
+  const choices = ref<Record<number, boolean>>({});
+
+  function has(deployment: Pick<Deployment, "id" | "user" | "origin">): boolean {
+    const own = deployment.user === session.user?.name && BY_HAND.includes(deployment.origin);
+    return choices.value[deployment.id] ?? own;
+  }
+
+  function set(id: number, wanted: boolean): void {
+    choices.value = { ...choices.value, [id]: wanted };
+  }
+
+  return { has, set };
+});
