@@ -25,6 +25,8 @@ def main(folder: Path) -> None:
     assets = sum(name.startswith("deploy/_web/assets/") for name in names)
     if not assets:
         sys.exit(f"{wheel} holds the page without its scripts")
+    if not any(name.startswith("deploy/_web/assets/") and name.endswith(".js.gz") for name in names):
+        sys.exit(f"{wheel} holds the page without its compressed scripts")
     print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, the page with {assets} assets inside")
 
 

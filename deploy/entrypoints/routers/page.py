@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
+from mimetypes import guess_type
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -28,11 +30,12 @@ async def root() -> RedirectResponse:
 
 
 @router.get("/ui/{path:path}")
-async def page(path: str) -> Response:
+async def page(path: str, request: Request) -> Response:
     """A built file, or the page, which finds its way by the path itself."""
     asset = _asset(path)
     if asset is not None:
-        return FileResponse(asset, headers=FOR_EVER if path.startswith("assets/") else ASK_AGAIN)
+        caching = FOR_EVER if path.startswith("assets/") else ASK_AGAIN
+        return _file(asset, caching, request.headers.get("accept-encoding", ""))
     index = WEB / "index.html"
     if path.startswith("assets/"):
         return Response(status_code=404)
@@ -49,6 +52,31 @@ async def api_docs(request: Request) -> HTMLResponse:
         swagger_css_url="/ui/swagger-ui/swagger-ui.css",
         swagger_favicon_url="/ui/favicon.svg",
     )
+
+
+def _file(asset: Path, caching: dict[str, str], encodings: str) -> Response:
+    """Return a file, compressed where the build has laid that beside it. (What the API says is never compressed:
+    an answer with a secret in it would tell of it by its length.)
+    """
+    small = asset.with_name(f"{asset.name}.gz")
+    if not small.is_file():
+        return FileResponse(asset, headers=caching)
+    headers = {**caching, "Vary": "Accept-Encoding"}
+    if not takes_gzip(encodings):
+        return FileResponse(asset, headers=headers)
+    kind = guess_type(asset.name)[0] or "application/octet-stream"
+    return FileResponse(small, headers={**headers, "Content-Encoding": "gzip"}, media_type=kind)
+
+
+def takes_gzip(encodings: str) -> bool:
+    """Whether an Accept-Encoding header (RFC 9110, 12.5.3) lets us send gzip."""
+    weights = {}
+    for part in encodings.lower().split(","):
+        name, _, weight = part.partition(";")
+        weights[name.strip()] = weight.replace(" ", "")
+    refused = re.compile(r"q=0(\.0*)?")
+    given = weights.get("gzip", weights.get("*"))
+    return given is not None and not refused.fullmatch(given)
 
 
 def _asset(path: str) -> Path | None:
