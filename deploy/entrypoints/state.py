@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from deploy.adapters import orm
 from deploy.adapters.database import create_engine, create_sessions
 from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.inputs.choices import Choices, Surroundings
+from deploy.adapters.launching import DeployUser
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import Listings
+from deploy.adapters.repository import Listings, Tail
+from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ConfigurationError, Settings, secret_key
@@ -20,6 +24,7 @@ from deploy.entrypoints.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import Clock, utc_now
+from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
@@ -37,6 +42,7 @@ class Services:
     open_unit_of_work: OpenUnitOfWork
     listings: Listings
     bus: MessageBus
+    inputs: Inputs
     folders: ServiceFolders
     signer: TokenSigner
     passwords: Passwords
@@ -71,23 +77,53 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
 
     listener.on("access", lambda _: know_again())
     listener.on_connect(know_again)
-    bus = create_bus(open_unit_of_work, folders, now)
+    inputs = create_inputs(settings, open_unit_of_work)
+    bus = create_bus(open_unit_of_work, folders, now, inputs)
     return Services(
         settings=settings,
         engine=engine,
         open_unit_of_work=open_unit_of_work,
         listings=Listings(engine),
         bus=bus,
+        inputs=inputs,
         folders=folders,
         signer=signer,
         passwords=Passwords(),
         authenticator=authenticator,
         listener=listener,
         hub=hub,
-        feed=LiveFeed(open_unit_of_work, hub, listener),
+        feed=LiveFeed(open_unit_of_work, Tail(engine), hub, listener),
         reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
     )
+
+
+def create_inputs(settings: Settings, open_unit_of_work: OpenUnitOfWork) -> Inputs:
+    """Return what checks the answers to what services ask for."""
+    where = Surroundings(
+        root=settings.services_root, path=settings.path_for_deploy, user=lambda: deploy_user(settings)
+    )
+    return Inputs(open_unit_of_work, Choices(where), Vault(secret_key(settings)))
+
+
+def deploy_user(settings: Settings) -> DeployUser | None:
+    """Return the user whose rights scripts have, None for our own.
+
+    Raises:
+        ConfigurationError: he could read the data folder.
+        RunError: there is no such user.
+    """
+    if not settings.sudo_user:
+        return None
+    user = DeployUser.named(settings.sudo_user)
+    if user.uid == os.geteuid():
+        return None
+    if user.uid == settings.data_dir.stat().st_uid:
+        raise ConfigurationError(
+            f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
+            "Give the folder to another user, or choose another deploy user (SUDO_USER)."
+        )
+    return user
 
 
 @asynccontextmanager

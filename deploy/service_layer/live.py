@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent
+from deploy.adapters.repository import StoredEvent, Tail
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import Action, Actor, may
 from deploy.service_layer.messages import service_message
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ REMEMBERED = 20_000
 class LiveFeed:
     """Feeds the hub of this process."""
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork, hub: Hub, listener: Listener) -> None:
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, tail: Tail, hub: Hub, listener: Listener) -> None:
         self._open_unit_of_work = open_unit_of_work
+        self._tail = tail
         self._hub = hub
         self._news: set[int] = set()
         self._services: set[int] = set()
@@ -61,26 +62,24 @@ class LiveFeed:
         """Count a client in: everything that is committed after this returns reaches him."""
         # In this order: what is committed in between is offered to him already.
         self._hub.add(client)
-        async with self._open_unit_of_work() as uow:
-            for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
-                client.cursors.setdefault(deployment_id, seq)
-                self._cursors.setdefault(deployment_id, seq)
+        for deployment_id, seq in await self._tail.cursors(since_seconds=60):
+            client.cursors.setdefault(deployment_id, seq)
+            self._cursors.setdefault(deployment_id, seq)
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read on for one client after his cursor, until he is level with the database or his outbox is full."""
-        async with self._open_unit_of_work() as uow:
-            # He counts as behind to the end: what is offered meanwhile would come before what is read here.
-            while client.has_room:
-                client.missed.discard(deployment_id)
-                cursor = client.cursors.setdefault(deployment_id, 0)
-                with_output = deployment_id in client.subscribed
-                events = await uow.events.after(deployment_id, cursor, limit=BATCH, with_output=with_output)
-                if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
-                    continue  # he has subscribed meanwhile: this is not what he wants any more
-                if not events and deployment_id not in client.missed:
-                    client.behind.discard(deployment_id)
-                    return
-                client.deliver(deployment_id, events)
+        # He counts as behind to the end: what is offered meanwhile would come before what is read here.
+        while client.has_room:
+            client.missed.discard(deployment_id)
+            cursor = client.cursors.setdefault(deployment_id, 0)
+            with_output = deployment_id in client.subscribed
+            events = await self._tail.after(deployment_id, cursor, limit=BATCH, with_output=with_output)
+            if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
+                continue  # he has subscribed meanwhile: this is not what he wants any more
+            if not events and deployment_id not in client.missed:
+                client.behind.discard(deployment_id)
+                return
+            client.deliver(deployment_id, events)
 
     def _on_deployment(self, text: str) -> None:
         self._news.add(int(text))
@@ -109,11 +108,10 @@ class LiveFeed:
             await self._tell_services()
 
     async def _sweep(self) -> None:
-        async with self._open_unit_of_work() as uow:
-            for deployment_id, seq in await uow.deployments.cursors(since_seconds=60):
-                known = self._cursors.get(deployment_id)
-                if (known is not None and known < seq) or (known is None and len(self._hub)):
-                    self._news.add(deployment_id)
+        for deployment_id, seq in await self._tail.cursors(since_seconds=60):
+            known = self._cursors.get(deployment_id)
+            if (known is not None and known < seq) or (known is None and len(self._hub)):
+                self._news.add(deployment_id)
 
     async def _advance(self, deployment_id: int) -> None:
         if not len(self._hub):
@@ -121,20 +119,19 @@ class LiveFeed:
             self._cursors.pop(deployment_id, None)
             return
         cursor = self._cursors.get(deployment_id, 0)
-        async with self._open_unit_of_work() as uow:
-            service_id = await self._service(uow, deployment_id)
-            if service_id is None:
-                return
-            while True:
-                complete = self._hub.wants_output(deployment_id)
-                events = await uow.events.after(deployment_id, cursor, limit=BATCH, with_output=complete)
-                if not events:
-                    break
-                self._publish(deployment_id, service_id, events, complete=complete)
-                cursor = events[-1].seq
-                self._remember(deployment_id, cursor)
-                if len(events) < BATCH:
-                    break
+        service_id = await self._service(deployment_id)
+        if service_id is None:
+            return
+        while True:
+            complete = self._hub.wants_output(deployment_id)
+            events = await self._tail.after(deployment_id, cursor, limit=BATCH, with_output=complete)
+            if not events:
+                break
+            self._publish(deployment_id, service_id, events, complete=complete)
+            cursor = events[-1].seq
+            self._remember(deployment_id, cursor)
+            if len(events) < BATCH:
+                break
 
     def _publish(self, deployment_id: int, service_id: int, events: Sequence[StoredEvent], *, complete: bool) -> None:
         def may_read(actor: Actor) -> bool:
@@ -149,12 +146,12 @@ class LiveFeed:
             forgotten, _ = self._cursors.popitem(last=False)
             self._service_of.pop(forgotten, None)
 
-    async def _service(self, uow: UnitOfWork, deployment_id: int) -> int | None:
+    async def _service(self, deployment_id: int) -> int | None:
         if deployment_id not in self._service_of:
-            deployment = await uow.deployments.find(deployment_id)
-            if deployment is None:
+            service_id = await self._tail.service_of(deployment_id)
+            if service_id is None:
                 return None  # deleted meanwhile
-            self._service_of[deployment_id] = deployment.service_id
+            self._service_of[deployment_id] = service_id
         return self._service_of[deployment_id]
 
     async def _tell_services(self) -> None:

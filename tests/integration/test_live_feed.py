@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from deploy.adapters import websocket
+from deploy.adapters.database import create_engine
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent
+from deploy.adapters.repository import StoredEvent, Tail
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
 from deploy.domain.policy import Actor, Kind
@@ -73,7 +74,8 @@ class Channel:
         self.site = site
         self.hub = Hub()
         self.listener = Listener(url)
-        self.feed = LiveFeed(site.open_uow, self.hub, self.listener)
+        self.engine = create_engine(url)
+        self.feed = LiveFeed(site.open_uow, Tail(self.engine), self.hub, self.listener)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def listen(self) -> None:
@@ -98,6 +100,7 @@ class Channel:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.dispose()
         assert not failed, failed
 
 

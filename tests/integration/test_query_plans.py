@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
+from asyncpg.connection import LoggedQuery
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.database import create_engine, create_sessions, driver_connection
+from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
@@ -86,13 +89,25 @@ READS: dict[str, Read] = {
     "what is open at a worker": lambda uow: uow.deployments.open(worker_id="w1"),
     "what has a job": lambda uow: uow.deployments.without_job(),
     "what is lost": lambda uow: uow.deployments.lost(60),
-    "how far everything is": lambda uow: uow.deployments.cursors(since_seconds=60),
     "a key": lambda uow: uow.deployments.with_key(3, "k1"),
     "events": lambda uow: uow.events.after(MIDDLE, 3),
     "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
     "output": lambda uow: uow.events.output_after(MIDDLE, 3),
     "steps": lambda uow: uow.steps.of(MIDDLE),
     "open steps": lambda uow: uow.steps.open_of(MIDDLE),
+}
+
+
+OutsideRead: TypeAlias = Callable[[AsyncEngine], Awaitable[Any]]
+OUTSIDE: dict[str, OutsideRead] = {
+    "how far everything is": lambda engine: Tail(engine).cursors(since_seconds=60),
+    "what is new": lambda engine: Tail(engine).after(MIDDLE, 3, limit=200, with_output=True),
+    "what is new but output": lambda engine: Tail(engine).after(MIDDLE, 3, limit=200, with_output=False),
+    "the service of a deployment": lambda engine: Tail(engine).service_of(MIDDLE),
+    "all services": lambda engine: Listings(engine).services(),
+    "the newest": lambda engine: Listings(engine).deployments(limit=100),
+    "the next page": lambda engine: Listings(engine).deployments(limit=100, before=MIDDLE),
+    "those of a service": lambda engine: Listings(engine).deployments(limit=100, only=Filter(service_id=3)),
 }
 
 
@@ -150,6 +165,26 @@ async def test_nothing_reads_the_whole_history(full_engine: AsyncEngine, read: R
     large = {"deployments", "events", "snapshots", "steps"}
     for plan in await plans(full_engine, seen):
         assert not large & set(scans(plan)), json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
+async def test_nor_does_what_reads_outside_of_transactions(full_engine: AsyncEngine, read: OutsideRead) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def note(record: LoggedQuery) -> None:
+        seen.append((record.query, tuple(record.args)))
+
+    async with driver_connection(full_engine) as connection:
+        # Nobody else uses the pool here: the one that was given back last comes first.
+        connection.add_query_logger(note)
+    try:
+        await read(full_engine)
+        await asyncio.sleep(0)  # the logger is called in the next turn of the loop
+    finally:
+        connection.remove_query_logger(note)
+    assert seen
+    for plan in await plans(full_engine, seen):
+        assert not {"deployments", "events"} & set(scans(plan)), json.dumps(plan, indent=1)
 
 
 async def test_a_whole_read_would_be_seen(full_engine: AsyncEngine) -> None:

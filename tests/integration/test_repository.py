@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.repository import StoredEvent
+from deploy.adapters.repository import StoredEvent, Tail
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
@@ -115,7 +116,8 @@ class TestLatest:
 
 
 class TestCursors:
-    async def test_what_is_open_or_has_just_ended(self, site: Site) -> None:
+    async def test_what_is_open_or_has_just_ended(self, busy_site: Site, engine: AsyncEngine) -> None:
+        site = busy_site
         ids = {}
         for name in ("just ended", "ended long ago", "runs"):
             ids[name] = await site.running(name.replace(" ", "-"))
@@ -127,14 +129,12 @@ class TestCursors:
             moments = [(ids["just ended"], now), (ids["ended long ago"], now - timedelta(hours=1))]
             for deployment_id, moment in moments:
                 (await uow.deployments.get(deployment_id)).finished = moment
-        async with site.open_uow() as uow:
-            found = dict(tuple(row) for row in await uow.deployments.cursors(since_seconds=60))
+        found = dict(await Tail(engine).cursors(since_seconds=60))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
 
-    async def test_without_deployments_there_are_none(self, site: Site) -> None:
-        async with site.open_uow() as uow:
-            assert await uow.deployments.cursors(since_seconds=60) == []
+    async def test_without_deployments_there_are_none(self, engine: AsyncEngine) -> None:
+        assert await Tail(engine).cursors(since_seconds=60) == []
 
 
 class TestEvents:

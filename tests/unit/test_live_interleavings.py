@@ -7,10 +7,9 @@ waits for the database, and Hypothesis decides who goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent
+from deploy.adapters.repository import StoredEvent, Tail
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import Actor, Kind
 from deploy.service_layer import live
@@ -67,10 +66,10 @@ class Log:
         await Pause()
         return found
 
-    @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """A unit of work that can read this log."""
-        yield cast("UnitOfWork", SimpleNamespace(events=self, deployments=self))
+
+def nobody_writes() -> AbstractAsyncContextManager[UnitOfWork]:
+    """The feed reads services in a unit of work; there are none here."""
+    raise AssertionError
 
 
 class Reader:
@@ -138,7 +137,7 @@ class LiveChannel(RuleBasedStateMachine):
         super().__init__()
         self.log = Log()
         self.hub = Hub()
-        self.feed = LiveFeed(self.log.unit_of_work, self.hub, Listener("postgresql://nowhere/nothing"))
+        self.feed = LiveFeed(nobody_writes, cast("Tail", self.log), self.hub, Listener("postgresql://nowhere/nothing"))
         self.feed._service_of[DEPLOYMENT] = SERVICE
         self.readers: list[Reader] = []
         self._advancing: Coroutine[Any, Any, None] | None = None

@@ -10,6 +10,7 @@ from deploy.adapters.repository.queue import Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.steps import Steps
+from deploy.adapters.repository.tail import Tail
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Sessions",
     "Steps",
     "StoredEvent",
+    "Tail",
     "Tokens",
     "Users",
     "Worker",

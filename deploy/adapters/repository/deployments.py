@@ -217,11 +217,3 @@ class Deployments:
         """
         values = {"service_id": service_id, "days": days, "count": count, "limit": limit}
         return (await self._session.scalars(_REMOVE_OLD, values)).all()
-
-    async def cursors(self, *, since_seconds: float) -> Sequence[Any]:
-        """Return (id, seq) of what is open or ended in the last seconds."""
-        recent = _table.c.finished > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, since_seconds)
-        by_open = select(_table.c.id, _table.c.seq).where(_IS_OPEN)
-        newest = select(func.coalesce(func.max(_table.c.id), 0) - 1000).scalar_subquery()
-        by_end = select(_table.c.id, _table.c.seq).where(_table.c.id > newest, recent)
-        return (await self._session.execute(by_open.union(by_end))).all()

@@ -22,6 +22,7 @@ SIGN_IN_WITHIN = 10.0
 PING_EVERY = 20.0
 WARN_BEFORE = 60.0
 SEND_WITHIN = 60.0
+BURST = 100
 LARGEST_MESSAGE = 16 * 1024
 POLICY_VIOLATION, TRY_AGAIN = 1008, 1013
 
@@ -105,8 +106,9 @@ async def _serve(websocket: WebSocket, services: Services, client: Client) -> No
 async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
     """Send what is in the outbox; when there is room, read on where the client is behind."""
     while True:
-        while (message := client.take()) is not None:
-            await asyncio.wait_for(websocket.send_text(message), SEND_WITHIN)
+        # One deadline for a burst: a timer for each of its messages would cost more than sending them.
+        while not client.is_empty:
+            await asyncio.wait_for(_send_some(websocket, client), SEND_WITHIN)
         if client.behind:
             try:
                 await services.feed.catch_up(client, next(iter(client.behind)))
@@ -116,6 +118,14 @@ async def _send(websocket: WebSocket, services: Services, client: Client) -> int
         client.wake.clear()
         if not client.behind and client.is_empty:
             await client.wake.wait()
+
+
+async def _send_some(websocket: WebSocket, client: Client) -> None:
+    for _ in range(BURST):
+        message = client.take()
+        if message is None:
+            return
+        await websocket.send_text(message)
 
 
 async def _listen(websocket: WebSocket, services: Services, client: Client) -> int:

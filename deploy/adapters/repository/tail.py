@@ -1,0 +1,49 @@
+"""The end of the event log, read while it grows: outside of any transaction, for it happens after every single one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deploy.adapters.database import driver_connection
+from deploy.adapters.repository.events import StoredEvent
+
+_AFTER = """
+    SELECT seq, last_line, message FROM events
+    WHERE deployment_id = $1 AND seq > $2 AND (last_line IS NULL OR $3) ORDER BY seq LIMIT $4
+"""
+# What is open, and what has ended lately; of the history, only the newest are looked at.
+_CURSORS = """
+    SELECT id, seq FROM deployments WHERE state IN ('queued', 'running')
+    UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments)
+        AND finished > now() - make_interval(secs => $1)
+"""
+_SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
+
+
+class Tail:
+    """Reads for the live channel, one statement each."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
+        """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
+        rows = await self._fetch(_AFTER, deployment_id, seq, with_output, limit)
+        return [StoredEvent(*row) for row in rows]
+
+    async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
+        """Return (id, seq) of what is open or ended in the last seconds."""
+        return [(row[0], row[1]) for row in await self._fetch(_CURSORS, since_seconds)]
+
+    async def service_of(self, deployment_id: int) -> int | None:
+        """Return whose deployment it is; None when it was deleted."""
+        rows = await self._fetch(_SERVICE, deployment_id)
+        return int(rows[0][0]) if rows else None
+
+    async def _fetch(self, query: str, *values: Any) -> Sequence[Any]:
+        async with driver_connection(self._engine) as connection:
+            rows: Sequence[Any] = await connection.fetch(query, *values)
+            return rows
