@@ -43,6 +43,6 @@ export function aUser(fields: Partial<User> = {}): User {
 export function aToken(fields: Partial<Token> = {}): Token {
   return {
     id: "abc", kind: "service", service: "shop", origin: "GitHub", user: "lena", created: "2026-01-01T10:00:00Z",
-    expires: "2026-06-01T10:00:00Z", last_used: null, revoked: null, ...fields,
+    expires: "2099-06-01T10:00:00Z", last_used: null, revoked: null, ...fields,
   };
 }

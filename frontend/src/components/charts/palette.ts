@@ -1,0 +1,26 @@
+import { onScopeDispose, watch } from "vue";
+import { useThemeStore } from "@/stores/theme";
+
+export const COLORS = ["ink", "muted", "line", "surface", "accent", "ok", "bad"] as const;
+export type Palette = Record<typeof COLORS[number], string>;
+
+/** The theme's colours as a canvas understands them: `light-dark()` is worked out by the browser for an element. */
+export function readPalette(within: HTMLElement): Palette {
+  const probe = document.createElement("span");
+  within.append(probe);
+  const entries = COLORS.map((name) => {
+    probe.style.color = `var(--${name})`;
+    return [name, getComputedStyle(probe).color] as const;
+  });
+  probe.remove();
+  return Object.fromEntries(entries) as Palette;
+}
+
+/** Calls back after the colours have changed: by the reader's choice, or by the system's. */
+export function onThemeChange(callback: () => void): void {
+  const theme = useThemeStore();
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  watch(() => theme.theme, callback, { flush: "post" });
+  system.addEventListener("change", callback);
+  onScopeDispose(() => system.removeEventListener("change", callback));
+}

@@ -1,0 +1,122 @@
+import uPlot from "uplot";
+import type { FinishedDeployment } from "@/api/types";
+import { formatDuration } from "@/lib/time";
+import type { Palette } from "./palette";
+
+export const HEIGHT = 190;
+
+export interface PlotOptions {
+  deployments: readonly FinishedDeployment[];
+  median: number | null;
+  palette: () => Palette;
+  locale: string;
+  font: string;
+  width: number;
+  /** The pointer is at this deployment, whose point stands there (in pixels of the plot); null when it has left. */
+  hover: (index: number | null, left: number, top: number) => void;
+}
+
+/** Room for one date below the chart, in pixels. */
+const LABEL_WIDTH = 90;
+const RADIUS = 4;
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
+
+function evenly(count: number, most: number): number[] {
+  const step = Math.max(1, Math.ceil(count / Math.max(1, most)));
+  return Array.from({ length: Math.ceil(count / step) }, (_, index) => index * step);
+}
+
+function drawMedian(u: uPlot, median: number, color: string): void {
+  const y = u.valToPos(median, "y", true);
+  u.ctx.save();
+  u.ctx.strokeStyle = color;
+  u.ctx.globalAlpha = 0.7;
+  u.ctx.lineWidth = uPlot.pxRatio;
+  u.ctx.setLineDash([4 * uPlot.pxRatio, 4 * uPlot.pxRatio]);
+  u.ctx.beginPath();
+  u.ctx.moveTo(u.bbox.left, y);
+  u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
+  u.ctx.stroke();
+  u.ctx.restore();
+}
+
+/** A disc for a success, a diamond for a failure, a ring for what was cancelled: told apart without colours, too. */
+function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, palette: Palette): void {
+  const { ctx } = u;
+  const x = u.valToPos(index, "x", true);
+  const y = u.valToPos(deployment.seconds ?? 0, "y", true);
+  const r = RADIUS * uPlot.pxRatio;
+  ctx.beginPath();
+  if (deployment.state === "failure") {
+    const d = r * 1.35;
+    ctx.moveTo(x, y - d);
+    ctx.lineTo(x + d, y);
+    ctx.lineTo(x, y + d);
+    ctx.lineTo(x - d, y);
+    ctx.closePath();
+  } else {
+    ctx.arc(x, y, r, 0, 2 * Math.PI);
+  }
+  const cancelled = deployment.state === "cancelled";
+  ctx.fillStyle = cancelled ? palette.surface : palette[deployment.state === "failure" ? "bad" : "ok"];
+  ctx.strokeStyle = cancelled ? palette.muted : palette.surface;
+  ctx.lineWidth = 1.5 * uPlot.pxRatio;
+  ctx.stroke();
+  ctx.fill();
+  if (cancelled) ctx.stroke();
+}
+
+function axes({ deployments, locale, font, palette }: PlotOptions): uPlot.Axis[] {
+  const date = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+  const common: Partial<uPlot.Axis> = { stroke: () => palette().muted, font: `12px ${font}`, ticks: { show: false } };
+  return [
+    {
+      ...common,
+      grid: { show: false },
+      size: 28,
+      splits: u => evenly(deployments.length, Math.floor(u.width / LABEL_WIDTH)),
+      values: (_u, splits) => splits.map((index) => {
+        const deployment = deployments[index];
+        return deployment ? date.format(new Date(deployment.finished)) : "";
+      }),
+    },
+    {
+      ...common,
+      grid: { stroke: () => palette().line, width: 1 },
+      size: 66,
+      incrs: SECONDS,
+      values: (_u, splits) => splits.map(seconds => seconds === 0 ? "0" : formatDuration(seconds * 1000).replace(/ 0 (s|min)$/, "").replace(/\.0 s/, " s")),
+    },
+  ];
+}
+
+/** How long deployments took, one beside the other, with their outcomes as points. */
+export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
+  const { deployments, median, palette, width, hover } = options;
+  const longest = Math.max(1, ...deployments.map(({ seconds }) => seconds ?? 0));
+  return new uPlot({
+    width,
+    height: HEIGHT,
+    padding: [10, 12, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { show: false } },
+    scales: {
+      x: { time: false, range: () => [-0.5, Math.max(0.5, deployments.length - 0.5)] },
+      y: { range: () => [0, longest * 1.12] },
+    },
+    axes: axes(options),
+    series: [{}, { stroke: () => palette().line, width: 1.5, spanGaps: true, points: { show: false } }],
+    hooks: {
+      draw: [(u) => {
+        if (median !== null) drawMedian(u, median, palette().muted);
+        deployments.forEach((deployment, index) => drawPoint(u, index, deployment, palette()));
+      }],
+      setCursor: [(u) => {
+        const { idx } = u.cursor;
+        const deployment = idx === null || idx === undefined ? undefined : deployments[idx];
+        if (idx === null || idx === undefined || !deployment || (u.cursor.left ?? -1) < 0) return hover(null, 0, 0);
+        hover(idx, u.valToPos(idx, "x") + u.over.offsetLeft, u.valToPos(deployment.seconds ?? 0, "y") + u.over.offsetTop);
+      }],
+    },
+  }, [deployments.map((_, index) => index), deployments.map(({ seconds }) => seconds)], target);
+}
