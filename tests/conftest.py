@@ -19,8 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from deploy.adapters import orm
 from deploy.adapters.database import create_engine, create_sessions
 from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.postgres import PostgresServer
+from deploy.adapters.sealing import Vault
 from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.databases import Databases
@@ -140,13 +143,19 @@ def services_root(tmp_path: Path) -> Path:
 @pytest.fixture
 def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
     """The bus with every handler, whose commits are rolled back after the test; one command at a time."""
-    return create_bus(open_uow, ServiceFolders(services_root), clock)
+    return create_bus(open_uow, ServiceFolders(services_root), clock, inputs_of(open_uow, services_root))
 
 
 @pytest.fixture
 def committing_bus(committing_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
     """The bus with every handler on the database of this test alone."""
-    return create_bus(committing_uow, ServiceFolders(services_root), clock)
+    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs_of(committing_uow, services_root))
+
+
+def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
+    """What checks the answers for services below `root`."""
+    where = Surroundings(root=root, path=os.environ["PATH"], user=lambda: None)
+    return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
 
 
 class FailedHandlers(logging.Handler):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deploy.adapters.ansible.locate import find_inventory, playbook_path
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.inputs.author import SchemaFault, check_inputs
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
 from deploy.domain.reports import is_deep, is_encodable
@@ -50,6 +51,8 @@ class ServiceConfig(BaseModel):
     retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
     retention_count: int | None = Field(default=None, ge=0, description="As the setting, for this service.")
     timeout: float | None = Field(default=None, gt=0, description="Time limit of a run, in seconds.")
+    inputs: dict[str, Any] | None = Field(default=None, description="JSON Schema of what a deployment is given.")
+    confirm: bool = Field(default=False, description="Whoever starts it types the name of the service.")
 
 
 class FolderError(Exception):
@@ -137,6 +140,8 @@ class ServiceFolders:
         config = _validated(data)
         if config.ansible_playbook is not None:
             self._check_playbook(folder, data)
+        if config.inputs is not None:
+            _check_inputs(config.inputs, folder)
         try:
             _check_script(folder, config)
         except (OSError, RuntimeError) as error:  # no permission; before Python 3.13, links in a circle
@@ -156,6 +161,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return not entry.name.startswith(".") and entry.is_dir()
     except OSError:
         return False  # links in a circle
+
+
+def _check_inputs(inputs: dict[str, Any], folder: Path) -> None:
+    try:
+        check_inputs(inputs, folder)
+    except SchemaFault as error:
+        raise FolderError(CONFIG, str(error)) from error
 
 
 def _check_script(folder: Path, config: ServiceConfig) -> None:

@@ -33,20 +33,34 @@ class LaunchSettings:
     lang: str = "C.UTF-8"
 
 
-def run_spec(deployment: Deployment, config: Mapping[str, Any], token: str, settings: LaunchSettings) -> RunSpec:
+def run_spec(
+    deployment: Deployment,
+    config: Mapping[str, Any],
+    token: str,
+    settings: LaunchSettings,
+    secrets: Mapping[str, str] | None = None,
+) -> RunSpec:
     """Return how to run a deployment of a service with this `config`; `token` is the deployment's own.
+
+    The `secrets` among its inputs go where the others go: into the file that only the run can read.
 
     Raises:
         PlaybookError: a playbook, or what the config says of it, is not there.
     """
     folder = settings.services_root.resolve() / deployment.service
+    answers = {**deployment.context.get("env", {}), **(secrets or {})}
     if has_script(folder, dict(config)):
-        return _script(deployment, config, token, folder, settings)
-    return _playbook(deployment, config, folder, settings)
+        return _script(deployment, config, token, folder, settings, answers)
+    return _playbook(deployment, config, folder, settings, answers)
 
 
 def _script(
-    deployment: Deployment, config: Mapping[str, Any], token: str, folder: Path, settings: LaunchSettings
+    deployment: Deployment,
+    config: Mapping[str, Any],
+    token: str,
+    folder: Path,
+    settings: LaunchSettings,
+    answers: Mapping[str, Any],
 ) -> RunSpec:
     script = str(folder / (config.get("deploy_script") or DEFAULT_SCRIPT))
     handed_over = {
@@ -55,7 +69,7 @@ def _script(
         "deploy_script": script,
         "steps_url": f"{settings.api_url}/steps/",
         "deployment_finish_url": f"{settings.api_url}/deployments/finish/",
-        "context": deployment.context,
+        "context": {**deployment.context, "env": answers},
         "path_for_deploy": settings.path,
     }
     if settings.ssh_auth_sock:
@@ -72,10 +86,15 @@ def _script(
     )
 
 
-def _playbook(deployment: Deployment, config: Mapping[str, Any], folder: Path, settings: LaunchSettings) -> RunSpec:
+def _playbook(
+    deployment: Deployment,
+    config: Mapping[str, Any],
+    folder: Path,
+    settings: LaunchSettings,
+    answers: Mapping[str, Any],
+) -> RunSpec:
     root = settings.services_root.resolve()
     playbook = find_playbook(folder, config, root, search_path=settings.path)
-    answers = deployment.context.get("env", {})
     return RunSpec(
         argv=playbook_argv(playbook, diff=bool(config.get("diff"))),
         cwd=str(folder),

@@ -153,6 +153,8 @@ deployments = Table(
     Column("has_failed_step", Boolean, nullable=False),
     Column("expected_seconds", Double),
     Column("secret_inputs", ARRAY(Text), nullable=False, server_default="{}"),
+    # Beside an idempotency key: by what the same request is known again, without keeping its secrets.
+    Column("request_fingerprint", Text),
     # The history of one service, and its last success, without a look at the others.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
     Index(

@@ -28,7 +28,8 @@ class Vault:
         """Return the values, sealed: good for this deployment only."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = json.dumps(values).encode("ascii")
-        return _VERSION + nonce + self._cipher().encrypt(nonce, plain, _associated(deployment_id))
+        encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated(deployment_id))
+        return _VERSION + nonce + encrypted
 
     def open(self, sealed: bytes, deployment_id: int) -> dict[str, str]:
         """Return what was sealed for this deployment.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from deploy.domain.inputs import Answers
 from deploy.domain.model import StepReport, TokenKind
 from deploy.domain.reports import Entry
 
@@ -109,15 +110,24 @@ class DeleteService:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDeployment:
-    """Queue a deployment of a service."""
+    """Queue a deployment of a service.
+
+    `by_person`: somebody who can be asked to `confirm` by the service's name. A retry brings its secrets `again`;
+    those that it had are `needed_again`. `answers` is what the check has made of all this.
+    """
 
     service_id: int
     origin: str
     user: str
     user_id: int | None
-    context: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict, repr=False)
     idempotency_key: str | None = None
     retry_of: int | None = None
+    by_person: bool = False
+    confirm: str | None = None
+    again: dict[str, Any] = field(default_factory=dict, repr=False)
+    needed_again: tuple[str, ...] = ()
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

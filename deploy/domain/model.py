@@ -237,6 +237,7 @@ class Deployment:
     has_failed_step: bool = False
     expected_seconds: float | None = None
     secret_inputs: list[str] = field(default_factory=list)
+    request_fingerprint: str | None = None
     id: int = None  # type: ignore[assignment]
 
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:

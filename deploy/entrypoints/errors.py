@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
 from deploy.adapters.filesystem import RootError
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
+from deploy.domain.inputs import Fault, InvalidAnswers
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +43,22 @@ def domain_error(_request: Request, error: Exception) -> JSONResponse:
     """Answer with the status of the error's class."""
     if isinstance(error, TooManyRequests):
         return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.seconds)})
+    if isinstance(error, InvalidAnswers):
+        return JSONResponse({"detail": [_told(fault) for fault in error.faults]}, 422)
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"detail": str(error)}, status, headers)
+
+
+def _told(fault: Fault) -> dict[str, Any]:
+    return {"loc": ["body", *fault.path], "msg": fault.sentence, "type": "input"}
+
+
+def invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong with a body, without its values: a secret may be among them."""
+    assert isinstance(error, RequestValidationError)
+    told = [{name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()]
+    return JSONResponse({"detail": jsonable_encoder(told)}, 422)
 
 
 def database_away(_request: Request, error: Exception) -> JSONResponse:
@@ -79,5 +96,6 @@ def install(app: FastAPI) -> None:
     """Register the table with an application."""
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, system_error if issubclass(kind, OSError) else database_error)

@@ -11,10 +11,10 @@ from pathlib import Path
 from deploy.adapters.launch import LaunchSettings, worker_home
 from deploy.adapters.launching import DeployUser
 from deploy.adapters.tokens import new_token_id
-from deploy.config import ConfigurationError, Settings, kept_secret
+from deploy.config import Settings, kept_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.policy import Kind
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import Services, deploy_user
 from deploy.service_layer.worker import Worker
 
 
@@ -42,25 +42,11 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
         user=user,
         bus=services.bus,
         open_unit_of_work=services.open_unit_of_work,
+        inputs=services.inputs,
         listener=services.listener,
         sign_token=sign_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )
-
-
-def deploy_user(settings: Settings) -> DeployUser | None:
-    """Return the user whose rights scripts have, None for our own."""
-    if not settings.sudo_user:
-        return None
-    user = DeployUser.named(settings.sudo_user)
-    if user.uid == os.geteuid():
-        return None
-    if user.uid == settings.data_dir.stat().st_uid:
-        raise ConfigurationError(
-            f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
-            "Give the folder to another user, or choose another deploy user (SUDO_USER)."
-        )
-    return user
 
 
 def launch_settings(settings: Settings, user: DeployUser | None, api_url: str) -> LaunchSettings:

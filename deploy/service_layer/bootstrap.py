@@ -11,12 +11,13 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.domain import commands, events
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.handlers import access, deployments, runs, services
+from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
-def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: Clock) -> MessageBus:
+def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: Clock, inputs: Inputs) -> MessageBus:
     """Return a bus with every handler registered."""
     bus = MessageBus(open_unit_of_work)
     bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
@@ -30,10 +31,16 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))
     bus.on_command(commands.DeleteService, partial(services.delete_service, now=now))
     step_ids = StepIds()
-    start = partial(deployments.start_deployment, now=now, playbook_steps=folders.playbook_steps, step_ids=step_ids)
-    bus.on_command(commands.StartDeployment, start)
+    start = partial(
+        deployments.start_deployment,
+        now=now,
+        playbook_steps=folders.playbook_steps,
+        step_ids=step_ids,
+        inputs=inputs,
+    )
+    bus.on_command(commands.StartDeployment, start, prepare=inputs.prepare)
     bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
-    bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now))
+    bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
     bus.on_command(commands.TakeIn, partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids))

@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 
 Message = TypeVar("Message")
 Handler: TypeAlias = Callable[[Message, UnitOfWork], Awaitable[list[Event]]]
+Prepare: TypeAlias = Callable[[Message], Awaitable[Message]]
+
+
+class Unprepared(Exception):
+    """A handler cannot carry out a command before something has been found out; its transaction is rolled back."""
 
 
 class MessageBus:
@@ -25,11 +30,20 @@ class MessageBus:
     def __init__(self, open_unit_of_work: OpenUnitOfWork) -> None:
         self._open_unit_of_work = open_unit_of_work
         self._commands: dict[type[Any], Handler[Any]] = {}
+        self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
 
-    def on_command(self, kind: type[Message], handler: Handler[Message]) -> None:
-        """Register the handler of a command."""
+    def on_command(
+        self, kind: type[Message], handler: Handler[Message], *, prepare: Prepare[Message] | None = None
+    ) -> None:
+        """Register the handler of a command.
+
+        `prepare` does what takes too long for a transaction: where the handler raises Unprepared, it is asked for a
+        better command, with which the handler is called again.
+        """
         self._commands[kind] = handler
+        if prepare is not None:
+            self._prepare[kind] = prepare
 
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
         """Register handlers of an event; each runs after the commit, in a transaction of its own."""
@@ -41,7 +55,12 @@ class MessageBus:
         Raises:
             DomainError: the command cannot be carried out; nothing was changed.
         """
-        events = await self._run(self._commands[type(command)], command)
+        handler = self._commands[type(command)]
+        try:
+            events = await self._run(handler, command)
+        except Unprepared:
+            prepared = await self._prepare[type(command)](command)
+            events = await self._run(handler, prepared)
         for event in events:
             for handler in self._events.get(type(event), ()):
                 await self._tell(handler, event)

@@ -30,11 +30,18 @@ async def record_run(uow: UnitOfWork, run: Run) -> None:
         await uow.events.append(deployment.id, stored)
 
 
+async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
+    """Nobody needs them any more: remove the secret inputs of a deployment that runs no more, or never will."""
+    if deployment.secret_inputs:
+        await uow.secrets.remove(deployment.id)
+
+
 async def settle(uow: UnitOfWork, run: Run) -> None:
     """After the end of a run: let the next deployment of the service start, note what was left running."""
     deployment = run.deployment
     if deployment.run_ended is None:
         return
+    await forget_secrets(uow, deployment)
     if deployment.job_id is not None:
         await uow.queue.finish(deployment.job_id)
     if deployment.state is DeploymentState.SUCCESS:

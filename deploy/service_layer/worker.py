@@ -21,11 +21,14 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.launching import DeployUser, RunError
 from deploy.adapters.notifications import Listener
+from deploy.adapters.sealing import Unsealable
 from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
 from deploy.domain.commands import ClaimDeployment, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
+from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.follower import Follower, persistently
+from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.snapshots import Snapshots
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -57,6 +60,7 @@ class Worker:
         user: DeployUser | None,
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
+        inputs: Inputs,
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
         retention: ExpireDeployments,
@@ -67,6 +71,7 @@ class Worker:
         self._user = user
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
+        self._inputs = inputs
         self._sign_token = sign_token
         self._retention = retention
         self._snapshots = Snapshots(launch.services_root, bus)
@@ -134,7 +139,8 @@ class Worker:
                 process = await self._start(found, run)
             self._send_wanted_cancel(found.deployment)
             offset = 0 if claimed is not None else None
-            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, offset=offset).follow()
+            mask = await persistently(lambda: self._mask(found.deployment))
+            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, mask, offset).follow()
             await _gone(run, process)
             run.remove()
         finally:
@@ -150,14 +156,27 @@ class Worker:
         await self._snapshots.take(deployment)
         lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
         try:
-            spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch)
+            secrets = await persistently(lambda: self._secrets(deployment))
+            spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch, secrets)
             return run.start(spec, user=self._user)
         except (RunActive, RunAlreadyStarted):
             return None
-        except (RunError, PlaybookError, OSError) as error:
+        except (RunError, PlaybookError, Unsealable, OSError) as error:
             reason = f"The deployment could not be started: {error}"
             await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
             return None
+
+    async def _secrets(self, deployment: Deployment) -> dict[str, str]:
+        if not deployment.secret_inputs:
+            return {}
+        async with self._open_unit_of_work() as uow:
+            return await self._inputs.secrets(deployment, uow)
+
+    async def _mask(self, deployment: Deployment) -> Mask | None:
+        if not deployment.secret_inputs:
+            return None
+        async with self._open_unit_of_work() as uow:
+            return await self._inputs.mask(deployment, uow)
 
     async def _read(self, deployment_id: int) -> DeploymentClaimed:
         async with self._open_unit_of_work() as uow:

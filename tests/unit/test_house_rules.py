@@ -17,6 +17,7 @@ from deploy.domain.events import Event
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.unit_of_work import UnitOfWork
+from tests.conftest import inputs_of
 
 PACKAGE = Path(deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -75,7 +76,7 @@ def test_every_command_has_a_handler() -> None:
     async def nothing() -> Any:
         yield UnitOfWork
 
-    bus = create_bus(nothing, ServiceFolders(Path("nowhere")), utc_now)
+    bus = create_bus(nothing, ServiceFolders(Path("nowhere")), utc_now, inputs_of(nothing, Path("nowhere")))
     assert set(get_args(Command)) == bus._commands.keys()
     assert set(get_args(Event)) >= bus._events.keys()
 

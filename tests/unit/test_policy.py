@@ -24,6 +24,7 @@ ALLOWED: dict[Action, tuple[Actor, ...]] = {
     Action.READ_TOKENS: USERS,
     Action.REVOKE_TOKEN: USERS,
     Action.READ_SERVICES: USERS,
+    Action.READ_INPUTS: (USER, ADMINISTRATOR, SERVICE),
     Action.SYNC_SERVICES: USERS,
     Action.DELETE_SERVICE: USERS,
     Action.START_AS_SERVICE: (SERVICE,),

@@ -19,6 +19,7 @@ from deploy.adapters.inputs.asking import Kept, Question, Unanswered, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
 from deploy.adapters.launch import worker_home
 from deploy.adapters.launching import DeployUser, RunError
+from deploy.config import ConfigurationError
 from deploy.domain.inputs import Choice, Form, Problem
 
 MOST_CHOICES, LONGEST_CHOICE = 1000, 500
@@ -113,7 +114,7 @@ class Choices:
     def _user(self) -> DeployUser | None:
         try:
             return self._where.user()
-        except (RunError, OSError) as error:
+        except (ConfigurationError, RunError, OSError) as error:
             raise Unanswered(str(error)) from error
 
 

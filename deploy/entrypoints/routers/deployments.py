@@ -80,6 +80,8 @@ async def start_as_user(
         user_id=actor.user_id,
         context={"env": wanted.env},
         idempotency_key=idempotency_key,
+        by_person=True,
+        confirm=wanted.confirm,
     )
     return await _start(command, services, request)
 
@@ -153,6 +155,10 @@ async def retry_deployment(
         context=before.context,
         idempotency_key=idempotency_key,
         retry_of=before.id,
+        by_person=True,
+        confirm=body.confirm if body else None,
+        again=body.env if body else {},
+        needed_again=tuple(before.secret_inputs),
     )
     return await _start(command, services, request)
 

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deploy.domain import commands
-from deploy.domain.errors import Conflict, InvalidInput
+from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
+from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState, Service
-from deploy.domain.reports import is_deep, is_encodable
 from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
+from deploy.service_layer.inputs import Inputs, answers_of, check_shape
 from deploy.service_layer.planning import PlaybookSteps, expected
-from deploy.service_layer.recording import record, record_run
+from deploy.service_layer.recording import forget_secrets, record, record_run
 from deploy.service_layer.running_deployments import StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def start_deployment(
-    command: commands.StartDeployment, uow: UnitOfWork, *, now: Clock, playbook_steps: PlaybookSteps, step_ids: StepIds
+    command: commands.StartDeployment,
+    uow: UnitOfWork,
+    *,
+    now: Clock,
+    playbook_steps: PlaybookSteps,
+    step_ids: StepIds,
+    inputs: Inputs,
 ) -> list[Event]:
-    """Queue a deployment: its row, its expected steps and its job, in one transaction."""
-    if is_deep(command.context):
-        raise InvalidInput("The lists and objects in `env` lie in each other too deeply.")
-    if not is_encodable(command.context):
-        raise InvalidInput("A text in `env` has half a character in it (a lone surrogate).")
+    """Queue a deployment: its row, its expected steps, its secrets and its job, in one transaction."""
+    check_shape(command)
     # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
     # once, and the service is not removed meanwhile.
     service = await uow.services.get(command.service_id, for_update=True)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
-            return [_repeated(before, command)]
+            return [_repeated(before, command, inputs)]
+    answers = answers_of(command, service.data)
     deployment = Deployment(
         service_id=service.id,
         service=service.name,
         origin=command.origin,
         user=command.user,
         user_id=command.user_id,
-        context=command.context,
+        context={**command.context, ENV: answers.env},
         created=now(),
         idempotency_key=command.idempotency_key,
+        request_fingerprint=inputs.fingerprint(command) if command.idempotency_key is not None else None,
         retry_of=command.retry_of,
+        secret_inputs=sorted(answers.secrets),
     )
     expectation = await expected(service, uow, playbook_steps)
     deployment.expected_seconds = expectation.expected_seconds
     await uow.deployments.add(deployment, config=service.data)
+    if answers.secrets:
+        await uow.secrets.put(deployment.id, inputs.vault.seal(answers.secrets, deployment.id))
     ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
     await record(uow, deployment, events)
@@ -60,6 +67,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
     if deployment.state.is_final:
         run.drop_open()
+        await forget_secrets(uow, deployment)
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
@@ -69,14 +77,15 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     return run.events
 
 
-async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, inputs: Inputs) -> list[Event]:
     """A script reports a step by itself."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state.is_final:
         raise Conflict(f"Deployment {deployment.id} is over already ({deployment.state.value}).")
     ids = iter(await uow.steps.reserve_ids(1))
     run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
-    run.report(command.report, at=now())
+    mask = await inputs.mask(deployment, uow)
+    run.report(mask.report(command.report) if mask is not None else command.report, at=now())
     await record_run(uow, run)
     return run.events
 
@@ -110,8 +119,11 @@ async def _enqueue(deployment: Deployment, service: Service, uow: UnitOfWork) ->
     deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
 
 
-def _repeated(before: Deployment, command: commands.StartDeployment) -> Event:
-    asked: tuple[dict[str, Any], str] = (command.context, command.user)
-    if (before.context, before.user) != asked:
+def _repeated(before: Deployment, command: commands.StartDeployment, inputs: Inputs) -> Event:
+    if before.request_fingerprint is not None:
+        is_same = before.request_fingerprint == inputs.fingerprint(command)
+    else:  # from before there were fingerprints
+        is_same = (before.context, before.user) == (command.context, command.user)
+    if not is_same:
         raise Conflict("This Idempotency-Key was used for another request; send a new key with a new request.")
     return DeploymentQueued(before, is_new=False)
