@@ -15,7 +15,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.launching import DeployUser
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import Listings
+from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
@@ -92,7 +92,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         authenticator=authenticator,
         listener=listener,
         hub=hub,
-        feed=LiveFeed(open_unit_of_work, hub, listener),
+        feed=LiveFeed(open_unit_of_work, Tail(engine), hub, listener),
         reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
     )
