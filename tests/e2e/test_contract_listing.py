@@ -56,6 +56,9 @@ def test_pages_follow_each_other_without_a_gap(api: Api, history: list[int]) -> 
         "before=-1",
         "before=99999999999999999999",
         "state=odd",
+        "state=queued&state=odd",
+        "since=yesterday",
+        "until=9999-12-31T23:59:59-14:00",
     ],
 )
 def test_an_impossible_page_is_invalid(api: Api, query: str) -> None:
@@ -74,6 +77,24 @@ def test_the_list_can_be_narrowed(api: Api, history: list[int]) -> None:
     assert listed(api, service_id=service_id, state="running") == history[:1]
     assert listed(api, service_id=service_id, origin="elsewhere") == []
     assert listed(api, service_id=service_id, user="nobody") == []
+
+
+def test_several_states_are_one_list(api: Api, history: list[int]) -> None:
+    service_id = api.deployment(history[0])["service_id"]
+    query = f"service_id={service_id}&limit=1000&state=queued"
+    found = answer(api.admin.get(f"/deployments/?{query}&state=running&state=success"))
+    assert [deployment["id"] for deployment in found] == history[::-1]
+    assert listed(api, service_id=service_id, state="failure") == []
+
+
+def test_a_time_and_a_page_go_together(api: Api, history: list[int]) -> None:
+    first, last = (api.deployment(history[n])["created"] for n in (10, 20))
+    assert listed(api, since=first, until=last) == history[19:9:-1]
+    assert listed(api, since=first, until=last, before=history[15], limit=3) == history[14:11:-1]
+    assert listed(api, since=last)[-1] == history[20]
+    # 14:00 at +02:00 is 12:00 in UTC; a time that does not say where it is from is in UTC.
+    assert listed(api, since="2020-01-01T14:00:00+02:00", until="2020-01-01T12:00:00.000001") == []
+    assert listed(api, until="2020-01-01") == []
 
 
 def test_one_deployment_of_a_service_at_a_time(api: Api, history: list[int]) -> None:

@@ -1,0 +1,135 @@
+"""Browsers that are signed in: the list of one's own, and signing them out from afar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.live import Live
+from tests.e2e.server import Server
+from tests.e2e.waiting import PATIENCE, wait_until
+
+PASSWORD = "her own password"
+
+
+class Browser:
+    """A browser with its cookie, as one user."""
+
+    def __init__(self, base_url: str, user: str, agent: str) -> None:
+        self.http = httpx2.Client(base_url=base_url, headers={"User-Agent": agent}, timeout=PATIENCE, trust_env=False)
+        body = {"username": user, "password": PASSWORD}
+        self.token = str(answer(self.http.post("/session", json=body))["access_token"])
+
+    @property
+    def cookie(self) -> str:
+        return str(self.http.cookies["fastdeploy_session"])
+
+    def ask(self, method: str, path: str) -> httpx2.Response:
+        return self.http.request(method, path, headers={"Authorization": f"Bearer {self.token}"})
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return list(answer(self.ask("GET", "/sessions/")))
+
+    def own(self) -> str:
+        """Return the id of this browser's session."""
+        (current,) = [one for one in self.sessions() if one["current"]]
+        return str(current["id"])
+
+    def refresh(self) -> httpx2.Response:
+        return self.http.post("/session/refresh", headers={"X-Requested-With": "fastdeploy"})
+
+    def is_signed_in(self) -> bool:
+        """Whether the cookie makes new tokens, in which case the present one has to be good, too."""
+        if self.refresh().status_code == 200:
+            assert self.ask("GET", "/users/me").status_code == 200
+            return True
+        wait_until(lambda: self.ask("GET", "/users/me").status_code == 401, "the token having ended with its session")
+        return False
+
+
+@contextmanager
+def browsers(server: Server, user: str, *agents: str) -> Iterator[list[Browser]]:
+    made = [Browser(server.base_url, user, agent) for agent in agents]
+    yield made
+    for browser in made:
+        browser.http.close()
+
+
+@pytest.fixture
+def user(server: Server) -> str:
+    return str(server.api.create_user(server.new_name("user"), PASSWORD)["name"])
+
+
+def test_the_last_one_comes_first_and_says_which_asks(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium") as (first, second):
+        told = first.sessions()
+        assert [(one["user_agent"], one["current"]) for one in told] == [("Chromium", False), ("Firefox", True)]
+        assert [one["current"] for one in second.sessions()] == [True, False]
+        assert all(one["created"] < one["expires"] for one in told)
+        assert told[1]["last_used"] is not None
+    # A program that is signed in by POST /token is no browser.
+    client = server.api.client(server.api.sign_in(user, PASSWORD))
+    assert [one["current"] for one in answer(client.get("/sessions/"))] == [False, False]
+
+
+def test_the_id_is_no_cookie(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox") as (browser,):
+        number = browser.own()
+        assert number != browser.cookie
+        assert browser.cookie not in browser.ask("GET", "/sessions/").text
+        thief = httpx2.Client(base_url=server.base_url, cookies={"fastdeploy_session": number}, trust_env=False)
+        refused = thief.post("/session/refresh", headers={"X-Requested-With": "fastdeploy"})
+        assert refused.status_code == 401
+        thief.close()
+
+
+def test_one_is_ended_and_the_others_go_on(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium", "Safari") as (mine, lost, other):
+        watching = [live_of(server, browser) for browser in (mine, lost, other)]
+        assert mine.ask("DELETE", f"/sessions/{lost.own()}").status_code == 204
+        assert watching[1].wait_until_closed() == 1008
+        assert watching[1].of_type("warning")[-1]["code"] == "session_ended"
+        assert [browser.is_signed_in() for browser in (mine, lost, other)] == [True, False, True]
+        assert [one["user_agent"] for one in mine.sessions()] == ["Safari", "Firefox"]
+        for live, browser in ((watching[0], mine), (watching[2], other)):
+            assert live.sign_in(browser.token)["status"] == "success"
+            assert not live.of_type("warning")
+        for live in watching:
+            live.close()
+
+
+def live_of(server: Server, browser: Browser) -> Live:
+    live = Live(server.base_url)
+    assert live.sign_in(browser.token)["status"] == "success"
+    return live
+
+
+def test_all_others_are_ended_at_once(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium", "Safari") as (first, mine, last):
+        assert mine.ask("DELETE", "/sessions/").status_code == 204
+        assert [browser.is_signed_in() for browser in (first, mine, last)] == [False, True, False]
+        assert [one["user_agent"] for one in mine.sessions()] == ["Chromium"]
+        assert mine.ask("DELETE", "/sessions/").status_code == 204
+        assert mine.is_signed_in()
+
+
+def test_signing_out_ends_the_token_too(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium") as (mine, other):
+        assert mine.http.delete("/session").status_code == 204
+        assert not mine.is_signed_in()
+        assert other.is_signed_in()
+
+
+def test_nobody_ends_those_of_others(server: Server, api: Api, user: str) -> None:
+    with browsers(server, user, "Firefox") as (browser,):
+        for number in (browser.own(), browser.cookie, "gone", "%00"):
+            refused = api.admin.delete(f"/sessions/{number}")
+            assert (refused.status_code, refused.json()) == (404, {"detail": "Session not found"})
+        assert api.admin.delete("/sessions/").status_code == 204
+        assert browser.is_signed_in()
+        assert browser.own() not in [one["id"] for one in answer(api.admin.get("/sessions/"))]
