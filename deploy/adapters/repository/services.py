@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
@@ -15,6 +15,12 @@ from deploy.domain.model import DeployedService, Service
 
 # Rows that are not there yet cannot be locked. The number is ours alone ("services" as bytes).
 _LOCK = text("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
+
+_PUT_DEPLOYED = text(
+    "INSERT INTO deployed_services (service_id, deployment_id, config) "
+    "VALUES (:service_id, :deployment_id, CAST(:config AS json)) ON CONFLICT (service_id) "
+    "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
+)
 
 
 class Services:
@@ -76,14 +82,8 @@ class DeployedServices:
 
     async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
         """Replace what is known of a service."""
-        values = {"service_id": service_id, "deployment_id": deployment_id, "config": config}
-        statement = insert(orm.deployed_services).values(values)
-        await self._session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["service_id"],
-                set_={"deployment_id": statement.excluded.deployment_id, "config": statement.excluded.config},
-            )
-        )
+        values = {"service_id": service_id, "deployment_id": deployment_id, "config": json.dumps(config)}
+        await self._session.execute(_PUT_DEPLOYED, values)
 
     async def list(self) -> Sequence[DeployedService]:
         """Return them all, but those of removed services."""
