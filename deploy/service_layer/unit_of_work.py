@@ -21,6 +21,7 @@ class UnitOfWork:
         self.tokens = repository.Tokens(session)
         self.services = repository.Services(session)
         self.deployed_services = repository.DeployedServices(session)
+        self.answers = repository.Answers(session)
         self.deployments = repository.Deployments(session)
         self.secrets = repository.Secrets(session)
         self.steps = repository.Steps(session)

@@ -1,6 +1,7 @@
 """All SQL, one class per aggregate; each works on the session of one unit of work."""
 
 from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
+from deploy.adapters.repository.answers import Answers
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, StoredEvent
 from deploy.adapters.repository.history import History
@@ -14,6 +15,7 @@ from deploy.adapters.repository.tail import Tail
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
+    "Answers",
     "DeployedServices",
     "Deployments",
     "Events",

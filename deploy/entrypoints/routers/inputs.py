@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
 
+from deploy.adapters.ansible.locate import playbook_path
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.ansible.targets import LOCAL, host_patterns, matching_hosts
+from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
+from deploy.adapters.inputs.asking import Unanswered
+from deploy.adapters.inputs.schema import names, secret_names
+from deploy.domain.inputs import Form
+from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.routing import Router
-from deploy.entrypoints.schemas import Detail, Id, InputsOut, SummaryOut
+from deploy.entrypoints.schemas import ChoiceProblem, Detail, Id, InputsOut, SummaryOut
+from deploy.entrypoints.state import Services
 
 router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
@@ -15,22 +26,64 @@ Asker = Annotated[Actor, require(Action.READ_INPUTS)]
 
 @router.get("/{service_id}/inputs", responses={403: {"model": Detail}, 404: {"model": Detail}})
 async def read_inputs(service_id: Id, actor: Asker, services: ServicesDep) -> InputsOut:
-    """What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary."""
+    """What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary.
+
+    Choices that come from a command or an inventory are found out now; where that fails, `problems` says why.
+    """
     async with services.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
         check(actor, Action.READ_INPUTS, service_id=service.id)
         ahead = len(await uow.deployments.open(service_id=service.id))
-    data = service.data
-    return InputsOut(
-        json_schema=data.get("inputs"),
-        problems=[],
-        last=None,
-        confirm=bool(data.get("confirm")),
-        summary=SummaryOut(
-            kind="script",
-            file=data.get("deploy_script") or "deploy.sh",
-            hosts=None,
-            runs_as=services.settings.sudo_user or None,
-            ahead=ahead,
-        ),
+        last = await uow.answers.last(service.id, actor.user_id) if actor.user_id is not None else None
+    form, hosts = await asyncio.gather(
+        services.inputs.choices.form(service.name, service.data), _hosts(service, services)
     )
+    return InputsOut(
+        json_schema=form.schema,
+        problems=[ChoiceProblem(path=problem.name, detail=f"{problem.sentence}.") for problem in form.problems],
+        last=_still_asked_for(last, form),
+        confirm=bool(service.data.get("confirm")),
+        summary=_summary(service, services, hosts, ahead),
+    )
+
+
+def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] | None:
+    if last is None or form.schema is None:
+        return last
+    # An input may have become a secret since.
+    wanted = set(names(form.schema)) - secret_names(form.schema)
+    return {name: value for name, value in last.items() if name in wanted}
+
+
+def _summary(service: Service, services: Services, hosts: list[str] | None, ahead: int) -> SummaryOut:
+    is_script = has_script(_folder(service, services), service.data)
+    script = service.data.get("deploy_script") or DEFAULT_SCRIPT
+    return SummaryOut(
+        kind="script" if is_script else "playbook",
+        file=str(script if is_script else service.data.get("ansible_playbook")),
+        hosts=hosts,
+        runs_as=services.settings.sudo_user or None,
+        ahead=ahead,
+    )
+
+
+async def _hosts(service: Service, services: Services) -> list[str] | None:
+    """Return the hosts that a playbook is about; None for scripts, and where only a run can know."""
+    folder, root = _folder(service, services), services.folders.root
+    if has_script(folder, service.data):
+        return None
+    try:
+        patterns = await asyncio.to_thread(_patterns, service, folder, root)
+        if patterns is None or set(patterns) <= set(LOCAL):
+            return patterns and list(dict.fromkeys(patterns))
+        return matching_hosts(patterns, await services.inputs.choices.inventory(service.name, service.data))
+    except (PlaybookError, Unanswered, OSError):
+        return None  # the run will say what is wrong
+
+
+def _patterns(service: Service, folder: Path, root: Path) -> list[str] | None:
+    return host_patterns(playbook_path(folder, service.data, root))
+
+
+def _folder(service: Service, services: Services) -> Path:
+    return services.folders.root / service.name

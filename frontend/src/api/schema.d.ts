@@ -444,6 +444,8 @@ export interface paths {
         /**
          * Read Inputs
          * @description What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary.
+         *
+         *     Choices that come from a command or an inventory are found out now; where that fails, `problems` says why.
          */
         get: operations["read_inputs_services__service_id__inputs_get"];
         put?: never;

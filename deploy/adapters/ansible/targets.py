@@ -1,0 +1,82 @@
+"""Which hosts a playbook is about, as far as its files and the inventory tell: for a look before it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
+
+# Ansible knows these without an inventory.
+LOCAL = ("localhost", "127.0.0.1", "::1")
+_MOST_FILES = 100
+
+
+def host_patterns(playbook: Path) -> list[str] | None:
+    """Return the `hosts` of every play, those of imported playbooks too; None where only a run can know them.
+
+    Raises:
+        PlaybookError: a file cannot be read.
+    """
+    patterns = list(_patterns(playbook, set()))
+    return None if any("{{" in pattern or "[" in pattern for pattern in patterns) else patterns
+
+
+def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the hosts that patterns mean, in the order of the inventory (hosts by group; `all` has every host)."""
+    found: list[str] = []
+    for pattern in patterns:
+        found += [host for host in _matching(pattern, inventory) if host not in found]
+    every = [*inventory.get("all", ()), *LOCAL]
+    return sorted(found, key=lambda host: every.index(host) if host in every else len(every))
+
+
+def _matching(pattern: str, inventory: Mapping[str, Sequence[str]]) -> list[str]:
+    parts = (
+        [part.strip() for part in re.split(r",|:(?!:)", pattern) if part.strip()] if "::" not in pattern else [pattern]
+    )
+    hosts: list[str] = []
+    for part in (part for part in parts if part[0] not in "!&"):
+        hosts += [host for host in _named(part, inventory) if host not in hosts]
+    for part in (part for part in parts if part[0] in "!&"):
+        named = _named(part[1:], inventory)
+        hosts = [host for host in hosts if (host in named) == (part[0] == "&")]
+    return hosts
+
+
+def _named(name: str, inventory: Mapping[str, Sequence[str]]) -> list[str]:
+    if name == "*":
+        name = "all"
+    if name in inventory:
+        return list(inventory[name])
+    every = list(inventory.get("all", ()))
+    if name.startswith("~"):
+        return [host for host in every if _searches(name[1:], host)]
+    by_group = [host for group, hosts in inventory.items() if fnmatchcase(group, name) for host in hosts]
+    matching = list(dict.fromkeys([*by_group, *(host for host in every if fnmatchcase(host, name))]))
+    return matching or ([name] if name in LOCAL else [])
+
+
+def _searches(expression: str, host: str) -> bool:
+    try:
+        return re.match(expression, host) is not None
+    except re.error:
+        return False
+
+
+def _patterns(file: Path, seen: set[Path]) -> Iterator[str]:
+    if file in seen or len(seen) > _MOST_FILES:
+        return
+    seen.add(file)
+    plays = load_yaml(file)
+    for play in plays if isinstance(plays, list) else ():
+        if not isinstance(play, dict):
+            raise PlaybookError("a playbook is a list of plays", file, 1)
+        imported = next((play[key] for key in play if str(key).rpartition(".")[2] == "import_playbook"), None)
+        if imported is not None:
+            if (file.parent / str(imported)).is_file():
+                yield from _patterns(file.parent / str(imported), seen)
+        elif (hosts := play.get("hosts")) is not None:
+            yield from map(str, hosts) if isinstance(hosts, list) else (str(hosts),)
