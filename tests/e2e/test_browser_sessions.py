@@ -133,3 +133,24 @@ def test_nobody_ends_those_of_others(server: Server, api: Api, user: str) -> Non
         assert api.admin.delete("/sessions/").status_code == 204
         assert browser.is_signed_in()
         assert browser.own() not in [one["id"] for one in answer(api.admin.get("/sessions/"))]
+
+
+def test_another_site_gets_no_leave_to_refresh(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox") as (browser,):
+        foreign = {"Origin": "https://elsewhere.example"}
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-requested-with"}
+        preflight = browser.http.options("/session/refresh", headers=foreign | asks)
+        assert not [name for name in preflight.headers if name.startswith("access-control-")]
+        # Without that leave a browser sends a plain form at most, which is not enough.
+        assert browser.http.post("/session/refresh", headers=foreign, data={"a": "b"}).status_code == 401
+
+
+def test_sessions_end_with_the_password(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium") as (mine, other):
+        changed = mine.http.post(
+            "/users/me/password",
+            headers={"Authorization": f"Bearer {mine.token}"},
+            json={"current": PASSWORD, "new": "another password"},
+        )
+        assert changed.status_code == 204
+        assert [browser.is_signed_in() for browser in (mine, other)] == [False, False]

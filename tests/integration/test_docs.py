@@ -111,3 +111,12 @@ def test_every_decision_is_listed_and_has_its_four_parts() -> None:
         assert f"({decision.name})" in index
         headings = re.findall(r"^## (.+)$", decision.read_text(encoding="utf-8"), re.MULTILINE)
         assert headings == ["Context", "Decision", "Consequences", "Enforced by"]
+
+
+def test_the_units_of_systemd_let_runs_outlive_them() -> None:
+    text = (REFERENCE.parent / "how-to" / "systemd.md").read_text(encoding="utf-8")
+    units = re.findall(r"^```ini\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    started = [re.findall(r"^ExecStart=\S+/(fastdeploy \w+)", unit, re.MULTILINE) for unit in units]
+    assert started == [["fastdeploy serve"], ["fastdeploy worker"]]
+    assert {command for (command,) in started} <= dict(real_commands(typer.main.get_command(cli))).keys()
+    assert all("\nKillMode=process\n" in unit for unit in units)
