@@ -46,9 +46,11 @@ class StepIds:
         self._free: list[int] = []
 
     async def take(self, count: int, uow: UnitOfWork) -> list[int]:
-        """Return so many ids, in ascending order where they come from the same block."""
-        if len(self._free) < count:
-            self._free += await uow.steps.reserve_ids(max(count, BLOCK))
+        """Return so many ids."""
+        while len(self._free) < count:
+            # First fetched, then added to what is there by then: others take from it while we wait.
+            fetched = await uow.steps.reserve_ids(max(count, BLOCK))
+            self._free = [*self._free, *fetched]
         taken, self._free = self._free[:count], self._free[count:]
         return taken
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import Deployment, DeploymentState, Step
@@ -35,23 +37,26 @@ async def take_in(
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
     kept = running.take(command.deployment_id, command.offset_before)
-    run = await _stored(command, uow, ids, *kept) if kept is not None else None
+    free = iter(ids)
+    run = await _stored(command, uow, free, *kept) if kept is not None else None
     if run is None:  # not kept, or something else has happened in it
         deployment = await uow.deployments.get(command.deployment_id, for_update=True)
         if deployment.spool_offset != command.offset_before:
             return []
-        run = await _stored(command, uow, ids, deployment, await uow.steps.open_of(deployment.id))
+        free = iter(ids)
+        run = await _stored(command, uow, free, deployment, await uow.steps.open_of(deployment.id))
         assert run is not None, "a locked row does not change"
     await settle(uow, run)
     running.keep(run.deployment, run.open_steps)
+    step_ids.give_back(list(free))
     return run.events
 
 
 async def _stored(
-    command: commands.TakeIn, uow: UnitOfWork, ids: list[int], deployment: Deployment, open_steps: list[Step]
+    command: commands.TakeIn, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
 ) -> Run | None:
     """Apply the entries and store what they change; None when the row is not what they were applied to."""
-    run = Run(deployment, open_steps, iter(ids))
+    run = Run(deployment, open_steps, ids)
     seq = deployment.seq
     for entry in command.entries:
         run.take(entry)
