@@ -17,6 +17,8 @@ interface Options {
 export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   const output = useOutputStore();
   const following = ref(false);
+  /** How many lines there were when the reader stopped following. */
+  const left = ref(log.total);
   let lastTop = 0;
 
   const virtualizer = useVirtualizer(computed(() => ({
@@ -29,6 +31,11 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   })));
   const rows = computed(() => virtualizer.value.getVirtualItems());
   const height = computed(() => virtualizer.value.getTotalSize());
+  /** The lines that are seen, as indices; not those drawn around them. */
+  const seen = computed(() => virtualizer.value.range);
+  const fresh = computed(() => following.value ? 0 : Math.max(0, log.total - left.value));
+
+  watch(following, () => { left.value = log.total; });
 
   function toEnd(): void {
     const element = scroller.value;
@@ -51,10 +58,15 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   }
 
   /** Brings line `n` (from 1) into view and stays there. */
-  function show(n: number): void {
+  function show(n: number, align: "center" | "start" = "center"): void {
     following.value = false;
     lastTop = 0;
-    virtualizer.value.scrollToIndex(n - 1, { align: "center" });
+    virtualizer.value.scrollToIndex(n - 1, { align });
+  }
+
+  /** Whether line `n` is seen. */
+  function isSeen(n: number): boolean {
+    return seen.value !== null && n - 1 >= seen.value.startIndex && n - 1 <= seen.value.endIndex;
   }
 
   watch(() => [log.version, log.total, wrap.value], async () => {
@@ -70,5 +82,5 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
     if (wrap.value && element instanceof Element) virtualizer.value.measureElement(element);
   }
 
-  return { rows, height, following, onScroll, follow, show, measure };
+  return { rows, height, seen, fresh, following, onScroll, follow, show, isSeen, measure };
 }

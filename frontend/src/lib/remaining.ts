@@ -50,6 +50,14 @@ function bySteps(steps: readonly Step[], now: number): Remaining {
   return { fraction: total > 0 ? Math.min(MOST, done / total) : null, seconds: total - done, overdue };
 }
 
+/** The same for one step; without an expectation nothing is known. */
+export function stepRemaining(step: Timed, now: number): Remaining {
+  const expected = step.expected_seconds;
+  return expected === null || step.started === null
+    ? { fraction: null, seconds: null, overdue: false }
+    : byWhole(step, expected, now);
+}
+
 /** Whether what is still to do has been timed before: otherwise the whole deployment tells more than its steps. */
 function stepsTell(steps: readonly Step[]): boolean {
   const open = steps.filter(step => step.state === "pending" || step.state === "running");

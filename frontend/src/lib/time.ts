@@ -1,3 +1,7 @@
+/** What stands before the lines of a log. */
+export const LINE_TIMES = ["off", "clock", "elapsed"] as const;
+export type LineTimes = typeof LINE_TIMES[number];
+
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -45,6 +49,16 @@ export function formatDateTime(at: Date, locale: string): string {
 export function formatClock(at: Date): string {
   const pad = (value: number, width = 2) => String(value).padStart(width, "0");
   return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)}`;
+}
+
+/** How long after the start a log line came: "+0:07.123", "+1:02:03.004". */
+export function formatOffset(milliseconds: number): string {
+  const ms = Math.max(0, Math.round(milliseconds));
+  const pad = (value: number, width = 2) => String(value).padStart(width, "0");
+  const [hours, minutes] = [Math.floor(ms / HOUR), Math.floor(ms % HOUR / MINUTE)];
+  const seconds = Math.floor(ms % MINUTE / SECOND);
+  const clock = hours > 0 ? `${hours}:${pad(minutes)}` : String(minutes);
+  return `+${clock}:${pad(seconds)}.${pad(ms % SECOND, 3)}`;
 }
 
 /** Milliseconds between two ISO times; up to `now` while there is no end; null before the start. */

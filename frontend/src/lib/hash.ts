@@ -1,0 +1,33 @@
+/** Lines of a log, first and last included. */
+export interface LineRange {
+  from: number;
+  to: number;
+}
+
+/** Reads "#L12" and "#L12-L20" (in either order, the second L may be missing); null for anything else. */
+export function readLines(hash: string): LineRange | null {
+  const match = /^#L(\d{1,9})(?:-L?(\d{1,9}))?$/.exec(hash);
+  if (!match) return null;
+  const [a, b] = [Number(match[1]), Number(match[2] ?? match[1])];
+  return a > 0 && b > 0 ? { from: Math.min(a, b), to: Math.max(a, b) } : null;
+}
+
+export function writeLines({ from, to }: LineRange): string {
+  return from === to ? `#L${from}` : `#L${from}-L${to}`;
+}
+
+/** The range from its first line to a line that is clicked while Shift is held. */
+export function extend(range: LineRange | null, line: number): LineRange {
+  if (!range) return { from: line, to: line };
+  return { from: Math.min(range.from, line), to: Math.max(range.from, line) };
+}
+
+/** Reads "#step-7": the step's id. */
+export function readStep(hash: string): number | null {
+  const match = /^#step-(\d{1,15})$/.exec(hash);
+  return match ? Number(match[1]) : null;
+}
+
+export function writeStep(id: number): string {
+  return `#step-${id}`;
+}
