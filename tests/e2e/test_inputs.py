@@ -1,0 +1,382 @@
+"""Inputs of services through the API, by user and service token, in scripts and playbooks; and where secrets go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.api import Api, answer
+from tests.e2e.conftest import NewServer
+from tests.e2e.folders import shell
+from tests.e2e.secrets_search import Search
+from tests.e2e.server import Server
+from tests.e2e.waiting import wait_until
+
+SECRET = "s3cr3t/Value+with spaces"
+KEY = "-----BEGIN KEY-----\nline-one-of-the-key\nline-two-of-the-key\n-----END KEY-----"
+INPUTS: dict[str, Any] = {
+    "type": "object",
+    "required": ["environment", "password"],
+    "properties": {
+        "environment": {"title": "Environment", "enum": ["staging", "production"], "default": "staging"},
+        "replicas": {"title": "Replicas", "type": "integer", "minimum": 1, "maximum": 9, "default": 2},
+        "note": {"type": "string", "maxLength": 200},
+        "branch": {"title": "Branch", "type": "string", "x-choices": {"command": ["./branches.sh", "all"]}},
+        "password": {"title": "Password", "type": "string", "writeOnly": True, "minLength": 4},
+        "key": {"title": "Key", "type": "string", "writeOnly": True, "format": "multiline"},
+    },
+    "if": {"properties": {"environment": {"const": "production"}}, "required": ["environment"]},
+    "then": {"properties": {"ticket": {"title": "Ticket", "type": "string"}}, "required": ["ticket"]},
+}
+# Prints what it was given, into its folder and, all of it, into its output.
+SCRIPT = f"""#!{sys.executable}
+import json, sys, os
+config = json.load(open(sys.argv[2]))
+env = config["context"]["env"]
+open("given.json", "w").write(json.dumps(env))
+for name, value in sorted(env.items()):
+    print(name, "is", value, flush=True)
+password = env.get("password", "")
+print(json.dumps({{"name": "Use " + password, "message": "with " + password, "detail": {{"p": password}}}}), flush=True)
+print("in json:", json.dumps(env), file=sys.stderr, flush=True)
+if env.get("note") == "wait":
+    open("waiting", "w").close()
+    while not os.path.exists("go"):
+        pass
+    os.remove("go")
+if env.get("note") == "fail":
+    sys.exit("failed with " + password)
+"""
+BRANCHES = shell("echo main; echo develop; echo $1")
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Say what was given
+      ansible.builtin.debug:
+        msg: "note={{ note }} replicas={{ replicas + 1 }} on={{ notify }} password={{ password }}"
+    - name: Keep what was given
+      ansible.builtin.copy:
+        content: "{{ fastdeploy_context | to_json }}"
+        dest: "{{ playbook_dir }}/given.json"
+        mode: "0600"
+"""
+
+
+@pytest.fixture
+def service(server: Server) -> str:
+    """A service with inputs of every kind."""
+    return server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
+
+
+def start(api: Api, service: str, env: dict[str, Any], **more: Any) -> httpx2.Response:
+    """Ask for a deployment as a user."""
+    headers = {"Idempotency-Key": key} if (key := more.pop("key", None)) else None
+    path = f"/services/{api.service(service)['id']}/deployments"
+    return api.admin.post(path, json={"env": env, **more}, headers=headers)
+
+
+def faults(response: httpx2.Response) -> dict[str, str]:
+    """Return what is wrong, by the dotted place in the request."""
+    assert response.status_code == 422, response.text
+    detail = response.json()["detail"]
+    assert {fault["type"] for fault in detail} == {"input"}
+    return {".".join(map(str, fault["loc"])): fault["msg"] for fault in detail}
+
+
+def given(server: Server, service: str) -> dict[str, Any]:
+    """Return what the script was given."""
+    found: dict[str, Any] = json.loads((server.services_dir / service / "given.json").read_text())
+    return found
+
+
+class TestAsking:
+    def test_what_a_service_asks_for(self, server: Server, api: Api, service: str) -> None:
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert asked["schema"]["properties"]["branch"] == {
+            "title": "Branch",
+            "type": "string",
+            "enum": ["main", "develop", "all"],
+        }
+        assert list(asked["schema"]["properties"]) == list(INPUTS["properties"])
+        assert (asked["problems"], asked["last"], asked["confirm"]) == ([], None, False)
+        summary = {"kind": "script", "file": "deploy.sh", "hosts": None, "runs_as": None, "ahead": 0}
+        assert asked["summary"] == summary
+
+    def test_a_service_without_inputs_asks_for_nothing(self, server: Server, api: Api) -> None:
+        service = server.add_service(shell("true"), config={"confirm": True})
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert (asked["schema"], asked["last"], asked["confirm"]) == (None, None, True)
+
+    def test_a_service_token_sees_those_of_its_service(self, server: Server, api: Api, service: str) -> None:
+        client = api.client(api.service_token(service))
+        path = f"/services/{api.service(service)['id']}/inputs"
+        assert answer(client.get(path))["schema"]["properties"]["branch"]["enum"] == ["main", "develop", "all"]
+        foreign = api.service(server.add_service(shell("true")))["id"]
+        assert client.get(f"/services/{foreign}/inputs").status_code == 403
+
+    def test_choices_that_cannot_be_found_out(self, server: Server, api: Api) -> None:
+        inputs = {
+            "type": "object",
+            "properties": {"x": {"title": "X", "x-choices": {"command": ["c.sh"]}}, "y": {"type": "string"}},
+        }
+        script = {"c.sh": shell("echo 'no network' >&2; exit 1")}
+        service = server.add_service(shell("true"), files=script, config={"inputs": inputs})
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert asked["problems"] == [{"path": "x", "detail": "It ended with exit code 1: no network."}]
+        assert asked["schema"]["properties"]["x"] == {"title": "X"}
+        told = "X: what can be chosen is not known at the moment. It ended with exit code 1: no network"
+        assert faults(start(api, service, {"x": "a"})) == {"body.env.x": told}
+        assert start(api, service, {"y": "a"}).status_code == 200
+
+    def test_the_last_answers_come_back_without_secrets(self, server: Server, api: Api, service: str) -> None:
+        started = answer(start(api, service, {"password": SECRET, "note": "hello"}))
+        api.wait_until_final(started["id"])
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert asked["last"] == {"environment": "staging", "replicas": 2, "note": "hello"}
+
+    def test_the_hosts_of_a_playbook_and_its_choices(self, server: Server, api: Api) -> None:
+        files = {
+            "site.yml": "- hosts: web:!web2\n  tasks: []\n",
+            "inventory.ini": "[web]\nweb1\nweb2\nweb3\n[db]\ndb1\n",
+        }
+        inputs = {"type": "object", "properties": {"host": {"x-choices": {"inventory": "db"}}}}
+        service = server.add_service(files=files, config={"ansible_playbook": "site.yml", "inputs": inputs})
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert asked["schema"]["properties"]["host"] == {"enum": ["db1"]}
+        summary = {"kind": "playbook", "file": "site.yml", "hosts": ["web1", "web3"], "runs_as": None, "ahead": 0}
+        assert asked["summary"] == summary
+
+
+class TestStarting:
+    def test_values_reach_the_script_as_they_are(self, server: Server, api: Api, service: str) -> None:
+        env = {"password": SECRET, "key": KEY, "note": "{{ 7*7 }} $(id) ';--", "branch": "develop"}
+        deployment = api.wait_until_final(answer(start(api, service, env))["id"])
+        assert deployment["state"] == "success"
+        assert given(server, service) == {**env, "environment": "staging", "replicas": 2}
+        assert deployment["context"]["env"] == {
+            "note": env["note"],
+            "branch": "develop",
+            "environment": "staging",
+            "replicas": 2,
+        }
+        assert deployment["secret_inputs"] == ["key", "password"]
+
+    def test_faults_are_told_at_once_with_their_places(self, api: Api, service: str) -> None:
+        env = {"environment": "production", "replicas": 12, "branch": "gone", "nots": "x", "password": "abc"}
+        assert faults(start(api, service, env)) == {
+            "body.env.replicas": "Replicas: at most 9",
+            "body.env.branch": "Branch: choose one of main, develop, all",
+            "body.env.password": "Password: at least 4 characters",
+            "body.env.ticket": "Ticket: has to be given",
+            "body.env.nots": "nots: this service does not ask for it; it asks for "
+            "environment, replicas, note, branch, password, key, ticket",
+        }
+
+    def test_a_service_token_is_held_to_the_same(self, api: Api, service: str) -> None:
+        client = api.client(api.service_token(service))
+        assert faults(client.post("/deployments/")) == {"body.env.password": "Password: has to be given"}
+        started = answer(client.post("/deployments/", json={"env": {"password": SECRET, "replicas": 3}}))
+        assert started["context"]["env"] == {"environment": "staging", "replicas": 3}
+        assert api.wait_until_final(started["id"])["state"] == "success"
+
+    def test_without_inputs_anything_goes(self, server: Server, api: Api) -> None:
+        service = server.add_service(shell("true"))
+        started = answer(start(api, service, {"password": "x", "any": [1, {"thing": None}]}))
+        assert started["context"]["env"] == {"password": "x", "any": [1, {"thing": None}]}
+
+    def test_a_playbook_gets_values_that_ansible_never_evaluates(self, server: Server, api: Api) -> None:
+        inputs = {
+            "type": "object",
+            "properties": {
+                "note": {"type": "string"},
+                "replicas": {"type": "integer"},
+                "notify": {"type": "boolean", "default": True},
+                "password": {"type": "string", "writeOnly": True},
+            },
+        }
+        files = {"site.yml": PLAYBOOK, "inventory.ini": "localhost ansible_connection=local\n"}
+        service = server.add_service(files=files, config={"ansible_playbook": "site.yml", "inputs": inputs})
+        env = {"note": "{{ 7*7 }}", "replicas": 3, "password": "{{ 6*6 }} hunter2"}
+        deployment = api.wait_until_final(answer(start(api, service, env))["id"])
+        assert deployment["state"] == "success", deployment["reason"]
+        assert given(server, service) == {**env, "notify": True}
+        output = "\n".join(api.lines(deployment["id"]))
+        assert "note={{ 7*7 }} replicas=4 on=True password=***" in output
+        assert "hunter2" not in output + json.dumps(api.events(deployment["id"]))
+        assert "password=***" in str(deployment["steps"][0]["hosts"])
+
+
+class TestConfirmation:
+    def test_a_user_types_the_name_and_ci_does_not(self, server: Server, api: Api) -> None:
+        service = server.add_service(shell("true"), config={"confirm": True})
+        told = {"body.confirm": f"To confirm, type the name of the service: {service}"}
+        for wrong in ({}, {"confirm": ""}, {"confirm": service.upper()}):
+            assert faults(start(api, service, {}, **wrong)) == told
+        first = answer(start(api, service, {}, confirm=service))
+        api.wait_until_final(first["id"])
+        assert faults(api.admin.post(f"/deployments/{first['id']}/retry")) == told
+        retried = answer(api.admin.post(f"/deployments/{first['id']}/retry", json={"confirm": service}))
+        assert retried["retry_of"] == first["id"]
+        assert api.start(service)["state"] == "queued"
+
+    def test_it_is_told_together_with_the_other_faults(self, server: Server, api: Api) -> None:
+        inputs = {"type": "object", "properties": {"a": {"title": "A"}}, "required": ["a"]}
+        service = server.add_service(shell("true"), config={"confirm": True, "inputs": inputs})
+        assert list(faults(start(api, service, {}))) == ["body.confirm", "body.env.a"]
+
+
+class TestRetry:
+    def test_secrets_are_needed_again(self, server: Server, api: Api, service: str) -> None:
+        first = answer(start(api, service, {"password": SECRET, "key": KEY, "note": "fail"}))
+        assert api.wait_until_final(first["id"])["reason"] == "The deploy script ended with exit code 1."
+        path = f"/deployments/{first['id']}/retry"
+        again = "has to be given again, it was not kept"
+        told = {"body.env.key": f"Key: {again}", "body.env.password": f"Password: {again}"}
+        assert faults(api.admin.post(path)) == told
+        env = {"password": "another-value", "key": KEY, "note": "changed"}
+        assert faults(api.admin.post(path, json={"env": env})) == {
+            "body.env.note": "note: a retry uses the value it had"
+        }
+        del env["note"]
+        retried = answer(api.admin.post(path, json={"env": env}))
+        assert retried["secret_inputs"] == ["key", "password"]
+        api.wait_until_final(retried["id"])
+        assert given(server, service)["password"] == "another-value"
+
+    def test_a_service_without_inputs_is_retried_as_ever(self, server: Server, api: Api) -> None:
+        service = server.add_service(shell("true"))
+        first = api.run(service, {"a": 1})
+        path = f"/deployments/{first['id']}/retry"
+        assert answer(api.admin.post(path, json={"env": {}}))["context"] == first["context"]
+        assert faults(api.admin.post(path, json={"env": {"b": 1}})) == {"body.env.b": "b: a retry takes no new values"}
+
+
+class TestIdempotency:
+    def test_the_same_request_is_known_again_with_its_secrets(self, api: Api, service: str) -> None:
+        env = {"password": SECRET}
+        first = answer(start(api, service, env, key="k1"))
+        api.wait_until_final(first["id"])
+        assert answer(start(api, service, env, key="k1"))["id"] == first["id"]
+        for other in ({"password": SECRET + "x"}, {"password": SECRET, "replicas": 2}, {}):
+            assert start(api, service, other, key="k1").status_code == 409
+
+
+class TestSecrets:
+    def test_they_are_nowhere_to_be_found(self, new_server: NewServer) -> None:
+        server = new_server()
+        server.start()
+        service = server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
+        search = Search(server, [SECRET, *KEY.splitlines()[1:3]])
+        folder = server.services_dir / service
+        assert SECRET not in start(server.api, service, {"password": SECRET, "replicas": 99}).text
+        bad = server.api.admin.post(
+            f"/services/{server.api.service(service)['id']}/deployments", json={"env": [SECRET]}
+        )
+        assert (bad.status_code, SECRET in bad.text) == (422, False)
+        started = answer(start(server.api, service, {"password": SECRET, "key": KEY, "note": "wait"}, key="k"))
+        wait_until((folder / "waiting").exists, "the script having printed everything")
+        assert search.processes() == []
+        assert len(search.rows("SELECT * FROM secrets")) == 1
+        assert search.database() == []
+        (folder / "go").touch()
+        deployment = server.api.wait_until_final(started["id"])
+        assert deployment["state"] == "success"
+        wait_until(lambda: not search.rows("SELECT * FROM secrets"), "the secrets being removed")
+        (folder / "given.json").unlink()
+        assert search.database() == []
+        assert search.answers(started["id"], deployment["service_id"]) == []
+        assert search.files() == []
+        assert server.api.lines(started["id"]).count("password is ***") == 1
+        assert [step["name"] for step in deployment["steps"]][-1] == "Use ***"
+
+    def test_they_go_when_a_waiting_deployment_is_cancelled(self, new_server: NewServer) -> None:
+        server = new_server(options=["--no-worker"])
+        server.start()
+        service = server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
+        search = Search(server, [SECRET])
+        started = answer(start(server.api, service, {"password": SECRET}))
+        assert len(search.rows("SELECT * FROM secrets")) == 1
+        answer(server.api.admin.post(f"/deployments/{started['id']}/cancel"))
+        assert search.rows("SELECT * FROM secrets") == []
+
+    def test_a_worker_that_is_restarted_goes_on_hiding_them(self, new_server: NewServer) -> None:
+        server = new_server()
+        server.start()
+        service = server.add_service(WAITING, config={"inputs": INPUTS_OF_TWO})
+        started = answer(start(server.api, service, {"password": SECRET}))
+        folder = server.services_dir / service
+        wait_until((folder / "waiting").exists, "the script running")
+        server.kill()
+        (folder / "go").touch()
+        server.start()
+        assert server.api.wait_until_final(started["id"])["state"] == "success"
+        assert server.api.lines(started["id"]) == ["before ***", "after ***"]
+
+    def test_a_changed_key_is_told(self, new_server: NewServer) -> None:
+        server = new_server(options=["--no-worker"])
+        server.start()
+        service = server.add_service(WAITING, config={"inputs": INPUTS_OF_TWO})
+        started = answer(start(server.api, service, {"password": SECRET}))
+        server.stop()
+        (server.data_dir / "secret-key").write_text("another key, long enough for everything that it is for")
+        server.options.clear()
+        server.start()
+        server.api._token = None
+        deployment = server.api.wait_until_final(started["id"])
+        assert deployment["state"] == "failure"
+        assert "SECRET_KEY has changed" in deployment["reason"]
+
+    def test_steps_reported_over_http_are_masked(self, server: Server, api: Api) -> None:
+        with server.puppet({"inputs": INPUTS_OF_TWO}) as (service, puppet):
+            started = answer(start(api, service, {"password": SECRET}))
+            token = puppet.config()["access_token"]
+            body = {"name": f"Use {SECRET}", "state": "success", "message": SECRET}
+            answer(api.client(token).post("/steps/", json=body))
+            puppet.exit()
+            deployment = api.wait_until_final(started["id"])
+        assert [(step["name"], step["message"]) for step in deployment["steps"]][-1] == ("Use ***", "***")
+
+
+WAITING = shell(
+    """read_password() { sed -n 's/.*"password": "\\([^"]*\\)".*/\\1/p' "$DEPLOY_CONFIG_FILE"; }
+P=$(read_password); echo "before $P"; touch waiting
+while ! test -e go; do sleep 0.05; done; echo "after $P"
+"""
+)
+INPUTS_OF_TWO = {"type": "object", "properties": {"password": {"type": "string", "writeOnly": True}}}
+
+
+class TestSync:
+    @pytest.mark.parametrize(
+        ("inputs", "reason"),
+        [
+            ({"type": "array"}, 'inputs.type: it has to be "object".'),
+            ({"type": "object", "properties": {"a": {"type": "strin"}}}, "inputs.properties.a.type: "),
+            (
+                {"type": "object", "properties": {"a": {"x-choices": {"command": ["../../run"]}}}},
+                "inputs.properties.a.x-choices.command: '../../run' leaves the folder.",
+            ),
+            (
+                {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/schema.json"}}},
+                "inputs.properties.a.$ref: only parts of the same schema can be referred to (`#/$defs/…`).",
+            ),
+        ],
+    )
+    def test_a_broken_schema_is_reported(
+        self, server: Server, api: Api, tmp_path: Path, inputs: dict[str, Any], reason: str
+    ) -> None:
+        name = server.add_service(shell("true"))
+        file = server.services_dir / name / "config.json"
+        file.write_text(json.dumps({"inputs": inputs}))
+        try:
+            (problem,) = [one for one in api.sync()["problems"] if one["folder"] == name]
+        finally:
+            file.write_text("{}")
+        assert problem["file"] == "config.json"
+        assert problem["reason"].startswith(reason)
