@@ -19,7 +19,7 @@ export interface PlotOptions {
 /** Room for one date below the chart, in pixels. */
 const LABEL_WIDTH = 90;
 const RADIUS = 4;
-const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
+const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
 
 function evenly(count: number, most: number): number[] {
   const step = Math.max(1, Math.ceil(count / Math.max(1, most)));
@@ -66,8 +66,19 @@ function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, pale
   if (cancelled) ctx.stroke();
 }
 
+/** Dates, or the times of one day. */
+function timeFormat(deployments: readonly FinishedDeployment[], locale: string): Intl.DateTimeFormat {
+  const days = new Set(deployments.map(({ finished }) => new Date(finished).toDateString()));
+  return new Intl.DateTimeFormat(locale, days.size > 1 ? { day: "numeric", month: "short" } : { timeStyle: "short" });
+}
+
+function shortDuration(seconds: number): string {
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
+  return formatDuration(seconds * 1000).replace(/ 0 (s|min)$/, "");
+}
+
 function axes({ deployments, locale, font, palette }: PlotOptions): uPlot.Axis[] {
-  const date = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+  const format = timeFormat(deployments, locale);
   const common: Partial<uPlot.Axis> = { stroke: () => palette().muted, font: `12px ${font}`, ticks: { show: false } };
   return [
     {
@@ -77,7 +88,7 @@ function axes({ deployments, locale, font, palette }: PlotOptions): uPlot.Axis[]
       splits: u => evenly(deployments.length, Math.floor(u.width / LABEL_WIDTH)),
       values: (_u, splits) => splits.map((index) => {
         const deployment = deployments[index];
-        return deployment ? date.format(new Date(deployment.finished)) : "";
+        return deployment ? format.format(new Date(deployment.finished)) : "";
       }),
     },
     {
@@ -85,7 +96,7 @@ function axes({ deployments, locale, font, palette }: PlotOptions): uPlot.Axis[]
       grid: { stroke: () => palette().line, width: 1 },
       size: 66,
       incrs: SECONDS,
-      values: (_u, splits) => splits.map(seconds => seconds === 0 ? "0" : formatDuration(seconds * 1000).replace(/ 0 (s|min)$/, "").replace(/\.0 s/, " s")),
+      values: (_u, splits) => splits.map(seconds => seconds === 0 ? "0" : shortDuration(seconds)),
     },
   ];
 }

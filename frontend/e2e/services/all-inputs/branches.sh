@@ -1,0 +1,6 @@
+#!/bin/sh
+echo main
+echo next
+echo experiment
+echo old-website
+echo hotfix
