@@ -32,6 +32,7 @@ class Mask:
         self._any = re.compile("|".join(map(re.escape, self._spellings)) or r"(?!)")
         self._everything = everything
         self._after_part = False
+        self._after_event = False
 
     def text(self, text: str) -> str:
         """Return the text without the values."""
@@ -70,6 +71,14 @@ class Mask:
         if isinstance(entry, HostReported):
             return replace(entry, result=self._result(entry.result))
         return self._end(entry)
+
+    def event(self, entry: Entry) -> Entry:
+        """Return one entry that a playbook's events made; its lines have pieces of their own."""
+        if not isinstance(entry, Line):
+            return self.entry(entry)
+        text = self._without_start(entry.text) if self._after_event else entry.text
+        self._after_event = entry.continues
+        return replace(entry, text=self.text(self._without_end(text) if entry.continues else text))
 
     def piece(self, text: str, *, continues: bool) -> str:
         """Return an output line, or (`continues`) a piece of a long one, at whose ends a value may be cut in two."""

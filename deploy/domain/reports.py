@@ -29,10 +29,11 @@ _STATES = {state.value: state for state in StepState} | {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of output that is just that."""
+    """A line of output that is just that; `continues`: a piece of a long one, whose next piece follows."""
 
     text: str
     at: datetime
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,16 @@ def read_line(text: str, at: datetime) -> Entry:
 
 
 def read_event(text: str, at: datetime) -> list[Entry]:
-    """Read a line that our Ansible callback wrote; what cannot be understood is kept as a log line."""
+    """Read a line that our Ansible callback wrote; what cannot be understood is kept as a log line.
+
+    A line that is too long for one event comes in pieces, and is kept in pieces, like one of a script.
+    """
     fields = _json_object(text)
     if fields is None:
         return [Line(text, at)]
     if isinstance(said := fields.get("text"), str):
-        return [Line(line, at) for line in said.removesuffix("\n").split("\n")]
+        *lines, last = said.removesuffix("\n").split("\n")
+        return [*(Line(line, at) for line in lines), Line(last, at, continues=fields.get("part") is True)]
     if fields.get("event") == "task_start":
         return [_task_report(fields, StepState.RUNNING, at)]
     if fields.get("event") == "task_end":

@@ -18,13 +18,16 @@ def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
     """Return what the records say, without the secret values of the deployment (None: it has none)."""
     if mask is None:
         return entries_of(records)
-    pieces = (
-        record._replace(data=mask.piece(record.data, continues=record.kind == "part"))
-        if record.kind in ("out", "part")
-        else record
-        for record in records
-    )
-    return [mask.entry(entry) for entry in entries_of(pieces)]
+    entries: list[Entry] = []
+    for record in records:
+        if record.kind == "event":
+            entries += map(mask.event, entries_of([record]))
+        elif record.kind in ("out", "part"):
+            text = mask.piece(record.data, continues=record.kind == "part")
+            entries += map(mask.entry, entries_of([record._replace(data=text)]))
+        else:
+            entries += map(mask.entry, entries_of([record]))
+    return entries
 
 
 def entries_of(records: Iterable[Record]) -> list[Entry]:

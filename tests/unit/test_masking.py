@@ -89,6 +89,14 @@ def test_a_value_across_two_pieces_of_a_long_line_is_hidden() -> None:
     assert later.text == "unter2 is a word"  # type: ignore[union-attr]
 
 
+def test_a_value_across_two_pieces_of_a_playbooks_line_is_hidden() -> None:
+    mask = Mask(["hunter2-hunter2"])
+    first, last = json.dumps({"text": "x hunter2-h", "part": True}), json.dumps({"text": "unter2 y\nunter2 z"})
+    records = [Record(1, 0.0, "event", first), Record(2, 0.0, "out", "unter2 o"), Record(3, 0.0, "event", last)]
+    texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
+    assert texts == ["x ***", "unter2 o", "*** y", "unter2 z"]
+
+
 def test_values_that_nobody_knows_hide_everything() -> None:
     mask = Mask((), everything=True)
     assert mask.entry(line("anything")) == line("***")

@@ -224,6 +224,14 @@ class TestReadEvent:
         text = json.dumps({"text": "TASK [Install] ***\n\n ok: [web1]\n"})
         assert read_event(text, at(1)) == [Line(part, at(1)) for part in ("TASK [Install] ***", "", " ok: [web1]")]
 
+    def test_a_long_line_comes_in_pieces(self) -> None:
+        text = json.dumps({"text": "before\nthe beginning", "part": True})
+        assert read_event(text, at(1)) == [Line("before", at(1)), Line("the beginning", at(1), continues=True)]
+        assert read_event(json.dumps({"text": "the end\nafter"}), at(1)) == [
+            Line("the end", at(1)),
+            Line("after", at(1)),
+        ]
+
     def test_a_task_that_starts_is_a_running_step(self) -> None:
         fields = {"event": "task_start", "task": "t1", "name": "Install", "play": "web", "path": "site.yml:3"}
         (entry,) = read_event(json.dumps(fields), at(1))
