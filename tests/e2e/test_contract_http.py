@@ -85,7 +85,9 @@ def test_name_and_password_make_a_user_token(api: Api) -> None:
     assert answer(api.client(signed_in["access_token"]).get("/users/me"))["name"] == USER
 
 
-@pytest.mark.parametrize(("name", "password"), [(USER, "wrong"), ("nobody", PASSWORD), (USER, " "), (USER, ""), ("", PASSWORD), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "password"), [(USER, "wrong"), ("nobody", PASSWORD), (USER, " "), (USER, ""), ("", PASSWORD), ("", "")]
+)
 def test_a_wrong_password_and_a_wrong_name_get_the_same_answer(api: Api, name: str, password: str) -> None:
     response = api.anonymous.post("/token", data={"username": name, "password": password})
     refused(response, 401, "Incorrect username or password")

@@ -23,7 +23,8 @@ async def answer_to(error: Exception) -> httpx2.Response:
         raise error
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
-        return await client.get("/trouble")
+        response: httpx2.Response = await client.get("/trouble")
+        return response
 
 
 async def test_a_database_that_is_away_comes_again() -> None:
