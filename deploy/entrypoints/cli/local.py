@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints.cli.process import DataDir, ServicesDir, settings_from
-from deploy.entrypoints.state import Services
+
+if TYPE_CHECKING:
+    from deploy.entrypoints.state import Services
 
 Result = TypeVar("Result")
 
