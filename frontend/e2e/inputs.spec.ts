@@ -1,0 +1,196 @@
+import { expect, test, type Locator, type Page } from "@playwright/test";
+import { expectOutcome, hasService, readLog } from "./app";
+import { complaintsOf, inspectLooks } from "./looks";
+import { account } from "./target";
+
+let complaints: string[] = [];
+
+test.beforeEach(async ({ page }) => {
+  complaints = complaintsOf(page);
+  test.skip(!await hasService(page, "all-inputs"), "needs the services of e2e/services");
+});
+
+test.afterEach(() => expect(complaints).toEqual([]));
+
+async function open(page: Page, service: string): Promise<Locator> {
+  await page.getByRole("button", { name: `Deploy ${service}`, exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await expect(dialog.locator("[data-field], dl").first()).toBeVisible();
+  return dialog;
+}
+
+const next = (dialog: Locator) => dialog.getByRole("button", { name: "Continue" }).click();
+const field = (dialog: Locator, name: string) => dialog.locator(`[data-field=${name}]`);
+const summary = (dialog: Locator, name: string) => dialog.locator(`[data-changed=${name}]`);
+
+test("a deployment with every kind of input", async ({ page }) => {
+  const dialog = await open(page, "all-inputs");
+  await inspectLooks(page, "inputs");
+
+  await test.step("what is missing is told at once, and the keyboard is there", async () => {
+    await next(dialog);
+    await expect(dialog.getByRole("textbox", { name: "Version" })).toBeFocused();
+    await expect(field(dialog, "version")).toContainText("This has to be filled in.");
+    await expect(field(dialog, "password")).toContainText("This has to be filled in.");
+  });
+
+  await test.step("what is wrong is told at its field", async () => {
+    await dialog.getByRole("textbox", { name: "Version" }).fill("1.4");
+    await expect(field(dialog, "version")).toContainText("for example v1.4.2");
+    await dialog.getByRole("textbox", { name: "Version" }).fill("v1.4");
+    await expect(field(dialog, "version")).not.toContainText("for example");
+    await dialog.getByRole("spinbutton", { name: "Copies" }).fill("9");
+    await expect(field(dialog, "replicas")).toContainText("At most 5.");
+    await dialog.getByRole("spinbutton", { name: "Copies" }).fill("3");
+    await dialog.getByRole("spinbutton", { name: "Copies" }).press("ArrowUp");
+    await expect(dialog.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
+  });
+
+  await test.step("fields appear where others ask for them", async () => {
+    await expect(field(dialog, "ticket")).toHaveCount(0);
+    await dialog.getByText("Production").click();
+    await dialog.getByRole("textbox", { name: "Ticket" }).fill("T-77");
+    await dialog.getByRole("switch", { name: "Bring the database up to date" }).click();
+    await expect(dialog.getByRole("switch", { name: "Back it up before" })).toHaveAttribute("aria-checked", "true");
+  });
+
+  await test.step("the others", async () => {
+    await dialog.getByRole("textbox", { name: "What is new" }).fill("A new front page\nand faster search");
+    await dialog.getByRole("combobox", { name: "Region" }).selectOption("Lisbon");
+    await dialog.getByRole("checkbox", { name: "Mail" }).check();
+    await dialog.getByRole("combobox", { name: "Branch" }).selectOption("next");
+    await dialog.getByLabel("Announced for").fill("2030-05-17");
+    const secret = dialog.getByRole("textbox", { name: "Password of the registry" });
+    await expect(secret).toHaveAttribute("type", "password");
+    await secret.fill("hunter2-hunter2");
+    await dialog.getByRole("button", { name: "Show Password of the registry" }).click();
+    await expect(secret).toHaveAttribute("type", "text");
+    await dialog.getByRole("button", { name: "Hide Password of the registry" }).click();
+  });
+
+  await test.step("the summary tells what will happen, and what is different from usual", async () => {
+    await next(dialog);
+    await expect(dialog).toContainText("Script deploy.py");
+    await expect(dialog).toContainText("Read the answers → Write them down");
+    await expect(summary(dialog, "environment")).toContainText("Where to: Production");
+    await expect(summary(dialog, "parts")).toContainText("Website, Mail");
+    await expect(summary(dialog, "password")).toContainText("given, kept secret");
+    await expect(dialog).not.toContainText("hunter2");
+    await inspectLooks(page, "inputs-summary");
+  });
+
+  await test.step("it is confirmed by its name", async () => {
+    const go = dialog.getByRole("button", { name: "Deploy now" });
+    await expect(go).toBeDisabled();
+    await dialog.getByRole("textbox", { name: "To be sure, type all-inputs" }).fill("all-inputs");
+    await go.click();
+    await page.waitForURL(/\/deployments\/\d+$/);
+    await expectOutcome(page, "success");
+  });
+
+  await test.step("the script was given all of it, and the secret is not shown", async () => {
+    const log = (await readLog(page)).join("\n");
+    for (const line of [
+      "version = \"v1.4\"", "notes = \"A new front page\\nand faster search\"", "replicas = 4", "environment = \"production\"",
+      "region = \"Lisbon\"", "parts = [\"web\", \"mail\"]", "branch = \"next\"", "day = \"2030-05-17\"", "migrate = true",
+      "backup = true", "ticket = \"T-77\"", "password = \"***\"",
+    ]) expect(log).toContain(line);
+  });
+
+  await test.step("the values of last time can be used again, secrets excepted", async () => {
+    await page.goto("/ui/");
+    const again = await open(page, "all-inputs");
+    await again.getByRole("button", { name: "Use the values of last time" }).click();
+    await expect(again.getByRole("textbox", { name: "Version" })).toHaveValue("v1.4");
+    await expect(again.getByRole("textbox", { name: "Ticket" })).toHaveValue("T-77");
+    await expect(again.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
+    await expect(again.getByRole("combobox", { name: "Branch" })).toHaveValue("1");
+    await expect(again.getByRole("textbox", { name: "Password of the registry" })).toHaveValue("");
+    await again.getByRole("button", { name: "Start over" }).click();
+    await expect(again.getByRole("textbox", { name: "Version" })).toHaveValue("");
+  });
+});
+
+test("what the server finds wrong is told at its field; choices that could not be found out are asked for again", async ({ page }) => {
+  const dialog = await open(page, "unknown-choices");
+  await expect(dialog).toContainText("Some choices could not be found out");
+  await expect(dialog).toContainText("no branches today");
+  const asked = page.waitForResponse(/\/services\/\d+\/inputs$/);
+  await dialog.getByRole("button", { name: "Try again" }).click();
+  expect((await asked).status()).toBe(200);
+  await inspectLooks(page, "inputs-unknown");
+  await dialog.getByRole("textbox", { name: "Branch" }).fill("main");
+  await next(dialog);
+  await dialog.getByRole("button", { name: "Deploy now" }).click();
+  await expect(field(dialog, "branch")).toContainText("What can be chosen is not known at the moment.");
+  await expect(dialog.getByRole("textbox", { name: "Branch" })).toBeFocused();
+  await dialog.getByRole("textbox", { name: "Branch" }).fill("");
+  await next(dialog);
+  await dialog.getByRole("button", { name: "Deploy now" }).click();
+  await expectOutcome(page, "success");
+});
+
+test("what was entered survives a dialog that was closed by accident", async ({ page }) => {
+  const dialog = await open(page, "all-inputs");
+  await dialog.getByRole("textbox", { name: "Version" }).fill("v9");
+  await page.keyboard.press("Escape");
+  await expect(dialog).toBeHidden();
+  await open(page, "all-inputs");
+  await expect(dialog.getByRole("textbox", { name: "Version" })).toHaveValue("v9");
+});
+
+test("a double click starts one deployment", async ({ page }) => {
+  const sent: string[] = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/deployments")) sent.push(request.url());
+  });
+  const dialog = await open(page, "hello-shell");
+  await dialog.getByRole("button", { name: "Deploy now" }).dblclick();
+  await page.waitForURL(/\/deployments\/\d+$/);
+  expect(sent).toHaveLength(1);
+});
+
+test("with the keyboard alone", async ({ page }) => {
+  await page.getByRole("link", { name: "all-inputs", exact: true }).click();
+  await expect(page.getByRole("heading", { name: "What it asks for" })).toBeVisible();
+  await page.keyboard.press("d");
+  const dialog = page.getByRole("dialog");
+  await expect(dialog.getByRole("textbox", { name: "Version" })).toBeFocused();
+  await page.keyboard.type("v2");
+  for (const name of ["What is new", "Copies"]) {
+    await page.keyboard.press("Tab");
+    await expect(dialog.getByLabel(name)).toBeFocused();
+  }
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("Tab");
+  await expect(dialog.getByRole("radio", { name: "Staging" })).toBeFocused();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("Tab");
+  await expect(dialog.getByRole("textbox", { name: "Ticket" })).toBeFocused();
+  await page.keyboard.type("T-1");
+  const secret = dialog.getByRole("textbox", { name: "Password of the registry" });
+  for (let tabs = 0; tabs < 20 && !await secret.evaluate(element => element === document.activeElement); tabs += 1) {
+    await page.keyboard.press("Tab");
+  }
+  await page.keyboard.type("secret-by-keyboard");
+  await page.keyboard.press("Enter");
+  await expect(dialog.getByRole("textbox", { name: "To be sure, type all-inputs" })).toBeFocused();
+  await page.keyboard.type("all-inputs");
+  await page.keyboard.press("Enter");
+  await expectOutcome(page, "success");
+  expect((await readLog(page)).join("\n")).toContain("environment = \"production\"");
+});
+
+test("three clicks from the door to a deployment", async ({ browser, baseURL }) => {
+  const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
+  const page = await context.newPage();
+  const { user, password } = account();
+  await page.goto("/ui/");
+  await page.getByLabel("User name").fill(user);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Deploy hello-shell", exact: true }).click();
+  await page.getByRole("button", { name: "Deploy now" }).click();
+  await expectOutcome(page, "success");
+  await context.close();
+});

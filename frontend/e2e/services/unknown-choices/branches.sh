@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "no branches today" >&2
+exit 3
