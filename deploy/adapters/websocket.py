@@ -132,10 +132,11 @@ class Hub:
         """Count a client out."""
         self._clients.discard(client)
 
-    def rights_changed(self) -> None:
-        """Somebody's rights have changed: each client's have to be looked at again."""
+    def rights_changed(self, user_id: int | None = None) -> None:
+        """A user's rights have changed, or anybody's: they have to be looked at again."""
         for client in self._clients:
-            client.rights_changed.set()
+            if user_id is None or client.actor.user_id == user_id:
+                client.rights_changed.set()
 
     def wants_output(self, deployment_id: int) -> bool:
         """Whether anybody follows the output of this deployment."""

@@ -83,7 +83,9 @@ class ServiceChanged:
 
 @dataclass(frozen=True, slots=True)
 class AccessChanged:
-    """A user's password, role or state has changed, or a token was revoked: cached answers must go."""
+    """A user's password, role or state has changed, or one of his sessions or (None: anybody's) tokens has ended:
+    cached answers must go.
+    """
 
     user_id: int | None
 

@@ -71,11 +71,12 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener = Listener(database_url)
     hub = Hub()
 
-    def know_again() -> None:
-        authenticator.forget()
-        hub.rights_changed()
+    def know_again(user: str = "") -> None:
+        user_id = int(user) if user else None
+        authenticator.forget(user_id)
+        hub.rights_changed(user_id)
 
-    listener.on("access", lambda _: know_again())
+    listener.on("access", know_again)
     listener.on_connect(know_again)
     inputs = create_inputs(settings, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs)

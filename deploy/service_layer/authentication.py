@@ -45,10 +45,11 @@ class Authenticator:
         known[token] = (time.monotonic() + TRUST, actor)
         return actor
 
-    def forget(self) -> None:
-        """Drop what is remembered: somebody's rights have changed."""
+    def forget(self, user_id: int | None = None) -> None:
+        """Drop what is remembered of a user, or of all: rights have changed."""
+        others = {token: known for token, known in self._known.items() if known[1].user_id != user_id}
         # A new one: answers that are on their way are older than the news, and go into the old one.
-        self._known = {}
+        self._known = others if user_id is not None else {}
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
         kind = Kind(claims.kind)

@@ -114,6 +114,16 @@ class TestBrowsersTokens:
         assert await door.refused(first)
         assert not await door.refused(second)
 
+    async def test_others_are_remembered_when_one_is_forgotten(self, door: Door, site: Site) -> None:
+        ada, bob = await site.user("ada"), await site.user("bob")
+        tokens = {user_id: door.token(Kind.USER, user_id, epoch=0) for user_id in (ada, bob)}
+        for user_id, token in tokens.items():
+            await door.ask(token)
+            await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        door.authenticator.forget(ada)
+        assert await door.refused(tokens[ada])
+        assert not await door.refused(tokens[bob])
+
     async def test_a_session_of_somebody_else_is_none(self, door: Door, site: Site) -> None:
         user_id, other = await site.user("ada"), await site.user("bob")
         await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR))

@@ -156,7 +156,7 @@ class TestCloseSession:
     async def test_its_tokens_end_with_it(self, site: Site) -> None:
         user_id = await site.user()
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
-        assert await site.bus.handle(CloseSession(session_id="s1")) == [AccessChanged(None)]
+        assert await site.bus.handle(CloseSession(session_id="s1")) == [AccessChanged(user_id)]
 
     async def test_twice_does_no_harm(self, site: Site) -> None:
         assert await site.bus.handle(CloseSession(session_id="s1")) == []

@@ -118,11 +118,11 @@ class Sessions:
         """Forget these browsers."""
         await self._session.execute(delete(orm.sessions).where(orm.sessions.c.id.in_(session_ids)))
 
-    async def remove(self, session_id: str) -> bool:
-        """Forget a browser, and those whose time is over; return whether it was known."""
+    async def remove(self, session_id: str) -> int | None:
+        """Forget a browser, and those whose time is over; return the id of its user, if it was known."""
         gone = (orm.sessions.c.id == session_id) | (orm.sessions.c.expires < func.now())
-        removed = await self._session.scalars(delete(orm.sessions).where(gone).returning(orm.sessions.c.id))
-        return session_id in removed.all()
+        statement = delete(orm.sessions).where(gone).returning(orm.sessions.c.id, orm.sessions.c.user_id)
+        return {row.id: row.user_id for row in await self._session.execute(statement)}.get(session_id)
 
 
 class Logins:

@@ -66,8 +66,8 @@ async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: C
 
 async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list[Event]:
     """Forget a browser. Its user token names it, and ends with it."""
-    was_there = await uow.sessions.remove(command.session_id)
-    return [AccessChanged(None)] if was_there else []
+    user_id = await uow.sessions.remove(command.session_id)
+    return [AccessChanged(user_id)] if user_id is not None else []
 
 
 async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
@@ -118,6 +118,6 @@ async def revoke_token(command: commands.RevokeToken, uow: UnitOfWork, *, now: C
 
 
 async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:
-    """Make every process forget what it remembers of users and tokens."""
-    await uow.events.wake("access")
+    """Make every process forget what it remembers of a user and his tokens, or of all."""
+    await uow.events.wake("access" if event.user_id is None else f"access {event.user_id}")
     return []
