@@ -1,0 +1,85 @@
+import { flushPromises } from "@vue/test-utils";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Worker } from "@/api/types";
+import { usePushStore } from "@/stores/push";
+import QueueView from "@/views/QueueView.vue";
+import { freshStores, mountInApp, signIn } from "../support/app";
+import { aDeployment, aDetail } from "../support/data";
+import { FakeServer, FakeSocket } from "../support/network";
+
+let server: FakeServer;
+
+const aWorker = (fields: Partial<Worker> = {}): Worker => ({
+  id: "w1", host: "build1", version: "1.0.0", slots: 4, running: [], alive: true,
+  started: "2026-01-01T09:00:00Z", last_seen: "2026-01-01T10:00:00Z", ...fields,
+});
+const waiting = (id: number) => ({
+  ...aDeployment({ id, state: "queued", started: null }),
+  waiting: { reason: "Deployment 5 of shop runs before it; one at a time.", position: 0, blocked_by: 5 },
+});
+const queue = (parts: object = {}) => ({ running: [], waiting: [], workers: [aWorker()], ...parts });
+
+beforeEach(async () => {
+  freshStores();
+  FakeSocket.install();
+  document.body.replaceChildren();
+  server = new FakeServer().json("GET /deployments/5", aDetail());
+  await signIn(server);
+  usePushStore().start();
+  FakeSocket.last.welcome();
+  return () => usePushStore().stop();
+});
+
+async function open(answer: object, status = 200) {
+  server.json("GET /queue/", answer, status);
+  return (await mountInApp(QueueView)).wrapper;
+}
+
+describe("the queue", () => {
+  it("shows what runs, and what waits and why, linked", async () => {
+    const page = await open(queue({
+      running: [aDeployment()], waiting: [waiting(6), waiting(7)], workers: [aWorker({ running: [5] })],
+    }));
+    expect(page.get("a[data-deployment='5']").text()).toContain("shop");
+    expect(page.findAll("ol [data-deployment]").map(row => row.attributes("data-deployment"))).toEqual(["6", "7"]);
+    expect(page.get("ol").text()).toContain("one at a time");
+    expect(page.get("ol a[href='/deployment/5']").text()).toBe("See no. 5");
+    expect(page.get("[data-worker]").text()).toContain("1 of 4 slots in use");
+  });
+
+  it("follows the news: what ends leaves, and the queue is asked for again", async () => {
+    const page = await open(queue({ running: [aDeployment()], waiting: [waiting(6)] }));
+    server.json("GET /queue/", queue({ running: [aDeployment({ id: 6 })] })).json("GET /deployments/6", aDetail({ id: 6 }));
+    FakeSocket.last.say({ type: "deployment", deployment_id: 5, ...aDeployment({ state: "success", seq: 2 }) });
+    await flushPromises();
+    expect(page.find("a[data-deployment='5']").exists()).toBe(false);
+    await vi.waitFor(() => expect(page.find("a[data-deployment='6']").exists()).toBe(true));
+    expect(page.find("ol").exists()).toBe(false);
+  });
+
+  it("says that it is quiet", async () => {
+    expect((await open(queue())).text()).toContain("All quiet");
+  });
+
+  it("marks a worker that is gone, with what to do, behind those that work", async () => {
+    const page = await open(queue({ workers: [aWorker({ id: "w0", host: "app1", alive: false }), aWorker()] }));
+    const cards = page.findAll("[data-worker]");
+    expect(cards.map(card => card.attributes("data-alive"))).toEqual(["true", "false"]);
+    expect(cards[1]?.text()).toContain("Start it again on app1");
+    expect(page.find("[role=alert]").exists()).toBe(false);
+  });
+
+  it("warns when nobody works", async () => {
+    const page = await open(queue({ workers: [aWorker({ alive: false })] }));
+    expect(page.get("[role=alert]").text()).toContain("No worker is there");
+  });
+
+  it("says what went wrong, and tries again on request", async () => {
+    const page = await open({}, 503);
+    expect(page.get("[role=alert]").text()).toContain("The database is away");
+    server.json("GET /queue/", queue());
+    await page.get("[role=alert] button").trigger("click");
+    await flushPromises();
+    expect(page.text()).toContain("All quiet");
+  });
+});
