@@ -29,12 +29,12 @@ test.describe("the overview", () => {
     await page.keyboard.press("/");
     const search = page.getByRole("searchbox", { name: "Search services" });
     await expect(search).toBeFocused();
-    await page.keyboard.type("SCRIPT hello");
+    await page.keyboard.type("SHELL hello");
     await expect(articles(page).locator("h2")).toHaveText(["hello-shell"]);
     await page.keyboard.press("Enter");
     await expect(page.getByRole("heading", { name: "hello-shell", level: 1 })).toBeVisible();
     await page.goBack();
-    await expect(search).toHaveValue("SCRIPT hello");
+    await expect(search).toHaveValue("SHELL hello");
     await search.fill("nothing like it");
     await expect(page.getByRole("heading", { name: "No service matches “nothing like it”" })).toBeVisible();
     await inspectLooks(page, "services-no-match");
@@ -55,7 +55,7 @@ test.describe("the overview", () => {
     await expect(page.locator("[data-service=fails-halfway]")).toBeVisible();
   });
 
-  for (const count of [1, 30, 300]) {
+  for (const count of [1, 30]) {
     test(`is good with ${count}`, async ({ page }) => {
       await pretend(page, count);
       await page.goto("/ui/");
@@ -63,6 +63,15 @@ test.describe("the overview", () => {
       await inspectLooks(page, `services-${count}`);
     });
   }
+
+  test("is good with 300", async ({ page }) => {
+    await pretend(page, 300);
+    await page.goto("/ui/");
+    await expect(articles(page)).toHaveCount(300);
+    await page.getByRole("searchbox", { name: "Search services" }).fill("slow 01");
+    await expect(articles(page)).not.toHaveCount(300);
+    await inspectLooks(page, "services-300");
+  });
 
   test("explains how to make the first one", async ({ page }) => {
     await page.route(/\/services\/$/, route => route.fulfill({ json: [] }));
