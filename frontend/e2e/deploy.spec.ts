@@ -142,7 +142,7 @@ test.describe("watching what takes its time", () => {
     await expect.poll(count).toBeGreaterThan(35);
     await log.hover();
     await page.mouse.wheel(0, -2000);
-    const follow = page.getByRole("button", { name: "Go to the end" });
+    const follow = page.getByRole("button", { name: "Jump to the newest" });
     await expect(follow).toBeVisible();
     const [top, before] = [await log.evaluate(element => element.scrollTop), await count()];
     await expect.poll(count).toBeGreaterThan(before);

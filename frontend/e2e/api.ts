@@ -1,0 +1,60 @@
+import type { Page } from "@playwright/test";
+import { account } from "./target";
+
+export interface Started {
+  id: number;
+  state: string;
+}
+
+/** The API as other programs use it, with a token of the tests' user: for what a test needs but does not show. */
+export class Api {
+  readonly #page: Page;
+  readonly #token: string;
+
+  private constructor(page: Page, token: string) {
+    this.#page = page;
+    this.#token = token;
+  }
+
+  static async of(page: Page): Promise<Api> {
+    const { user, password } = account();
+    const answer = await page.request.post("/token", { form: { username: user, password } });
+    const { access_token: token } = await answer.json() as { access_token: string };
+    return new Api(page, token);
+  }
+
+  async #ask(method: string, path: string, data?: object): Promise<unknown> {
+    const headers = { Authorization: `Bearer ${this.#token}` };
+    const answer = await this.#page.request.fetch(path, { method, headers, data });
+    if (!answer.ok()) throw new Error(`${method} ${path}: ${answer.status()} ${await answer.text()}`);
+    return answer.headers()["content-type"]?.includes("json") ? answer.json() : answer.text();
+  }
+
+  async serviceId(name: string): Promise<number | null> {
+    const services = await this.#ask("GET", "/services/") as { id: number; name: string }[];
+    return services.find(service => service.name === name)?.id ?? null;
+  }
+
+  async start(service: string, env: object = {}, confirm?: string): Promise<Started> {
+    const id = await this.serviceId(service);
+    return await this.#ask("POST", `/services/${id}/deployments`, { env, origin: "frontend", confirm }) as Started;
+  }
+
+  async cancel(id: number): Promise<void> {
+    await this.#ask("POST", `/deployments/${id}/cancel`);
+  }
+
+  /** Waits until it has ended; gives its outcome. */
+  async ended(id: number): Promise<string> {
+    for (;;) {
+      const { state } = await this.#ask("GET", `/deployments/${id}`) as Started;
+      if (state !== "queued" && state !== "running") return state;
+      await this.#page.waitForTimeout(100);
+    }
+  }
+
+  async outputLines(id: number): Promise<string[]> {
+    const text = await this.#ask("GET", `/deployments/${id}/output.txt`) as string;
+    return text.replace(/\n$/, "").split("\n");
+  }
+}
