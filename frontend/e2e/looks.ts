@@ -1,6 +1,6 @@
 import AxeBuilder from "@axe-core/playwright";
 import { expect, type Page } from "@playwright/test";
-import { picture } from "./app";
+import { ARTIFACTS } from "./app";
 
 const LOOKS = [
   ["desktop-light", 1280, 860, "light"], ["desktop-dark", 1280, 860, "dark"],
@@ -22,7 +22,9 @@ export async function inspectLooks(page: Page, name: string): Promise<void> {
     const [wanted, given] = await page.evaluate(() =>
       [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
     expect(wanted, `${look}: sideways scrolling`).toBe(given);
-    await picture(page, `${name}-${look}`);
+    // A dialog belongs to the window, not to the page below it.
+    const fullPage = await page.locator("[role=dialog], [role=alertdialog]").count() === 0;
+    await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
   }
   await page.setViewportSize({ width: 1280, height: 860 });
   await page.emulateMedia({ colorScheme: "light" });

@@ -1,0 +1,26 @@
+import { describe, expect, it } from "vitest";
+import { limitsOf, step } from "@/lib/inputs/numbers";
+
+describe("numbers that are stepped through", () => {
+  const limits = limitsOf({ minimum: 1, maximum: 5 }, true);
+
+  it("stay within their limits", () => {
+    expect(step(1, -1, limits)).toBe(1);
+    expect(step(4, 1, limits)).toBe(5);
+    expect(step(5, 1, limits)).toBe(5);
+    expect(limitsOf({ exclusiveMinimum: 0, exclusiveMaximum: 10 }, true)).toEqual({ min: 1, max: 9, step: 1 });
+  });
+
+  it("start at the nearest to zero", () => {
+    expect(step(null, 1, limits)).toBe(1);
+    expect(step(null, 1, limitsOf({}, true))).toBe(0);
+  });
+
+  it("go from multiple to multiple, without rests of binary fractions", () => {
+    const tenths = limitsOf({ multipleOf: 0.1 }, false);
+    expect(step(0.2, 1, tenths)).toBe(0.3);
+    expect(step(0.25, 1, tenths)).toBe(0.3);
+    expect(step(0.25, -1, tenths)).toBe(0.2);
+    expect(step(7, 1, limitsOf({ multipleOf: 5 }, true))).toBe(10);
+  });
+});
