@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
@@ -71,11 +72,11 @@ async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connec
     """Lend a connection of the pool as asyncpg's own, outside of any transaction: for single statements that come
     often, where what SQLAlchemy does for each costs more than the statement itself.
     """
-    pooled = await engine.raw_connection()
+    pooled = await _pooled(engine)
     while pooled.driver_connection is None or pooled.driver_connection.is_closed():
         # The server has closed it while it lay in the pool.
         pooled.invalidate()
-        pooled = await engine.raw_connection()
+        pooled = await _pooled(engine)
     connection: asyncpg.Connection = pooled.driver_connection
     try:
         yield connection
@@ -84,6 +85,14 @@ async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connec
         if connection.is_closed() or connection.is_in_transaction():
             pooled.invalidate()
         pooled.close()
+
+
+async def _pooled(engine: AsyncEngine) -> PoolProxiedConnection:
+    try:
+        return await engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        # SQLAlchemy wraps errors of the driver everywhere but here, where they are not even the driver's own.
+        raise error.__cause__ or error from None
 
 
 @asynccontextmanager

@@ -14,7 +14,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.database import DATABASE_ERRORS, Unreachable, create_engine, is_away, listening_connection
+from deploy.adapters.database import (
+    DATABASE_ERRORS,
+    Unreachable,
+    create_engine,
+    driver_connection,
+    is_away,
+    listening_connection,
+    sql_state,
+)
 from deploy.service_layer import follower
 from deploy.service_layer.follower import persistently
 from tests.databases import Databases
@@ -142,6 +150,67 @@ class TestTimes:
         async with shared_engine.connect() as connection:
             found = await connection.scalar(text("SELECT CAST(:moment AS timestamptz)"), {"moment": moment})
         assert found == moment
+
+
+class TestDriverConnection:
+    """A connection of the pool without SQLAlchemy, whose errors are SQLAlchemy's no more."""
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def only(self, database_url: str) -> AsyncIterator[AsyncEngine]:
+        """A pool of one connection and one more."""
+        engine = create_engine(database_url, pool_size=1)
+        yield engine
+        await engine.dispose()
+
+    async def test_one_that_was_cut_in_the_pool_is_replaced(
+        self, only: AsyncEngine, databases: Databases, database_url: str
+    ) -> None:
+        async with driver_connection(only) as connection:
+            await connection.execute("SELECT 1")
+        await databases.cut_connections(database_url)
+
+        async def attempt() -> int:
+            async with driver_connection(only) as connection:
+                return int(await connection.fetchval("SELECT 7"))
+
+        assert await persistently(attempt) == 7
+
+    async def test_one_that_is_cut_in_use_is_an_outage(
+        self, only: AsyncEngine, databases: Databases, database_url: str
+    ) -> None:
+        with pytest.raises(DATABASE_ERRORS) as raised:
+            async with driver_connection(only) as connection:
+                await databases.cut_connections(database_url)
+                await connection.execute("SELECT 1")
+        assert is_away(raised.value)
+
+    async def test_a_statement_that_was_given_up_spoils_nothing(self, only: AsyncEngine) -> None:
+        async def read(query: str) -> object:
+            async with driver_connection(only) as connection:
+                return await connection.fetchval(query)
+
+        asking = asyncio.create_task(read("SELECT pg_sleep(600)"))
+        async with only.connect() as other:
+            asleep = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            while not await other.scalar(asleep):
+                await asyncio.sleep(0.005)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
+
+    async def test_nobody_listens_there(self) -> None:
+        engine = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+        with pytest.raises(Unreachable):
+            async with driver_connection(engine):
+                pass
+
+    async def test_a_server_that_refuses_to_connect_says_why(self, database_url: str) -> None:
+        """As it does while it starts up, or has too many connections."""
+        engine = create_engine(database_url.replace(str(make_url(database_url).database), "no_such_database"))
+        with pytest.raises(DATABASE_ERRORS, match="no_such_database") as raised:
+            async with driver_connection(engine):
+                pass
+        assert sql_state(raised.value) == "3D000"
 
 
 class TestListeningConnection:
