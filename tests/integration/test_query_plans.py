@@ -20,6 +20,7 @@ from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
+from deploy.service_layer.waiting import why_all_waiting
 from tests.databases import Databases
 
 DEPLOYMENTS, SERVICES = 10_000, 20
@@ -185,6 +186,18 @@ async def test_nor_does_what_reads_outside_of_transactions(full_engine: AsyncEng
     assert seen
     for plan in await plans(full_engine, seen):
         assert not {"deployments", "events"} & set(scans(plan)), json.dumps(plan, indent=1)
+
+
+async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full_engine: AsyncEngine) -> None:
+    async with unit_of_work(create_sessions(full_engine))() as uow:
+        found = await uow.deployments.open()
+        counts = []
+        for waiting in (found[:1], found):
+            with statements(full_engine) as seen:
+                assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60)) == len(waiting)
+            counts.append(len(seen))
+    assert len(found) == 10
+    assert counts == [3, 3]
 
 
 async def test_a_whole_read_would_be_seen(full_engine: AsyncEngine) -> None:
