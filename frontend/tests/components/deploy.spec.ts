@@ -126,7 +126,7 @@ describe("deploying a service with inputs", () => {
     expect(text()).not.toContain("has to be filled in.");
     await press("Continue");
     expect(field("version")?.textContent).toContain("This has to be filled in.");
-    expect(document.activeElement).toBe(field("version")?.querySelector("input"));
+    await expect.poll(() => document.activeElement).toBe(field("version")?.querySelector("input"));
   });
 
   it("shows fields when they are needed, and sends only those", async () => {
