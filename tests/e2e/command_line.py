@@ -147,6 +147,11 @@ class Terminal:
         """Press keys."""
         os.write(self._ours, keys.encode())
 
+    def type_hidden(self, keys: str) -> None:
+        """Press keys once nothing is shown of them: what was typed before is thrown away."""
+        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "what is typed being hidden")
+        self.type(keys)
+
     def wait(self) -> int:
         """Return its exit code, once everything it has drawn has been read."""
         while self._read():

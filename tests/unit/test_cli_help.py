@@ -43,5 +43,6 @@ def test_all_commands_are_there() -> None:
         *[f"deployments {each}" for each in ("cancel", "list", "logs", "retry", "show", "watch")],
         "login",
         "logout",
+        "services inputs",
         "services list",
     ]

@@ -38,6 +38,30 @@ def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], li
     return complete, [*strangers, *_faults(validator, schema, complete)]
 
 
+def missing(schema: Schema, answers: dict[str, Any]) -> list[str]:
+    """Return the inputs that have to be given besides these, in the order of the schema."""
+    complete = _with_defaults(_validator(schema), schema, answers)
+    wanted: set[str] = set()
+    for error in _validator(schema).iter_errors(complete):
+        needed: Any = error.validator_value
+        if error.absolute_path:
+            continue
+        if error.validator == "required":
+            wanted.update(name for name in needed if name not in complete)
+        elif error.validator == "dependentRequired":
+            wanted.update(
+                name for given in needed if given in complete for name in needed[given] if name not in complete
+            )
+    return [name for name in shape.names(schema) if name in wanted]
+
+
+def active_names(schema: Schema, answers: dict[str, Any]) -> list[str]:
+    """Return the inputs that are asked for, given these answers: without those whose condition does not hold."""
+    parts = list(_active(_validator(schema), schema, schema, answers, conditions=True))
+    names = [name for part in parts for name in part.get("properties", {})]
+    return [name for name in shape.names(schema) if name in names]
+
+
 def faults_of(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
     """Return what is wrong with the answers as they are."""
     return _faults(_validator(schema), schema, answers)

@@ -12,6 +12,7 @@ from deploy.adapters.ansible.targets import LOCAL, host_patterns, matching_hosts
 from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
 from deploy.adapters.inputs.asking import Unanswered
 from deploy.adapters.inputs.schema import names, secret_names
+from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
 from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
@@ -22,6 +23,14 @@ from deploy.entrypoints.state import Services
 
 router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
+
+
+@router.get("/own/inputs", responses={404: {"model": Detail}})
+async def read_own_inputs(actor: Asker, services: ServicesDep) -> InputsOut:
+    """The same for the service of a service token, whose holder need not know its number."""
+    if actor.service_id is None:
+        raise NotFound("Only a service token belongs to a service; name the service instead.")
+    return await read_inputs(actor.service_id, actor, services)
 
 
 @router.get("/{service_id}/inputs", responses={403: {"model": Detail}, 404: {"model": Detail}})

@@ -10,17 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.adapters.inputs.schema import title
 from deploy.entrypoints.cli.client import listing
 from deploy.entrypoints.cli.client.api import LINES_AT_ONCE, Api, open_api
+from deploy.entrypoints.cli.client.asking import confirmed, may_ask, secret
 from deploy.entrypoints.cli.client.deploy import follow_up, start
 from deploy.entrypoints.cli.client.errors import INTERRUPTED, Refused
+from deploy.entrypoints.cli.client.inputs import asked_by, converted
 from deploy.entrypoints.cli.client.options import (
     EXIT_CODES_HELP,
+    Answers,
+    AnswersFile,
+    Confirm,
     DeploymentId,
     Json,
     Output,
     Watch,
     examples,
+    read_answers,
 )
 from deploy.entrypoints.cli.client.screen import print_json, say
 from deploy.entrypoints.cli.client.transcript import FINAL, OutputLine, Transcript
@@ -144,16 +151,47 @@ def cancel(deployment_id: DeploymentId, json: Json = False) -> None:
         say(f"  See it end:  fastdeploy deployments watch {deployment_id}")
 
 
-@deployments.command("retry", epilog=examples("fastdeploy deployments retry 42 --watch", note=EXIT_CODES_HELP))
-def retry(deployment_id: DeploymentId, watch: Watch = False, output: Output = False, json: Json = False) -> None:
+@deployments.command(
+    "retry",
+    epilog=examples(
+        "fastdeploy deployments retry 42 --watch",
+        "fastdeploy deployments retry 42 -e password=@password.txt",
+        note="Secrets are not kept, so they have to be given again: on a terminal they are asked for.\n\n"
+        + EXIT_CODES_HELP,
+    ),
+)
+def retry(
+    deployment_id: DeploymentId,
+    env: Answers = None,
+    env_file: AnswersFile = None,
+    watch: Watch = False,
+    output: Output = False,
+    json: Json = False,
+    confirm: Confirm = None,
+) -> None:
     """Start the same once more: same service, same answers."""
+    answers = read_answers(env or [], env_file)
     api = open_api()
     api.need_user("retry a deployment")
+    body = _again(api, deployment_id, answers, confirm)
     try:
-        started = start(api, f"/deployments/{deployment_id}/retry", str(uuid.uuid4()))
+        started = start(api, f"/deployments/{deployment_id}/retry", str(uuid.uuid4()), body)
     except Refused as error:
         raise api.explained(error, deployment_id) from error
     follow_up(api, started, watch=watch, with_output=output, as_json=json)
+
+
+def _again(api: Api, deployment_id: int, answers: dict[str, str], confirm: str | None) -> dict[str, Any]:
+    """Return what a retry has to bring: secrets, and the name of a service that asks for it."""
+    before = api.deployment(deployment_id)
+    asked = asked_by(api, int(before["service_id"]))
+    given = converted({"properties": {name: {"writeOnly": True} for name in answers}}, answers)
+    if may_ask(None):
+        needed = [name for name in before["secret_inputs"] if name not in given]
+        given |= {name: secret(title(asked["schema"] or {}, name)) for name in needed}
+        if asked["confirm"] and confirm is None:
+            confirm = confirmed(str(before["service"]))
+    return {"env": given, **({"confirm": confirm} if confirm is not None else {})}
 
 
 def _lines(api: Api, deployment_id: int, after: int, search: str) -> Iterator[OutputLine]:

@@ -18,6 +18,16 @@ class WrongUsage(ClientError):
     exit_code = USAGE
 
 
+class WrongAnswers(WrongUsage):
+    """Answers do not fit what the service asks for; `faults` by the name of each."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        width = max((len(name) for name in faults), default=0)
+        lines = (f"  {name:{width}}  {words}" for name, words in faults.items())
+        super().__init__("\n".join(["Some answers are missing or do not fit:", *lines]))
+        self.faults = faults
+
+
 class NotSignedIn(ClientError):
     """There is no login, or the server does not accept it any more."""
 

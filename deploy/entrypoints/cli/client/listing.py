@@ -96,6 +96,30 @@ def service_record(fields: Fields) -> str:
     return "\t".join([*(printable(str(part)) for part in parts), one_line(fields["data"].get("description") or "")])
 
 
+def print_inputs(asked: Fields, stream: TextIO) -> None:
+    """Print what a service asks for: a line for each input (tabs where nobody looks), then what else to know."""
+    from deploy.entrypoints.cli.client.inputs import input_record
+
+    rows = input_record(asked["schema"]) if asked["schema"] else []
+    if not is_interactive(stream):
+        console(stream).file.writelines("\t".join(row) + "\n" for row in rows)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("Input", "Kind", "Needed", "Default", "Description"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    out = console(stream)
+    out.print(table if rows else Text("It asks for nothing; any -e KEY=VALUE reaches its script.", style="dim"))
+    for problem in asked["problems"]:
+        out.print(Text(f"{printable(problem['path'])}: {one_line(problem['detail'])}", style="yellow"))
+    if asked["confirm"]:
+        out.print(Text("Whoever starts it types its name (--confirm NAME).", style="dim"))
+
+
 def print_deployment(fields: Fields, url: str, stream: TextIO) -> None:
     """Print a deployment: the reason first when it failed, then who, when and with what, then the steps."""
     out, marks = console(stream), marks_for(stream)

@@ -37,7 +37,24 @@ Key = Annotated[
 ]
 Answers = Annotated[
     list[str] | None,
-    typer.Option("--env", "-e", metavar="KEY=VALUE", help="An answer for the script, as text; may be repeated."),
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="KEY=VALUE",
+        help="An answer to what the service asks for; may be repeated. KEY=@FILE reads a secret or a long text from a "
+        "file (@- from standard input).",
+    ),
+]
+Confirm = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The name of the service, where it asks to be confirmed by it."),
+]
+Ask = Annotated[
+    bool | None,
+    typer.Option(
+        "--ask/--no-ask",
+        help="On a terminal: ask for every input, or for none. (default: for those that are needed)",
+    ),
 ]
 AnswersFile = Annotated[
     str | None,

@@ -17,6 +17,7 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
+    WrongAnswers,
     WrongUsage,
 )
 from deploy.entrypoints.cli.client.text import one_line, utc_now
@@ -106,6 +107,8 @@ def answer(response: httpx2.Response, url: str) -> Any:
         raise NotSignedIn(detail(response))
     if response.is_redirect:
         raise Refused(f"{url} redirects to {response.headers.get('location')}. Use that address instead.", status)
+    if status == 422 and (faults := _faults(response)):
+        raise WrongAnswers(faults)
     if not response.is_success:
         raise Refused(detail(response), status)
     if not response.content:
@@ -114,6 +117,16 @@ def answer(response: httpx2.Response, url: str) -> Any:
         return response.json()
     except ValueError as error:
         raise Refused(f"What answers at {url} is no fastDeploy server.", status) from error
+
+
+def _faults(response: httpx2.Response) -> dict[str, str]:
+    """Return what is wrong with answers, by the name of each; empty where something else is wrong."""
+    try:
+        said = response.json()["detail"]
+        found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in said if fault["type"] == "input"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): words for loc, words in found}
 
 
 def detail(response: httpx2.Response) -> str:
