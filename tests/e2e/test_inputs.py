@@ -14,7 +14,7 @@ from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell
 from tests.e2e.secrets_search import Search
-from tests.e2e.server import Server
+from tests.e2e.server import ROOT, Server
 from tests.e2e.waiting import wait_until
 
 SECRET = "s3cr3t/Value+with spaces"
@@ -350,6 +350,28 @@ while ! test -e go; do sleep 0.05; done; echo "after $P"
 """
 )
 INPUTS_OF_TWO = {"type": "object", "properties": {"password": {"type": "string", "writeOnly": True}}}
+
+
+class TestExample:
+    def test_the_example_asks_and_hides(self, server: Server, api: Api) -> None:
+        folder = ROOT / "services" / "with-inputs"
+        files = {file.name: file.read_text() for file in folder.iterdir()}
+        config = json.loads(files.pop("config.json"))
+        service = server.add_service(files=files, config=config)
+        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        topics = asked["schema"]["properties"]["topic"]["enum"]
+        told = {"body.env.approved_by": "Approved by: has to be given"}
+        assert faults(start(api, service, {"topic": topics[0], "audience": "everyone"})) == told
+        env = {"topic": topics[0], "audience": "everyone", "approved_by": "Ada", "password": SECRET, "loud": True}
+        deployment = api.wait_until_final(answer(start(api, service, env))["id"])
+        assert deployment["state"] == "success"
+        assert api.lines(deployment["id"]) == [
+            "The password is ***",
+            f"GOOD NEWS: {topics[0].upper()}",
+            "APPROVED BY ADA",
+        ]
+        messages = {step["name"]: step["message"] for step in deployment["steps"]}
+        assert messages["Use the password"] == f"It has {len(SECRET)} characters: ***"
 
 
 class TestSync:

@@ -21,7 +21,11 @@ from deploy.adapters.ansible.tasks import task_names
 from tests.integration.ansible_runs import Run, start
 
 SERVICES = Path(__file__).parents[2] / "services"
-SCRIPTS = ["hello-shell", "hello-python", "fails-halfway", "with-context"]
+SCRIPTS = ["hello-shell", "hello-python", "fails-halfway", "with-context", "with-inputs"]
+# What the platform fills in or insists on, where a script relies on it.
+ANSWERS: dict[str, dict[str, object]] = {
+    "with-inputs": {"audience": "team", "topic": "A party", "copies": 1, "languages": ["en"], "loud": False}
+}
 PATH_FOR_DEPLOY = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 TOKEN = "a-token-that-nobody-may-print"
 
@@ -55,7 +59,7 @@ def deploy(service: str, folder: Path, env: dict[str, object] | None = None) -> 
         "deploy_script": str(script),
         "steps_url": "http://127.0.0.1:1/steps/",
         "deployment_finish_url": "http://127.0.0.1:1/deployments/finish/",
-        "context": {"env": env or {}},
+        "context": {"env": env or ANSWERS.get(service, {})},
         "path_for_deploy": PATH_FOR_DEPLOY,
     }
     file.write_text(json.dumps(content))
@@ -102,7 +106,7 @@ def test_every_script_reports_the_steps_that_it_announces(service: str, tmp_path
     assert TOKEN not in str(outcome)
 
 
-@pytest.mark.parametrize("service", ["hello-shell", "hello-python", "with-context"])
+@pytest.mark.parametrize("service", ["hello-shell", "hello-python", "with-context", "with-inputs"])
 def test_a_good_example_ends_well_with_all_its_steps(service: str, tmp_path: Path) -> None:
     outcome = deploy(service, tmp_path)
 
