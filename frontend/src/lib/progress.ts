@@ -8,7 +8,7 @@ export interface Progress {
   current: Step | null;
 }
 
-const FINAL_STATES: readonly DeploymentState[] = ["success", "failure", "cancelled"];
+export const FINAL_STATES: readonly DeploymentState[] = ["success", "failure", "cancelled"];
 
 export function isFinal(deployment: Pick<Deployment, "state">): boolean {
   return FINAL_STATES.includes(deployment.state);

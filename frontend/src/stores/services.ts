@@ -3,7 +3,7 @@ import { computed, ref } from "vue";
 import { call } from "@/api/errors";
 import type { DeploymentMessage } from "@/api/messages";
 import type { Deployment, Inputs, Plan, Problem, Service, ServiceDetail, Statistics, SyncReport } from "@/api/types";
-import { isFinal } from "@/lib/progress";
+import { FINAL_STATES, isFinal } from "@/lib/progress";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 
@@ -40,16 +40,25 @@ export const useServicesStore = defineStore("services", () => {
     if (service) byId.value[service.id] = withDeployment(service, message);
   });
 
+  /** The server tells the newest deployment, which may still wait or run: the last one that ended says how it went. */
+  async function withOutcome<S extends Service>(service: S): Promise<S> {
+    const last = service.last_deployment;
+    if (last === null || isFinal(last)) return service;
+    const query = { service_id: service.id, state: [...FINAL_STATES], limit: 1 };
+    const [ended = null] = await call(session.api.GET("/deployments/", { params: { query } }));
+    return { ...service, last_deployment: ended };
+  }
+
   async function load(): Promise<void> {
-    const services = await call(session.api.GET("/services/"));
+    const services = await Promise.all((await call(session.api.GET("/services/"))).map(withOutcome));
     byId.value = Object.fromEntries(services.map(service => [service.id, service]));
     loaded.value = true;
   }
 
   async function loadOne(id: number): Promise<void> {
-    const { readme, plan, ...service }: ServiceDetail = await call(session.api.GET("/services/{service_id}", {
-      params: { path: { service_id: id } },
-    }));
+    const { readme, plan, ...service }: ServiceDetail = await withOutcome(
+      await call(session.api.GET("/services/{service_id}", { params: { path: { service_id: id } } })),
+    );
     byId.value[id] = service;
     readmes.value[id] = readme;
     plans.value[id] = plan;

@@ -59,6 +59,16 @@ describe("services", () => {
     expect(store.byId[1]?.last_deployment).toMatchObject({ id: 8, state: "failure" });
   });
 
+  it("show how the last one went that has ended, while another one runs", async () => {
+    const [running, ended] = [aDeployment({ id: 9 }), aDeployment({ id: 8, state: "failure" })];
+    server.json("GET /services/", [aService({ last_deployment: running, active_deployments: [running] })]);
+    server.json("GET /deployments/", [ended]);
+    await useServicesStore().load();
+    expect(useServicesStore().byId[1]?.last_deployment?.id).toBe(8);
+    const [asked] = server.called("GET /deployments/");
+    expect(asked?.query.toString()).toBe("service_id=1&state=success&state=failure&state=cancelled&limit=1");
+  });
+
   it("keep the newer last deployment when an older one ends late", () => {
     const service = aService({ last_deployment: aDeployment({ id: 9, state: "success" }) });
     expect(withDeployment(service, aDeployment({ id: 8, state: "cancelled" })).last_deployment?.id).toBe(9);
