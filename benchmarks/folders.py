@@ -38,12 +38,12 @@ def script_service(root: Path, name: str, script: str, steps: list[str] | None =
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def playbook_service(root: Path, name: str, playbook: str) -> None:
+def playbook_service(root: Path, name: str, playbook: str, **options: object) -> None:
     """Write a service with a playbook that the platform runs itself."""
     folder = root / name
     folder.mkdir()
     (folder / "playbook.yml").write_text(playbook)
-    config = {"description": f"Benchmark: {name}", "ansible_playbook": "playbook.yml"}
+    config = {"description": f"Benchmark: {name}", "ansible_playbook": "playbook.yml", **options}
     (folder / "config.json").write_text(json.dumps(config))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deploy.adapters.ansible.locate import find_inventory, playbook_path
+from deploy.adapters.ansible.locate import find_inventory, find_strategies, playbook_path
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.inputs.author import SchemaFault, check_inputs
@@ -46,6 +46,7 @@ class ServiceConfig(BaseModel):
     )
     ansible_inventory: str | None = Field(default=None, min_length=1, description="Inventory of the playbook.")
     pipelining: bool | None = Field(default=None, description="Ansible's SSH pipelining.")
+    mitogen: bool | None = Field(default=None, description="Run tasks through mitogen: faster on many tasks.")
     diff: bool | None = Field(default=None, description="Show what a playbook changes in files.")
     concurrency: int = Field(default=1, ge=1, le=100, description="Deployments of this service at once.")
     retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
@@ -152,6 +153,7 @@ class ServiceFolders:
         try:
             task_names(playbook_path(folder, data, self.root))
             find_inventory(folder, data, self.root)
+            find_strategies(data)
         except (PlaybookError, OSError) as error:
             raise FolderError(str(data["ansible_playbook"]), str(error)) from error
 

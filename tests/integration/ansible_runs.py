@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, Playbook, extra_vars, playbook_argv, playbook_env
-from deploy.adapters.ansible.locate import find_executable
+from deploy.adapters.ansible.locate import find_executable, find_strategies
 
 LIMIT = 120
 """Seconds after which a playbook that hangs is given up."""
@@ -78,6 +78,7 @@ def run(
     events: bool = True,
     check: bool = False,
     agent: str | None = None,
+    mitogen: bool = False,
 ) -> Run:
     """Run the playbook in its folder; `inventory` is the text of an INI file."""
     folder = path.parent
@@ -88,7 +89,8 @@ def run(
         "[all:vars]\nansible_python_interpreter={{ ansible_playbook_python }}\n[all]\n" + inventory
     )
     (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(answers or {}, deployment_id=7, service="shop"))
-    playbook = Playbook(executable(), path, folder, inventory=folder / "hosts.ini")
+    strategies = find_strategies({"mitogen": mitogen})
+    playbook = Playbook(executable(), path, folder, inventory=folder / "hosts.ini", strategies=strategies)
     env = playbook_env(playbook, path=os.environ["PATH"], home=str(home), ssh_auth_sock=agent)
     env = {**env, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), **(environment or {})}
     argv = playbook_argv(playbook, check=check, diff=check)

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.ansible.locate import find_executable, find_inventory, find_playbook, playbook_path
+from deploy.adapters.ansible.locate import (
+    find_executable,
+    find_inventory,
+    find_playbook,
+    find_strategies,
+    playbook_path,
+)
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 
 
@@ -42,6 +48,7 @@ def test_a_playbook_is_in_the_folder_or_beside_the_services(root: Path, name: st
         ({"ansible_playbook": "play.yml", "ansible_inventory": "gone"}, "is not in"),
         ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "outside"),
         ({"ansible_playbook": "play.yml", "pipelining": "no"}, "true or false"),
+        ({"ansible_playbook": "play.yml", "mitogen": "yes"}, "true or false"),
     ],
 )
 def test_a_config_that_names_what_cannot_be_used_is_refused(
@@ -92,6 +99,13 @@ def test_a_service_folder_may_be_a_link(root: Path, tmp_path: Path) -> None:
     assert playbook_path(root / "linked", {"ansible_playbook": "play.yml"}, root) == elsewhere / "play.yml"
 
 
+def test_mitogen_is_found_where_it_is_asked_for() -> None:
+    folder = find_strategies({"mitogen": True})
+    assert folder is not None
+    assert (folder / "mitogen_linear.py").is_file()
+    assert find_strategies({"mitogen": False}) is None
+
+
 def test_a_playbook_comes_with_all_that_is_needed_to_run_it(root: Path) -> None:
     (root / "shop" / "ansible.cfg").write_text("[defaults]\nforks = 3\n")
     playbook = find_playbook(
@@ -101,6 +115,7 @@ def test_a_playbook_comes_with_all_that_is_needed_to_run_it(root: Path) -> None:
     assert Path(playbook.executable).name == "ansible-playbook"
     assert playbook.folder == root / "shop"
     assert playbook.pipelining is False
+    assert playbook.strategies is None
     assert "forks = 3" in playbook.ansible_cfg
 
 

@@ -63,6 +63,18 @@ def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining:
     assert result.message("Who are you?") == "2 changed"
 
 
+def test_through_mitogen_it_is_the_same(hosts: SshHosts, folder: Path) -> None:
+    result = run(write_playbook(folder, PLAYBOOK), inventory=hosts.inventory(), agent=hosts.agent, mitogen=True)
+
+    assert result.code == 0, result.text
+    assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "changed"}
+    assert {host: event["message"] for host, event in result.results("Say it").items()} == {
+        "web1": "web1",
+        "web2": "web2",
+    }
+    assert [(host.folder / "tmp" / "note").read_text() for host in hosts.hosts] == ["web1", "web2"]
+
+
 def test_connections_end_with_the_run(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
     result = run(path, inventory=hosts.inventory(), agent=hosts.agent)

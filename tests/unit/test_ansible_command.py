@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,12 @@ def test_sockets_and_temporary_files_are_below_the_private_directory() -> None:
 
     assert env["ANSIBLE_SSH_CONTROL_PATH_DIR"].startswith("%RUN_DIR%/")
     assert env["ANSIBLE_LOCAL_TEMP"].startswith("%RUN_DIR%/")
+
+
+def test_the_strategy_is_ansibles_own_unless_mitogens_are_there() -> None:
+    assert not {"ANSIBLE_STRATEGY", "ANSIBLE_STRATEGY_PLUGINS"} & environment(SITE).keys()
+    found = environment(replace(SITE, strategies=Path("/opt/mitogen")))
+    assert (found["ANSIBLE_STRATEGY"], found["ANSIBLE_STRATEGY_PLUGINS"]) == ("mitogen_linear", "/opt/mitogen")
 
 
 @pytest.mark.parametrize(

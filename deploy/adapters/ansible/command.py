@@ -24,7 +24,8 @@ class Playbook:
     """A playbook with all that is needed to run it.
 
     `folder` is the service's folder and the working directory; `ansible_cfg` the text of the `ansible.cfg` in it;
-    `pipelining` what the service's config wishes, None where it does not say.
+    `pipelining` what the service's config wishes, None where it does not say; `strategies` the folder of mitogen's
+    strategy plugins, where it is to be used.
     """
 
     executable: str
@@ -33,6 +34,7 @@ class Playbook:
     inventory: Path | None = None
     pipelining: bool | None = None
     ansible_cfg: str = ""
+    strategies: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,10 @@ def playbook_env(
     elif not settings.names_pipelining:
         # A third of the time on SSH hosts. Hosts whose sudoers says `requiretty` need it off.
         env["ANSIBLE_PIPELINING"] = "1"
+    if playbook.strategies is not None:
+        # Mitogen keeps one Python running on each host and sends it the tasks, instead of a new one for each task.
+        env["ANSIBLE_STRATEGY_PLUGINS"] = str(playbook.strategies)
+        env["ANSIBLE_STRATEGY"] = "mitogen_linear"
     if ssh_auth_sock:
         env["SSH_AUTH_SOCK"] = ssh_auth_sock
     return env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ def find_playbook(folder: Path, config: Mapping[str, object], services_root: Pat
         inventory=find_inventory(folder, config, services_root),
         pipelining=_switch(config, "pipelining"),
         ansible_cfg=read_ansible_cfg(folder),
+        strategies=find_strategies(config),
     )
 
 
@@ -36,6 +38,22 @@ def find_executable(search_path: str) -> str:
     if found is None:
         raise PlaybookError("ansible-playbook is not installed beside this server, nor found on PATH_FOR_DEPLOY")
     return found
+
+
+def find_strategies(config: Mapping[str, object]) -> Path | None:
+    """The folder of mitogen's strategy plugins, if the config asks for mitogen. It runs in Ansible's Python, never here.
+
+    Raises PlaybookError when it is not installed beside this server.
+    """
+    if not _switch(config, "mitogen"):
+        return None
+    found = importlib.util.find_spec("ansible_mitogen")
+    if found is None or not found.submodule_search_locations:
+        raise PlaybookError(
+            "the config asks for mitogen, which is not installed beside this server: "
+            "install fastdeploy-server[mitogen], or take `mitogen` out"
+        )
+    return Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
 
 
 def playbook_path(folder: Path, config: Mapping[str, object], services_root: Path) -> Path:
