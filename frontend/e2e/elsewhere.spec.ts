@@ -45,6 +45,7 @@ test.describe("the list of deployments", () => {
     await page.goto("/ui/deployments");
     await expect(page.locator("[data-live=live]")).toBeVisible();
     const links = page.locator("[data-row-link]");
+    await expect(links.first()).toBeVisible();
     await page.keyboard.press("j");
     await expect(links.first()).toBeFocused();
     const first = await links.first().innerText();
@@ -123,6 +124,7 @@ test.describe("browser sessions", () => {
     await expect(others.first()).toBeVisible();
     await inspectLooks(elsewhere, "17-profile");
     await page.goto("/ui/profile");
+    await expect(page.locator("[data-session=other]").first()).toBeVisible();
     const before = await page.locator("[data-session=other]").count();
     await page.locator("[data-session=other]").first().getByRole("button").click();
     await expect(page.locator("[data-session=other]")).toHaveCount(before - 1);

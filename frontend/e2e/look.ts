@@ -23,4 +23,6 @@ export async function inspectLooks(page: Page, name: string): Promise<void> {
     expect(wanted, `${look.name}: no sideways scrolling`).toBe(given);
     await picture(page, `${name}-${look.name}`);
   }
+  await page.setViewportSize({ width: LOOKS[0].width, height: LOOKS[0].height });
+  await page.emulateMedia({ colorScheme: LOOKS[0].scheme, reducedMotion: null });
 }
