@@ -35,7 +35,13 @@ def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], li
     validator = _validator(schema)
     complete = _with_defaults(validator, schema, answers)
     strangers = [] if any(keyword in schema for keyword in _OPEN) else _strangers(schema, answers)
-    return complete, [*strangers, *_faults(validator, schema, complete)]
+    return complete, _in_order(schema, [*_faults(validator, schema, complete), *strangers])
+
+
+def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
+    """Return the faults in the order in which a form has its fields; what belongs to none comes last."""
+    places = {name: place for place, name in enumerate(shape.names(schema))}
+    return sorted(faults, key=lambda fault: places.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(places)))
 
 
 def missing(schema: Schema, answers: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal, sign
 
 CHUNK = 64 * 1024
 SPEC_LIMIT = 1 << 20
+REAP_PATIENCE = 1.0  # seconds
 ERROR_TAIL = 4096  # bytes of standard error that are worth telling
 
 
@@ -97,7 +98,19 @@ def answer(spec: Spec) -> dict[str, str | int | None]:
     finally:
         # What it left running, too: nobody would ever look after it.
         kill_tree()
+        reap()
         folder.remove()
+
+
+def reap() -> None:
+    """Wait until all that was killed is gone, or cannot be helped."""
+    give_up = time.monotonic() + REAP_PATIENCE
+    while time.monotonic() < give_up:
+        try:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.002)
+        except ChildProcessError:
+            return
 
 
 def read_spec() -> Spec:

@@ -1,0 +1,169 @@
+"""Starts whose answers are checked, with PostgreSQL: what is kept, sealed, compared and removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
+from deploy.domain.errors import Conflict, NotFound
+from deploy.domain.inputs import Answers, InvalidAnswers
+from deploy.domain.model import StepReport, StepState
+from tests.conftest import inputs_of
+from tests.runs import ended
+from tests.site import Site
+
+SECRET = "s3cret-value"
+INPUTS: dict[str, Any] = {
+    "type": "object",
+    "required": ["password"],
+    "properties": {
+        "size": {"title": "Size", "type": "integer", "maximum": 9, "default": 1},
+        "password": {"title": "Password", "type": "string", "writeOnly": True},
+    },
+}
+
+
+async def start(site: Site, service_id: int, env: dict[str, Any], **more: Any) -> int:
+    return await site.start(service_id, context={"env": env}, **more)
+
+
+async def sealed(site: Site, deployment_id: int) -> bytes | None:
+    async with site.open_uow() as uow:
+        return await uow.secrets.get(deployment_id)
+
+
+async def test_secrets_are_sealed_and_the_rest_is_completed(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    deployment_id = await start(site, service_id, {"password": SECRET})
+    deployment = await site.deployment(deployment_id)
+    assert (deployment.context, deployment.secret_inputs) == ({"env": {"size": 1}}, ["password"])
+    kept = await sealed(site, deployment_id)
+    assert kept is not None
+    assert SECRET.encode() not in kept
+    assert SECRET not in str(await site.messages(deployment_id))
+
+
+async def test_faults_leave_nothing_behind(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    with pytest.raises(InvalidAnswers) as caught:
+        await start(site, service_id, {"size": 10})
+    assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
+        (("env", "size"), "Size: at most 9"),
+        (("env", "password"), "Password: has to be given"),
+    ]
+    async with site.open_uow() as uow:
+        assert await uow.deployments.open(service_id=service_id) == []
+
+
+async def test_a_service_that_is_gone(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    await site.bus.handle(SyncServices(folders=()))
+    with pytest.raises(NotFound):
+        await start(site, service_id, {"password": SECRET})
+
+
+async def test_answers_to_another_config_do_not_count(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    stale = Answers(env={}, config={"inputs": None, "confirm": None})
+    command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, answers=stale)
+    with pytest.raises(Conflict, match="changed at this very moment"):
+        await site.bus.handle(command)
+
+
+@pytest.mark.parametrize("how", ["ended", "lost"])
+async def test_they_are_removed_when_the_run_ends(site: Site, how: str) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    deployment_id = await start(site, service_id, {"password": SECRET})
+    assert await site.claim() == deployment_id
+    assert await sealed(site, deployment_id) is not None
+    if how == "ended":
+        await site.take_in(deployment_id, ended(0))
+    else:
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="gone"))
+    assert await sealed(site, deployment_id) is None
+
+
+async def test_they_are_removed_when_it_is_cancelled_while_it_waits(site: Site) -> None:
+    deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
+    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
+    assert await sealed(site, deployment_id) is None
+
+
+async def test_a_running_one_keeps_them_while_it_is_being_cancelled(site: Site) -> None:
+    deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
+    await site.claim()
+    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
+    assert await sealed(site, deployment_id) is not None
+
+
+async def test_steps_that_a_script_reports_are_masked(site: Site) -> None:
+    deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
+    await site.claim()
+    report = StepReport(name=f"Use {SECRET}", state=StepState.SUCCESS, message=SECRET, detail={"key": [SECRET]})
+    await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
+    step = (await site.steps(deployment_id))[0]
+    assert (step.name, step.message, step.detail) == ("Use ***", "***", {"key": ["***"]})
+
+
+async def test_a_repeated_request_is_compared_with_its_secrets(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    first = await start(site, service_id, {"password": SECRET}, idempotency_key="k")
+    await site.claim()
+    await site.take_in(first, ended(0))
+    assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        await start(site, service_id, {"password": "another"}, idempotency_key="k")
+    # Whatever has become of the service: it was started, and once.
+    await site.service(inputs={**INPUTS, "required": ["password", "size"], "confirm": True})
+    assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
+
+
+async def test_confirmation_is_asked_of_people_only(site: Site) -> None:
+    service_id = await site.service(confirm=True)
+    assert await site.start(service_id)
+    assert await site.start(service_id, by_person=True, confirm="shop")
+    with pytest.raises(InvalidAnswers) as caught:
+        await site.start(service_id, by_person=True, confirm="Shop")
+    assert [fault.path for fault in caught.value.faults] == [("confirm",)]
+
+
+async def test_a_retry_needs_the_secrets_that_the_service_still_asks_for(site: Site) -> None:
+    service_id = await site.service(inputs=INPUTS)
+    needed = {"needed_again": ("password", "gone")}
+    with pytest.raises(InvalidAnswers) as caught:
+        await start(site, service_id, {"size": 2}, **needed)
+    assert [fault.path for fault in caught.value.faults] == [("env", "password")]
+    retried = await site.deployment(await start(site, service_id, {"size": 2}, again={"password": SECRET}, **needed))
+    assert (retried.context["env"], retried.secret_inputs) == ({"size": 2}, ["password"])
+
+
+async def test_nobody_sees_a_secret_in_a_command() -> None:
+    answers = Answers(env={}, secrets={"password": SECRET})
+    again = {"password": SECRET}
+    command = StartDeployment(
+        service_id=1, origin="a", user="b", user_id=None, context={"env": again}, again=again, answers=answers
+    )
+    assert SECRET not in repr(command)
+
+
+async def test_the_last_answers_are_those_of_the_user(site: Site) -> None:
+    service_id, ada, grace = await site.service(), await site.user("ada"), await site.user("grace")
+    await start(site, service_id, {"n": 1}, user_id=ada)
+    await start(site, service_id, {"n": 2}, user_id=ada)
+    await start(site, service_id, {"n": 3}, user_id=grace)
+    async with site.open_uow() as uow:
+        assert await uow.answers.last(service_id, ada) == {"n": 2}
+        assert await uow.answers.last(service_id, 987654321) is None
+
+
+async def test_secrets_that_cannot_be_opened_hide_everything(site: Site, tmp_path: Any) -> None:
+    deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
+    inputs = inputs_of(site.open_uow, tmp_path)
+    async with site.open_uow() as uow:
+        await uow.secrets.remove(deployment_id)
+        await uow.secrets.put(deployment_id, b"\x01 something else, long enough to be something")
+        mask = await inputs.mask(await uow.deployments.get(deployment_id), uow)
+    assert mask is not None
+    assert mask.text("whatever it says") == "***"
