@@ -66,6 +66,16 @@ def test_a_deployment_is_read_by_a_user_and_by_its_service(api: Api, service: st
         assert set(found["steps"][0]) >= STEP
 
 
+def test_a_deployment_in_which_nothing_has_happened_is_not_sent_again(api: Api, done: dict[str, Any]) -> None:
+    first = api.client(api.token).get(f"/deployments/{done['id']}")
+    tag = first.headers["ETag"]
+    for asked in (tag, f"W/{tag}", f'"other", {tag}'):
+        again = api.client(api.token).get(f"/deployments/{done['id']}", headers={"If-None-Match": asked})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    other = api.client(api.token).get(f"/deployments/{done['id']}", headers={"If-None-Match": '"0"'})
+    assert (other.status_code, other.json()) == (200, first.json())
+
+
 def test_a_deployment_of_another_service_is_none_of_its_business(
     server: Server, api: Api, done: dict[str, Any]
 ) -> None:

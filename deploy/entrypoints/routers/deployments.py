@@ -108,14 +108,31 @@ async def list_deployments(
     return Response(found, media_type="application/json")
 
 
-@router.get("/deployments/{deployment_id}", responses={**NOT_FOUND, **FORBIDDEN})
+@router.get(
+    "/deployments/{deployment_id}",
+    response_model=DeploymentDetails,
+    responses={304: {"description": "Nothing has happened since."}, **NOT_FOUND, **FORBIDDEN},
+)
 async def read_deployment(
-    deployment_id: Id, request: Request, actor: Reader, services: ServicesDep
-) -> DeploymentDetails:
-    """One deployment with its steps and, while it waits, why."""
+    deployment_id: Id,
+    request: Request,
+    response: Response,
+    actor: Reader,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> DeploymentDetails | Response:
+    """One deployment with its steps and, while it waits, why.
+
+    `If-None-Match` with the `ETag` of an earlier answer gives 304 as long as nothing has happened in it.
+    """
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        # Whatever happens in a deployment gets the next number; but why one waits depends on others.
+        if deployment.state is not DeploymentState.QUEUED:
+            tag = response.headers["ETag"] = f'"{deployment.seq}"'
+            if tag in _tags(if_none_match or ""):
+                return Response(status_code=304, headers={"ETag": tag})
         steps = await uow.steps.of(deployment_id)
         waiting = await why_waiting(deployment, uow, services.now(), services.settings.worker_grace_seconds)
     return DeploymentDetails(
@@ -198,6 +215,10 @@ async def list_steps(
     """The steps of a deployment, in the order of their execution."""
     async with services.open_unit_of_work() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id)]
+
+
+def _tags(if_none_match: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
 
 
 async def _start(command: StartDeployment, services: Services, request: Request) -> DeploymentStarted:

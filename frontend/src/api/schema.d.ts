@@ -100,6 +100,8 @@ export interface paths {
         /**
          * Read Deployment
          * @description One deployment with its steps and, while it waits, why.
+         *
+         *     `If-None-Match` with the `ETag` of an earlier answer gives 304 as long as nothing has happened in it.
          */
         get: operations["read_deployment_deployments__deployment_id__get"];
         put?: never;
@@ -1893,7 +1895,9 @@ export interface operations {
     read_deployment_deployments__deployment_id__get: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "if-none-match"?: string | null;
+            };
             path: {
                 deployment_id: number;
             };
@@ -1909,6 +1913,13 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["DeploymentDetails"];
                 };
+            };
+            /** @description Nothing has happened since. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Unauthorized */
             401: {
