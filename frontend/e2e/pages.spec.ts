@@ -29,6 +29,7 @@ test.afterEach(() => expect(complaints).toEqual([]));
 const pages = [
   ["deployments", "/ui/deployments", "Deployments"],
   ["deployments-filtered", "/ui/deployments?state=queued&user=nobody", "Deployments"],
+  ["queue", "/ui/queue", "Queue"],
   ["tokens", "/ui/tokens", "Tokens"],
   ["users", "/ui/users", "Users"],
   ["profile", "/ui/profile", "Profile"],
