@@ -27,6 +27,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
+from deploy.entrypoints.routing import answer_both_spellings
 from deploy.entrypoints.startup import introduction, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
     errors.install(app)
     for module in MODULES:
         app.include_router(module.router)
+    answer_both_spellings(app)
     app.add_middleware(Safety)
     return app
 

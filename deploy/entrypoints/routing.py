@@ -1,19 +1,28 @@
-"""Routers whose paths answer with and without a trailing slash."""
+"""Paths answer with and without their trailing slash. A redirect between them would lose the Authorization header."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
-from fastapi import APIRouter
+_TRIED = "fastdeploy.other_spelling"
 
 
-class Router(APIRouter):
-    """Adds each path in both spellings. A redirect between them would lose the Authorization header."""
+def answer_both_spellings(app: FastAPI) -> None:
+    """Try a path that no route has with its slash taken off, or put on.
 
-    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """Add a route, and its twin, which the API document does not list."""
-        super().add_api_route(path, endpoint, **options)
-        twin = path[:-1] if path.endswith("/") else f"{path}/"
-        if options.get("include_in_schema", True) and self.include_in_schema:
-            super().add_api_route(twin, endpoint, **{**options, "include_in_schema": False})
+    A path that is another route's with the slash missing (`/services/names`, where `/services/{id}` is one) has to be
+    declared in both spellings.
+    """
+    router = app.router
+    not_found = router.default
+
+    async def other_spelling(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if scope["type"] != "http" or _TRIED in scope or path == "/":
+            await not_found(scope, receive, send)
+            return
+        other = path[:-1] if path.endswith("/") else f"{path}/"
+        await router({**scope, "path": other, _TRIED: True}, receive, send)
+
+    router.default = other_spelling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Cookie, Form, Header, Request, Response
+from fastapi import APIRouter, Cookie, Form, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from deploy.adapters.tokens import hash_secret, new_secret
@@ -15,7 +15,6 @@ from deploy.domain.model import User
 from deploy.domain.policy import Kind
 from deploy.entrypoints.dependencies import ServicesDep
 from deploy.entrypoints.errors import TooManyRequests
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import AccessToken, Detail, SessionToken, SignIn, SignInForm
 from deploy.entrypoints.state import Services
 from deploy.service_layer.authentication import check_password
@@ -24,7 +23,7 @@ COOKIE = "fastdeploy_session"
 FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS = 10, 50
 PAUSE_SECONDS = 60
 
-router = Router(tags=["sign in"])
+router = APIRouter(tags=["sign in"])
 SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
@@ -14,7 +14,6 @@ from deploy.domain.model import Deployment, DeploymentState, StepReport
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import NAME_LIMIT, clean_text
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import (
     LARGEST,
     DeploymentDetails,
@@ -32,7 +31,7 @@ from deploy.entrypoints.schemas import (
 from deploy.entrypoints.state import Services
 from deploy.service_layer.waiting import why_waiting
 
-router = Router(tags=["deployments"], responses={401: {"model": Detail}})
+router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
@@ -180,6 +179,7 @@ async def retry_deployment(
     return await _start(command, services, request)
 
 
+@router.put("/deployments/finish", include_in_schema=False)
 @router.put("/deployments/finish/")
 async def finish_deployment(
     actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: ServicesDep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import APIRouter, Query
 
 from deploy.adapters.repository.history import Finished
 from deploy.domain import changes
@@ -13,7 +13,6 @@ from deploy.domain.changes import Change, Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import (
     ChangeOut,
     ChangesOut,
@@ -24,7 +23,7 @@ from deploy.entrypoints.schemas import (
     StatisticsOut,
 )
 
-router = Router(tags=["history"], responses={401: {"model": Detail}})
+router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 
 
 @router.get("/services/{service_id}/statistics", responses={404: {"model": Detail}})

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
+from fastapi import APIRouter
+
 from deploy.adapters.ansible.locate import playbook_path
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.targets import LOCAL, host_patterns, matching_hosts
@@ -17,11 +19,10 @@ from deploy.domain.inputs import Form
 from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import ChoiceProblem, Detail, Id, InputsOut, SummaryOut
 from deploy.entrypoints.state import Services
 
-router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
+router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
 
 

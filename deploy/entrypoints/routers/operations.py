@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Response
+from fastapi import APIRouter, Response
 from sqlalchemy import text
 
 from deploy.adapters import migrations
@@ -12,11 +12,10 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.errors import RETRY_AFTER
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import DeployedServiceOut, Detail, Health
 from deploy.entrypoints.state import Services
 
-router = Router(tags=["operations"])
+router = APIRouter(tags=["operations"])
 
 
 @router.get("/health/live")

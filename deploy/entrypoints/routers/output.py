@@ -6,17 +6,16 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import LARGEST, Detail, EventsOut, Id, OutputOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.output import find_lines, lines_of
 
-router = Router(
+router = APIRouter(
     prefix="/deployments/{deployment_id}",
     tags=["output"],
     responses={401: {"model": Detail}, 403: {"model": Detail}, 404: {"model": Detail}},

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import APIRouter
+
 from deploy.adapters.repository import Worker
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import DeploymentOut, Detail, QueueOut, WaitingDeployment, WaitingOut, WorkerOut
 from deploy.service_layer.waiting import alive, why_all_waiting
 
-router = Router(tags=["operations"], responses={401: {"model": Detail}})
+router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 
 @router.get("/queue/")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Response
+from fastapi import APIRouter, Response
 
 from deploy.adapters.filesystem import Problem
 from deploy.domain.commands import DeleteService, SyncServices
@@ -14,7 +14,6 @@ from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import (
     DeploymentOut,
     Detail,
@@ -28,7 +27,7 @@ from deploy.entrypoints.schemas import (
 from deploy.entrypoints.state import Services
 from deploy.service_layer.planning import expected
 
-router = Router(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
+router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 
@@ -38,6 +37,7 @@ async def list_services(_actor: Reader, services: ServicesDep) -> Response:
     return Response(await services.listings.services(), media_type="application/json")
 
 
+@router.get("/names", include_in_schema=False)
 @router.get("/names/")
 async def list_folder_names(_actor: Reader, services: ServicesDep) -> list[str]:
     """The names of the folders below the services root."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import APIRouter, Path
 
 from deploy.domain.commands import EndSessions
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import Detail, SessionOut
 
-router = Router(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
+router = APIRouter(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
 Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]
 
 

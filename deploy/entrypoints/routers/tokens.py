@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
+from fastapi import APIRouter
+
 from deploy.adapters.tokens import new_token_id
 from deploy.domain.commands import RegisterToken, RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import ConfigToken, ConfigTokenIn, Detail, ServiceToken, ServiceTokenIn, TokenOut
 from deploy.entrypoints.state import Services
 
-router = Router(tags=["tokens"], responses={401: {"model": Detail}})
+router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
 
 
 @router.post("/service-token", responses={404: {"model": Detail}})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter
+
 from deploy.domain.commands import ChangeUser, CreateUser
 from deploy.domain.errors import Forbidden
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.routing import Router
 from deploy.entrypoints.schemas import Detail, Id, PasswordChange, UserChange, UserIn, UserOut
 
-router = Router(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
+router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]
 MyPassword = Annotated[Actor, require(Action.CHANGE_OWN_PASSWORD)]
 Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
