@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from deploy.adapters import migrations
 from deploy.adapters.database import create_engine
 from deploy.config import Settings, prepare_data_dir
-from deploy.entrypoints.server import database
+from deploy.entrypoints.foreground import database
 
 
 def write(connection: Connection, message: str) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from deploy.config import Settings, prepare_data_dir, secret_key
-from deploy.entrypoints.server import database
+from deploy.entrypoints.foreground import database
 from deploy.entrypoints.startup import FirstUser, prepare_database
 from deploy.entrypoints.state import create_services
 

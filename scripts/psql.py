@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from deploy.adapters.postgres import PostgresError, find_binaries
 from deploy.config import Settings, prepare_data_dir
-from deploy.entrypoints.server import database
+from deploy.entrypoints.foreground import database
 
 
 def find_psql(settings: Settings) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
@@ -75,16 +76,17 @@ async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connec
     pooled = await _pooled(engine)
     while pooled.driver_connection is None or pooled.driver_connection.is_closed():
         # The server has closed it while it lay in the pool.
-        pooled.invalidate()
+        await greenlet_spawn(pooled.invalidate)
         pooled = await _pooled(engine)
     connection: asyncpg.Connection = pooled.driver_connection
     try:
         yield connection
     finally:
         # An answer that nobody waits for any more (a cancelled request) leaves a connection that is no use.
+        # (The pool closes what it has no place for, and waits for that as SQLAlchemy does: in a greenlet.)
         if connection.is_closed() or connection.is_in_transaction():
-            pooled.invalidate()
-        pooled.close()
+            await greenlet_spawn(pooled.invalidate)
+        await greenlet_spawn(pooled.close)
 
 
 async def _pooled(engine: AsyncEngine) -> PoolProxiedConnection:

@@ -1,4 +1,4 @@
-"""`fastdeploy serve`: the bundled PostgreSQL, the web server and a worker, in the foreground."""
+"""The processes of `fastdeploy serve` and `fastdeploy worker`, once their database is there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import uvicorn
 import uvloop
 
-from deploy.adapters.postgres import PostgresError, PostgresServer, running_url
-from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.adapters.postgres import PostgresError, PostgresServer
+from deploy.config import Settings
 from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.foreground import ServeOptions
 from deploy.entrypoints.startup import FirstUser, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 from deploy.entrypoints.worker import create_worker
@@ -30,75 +30,20 @@ CHECK_DATABASE_EVERY = 0.5
 SHUTDOWN_SECONDS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """How to serve. `workers` counts web server processes; `inherited` is a listening socket from a parent."""
-
-    host: str
-    port: int
-    with_worker: bool
-    workers: int = 1
-    inherited: int | None = None
-
-
-def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstUser | None], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told the address, and the first user if he is new.
+def run(
+    settings: Settings,
+    options: ServeOptions,
+    listening: socket.socket,
+    url: str,
+    postgres: PostgresServer | None,
+    announce: Callable[[str, FirstUser | None], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT: web server, live channel and worker, on a database that is there.
 
     Raises:
-        ConfigurationError, PostgresError: it cannot start; the text says what to do.
+        ConfigurationError: it cannot start; the text says what to do.
     """
-    prepare_data_dir(settings)
-    listening = listening_socket(options)
-    with database(settings, attach=options.inherited is not None) as (url, postgres):
-        uvloop.run(_serve(settings, options, listening, url, postgres, announce))
-
-
-def listening_socket(options: ServeOptions) -> socket.socket:
-    """Return the socket to answer on.
-
-    Raises:
-        ConfigurationError: the address cannot be had.
-    """
-    if options.inherited is not None:
-        return socket.socket(fileno=options.inherited)
-    try:
-        return _bound(options.host, options.port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Port {options.port} on {options.host} cannot be used ({error.strerror}). "
-            "Stop what uses it, or choose another one with --port."
-        ) from error
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError:
-        listening.close()
-        raise
-    listening.listen(2048)
-    listening.set_inheritable(True)
-    return listening
-
-
-@contextmanager
-def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
-    """Give the URL of the database, and the bundled server where we run it.
-
-    `attach`: use the bundled server that another process runs, do not start one.
-    """
-    if not settings.is_embedded:
-        yield settings.database_url, None
-        return
-    url = running_url(settings.data_dir) if attach else None
-    if url is not None:
-        yield url, None
-        return
-    with PostgresServer(settings.data_dir, bin_dir=settings.postgres_bin_dir) as postgres:
-        yield postgres.url, postgres
+    uvloop.run(_serve(settings, options, listening, url, postgres, announce))
 
 
 async def _serve(

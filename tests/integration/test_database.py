@@ -178,9 +178,9 @@ class TestDriverConnection:
     async def test_one_that_is_cut_in_use_is_an_outage(
         self, only: AsyncEngine, databases: Databases, database_url: str
     ) -> None:
-        with pytest.raises(DATABASE_ERRORS) as raised:
-            async with driver_connection(only) as connection:
-                await databases.cut_connections(database_url)
+        async with driver_connection(only) as connection:
+            await databases.cut_connections(database_url)
+            with pytest.raises(DATABASE_ERRORS) as raised:
                 await connection.execute("SELECT 1")
         assert is_away(raised.value)
 
@@ -192,11 +192,19 @@ class TestDriverConnection:
         asking = asyncio.create_task(read("SELECT pg_sleep(600)"))
         async with only.connect() as other:
             asleep = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-            while not await other.scalar(asleep):
+            while not await other.scalar(asleep):  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.005)
         asking.cancel()
         await asyncio.wait([asking])
         assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
+
+    async def test_what_the_pool_has_no_place_for_is_closed(
+        self, only: AsyncEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with driver_connection(only) as one, driver_connection(only) as another:
+            assert [await connection.fetchval("SELECT 1") for connection in (one, another)] == [1, 1]
+        assert sorted((one.is_closed(), another.is_closed())) == [False, True]
+        assert caplog.messages == []
 
     async def test_nobody_listens_there(self) -> None:
         engine = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")

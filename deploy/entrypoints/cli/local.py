@@ -54,7 +54,7 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
 
     from deploy.adapters.postgres import running_url
     from deploy.config import prepare_data_dir
-    from deploy.entrypoints.server import database as open_database
+    from deploy.entrypoints.foreground import database as open_database
     from deploy.entrypoints.startup import upgrade_schema
     from deploy.entrypoints.state import create_services
 

@@ -44,8 +44,8 @@ def serve(
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the whole product in the foreground: database, web page, API and a worker."""
-    from deploy.entrypoints.server import ServeOptions
-    from deploy.entrypoints.server import serve as run
+    from deploy.entrypoints.foreground import ServeOptions
+    from deploy.entrypoints.foreground import serve as run
 
     settings = settings_from(data_dir, services_dir)
     options = ServeOptions(host=host, port=port, with_worker=worker, workers=workers, inherited=listen_fd)

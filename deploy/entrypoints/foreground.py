@@ -1,0 +1,95 @@
+"""`fastdeploy serve` in the foreground: its socket, its database, and then the server. Light to load, hence quick to complain."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from deploy.adapters.postgres import PostgresServer, running_url
+from deploy.config import ConfigurationError, Settings, prepare_data_dir
+
+if TYPE_CHECKING:
+    from deploy.entrypoints.startup import FirstUser
+
+
+SERVER = "deploy.entrypoints.server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How to serve. `workers` counts web server processes; `inherited` is a listening socket from a parent."""
+
+    host: str
+    port: int
+    with_worker: bool
+    workers: int = 1
+    inherited: int | None = None
+
+
+def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstUser | None], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told the address, and the first user if he is new.
+
+    Raises:
+        ConfigurationError, PostgresError: it cannot start; the text says what to do.
+    """
+    prepare_data_dir(settings)
+    listening = listening_socket(options)
+    # The web server takes longer to load than the database to start: both at the same time.
+    loading = threading.Thread(target=import_module, args=[SERVER])
+    loading.start()
+    with database(settings, attach=options.inherited is not None) as (url, postgres):
+        loading.join()
+        import_module(SERVER).run(settings, options, listening, url, postgres, announce)
+
+
+def listening_socket(options: ServeOptions) -> socket.socket:
+    """Return the socket to answer on.
+
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+    if options.inherited is not None:
+        return socket.socket(fileno=options.inherited)
+    try:
+        return _bound(options.host, options.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {options.port} on {options.host} cannot be used ({error.strerror}). "
+            "Stop what uses it, or choose another one with --port."
+        ) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(2048)
+    listening.set_inheritable(True)
+    return listening
+
+
+@contextmanager
+def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
+    """Give the URL of the database, and the bundled server where we run it.
+
+    `attach`: use the bundled server that another process runs, do not start one.
+    """
+    if not settings.is_embedded:
+        yield settings.database_url, None
+        return
+    url = running_url(settings.data_dir) if attach else None
+    if url is not None:
+        yield url, None
+        return
+    with PostgresServer(settings.data_dir, bin_dir=settings.postgres_bin_dir) as postgres:
+        yield postgres.url, postgres
