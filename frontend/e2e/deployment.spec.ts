@@ -1,7 +1,7 @@
 import { expect, test } from "@playwright/test";
 import { expectOutcome, readLog } from "./app";
 import { Api } from "./api";
-import { inspectLooks } from "./look";
+import { inspectLooks } from "./looks";
 
 let api: Api;
 

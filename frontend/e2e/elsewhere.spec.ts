@@ -1,6 +1,6 @@
 import { expect, test } from "@playwright/test";
 import { Api } from "./api";
-import { inspectLooks } from "./look";
+import { inspectLooks } from "./looks";
 import { account } from "./target";
 
 let api: Api;
