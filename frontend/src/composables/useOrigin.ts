@@ -1,0 +1,8 @@
+import { useI18n } from "vue-i18n";
+
+/** Where a deployment was asked for, in words: this page and our command line have names of their own. */
+export function useOrigin(): (origin: string) => string {
+  const { t } = useI18n();
+  const names = new Map([["frontend", () => t("origin.frontend")], ["cli", () => t("origin.cli")]]);
+  return origin => names.get(origin)?.() ?? origin;
+}
