@@ -24,6 +24,7 @@ class UnitOfWork:
         self.answers = repository.Answers(session)
         self.deployments = repository.Deployments(session)
         self.secrets = repository.Secrets(session)
+        self.batches = repository.Batches(session)
         self.steps = repository.Steps(session)
         self.plans = repository.Plans(session)
         self.history = repository.History(session)

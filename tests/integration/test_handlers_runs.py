@@ -106,6 +106,23 @@ class TestTakeIn:
             [[2, "2026-03-01T12:00:01Z", "in A", a.id]],
         ]
 
+    async def test_what_happens_between_two_batches_counts_in_the_second(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B"))
+        await site.take_in(deployment_id, line("one"), reported("A", "running"))
+        report = StepReport(name="C", state=StepState.FAILURE, message="told by itself")
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.take_in(deployment_id, line("two"), reported("B"), ended(0))
+        messages = await site.messages(deployment_id)
+        deployment = await site.deployment(deployment_id)
+        assert [message["seq"] for message in messages] == list(range(1, deployment.seq + 1))
+        assert (deployment.lines, deployment.spool_offset, deployment.cancel_requested) == (2, 50, "Cancelled by bob.")
+        assert deployment.state is DeploymentState.FAILURE
+        assert {(step.name, step.state.value) for step in await site.steps(deployment_id)} == {
+            ("C", "failure"),
+            ("B", "success"),
+        }
+
     async def test_host_results_are_stored(self, site: Site) -> None:
         deployment_id = await site.running()
         result = HostResult(task="t1", host="web1", outcome=Outcome.CHANGED, duration=0.5, diff="+x")

@@ -2,6 +2,7 @@
 
 from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
 from deploy.adapters.repository.answers import Answers
+from deploy.adapters.repository.batches import Batches
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, StoredEvent
 from deploy.adapters.repository.history import History
@@ -16,6 +17,7 @@ from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
     "Answers",
+    "Batches",
     "DeployedServices",
     "Deployments",
     "Events",

@@ -46,26 +46,6 @@ _REMOVE_OLD = text(
 )
 
 
-# What a run changes of its deployment.
-_ADVANCED = (
-    "state",
-    "finished",
-    "reason",
-    "exit_code",
-    "run_ended",
-    "seq",
-    "lines",
-    "spool_offset",
-    "step_count",
-    "run_count",
-    "has_failed_step",
-)
-_ADVANCE = text(
-    f"UPDATE deployments SET {', '.join(f'{name} = :{name}' for name in _ADVANCED)} "  # noqa: S608 - our own names
-    "WHERE id = :id AND seq = :old_seq AND spool_offset = :old_offset RETURNING id"
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which deployments to list; None, and no states, do not restrict. `since` (inclusive) and `until` go by `created`."""
@@ -129,16 +109,6 @@ class Deployments:
         if found is None:
             raise NotFound("Deployment not found")
         return found
-
-    async def advance(self, deployment: Deployment, *, seq: int, spool_offset: int) -> bool:
-        """Store what a run has changed of its deployment, if the row still is what it was read as: at that `seq` and
-        `spool_offset`. Returns whether it was. The row is ours from then on, until the transaction ends.
-        """
-        if deployment in self._session:
-            self._session.expunge(deployment)  # or it would be stored a second time
-        values = {name: getattr(deployment, name) for name in _ADVANCED}
-        values |= {"id": deployment.id, "state": deployment.state.value, "old_seq": seq, "old_offset": spool_offset}
-        return (await self._session.scalar(_ADVANCE, values)) is not None
 
     async def find(self, deployment_id: int) -> Deployment | None:
         """Return a deployment, if there is one with that id."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters.database import CHANNEL
 
-_APPEND = text(
-    "WITH appended AS (INSERT INTO events (deployment_id, seq, last_line, message) "  # noqa: S608 - our own channel
-    "SELECT :deployment_id, seq, last_line, message FROM "
+# Inserts what `event_arrays` gives; `also` is a table more to select from, which may be empty.
+APPEND_EVENTS = (
+    "INSERT INTO events (deployment_id, seq, last_line, message) "
+    "SELECT CAST(:deployment_id AS bigint), seq, last_line, message FROM "
     "unnest(CAST(:seqs AS bigint[]), CAST(:last_lines AS bigint[]), CAST(:messages AS text[])) "
-    "AS new (seq, last_line, message)) "
-    f"SELECT pg_notify('{CHANNEL}', 'deployment ' || CAST(:deployment_id AS bigint))"
+    "AS new (seq, last_line, message){also}"
 )
+NOTIFY_OF_DEPLOYMENT = f"pg_notify('{CHANNEL}', 'deployment ' || CAST(:deployment_id AS bigint))"
+_APPEND = text(f"WITH appended AS ({APPEND_EVENTS.format(also='')}) SELECT {NOTIFY_OF_DEPLOYMENT}")
 _AFTER = text(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
@@ -47,15 +49,7 @@ class Events:
 
         Their numbers follow those there are, which the lock on the deployment's row warrants.
         """
-        await self._session.execute(
-            _APPEND,
-            {
-                "deployment_id": deployment_id,
-                "seqs": [event.seq for event in events],
-                "last_lines": [event.last_line for event in events],
-                "messages": [event.message for event in events],
-            },
-        )
+        await self._session.execute(_APPEND, event_arrays(deployment_id, events))
 
     async def after(
         self, deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
@@ -73,3 +67,13 @@ class Events:
     async def wake(self, payload: str) -> None:
         """Tell the listening processes, once this transaction is committed, that there is something to read."""
         await self._session.execute(_NOTIFY, {"payload": payload})
+
+
+def event_arrays(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
+    """Return the parameters of `APPEND_EVENTS`."""
+    return {
+        "deployment_id": deployment_id,
+        "seqs": [event.seq for event in events],
+        "last_lines": [event.last_line for event in events],
+        "messages": [event.message for event in events],
+    }

@@ -31,15 +31,17 @@ _COLUMNS = (
     ("expected_seconds", "double precision"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
-_ARRAYS = ", ".join(f"CAST(:{name} AS {'text' if kind == 'json' else kind}[])" for name, kind in _COLUMNS)
+_ARRAYS = ", ".join(f"CAST(:step_{name} AS {'text' if kind == 'json' else kind}[])" for name, kind in _COLUMNS)
 _VALUES = ", ".join(f'CAST("{name}" AS json)' if kind == "json" else f'"{name}"' for name, kind in _COLUMNS)
 _UPDATES = ", ".join(
     f'"{name}" = excluded."{name}"' for name, _ in _COLUMNS if name not in ("id", "deployment_id", "position")
 )
-_PUT = text(
-    f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new ({_NAMES}) "  # noqa: S608 - our own names
+# Inserts or updates what `step_arrays` gives; `also` is a table more to select from, which may be empty.
+PUT_STEPS = (
+    f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new ({_NAMES}){{also}} "  # noqa: S608 - our own names
     f"ON CONFLICT (id) DO UPDATE SET {_UPDATES}"
 )
+_PUT = text(PUT_STEPS.format(also=""))
 _IS_OPEN: ColumnElement[bool] = literal_column("steps.state IN ('pending', 'running')")
 _RESERVE = text("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 
@@ -60,8 +62,7 @@ class Steps:
         """Insert or update, all in one statement."""
         rows = list(steps)
         if rows:
-            columns = {name: [_value(step, name) for step in rows] for name, _ in _COLUMNS}
-            await self._session.execute(_PUT, columns)
+            await self._session.execute(_PUT, step_arrays(rows))
 
     async def remove(self, ids: Iterable[int]) -> None:
         """Delete the steps with these ids."""
@@ -82,6 +83,11 @@ class Steps:
             .order_by(_table.c.run_order.nulls_last(), _table.c.position)
         )
         return [_step(row) for row in (await self._session.execute(query)).mappings()]
+
+
+def step_arrays(steps: Sequence[Step]) -> dict[str, list[Any]]:
+    """Return the parameters of `PUT_STEPS`: an array for each column."""
+    return {f"step_{name}": [_value(step, name) for step in steps] for name, _ in _COLUMNS}
 
 
 def _value(step: Step, name: str) -> Any:

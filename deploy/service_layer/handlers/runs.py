@@ -62,13 +62,11 @@ async def _stored(
         run.take(entry)
     deployment.spool_offset = command.offset
     events = list(stored_events(deployment, run.events))
-    if not await uow.deployments.advance(deployment, seq=seq, spool_offset=command.offset_before):
-        return None
-    await uow.steps.put(run.touched.values())
+    is_stored = await uow.batches.store(
+        deployment, seq=seq, spool_offset=command.offset_before, steps=run.touched.values(), events=events
+    )
     await uow.steps.remove(run.removed)
-    if events:
-        await uow.events.append(deployment.id, events)
-    return run
+    return run if is_stored else None
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
