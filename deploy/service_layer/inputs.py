@@ -64,8 +64,9 @@ class Inputs:
             if problem.name in complete
         ]
         secrets = {name: complete.pop(name) for name in shape.secret_names(schema) if name in complete}
-        told = {fault.path for fault in faults}
-        faults += [fault for fault in found if fault.path not in told]
+        for more in (found, _no_texts(secrets, schema)):
+            told = {fault.path for fault in faults}
+            faults += [fault for fault in more if fault.path not in told]
         return Answers(env=complete, secrets=secrets, config=options), faults
 
     def fingerprint(self, command: StartDeployment) -> str:
@@ -79,8 +80,12 @@ class Inputs:
         Raises:
             Unsealable: they cannot be read.
         """
-        sealed = await uow.secrets.get(deployment.id) if deployment.secret_inputs else None
-        return self.vault.open(sealed, deployment.id) if sealed is not None else {}
+        if not deployment.secret_inputs:
+            return {}
+        sealed = await uow.secrets.get(deployment.id)
+        if sealed is None:
+            raise Unsealable("Its secret inputs are gone. Start it once more.")
+        return self.vault.open(sealed, deployment.id)
 
     async def mask(self, deployment: Deployment, uow: UnitOfWork) -> Mask | None:
         """Return what hides the secret answers in what a run says; None where there is nothing to hide."""
@@ -134,6 +139,15 @@ def _confirmation(command: StartDeployment, service: str, config: Mapping[str, A
     return [Fault((CONFIRM,), f"To confirm, type the name of the service: {service}")]
 
 
+def _no_texts(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
+    """Return the secrets that are no texts: where its condition does not hold, nobody has looked at an answer."""
+    return [
+        Fault((ENV, name), f"{shape.title(schema, name)}: has to be a text")
+        for name, value in secrets.items()
+        if not isinstance(value, str)
+    ]
+
+
 def _for_nothing(command: StartDeployment) -> list[Fault]:
     return [Fault((ENV, name), f"{name[:100]}: a retry takes no new values") for name in command.again]
 
@@ -142,7 +156,8 @@ def _given_again(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
     """Return what is wrong with the secrets that a retry brings; of anything else it uses the values it has."""
     secret, known = shape.secret_names(schema), shape.names(schema)
     needed = [name for name in command.needed_again if name in known and name not in command.again]
-    others = [name for name in command.again if name not in secret]
+    # What was a secret, and is none any more, was not kept either.
+    others = [name for name in command.again if name not in secret and name not in command.needed_again]
     return [
         *(
             Fault((ENV, name), f"{shape.title(schema, name)}: has to be given again, it was not kept")

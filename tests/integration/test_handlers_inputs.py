@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deploy.adapters.sealing import Unsealable
 from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.inputs import Answers, InvalidAnswers
@@ -55,6 +56,24 @@ async def test_faults_leave_nothing_behind(site: Site) -> None:
     ]
     async with site.open_uow() as uow:
         assert await uow.deployments.open(service_id=service_id) == []
+
+
+@pytest.mark.parametrize("value", [12345, ["12345"], None])
+async def test_a_secret_that_is_not_asked_for_at_the_moment_is_a_text_all_the_same(site: Site, value: Any) -> None:
+    token = {"properties": {"token": {"title": "Token", "type": "string", "writeOnly": True}}}
+    how = {"enum": ["password", "token"], "default": "password"}
+    condition = {"if": {"properties": {"how": {"const": "token"}}}, "then": token}
+    service_id = await site.service(inputs={"type": "object", "properties": {"how": how}, **condition})
+    with pytest.raises(InvalidAnswers) as caught:
+        await start(site, service_id, {"token": value})
+    assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
+        (("env", "token"), "Token: has to be a text")
+    ]
+    with pytest.raises(InvalidAnswers) as caught:
+        await start(site, service_id, {"how": "token", "token": value})
+    assert len(caught.value.faults) == 1
+    started = await site.deployment(await start(site, service_id, {"token": SECRET}))
+    assert started.secret_inputs == ["token"]
 
 
 async def test_a_service_that_is_gone(site: Site) -> None:
@@ -139,6 +158,13 @@ async def test_a_retry_needs_the_secrets_that_the_service_still_asks_for(site: S
     assert (retried.context["env"], retried.secret_inputs) == ({"size": 2}, ["password"])
 
 
+async def test_a_retry_takes_again_what_was_a_secret_and_is_none_any_more(site: Site) -> None:
+    service_id = await site.service(inputs={**INPUTS, "properties": {"password": {"type": "string"}}})
+    again = {"again": {"password": "not so secret"}, "needed_again": ("password",)}
+    retried = await site.deployment(await start(site, service_id, {}, **again))
+    assert (retried.context["env"], retried.secret_inputs) == ({"password": "not so secret"}, [])
+
+
 async def test_nobody_sees_a_secret_in_a_command() -> None:
     answers = Answers(env={}, secrets={"password": SECRET})
     again = {"password": SECRET}
@@ -156,6 +182,19 @@ async def test_the_last_answers_are_those_of_the_user(site: Site) -> None:
     async with site.open_uow() as uow:
         assert await uow.answers.last(service_id, ada) == {"n": 2}
         assert await uow.answers.last(service_id, 987654321) is None
+
+
+async def test_secrets_that_are_gone_hide_everything_and_start_nothing(site: Site, tmp_path: Any) -> None:
+    deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
+    inputs = inputs_of(site.open_uow, tmp_path)
+    async with site.open_uow() as uow:
+        await uow.secrets.remove(deployment_id)
+        deployment = await uow.deployments.get(deployment_id)
+        mask = await inputs.mask(deployment, uow)
+        with pytest.raises(Unsealable, match="Start it once more"):
+            await inputs.secrets(deployment, uow)
+    assert mask is not None
+    assert mask.text("whatever it says") == "***"
 
 
 async def test_secrets_that_cannot_be_opened_hide_everything(site: Site, tmp_path: Any) -> None:
