@@ -16,8 +16,9 @@ from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reporte
 HIDDEN = "***"
 # Shorter ones occur everywhere: hiding them would hide the log, and tell where they are.
 SHORTEST = 4
-# How `clean_text` ends a text that it has cut: right before it, a value may have been cut in two.
-_CUT = re.compile(r"… \(\d+ more characters\)\Z")
+# How `clean_text` and our Ansible callback end a text that they have cut: right before it, a value may have been cut in
+# two.
+_CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ bytes in all\))\Z")
 
 
 class Mask:
@@ -31,8 +32,16 @@ class Mask:
         self._spellings = sorted(spellings, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, self._spellings)) or r"(?!)")
         self._everything = everything
-        self._after_part = False
-        self._after_event = False
+        # The shortest rest of a value that the next line, or the next line of an event, may begin with; 0: none.
+        self._line_rest = 0
+        self._event_rest = 0
+
+    def resume(self) -> None:
+        """Go on in the middle of a run: what came before is not known, and may have ended within a value.
+
+        Rests of it that are too short to be hidden anywhere stay, for in most cases they are none.
+        """
+        self._line_rest = self._event_rest = SHORTEST
 
     def text(self, text: str) -> str:
         """Return the text without the values."""
@@ -76,15 +85,14 @@ class Mask:
         """Return one entry that a playbook's events made; its lines have pieces of their own."""
         if not isinstance(entry, Line):
             return self.entry(entry)
-        text = self._without_start(entry.text) if self._after_event else entry.text
-        self._after_event = entry.continues
+        text = self._without_start(entry.text, self._event_rest)
+        self._event_rest = int(entry.continues)
         return replace(entry, text=self.text(self._without_end(text) if entry.continues else text))
 
     def piece(self, text: str, *, continues: bool) -> str:
         """Return an output line, or (`continues`) a piece of a long one, at whose ends a value may be cut in two."""
-        if self._after_part:
-            text = self._without_start(text)
-        self._after_part = continues
+        text = self._without_start(text, self._line_rest)
+        self._line_rest = int(continues)
         return self._without_end(text) if continues else text
 
     def _end(self, end: RunEnded) -> RunEnded:
@@ -109,10 +117,12 @@ class Mask:
         size = max((_overlap(text, spelling, len(spelling) - 1) for spelling in self._spellings), default=0)
         return text[: len(text) - size] + HIDDEN if size else text
 
-    def _without_start(self, text: str) -> str:
-        """Hide the rest of a value at the beginning of the text."""
+    def _without_start(self, text: str, shortest: int) -> str:
+        """Hide the rest of a value, of so many characters at least (0: none), at the beginning of the text."""
+        if not shortest:
+            return text
         size = max((_overlap(spelling, text, len(spelling) - 1) for spelling in self._spellings), default=0)
-        return HIDDEN + text[size:] if size else text
+        return HIDDEN + text[size:] if size >= shortest else text
 
     def _hide(self, text: str) -> str:
         kept, done = [], 0
@@ -142,9 +152,28 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _overlap(before: str, after: str, longest: int) -> int:
-    """Return the length of the longest end of `before`, up to `longest`, that `after` begins with."""
-    sizes = range(min(len(before), len(after), longest), 0, -1)
-    return next((size for size in sizes if before.endswith(after[:size])), 0)
+    """Return the length of the longest end of `before`, up to `longest`, that `after` begins with.
+
+    By Knuth, Morris and Pratt, for whom a long value takes no longer than it is: it may be a whole file.
+    """
+    wanted = after[:longest]
+    if not wanted:
+        return 0
+    matched, borders = 0, [0]
+    for char in wanted[1:]:
+        matched = _grown(wanted, borders, matched, char)
+        borders.append(matched)
+    matched = 0
+    for char in before[-len(wanted) :]:
+        matched = _grown(wanted, borders, matched, char)
+    return matched
+
+
+def _grown(wanted: str, borders: Sequence[int], matched: int, char: str) -> int:
+    """Return how many characters of `wanted` a text ends with after one more; `borders` are those of its beginnings."""
+    while matched and wanted[matched] != char:
+        matched = borders[matched - 1]
+    return matched + (wanted[matched] == char)
 
 
 def _spellings(value: str) -> Iterable[str]:

@@ -68,6 +68,8 @@ class Follower:
 
     async def _read_to_end(self) -> None:
         offset = await persistently(self._stored_offset) if self._offset is None else self._offset
+        if offset and self._mask is not None:
+            self._mask.resume()
         begun = False
         while offset is not None:
             # In this order: a supervisor that has gone meanwhile has written before.

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
 from deploy.adapters.spool import RunDirectory
+from deploy.domain.masking import Mask
 from deploy.domain.model import DeploymentState
 from deploy.service_layer import follower, reaper
 from deploy.service_layer.follower import Follower
@@ -38,13 +40,14 @@ class Followed:
     deployment_id: int
     directory: RunDirectory
 
-    def follower(self) -> Follower:
+    def follower(self, *secrets: str) -> Follower:
         """Return a new follower, as a worker that has just started makes it."""
-        return Follower(self.deployment_id, self.directory, self.site.bus, self.site.open_uow)
+        mask = Mask(secrets) if secrets else None
+        return Follower(self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask)
 
-    async def follow(self) -> None:
+    async def follow(self, *secrets: str) -> None:
         """Follow to the end."""
-        await asyncio.wait_for(self.follower().follow(), PATIENCE)
+        await asyncio.wait_for(self.follower(*secrets).follow(), PATIENCE)
 
     async def lines(self) -> list[str]:
         """Return the output that is stored; its numbers have no gap."""
@@ -57,10 +60,10 @@ class Followed:
         return (await self.site.deployment(self.deployment_id)).state
 
 
-async def started(site: Site, runs: Runs, script: str) -> Followed:
+async def started(site: Site, runs: Runs, script: str, **more: Any) -> Followed:
     """Return a deployment whose script runs."""
     deployment_id = await site.running()
-    run = runs.sh(script)
+    run = runs.sh(script, **more)
     return Followed(site, deployment_id, run.directory)
 
 
@@ -125,6 +128,21 @@ class TestFollow:
         gate.touch()
         await followed.follow()
         assert await followed.lines() == [str(number) for number in range(1, 201)]
+
+    async def test_one_that_begins_within_a_long_line_hides_the_rest_of_a_secret(
+        self, busy_site: Site, runs: Runs
+    ) -> None:
+        gate = runs.folder / "gate"
+        script = f"printf 'password: hunter2-hun'; while [ ! -e {gate} ]; do sleep 0.01; done; echo ter2; echo done"
+        followed = await started(busy_site, runs, script, line_limit=20)
+        following = asyncio.create_task(followed.follow("hunter2-hunter2"))
+        await until_lines(followed, 1)
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        gate.touch()
+        await followed.follow("hunter2-hunter2")
+        assert await followed.lines() == ["password: ***", "***", "done"]
 
     async def test_two_followers_count_nothing_twice(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "seq 3000")

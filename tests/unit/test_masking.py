@@ -80,6 +80,35 @@ def test_a_value_that_a_limit_cuts_in_two_is_hidden() -> None:
     assert "0123" not in str(name)
 
 
+def test_a_value_that_the_callback_plugin_cuts_in_two_is_hidden() -> None:
+    secret = "0123456789" * 10
+    said = f"{'x' * 8_150}{secret}"[:8_192] + "\n… (cut here: 8,250 bytes in all)"
+    event = {"event": "host_result", "task": "t", "host": "web1", "outcome": "ok", "message": said, "diff": said}
+    (result,) = masked_entries([Record(1, 0.0, "event", json.dumps(event))], Mask([secret]))
+    assert "0123" not in str(result)
+    assert str(result).count("x***\\n… (cut here: 8,250 bytes in all)") == 2
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_the_longest_part_of_a_value_is_found_however_long_the_value_is(size: int) -> None:
+    secret = "ab" * size + "c"
+    mask = Mask([secret])
+    assert mask.piece("x" + secret[:-1], continues=True) == "x***"
+    assert mask.piece("bc, and so on", continues=False) == "***, and so on"
+
+
+def test_whoever_goes_on_with_a_run_does_not_show_the_rest_of_a_value() -> None:
+    mask = Mask(["hunter2-hunter2"])
+    mask.resume()
+    event = json.dumps({"text": "-hunter2 said"})
+    records = [Record(2, 0.0, "out", "unter2 y"), Record(3, 0.0, "event", event), Record(4, 0.0, "out", "unter2 z")]
+    texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
+    assert texts == ["*** y", "*** said", "unter2 z"]
+    mask.resume()
+    # Perhaps the end of a value, most likely a number: too short to tell.
+    assert mask.piece("2 files", continues=False) == "2 files"
+
+
 def test_a_value_across_two_pieces_of_a_long_line_is_hidden() -> None:
     mask = Mask(["hunter2-hunter2"])
     records = [Record(1, 0.0, "part", "x hunter2-h"), Record(2, 0.0, "note", "n"), Record(3, 0.0, "out", "unter2 y")]
