@@ -123,6 +123,17 @@ class TestTakeIn:
             ("B", "success"),
         }
 
+    async def test_a_step_that_has_ended_between_two_batches_outlives_the_run(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A", "B"))
+        await site.take_in(deployment_id, reported("A", "running"))
+        await site.bus.handle(
+            ReportStep(deployment_id=deployment_id, report=StepReport(name="A", state=StepState.SUCCESS))
+        )
+        await site.take_in(deployment_id, ended(0))
+        assert await site.states(deployment_id) == {"A": "success"}
+        messages = await site.messages(deployment_id)
+        assert [message["name"] for message in messages if message.get("deleted")] == ["B"]
+
     async def test_host_results_are_stored(self, site: Site) -> None:
         deployment_id = await site.running()
         result = HostResult(task="t1", host="web1", outcome=Outcome.CHANGED, duration=0.5, diff="+x")

@@ -65,8 +65,10 @@ async def _stored(
     is_stored = await uow.batches.store(
         deployment, seq=seq, spool_offset=command.offset_before, steps=run.touched.values(), events=events
     )
+    if not is_stored:
+        return None
     await uow.steps.remove(run.removed)
-    return run if is_stored else None
+    return run
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
