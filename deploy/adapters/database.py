@@ -41,6 +41,7 @@ def create_engine(url: str, *, pool_size: int = 10, patience: float = 5.0) -> As
         max_overflow=pool_size,
         pool_pre_ping=False,
         pool_use_lifo=True,
+        hide_parameters=True,  # errors are logged: no output, no password's hash, nothing sealed belongs there
         connect_args={"timeout": patience, "server_settings": {"application_name": "fastdeploy"}},
     )
     event.listen(engine.sync_engine, "do_connect", _connect)

@@ -61,6 +61,15 @@ class TestRefusals:
         """Whoever waits for them to go by waits for ever."""
         assert not is_away(await failure(shared_engine, statement, **values))
 
+    async def test_they_do_not_tell_what_was_to_be_stored(self, database_url: str) -> None:
+        engine = create_engine(database_url)
+        try:
+            error = await failure(engine, "SELECT 1 / CAST(:zero AS integer), :said", zero=0, said="s3cret-value")
+        finally:
+            await engine.dispose()
+        assert "division by zero" in str(error)
+        assert "s3cret-value" not in f"{error}{error!r}"
+
     async def test_they_are_not_tried_again(self, shared_engine: AsyncEngine) -> None:
         attempts: list[int] = []
 
