@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
@@ -136,6 +137,12 @@ class TestOutages:
 
     async def test_no_connection_is_free(self) -> None:
         assert is_away(PoolTimeout())
+
+    async def test_a_connection_whose_end_is_on_its_way(self) -> None:
+        """The driver has read why the server closes it, and not yet that it is closed."""
+        error = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+        assert isinstance(error, DATABASE_ERRORS)
+        assert is_away(error)
 
     @pytest.mark.parametrize("error", [FileNotFoundError("a file"), PermissionError("a folder"), TimeoutError()])
     async def test_trouble_with_a_file_is_none(self, error: OSError) -> None:

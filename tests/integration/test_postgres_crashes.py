@@ -137,7 +137,10 @@ def busy_backends(server: int) -> list[int]:
     """Return the processes of the server that work on a query."""
     found = []
     for task in Path(f"/proc/{server}/task/{server}/children").read_text().split():
-        title = Path(f"/proc/{task}/cmdline").read_bytes()
+        try:
+            title = Path(f"/proc/{task}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended while we looked
         if b"SELECT" in title and b"fastdeploy" in title:
             found.append(int(task))
     return found
