@@ -24,7 +24,14 @@ class Unreachable(ConnectionError):
     """No connection can be made to the database. (By itself an OSError could be about anything, a file for instance.)"""
 
 
-_OUTAGES = (PoolTimeout, Unreachable, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+_OUTAGES = (
+    PoolTimeout,
+    Unreachable,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # The server has said that it closes the connection, but has not done so yet.
+    asyncpg.InternalClientError,
+)
 # What work that goes on for ever survives: the database is away (`is_away` tells), it refuses something, or the system
 # is in trouble. (Before Python 3.11 a timeout is no OSError.)
 DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
