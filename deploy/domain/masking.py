@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from deploy.domain.model import HostResult, StepReport
 from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reported, RunEnded
@@ -24,7 +25,7 @@ _CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ byte
 class Mask:
     """Replaces secret values, and each line of those that have several, by `***` wherever they occur.
 
-    Found as they are, and as JSON, Python, URLs and base64 write them. `everything`: replaces every text instead.
+    Found as they are, and as JSON, Python, URLs, shells and base64 write them. `everything`: replaces every text instead.
     """
 
     def __init__(self, values: Iterable[str], *, everything: bool = False) -> None:
@@ -185,5 +186,6 @@ def _spellings(value: str) -> Iterable[str]:
         yield json.dumps(part)[1:-1]
         yield json.dumps(part, ensure_ascii=False)[1:-1]
         yield repr(part)[1:-1]
-        yield quote(part, safe="")
+        yield from (quote(part), quote(part, safe=""), quote_plus(part))
+        yield from (part.replace("'", "'\\''"), shlex.quote(part).strip("'"))  # as shells trace their commands
         yield base64.b64encode(part.encode("utf-8", "replace")).decode()
