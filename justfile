@@ -153,6 +153,11 @@ docs-serve:
 docs-build:
     NO_MKDOCS_2_WARNING=1 {{ main_python }} mkdocs build --quiet --strict
 
+# Renew the pictures in the docs: from what the browser tests saw
+[group('docs')]
+docs-pictures: test-e2e
+    scripts/docs-pictures
+
 # Write frontend/openapi.json from the routes, and the page's types from that
 [group('docs')]
 openapi:

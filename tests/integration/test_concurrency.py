@@ -59,7 +59,7 @@ class TestStarts:
         ids = [queued(events) for events in await outcomes(map(busy_site.bus.handle, commands))]
         assert len(set(ids)) == 200
         async with busy_site.open_uow() as uow:
-            found = await uow.deployments.list(limit=1000)
+            found = await uow.deployments.open()
         assert {deployment.id for deployment in found} == set(ids)
         assert Counter(deployment.service_id for deployment in found) == dict.fromkeys(services, 40)
         assert len({deployment.job_id for deployment in found}) == 200
@@ -79,7 +79,7 @@ class TestStarts:
         assert len({queued(events) for events in results}) == 1
         assert sum(len(events) > 1 for events in results) == 1
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.list()) == 1
+            assert len(await uow.deployments.open()) == 1
 
     async def test_a_service_that_is_removed_has_no_open_deployment(self, busy_site: Site) -> None:
         for number in range(10):
@@ -237,7 +237,7 @@ class TestServices:
         commands: list[Command] = [SyncServices(folders=folders), start(service_id)] * 10
         await outcomes(map(busy_site.bus.handle, commands))
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.list()) == 10
+            assert len(await uow.deployments.open()) == 10
 
 
 class TestUsers:

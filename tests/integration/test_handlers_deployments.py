@@ -341,7 +341,7 @@ class TestNothingHalf:
         with pytest.raises(Exception, match="fk_deployments_user_id_users"):
             await site.start(service_id, user_id=123_456_789)
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.list()] == [before]
+            assert [found.id for found in await uow.deployments.open()] == [before]
         assert await site.claim() == before
         assert await site.claim() is None
 

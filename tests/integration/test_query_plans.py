@@ -63,17 +63,6 @@ async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
 
 
 READS: dict[str, Read] = {
-    "the first page": lambda uow: uow.deployments.list(),
-    "a later page": lambda uow: uow.deployments.list(limit=1000, before=MIDDLE),
-    "the history of a service": lambda uow: uow.deployments.list(only=Filter(service_id=3)),
-    "a page of a service that was not deployed for long": lambda uow: uow.deployments.list(
-        only=Filter(service_id=SERVICES)
-    ),
-    "what waits": lambda uow: uow.deployments.list(only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))),
-    "a time": lambda uow: uow.deployments.list(only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
-    "what failed or was cancelled lately": lambda uow: uow.deployments.list(
-        only=Filter(states=(DeploymentState.FAILURE, DeploymentState.CANCELLED), since=LONG_AGO), before=MIDDLE
-    ),
     "how the last of a service went": lambda uow: uow.history.finished(3, limit=500),
     "how the last of a service went that has but open ones": lambda uow: uow.history.finished(SERVICES, limit=500),
     "the success before": before_the_middle,
@@ -81,9 +70,9 @@ READS: dict[str, Read] = {
     "the queue": lambda uow: uow.queue.jobs(),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
-    "the last success": lambda uow: uow.deployments.last_success(3),
-    "the last success of a service that has none": lambda uow: uow.deployments.last_success(1),
-    "the last success of a service that was not deployed for long": lambda uow: uow.deployments.last_success(SERVICES),
+    "a plan": lambda uow: uow.plans.by_successes(3),
+    "a plan without a success": lambda uow: uow.plans.by_successes(1),
+    "a plan of a service that was not deployed for long": lambda uow: uow.plans.by_successes(SERVICES),
     "the newest of each service": lambda uow: uow.deployments.latest_by_service(list(range(1, SERVICES + 1))),
     "what is open": lambda uow: uow.deployments.open(),
     "what is open of a service": lambda uow: uow.deployments.open(service_id=3),
@@ -99,6 +88,11 @@ READS: dict[str, Read] = {
 }
 
 
+async def page(engine: AsyncEngine, limit: int = 100, **more: Any) -> str:
+    """Read a page of deployments."""
+    return await Listings(engine).deployments(limit=limit, **more)
+
+
 OutsideRead: TypeAlias = Callable[[AsyncEngine], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
     "how far everything is": lambda engine: Tail(engine).cursors(since_seconds=60),
@@ -106,9 +100,15 @@ OUTSIDE: dict[str, OutsideRead] = {
     "what is new but output": lambda engine: Tail(engine).after(MIDDLE, 3, limit=200, with_output=False),
     "the service of a deployment": lambda engine: Tail(engine).service_of(MIDDLE),
     "all services": lambda engine: Listings(engine).services(),
-    "the newest": lambda engine: Listings(engine).deployments(limit=100),
-    "the next page": lambda engine: Listings(engine).deployments(limit=100, before=MIDDLE),
-    "those of a service": lambda engine: Listings(engine).deployments(limit=100, only=Filter(service_id=3)),
+    "the newest": lambda engine: page(engine),
+    "the next page": lambda engine: page(engine, limit=1000, before=MIDDLE),
+    "those of a service": lambda engine: page(engine, only=Filter(service_id=3)),
+    "those of a service that was not deployed for long": lambda engine: page(engine, only=Filter(service_id=SERVICES)),
+    "those that went well": lambda engine: page(engine, only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))),
+    "a time": lambda engine: page(engine, only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
+    "what failed or was cancelled lately": lambda engine: page(
+        engine, only=Filter(states=(DeploymentState.FAILURE, DeploymentState.CANCELLED), since=LONG_AGO), before=MIDDLE
+    ),
 }
 
 

@@ -15,7 +15,6 @@ from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, DeploymentState
 
 _table = orm.deployments
-OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
 # Written out, so that the planner recognises the partial index.
 _IS_OPEN: ColumnElement[bool] = literal_column("deployments.state IN ('queued', 'running')")
 
@@ -56,18 +55,6 @@ class Filter:
     origin: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as SQL."""
-        wanted = {"service_id": self.service_id, "user": self.user, "origin": self.origin}
-        conditions = [_table.c[name] == value for name, value in wanted.items() if value is not None]
-        if self.states:
-            conditions.append(_table.c.state.in_(self.states))
-        if self.since is not None:
-            conditions.append(_table.c.created >= self.since)
-        if self.until is not None:
-            conditions.append(_table.c.created < self.until)
-        return conditions
 
     def fragments(self) -> tuple[list[str], list[Any]]:
         """Return the filter as SQL on a table `d` for asyncpg: conditions, and the values of $1, $2, …"""
@@ -135,32 +122,10 @@ class Deployments:
         )
         return [(deployment_id, host) for deployment_id, host in await self._session.execute(query)]
 
-    async def list(
-        self, *, limit: int = 100, before: int | None = None, only: Filter | None = None
-    ) -> Sequence[Deployment]:
-        """Return deployments, newest first, at most `limit`, older than `before` if given."""
-        query = select(Deployment).order_by(_table.c.id.desc()).limit(limit)
-        if only is not None:
-            query = query.where(*only.conditions())
-        if before is not None:
-            query = query.where(_table.c.id < before)
-        return (await self._session.scalars(query)).all()
-
     async def with_key(self, service_id: int, idempotency_key: str) -> Deployment | None:
         """Return the deployment that was asked for with that key before."""
         query = select(Deployment).where(
             _table.c.service_id == service_id, _table.c.idempotency_key == idempotency_key
-        )
-        found: Deployment | None = await self._session.scalar(query)
-        return found
-
-    async def last_success(self, service_id: int) -> Deployment | None:
-        """Return the newest fully successful deployment of a service."""
-        query = (
-            select(Deployment)
-            .where(_table.c.service_id == service_id, literal_column("deployments.state = 'success'"))
-            .order_by(_table.c.id.desc())
-            .limit(1)
         )
         found: Deployment | None = await self._session.scalar(query)
         return found
