@@ -100,7 +100,7 @@ OUTSIDE: dict[str, OutsideRead] = {
     "what is new but output": lambda engine: Tail(engine).after(MIDDLE, 3, limit=200, with_output=False),
     "the service of a deployment": lambda engine: Tail(engine).service_of(MIDDLE),
     "all services": lambda engine: Listings(engine).services(),
-    "the newest": lambda engine: page(engine),
+    "the newest": page,
     "the next page": lambda engine: page(engine, limit=1000, before=MIDDLE),
     "those of a service": lambda engine: page(engine, only=Filter(service_id=3)),
     "those of a service that was not deployed for long": lambda engine: page(engine, only=Filter(service_id=SERVICES)),
