@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -18,10 +20,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters import migrations, orm
-from deploy.adapters.database import create_engine
+from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from tests.conftest import FixedClock, inputs_of
 from tests.databases import Databases
+from tests.runs import ended, line
+from tests.site import Site
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -36,6 +44,35 @@ async def empty(empty_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(empty_url)
     yield engine
     await engine.dispose()
+
+
+# A success, a run, and one that waits for it, as the first schema has them.
+IN_PROGRESS = [
+    """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}]}')""",
+    """
+    INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args, status)
+    SELECT 'deployments', 'deploy', 'service:1:0', json_build_object('deployment_id', n), 'todo'
+    FROM generate_series(2, 3) AS n
+    """,
+    "UPDATE procrastinate_jobs SET status = 'doing' WHERE id = 1",
+    """
+    INSERT INTO deployments (service_id, service, origin, "user", context, state, created, started, finished, run_ended,
+        idempotency_key, worker_id, job_id, seq, lines, spool_offset, step_count, run_count, has_failed_step)
+    SELECT 1, 'shop', 'CI', 'ada', json_build_object('env', json_build_object('n', n)), state, now(), started, finished,
+        finished, CASE n WHEN 3 THEN 'k' END, worker, job, 0, 0, 0, 0, 0, false
+    FROM (VALUES
+        (1, 'success', now(), now(), NULL, NULL), (2, 'running', now(), NULL, 'w1', 1), (3, 'queued', NULL, NULL, NULL, 2)
+    ) AS old (n, state, started, finished, worker, job) ORDER BY n
+    """,
+]
+
+
+def config(connection: Connection) -> Config:
+    """Return how Alembic finds our revisions, and this database."""
+    made = Config()
+    made.set_main_option("script_location", str(migrations.FOLDER))
+    made.attributes["connection"] = connection
+    return made
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -68,6 +105,33 @@ class TestUpgrade:
         await migrations.upgrade(engine)
         async with committing_uow() as uow:
             assert [service.name for service in await uow.services.list()] == ["shop"]
+
+    async def test_the_first_schema_with_work_in_progress(
+        self, empty: AsyncEngine, clock: FixedClock, tmp_path: Path
+    ) -> None:
+        async with empty.begin() as connection:
+            await connection.run_sync(lambda sync: command.upgrade(config(sync), "0001"))
+            for statement in IN_PROGRESS:
+                await connection.exec_driver_sql(statement)
+        assert await migrations.upgrade(empty)
+        open_uow = unit_of_work(create_sessions(empty))
+        bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
+        site = Site(bus, open_uow, clock)
+        # What runs goes on to its end, then comes what waits, then what is asked for now; all are listed.
+        await site.take_in(2, line(), ended(0))
+        assert await site.claim() == 3
+        again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}
+        assert await site.start(1, **again) == 3
+        assert await site.start(1) == 4
+        listed = json.loads(await Listings(empty).deployments(limit=10))
+        assert [(one["id"], one["state"], one["secret_inputs"]) for one in listed] == [
+            (4, "queued", []),
+            (3, "running", []),
+            (2, "success", []),
+            (1, "success", []),
+        ]
+        async with open_uow() as uow:
+            assert list(await uow.history.snapshots([1, 2, 3, 4])) == [4]
 
     async def test_several_processes_at_once(self, empty_url: str) -> None:
         engines = [create_engine(empty_url) for _ in range(4)]
