@@ -80,7 +80,7 @@ test("links to lines, to ranges and to steps open exactly there", async ({ page 
 });
 
 test("a reader who is not at the end is told how much has come", async ({ page }) => {
-  const { id } = await api.start("slow");
+  const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}#L1`);
   const jump = page.getByRole("button", { name: "Jump to the newest" });
   // The log's window has to be full before there is anything below it.
@@ -125,7 +125,7 @@ test("one that failed says where, and what changed since it worked; a retry asks
 });
 
 test("cancelled by keyboard alone", async ({ page }) => {
-  const { id } = await api.start("slow");
+  const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}`);
   await page.getByRole("button", { name: "Cancel deployment" }).focus();
   await page.keyboard.press("Enter");

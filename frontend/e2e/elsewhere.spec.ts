@@ -82,8 +82,8 @@ test.describe("the queue", () => {
   test("shows what runs, what waits and why, and who works, live", async ({ page }) => {
     await page.goto("/ui/queue");
     await expect(page.locator("[data-worker][data-alive=true]")).toContainText("slots in use");
-    const [first, second] = [await api.start("slow"), await api.start("slow")];
-    await expect(page.locator(`a[data-deployment="${first.id}"]`)).toContainText("slow");
+    const [first, second] = [await api.start("slow-elsewhere"), await api.start("slow-elsewhere")];
+    await expect(page.locator(`a[data-deployment="${first.id}"]`)).toContainText("slow-elsewhere");
     const row = page.locator(`ol [data-deployment="${second.id}"]`);
     await expect(row.getByRole("link", { name: `See no. ${first.id}` })).toBeVisible();
     await inspectLooks(page, "15-queue");
@@ -99,7 +99,7 @@ test.describe("the queue", () => {
 test("the outcome of one's own deployment is told on other pages, with a link", async ({ page }) => {
   await page.goto("/ui/profile");
   await expect(page.locator("[data-live=live]")).toBeVisible();
-  const { id } = await api.start("counts");
+  const { id } = await api.start("counts-elsewhere");
   const toast = page.locator("[data-toast]").filter({ hasText: `counts no. ${id} succeeded.` });
   await expect(toast).toBeVisible({ timeout: 30_000 });
   await toast.getByRole("link", { name: "Open" }).click();
