@@ -100,7 +100,7 @@ test("the outcome of one's own deployment is told on other pages, with a link", 
   await page.goto("/ui/profile");
   await expect(page.locator("[data-live=live]")).toBeVisible();
   const { id } = await api.start("counts-elsewhere");
-  const toast = page.locator("[data-toast]").filter({ hasText: `counts no. ${id} succeeded.` });
+  const toast = page.locator("[data-toast]").filter({ hasText: `counts-elsewhere no. ${id} succeeded.` });
   await expect(toast).toBeVisible({ timeout: 30_000 });
   await toast.getByRole("link", { name: "Open" }).click();
   await expect(page).toHaveURL(`/ui/deployments/${id}`);
