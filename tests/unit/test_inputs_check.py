@@ -183,3 +183,24 @@ def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
     answer = "a" * 60 + "!"
     (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": answer})[1]
     assert fault == Fault(("env", "x"), "x: does not have the expected form")
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_unique"),
+    [
+        ([], True),
+        ([1, True, "1", [1], {"a": 1}, None, 1.5, 0, False], True),
+        ([1, 1.0], False),
+        ([{"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]}], False),
+        ([["a"], ["a"]], False),
+        ([10**400, 10**400 + 1], True),
+    ],
+)
+def test_entries_are_compared_by_their_values(entries: list[Any], is_unique: bool) -> None:
+    found = sentences(inputs({"x": {"type": "array", "uniqueItems": True}}), {"x": entries})
+    assert found == ({} if is_unique else {"x": "x: the same entry is there more than once"})
+
+
+def test_a_long_list_is_not_compared_pair_by_pair_and_not_every_fault_is_told() -> None:
+    found = sentences(inputs({"x": MANY}), {"x": [{"n": n} for n in range(100_000)]})
+    assert len(found) == 200

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from deploy.adapters.inputs import schema as shape
@@ -22,6 +24,8 @@ FORMATS = ("date", "email", "ipv4", "ipv6")
 # Patterns come from service authors, answers from everybody: a text that a pattern looks at is short, and the pattern
 # has so many seconds.
 LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
+# A list of one request can be wrong in a hundred thousand places.
+MOST_FAULTS = 200
 _ROUNDS = 10
 _OPEN = ("additionalProperties", "unevaluatedProperties")
 
@@ -75,10 +79,10 @@ def faults_of(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
 
 @lru_cache(maxsize=1)
 def validator_class() -> type[Validator]:
-    """Return the draft's validator, with numbers as people write them, and patterns that cannot run for ever."""
+    """Return the draft's validator, with numbers as people write them, and nothing that takes for ever."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
-    own = {"multipleOf": _multiple_of, "pattern": _pattern}
+    own = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
     made: type[Validator] = validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
     return made
 
@@ -92,12 +96,12 @@ def _validator(schema: Schema) -> Validator:
 
 
 def _faults(validator: Validator, schema: Schema, answers: dict[str, Any]) -> list[Fault]:
-    faults = [
+    faults = (
         Fault((ENV, *path), sentence)
         for error in validator.iter_errors(answers)
         for path, sentence in faults_from(schema, error)
-    ]
-    return list(dict.fromkeys(faults))
+    )
+    return list(dict.fromkeys(islice(faults, MOST_FAULTS)))
 
 
 def _strangers(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
@@ -164,6 +168,25 @@ def _multiple_of(_validator: Validator, step: Any, number: Any, _schema: Any) ->
 
 def _exact(number: float) -> Fraction:
     return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+def _unique_items(_validator: Validator, wanted: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
+    """The library compares each entry with each other one."""
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415
+
+    if wanted is True and isinstance(entries, list):
+        seen = {json.dumps(_with_whole_numbers(entry), sort_keys=True) for entry in entries}
+        if len(seen) < len(entries):
+            yield ValidationError("not unique")
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return JSON in which 1.0 is written as 1, which is the same number."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(inner) for name, inner in value.items()}
+    return [_with_whole_numbers(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _pattern(_validator: Validator, pattern: str, text: Any, _schema: Any) -> Iterator[ValidationError]:
