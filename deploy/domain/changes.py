@@ -27,6 +27,16 @@ class Snapshot:
     files: dict[str, str] | None = None
 
 
+def unknown(before: Snapshot, after: Snapshot) -> list[Literal["config", "files"]]:
+    """Return what cannot be compared."""
+    unknown: list[Literal["config", "files"]] = []
+    if before.config is None or after.config is None:
+        unknown.append("config")
+    if before.files is None or after.files is None:
+        unknown.append("files")
+    return unknown
+
+
 def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return the values that differ, by name."""
     return [

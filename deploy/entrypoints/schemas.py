@@ -261,12 +261,16 @@ class ChangeOut(BaseModel):
 
 
 class ChangesOut(BaseModel):
-    """What has changed since the last success before a deployment (null: there was none, or nothing is known)."""
+    """What has changed since the last success before a deployment (null: there was none).
+
+    `unknown` names what cannot be compared: nothing was kept of one of them, or its folder was too large.
+    """
 
     since: DeploymentOut | None
     env: list[ChangeOut]
     config: list[ChangeOut]
     files: list[ChangeOut]
+    unknown: list[Literal["config", "files"]]
 
 
 class StepIn(BaseModel):

@@ -66,7 +66,7 @@ def test_statistics_have_a_limit(server: Server, limit: int) -> None:
 
 def test_nothing_has_changed_since_there_was_no_success(server: Server) -> None:
     api, service = server.api, server.add_service(OBEDIENT)
-    nothing: dict[str, Any] = {"since": None, "env": [], "config": [], "files": []}
+    nothing: dict[str, Any] = {"since": None, "env": [], "config": [], "files": [], "unknown": []}
     assert changes(api, api.run(service, {"DO": "fail"})["id"]) == nothing
     assert changes(api, api.run(service)["id"]) == nothing
 
@@ -109,6 +109,7 @@ def test_what_has_changed_since_the_last_success(server: Server) -> None:
         "env": [],
         "config": [],
         "files": [],
+        "unknown": [],
     }
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from deploy.domain.changes import Change, Snapshot, config_changes, file_changes, input_changes, value_changes
+from deploy.domain.changes import (
+    Change,
+    Snapshot,
+    config_changes,
+    file_changes,
+    input_changes,
+    unknown,
+    value_changes,
+)
 
 
 def inputs(before: dict[str, Any], after: dict[str, Any], *secrets: set[str]) -> list[Change]:
@@ -102,3 +110,16 @@ class TestFiles:
     def test_nothing_is_said_where_one_side_is_not_known(self) -> None:
         assert file_changes(Snapshot(), Snapshot(files={"a": "aa"})) == []
         assert file_changes(Snapshot(files={"a": "aa"}), Snapshot()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (Snapshot({}, {}), Snapshot({}, {}), []),
+        (Snapshot({}, None), Snapshot({}, {}), ["files"]),
+        (Snapshot({}, {}), Snapshot({}, None), ["files"]),
+        (Snapshot(), Snapshot({}, {}), ["config", "files"]),
+    ],
+)
+def test_what_was_not_kept_cannot_be_compared(before: Snapshot, after: Snapshot, expected: list[str]) -> None:
+    assert unknown(before, after) == expected

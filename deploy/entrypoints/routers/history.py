@@ -52,7 +52,7 @@ async def read_changes(
         deployment = await uow.deployments.get(deployment_id)
         since = await uow.history.last_success_before(deployment)
         if since is None:
-            return ChangesOut(since=None, env=[], config=[], files=[])
+            return ChangesOut(since=None, env=[], config=[], files=[], unknown=[])
         known = await uow.history.snapshots([since.id, deployment.id])
     before, after = known.get(since.id, Snapshot()), known.get(deployment.id, Snapshot())
     return ChangesOut(
@@ -60,6 +60,7 @@ async def read_changes(
         env=_out(_input_changes(since, deployment)),
         config=_out(changes.config_changes(before, after)),
         files=_out(changes.file_changes(before, after)),
+        unknown=changes.unknown(before, after),
     )
 
 

@@ -812,7 +812,9 @@ export interface components {
         };
         /**
          * ChangesOut
-         * @description What has changed since the last success before a deployment (null: there was none, or nothing is known).
+         * @description What has changed since the last success before a deployment (null: there was none).
+         *
+         *     `unknown` names what cannot be compared: nothing was kept of one of them, or its folder was too large.
          */
         ChangesOut: {
             /** Config */
@@ -822,6 +824,8 @@ export interface components {
             /** Files */
             files: components["schemas"]["ChangeOut"][];
             since: components["schemas"]["DeploymentOut"] | null;
+            /** Unknown */
+            unknown: ("config" | "files")[];
         };
         /**
          * ChoiceProblem

@@ -132,6 +132,7 @@ describe("a deployment that failed", () => {
       since: aDeployment({ id: 3, user: "sam", state: "success" }),
       env: [{ name: "replicas", kind: "changed", before: 2, after: 5 }], config: [],
       files: [{ name: "deploy.sh", kind: "added", before: null, after: null }],
+      unknown: [],
     });
     const { page } = await open(failed);
     const text = page.get("[data-changes]").text();
@@ -143,19 +144,26 @@ describe("a deployment that failed", () => {
     expect(text).not.toContain("Config");
   });
 
+  it("claims nothing of what cannot be compared", async () => {
+    server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [], unknown: ["files"] });
+    const text = (await open(failed)).page.get("[data-changes]").text();
+    expect(text).toContain("cannot be compared");
+    expect(text).not.toContain("the same files");
+  });
+
   it("says that nothing changed, too, and that it never worked", async () => {
-    server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [] });
+    server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [], unknown: [] });
     const { page } = await open(failed);
     expect(page.get("[data-changes]").text()).toContain("Nothing: the same settings");
     page.unmount();
-    server.json("GET /deployments/5/changes", { since: null, env: [], config: [], files: [] });
+    server.json("GET /deployments/5/changes", { since: null, env: [], config: [], files: [], unknown: [] });
     expect((await open(failed)).page.get("[data-changes]").text()).toContain("It has never succeeded before");
   });
 });
 
 describe("a retry", () => {
   beforeEach(() => {
-    server.json("GET /deployments/5/changes", { since: null, env: [], config: [], files: [] });
+    server.json("GET /deployments/5/changes", { since: null, env: [], config: [], files: [], unknown: [] });
   });
 
   const type = async (label: string, text: string) => {
