@@ -29,10 +29,10 @@ export async function readLog(page: Page): Promise<string[]> {
   await log.evaluate(element => element.scrollTo(0, 0));
   for (;;) {
     await expect(log.locator(".log-line .text:empty")).toHaveCount(0);
-    for (const line of await log.locator(".log-line").all()) {
-      const number = Number(await line.locator(".number").textContent());
-      lines.set(number, await line.locator(".text").textContent() ?? "");
-    }
+    // All at once: only what can be seen is there, and that changes as the log is measured.
+    const seen = await log.locator(".log-line").evaluateAll(elements => elements.map(element =>
+      [Number(element.querySelector(".number")?.textContent), element.querySelector(".text")?.textContent ?? ""] as const));
+    for (const [number, text] of seen) lines.set(number, text);
     const atEnd = await log.evaluate((element) => {
       const end = element.scrollTop + element.clientHeight >= element.scrollHeight - 2;
       element.scrollBy(0, element.clientHeight);
