@@ -61,9 +61,11 @@ class Vault:
 
 
 def _derived(secret: bytes, info: bytes) -> bytes:
-    """Return a 32-byte key for one purpose: HKDF (RFC 5869) with SHA-256, without salt, one block."""
-    extracted = hmac.new(bytes(32), secret, hashlib.sha256).digest()
-    return hmac.new(extracted, info + b"\x01", hashlib.sha256).digest()
+    """Return a 32-byte key for one purpose: HKDF (RFC 5869) with SHA-256, without salt."""
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
 
 
 def _associated(deployment_id: int) -> bytes:
