@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
+from deploy.adapters.repository.access import TOUCH_EVERY
 from deploy.adapters.tokens import INVALID, Claims, Passwords, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
@@ -15,7 +15,6 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 REMEMBERED = 4096
 # A process that missed the news of a revocation (its connection was down) believes in the old for so long, seconds.
 TRUST = 5.0
-TOUCH_EVERY = timedelta(minutes=1)
 
 
 class Authenticator:
