@@ -19,27 +19,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-FIELDS = (
-    "id",
-    "service_id",
-    "service",
-    "origin",
-    "user",
-    "state",
-    "created",
-    "started",
-    "finished",
-    "context",
-    "reason",
-    "exit_code",
-    "retry_of",
-    "cancel_requested",
-    "expected_seconds",
-    "secret_inputs",
-    "seq",
-    "lines",
-)
-COLUMNS = ", ".join(f'd."{name}"' for name in FIELDS)
+from deploy.adapters.repository.listings import DEPLOYMENT_FIELDS
+
+COLUMNS = ", ".join(f'd."{name}"' for name in DEPLOYMENT_FIELDS)
 DEPLOYMENTS = f"SELECT {COLUMNS} FROM deployments d ORDER BY d.id DESC LIMIT $1"
 SERVICES = f"""
     SELECT s.id AS s_id, s.name AS s_name, s.data AS s_data, {COLUMNS}
@@ -84,7 +66,7 @@ class Service(BaseModel):
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deployment as JSON can hold it."""
-    return {name: iso(row[name]) if isinstance(row[name], datetime) else row[name] for name in FIELDS}
+    return {name: iso(row[name]) if isinstance(row[name], datetime) else row[name] for name in DEPLOYMENT_FIELDS}
 
 
 def iso(moment: datetime) -> str:

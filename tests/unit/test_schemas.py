@@ -7,7 +7,10 @@ from datetime import datetime, timezone
 import pytest
 from pydantic import ValidationError
 
-from deploy.entrypoints.schemas import StepIn
+from deploy.adapters.repository.listings import DEPLOYMENT_FIELDS
+from deploy.entrypoints.schemas import DeploymentOut, StepIn
+from deploy.service_layer.messages import deployment_fields
+from tests.runs import a_deployment
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -38,3 +41,7 @@ class TestTimesOfSteps:
 
     def test_none_is_fine(self) -> None:
         assert StepIn.model_validate({"name": "A", "started": None}).started is None
+
+
+def test_lists_answers_and_messages_tell_the_same_of_a_deployment() -> None:
+    assert set(DEPLOYMENT_FIELDS) == DeploymentOut.model_fields.keys() == deployment_fields(a_deployment()).keys()
