@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -21,5 +22,6 @@ async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSt
         PlannedStep(name=step["name"], description=step.get("description", ""))
         for step in service.data.get("steps", [])
     ]
-    steps = tuple(configured or playbook_steps(service) or [PLACEHOLDER])
+    # Playbooks are files that have to be read and parsed: not while everybody waits.
+    steps = tuple(configured or await asyncio.to_thread(playbook_steps, service) or [PLACEHOLDER])
     return Plan(steps=steps, expected_seconds=plan.expected_seconds if plan is not None else None)

@@ -45,15 +45,17 @@ async def read_inputs(service_id: Id, actor: Asker, services: ServicesDep) -> In
         check(actor, Action.READ_INPUTS, service_id=service.id)
         ahead = len(await uow.deployments.open(service_id=service.id))
         last = await uow.answers.last(service.id, actor.user_id) if actor.user_id is not None else None
+    is_script = await asyncio.to_thread(has_script, _folder(service, services), service.data)
     form, hosts = await asyncio.gather(
-        services.inputs.choices.form(service.name, service.data), _hosts(service, services)
+        services.inputs.choices.form(service.name, service.data),
+        _hosts(service, services, is_script=is_script),
     )
     return InputsOut(
         json_schema=form.schema,
         problems=[ChoiceProblem(path=problem.name, detail=f"{problem.sentence}.") for problem in form.problems],
         last=_still_asked_for(last, form),
         confirm=bool(service.data.get("confirm")),
-        summary=_summary(service, services, hosts, ahead),
+        summary=_summary(service, services, hosts, ahead, is_script=is_script),
     )
 
 
@@ -65,8 +67,9 @@ def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] 
     return {name: value for name, value in last.items() if name in wanted}
 
 
-def _summary(service: Service, services: Services, hosts: list[str] | None, ahead: int) -> SummaryOut:
-    is_script = has_script(_folder(service, services), service.data)
+def _summary(
+    service: Service, services: Services, hosts: list[str] | None, ahead: int, *, is_script: bool
+) -> SummaryOut:
     script = service.data.get("deploy_script") or DEFAULT_SCRIPT
     return SummaryOut(
         kind="script" if is_script else "playbook",
@@ -77,11 +80,11 @@ def _summary(service: Service, services: Services, hosts: list[str] | None, ahea
     )
 
 
-async def _hosts(service: Service, services: Services) -> list[str] | None:
+async def _hosts(service: Service, services: Services, *, is_script: bool) -> list[str] | None:
     """Return the hosts that a playbook is about; None for scripts, and where only a run can know."""
-    folder, root = _folder(service, services), services.folders.root
-    if has_script(folder, service.data):
+    if is_script:
         return None
+    folder, root = _folder(service, services), services.folders.root
     try:
         patterns = await asyncio.to_thread(_patterns, service, folder, root)
         if patterns is None or set(patterns) <= set(LOCAL):
