@@ -9,15 +9,23 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters import orm
-from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.database import (
+    create_engine,
+    driver_of,
+    lent_connection,
+    transaction_on,
+    transactions,
+    without_begin,
+)
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.postgres import PostgresServer
@@ -89,20 +97,13 @@ async def shared_engine(databases: Databases) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def sessions(shared_engine: AsyncEngine) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    """Sessions on one connection: their commits end savepoints, and are rolled back after the test."""
-    async with shared_engine.connect() as connection:
-        transaction = await connection.begin()
-        yield async_sessionmaker(
-            bind=connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint"
-        )
-        await transaction.rollback()
-
-
-@pytest.fixture
-def open_uow(sessions: async_sessionmaker[AsyncSession]) -> OpenUnitOfWork:
-    """Units of work that are rolled back after the test; one at a time."""
-    return unit_of_work(sessions)
+async def open_uow(shared_engine: AsyncEngine) -> AsyncIterator[OpenUnitOfWork]:
+    """Units of work on one connection, one at a time: their commits end savepoints, and are rolled back after the test."""
+    async with lent_connection(without_begin(shared_engine)) as connection:
+        outer = (await driver_of(connection)).transaction()
+        await outer.start()
+        yield unit_of_work(partial(transaction_on, connection))
+        await outer.rollback()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -123,7 +124,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 def committing_uow(engine: AsyncEngine) -> OpenUnitOfWork:
     """Units of work on the database of this test alone: they commit, and may be open at the same time."""
-    return unit_of_work(create_sessions(engine))
+    return unit_of_work(transactions(engine))
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""The connection pool, and the one connection per process that listens."""
+"""The connection pool, transactions on it, and the one connection per process that listens."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from functools import cached_property
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
@@ -71,9 +72,100 @@ def _told_apart() -> Iterator[None]:
         raise Unreachable(str(error)) from error
 
 
-def create_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    """Return the factory of sessions; what was loaded stays readable after the commit."""
-    return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+class Transaction:
+    """One transaction on one connection, which can be talked to in two ways that see the same.
+
+    `driver` is asyncpg's own connection: for what happens in every deployment, since SQLAlchemy costs several times
+    what a statement itself does. `session` is SQLAlchemy's, for the rest; it is made when it is first asked for.
+    """
+
+    def __init__(self, connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.driver = driver
+
+    @cached_property
+    def session(self) -> AsyncSession:
+        """What was loaded stays readable after the commit."""
+        return AsyncSession(self._connection, expire_on_commit=False, autoflush=False)
+
+    async def complete(self) -> None:
+        """Write what the session holds. The commit is the driver's."""
+        if "session" in self.__dict__:
+            await self.session.commit()
+
+    async def close(self) -> None:
+        """Let the session go."""
+        if "session" in self.__dict__:
+            await self.session.close()
+
+
+def transactions(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Transaction]]:
+    """Return what begins a transaction on a connection of the pool, commits it at the end, or rolls it back on any error."""
+    unbegun = without_begin(engine)
+
+    @asynccontextmanager
+    async def open_transaction() -> AsyncIterator[Transaction]:
+        async with lent_connection(unbegun) as connection, transaction_on(connection) as begun:
+            yield begun
+
+    return open_transaction
+
+
+def without_begin(engine: AsyncEngine) -> AsyncEngine:
+    """Return the same pool, whose connections begin no transaction by themselves.
+
+    SQLAlchemy's own BEGIN comes with its own first statement only: what the driver does before that is outside of it.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@asynccontextmanager
+async def lent_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection of a pool."""
+    connection = await _living(engine)
+    driver = await driver_of(connection)
+    try:
+        yield connection
+    finally:
+        # An answer that nobody waits for any more (a cancelled request) leaves a connection that is no use.
+        if driver.is_closed() or driver.is_in_transaction():
+            await connection.invalidate()
+        await connection.close()
+
+
+@asynccontextmanager
+async def transaction_on(connection: AsyncConnection) -> AsyncIterator[Transaction]:
+    """A transaction on a lent connection; a savepoint where that is in one already."""
+    driver = await driver_of(connection)
+    begun = driver.transaction()
+    await begun.start()
+    made = Transaction(connection, driver)
+    try:
+        yield made
+        await made.complete()
+    except BaseException:
+        with suppress(*DATABASE_ERRORS):  # the first error says more
+            await made.close()
+            await begun.rollback()
+        raise
+    await made.close()
+    await begun.commit()
+
+
+async def _living(engine: AsyncEngine) -> AsyncConnection:
+    connection = await engine.connect()
+    while (await driver_of(connection)).is_closed():
+        # The server has closed it while it lay in the pool.
+        await connection.invalidate()
+        await connection.close()
+        connection = await engine.connect()
+    return connection
+
+
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return asyncpg's own connection below SQLAlchemy's."""
+    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+    return driver
 
 
 @asynccontextmanager

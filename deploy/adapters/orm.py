@@ -1,7 +1,7 @@
 """Tables, and how the domain's classes lie in them (imperative mapping).
 
-Steps and events are not mapped: they come in thousands a second, and are written and read in bulk
-(adapters/repository). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
+What happens in deployments is not mapped, only accounts and services are: it comes in thousands a second, and is
+written and read in bulk, by SQL of our own (adapters/repository, decision 0010). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
 """
 
 from __future__ import annotations
@@ -256,8 +256,6 @@ def map_domain() -> None:
         (model.BrowserSession, sessions),
         (model.Service, services),
         (model.Token, tokens),
-        (model.Deployment, deployments),
-        (model.DeployedService, deployed_services),
     ):
         mapper.map_imperatively(kind, table)
     configure_mappers()

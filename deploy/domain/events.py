@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from deploy.domain.model import Deployment, Step
@@ -27,10 +27,14 @@ class DeploymentQueued:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentClaimed:
-    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment."""
+    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment.
+
+    `others_wait`: there are more in the queue.
+    """
 
     deployment: Deployment
     config: dict[str, Any]
+    others_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,8 @@ class StepChanged:
     deleted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LinePrinted:
-    """A line of output (without its newline), and the step it belongs to."""
+class LinePrinted(NamedTuple):
+    """A line of output (without its newline), and the step it belongs to. A named tuple, as `Line` is."""
 
     text: str
     at: datetime

@@ -75,7 +75,7 @@ class Mask:
     def entry(self, entry: Entry) -> Entry:
         """Return one entry of a run without the values."""
         if isinstance(entry, Line):
-            return replace(entry, text=self.text(entry.text))
+            return entry._replace(text=self.text(entry.text))
         if isinstance(entry, Reported):
             return replace(entry, report=self.report(entry.report, planned=entry.planned))
         if isinstance(entry, HostReported):
@@ -88,7 +88,7 @@ class Mask:
             return self.entry(entry)
         text = self._without_start(entry.text, self._event_rest)
         self._event_rest = int(entry.continues)
-        return replace(entry, text=self.text(self._without_end(text) if entry.continues else text))
+        return entry._replace(text=self.text(self._without_end(text) if entry.continues else text))
 
     def piece(self, text: str, *, continues: bool) -> str:
         """Return an output line, or (`continues`) a piece of a long one, at whose ends a value may be cut in two."""

@@ -10,7 +10,6 @@ A method that changes something returns the events it causes; nothing here knows
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -122,7 +121,7 @@ class BrowserSession:
     last_used: datetime | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class DeployedService:
     """What the last successful deployment of a service left running."""
 
@@ -158,7 +157,24 @@ class Step:
 
     def snapshot(self) -> Step:
         """Return the step as it is now, for an event that tells of this moment."""
-        return dataclasses.replace(self, detail=dict(self.detail), hosts=list(self.hosts))
+        # Written out: `dataclasses.replace` takes four times as long, and there is one for each change of a step.
+        return Step(
+            self.id,
+            self.deployment_id,
+            self.name,
+            self.position,
+            self.state,
+            self.description,
+            self.message,
+            self.started,
+            self.finished,
+            self.run_order,
+            self.first_line,
+            self.last_line,
+            self.detail.copy(),
+            self.hosts.copy(),
+            self.expected_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +218,7 @@ class Plan:
     expected_seconds: float | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Deployment:
     """One run of a service.
 

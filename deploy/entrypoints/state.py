@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters import orm
-from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.database import create_engine, transactions
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.launching import DeployUser
@@ -64,7 +64,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         raise ConfigurationError(f"DATABASE_URL has to begin with {URL_SCHEME} (user:password@host:5432/name).")
     orm.map_domain()
     engine = create_engine(database_url)
-    open_unit_of_work = unit_of_work(create_sessions(engine))
+    open_unit_of_work = unit_of_work(transactions(engine))
     folders = ServiceFolders(settings.services_root)
     signer = TokenSigner(secret_key(settings))
     authenticator = Authenticator(signer, open_unit_of_work, now)
@@ -80,6 +80,8 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener.on_connect(know_again)
     inputs = create_inputs(settings, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs)
+    feed = LiveFeed(open_unit_of_work, Tail(engine), hub, listener)
+    bus.on_news(feed.tell)
     return Services(
         settings=settings,
         engine=engine,
@@ -93,7 +95,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         authenticator=authenticator,
         listener=listener,
         hub=hub,
-        feed=LiveFeed(open_unit_of_work, Tail(engine), hub, listener),
+        feed=feed,
         reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
     )

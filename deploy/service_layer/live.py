@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent, Tail
+from deploy.adapters.repository import News, StoredEvent, Tail
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import Action, Actor, may
 from deploy.service_layer.messages import service_message
@@ -81,8 +81,22 @@ class LiveFeed:
                 return
             client.deliver(deployment_id, events)
 
+    def tell(self, news: News) -> None:
+        """Hand out what this process has just committed, without reading it again.
+
+        Only where it follows what was handed out before; else a notification comes, and it is read in its order.
+        """
+        if not len(self._hub) or not news.events or self._cursors.get(news.deployment_id, 0) != news.events[0].seq - 1:
+            return
+        self._service_of[news.deployment_id] = news.service_id
+        self._publish(news.deployment_id, news.service_id, news.events, complete=True)
+        self._remember(news.deployment_id, news.events[-1].seq)
+
     def _on_deployment(self, text: str) -> None:
-        self._news.add(int(text))
+        deployment_id, _, seq = text.partition(" ")
+        if seq and int(seq) <= self._cursors.get(int(deployment_id), 0):
+            return  # it was handed out already
+        self._news.add(int(deployment_id))
         self._wake.set()
 
     def _on_service(self, text: str) -> None:
@@ -128,7 +142,7 @@ class LiveFeed:
             if not events:
                 break
             self._publish(deployment_id, service_id, events, complete=complete)
-            cursor = events[-1].seq
+            cursor = max(events[-1].seq, self._cursors.get(deployment_id, 0))
             self._remember(deployment_id, cursor)
             if len(events) < BATCH:
                 break

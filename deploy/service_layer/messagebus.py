@@ -1,4 +1,4 @@
-"""The one place that opens a transaction for a write, commits it, and tells what happened."""
+"""The one place that opens a transaction for a write, and tells what happened once it is committed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
+from deploy.adapters.repository import News
 from deploy.domain.commands import Command
 from deploy.domain.events import Event
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -32,6 +33,7 @@ class MessageBus:
         self._commands: dict[type[Any], Handler[Any]] = {}
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
+        self._news: list[Callable[[News], None]] = []
 
     def on_command(
         self, kind: type[Message], handler: Handler[Message], *, prepare: Prepare[Message] | None = None
@@ -48,6 +50,10 @@ class MessageBus:
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
         """Register handlers of an event; each runs after the commit, in a transaction of its own."""
         self._events.setdefault(kind, []).extend(handlers)
+
+    def on_news(self, tell: Callable[[News], None]) -> None:
+        """Register who is told, after the commit, what was stored for clients to see. It must not wait."""
+        self._news.append(tell)
 
     async def handle(self, command: Command) -> list[Event]:
         """Carry out a command and return what happened.
@@ -68,7 +74,17 @@ class MessageBus:
 
     async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
         async with self._open_unit_of_work() as uow:
-            return await handler(message, uow)
+            events = await handler(message, uow)
+        for news in uow.news:
+            self._tell_news(news)
+        return events
+
+    def _tell_news(self, news: News) -> None:
+        for tell in self._news:
+            try:
+                tell(news)
+            except Exception:
+                log.exception("A handler of news of deployment %s failed", news.deployment_id)
 
     async def _tell(self, handler: Handler[Any], event: Event) -> None:
         # What was committed stays true even if somebody could not be told of it: log, and go on.

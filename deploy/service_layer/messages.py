@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
+import orjson
+
 from deploy.adapters.repository import StoredEvent
 from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, Service, Step
@@ -19,11 +21,21 @@ LINES_PER_MESSAGE = 500
 CHARACTERS_PER_MESSAGE = 128 * 1024
 
 
-def iso(moment: datetime | None) -> str | None:
-    """Return a time as clients get it, or None."""
-    if moment is None:
-        return None
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+def to_json(fields: dict[str, Any]) -> str:
+    """Return a message as JSON. Times in it are in UTC, and end in Z."""
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode()
+    except TypeError:
+        # A number of more than 64 bits, which Python reads and writes, in what a script or a client gave.
+        return json.dumps(fields, default=_time)
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)
 
 
 def deployment_fields(deployment: Deployment) -> dict[str, Any]:
@@ -35,9 +47,9 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
         "origin": deployment.origin,
         "user": deployment.user,
         "state": deployment.state.value,
-        "created": iso(deployment.created),
-        "started": iso(deployment.started),
-        "finished": iso(deployment.finished),
+        "created": _utc(deployment.created),
+        "started": _utc(deployment.started),
+        "finished": _utc(deployment.finished),
         "context": deployment.context,
         "reason": deployment.reason,
         "exit_code": deployment.exit_code,
@@ -58,8 +70,8 @@ def step_fields(step: Step) -> dict[str, Any]:
         "name": step.name,
         "description": step.description,
         "state": step.state.value,
-        "started": iso(step.started),
-        "finished": iso(step.finished),
+        "started": _utc(step.started),
+        "finished": _utc(step.finished),
         "message": step.message,
         "position": step.position,
         "run_order": step.run_order,
@@ -74,7 +86,7 @@ def step_fields(step: Step) -> dict[str, Any]:
 def service_message(service: Service) -> str:
     """Return the message that a service is new, has changed, or is gone."""
     fields = {"id": service.id, "name": service.name, "data": service.data, "deleted": service.deleted is not None}
-    return json.dumps({"type": "service", **fields})
+    return to_json({"type": "service", **fields})
 
 
 def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[StoredEvent]:
@@ -106,15 +118,16 @@ def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[S
 
 def _numbered(deployment: Deployment, fields: dict[str, Any], last_line: int | None = None) -> StoredEvent:
     deployment.seq += 1
-    return StoredEvent(deployment.seq, last_line, json.dumps({**fields, "seq": deployment.seq}))
+    fields["seq"] = deployment.seq
+    return StoredEvent(deployment.seq, last_line, to_json(fields))
 
 
 def _output(deployment: Deployment, batch: list[LinePrinted]) -> StoredEvent:
-    moments: dict[datetime, str | None] = {}
     lines = []
+    at, moment = None, None
     for line in batch:
-        if line.at not in moments:
-            moments[line.at] = iso(line.at)
-        lines.append([line.number, moments[line.at], line.text, line.step_id])
+        if line.at is not at:  # those that were read together share it
+            at, moment = line.at, _time(line.at.astimezone(timezone.utc))
+        lines.append([line.number, moment, line.text, line.step_id])
     fields = {"type": "output", "deployment_id": deployment.id, "lines": lines}
     return _numbered(deployment, fields, last_line=batch[-1].number)

@@ -1,33 +1,23 @@
-"""Events of a deployment become rows, and wake those who read them."""
+"""What a message has changed in a deployment becomes rows, and wakes those who read them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from deploy.domain.events import Event, StepChanged
+from deploy.adapters.repository import Version
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.run import Run
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
-async def record(uow: UnitOfWork, deployment: Deployment, events: Sequence[Event]) -> None:
-    """Append events to the log of a deployment whose row is ours (locked, or not yet visible to others)."""
-    stored = list(stored_events(deployment, events))
-    if not stored:
-        return
-    await uow.events.append(deployment.id, stored)
-    await uow.steps.put({e.step.id: e.step for e in events if isinstance(e, StepChanged) and not e.deleted}.values())
+async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
+    """Store what has changed since the row had that version: deployment, steps and events.
 
-
-async def record_run(uow: UnitOfWork, run: Run) -> None:
-    """Store what a batch has changed: steps, events, and, where the run has ended, the free job."""
-    deployment = run.deployment
-    await uow.steps.put(run.touched.values())
-    await uow.steps.remove(run.removed)
-    stored = list(stored_events(deployment, run.events))
-    if stored:
-        await uow.events.append(deployment.id, stored)
+    Returns False, with nothing stored, where the row is of another version by now; it never is while we hold its lock.
+    """
+    events = list(stored_events(run.deployment, run.events))
+    return await uow.batches.store(
+        run.deployment, version, steps=run.touched.values(), removed=run.removed, events=events
+    )
 
 
 async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:

@@ -1,47 +1,122 @@
-"""The repositories over one session: one for each message, and one for each read."""
+"""The repositories over one transaction: one for each message, and one for each read."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cached_property
 from typing import TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-
 from deploy.adapters import repository
+from deploy.adapters.database import Transaction
+from deploy.adapters.repository import News
 
 
 class UnitOfWork:
-    """The repositories of one transaction. Only `unit_of_work` commits."""
+    """The repositories of one transaction, each made when it is needed. They never commit; whoever opened it does, at its end.
 
-    def __init__(self, session: AsyncSession) -> None:
-        self.users = repository.Users(session)
-        self.sessions = repository.Sessions(session)
-        self.logins = repository.Logins(session)
-        self.tokens = repository.Tokens(session)
-        self.services = repository.Services(session)
-        self.deployed_services = repository.DeployedServices(session)
-        self.answers = repository.Answers(session)
-        self.deployments = repository.Deployments(session)
-        self.secrets = repository.Secrets(session)
-        self.batches = repository.Batches(session)
-        self.steps = repository.Steps(session)
-        self.plans = repository.Plans(session)
-        self.history = repository.History(session)
-        self.events = repository.Events(session)
-        self.queue = repository.Queue(session)
-        self.workers = repository.Workers(session)
+    `news` is what was stored for clients to see; whoever has committed it may tell them.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.news: list[News] = []
+
+    # accounts and services: few, and changed by people
+
+    @cached_property
+    def users(self) -> repository.Users:
+        """Who may sign in."""
+        return repository.Users(self._transaction.session)
+
+    @cached_property
+    def sessions(self) -> repository.Sessions:
+        """Browsers that are signed in."""
+        return repository.Sessions(self._transaction.session)
+
+    @cached_property
+    def logins(self) -> repository.Logins:
+        """Wrong passwords of the last minutes."""
+        return repository.Logins(self._transaction.session)
+
+    @cached_property
+    def tokens(self) -> repository.Tokens:
+        """The records of service and config tokens."""
+        return repository.Tokens(self._transaction.session)
+
+    @cached_property
+    def services(self) -> repository.Services:
+        """What can be deployed."""
+        return repository.Services(self._transaction)
+
+    # deployments: many, and changed by machines
+
+    @cached_property
+    def deployments(self) -> repository.Deployments:
+        """The runs, past and present."""
+        return repository.Deployments(self._transaction.driver)
+
+    @cached_property
+    def batches(self) -> repository.Batches:
+        """What messages change in deployments."""
+        return repository.Batches(self._transaction.driver, self.news)
+
+    @cached_property
+    def steps(self) -> repository.Steps:
+        """The steps of deployments."""
+        return repository.Steps(self._transaction.driver)
+
+    @cached_property
+    def events(self) -> repository.Events:
+        """What happened in each deployment."""
+        return repository.Events(self._transaction.driver)
+
+    @cached_property
+    def queue(self) -> repository.Queue:
+        """Deployments that wait for a worker."""
+        return repository.Queue(self._transaction.driver)
+
+    @cached_property
+    def plans(self) -> repository.Plans:
+        """What to expect of a service, by its past."""
+        return repository.Plans(self._transaction.driver)
+
+    @cached_property
+    def history(self) -> repository.History:
+        """The past of services."""
+        return repository.History(self._transaction.driver)
+
+    @cached_property
+    def answers(self) -> repository.Answers:
+        """What somebody answered the last time."""
+        return repository.Answers(self._transaction.driver)
+
+    @cached_property
+    def secrets(self) -> repository.Secrets:
+        """Secret inputs of deployments that have not ended."""
+        return repository.Secrets(self._transaction.driver)
+
+    @cached_property
+    def deployed_services(self) -> repository.DeployedServices:
+        """What the last successful deployment of each service left running."""
+        return repository.DeployedServices(self._transaction.driver)
+
+    @cached_property
+    def workers(self) -> repository.Workers:
+        """The workers that have been seen."""
+        return repository.Workers(self._transaction.driver)
 
 
+OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transaction]]
 OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
 
-def unit_of_work(sessions: async_sessionmaker[AsyncSession]) -> OpenUnitOfWork:
+def unit_of_work(open_transaction: OpenTransaction) -> OpenUnitOfWork:
     """Return a factory of units of work: a transaction that commits at the end, or rolls back on any error."""
 
     @asynccontextmanager
     async def open_unit_of_work() -> AsyncIterator[UnitOfWork]:
-        async with sessions.begin() as session:
-            yield UnitOfWork(session)
+        async with open_transaction() as begun:
+            yield UnitOfWork(begun)
 
     return open_unit_of_work

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 
-from sqlalchemy.exc import IntegrityError
+from asyncpg import UniqueViolationError
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
@@ -107,14 +107,16 @@ class Worker:
                 continue
 
     async def _claim_one(self) -> bool:
+        """Take one up, if there is one; return whether there may be another."""
         try:
             events = await self._bus.handle(ClaimDeployment(worker_id=self._identity.worker_id))
-        except IntegrityError:
+        except UniqueViolationError:
             return True  # another worker took a deployment of the same service at the same moment: look again
         for event in events:
             if isinstance(event, DeploymentClaimed):
                 self._spawn(event.deployment.id, event)
-        return bool(events)
+                return event.others_wait
+        return False
 
     def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
@@ -122,8 +124,9 @@ class Worker:
         task.add_done_callback(lambda _: self._forget(deployment_id))
 
     def _forget(self, deployment_id: int) -> None:
+        if len(self._runs) >= self._identity.slots:
+            self._wake.set()  # there is room again
         task = self._runs.pop(deployment_id)
-        self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("Deployment %s cannot be followed, trying again", deployment_id, exc_info=error)
 
@@ -180,9 +183,7 @@ class Worker:
 
     async def _read(self, deployment_id: int) -> DeploymentClaimed:
         async with self._open_unit_of_work() as uow:
-            deployment = await uow.deployments.get(deployment_id)
-            (service,) = await uow.services.some([deployment.service_id])
-            return DeploymentClaimed(deployment, service.data)
+            return DeploymentClaimed(*await uow.deployments.to_run(deployment_id))
 
     def _on_cancel(self, deployment_id: int) -> None:
         if not self._send_cancel(deployment_id, "It was cancelled."):

@@ -13,7 +13,7 @@ import pytest_asyncio
 from deploy.adapters import websocket
 from deploy.adapters.database import create_engine
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent, Tail
+from deploy.adapters.repository import StoredEvent, Tail, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
 from deploy.domain.policy import Actor, Kind
@@ -102,6 +102,14 @@ class Channel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.engine.dispose()
         assert not failed, failed
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def idle(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
+    """A channel that hears no notification, and whose feed does not run: it hands out what it is told, no more."""
+    channel = Channel(busy_site, database_url)
+    yield channel
+    await channel.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -201,6 +209,14 @@ class TestNotifications:
         assert viewer.of(other) == []
         assert not [message for message in viewer.messages if message["type"] == "service"]
 
+    async def test_what_this_process_commits_needs_no_notification(self, idle: Channel, busy_site: Site) -> None:
+        viewer = await idle.viewer()
+        busy_site.bus.on_news(idle.feed.tell)
+        own = await busy_site.succeeded()
+        last = (await busy_site.deployment(own)).seq
+        await until(lambda: viewer.seqs(own)[-1:] == [last])
+        assert viewer.seqs(own) == list(range(1, last + 1))
+
     async def test_what_was_rolled_back_is_not_told(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
         deployment_id = await busy_site.running()
@@ -209,7 +225,9 @@ class TestNotifications:
 
         async def half() -> None:
             async with busy_site.open_uow() as uow:
-                await uow.events.append(deployment_id, [StoredEvent(last + 1, None, "{}")])
+                deployment = await uow.deployments.get(deployment_id)
+                event = StoredEvent(last + 1, None, "{}")
+                await uow.batches.store(deployment, Version.of(deployment), events=[event])
                 await uow.events.wake(f"deployment {deployment_id}")
                 raise ZeroDivisionError
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters import migrations, orm
-from deploy.adapters.database import create_engine, create_sessions
+from deploy.adapters.database import create_engine, transactions
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
@@ -114,7 +114,7 @@ class TestUpgrade:
             for statement in IN_PROGRESS:
                 await connection.exec_driver_sql(statement)
         assert await migrations.upgrade(empty)
-        open_uow = unit_of_work(create_sessions(empty))
+        open_uow = unit_of_work(transactions(empty))
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
         # What runs goes on to its end, then comes what waits, then what is asked for now; all are listed.
@@ -202,7 +202,7 @@ class TestQueue:
             task = app.configure_task(TASK, queue=QUEUE, lock="service:3:0")
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
-            await uow.queue.put(7, service_id=3)
+            await uow.queue.put(await uow.queue.job_for(7, service_id=3))
             rows = await uow.users._session.execute(text("SELECT to_jsonb(job) FROM procrastinate_jobs AS job"))
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs

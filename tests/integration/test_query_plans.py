@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
 from asyncpg.connection import LoggedQuery
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.database import create_engine, create_sessions, driver_connection
+from deploy.adapters.database import create_engine, driver_connection, transactions
 from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
@@ -124,17 +124,23 @@ async def full_engine(databases: Databases) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-@contextmanager
-def statements(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
-    """Collect what is executed, with its parameters."""
+@asynccontextmanager
+async def statements(engine: AsyncEngine) -> AsyncIterator[list[tuple[str, Any]]]:
+    """Collect what is executed, with its parameters; but for what begins and ends transactions."""
     seen: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        seen.append((statement, parameters))
+    def note(record: LoggedQuery) -> None:
+        if record.query.split()[0] in ("SELECT", "WITH"):
+            seen.append((record.query, tuple(record.args or ())))
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
+    async with driver_connection(engine) as connection:
+        # Nobody else uses the pool here: the one that was given back last comes first.
+        connection.add_query_logger(note)
+    try:
+        yield seen
+        await asyncio.sleep(0)  # the logger is called in the next turn of the loop
+    finally:
+        connection.remove_query_logger(note)
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
@@ -159,9 +165,8 @@ async def plans(engine: AsyncEngine, seen: list[tuple[str, Any]]) -> list[dict[s
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
 async def test_nothing_reads_the_whole_history(full_engine: AsyncEngine, read: Read) -> None:
-    with statements(full_engine) as seen:
-        async with unit_of_work(create_sessions(full_engine))() as uow:
-            await read(uow)
+    async with statements(full_engine) as seen, unit_of_work(transactions(full_engine))() as uow:
+        await read(uow)
     assert seen
     large = {"deployments", "events", "snapshots", "steps"}
     for plan in await plans(full_engine, seen):
@@ -170,32 +175,22 @@ async def test_nothing_reads_the_whole_history(full_engine: AsyncEngine, read: R
 
 @pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
 async def test_nor_does_what_reads_outside_of_transactions(full_engine: AsyncEngine, read: OutsideRead) -> None:
-    seen: list[tuple[str, Any]] = []
-
-    def note(record: LoggedQuery) -> None:
-        seen.append((record.query, tuple(record.args)))
-
-    async with driver_connection(full_engine) as connection:
-        # Nobody else uses the pool here: the one that was given back last comes first.
-        connection.add_query_logger(note)
-    try:
+    async with statements(full_engine) as seen:
         await read(full_engine)
-        await asyncio.sleep(0)  # the logger is called in the next turn of the loop
-    finally:
-        connection.remove_query_logger(note)
     assert seen
     for plan in await plans(full_engine, seen):
         assert not {"deployments", "events"} & set(scans(plan)), json.dumps(plan, indent=1)
 
 
 async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full_engine: AsyncEngine) -> None:
-    async with unit_of_work(create_sessions(full_engine))() as uow:
+    open_uow = unit_of_work(transactions(full_engine))
+    async with open_uow() as uow:
         found = await uow.deployments.open()
-        counts = []
-        for waiting in (found[:1], found):
-            with statements(full_engine) as seen:
-                assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60)) == len(waiting)
-            counts.append(len(seen))
+    counts = []
+    for waiting in (found[:1], found):
+        async with statements(full_engine) as seen, open_uow() as uow:
+            assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60)) == len(waiting)
+        counts.append(len(seen))
     assert len(found) == 10
     assert counts == [3, 3]
 

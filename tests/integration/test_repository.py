@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.repository import Listings, StoredEvent, Tail
+from deploy.adapters.repository import Listings, StoredEvent, Tail, Version
 from deploy.adapters.repository.deployments import Filter
+from deploy.adapters.repository.queue import Taken
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeploymentState, Step, StepState
+from deploy.service_layer.unit_of_work import UnitOfWork
 from deploy.service_layer.waiting import alive, why_waiting
 from tests.runs import at, ended, line, reported
 from tests.site import Site
@@ -23,6 +25,12 @@ from tests.site import Site
 async def listed(engine: AsyncEngine, limit: int = 100, **more: Any) -> list[int]:
     """Return the ids of a page of deployments."""
     return [deployment["id"] for deployment in json.loads(await Listings(engine).deployments(limit=limit, **more))]
+
+
+async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
+    """Store something of a deployment whose row stays as it is."""
+    deployment = await uow.deployments.get(deployment_id)
+    assert await uow.batches.store(deployment, Version.of(deployment), **more)
 
 
 class TestList:
@@ -114,7 +122,9 @@ class TestCursors:
         async with site.open_uow() as uow:
             moments = [(ids["just ended"], now), (ids["ended long ago"], now - timedelta(hours=1))]
             for deployment_id, moment in moments:
-                (await uow.deployments.get(deployment_id)).finished = moment
+                deployment = await uow.deployments.get(deployment_id)
+                deployment.finished = moment
+                await uow.batches.store(deployment, Version.of(deployment))
         found = dict(await Tail(engine).cursors(since_seconds=60))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
@@ -131,7 +141,7 @@ class TestEvents:
         async with site.open_uow() as uow:
             await uow.users._session.execute(text("DELETE FROM events"))
             kinds = [(1, None), (2, None), (3, 10), (4, None), (5, 20), (6, None)]
-            await uow.events.append(deployment_id, [StoredEvent(seq, line, f"{{{seq}}}") for seq, line in kinds])
+            await stored(uow, deployment_id, events=[StoredEvent(seq, line, f"{{{seq}}}") for seq, line in kinds])
         return deployment_id
 
     @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ class TestEvents:
     async def test_a_number_is_given_once(self, site: Site, deployment_id: int) -> None:
         with pytest.raises(Exception, match="pk_events"):
             async with site.open_uow() as uow:
-                await uow.events.append(deployment_id, [StoredEvent(6, None, "{}")])
+                await stored(uow, deployment_id, events=[StoredEvent(6, None, "{}")])
 
 
 class TestSteps:
@@ -200,8 +210,8 @@ class TestSteps:
                 hosts=[{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
             )
             bare = Step(id=ids[1], deployment_id=deployment_id, name="bare", position=11)
-            await uow.steps.put([full, bare])
-            await uow.steps.put([])
+            await stored(uow, deployment_id, steps=[full, bare])
+            await stored(uow, deployment_id)
         assert [step for step in await site.steps(deployment_id) if step.position > 9] == [full, bare]
 
     async def test_the_order_is_that_of_execution_then_of_the_plan(self, site: Site) -> None:
@@ -214,21 +224,41 @@ class TestSteps:
     async def test_removed_is_removed(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         async with site.open_uow() as uow:
-            await uow.steps.remove([])
-            await uow.steps.remove([step.id for step in await uow.steps.open_of(deployment_id)][:1])
+            await stored(uow, deployment_id, removed=[step.id for step in await uow.steps.open_of(deployment_id)][:1])
         assert list(await site.states(deployment_id)) == ["B"]
+
+
+class TestBatches:
+    async def test_what_was_made_from_another_version_is_not_stored(self, site: Site) -> None:
+        deployment_id = await site.running(steps=("A",))
+        async with site.open_uow() as uow:
+            deployment = await uow.deployments.get(deployment_id)
+            (step,) = await uow.steps.open_of(deployment_id)
+            step.message = "changed"
+            event = StoredEvent(deployment.seq + 1, None, "{}")
+            for other in (Version(deployment.seq - 1, 0), Version(deployment.seq, 10)):
+                more = {"steps": [step], "removed": [step.id], "events": [event]}
+                assert not await uow.batches.store(deployment, other, **more)  # type: ignore[arg-type]
+            assert uow.news == []
+            assert [step.message for step in await uow.steps.open_of(deployment_id)] == [""]
+            assert await uow.events.after(deployment_id, deployment.seq) == []
+
+
+async def put(uow: UnitOfWork, deployment_id: int, *, concurrency: int = 1) -> int:
+    """Queue a deployment of service 1."""
+    return await uow.queue.put(await uow.queue.job_for(deployment_id, service_id=1, concurrency=concurrency))
 
 
 class TestQueue:
     async def test_a_job_is_taken_once(self, site: Site) -> None:
         async with site.open_uow() as uow:
-            job = await uow.queue.put(5, service_id=1)
-            assert await uow.queue.take() == (job, 5)
+            job = await put(uow, 5)
+            assert await uow.queue.take() == Taken(job, 5, others_wait=False)
             assert await uow.queue.take() is None
 
     async def test_finishing_or_withdrawing_twice_does_no_harm(self, site: Site) -> None:
         async with site.open_uow() as uow:
-            job = await uow.queue.put(5, service_id=1)
+            job = await put(uow, 5)
             await uow.queue.withdraw(job)
             await uow.queue.withdraw(job)
             await uow.queue.finish(job)
@@ -236,16 +266,16 @@ class TestQueue:
 
     async def test_what_runs_cannot_be_withdrawn(self, site: Site) -> None:
         async with site.open_uow() as uow:
-            job = await uow.queue.put(5, service_id=1)
-            await uow.queue.put(6, service_id=1)
-            await uow.queue.take()
+            job = await put(uow, 5)
+            await put(uow, 6)
+            assert await uow.queue.take() == Taken(job, 5, others_wait=True)
             await uow.queue.withdraw(job)
             assert await uow.queue.take() is None
 
     async def test_the_shortest_lane_is_taken(self, site: Site) -> None:
         async with site.open_uow() as uow:
             for deployment_id in range(6):
-                await uow.queue.put(deployment_id, service_id=1, concurrency=3)
+                await put(uow, deployment_id, concurrency=3)
             rows = await uow.users._session.execute(text("SELECT lock FROM procrastinate_jobs ORDER BY id"))
             assert [row[0] for row in rows] == [f"service:1:{lane}" for lane in (0, 1, 2, 0, 1, 2)]
 

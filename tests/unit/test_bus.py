@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from deploy.adapters.repository import News
 from deploy.domain.commands import CloseSession, DeleteService
 from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
@@ -17,6 +18,13 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 CLOSE = CloseSession(session_id="s1")
 CHANGED = ServiceChanged(1, "shop", "removed")
+
+
+class Numbered(int):
+    """Stands for the repositories, which the bus only passes on; with what was stored."""
+
+    def __init__(self, _number: int) -> None:
+        self.news: list[News] = []
 
 
 class Diary:
@@ -34,8 +42,7 @@ class Diary:
         number = self._count
         self.open.add(number)
         try:
-            # A number stands for the repositories: the bus only passes them on.
-            yield cast("UnitOfWork", number)
+            yield cast("UnitOfWork", Numbered(number))
         except BaseException:
             self.entries.append(f"{number} rolled back")
             raise
@@ -171,3 +178,46 @@ class TestEvents:
     async def test_events_that_nobody_waits_for_are_fine(self, changing: MessageBus, diary: Diary) -> None:
         await changing.handle(CLOSE)
         assert diary.entries == ["1 committed"]
+
+
+class TestNews:
+    NEWS = News(7, 1, ())
+
+    @pytest.fixture
+    def storing(self, empty_bus: MessageBus) -> MessageBus:
+        """A bus whose command stores something for clients to see."""
+
+        async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
+            uow.news.append(self.NEWS)
+            return []
+
+        empty_bus.on_command(CloseSession, close)
+        return empty_bus
+
+    async def test_they_are_told_after_the_commit(self, storing: MessageBus, diary: Diary) -> None:
+        storing.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+        await storing.handle(CLOSE)
+        assert diary.entries == ["1 committed", "told 7"]
+
+    async def test_of_what_was_rolled_back_there_are_none(self, empty_bus: MessageBus, diary: Diary) -> None:
+        async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
+            uow.news.append(self.NEWS)
+            raise NotFound("Session not found")
+
+        empty_bus.on_command(CloseSession, close)
+        empty_bus.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+        with pytest.raises(NotFound):
+            await empty_bus.handle(CLOSE)
+        assert diary.entries == ["1 rolled back"]
+
+    async def test_who_cannot_be_told_hinders_nobody(
+        self, storing: MessageBus, diary: Diary, failed_handlers: list[str]
+    ) -> None:
+        def fail(_news: News) -> None:
+            raise ValueError("no luck")
+
+        storing.on_news(fail)
+        storing.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+        assert await storing.handle(CLOSE) == []
+        assert diary.entries == ["1 committed", "told 7"]
+        assert "no luck" in failed_handlers.pop()

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent, Tail
+from deploy.adapters.repository import News, StoredEvent, Tail
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import Actor, Kind
 from deploy.service_layer import live
@@ -140,6 +140,8 @@ class LiveChannel(RuleBasedStateMachine):
         self.feed = LiveFeed(nobody_writes, cast("Tail", self.log), self.hub, Listener("postgresql://nowhere/nothing"))
         self.feed._service_of[DEPLOYMENT] = SERVICE
         self.readers: list[Reader] = []
+        # Committed by this process, and not yet told.
+        self.news: list[News] = []
         self._advancing: Coroutine[Any, Any, None] | None = None
 
     @initialize(past=st.lists(st.booleans(), max_size=6), share=st.floats(0, 1), joined=st.integers(0, 2))
@@ -162,6 +164,20 @@ class LiveChannel(RuleBasedStateMachine):
                 self._advance()
                 while self._is_advancing():
                     self._advance()
+
+    @rule(kinds=st.lists(st.booleans(), min_size=1, max_size=3))
+    def this_process_commits(self, kinds: list[bool]) -> None:
+        before = len(self.log.events)
+        for is_output in kinds:
+            self.log.append(is_output=is_output)
+        self.news.append(News(DEPLOYMENT, SERVICE, self.log.events[before:]))
+
+    @precondition(lambda self: self.news)
+    @rule(data=st.data(), kept=st.booleans())
+    def it_tells(self, data: st.DataObject, kept: bool) -> None:
+        """Of what it has committed, in any order, some of it twice."""
+        which = data.draw(st.integers(0, len(self.news) - 1))
+        self.feed.tell(self.news[which] if kept else self.news.pop(which))
 
     @rule(steps=st.integers(1, 3))
     def the_feed_goes_on(self, steps: int = 1) -> None:

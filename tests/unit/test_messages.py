@@ -17,7 +17,6 @@ from deploy.service_layer.messages import (
     CHARACTERS_PER_MESSAGE,
     LINES_PER_MESSAGE,
     deployment_fields,
-    iso,
     service_message,
     stored_events,
 )
@@ -49,7 +48,19 @@ class TestTimes:
         ],
     )
     def test_they_are_in_utc(self, moment: datetime | None, text: str | None) -> None:
-        assert iso(moment) == text
+        (message,) = messages([StepChanged(a_step(started=moment))])
+        assert message["started"] == text
+
+    @pytest.mark.parametrize("number", [2**63, -(2**64), 10**400])
+    def test_also_beside_numbers_that_only_python_reads(self, number: int) -> None:
+        (message,) = messages([StepChanged(a_step(started=at(0.25), detail={"n": [number]}))])
+        assert (message["started"], message["detail"]) == ("2026-03-01T12:00:00.250000Z", {"n": [number]})
+
+    def test_those_of_lines_too(self) -> None:
+        east = at(1).astimezone(timezone(timedelta(hours=2)))
+        lines: list[Event] = [LinePrinted("a", east, 1, None), LinePrinted("b", east, 2, None), printed(3, second=2)]
+        (message,) = messages(lines)
+        assert [line[1] for line in message["lines"]] == ["2026-03-01T12:00:01Z"] * 2 + ["2026-03-01T12:00:02Z"]
 
 
 class TestDeploymentMessage:
@@ -173,7 +184,8 @@ class TestOutputMessage:
     @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "ä ü €", "\u2028", '"\\', "\x1b[31mred"])
     def test_any_text_comes_through(self, text: str) -> None:
         (stored,) = stored_events(a_deployment(), [printed(1, text)])
-        assert stored.message.isascii()
+        assert stored.message.encode()  # as it is sent
+        assert "\x00" not in stored.message  # PostgreSQL could not keep it
         assert [line.text for line in lines_of(stored.message)] == [text]
 
     def test_lines_are_read_back_as_they_were(self) -> None:

@@ -2,13 +2,13 @@
 
 from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
 from deploy.adapters.repository.answers import Answers
-from deploy.adapters.repository.batches import Batches
+from deploy.adapters.repository.batches import Batches, Version
 from deploy.adapters.repository.deployments import Deployments
-from deploy.adapters.repository.events import Events, StoredEvent
+from deploy.adapters.repository.events import Events, News, StoredEvent
 from deploy.adapters.repository.history import History
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
-from deploy.adapters.repository.queue import Queue
+from deploy.adapters.repository.queue import NewJob, Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.steps import Steps
@@ -24,6 +24,8 @@ __all__ = [
     "History",
     "Listings",
     "Logins",
+    "NewJob",
+    "News",
     "Plans",
     "Queue",
     "Secrets",
@@ -34,6 +36,7 @@ __all__ = [
     "Tail",
     "Tokens",
     "Users",
+    "Version",
     "Worker",
     "Workers",
 ]

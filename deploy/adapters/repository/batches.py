@@ -1,22 +1,44 @@
-"""What one batch of a run changes, stored by one statement: it happens after every line that a script prints."""
+"""What one message changes in a deployment, stored by one statement: it happens after every line that a script prints."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, StoredEvent, event_arrays
+from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, News, StoredEvent, event_arrays
+from deploy.adapters.repository.queue import PUT_JOB, NewJob
+from deploy.adapters.repository.rows import NAMES
 from deploy.adapters.repository.steps import PUT_STEPS, step_arrays
+from deploy.adapters.statement import Statement
 from deploy.domain.model import Deployment, Step
 
-# What a run changes of its deployment.
+# A new deployment with all that belongs to it. Foreign keys are looked at when the statement is over.
+_ADDED = tuple(name for name in NAMES if name != "job_id")
+_QUOTED, _NEW = ", ".join(f'"{name}"' for name in _ADDED), ", ".join(f":new_{name}" for name in _ADDED)
+_ADD = Statement(
+    f"WITH job AS ({PUT_JOB}), "
+    f"added AS (INSERT INTO deployments ({_QUOTED}, job_id) SELECT {_NEW}, job.id FROM job), "
+    "kept AS (INSERT INTO snapshots (deployment_id, config) VALUES (:deployment_id, :config)), "
+    f"put AS ({PUT_STEPS.format(also='')}), appended AS ({APPEND_EVENTS.format(also='')}) "
+    f"SELECT job.id, {NOTIFY_OF_DEPLOYMENT} FROM job"
+)
+
+_NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('deployments', 'id'))")
+
+# What can change in a deployment after that.
 _CHANGED = (
     "state",
+    "started",
     "finished",
     "reason",
     "exit_code",
+    "worker_id",
+    "job_id",
+    "cancel_requested",
     "run_ended",
     "seq",
     "lines",
@@ -25,38 +47,88 @@ _CHANGED = (
     "run_count",
     "has_failed_step",
 )
-_SET = ", ".join(f"{name} = :{name}" for name in _CHANGED)
-_STORE = text(
-    f"WITH ours AS (UPDATE deployments SET {_SET} "  # noqa: S608 - our own names
-    "WHERE id = CAST(:deployment_id AS bigint) AND seq = :old_seq AND spool_offset = :old_offset RETURNING id AS stored), "
+_SET = ", ".join(f"{name} = :new_{name}" for name in _CHANGED)
+# It happens after every line that a script prints, hence one statement for all.
+_STORE = Statement(
+    f"WITH ours AS (UPDATE deployments SET {_SET} "
+    "WHERE id = CAST(:deployment_id AS bigint) AND seq = :old_seq AND spool_offset = :old_offset "
+    "RETURNING id AS stored), "
+    "gone AS (DELETE FROM steps USING ours WHERE steps.id = ANY(CAST(:removed AS bigint[]))), "
     f"put AS ({PUT_STEPS.format(also=', ours')}), appended AS ({APPEND_EVENTS.format(also=', ours')}) "
     f"SELECT {NOTIFY_OF_DEPLOYMENT} FROM ours"
 )
 
 
-class Batches:
-    """Stores what a run says, bit by bit."""
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which version of a deployment's row a change was made from; every change gives it a higher number."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    seq: int
+    spool_offset: int
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Version:
+        """Return the version that a deployment has, before it is changed."""
+        return cls(deployment.seq, deployment.spool_offset)
+
+
+class Batches:
+    """Stores what happens in deployments, bit by bit. What clients may see of it is added to `news`."""
+
+    def __init__(self, driver: asyncpg.Connection, news: list[News]) -> None:
+        self._driver = driver
+        self._news = news
+
+    async def next_id(self) -> int:
+        """Return the id of a new deployment. In the order in which they are asked for, where that order is warranted
+        by a lock on their service.
+        """
+        drawn: int = await _NEXT_ID.value(self._driver)
+        return drawn
+
+    async def add(
+        self,
+        deployment: Deployment,
+        *,
+        config: dict[str, Any],
+        job: NewJob,
+        steps: Sequence[Step],
+        events: Sequence[StoredEvent],
+    ) -> None:
+        """Store a new deployment, which has its id already, with the config of its service as it is now, its job,
+        its steps and its first events.
+        """
+        values = _values(deployment, _ADDED) | step_arrays(steps) | event_arrays(deployment.id, events)
+        values |= {"config": json.dumps(config), **job.values()}
+        deployment.job_id = await _ADD.value(self._driver, **values)
+        self._news.append(News(deployment.id, deployment.service_id, events))
 
     async def store(
         self,
         deployment: Deployment,
+        version: Version,
         *,
-        seq: int,
-        spool_offset: int,
-        steps: Iterable[Step],
-        events: Sequence[StoredEvent],
+        steps: Iterable[Step] = (),
+        removed: Iterable[int] = (),
+        events: Sequence[StoredEvent] = (),
     ) -> bool:
-        """Store a deployment with the steps and events of a batch, and tell the listening processes, once this is committed.
+        """Store a deployment, steps (new and changed), the ids of removed ones, and events; and tell the listening
+        processes, once this is committed.
 
-        Only if the row still is what it was read as: at that `seq` and `spool_offset`. Returns whether it was; the row
-        is ours from then on, until the transaction ends.
+        Only if the row still is of the `version` that this was made from. Returns whether it was; the row is ours
+        from then on, until the transaction ends.
         """
-        if deployment in self._session:
-            self._session.expunge(deployment)  # or it would be stored a second time
-        values = {name: getattr(deployment, name) for name in _CHANGED}
-        values |= {"state": deployment.state.value, "old_seq": seq, "old_offset": spool_offset}
-        values |= step_arrays(list(steps)) | event_arrays(deployment.id, events)
-        return (await self._session.execute(_STORE, values)).first() is not None
+        values = _values(deployment, _CHANGED) | step_arrays(list(steps)) | event_arrays(deployment.id, events)
+        values |= {"old_seq": version.seq, "old_offset": version.spool_offset, "removed": list(removed)}
+        if await _STORE.row(self._driver, **values) is None:
+            return False
+        self._news.append(News(deployment.id, deployment.service_id, events))
+        return True
+
+
+def _values(deployment: Deployment, names: Iterable[str]) -> dict[str, Any]:
+    values = {f"new_{name}": getattr(deployment, name) for name in names}
+    values["new_state"] = deployment.state.value
+    if "new_context" in values:
+        values["new_context"] = json.dumps(deployment.context)
+    return values

@@ -7,32 +7,44 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, literal_column, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.repository.rows import COLUMNS, deployment_from
+from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, DeploymentState
 
-_table = orm.deployments
+_ALL = f"SELECT {COLUMNS} FROM deployments AS d"
 # Written out, so that the planner recognises the partial index.
-_IS_OPEN: ColumnElement[bool] = literal_column("deployments.state IN ('queued', 'running')")
+_IS_OPEN = "d.state IN ('queued', 'running')"
 
+_GET = Statement(f"{_ALL} WHERE d.id = :id")
+_LOCK = Statement(f"{_ALL} WHERE d.id = :id FOR UPDATE")
+_CLAIMED = Statement(
+    f"SELECT {COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
+    "WHERE d.id = :id FOR UPDATE OF d"
+)
+_WITH_KEY = Statement(f"{_ALL} WHERE d.service_id = :service_id AND d.idempotency_key = :key")
+_OPEN = Statement(
+    f"{_ALL} WHERE {_IS_OPEN} AND (CAST(:service_id AS bigint) IS NULL OR d.service_id = :service_id) "
+    "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) ORDER BY d.id"
+)
 # One look into the index per service, however long its history is.
-_NEWEST = text(
-    "SELECT (SELECT max(deployments.id) FROM deployments WHERE deployments.service_id = wanted.id) "
-    "FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)"
+_LATEST = Statement(
+    f"{_ALL} WHERE d.id IN (SELECT (SELECT max(deployments.id) FROM deployments "
+    "WHERE deployments.service_id = wanted.id) FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id))"
 )
-
-_UNENDED = text(
-    "SELECT id FROM deployments WHERE state IN ('queued', 'running') AND state = 'running' "
-    "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing'"
+_LOST = Statement(
+    "SELECT d.id, coalesce(w.host, 'an unknown host') FROM deployments AS d LEFT JOIN workers AS w ON w.id = d.worker_id "
+    f"WHERE d.id IN (SELECT d.id FROM deployments AS d WHERE {_IS_OPEN} AND d.state = 'running' "
+    "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
+    "AND d.run_ended IS NULL AND coalesce(w.last_seen, d.started) < now() - make_interval(secs => :silence)"
 )
-_WITHOUT_JOB = text(
-    "SELECT id FROM deployments WHERE state IN ('queued', 'running') AND state = 'queued' "
-    "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = deployments.job_id) ORDER BY id"
+_WITHOUT_JOB = Statement(
+    f"SELECT d.id FROM deployments AS d WHERE {_IS_OPEN} AND d.state = 'queued' "
+    "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = d.job_id) ORDER BY d.id"
 )
-_REMOVE_OLD = text(
+_REMOVE_OLD = Statement(
     "DELETE FROM deployments WHERE id IN (SELECT id FROM deployments AS old WHERE old.service_id = :service_id "
     "AND old.state NOT IN ('queued', 'running') AND (old.run_ended IS NOT NULL OR old.state = 'cancelled') "
     "AND (CAST(:days AS double precision) > 0 "
@@ -41,7 +53,7 @@ _REMOVE_OLD = text(
     "ORDER BY id DESC OFFSET CAST(:count AS bigint) LIMIT 1)) "
     "AND old.id IS DISTINCT FROM "
     "(SELECT max(id) FROM deployments WHERE service_id = :service_id AND state = 'success') "
-    "ORDER BY id LIMIT :limit) RETURNING id"
+    "ORDER BY id LIMIT CAST(:limit AS bigint)) RETURNING id"
 )
 
 
@@ -74,14 +86,8 @@ class Filter:
 class Deployments:
     """The runs, past and present."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
-
-    async def add(self, deployment: Deployment, *, config: dict[str, Any]) -> None:
-        """Store a new deployment, with the config of its service as it is now, and give it its id."""
-        self._session.add(deployment)
-        await self._session.flush()
-        await self._session.execute(insert(orm.snapshots).values(deployment_id=deployment.id, config=config))
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def get(self, deployment_id: int, *, for_update: bool = False) -> Deployment:
         """Return a deployment; `for_update` keeps it to ourselves until the transaction ends.
@@ -89,66 +95,56 @@ class Deployments:
         Raises:
             NotFound: there is none with that id.
         """
-        query = select(Deployment).where(_table.c.id == deployment_id)
-        if for_update:
-            query = query.with_for_update().execution_options(populate_existing=True)
-        found: Deployment | None = await self._session.scalar(query)
-        if found is None:
+        row = await (_LOCK if for_update else _GET).row(self._driver, id=deployment_id)
+        if row is None:
             raise NotFound("Deployment not found")
-        return found
+        return deployment_from(row)
 
     async def find(self, deployment_id: int) -> Deployment | None:
         """Return a deployment, if there is one with that id."""
-        return await self._session.get(Deployment, deployment_id)
+        row = await _GET.row(self._driver, id=deployment_id)
+        return deployment_from(row) if row is not None else None
+
+    async def to_run(self, deployment_id: int) -> tuple[Deployment, dict[str, Any]]:
+        """Return a deployment, kept to ourselves until the transaction ends, and the config of its service.
+
+        Raises:
+            NotFound: there is none with that id.
+        """
+        row = await _CLAIMED.row(self._driver, id=deployment_id)
+        if row is None:
+            raise NotFound("Deployment not found")
+        return deployment_from(row), row["config"]
 
     async def without_job(self) -> Sequence[int]:
         """Return the ids of deployments that wait without a job in the queue."""
-        return (await self._session.scalars(_WITHOUT_JOB)).all()
+        return await _WITHOUT_JOB.column(self._driver)
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
         """Return (id, host) of deployments whose run has not ended, and whose worker has not been seen for so long.
 
         Among them those that have said themselves that they are done: their service waits for their end.
         """
-        silence = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, grace_seconds)
-        query = (
-            select(_table.c.id, func.coalesce(orm.workers.c.host, "an unknown host"))
-            .outerjoin(orm.workers, orm.workers.c.id == _table.c.worker_id)
-            .where(
-                _table.c.id.in_(_UNENDED),
-                _table.c.run_ended.is_(None),
-                func.coalesce(orm.workers.c.last_seen, _table.c.started) < silence,
-            )
-        )
-        return [(deployment_id, host) for deployment_id, host in await self._session.execute(query)]
+        return [(row[0], row[1]) for row in await _LOST.rows(self._driver, silence=grace_seconds)]
 
     async def with_key(self, service_id: int, idempotency_key: str) -> Deployment | None:
         """Return the deployment that was asked for with that key before."""
-        query = select(Deployment).where(
-            _table.c.service_id == service_id, _table.c.idempotency_key == idempotency_key
-        )
-        found: Deployment | None = await self._session.scalar(query)
-        return found
+        row = await _WITH_KEY.row(self._driver, service_id=service_id, key=idempotency_key)
+        return deployment_from(row) if row is not None else None
 
     async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
         """Return the newest deployment of each of these services."""
-        newest = (await self._session.scalars(_NEWEST, {"service_ids": list(service_ids)})).all()
-        rows = await self._session.scalars(select(Deployment).where(_table.c.id.in_(newest)))
-        return {deployment.service_id: deployment for deployment in rows}
+        rows = await _LATEST.rows(self._driver, service_ids=list(service_ids))
+        return {row["service_id"]: deployment_from(row) for row in rows}
 
     async def open(self, *, service_id: int | None = None, worker_id: str | None = None) -> Sequence[Deployment]:
         """Return what waits or runs, oldest first."""
-        query = select(Deployment).where(_IS_OPEN).order_by(_table.c.id)
-        if service_id is not None:
-            query = query.where(_table.c.service_id == service_id)
-        if worker_id is not None:
-            query = query.where(_table.c.worker_id == worker_id)
-        return (await self._session.scalars(query)).all()
+        rows = await _OPEN.rows(self._driver, service_id=service_id, worker_id=worker_id)
+        return [deployment_from(row) for row in rows]
 
     async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
         """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.
 
         0 stands for no such limit. The last success stays. Returns the ids of those that went.
         """
-        values = {"service_id": service_id, "days": days, "count": count, "limit": limit}
-        return (await self._session.scalars(_REMOVE_OLD, values)).all()
+        return await _REMOVE_OLD.column(self._driver, service_id=service_id, days=days, count=count, limit=limit)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
 from deploy.adapters.database import CHANNEL
+from deploy.adapters.statement import Statement
 
 # Inserts what `event_arrays` gives; `also` is a table more to select from, which may be empty.
 APPEND_EVENTS = (
@@ -17,17 +17,19 @@ APPEND_EVENTS = (
     "unnest(CAST(:seqs AS bigint[]), CAST(:last_lines AS bigint[]), CAST(:messages AS text[])) "
     "AS new (seq, last_line, message){also}"
 )
-NOTIFY_OF_DEPLOYMENT = f"pg_notify('{CHANNEL}', 'deployment ' || CAST(:deployment_id AS bigint))"
-_APPEND = text(f"WITH appended AS ({APPEND_EVENTS.format(also='')}) SELECT {NOTIFY_OF_DEPLOYMENT}")
-_AFTER = text(
+# With the number of the last event, so that those who have it already need not look.
+NOTIFY_OF_DEPLOYMENT = (
+    f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
+)
+_AFTER = Statement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
 )
-_OUTPUT = text(
+_OUTPUT = Statement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after ORDER BY last_line LIMIT :limit"
 )
-_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :payload)")
+_NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
 
 class StoredEvent(NamedTuple):
@@ -38,41 +40,44 @@ class StoredEvent(NamedTuple):
     message: str
 
 
+class News(NamedTuple):
+    """What was stored of a deployment at once, for clients to see: consecutive events."""
+
+    deployment_id: int
+    service_id: int
+    events: Sequence[StoredEvent]
+
+
 class Events:
-    """The event log."""
+    """The event log. It is written by `Batches`."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
-
-    async def append(self, deployment_id: int, events: Sequence[StoredEvent]) -> None:
-        """Store events, and tell the listening processes, once this is committed, that there is something to read.
-
-        Their numbers follow those there are, which the lock on the deployment's row warrants.
-        """
-        await self._session.execute(_APPEND, event_arrays(deployment_id, events))
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def after(
         self, deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
         """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
-        values = {"deployment_id": deployment_id, "after": seq, "limit": limit, "with_output": with_output}
-        rows = await self._session.execute(_AFTER, values)
+        rows = await _AFTER.rows(
+            self._driver, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
+        )
         return [StoredEvent(*row) for row in rows]
 
     async def output_after(self, deployment_id: int, line: int, *, limit: int = 100) -> list[StoredEvent]:
         """Return the output events that hold lines after number `line`, in order, at most `limit` events."""
-        rows = await self._session.execute(_OUTPUT, {"deployment_id": deployment_id, "after": line, "limit": limit})
+        rows = await _OUTPUT.rows(self._driver, deployment_id=deployment_id, after=line, limit=limit)
         return [StoredEvent(*row) for row in rows]
 
     async def wake(self, payload: str) -> None:
         """Tell the listening processes, once this transaction is committed, that there is something to read."""
-        await self._session.execute(_NOTIFY, {"payload": payload})
+        await _NOTIFY.value(self._driver, payload=payload)
 
 
 def event_arrays(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
-    """Return the parameters of `APPEND_EVENTS`."""
+    """Return the parameters of `APPEND_EVENTS` and `NOTIFY_OF_DEPLOYMENT`."""
     return {
         "deployment_id": deployment_id,
+        "last_seq": events[-1].seq if events else None,
         "seqs": [event.seq for event in events],
         "last_lines": [event.last_line for event in events],
         "messages": [event.message for event in events],

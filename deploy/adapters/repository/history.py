@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, literal_column, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.repository.rows import COLUMNS, deployment_from
+from deploy.adapters.statement import Statement
 from deploy.domain.changes import Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 
-_table = orm.deployments
-_IS_SUCCESS: ColumnElement[bool] = literal_column("deployments.state = 'success'")
-_IS_FINAL: ColumnElement[bool] = literal_column("deployments.state NOT IN ('queued', 'running')")
+_FINISHED = Statement(
+    "SELECT id, state, started, finished FROM deployments "
+    "WHERE service_id = :service_id AND state NOT IN ('queued', 'running') ORDER BY id DESC LIMIT :limit"
+)
+_LAST_SUCCESS = Statement(
+    f"SELECT {COLUMNS} FROM deployments AS d WHERE d.service_id = :service_id AND d.state = 'success' "
+    "AND d.id < :before ORDER BY d.id DESC LIMIT 1"
+)
+_SNAPSHOTS = Statement("SELECT deployment_id, config, files FROM snapshots WHERE deployment_id = ANY(:ids)")
+_KEEP_FILES = Statement("UPDATE snapshots SET files = :files WHERE deployment_id = :deployment_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +44,27 @@ class Finished:
 class History:
     """The past of services."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def finished(self, service_id: int, *, limit: int) -> list[Finished]:
         """Return how the last deployments of a service went, at most `limit`, oldest first."""
-        query = (
-            select(_table.c.id, _table.c.state, _table.c.started, _table.c.finished)
-            .where(_table.c.service_id == service_id, _IS_FINAL)
-            .order_by(_table.c.id.desc())
-            .limit(limit)
-        )
-        rows = await self._session.execute(query)
-        return [Finished(*row) for row in rows][::-1]
+        rows = await _FINISHED.rows(self._driver, service_id=service_id, limit=limit)
+        return [
+            Finished(row["id"], DeploymentState(row["state"]), row["started"], row["finished"])
+            for row in reversed(rows)
+        ]
 
     async def last_success_before(self, deployment: Deployment) -> Deployment | None:
         """Return the newest success of the same service that was asked for before this one."""
-        query = (
-            select(Deployment)
-            .where(_table.c.service_id == deployment.service_id, _IS_SUCCESS, _table.c.id < deployment.id)
-            .order_by(_table.c.id.desc())
-            .limit(1)
-        )
-        found: Deployment | None = await self._session.scalar(query)
-        return found
+        row = await _LAST_SUCCESS.row(self._driver, service_id=deployment.service_id, before=deployment.id)
+        return deployment_from(row) if row is not None else None
 
     async def snapshots(self, deployment_ids: Sequence[int]) -> dict[int, Snapshot]:
         """Return what these deployments were started with, by id; nothing of those older than our knowledge."""
-        query = select(orm.snapshots).where(orm.snapshots.c.deployment_id.in_(deployment_ids))
-        rows = await self._session.execute(query)
-        return {row.deployment_id: Snapshot(config=row.config, files=row.files) for row in rows}
+        rows = await _SNAPSHOTS.rows(self._driver, ids=list(deployment_ids))
+        return {row["deployment_id"]: Snapshot(config=row["config"], files=row["files"]) for row in rows}
 
     async def keep_files(self, deployment_id: int, files: dict[str, str] | None) -> None:
         """Store digests of the files that a deployment is started with."""
-        values: dict[str, Any] = {"files": files}
-        of = orm.snapshots.c.deployment_id == deployment_id
-        await self._session.execute(update(orm.snapshots).where(of).values(values))
+        await _KEEP_FILES.value(self._driver, deployment_id=deployment_id, files=json.dumps(files))

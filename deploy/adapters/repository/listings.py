@@ -58,7 +58,7 @@ _SERVICES = f"""
         WHERE s.deleted IS NULL ORDER BY s.name
     )
     SELECT '[' || coalesce(string_agg(row_to_json(listed)::text, ','), '') || ']' FROM listed
-"""  # noqa: S608 - our own names
+"""
 
 
 class Listings:
@@ -79,7 +79,7 @@ class Listings:
             conditions.append(f"d.id < ${len(values)}")
         values.append(limit)
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        page = f"SELECT {_COLUMNS} FROM deployments AS d {where}ORDER BY d.id DESC LIMIT ${len(values)}"  # noqa: S608 - fragments are ours
+        page = f"SELECT {_COLUMNS} FROM deployments AS d {where}ORDER BY d.id DESC LIMIT ${len(values)}"
         return await self._read(_DEPLOYMENTS.format(page=page), *values)
 
     async def _read(self, query: str, *values: Any) -> str:

@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
+from deploy.adapters.statement import Statement
 from deploy.domain.model import Plan, PlannedStep
 
 # So many successes are looked at, and so many steps of them: enough for a median, little enough for every start.
 _SUCCESSES = 10
 _STEPS = 2_000
 
-_OVERALL = text(
-    "SELECT max(id), percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)), "
-    "sum(step_count) FROM (SELECT id, started, finished, step_count FROM deployments "
-    "WHERE service_id = :service_id AND state = 'success' ORDER BY id DESC LIMIT :successes) AS recent"
-)
-_STEPS_OF_LAST = text(
-    "SELECT name, description, CAST(NULL AS double precision) FROM steps WHERE deployment_id = :last "
-    "ORDER BY run_order NULLS LAST, position"
-)
-_STEPS_WITH_MEDIANS = text(
-    "WITH medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
-    "AS seconds FROM steps WHERE deployment_id IN (SELECT id FROM deployments WHERE service_id = :service_id "
-    "AND state = 'success' ORDER BY id DESC LIMIT :successes) AND finished IS NOT NULL GROUP BY name) "
-    "SELECT steps.name, steps.description, medians.seconds FROM steps LEFT JOIN medians USING (name) "
-    "WHERE steps.deployment_id = :last ORDER BY steps.run_order NULLS LAST, steps.position"
+_BY_SUCCESSES = Statement(
+    "WITH recent AS (SELECT id, started, finished, step_count FROM deployments "
+    "WHERE service_id = :service_id AND state = 'success' ORDER BY id DESC LIMIT :successes), "
+    "overall AS (SELECT max(id) AS last, sum(step_count) AS steps, "
+    "percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) AS seconds FROM recent), "
+    "medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
+    "AS seconds FROM steps WHERE deployment_id IN (SELECT id FROM recent) AND finished IS NOT NULL "
+    "AND (SELECT overall.steps FROM overall) <= :most_steps GROUP BY name) "
+    "SELECT overall.seconds AS overall, steps.name, steps.description, medians.seconds FROM overall "
+    "LEFT JOIN steps ON steps.deployment_id = overall.last LEFT JOIN medians ON medians.name = steps.name "
+    "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position"
 )
 
 
 class Plans:
     """What to expect of a service, by its past."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def by_successes(self, service_id: int) -> Plan | None:
         """Return the steps of the newest success, each with its median over the last ones; None without a success."""
-        last, seconds, count = (
-            await self._session.execute(_OVERALL, {"service_id": service_id, "successes": _SUCCESSES})
-        ).one()
-        if last is None:
+        rows = await _BY_SUCCESSES.rows(self._driver, service_id=service_id, successes=_SUCCESSES, most_steps=_STEPS)
+        if not rows:
             return None
-        if count <= _STEPS:
-            rows = await self._session.execute(
-                _STEPS_WITH_MEDIANS, {"service_id": service_id, "successes": _SUCCESSES, "last": last}
-            )
-        else:
-            rows = await self._session.execute(_STEPS_OF_LAST, {"last": last})
         steps = tuple(
             PlannedStep(name=name, description=description, expected_seconds=_not_negative(median))
-            for name, description, median in rows
+            for _, name, description, median in rows
+            if name is not None
         )
-        return Plan(steps=steps, expected_seconds=_not_negative(seconds))
+        return Plan(steps=steps, expected_seconds=_not_negative(rows[0]["overall"]))
 
 
 def _not_negative(seconds: float | None) -> float | None:

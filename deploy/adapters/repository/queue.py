@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
+
+from deploy.adapters.statement import Statement
 
 QUEUE = "deployments"
 TASK = "deploy"
-_DEFER = text(
-    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lock, NULL, CAST(:args AS jsonb), NULL)]"
-    "::procrastinate_job_to_defer_v1[]))"
+# Gives the job's id; part of the statement that stores a new deployment, hence here by itself.
+PUT_JOB = (
+    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lane, NULL, CAST(:job_args AS jsonb), NULL)]"
+    "::procrastinate_job_to_defer_v1[])) AS id"
 )
-_FETCH = text(
-    "SELECT (job).id, (job).args ->> 'deployment_id' "
-    "FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
+_PUT = Statement(PUT_JOB)
+_FETCH = Statement(
+    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint), "
+    "EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.status = 'todo' AND other.id <> (job).id "
+    "AND other.queue_name = :queue) FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
 )
-_FINISH = text("SELECT fastdeploy_finish_job(:id)")
-_WITHDRAW = text(
+_FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
+_WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
-_LANES = text(
+_LANES = Statement(
     "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
     "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
 )
-_AHEAD = text(
+_AHEAD = Statement(
     "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' FROM procrastinate_jobs AS own "
     "JOIN procrastinate_jobs AS job ON job.lock LIKE regexp_replace(own.lock, '[0-9]+$', '%') AND job.id <> own.id "
     "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
@@ -41,10 +45,22 @@ _AHEAD = text(
 )
 
 
-_JOBS = text(
+_JOBS = Statement(
     "SELECT id, CAST(args ->> 'deployment_id' AS bigint), regexp_replace(lock, '[0-9]+$', ''), lock, status = 'doing' "
     "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name = :queue"
 )
+
+
+class NewJob(NamedTuple):
+    """A deployment on its way into the queue, and the lane in which it will wait."""
+
+    deployment_id: int
+    lane: str
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters of `PUT_JOB`."""
+        args = json.dumps({"deployment_id": self.deployment_id})
+        return {"queue": QUEUE, "task": TASK, "lane": self.lane, "job_args": args}
 
 
 class Job(NamedTuple):
@@ -57,27 +73,29 @@ class Job(NamedTuple):
     runs: bool
 
 
+class Taken(NamedTuple):
+    """A job that was taken; `others_wait` tells whether there are more, which may have to wait for a lane."""
+
+    id: int
+    deployment_id: int
+    others_wait: bool
+
+
 class Queue:
     """Deployments that wait for a worker. Jobs of one lock run one at a time, first come, first served."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
-    async def put(self, deployment_id: int, *, service_id: int, concurrency: int = 1) -> int:
-        """Queue a deployment and return the job's id. `concurrency` lanes serve a service, the shortest is taken."""
+    async def job_for(self, deployment_id: int, *, service_id: int, concurrency: int = 1) -> NewJob:
+        """Return the job of a deployment. `concurrency` lanes serve a service, the shortest is taken."""
         prefix = f"service:{service_id}:"
-        lane = (
-            await self._session.scalar(_LANES, {"concurrency": concurrency, "prefix": prefix})
-            if concurrency > 1
-            else 0
-        )
-        values = {
-            "queue": QUEUE,
-            "task": TASK,
-            "lock": f"{prefix}{lane}",
-            "args": json.dumps({"deployment_id": deployment_id}),
-        }
-        job_id: int = (await self._session.execute(_DEFER, values)).scalar_one()
+        lane = await _LANES.value(self._driver, concurrency=concurrency, prefix=prefix) if concurrency > 1 else 0
+        return NewJob(deployment_id, f"{prefix}{lane}")
+
+    async def put(self, job: NewJob) -> int:
+        """Queue a deployment that is stored already, and return the job's id."""
+        job_id: int = await _PUT.value(self._driver, **job.values())
         return job_id
 
     async def ahead_of(self, job_id: int) -> Sequence[tuple[int, bool]]:
@@ -85,21 +103,24 @@ class Queue:
 
         Where nothing but a free worker is missing, there are none.
         """
-        rows = await self._session.execute(_AHEAD, {"id": job_id})
-        return [(deployment_id, runs) for deployment_id, runs in rows]
+        return [(row[0], row[1]) for row in await _AHEAD.rows(self._driver, id=job_id)]
 
     async def jobs(self) -> Sequence[Job]:
         """Return all that wait or run, in no order."""
-        return [Job(*row) for row in await self._session.execute(_JOBS, {"queue": QUEUE})]
+        return [Job(*row) for row in await _JOBS.rows(self._driver, queue=QUEUE)]
 
-    async def take(self) -> tuple[int, int] | None:
-        """Take the next job that may run: (job id, deployment id), or None when there is none."""
-        row = (await self._session.execute(_FETCH, {"queue": QUEUE})).first()
-        return (int(row[0]), int(row[1])) if row else None
+    async def take(self) -> Taken | None:
+        """Take the next job that may run, None when there is none.
+
+        Raises:
+            UniqueViolationError: another worker took one of the same lane at the same moment.
+        """
+        row = await _FETCH.row(self._driver, queue=QUEUE)
+        return Taken(*row) if row is not None else None
 
     async def finish(self, job_id: int) -> None:
         """Give the job's lane free, and wake the workers for the next of its service. Twice does no harm."""
-        await self._session.execute(_FINISH, {"id": job_id})
+        await _FINISH.value(self._driver, id=job_id)
 
     async def withdraw(self, job_id: int) -> None:
         """Take a waiting job out, and wake the workers for the next of its service.
@@ -107,4 +128,4 @@ class Queue:
         One that is being claimed right now is left to whoever claims it: he holds the job and waits for the
         deployment, which we hold.
         """
-        await self._session.execute(_WITHDRAW, {"id": job_id})
+        await _WITHDRAW.value(self._driver, id=job_id)

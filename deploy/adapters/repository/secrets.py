@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.statement import Statement
+
+_PUT = Statement("INSERT INTO secrets (deployment_id, sealed) VALUES (:deployment_id, :sealed)")
+_GET = Statement("SELECT sealed FROM secrets WHERE deployment_id = :deployment_id")
+_REMOVE = Statement("DELETE FROM secrets WHERE deployment_id = :deployment_id")
 
 
 class Secrets:
     """At most one row for each deployment."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def put(self, deployment_id: int, sealed: bytes) -> None:
         """Keep them until the run ends."""
-        await self._session.execute(insert(orm.secrets).values(deployment_id=deployment_id, sealed=sealed))
+        await _PUT.value(self._driver, deployment_id=deployment_id, sealed=sealed)
 
     async def get(self, deployment_id: int) -> bytes | None:
         """Return them, None when they are gone."""
-        query = select(orm.secrets.c.sealed).where(orm.secrets.c.deployment_id == deployment_id)
-        sealed: bytes | None = await self._session.scalar(query)
+        sealed: bytes | None = await _GET.value(self._driver, deployment_id=deployment_id)
         return sealed
 
     async def remove(self, deployment_id: int) -> None:
         """Forget them. Twice does no harm."""
-        await self._session.execute(delete(orm.secrets).where(orm.secrets.c.deployment_id == deployment_id))
+        await _REMOVE.value(self._driver, deployment_id=deployment_id)

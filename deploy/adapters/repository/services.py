@@ -6,28 +6,44 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
+from deploy.adapters.database import Transaction
+from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
 
 # Rows that are not there yet cannot be locked. The number is ours alone ("services" as bytes).
 _LOCK = text("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
 
-_PUT_DEPLOYED = text(
+# Not against the foreign keys of deployments that go on meanwhile.
+_TO_START = Statement(
+    "SELECT id, name, data, readme, updated FROM services WHERE id = :id AND deleted IS NULL FOR NO KEY UPDATE"
+)
+_SOME = Statement("SELECT id, name, data, readme, updated, deleted FROM services WHERE id = ANY(:ids)")
+_PUT_DEPLOYED = Statement(
     "INSERT INTO deployed_services (service_id, deployment_id, config) "
-    "VALUES (:service_id, :deployment_id, CAST(:config AS json)) ON CONFLICT (service_id) "
+    "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
     "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
+)
+_LIST_DEPLOYED = Statement(
+    "SELECT d.deployment_id, d.service_id, d.config, d.id FROM deployed_services AS d "
+    "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL ORDER BY d.id"
 )
 
 
 class Services:
     """What can be deployed. A removed service stays as a row, for the sake of its history."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    @property
+    def _session(self) -> AsyncSession:
+        return self._transaction.session
 
     async def add(self, service: Service) -> None:
         """Store a new service and give it its id."""
@@ -42,12 +58,22 @@ class Services:
         """
         query = select(Service).where(orm.services.c.id == service_id)
         if for_update:
-            # Not against the foreign keys of deployments that go on meanwhile.
             query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
         service: Service | None = await self._session.scalar(query)
         if service is None or service.deleted is not None:
             raise NotFound("Service not found")
         return service
+
+    async def to_start(self, service_id: int) -> Service:
+        """Return a service, kept to ourselves until the transaction ends.
+
+        Raises:
+            NotFound: there is none with that id, or it was removed.
+        """
+        row = await _TO_START.row(self._transaction.driver, id=service_id)
+        if row is None:
+            raise NotFound("Service not found")
+        return _service(row)
 
     async def find(self, name: str) -> Service | None:
         """Return the service of that name, if it is on the list."""
@@ -71,26 +97,28 @@ class Services:
 
     async def some(self, ids: Sequence[int]) -> Sequence[Service]:
         """Return the services with these ids, removed ones too."""
-        return (await self._session.scalars(select(Service).where(orm.services.c.id.in_(ids)))).all()
+        return [_service(row) for row in await _SOME.rows(self._transaction.driver, ids=list(ids))]
+
+
+def _service(row: asyncpg.Record) -> Service:
+    known = ("id", "name", "readme", "updated")
+    deleted = row.get("deleted")
+    return Service(**{name: row[name] for name in known}, data=row["data"], deleted=deleted)
 
 
 class DeployedServices:
     """What the last successful deployment of each service left running."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
         """Replace what is known of a service."""
-        values = {"service_id": service_id, "deployment_id": deployment_id, "config": json.dumps(config)}
-        await self._session.execute(_PUT_DEPLOYED, values)
+        await _PUT_DEPLOYED.value(
+            self._driver, service_id=service_id, deployment_id=deployment_id, config=json.dumps(config)
+        )
 
     async def list(self) -> Sequence[DeployedService]:
         """Return them all, but those of removed services."""
-        query = (
-            select(DeployedService)
-            .join(orm.services, orm.services.c.id == orm.deployed_services.c.service_id)
-            .where(orm.services.c.deleted.is_(None))
-            .order_by(orm.deployed_services.c.id)
-        )
-        return (await self._session.scalars(query)).all()
+        rows = await _LIST_DEPLOYED.rows(self._driver)
+        return [DeployedService(**row) for row in rows]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, literal_column, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.statement import Statement
 from deploy.domain.model import Step, StepState
 
-_table = orm.steps
 _COLUMNS = (
     ("id", "bigint"),
     ("deployment_id", "bigint"),
@@ -38,64 +36,44 @@ _UPDATES = ", ".join(
 )
 # Inserts or updates what `step_arrays` gives; `also` is a table more to select from, which may be empty.
 PUT_STEPS = (
-    f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new ({_NAMES}){{also}} "  # noqa: S608 - our own names
+    f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new ({_NAMES}){{also}} "
     f"ON CONFLICT (id) DO UPDATE SET {_UPDATES}"
 )
-_PUT = text(PUT_STEPS.format(also=""))
-_IS_OPEN: ColumnElement[bool] = literal_column("steps.state IN ('pending', 'running')")
-_RESERVE = text("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
+_ALL = f"SELECT {_NAMES} FROM steps WHERE deployment_id = :deployment_id"
+_OPEN = Statement(f"{_ALL} AND state IN ('pending', 'running') ORDER BY position")
+_RUN_ORDER = Statement(f"{_ALL} ORDER BY run_order NULLS LAST, position")
+_RESERVE = Statement("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 
 
 class Steps:
-    """The steps of deployments."""
+    """The steps of deployments. They are written by `Batches`."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def reserve_ids(self, count: int) -> Sequence[int]:
         """Return ids for so many new steps; those that stay unused are lost, which does no harm."""
-        if not count:
-            return []
-        return (await self._session.scalars(_RESERVE, {"count": count})).all()
-
-    async def put(self, steps: Iterable[Step]) -> None:
-        """Insert or update, all in one statement."""
-        rows = list(steps)
-        if rows:
-            await self._session.execute(_PUT, step_arrays(rows))
-
-    async def remove(self, ids: Iterable[int]) -> None:
-        """Delete the steps with these ids."""
-        gone = list(ids)
-        if gone:
-            await self._session.execute(delete(_table).where(_table.c.id.in_(gone)))
+        return await _RESERVE.column(self._driver, count=count) if count else []
 
     async def open_of(self, deployment_id: int) -> list[Step]:
         """Return the steps that wait or run, in the order of the plan."""
-        query = select(_table).where(_table.c.deployment_id == deployment_id, _IS_OPEN).order_by(_table.c.position)
-        return [_step(row) for row in (await self._session.execute(query)).mappings()]
+        return [_step(row) for row in await _OPEN.rows(self._driver, deployment_id=deployment_id)]
 
     async def of(self, deployment_id: int) -> list[Step]:
         """Return all steps in the order of their execution; those that did not run come last, as planned."""
-        query = (
-            select(_table)
-            .where(_table.c.deployment_id == deployment_id)
-            .order_by(_table.c.run_order.nulls_last(), _table.c.position)
-        )
-        return [_step(row) for row in (await self._session.execute(query)).mappings()]
+        return [_step(row) for row in await _RUN_ORDER.rows(self._driver, deployment_id=deployment_id)]
 
 
 def step_arrays(steps: Sequence[Step]) -> dict[str, list[Any]]:
     """Return the parameters of `PUT_STEPS`: an array for each column."""
-    return {f"step_{name}": [_value(step, name) for step in steps] for name, _ in _COLUMNS}
-
-
-def _value(step: Step, name: str) -> Any:
-    value = getattr(step, name)
-    if isinstance(value, StepState):
-        return value.value
-    return json.dumps(value) if isinstance(value, (dict, list)) else value
+    arrays = {f"step_{name}": [getattr(step, name) for step in steps] for name, _ in _COLUMNS}
+    arrays["step_state"] = [step.state.value for step in steps]
+    for name in ("step_detail", "step_hosts"):
+        arrays[name] = [json.dumps(value) for value in arrays[name]]
+    return arrays
 
 
 def _step(row: Any) -> Step:
-    return Step(**{**row, "state": StepState(row["state"])})
+    fields = dict(row)
+    fields["state"] = StepState(fields["state"])
+    return Step(**fields)

@@ -8,12 +8,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters.database import driver_connection
-from deploy.adapters.repository.events import StoredEvent
+from deploy.adapters.repository.events import Events, StoredEvent
 
-_AFTER = """
-    SELECT seq, last_line, message FROM events
-    WHERE deployment_id = $1 AND seq > $2 AND (last_line IS NULL OR $3) ORDER BY seq LIMIT $4
-"""
 # What is open, and what has ended lately; of the history, only the newest are looked at.
 _CURSORS = """
     SELECT id, seq FROM deployments WHERE state IN ('queued', 'running')
@@ -31,8 +27,8 @@ class Tail:
 
     async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
         """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
-        rows = await self._fetch(_AFTER, deployment_id, seq, with_output, limit)
-        return [StoredEvent(*row) for row in rows]
+        async with driver_connection(self._engine) as connection:
+            return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
 
     async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
         """Return (id, seq) of what is open or ended in the last seconds."""

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.statement import Statement
+
+_BEAT = Statement(
+    "INSERT INTO workers (id, host, version, slots, started, last_seen) "
+    "VALUES (:worker_id, :host, :version, :slots, now(), now()) ON CONFLICT (id) DO UPDATE "
+    "SET host = excluded.host, version = excluded.version, slots = excluded.slots, last_seen = excluded.last_seen"
+)
+_LIST = Statement("SELECT id, host, version, slots, started, last_seen FROM workers ORDER BY last_seen DESC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +33,13 @@ class Worker:
 class Workers:
     """Their heartbeats."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def beat(self, *, worker_id: str, host: str, version: str, slots: int) -> None:
         """Note that a worker lives."""
-        statement = insert(orm.workers).values(
-            id=worker_id, host=host, version=version, slots=slots, started=func.now(), last_seen=func.now()
-        )
-        seen = {"host": host, "version": version, "slots": slots, "last_seen": func.now()}
-        await self._session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=seen))
+        await _BEAT.value(self._driver, worker_id=worker_id, host=host, version=version, slots=slots)
 
     async def list(self) -> Sequence[Worker]:
         """Return the workers, the last seen first."""
-        rows = await self._session.execute(select(orm.workers).order_by(orm.workers.c.last_seen.desc()))
-        return [Worker(**row) for row in rows.mappings()]
+        return [Worker(**row) for row in await _LIST.rows(self._driver)]

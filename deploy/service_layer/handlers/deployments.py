@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from deploy.adapters.repository import NewJob, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
-from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event
+from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState, Service
 from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.inputs import Inputs, answers_of, check_shape
+from deploy.service_layer.messages import stored_events
 from deploy.service_layer.planning import PlaybookSteps, expected
-from deploy.service_layer.recording import forget_secrets, record, record_run
+from deploy.service_layer.recording import forget_secrets, record_run
 from deploy.service_layer.running_deployments import StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -29,13 +31,14 @@ async def start_deployment(
     check_shape(command)
     # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
     # once, and the service is not removed meanwhile.
-    service = await uow.services.get(command.service_id, for_update=True)
+    service = await uow.services.to_start(command.service_id)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
     answers = answers_of(command, service.data)
     deployment = Deployment(
+        id=await uow.batches.next_id(),
         service_id=service.id,
         service=service.name,
         origin=command.origin,
@@ -50,19 +53,24 @@ async def start_deployment(
     )
     expectation = await expected(service, uow, playbook_steps)
     deployment.expected_seconds = expectation.expected_seconds
-    await uow.deployments.add(deployment, config=service.data)
-    if answers.secrets:
-        await uow.secrets.put(deployment.id, inputs.vault.seal(answers.secrets, deployment.id))
     ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
-    await record(uow, deployment, events)
-    await _enqueue(deployment, service, uow)
+    await uow.batches.add(
+        deployment,
+        config=service.data,
+        job=await _job(deployment, service, uow),
+        steps=[event.step for event in events if isinstance(event, StepChanged)],
+        events=list(stored_events(deployment, events)),
+    )
+    if answers.secrets:
+        await uow.secrets.put(deployment.id, inputs.vault.seal(answers.secrets, deployment.id))
     return [DeploymentQueued(deployment), *events]
 
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Stop a deployment: at once when it waits, through its worker when it runs."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    version = Version.of(deployment)
     events = deployment.request_cancel(command.by, now=now())
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
     if deployment.state.is_final:
@@ -71,7 +79,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
-    await record_run(uow, run)
+    await record_run(uow, run, version)
     if any(isinstance(event, CancelRequested) for event in events):
         await uow.events.wake(f"cancel {deployment.id}")
     return run.events
@@ -82,20 +90,20 @@ async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clo
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state.is_final:
         raise Conflict(f"Deployment {deployment.id} is over already ({deployment.state.value}).")
-    ids = iter(await uow.steps.reserve_ids(1))
+    ids, version = iter(await uow.steps.reserve_ids(1)), Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
     mask = await inputs.mask(deployment, uow)
     run.report(mask.report(command.report) if mask is not None else command.report, at=now())
-    await record_run(uow, run)
+    await record_run(uow, run, version)
     return run.events
 
 
 async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """A script says that it is done. Saying it twice does no harm."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
-    run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
+    run, version = Run(deployment, await uow.steps.open_of(deployment.id), iter(())), Version.of(deployment)
     run.finish(at=now())
-    await record_run(uow, run)
+    await record_run(uow, run, version)
     return run.events
 
 
@@ -110,13 +118,14 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
         service = (await uow.services.some([deployment.service_id]))[0]
-        await _enqueue(deployment, service, uow)
+        deployment.job_id = await uow.queue.put(await _job(deployment, service, uow))
+        await uow.batches.store(deployment, Version.of(deployment))
     return []
 
 
-async def _enqueue(deployment: Deployment, service: Service, uow: UnitOfWork) -> None:
+async def _job(deployment: Deployment, service: Service, uow: UnitOfWork) -> NewJob:
     concurrency = int(service.data.get("concurrency", 1))
-    deployment.job_id = await uow.queue.put(deployment.id, service_id=service.id, concurrency=concurrency)
+    return await uow.queue.job_for(deployment.id, service_id=service.id, concurrency=concurrency)
 
 
 def _repeated(before: Deployment, command: commands.StartDeployment, inputs: Inputs) -> Event:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deploy.adapters.repository import Version
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.messages import stored_events
-from deploy.service_layer.recording import record, record_run, settle
+from deploy.service_layer.recording import record_run, settle
 from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -19,14 +19,13 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Take the next deployment: the job and the row change hands in one transaction."""
     while (taken := await uow.queue.take()) is not None:
-        job_id, deployment_id = taken
-        deployment = await uow.deployments.get(deployment_id, for_update=True)
+        deployment, config = await uow.deployments.to_run(taken.deployment_id)
         if deployment.state is DeploymentState.QUEUED:
-            events = deployment.start(worker_id=command.worker_id, now=now())
-            await record(uow, deployment, events)
-            (service,) = await uow.services.some([deployment.service_id])
-            return [DeploymentClaimed(deployment, service.data), *events]
-        await uow.queue.finish(job_id)  # cancelled meanwhile
+            run, version = Run(deployment, (), iter(())), Version.of(deployment)
+            run.events += deployment.start(worker_id=command.worker_id, now=now())
+            await record_run(uow, run, version)
+            return [DeploymentClaimed(deployment, config, others_wait=taken.others_wait), *run.events]
+        await uow.queue.finish(taken.id)  # cancelled meanwhile
     return []
 
 
@@ -56,19 +55,11 @@ async def _stored(
     command: commands.TakeIn, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
 ) -> Run | None:
     """Apply the entries and store what they change; None when the row is not what they were applied to."""
-    run = Run(deployment, open_steps, ids)
-    seq = deployment.seq
+    run, version = Run(deployment, open_steps, ids), Version.of(deployment)
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset
-    events = list(stored_events(deployment, run.events))
-    is_stored = await uow.batches.store(
-        deployment, seq=seq, spool_offset=command.offset_before, steps=run.touched.values(), events=events
-    )
-    if not is_stored:
-        return None
-    await uow.steps.remove(run.removed)
-    return run
+    return run if await record_run(uow, run, version) else None
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
@@ -76,9 +67,10 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.run_ended is not None:
         return []
+    version = Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
     run.take(RunEnded(at=now(), code=None, cause="lost", message=command.reason))
-    await record_run(uow, run)
+    await record_run(uow, run, version)
     await settle(uow, run)
     return run.events
 
