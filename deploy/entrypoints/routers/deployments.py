@@ -89,7 +89,8 @@ async def start_as_user(
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
-    state: Annotated[list[DeploymentState], Query(default_factory=list, max_length=20)],
+    # Not a factory: its signature would be looked at for each request. FastAPI copies the default.
+    state: Annotated[list[DeploymentState], Query(max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
     service_id: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
