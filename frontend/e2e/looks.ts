@@ -35,6 +35,7 @@ export async function inspectThemes(page: Page, name: string): Promise<void> {
 async function inspect(page: Page, name: string, look: string, colorScheme: Theme): Promise<void> {
   // Without motion: axe wants to see colours as they stay, not on their way.
   await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+  await drawn(page);
   expect(await severeFindings(page), look).toEqual([]);
   const [wanted, given] = await page.evaluate(() =>
     [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
@@ -42,6 +43,13 @@ async function inspect(page: Page, name: string, look: string, colorScheme: Them
   // A dialog belongs to the window, not to the page below it.
   const fullPage = await page.locator("[role=dialog], [role=alertdialog]").count() === 0;
   await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
+}
+
+/** Waits until a change of theme is drawn: even without motion, colours stay the old ones until the next frame. */
+async function drawn(page: Page): Promise<void> {
+  await page.evaluate(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.waitForFunction(() => document.getAnimations().every(animation =>
+    !(animation instanceof CSSTransition) || animation.playState !== "running"));
 }
 
 /** All of axe's rules. What passed is not described: that takes longest, and nobody looks at it. */
