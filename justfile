@@ -78,7 +78,7 @@ test-python *arguments:
 [group('test')]
 test-py310 *arguments:
     @scripts/python-for 3.10 >/dev/null || echo "Python 3.10 is not installed here: its tests are skipped."
-    @! scripts/python-for 3.10 >/dev/null || scripts/with-python 3.10 pytest tests/unit tests/integration "$@"
+    @! scripts/python-for 3.10 >/dev/null || scripts/with-python 3.10 pytest -n 2 --dist loadfile tests/unit tests/integration "$@"
 
 # The page's unit tests (Vitest)
 [group('test')]

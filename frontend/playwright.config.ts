@@ -1,24 +1,13 @@
 import { existsSync } from "node:fs";
 import { defineConfig, devices } from "@playwright/test";
+import { SIZES } from "./e2e/looks";
 import { SIGNED_IN, target } from "./e2e/target";
 
 const { baseURL, startsServer } = target();
 const chromium = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
 
-const desktop = { ...devices["Desktop Chrome"], viewport: { width: 1280, height: 860 } };
-const phone = { ...devices["Desktop Chrome"], viewport: { width: 360, height: 740 }, hasTouch: true };
-
-/** The flows run once; the walk through all pages runs in each theme and at each width. */
-const looks = [
-  { name: "phone-light", use: { ...phone, colorScheme: "light" as const } },
-  { name: "desktop-dark", use: { ...desktop, colorScheme: "dark" as const } },
-  { name: "phone-dark", use: { ...phone, colorScheme: "dark" as const } },
-].map(project => ({
-  ...project,
-  testMatch: "pages.spec.ts",
-  use: { ...project.use, storageState: SIGNED_IN },
-  dependencies: ["sign-in"],
-}));
+const desktop = { ...devices["Desktop Chrome"], viewport: SIZES.desktop, colorScheme: "light" as const };
+const phone = { ...devices["Desktop Chrome"], viewport: SIZES.phone, colorScheme: "dark" as const, hasTouch: true };
 
 export default defineConfig({
   testDir: "e2e",
@@ -50,11 +39,13 @@ export default defineConfig({
     : undefined,
   projects: [
     { name: "sign-in", testMatch: "sign-in.setup.ts", use: desktop },
+    // The flows run once; the walk through all pages runs at each width, and looks at both themes.
+    { name: "desktop", use: { ...desktop, storageState: SIGNED_IN }, dependencies: ["sign-in"] },
     {
-      name: "desktop-light",
-      use: { ...desktop, colorScheme: "light", storageState: SIGNED_IN },
+      name: "phone",
+      testMatch: "pages.spec.ts",
+      use: { ...phone, storageState: SIGNED_IN },
       dependencies: ["sign-in"],
     },
-    ...looks,
   ],
 });

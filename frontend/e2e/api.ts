@@ -6,10 +6,16 @@ export interface Started {
   state: string;
 }
 
+interface Service {
+  id: number;
+  name: string;
+}
+
 /** The API as other programs use it, with a token of the tests' user: for what a test needs but does not show. */
 export class Api {
   readonly #page: Page;
   readonly #token: string;
+  #services: Promise<Service[]> | undefined;
 
   private constructor(page: Page, token: string) {
     this.#page = page;
@@ -31,8 +37,9 @@ export class Api {
   }
 
   async serviceId(name: string): Promise<number | null> {
-    const services = await this.#ask("GET", "/services/") as { id: number; name: string }[];
-    return services.find(service => service.name === name)?.id ?? null;
+    // Asked for once: which there are does not change while a test runs.
+    this.#services ??= this.#ask("GET", "/services/") as Promise<Service[]>;
+    return (await this.#services).find(service => service.name === name)?.id ?? null;
   }
 
   async start(service: string, env: object = {}, confirm?: string): Promise<Started> {

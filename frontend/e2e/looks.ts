@@ -1,30 +1,66 @@
-import AxeBuilder from "@axe-core/playwright";
-import { expect, type Page } from "@playwright/test";
+import { expect, test, type Page } from "@playwright/test";
+import axe from "axe-core";
 import { ARTIFACTS } from "./app";
 
-const LOOKS = [
-  ["desktop-light", 1280, 860, "light"], ["desktop-dark", 1280, 860, "dark"],
-  ["phone-dark", 360, 740, "dark"], ["phone-light", 360, 740, "light"],
-] as const;
+declare global {
+  interface Window { axe: typeof axe }
+}
+
+type Theme = "light" | "dark";
+
+export const SIZES = { desktop: { width: 1280, height: 860 }, phone: { width: 360, height: 740 } };
+
+const LOOKS = [["desktop", "light"], ["desktop", "dark"], ["phone", "dark"], ["phone", "light"]] as const;
 
 /** In both themes, at both widths: no serious or critical finding of axe, no sideways scrolling; a picture of each. */
 export async function inspectLooks(page: Page, name: string): Promise<void> {
-  for (const [look, width, height, colorScheme] of LOOKS) {
-    await page.setViewportSize({ width, height });
-    // Without motion: axe wants to see colours as they stay, not on their way.
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const { violations } = await new AxeBuilder({ page }).analyze();
-    const severe = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-    expect(severe.flatMap(({ id, nodes }) => nodes.map(node => `${look}: ${id}: ${node.html} ${node.failureSummary}`))).toEqual([]);
-    const [wanted, given] = await page.evaluate(() =>
-      [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-    expect(wanted, `${look}: sideways scrolling`).toBe(given);
-    // A dialog belongs to the window, not to the page below it.
-    const fullPage = await page.locator("[role=dialog], [role=alertdialog]").count() === 0;
-    await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
+  for (const [size, theme] of LOOKS) {
+    await page.setViewportSize(SIZES[size]);
+    await inspect(page, name, `${size}-${theme}`, theme);
   }
-  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.setViewportSize(SIZES.desktop);
   await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
+}
+
+/** The same in both themes, at the project's width: for what is reached, and loaded, at each width by itself. */
+export async function inspectThemes(page: Page, name: string): Promise<void> {
+  const { name: size, use } = test.info().project;
+  const loaded: Theme = use.colorScheme === "dark" ? "dark" : "light";
+  for (const theme of [loaded, loaded === "dark" ? "light" : "dark"] as const) {
+    await inspect(page, name, `${size}-${theme}`, theme);
+  }
+  await page.emulateMedia({ colorScheme: loaded, reducedMotion: null });
+}
+
+async function inspect(page: Page, name: string, look: string, colorScheme: Theme): Promise<void> {
+  // Without motion: axe wants to see colours as they stay, not on their way.
+  await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+  await drawn(page);
+  expect(await severeFindings(page), look).toEqual([]);
+  const [wanted, given] = await page.evaluate(() =>
+    [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  expect(wanted, `${look}: sideways scrolling`).toBe(given);
+  // A dialog belongs to the window, not to the page below it.
+  const fullPage = await page.locator("[role=dialog], [role=alertdialog]").count() === 0;
+  await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
+}
+
+/** Waits until a change of theme is drawn: even without motion, colours stay the old ones until the next frame. */
+async function drawn(page: Page): Promise<void> {
+  await page.evaluate(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.waitForFunction(() => document.getAnimations().every(animation =>
+    !(animation instanceof CSSTransition) || animation.playState !== "running"));
+}
+
+/** All of axe's rules. What passed is not described: that takes longest, and nobody looks at it. */
+async function severeFindings(page: Page): Promise<string[]> {
+  expect(page.frames(), "axe looks into no frames").toHaveLength(1);
+  if (!await page.evaluate(() => "axe" in window)) await page.evaluate(axe.source);
+  return await page.evaluate(async () => {
+    const { violations } = await window.axe.run({ resultTypes: ["violations"] });
+    const severe = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    return severe.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html} ${node.failureSummary}`));
+  });
 }
 
 /** What the browser complains about from now on: errors, refusals of the content security policy, Vue's warnings. */

@@ -1,29 +1,10 @@
-import AxeBuilder from "@axe-core/playwright";
-import { expect, test, type Page } from "@playwright/test";
-import { deploy, expectOutcome, picture } from "./app";
-
-/** What no page may have: serious or critical findings of axe, and sideways scrolling. */
-async function inspect(page: Page, name: string): Promise<void> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const severe = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  const texts = severe.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html} ${node.failureSummary}`));
-  expect(texts).toEqual([]);
-  const [wanted, given] = await page.evaluate(() =>
-    [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-  expect(wanted).toBe(given);
-  await picture(page, `${name}-${test.info().project.name}`);
-}
+import { expect, test } from "@playwright/test";
+import { deploy, expectOutcome } from "./app";
+import { complaintsOf, inspectThemes } from "./looks";
 
 let complaints: string[] = [];
 
-test.beforeEach(({ page }) => {
-  complaints = [];
-  page.on("pageerror", error => complaints.push(error.message));
-  page.on("console", (message) => {
-    if (/Content Security Policy|\[Vue warn\]/.test(message.text())) complaints.push(message.text());
-  });
-});
-
+test.beforeEach(({ page }) => { complaints = complaintsOf(page); });
 test.afterEach(() => expect(complaints).toEqual([]));
 
 const pages = [
@@ -41,17 +22,17 @@ for (const [name, path, heading] of pages) {
     await expect(page.getByRole("heading", { name: heading, level: 1 })).toBeVisible();
     await expect(page.locator("[data-live=live]")).toBeVisible();
     await page.waitForLoadState("networkidle");
-    await inspect(page, name);
+    await inspectThemes(page, name);
   });
 }
 
 test("services, and the question before a deployment", async ({ page }) => {
   await page.goto("/ui/");
   await expect(page.getByRole("article").first()).toBeVisible();
-  await inspect(page, "services");
+  await inspectThemes(page, "services");
   await page.getByRole("button", { name: "Deploy hello-shell" }).click();
   await page.getByText("Add settings").click();
-  await inspect(page, "deploy");
+  await inspectThemes(page, "deploy");
 });
 
 test("a service", async ({ page }) => {
@@ -59,38 +40,38 @@ test("a service", async ({ page }) => {
   await page.getByRole("link", { name: "website", exact: true }).click();
   await expect(page.getByRole("heading", { name: "About" })).toBeVisible();
   await expect(page.locator(".prose")).toBeVisible();
-  await inspect(page, "service");
+  await inspectThemes(page, "service");
 });
 
 test("a deployment that runs, and succeeds", async ({ page }) => {
   // The playbook takes its time: once is enough.
-  const playbook = test.info().project.name === "desktop-light";
+  const playbook = test.info().project.name === "desktop";
   await deploy(page, playbook ? "website" : "hello-python");
   const started = page.locator("[data-outcome=running], [data-outcome=success]");
-  // It may have to wait for the one that another look deploys.
+  // It may have to wait for the one that another test deploys.
   await expect(started).toBeVisible({ timeout: 90_000 });
-  await inspect(page, "deployment-running");
+  await inspectThemes(page, "deployment-running");
   await expectOutcome(page, "success");
   const step = page.locator("[data-step] button").nth(1);
   await step.click();
   await expect(step).toHaveAttribute("aria-expanded", "true");
-  await inspect(page, "deployment-succeeded");
+  await inspectThemes(page, "deployment-succeeded");
 });
 
 test("a deployment that failed", async ({ page }) => {
   await deploy(page, "fails-halfway");
   await expectOutcome(page, "failure");
-  await inspect(page, "deployment-failed");
+  await inspectThemes(page, "deployment-failed");
 });
 
 test("a new token", async ({ page }) => {
   await page.goto("/ui/tokens");
   await page.getByRole("button", { name: "New token" }).click();
   await page.getByLabel("Where it is used").fill("GitHub");
-  await inspect(page, "token-new");
+  await inspectThemes(page, "token-new");
   await page.getByRole("button", { name: "Create token" }).click();
   await expect(page.getByLabel("Token", { exact: true })).toHaveValue(/^ey/);
-  await inspect(page, "token-created");
+  await inspectThemes(page, "token-created");
   await page.getByRole("button", { name: "I have copied it" }).click();
   await expect(page.locator("[data-token]").first()).toContainText("GitHub");
 });
@@ -99,16 +80,16 @@ test("the account's menu", async ({ page }) => {
   await page.goto("/ui/profile");
   await page.getByRole("button", { name: /^Account of/ }).click();
   await expect(page.getByRole("menu")).toBeVisible();
-  await inspect(page, "menu");
+  await inspectThemes(page, "menu");
 });
 
 test("a page that does not exist, and a deployment that does not", async ({ page }) => {
   await page.goto("/ui/nothing/here");
   await expect(page.getByRole("heading", { name: "There is nothing here" })).toBeVisible();
-  await inspect(page, "not-found");
+  await inspectThemes(page, "not-found");
   await page.goto("/ui/deployments/999999999");
   await expect(page.getByRole("heading", { name: "This deployment does not exist" })).toBeVisible();
-  await inspect(page, "deployment-not-found");
+  await inspectThemes(page, "deployment-not-found");
 });
 
 test("sign in", async ({ browser }, testInfo) => {
@@ -118,7 +99,7 @@ test("sign in", async ({ browser }, testInfo) => {
   const page = await context.newPage();
   await page.goto("/ui/sign-in");
   await expect(page.getByLabel("User name")).toBeVisible();
-  await inspect(page, "sign-in");
+  await inspectThemes(page, "sign-in");
   await context.close();
 });
 
@@ -129,5 +110,5 @@ test("offline", async ({ page }) => {
   await page.route(/\/(services|deployments)\//, route => route.abort());
   await page.getByRole("link", { name: "Deployments" }).click();
   await expect(page.getByRole("alert")).toContainText("The server cannot be reached.");
-  await inspect(page, "offline");
+  await inspectThemes(page, "offline");
 });
