@@ -78,10 +78,15 @@ class ForkServer:
 
         Raises NoInterpreter, and OSError when the system refuses the process.
         """
-        self._direct = [process for process in self._direct if process.poll() is None]
+        self.reap()
         command = supervisor_command(self._user, python=self._python)
         self._direct.append(start_detached(command, self._user, stdin=control, stdout=spool, stderr=wake))
         return self._direct[-1].pid
+
+    def reap(self) -> int:
+        """Take note of supervisors started directly that have ended; how many are left."""
+        self._direct = [process for process in self._direct if process.poll() is None]
+        return len(self._direct)
 
     async def _keep(self) -> None:
         """Start a fork server, and use it until it is gone. OSError or RunError when it does not get ready."""

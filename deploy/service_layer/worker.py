@@ -202,6 +202,7 @@ class Worker:
     async def _beat(self) -> None:
         """Say that we live, and take up runs that nobody follows."""
         while True:
+            self._fork_server.reap()
             try:
                 await self._bus.handle(self._identity)
                 await self._take_up()

@@ -19,9 +19,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
 
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    with supervised_runs() as started:
+@pytest.fixture(params=["directly", "forked"])
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with supervised_runs(request.param) as started:
         yield started
 
 
