@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
+LOOK_AGAIN = 0.01
 CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
 # A script may report while it is being stopped.
@@ -133,7 +134,10 @@ class Worker:
             return  # another process on this data folder follows it
         try:
             found = claimed if claimed is not None else await persistently(lambda: self._read(deployment_id))
-            if not run.started() and not run.alive():
+            while run.alive() and not run.started():  # noqa: ASYNC110 - nobody tells us
+                # Another worker has asked for this supervisor, and died: it may still come to nothing.
+                await asyncio.sleep(LOOK_AGAIN)
+            if not run.started():
                 await self._start(found, run)
             self._send_wanted_cancel(found.deployment)
             offset = 0 if claimed is not None else None
