@@ -28,6 +28,14 @@ MARK = "FASTDEPLOY_TEST"
 Result = TypeVar("Result")
 
 
+def python_of(version: str) -> str | None:
+    """The Python of that version, None where there is none."""
+    if sys.version.startswith(version + "."):
+        return PYTHON
+    found = subprocess.run([ROOT / "scripts" / "python-for", version], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait for a condition, however long the machine takes."""
     deadline = time.monotonic() + PATIENCE

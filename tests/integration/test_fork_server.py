@@ -29,6 +29,7 @@ from tests.integration.supervised_runs import (
     Runs,
     fork_servers,
     parent_of,
+    python_of,
     running,
     supervised_runs,
     wait_until,
@@ -289,6 +290,21 @@ class TestNeverTwice:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_every_supported_python_runs_it(runs: Runs, servers: ForkServers, version: str) -> None:
+    python = python_of(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    server = ForkServer(None, python=python)
+    keeping = servers.call(begin(server))
+    wait_until(lambda: server.pid is not None)
+    directory = RunDirectory.create(runs.root, 1)
+    run = Run(directory, Forked(servers.call(directory.start_by(server, runs.spec(["/bin/sh", "-c", "exit 4"])))))
+    assert run.outcome()["code"] == 4
+    assert server.reap() == 0
+    servers.call(end(keeping))
 
 
 class TestItsEnd:
