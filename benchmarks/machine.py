@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -55,8 +56,15 @@ def children(pid: int) -> list[int]:
     """Return the direct children of a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(word) for word in task.read_text().split()]
+        with suppress(OSError):
+            found += [int(word) for word in task.read_text().split()]
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Return everything below a process; what has ended meanwhile has no children."""
+    below = children(pid)
+    return below + [deeper for child in below for deeper in descendants(child)]
 
 
 def command_line(pid: int) -> str:
@@ -95,7 +103,7 @@ def peak_memory(pid: int) -> float:
 
 
 class MemoryWatch:
-    """Samples the memory of a server, and of the run supervisors below it, until told to stop."""
+    """Samples the memory of a server, and of fork server and run supervisors below it, until told to stop."""
 
     def __init__(self, pid: int, every: float = 0.25) -> None:
         self.peak_server = self.peak_supervisors = 0.0
@@ -112,5 +120,5 @@ class MemoryWatch:
     def _watch(self) -> None:
         while not self._over.wait(self._every):
             self.peak_server = max(self.peak_server, memory(self._pid))
-            below = [pid for pid in children(self._pid) if "supervisor" in command_line(pid)]
+            below = [pid for pid in descendants(self._pid) if "supervisor" in command_line(pid)]
             self.peak_supervisors = max(self.peak_supervisors, sum(memory(pid) for pid in below))

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from deploy.adapters import supervisor
 
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
 # Nothing is left to tidy up at its end, and so the spool's lock is free a little sooner.
 _RUN = "import os; from supervisor.{module} import main; os._exit(main())"
@@ -115,3 +117,34 @@ def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *,
     if user is None or euid in {0, user.uid}:
         return command
     return ["sudo", "-n", "-u", user.name, "--", *command]
+
+
+def start_detached(
+    command: list[str], user: DeployUser | None, *, stdin: int, stdout: int, stderr: int
+) -> "subprocess.Popen[bytes]":
+    """Start a command of `supervisor_argv` with these descriptors: in a session, and with an environment, of its own.
+
+    OSError when the system refuses the process. The caller reaps it whenever it likes.
+    """
+    drop = user is not None and user.uid != 0 and os.geteuid() == 0
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd="/",
+        env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"},
+        start_new_session=True,
+        user=user.uid if drop and user else None,
+        group=user.gid if drop and user else None,
+        extra_groups=user.groups if drop and user else None,
+    )
+
+
+def supervisor_command(user: DeployUser | None, module: str = "__main__", *, python: str | None = None) -> list[str]:
+    """The command that starts the supervisor, or another `module` of its package, as `user` (None: as ourselves).
+
+    `python` is chosen when it is None: then NoInterpreter is possible.
+    """
+    python = python or interpreter_for(user)
+    return supervisor_argv(python, supervisor_program(user, module), user, euid=os.geteuid())

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.adapters.launching import DeployUser, RunError, interpreter_for, supervisor_argv, supervisor_program
+from deploy.adapters.fork_server import ForkServer
+from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
 
 _CONTROL_SIZE = 1024 * 1024  # what Linux lets an ordinary user ask for (fs.pipe-max-size)
 _LOCK_ATTEMPTS = 20
 _TAIL = 128 * 1024  # more than the longest `exit` record
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class RunActive(RunError):
@@ -117,32 +117,30 @@ class RunDirectory:
         return self.spool.exists()
 
     def start(self, spec: RunSpec, *, user: DeployUser | None, python: str | None = None) -> "subprocess.Popen[bytes]":
-        """Start a supervisor, detached, as `user` (None: as ourselves); `python` is chosen when it is None.
+        """Start a supervisor, detached, as `user` (None: as ourselves), by a `python` of its own (None: it is chosen).
 
         Raises RunActive or RunAlreadyStarted rather than start a script twice, NoInterpreter, RunError for settings
         that are too large, OSError when the system refuses the process. The caller reaps the process whenever it likes.
         """
-        euid = os.geteuid()
-        command = supervisor_argv(python or interpreter_for(user), supervisor_program(user), user, euid=euid)
-        drop = euid == 0 and user is not None and user.uid != 0
+        command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
-            spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
-            self._claim(spool)
-            control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
-            _fill(control, spec.to_json().encode("ascii") + b"\n")
-            wake = _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
-            return subprocess.Popen(
-                command,
-                stdin=control,
-                stdout=spool,
-                stderr=wake,
-                cwd="/",
-                env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"},
-                start_new_session=True,
-                user=user.uid if drop and user else None,
-                group=user.gid if drop and user else None,
-                extra_groups=user.groups if drop and user else None,
-            )
+            spool, control, wake = self._ends(opened, spec)
+            return start_detached(command, user, stdin=control, stdout=spool, stderr=wake)
+
+    async def start_by(self, fork_server: ForkServer, spec: RunSpec) -> int:
+        """Start a supervisor as `start` does, by the fork server if that can; the supervisor's process id.
+
+        Raises what `start` does. When this is cancelled, the run may have been started, or not; never by halves.
+        """
+        with contextlib.ExitStack() as opened:
+            spool, control, wake = self._ends(opened, spec)
+            pid = await fork_server.fork(control, spool, wake)
+            if pid is None:
+                # Copies of this descriptor may still be on their way to a fork server that does not move: they cannot
+                # start anything any more, but would hold the lock.
+                fcntl.flock(spool, fcntl.LOCK_UN)
+                pid = fork_server.start_directly(control, self._claimed(opened), wake)
+            return pid
 
     def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
         """The records from byte `offset` on, about `limit` bytes of them, and the offset of the next.
@@ -239,8 +237,16 @@ class RunDirectory:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
 
-    def _claim(self, spool: int) -> None:
-        """Take the lock that the supervisor will inherit, and make sure that the script was never started."""
+    def _ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
+        """The supervisor's ends of spool, control and wake, with the settings on their way to it."""
+        spool = self._claimed(opened)
+        control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
+        _fill(control, spec.to_json().encode("ascii") + b"\n")
+        return spool, control, _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
+
+    def _claimed(self, opened: contextlib.ExitStack) -> int:
+        """The spool, with the lock that the supervisor will inherit, of a script that was never started."""
+        spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -253,6 +259,7 @@ class RunDirectory:
         if self.started():
             raise RunAlreadyStarted(f"The run in {self.path} was started before.")
         os.ftruncate(spool, 0)
+        return spool
 
     def _records(self, data: bytes, offset: int) -> list[Record]:
         """The records in `data`, whole lines that begin at byte `offset` of the spool."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launch import LaunchSettings, worker_home
 from deploy.adapters.launching import DeployUser
 from deploy.adapters.tokens import new_token_id
@@ -39,7 +40,7 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
         ),
         runs_dir=settings.runs_dir,
         launch=launch_settings(settings, user, api_url),
-        user=user,
+        fork_server=ForkServer(user),
         bus=services.bus,
         open_unit_of_work=services.open_unit_of_work,
         inputs=services.inputs,

@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from subprocess import Popen
 
 from asyncpg import UniqueViolationError
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
+from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
-from deploy.adapters.launching import DeployUser, RunError
+from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
-REAP_EVERY = 0.01
+LOOK_AGAIN = 0.01
 CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
 # A script may report while it is being stopped.
@@ -57,7 +57,7 @@ class Worker:
         identity: Heartbeat,
         runs_dir: Path,
         launch: LaunchSettings,
-        user: DeployUser | None,
+        fork_server: ForkServer,
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
         inputs: Inputs,
@@ -68,7 +68,7 @@ class Worker:
         self._identity = identity
         self._runs_dir = runs_dir
         self._launch = launch
-        self._user = user
+        self._fork_server = fork_server
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
         self._inputs = inputs
@@ -84,7 +84,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled; runs that are going on then go on without us."""
-        keeping = [asyncio.create_task(self._beat()), asyncio.create_task(self._expire())]
+        keeping = [asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())]
         try:
             await self._claim()
         finally:
@@ -135,39 +135,40 @@ class Worker:
         lock = run.follow_lock()
         if lock is None:
             return  # another process on this data folder follows it
-        process = None
         try:
             found = claimed if claimed is not None else await persistently(lambda: self._read(deployment_id))
-            if not run.started() and not run.alive():
-                process = await self._start(found, run)
+            while run.alive() and not run.started():  # noqa: ASYNC110 - nobody tells us
+                # Another worker has asked for this supervisor, and died: it may still come to nothing.
+                await asyncio.sleep(LOOK_AGAIN)
+            if not run.started():
+                await self._start(found, run)
             self._send_wanted_cancel(found.deployment)
             offset = 0 if claimed is not None else None
             mask = await persistently(lambda: self._mask(found.deployment))
             await Follower(deployment_id, run, self._bus, self._open_unit_of_work, mask, offset).follow()
-            await _gone(run, process)
-            run.remove()
+            if run.finished() or not run.alive():
+                run.remove()  # else it is removed once it is over
         finally:
             os.close(lock)
 
-    async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> Popen[bytes] | None:
+    async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> None:
         deployment, config = claimed.deployment, claimed.config
         deployment_id = deployment.id
         if deployment.state is not DeploymentState.RUNNING:
-            return None
+            return
         if deployment.spool_offset > 0:
-            return None  # it has run, and its folder is gone: the follower will find nothing and say so
+            return  # it has run, and its folder is gone: the follower will find nothing and say so
         await self._snapshots.take(deployment)
         lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
         try:
             secrets = await persistently(lambda: self._secrets(deployment))
             spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch, secrets)
-            return run.start(spec, user=self._user)
+            await run.start_by(self._fork_server, spec)
         except (RunActive, RunAlreadyStarted):
-            return None
+            return
         except (RunError, PlaybookError, Unsealable, OSError) as error:
             reason = f"The deployment could not be started: {error}"
             await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
-            return None
 
     async def _secrets(self, deployment: Deployment) -> dict[str, str]:
         if not deployment.secret_inputs:
@@ -206,6 +207,7 @@ class Worker:
     async def _beat(self) -> None:
         """Say that we live, and take up runs that nobody follows."""
         while True:
+            self._fork_server.reap()
             try:
                 await self._bus.handle(self._identity)
                 await self._take_up()
@@ -245,9 +247,3 @@ class Worker:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():
             run.remove()
-
-
-async def _gone(run: RunDirectory, process: Popen[bytes] | None) -> None:
-    """Wait until the supervisor, which has written its last word, is gone; and reap it if it was our child."""
-    while run.alive() or (process is not None and process.poll() is None):  # noqa: ASYNC110 - nobody tells us
-        await asyncio.sleep(REAP_EVERY)

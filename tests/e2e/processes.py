@@ -125,6 +125,12 @@ class Worker:
             self.stop()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def id(self) -> str:
         """What it calls itself in the list of workers; it belongs to the data folder."""
         return (self.data_dir / "worker-id").read_text().strip()

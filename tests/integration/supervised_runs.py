@@ -1,18 +1,22 @@
 """Real supervisors with real scripts, for tests: start, look, and leave no process behind."""
 
+import asyncio
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launching import DeployUser
 from deploy.adapters.spool import Record, RunDirectory, RunSpec
 
@@ -21,6 +25,15 @@ PATIENCE = 60.0
 PYTHON = os.path.realpath(sys.executable)
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "FASTDEPLOY_TEST"
+Result = TypeVar("Result")
+
+
+def python_of(version: str) -> str | None:
+    """The Python of that version, None where there is none."""
+    if sys.version.startswith(version + "."):
+        return PYTHON
+    found = subprocess.run([ROOT / "scripts" / "python-for", version], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -42,6 +55,13 @@ def running(pid: int) -> bool:
     return state_of(pid) not in {"", "Z", "X"}
 
 
+def parent_of(pid: int) -> int:
+    """The parent of a process; 0 when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 def processes_with(value: str) -> list[int]:
     """The processes whose environment has that value."""
     found = []
@@ -53,10 +73,90 @@ def processes_with(value: str) -> list[int]:
     return found
 
 
+class Forked:
+    """A supervisor that is not our child, with as much of `Popen` as tests need."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._descriptor: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._descriptor = None
+
+    def poll(self) -> int | None:
+        return 0 if self._ended(0) else None
+
+    def wait(self, timeout: float) -> None:
+        assert self._ended(timeout), f"the process {self.pid} has not ended"
+
+    def send_signal(self, number: int) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def _ended(self, seconds: float) -> bool:
+        if self._descriptor is not None and select.select([self._descriptor], [], [], seconds)[0]:
+            os.close(self._descriptor)
+            self._descriptor = None
+        return self._descriptor is None
+
+
+class ForkServers:
+    """Fork servers, one for each user, on an event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._kept: dict[str, tuple[ForkServer, asyncio.Task[None]]] = {}
+
+    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def keep(self, user: DeployUser | None = None) -> ForkServer:
+        """The one of that user, which is ready."""
+        name = user.name if user else ""
+        if name not in self._kept:
+            self._kept[name] = self.call(self._begin(ForkServer(user)))
+        server, _ = self._kept[name]
+        wait_until(lambda: server.pid is not None)
+        return server
+
+    def start(self, directory: RunDirectory, spec: RunSpec, user: DeployUser | None = None) -> Forked:
+        server = self.keep(user)
+        process = Forked(self.call(directory.start_by(server, spec)))
+        assert parent_of(process.pid) in {server.pid, 0}
+        return process
+
+    def close(self) -> None:
+        for server, task in self._kept.values():
+            self.call(self._end(task))
+            wait_until(lambda server=server: server.reap() == 0)  # type: ignore[misc]
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    @staticmethod
+    async def _begin(server: ForkServer) -> tuple[ForkServer, "asyncio.Task[None]"]:
+        return server, asyncio.create_task(server.run())
+
+    @staticmethod
+    async def _end(task: "asyncio.Task[None]") -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class Run:
     """One started run."""
 
-    def __init__(self, directory: RunDirectory, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, directory: RunDirectory, process: "subprocess.Popen[bytes] | Forked") -> None:
         self.directory = directory
         self.process = process
 
@@ -105,7 +205,8 @@ class Run:
 class Runs:
     """Starts runs below a folder of its own, which every user may enter, and cleans up after them."""
 
-    def __init__(self) -> None:
+    def __init__(self, fork_servers: ForkServers | None = None) -> None:
+        self._fork_servers = fork_servers
         self.folder = Path(tempfile.mkdtemp(prefix="fastdeploy-test-"))
         self.folder.chmod(0o755)
         self.temporary = self.folder / "tmp"
@@ -144,7 +245,9 @@ class Runs:
 
     def start(self, argv: list[str], *, user: DeployUser | None = None, **changes: Any) -> Run:
         directory = RunDirectory.create(self.root, len(self.started) + 1)
-        run = Run(directory, directory.start(self.spec(argv, **changes), user=user))
+        spec = self.spec(argv, **changes)
+        servers = self._fork_servers
+        run = Run(directory, servers.start(directory, spec, user) if servers else directory.start(spec, user=user))
         self.started.append(run)
         return run
 
@@ -164,9 +267,18 @@ class Runs:
 
 
 @contextlib.contextmanager
-def supervised_runs() -> Iterator[Runs]:
-    runs = Runs()
+def fork_servers() -> Iterator[ForkServers]:
+    servers = ForkServers()
     try:
-        yield runs
+        yield servers
     finally:
-        runs.close()
+        servers.close()
+
+
+@contextlib.contextmanager
+def supervised_runs(way: str = "directly") -> Iterator[Runs]:
+    """Runs that are started `directly`, or are `forked` by a fork server."""
+    with contextlib.ExitStack() as stack:
+        runs = Runs(stack.enter_context(fork_servers()) if way == "forked" else None)
+        stack.callback(runs.close)
+        yield runs

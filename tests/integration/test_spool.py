@@ -30,9 +30,9 @@ from tests.integration.supervised_runs import (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
 
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    with supervised_runs() as started:
+@pytest.fixture(params=["directly", "forked"])
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with supervised_runs(request.param) as started:
         yield started
 
 
@@ -336,17 +336,27 @@ class TestTheDeployUser:
         closed.chmod(0o700)
         (closed / "deploy" / "__init__.py").touch()
         (closed / "deploy" / "adapters" / "__init__.py").touch()
-        for name in ("launching.py", "spool.py"):
+        for name in ("fork_server.py", "launching.py", "spool.py"):
             shutil.copy(ROOT / "deploy" / "adapters" / name, closed / "deploy" / "adapters")
         shutil.copytree(ROOT / "deploy" / "adapters" / "supervisor", closed / "deploy" / "adapters" / "supervisor")
         starter = (
-            "import sys; from pathlib import Path\n"
+            "import asyncio, sys; from pathlib import Path\n"
+            "from deploy.adapters.fork_server import ForkServer\n"
             "from deploy.adapters.launching import DeployUser\n"
             "from deploy.adapters.spool import RunDirectory, RunSpec\n"
             "spec = RunSpec(argv=['/usr/bin/id', '-un'], cwd='/', env={}, files={}, timeout=None,\n"
             "               output_limit=1000, line_limit=1000)\n"
-            "run = RunDirectory.create(Path(sys.argv[1]), 1)\n"
-            "run.start(spec, user=DeployUser.named('nobody')).wait()\n"
+            "nobody = DeployUser.named('nobody')\n"
+            "first, second = (RunDirectory.create(Path(sys.argv[1]), number) for number in (1, 2))\n"
+            "first.start(spec, user=nobody).wait()\n"
+            "async def forked():\n"
+            "    server = ForkServer(nobody)\n"
+            "    keeping = asyncio.create_task(server.run())\n"
+            "    while server.pid is None: await asyncio.sleep(0.001)\n"
+            "    assert await second.start_by(server, spec)\n"
+            "    while second.alive(): await asyncio.sleep(0.001)\n"
+            "    assert server.reap() == 0\n"
+            "asyncio.run(forked())\n"
         )
         subprocess.run(
             [sys.executable, "-c", starter, str(runs.root)],
@@ -355,5 +365,6 @@ class TestTheDeployUser:
             check=True,
             timeout=PATIENCE,
         )
-        records, _ = RunDirectory.at(runs.root, 1).read(0)
-        assert [record.data for record in records if record.kind == "out"] == ["nobody"]
+        for number in (1, 2):
+            records, _ = RunDirectory.at(runs.root, number).read(0)
+            assert [record.data for record in records if record.kind == "out"] == ["nobody"]

@@ -12,16 +12,23 @@ import pytest
 
 from deploy.adapters.launching import DeployUser, supervisor_program
 from deploy.adapters.spool import RunDirectory
-from tests.integration.supervised_runs import PATIENCE, PYTHON, ROOT, Runs, running, supervised_runs, wait_until
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from tests.integration.supervised_runs import (
+    PATIENCE,
+    PYTHON,
+    ROOT,
+    Runs,
+    python_of,
+    running,
+    supervised_runs,
+    wait_until,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
 
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    with supervised_runs() as started:
+@pytest.fixture(params=["directly", "forked"])
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with supervised_runs(request.param) as started:
         yield started
 
 
@@ -456,10 +463,3 @@ def test_every_supported_python_runs_it(runs: Runs, version: str) -> None:
     records, _ = directory.read(0)
     assert sorted(record.kind for record in records) == ["event", "exit", "out", "start"]
     assert records[-1].data["code"] == 4
-
-
-def python_of(version: str) -> str | None:
-    if sys.version.startswith(version + "."):
-        return PYTHON
-    found = subprocess.run([SCRIPTS / "python-for", version], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

@@ -25,9 +25,9 @@ MEBIBYTE = 1024 * 1024
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
 
 
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    with supervised_runs() as started:
+@pytest.fixture(params=["directly", "forked"])
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with supervised_runs(request.param) as started:
         yield started
 
 
