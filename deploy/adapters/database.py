@@ -38,15 +38,16 @@ _OUTAGES = (
 DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
 
 
-def create_engine(url: str, *, pool_size: int = 10, patience: float = 5.0) -> AsyncEngine:
+def create_engine(url: str, *, pool_size: int = 20, patience: float = 5.0) -> AsyncEngine:
     """Return the pool of a process. A connection that died meanwhile is replaced before it is used.
 
-    `patience`: how many seconds a new connection may take.
+    Connections are made as they are needed, and stay: whoever finds none free waits for one, since a new one costs
+    more than ten transactions. `patience`: how many seconds a new connection may take.
     """
     engine = create_async_engine(
         url,
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=0,
         pool_pre_ping=False,
         pool_use_lifo=True,
         hide_parameters=True,  # errors are logged: no output, no password's hash, nothing sealed belongs there
