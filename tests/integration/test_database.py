@@ -214,13 +214,15 @@ class TestDriverConnection:
         await asyncio.wait([asking])
         assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
 
-    async def test_what_the_pool_has_no_place_for_is_closed(
-        self, only: AsyncEngine, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async with driver_connection(only) as one, driver_connection(only) as another:
-            assert [await connection.fetchval("SELECT 1") for connection in (one, another)] == [1, 1]
-        assert sorted((one.is_closed(), another.is_closed())) == [False, True]
-        assert caplog.messages == []
+    async def test_a_burst_makes_no_more_connections_than_stay(self, only: AsyncEngine) -> None:
+        async def read(n: int) -> tuple[int, int]:
+            async with driver_connection(only) as connection:
+                return int(await connection.fetchval(f"SELECT {n}")), int(connection.get_server_pid())
+
+        first = await asyncio.gather(*(read(n) for n in range(20)))
+        second = await asyncio.gather(*(read(n) for n in range(20)))
+        assert [n for n, _ in first + second] == [*range(20)] * 2
+        assert len({pid for _, pid in first + second}) == 2
 
     async def test_nobody_listens_there(self) -> None:
         engine = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
