@@ -22,6 +22,7 @@ from deploy.adapters.database import (
     create_engine,
     driver_of,
     lent_connection,
+    statements,
     transaction_on,
     transactions,
     without_begin,
@@ -148,9 +149,13 @@ def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> Mes
 
 
 @pytest.fixture
-def committing_bus(committing_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
-    """The bus with every handler on the database of this test alone."""
-    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs_of(committing_uow, services_root))
+def committing_bus(
+    committing_uow: OpenUnitOfWork, engine: AsyncEngine, services_root: Path, clock: FixedClock
+) -> MessageBus:
+    """The bus with every handler on the database of this test alone, wired as the product does it."""
+    inputs = inputs_of(committing_uow, services_root)
+    loose = unit_of_work(statements(engine))
+    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, loose)
 
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:

@@ -73,8 +73,8 @@ def _told_apart() -> Iterator[None]:
         raise Unreachable(str(error)) from error
 
 
-class Transaction:
-    """One transaction on one connection, which can be talked to in two ways that see the same.
+class Borrowed:
+    """A connection of the pool, which can be talked to in two ways that see the same.
 
     `driver` is asyncpg's own connection: for what happens in every deployment, since SQLAlchemy costs several times
     what a statement itself does. `session` is SQLAlchemy's, for the rest; it is made when it is first asked for.
@@ -89,6 +89,15 @@ class Transaction:
         """What was loaded stays readable after the commit."""
         return AsyncSession(self._connection, expire_on_commit=False, autoflush=False)
 
+    @asynccontextmanager
+    async def atomically(self) -> AsyncIterator[None]:
+        """What is done in here is done as a whole, or not at all. In a transaction, that is all the same."""
+        if self.driver.is_in_transaction():
+            yield
+            return
+        async with self.driver.transaction():
+            yield
+
     async def complete(self) -> None:
         """Write what the session holds. The commit is the driver's."""
         if "session" in self.__dict__:
@@ -100,12 +109,24 @@ class Transaction:
             await self.session.close()
 
 
-def transactions(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Transaction]]:
+def statements(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Borrowed]]:
+    """Return what lends a connection of the pool on which each statement is committed by itself."""
+    unbegun = without_begin(engine)
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[Borrowed]:
+        async with lent_connection(unbegun) as connection:
+            yield Borrowed(connection, await driver_of(connection))
+
+    return lend
+
+
+def transactions(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Borrowed]]:
     """Return what begins a transaction on a connection of the pool, commits it at the end, or rolls it back on any error."""
     unbegun = without_begin(engine)
 
     @asynccontextmanager
-    async def open_transaction() -> AsyncIterator[Transaction]:
+    async def open_transaction() -> AsyncIterator[Borrowed]:
         async with lent_connection(unbegun) as connection, transaction_on(connection) as begun:
             yield begun
 
@@ -135,12 +156,12 @@ async def lent_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]
 
 
 @asynccontextmanager
-async def transaction_on(connection: AsyncConnection) -> AsyncIterator[Transaction]:
+async def transaction_on(connection: AsyncConnection) -> AsyncIterator[Borrowed]:
     """A transaction on a lent connection; a savepoint where that is in one already."""
     driver = await driver_of(connection)
     begun = driver.transaction()
     await begun.start()
-    made = Transaction(connection, driver)
+    made = Borrowed(connection, driver)
     try:
         yield made
         await made.complete()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.adapters import orm
-from deploy.adapters.database import create_engine, transactions
+from deploy.adapters.database import create_engine, statements, transactions
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.launching import DeployUser
@@ -79,7 +79,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener.on("access", know_again)
     listener.on_connect(know_again)
     inputs = create_inputs(settings, open_unit_of_work)
-    bus = create_bus(open_unit_of_work, folders, now, inputs)
+    bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(statements(engine)))
     feed = LiveFeed(open_unit_of_work, Tail(engine), hub, listener)
     bus.on_news(feed.tell)
     return Services(

@@ -17,9 +17,15 @@ from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
-def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: Clock, inputs: Inputs) -> MessageBus:
+def create_bus(
+    open_unit_of_work: OpenUnitOfWork,
+    folders: ServiceFolders,
+    now: Clock,
+    inputs: Inputs,
+    open_loose: OpenUnitOfWork | None = None,
+) -> MessageBus:
     """Return a bus with every handler registered."""
-    bus = MessageBus(open_unit_of_work)
+    bus = MessageBus(open_unit_of_work, open_loose)
     bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
     bus.on_command(commands.ChangeUser, access.change_user)
     bus.on_command(commands.OpenSession, partial(access.open_session, now=now))
@@ -43,11 +49,12 @@ def create_bus(open_unit_of_work: OpenUnitOfWork, folders: ServiceFolders, now: 
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
-    bus.on_command(commands.TakeIn, partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids))
-    bus.on_command(commands.KeepFiles, deployments.keep_files)
+    take_in = partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids)
+    bus.on_command(commands.TakeIn, take_in, loose=True)
+    bus.on_command(commands.KeepFiles, deployments.keep_files, loose=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)
-    bus.on_command(commands.Heartbeat, runs.heartbeat)
+    bus.on_command(commands.Heartbeat, runs.heartbeat, loose=True)
     bus.on_event(events.AccessChanged, access.announce_access)
     return bus

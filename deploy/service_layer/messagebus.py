@@ -28,17 +28,28 @@ class MessageBus:
     Each message gets a unit of work of its own: one that is shared between concurrent messages loses writes.
     """
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork) -> None:
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, open_loose: OpenUnitOfWork | None = None) -> None:
+        """`open_unit_of_work` gives transactions; `open_loose` units of work whose statements commit one by one."""
         self._open_unit_of_work = open_unit_of_work
+        self._open_loose = open_loose or open_unit_of_work
+        self._loose: set[type[Any]] = set()
         self._commands: dict[type[Any], Handler[Any]] = {}
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
         self._news: list[Callable[[News], None]] = []
 
     def on_command(
-        self, kind: type[Message], handler: Handler[Message], *, prepare: Prepare[Message] | None = None
+        self,
+        kind: type[Message],
+        handler: Handler[Message],
+        *,
+        prepare: Prepare[Message] | None = None,
+        loose: bool = False,
     ) -> None:
         """Register the handler of a command.
+
+        `loose`: it says itself which of its statements belong together (`UnitOfWork.atomically`), since most often
+        there is but one, which needs no transaction around it.
 
         `prepare` does what takes too long for a transaction: where the handler raises Unprepared, it is asked for a
         better command, with which the handler is called again.
@@ -46,6 +57,8 @@ class MessageBus:
         self._commands[kind] = handler
         if prepare is not None:
             self._prepare[kind] = prepare
+        if loose:
+            self._loose.add(kind)
 
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
         """Register handlers of an event; each runs after the commit, in a transaction of its own."""
@@ -73,7 +86,8 @@ class MessageBus:
         return events
 
     async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
-        async with self._open_unit_of_work() as uow:
+        is_loose = type(message) in self._loose
+        async with self._open_loose() if is_loose else self._open_unit_of_work() as uow:
             events = await handler(message, uow)
         for news in uow.news:
             self._tell_news(news)

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters import orm
-from deploy.adapters.database import Transaction
+from deploy.adapters.database import Borrowed
 from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
@@ -38,12 +38,12 @@ _LIST_DEPLOYED = Statement(
 class Services:
     """What can be deployed. A removed service stays as a row, for the sake of its history."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, borrowed: Borrowed) -> None:
+        self._borrowed = borrowed
 
     @property
     def _session(self) -> AsyncSession:
-        return self._transaction.session
+        return self._borrowed.session
 
     async def add(self, service: Service) -> None:
         """Store a new service and give it its id."""
@@ -70,7 +70,7 @@ class Services:
         Raises:
             NotFound: there is none with that id, or it was removed.
         """
-        row = await _TO_START.row(self._transaction.driver, id=service_id)
+        row = await _TO_START.row(self._borrowed.driver, id=service_id)
         if row is None:
             raise NotFound("Service not found")
         return _service(row)
@@ -97,7 +97,7 @@ class Services:
 
     async def some(self, ids: Sequence[int]) -> Sequence[Service]:
         """Return the services with these ids, removed ones too."""
-        return [_service(row) for row in await _SOME.rows(self._transaction.driver, ids=list(ids))]
+        return [_service(row) for row in await _SOME.rows(self._borrowed.driver, ids=list(ids))]
 
 
 def _service(row: asyncpg.Record) -> Service:

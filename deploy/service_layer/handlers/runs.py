@@ -39,13 +39,13 @@ async def take_in(
     free = iter(ids)
     run = await _stored(command, uow, free, *kept) if kept is not None else None
     if run is None:  # not kept, or something else has happened in it
-        deployment = await uow.deployments.get(command.deployment_id, for_update=True)
-        if deployment.spool_offset != command.offset_before:
-            return []
-        free = iter(ids)
-        run = await _stored(command, uow, free, deployment, await uow.steps.open_of(deployment.id))
-        assert run is not None, "a locked row does not change"
-    await settle(uow, run)
+        async with uow.atomically():
+            deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+            if deployment.spool_offset != command.offset_before:
+                return []
+            free = iter(ids)
+            run = await _stored(command, uow, free, deployment, await uow.steps.open_of(deployment.id))
+            assert run is not None, "a locked row does not change"
     running.keep(run.deployment, run.open_steps)
     step_ids.give_back(list(free))
     return run.events
@@ -59,7 +59,13 @@ async def _stored(
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset
-    return run if await record_run(uow, run, version) else None
+    if deployment.run_ended is None:
+        return run if await record_run(uow, run, version) else None
+    async with uow.atomically():
+        is_stored = await record_run(uow, run, version)
+        if is_stored:
+            await settle(uow, run)
+    return run if is_stored else None
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
