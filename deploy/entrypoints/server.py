@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from deploy.adapters.postgres import PostgresError, PostgresServer
+from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
 from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
@@ -162,5 +163,6 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):
             announce(f"Working for {services.engine.url.render_as_string(hide_password=True)}")
+            await asyncio.to_thread(load_tokens)
             collect_from_now_on()
             await stopped.wait()
