@@ -19,7 +19,7 @@ def loading() -> Iterator[None]:
     """Look for no garbage while much is loaded.
 
     Modules and classes stay, and there is next to no garbage among them; to look through all that is there already,
-    again and again while it grows, takes a fifth of the time.
+    again and again while it grows, takes a tenth of the time.
     """
     gc.disable()
     try:
