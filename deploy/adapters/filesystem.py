@@ -6,8 +6,10 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deploy.adapters.ansible.locate import find_inventory, find_strategies, playbook_path
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
-from deploy.adapters.inputs.author import SchemaFault, check_inputs
+from deploy.adapters.inputs.author import SchemaFault, check_programs, check_schema
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
 from deploy.domain.reports import is_deep, is_encodable
@@ -23,6 +25,7 @@ from deploy.domain.reports import is_deep, is_encodable
 CONFIG = "config.json"
 DEFAULT_SCRIPT = "deploy.sh"
 SIZE_LIMIT = 1 << 20
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -101,8 +104,11 @@ class ServiceFolders:
                 "let the user who runs fastDeploy read it, or set SERVICES_ROOT."
             ) from error
 
-    def read(self) -> tuple[list[ServiceFolder], list[Problem]]:
-        """Return the good folders, and what is wrong with the others (or, without a name, with the root itself)."""
+    def read(self, accepted: Mapping[str, Any] = NOTHING) -> tuple[list[ServiceFolder], list[Problem]]:
+        """Return the good folders, and what is wrong with the others (or, without a name, with the root itself).
+
+        `accepted`: for names of services, schemas of inputs that were found good before, and are not looked at again.
+        """
         try:
             names = self.names()
         except RootError as error:
@@ -114,7 +120,7 @@ class ServiceFolders:
             try:
                 if (twin := seen.setdefault(name.lower(), name)) != name:
                     raise FolderError("", f"its name differs from {twin} by upper and lower case only; rename one.")
-                folders.append(self._read(name))
+                folders.append(self._read(name, accepted.get(name)))
             except FolderError as error:
                 problems.append(Problem(name, error.file, error.reason))
         if not self.root.is_dir():
@@ -133,7 +139,7 @@ class ServiceFolders:
             return []
         return [PlannedStep(name=name) for name in names]
 
-    def _read(self, name: str) -> ServiceFolder:
+    def _read(self, name: str, accepted: Any) -> ServiceFolder:
         if not _NAME.fullmatch(name):
             raise FolderError("", "a service name has up to 100 letters, digits, dots, dashes or underscores.")
         folder = self.root / name
@@ -142,7 +148,7 @@ class ServiceFolders:
         if config.ansible_playbook is not None:
             self._check_playbook(folder, data)
         if config.inputs is not None:
-            _check_inputs(config.inputs, folder)
+            _check_inputs(config.inputs, folder, is_accepted=config.inputs == accepted)
         try:
             _check_script(folder, config)
         except (OSError, RuntimeError) as error:  # no permission; before Python 3.13, links in a circle
@@ -165,9 +171,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # links in a circle
 
 
-def _check_inputs(inputs: dict[str, Any], folder: Path) -> None:
+def _check_inputs(inputs: dict[str, Any], folder: Path, *, is_accepted: bool) -> None:
     try:
-        check_inputs(inputs, folder)
+        if not is_accepted:
+            check_schema(inputs)
+        check_programs(inputs, folder)
     except SchemaFault as error:
         raise FolderError(CONFIG, str(error)) from error
 

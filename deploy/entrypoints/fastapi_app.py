@@ -100,4 +100,8 @@ async def _own_services(settings: Settings) -> AsyncIterator[Services]:
         yield services
 
 
-app = create_app()
+def __getattr__(name: str) -> FastAPI:
+    """Make `app` where a server asks for it; `serve` brings parts of its own, and has no use for this one."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

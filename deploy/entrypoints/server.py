@@ -16,11 +16,13 @@ import uvicorn
 import uvloop
 
 from deploy.adapters.postgres import PostgresError, PostgresServer
+from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
 from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.foreground import ServeOptions
-from deploy.entrypoints.startup import FirstUser, prepare_database
+from deploy.entrypoints.memory import collect_from_now_on
+from deploy.entrypoints.startup import FirstUser, prepare_database, settle
 from deploy.entrypoints.state import Services, create_services, running
 from deploy.entrypoints.worker import create_worker
 
@@ -86,11 +88,21 @@ async def _answer(services: Services, settings: Settings, listening: socket.sock
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, server.stop)
-    await server.serve(sockets=[listening])
+    async with background(settle(services, server.answering)):
+        await server.serve(sockets=[listening])
 
 
 class QuietServer(uvicorn.Server):
     """A server that ends with exit code 0 when it is told to end; uvicorn's own raises the signal again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self.answering.set()
 
     def stop(self) -> None:
         """End; at the second call, at once."""
@@ -151,4 +163,6 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):
             announce(f"Working for {services.engine.url.render_as_string(hide_password=True)}")
+            await asyncio.to_thread(load_tokens)
+            collect_from_now_on()
             await stopped.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.filesystem import Problem
+from deploy.adapters.inputs.check import load as load_check
+from deploy.adapters.tokens import load as load_tokens
 from deploy.config import ConfigurationError
 from deploy.domain.commands import CreateUser
 from deploy.domain.errors import Conflict
-from deploy.entrypoints.routers.services import sync_services
+from deploy.entrypoints.memory import collect_from_now_on
+from deploy.entrypoints.routers.services import accepted_inputs, sync_services
 from deploy.entrypoints.state import Services
 
 log = logging.getLogger(__name__)
@@ -48,9 +52,19 @@ async def prepare_database(services: Services) -> FirstUser | None:
     await wait_for_database(services)
     await upgrade_schema(services)
     first = await create_first_user(services)
-    _, problems = await sync_services(services)
+    _, problems = await sync_services(services, starts=True)
     report(problems)
     return first
+
+
+async def settle(services: Services, answering: asyncio.Event) -> None:
+    """Once requests are answered: load what the first of them would wait for, then look for garbage again."""
+    await answering.wait()
+    await asyncio.to_thread(load_tokens)
+    with contextlib.suppress(*DATABASE_ERRORS):
+        if any((await accepted_inputs(services)).values()):
+            await asyncio.to_thread(load_check)
+    collect_from_now_on()
 
 
 async def wait_for_database(services: Services) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
+from uvicorn.importer import ImportFromStringError, import_from_string
 
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints.fastapi_app import create_app
@@ -41,3 +43,9 @@ async def test_without_a_database_it_says_what_is_missing(settings: Settings) ->
     with pytest.raises(ConfigurationError, match="DATABASE_URL is missing"):
         async with app.router.lifespan_context(app):
             pass
+
+
+def test_a_server_finds_it_by_its_name_and_nothing_else() -> None:
+    assert isinstance(import_from_string("deploy.entrypoints.fastapi_app:app"), FastAPI)
+    with pytest.raises(ImportFromStringError, match="application"):
+        import_from_string("deploy.entrypoints.fastapi_app:application")

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -267,3 +267,27 @@ class TestPlaybookSteps:
         self, steps: Callable[[dict[str, Any]], list[str]], config: dict[str, Any]
     ) -> None:
         assert steps(config) == []
+
+
+class TestAcceptedInputs:
+    BROKEN: ClassVar[dict[str, Any]] = {"inputs": {"type": "object", "properties": {"x": {"type": "text"}}}}
+
+    def test_a_schema_that_was_found_good_before_is_not_looked_at_again(self, folders: Folders) -> None:
+        folders.add("shop", self.BROKEN)
+        (folder,), problems = folders.services.read({"shop": self.BROKEN["inputs"]})
+        assert (folder.data, problems) == (self.BROKEN, [])
+
+    def test_another_one_is(self, folders: Folders) -> None:
+        folders.add("shop", self.BROKEN)
+        for accepted in ({}, {"shop": None}, {"shop": {"type": "object"}}, {"blog": self.BROKEN["inputs"]}):
+            good, (problem,) = folders.services.read(accepted)
+            assert good == []
+            assert problem.reason.startswith("inputs.properties.x.type: ")
+
+    def test_the_programs_it_names_are_looked_for_all_the_same(self, folders: Folders) -> None:
+        inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}
+        folder = folders.add("shop", {"inputs": inputs})
+        _, (problem,) = folders.services.read({"shop": inputs})
+        assert problem.reason.endswith("there is no './list.sh' in the folder.")
+        (folder / "list.sh").touch()
+        assert folders.services.read({"shop": inputs})[1] == []

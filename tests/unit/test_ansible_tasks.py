@@ -172,6 +172,8 @@ def test_an_empty_role_and_an_empty_section_are_no_error(tmp_path: Path) -> None
         ("- hosts: all\n  tasks: [{import_tasks: loop.yml}]\n", "imports itself"),
         ("a: &x [*x, {*x : 1}]\n", "unhashable"),
         ("[" * 5000, "nested"),
+        ("[" * 9000 + "]" * 9000, "nested"),
+        ("{a: " * 9000 + "}" * 9000, "nested"),
     ],
 )
 def test_what_is_no_playbook_is_refused_with_its_file(tmp_path: Path, text: str, reason: str) -> None:

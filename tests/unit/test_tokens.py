@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
+from argon2 import extract_parameters
 
 from deploy.adapters.tokens import (
     ISSUER,
@@ -190,6 +191,9 @@ class TestPasswords:
     async def test_nobody_has_no_password(self, passwords: Passwords) -> None:
         assert not await passwords.verify("", None)
         assert not await passwords.verify("correct horse", None)
+
+    def test_nobodys_takes_as_long_as_anybodys(self, passwords: Passwords) -> None:
+        assert extract_parameters(passwords._nobody) == extract_parameters(passwords.hash_now("correct horse"))
 
     def test_equal_passwords_have_different_hashes(self, passwords: Passwords) -> None:
         assert passwords.hash_now("a") != passwords.hash_now("a")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
 
 
 class PlaybookError(Exception):
@@ -34,8 +36,8 @@ def load_yaml(path: Path) -> object:
         raise PlaybookError("it is nested too deeply", path) from error
 
 
-class _PlaybookLoader(yaml.SafeLoader):
-    """A SafeLoader for which an unknown tag (`!vault`, `!unsafe`, a plugin's own) is no error."""
+class _Tagless(SafeConstructor):
+    """Makes plain values, for which an unknown tag (`!vault`, `!unsafe`, a plugin's own) is no error."""
 
     def construct_tagged(self, _suffix: str, node: yaml.Node) -> object:
         """The value below the tag as if the tag were not there."""
@@ -46,4 +48,24 @@ class _PlaybookLoader(yaml.SafeLoader):
         return node.value
 
 
-_PlaybookLoader.add_multi_constructor("", _PlaybookLoader.construct_tagged)
+_Tagless.add_multi_constructor("", _Tagless.construct_tagged)
+
+
+def _loader() -> type[yaml.SafeLoader | yaml.CSafeLoader]:
+    """Return a safe loader; where PyYAML has libyaml, that does the reading, and is several times as fast.
+
+    PyYAML's own CSafeLoader also puts together in C what was read, without an eye on the stack: a file that is nested
+    deeply enough ends the process. Hence the Composer, which raises RecursionError.
+    """
+    if not yaml.__with_libyaml__:
+        return type("_Loader", (_Tagless, yaml.SafeLoader), {})
+
+    class Loader(_Tagless, Composer, yaml.CSafeLoader):
+        def __init__(self, stream: bytes) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+    return Loader
+
+
+_PlaybookLoader = _loader()

@@ -35,6 +35,16 @@ def check_inputs(schema: Schema, folder: Path) -> None:
     Raises:
         SchemaFault: it is broken, refers to something outside, or names a command that is not there.
     """
+    check_schema(schema)
+    check_programs(schema, folder)
+
+
+def check_schema(schema: Schema) -> None:
+    """Do nothing if this is a schema of inputs, wherever it stands. Loads a heavy library, and takes its time.
+
+    Raises:
+        SchemaFault: it is broken, or refers to something outside.
+    """
     if schema.get("type") != "object":
         raise SchemaFault('inputs.type: it has to be "object".')
     for path, part in shape.walk(schema):
@@ -45,8 +55,20 @@ def check_inputs(schema: Schema, folder: Path) -> None:
     if len(found) > MOST_FIELDS:
         raise SchemaFault(f"inputs: it describes more than {MOST_FIELDS} inputs.")
     for field in found:
-        _check_field(field, folder)
+        _check_field(field)
     _check_places(schema, found)
+
+
+def check_programs(schema: Schema, folder: Path) -> None:
+    """Do nothing if the commands that this, a schema of inputs, names are there.
+
+    Raises:
+        SchemaFault: one is not, or is not in the folder.
+    """
+    for field in shape.fields(schema):
+        for path, source, _ in _choices(field):
+            if "command" in source:
+                _check_program(f"{path}.command", source["command"][0], folder)
 
 
 def _check_keywords(root: Schema, part: Schema, path: str) -> None:
@@ -93,19 +115,24 @@ def _check_references(schema: Schema) -> None:
     follow(schema, "inputs", ())
 
 
-def _check_field(field: Field, folder: Path) -> None:
+def _check_field(field: Field) -> None:
     if not field.name or len(field.name) > LONGEST_NAME:
         raise SchemaFault(f"{field.path}: a name has 1 to {LONGEST_NAME} characters.")
     if field.schema.get("writeOnly") is True:
         _check_secret(field)
-    source = field.schema.get(CHOICES)
-    items = field.schema.get("items")
-    inner = items.get(CHOICES) if isinstance(items, dict) else None
-    for place, given, beside in ((field.path, source, field.schema), (f"{field.path}.items", inner, items)):
-        if given is not None:
-            _check_choices(f"{place}.{CHOICES}", given, beside or {}, folder)
-    if "default" in field.schema and source is None and inner is None:
+    choices = list(_choices(field))
+    for path, source, beside in choices:
+        _check_choices(path, source, beside)
+    if "default" in field.schema and not choices:
         _check_default(field)
+
+
+def _choices(field: Field) -> Iterator[tuple[str, Any, Schema]]:
+    """Yield (path, source, the schema it stands in) of the choices that are found out for a field, or its entries."""
+    items = field.schema.get("items")
+    for path, part in ((field.path, field.schema), (f"{field.path}.items", items if isinstance(items, dict) else {})):
+        if part.get(CHOICES) is not None:
+            yield f"{path}.{CHOICES}", part[CHOICES], part
 
 
 def _check_secret(field: Field) -> None:
@@ -116,7 +143,7 @@ def _check_secret(field: Field) -> None:
             raise SchemaFault(f"{field.path}.{keyword}: everybody could read it; a secret has none.")
 
 
-def _check_choices(path: str, source: Any, beside: Schema, folder: Path) -> None:
+def _check_choices(path: str, source: Any, beside: Schema) -> None:
     if any(keyword in beside for keyword in ("enum", "oneOf", "const")):
         raise SchemaFault(f"{path}: the choices are listed here as well; decide for one of them.")
     if not isinstance(source, dict) or len(source) != 1 or not source.keys() <= {"command", "inventory"}:
@@ -130,7 +157,6 @@ def _check_choices(path: str, source: Any, beside: Schema, folder: Path) -> None
         raise SchemaFault(f"{path}.command: it is a list of texts: a program of this folder, then its arguments.")
     if any("\x00" in word for word in command):
         raise SchemaFault(f"{path}.command: there is a NUL in it.")
-    _check_program(f"{path}.command", command[0], folder)
 
 
 def _check_program(path: str, program: str, folder: Path) -> None:

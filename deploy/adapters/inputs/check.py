@@ -30,6 +30,11 @@ _ROUNDS = 10
 _OPEN = ("additionalProperties", "unevaluatedProperties")
 
 
+def load() -> None:
+    """Load the library, so that the first check does not wait for it."""
+    _validator({})
+
+
 def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """Return the answers with the defaults of missing ones filled in, and what is wrong with them.
 

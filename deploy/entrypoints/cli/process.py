@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.config import Settings
+from deploy.entrypoints.memory import prepare_for_long
 
 if TYPE_CHECKING:
     from deploy.entrypoints.startup import FirstUser
@@ -44,6 +45,7 @@ def serve(
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the whole product in the foreground: database, web page, API and a worker."""
+    prepare_for_long()
     from deploy.entrypoints.foreground import ServeOptions
     from deploy.entrypoints.foreground import serve as run
 
@@ -58,6 +60,7 @@ def worker(
     slots: Annotated[int | None, typer.Option(min=1, max=1000, help="Deployments at once [WORKER_SLOTS].")] = None,
 ) -> None:
     """Run deployments: a worker on its own, here or on another machine."""
+    prepare_for_long()
     import uvloop
 
     from deploy.config import prepare_data_dir

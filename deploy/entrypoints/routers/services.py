@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
@@ -86,14 +86,25 @@ async def delete_service(
     return Detail(detail=f"Service {service_id} deleted")
 
 
-async def sync_services(services: Services) -> tuple[list[Event], list[Problem]]:
-    """Read the folders and bring the database up to date; return what has changed and what is broken."""
-    folders, problems = await asyncio.to_thread(services.folders.read)
+async def sync_services(services: Services, *, starts: bool = False) -> tuple[list[Event], list[Problem]]:
+    """Read the folders and bring the database up to date; return what has changed and what is broken.
+
+    `starts`: schemas of inputs are only checked where the database does not have them already. Nothing but a schema
+    itself decides whether it is good, and everybody waits for a start.
+    """
+    accepted = await accepted_inputs(services) if starts else {}
+    folders, problems = await asyncio.to_thread(services.folders.read, accepted)
     # With the whole root out of reach nothing is known of any service: change none.
     if any(not problem.folder for problem in problems):
         return [], problems
     everything = frozenset(services.folders.names()) | frozenset(problem.folder for problem in problems)
     return await services.bus.handle(SyncServices(folders=tuple(folders), broken=everything)), problems
+
+
+async def accepted_inputs(services: Services) -> dict[str, Any]:
+    """Return the schema of inputs of each service, None where it asks for nothing."""
+    async with services.open_unit_of_work() as uow:
+        return {service.name: service.data.get("inputs") for service in await uow.services.list()}
 
 
 def _service(service: Service, last: Deployment | None, active: Sequence[Deployment]) -> ServiceOut:

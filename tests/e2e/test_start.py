@@ -1,0 +1,73 @@
+"""What a start loads before it answers, what it loads right after, and what memory is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import NewServer
+from tests.e2e.folders import shell, write_service
+from tests.e2e.server import PASSWORD, USER, Server
+from tests.e2e.waiting import wait_until
+
+# uvicorn says so before it takes the first request.
+BEGINS_TO_ANSWER = "Started server process"
+CONFIG = {"inputs": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1, "default": 2}}}}
+MIB = 1 << 20
+
+
+def imports(text: str) -> set[str]:
+    """The modules that a text names, as `python -X importtime` writes them."""
+    return {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
+
+
+def start(server: Server) -> tuple[set[str], str]:
+    """Start a server that writes down what it imports; return what it had when it answered, and the text until then."""
+    server.log_file.unlink(missing_ok=True)
+    server.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    server.start()
+    before, said, _ = server.log_file.read_text().partition(BEGINS_TO_ANSWER)
+    assert said
+    return imports(before), before
+
+
+def wait_for_import(server: Server, module: str, before: str) -> None:
+    wait_until(lambda: module in imports(server.log_file.read_text()[len(before) :]), f"{module} being loaded")
+
+
+def anonymous_memory(pid: int) -> int:
+    """The memory of a process in bytes, without that of files."""
+    (line,) = [x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x.startswith("Anonymous:")]
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.parametrize("later", ["jwt", "pwdlib.hashers.argon2", "cryptography"])
+def test_what_signs_in_is_loaded_once_requests_are_answered(new_server: NewServer, later: str) -> None:
+    server = new_server()
+    server.start()  # which makes the first user
+    server.stop()
+    loaded, before = start(server)
+    assert "fastapi" in loaded
+    assert later not in loaded
+    wait_for_import(server, later, before)
+
+
+def test_what_checks_inputs_is_loaded_later_too_where_a_service_asks_for_some(new_server: NewServer) -> None:
+    server = new_server()
+    write_service(server.services_dir, "sized", script=shell("true"), config=CONFIG)
+    first, _ = start(server)
+    assert "jsonschema" in first
+    server.stop()
+    second, before = start(server)
+    assert "jsonschema" not in second
+    wait_for_import(server, "jsonschema", before)
+
+
+def test_the_memory_of_a_password_check_is_given_back(new_server: NewServer) -> None:
+    server = new_server()
+    server.start()
+    before = anonymous_memory(server.pid)
+    for _ in range(3):
+        answer = server.api.anonymous.post("/token", data={"username": USER, "password": PASSWORD})
+        assert answer.status_code == 200
+    # Each takes 19 MiB; what the first one loads takes some, too.
+    assert anonymous_memory(server.pid) - before < 12 * MIB
