@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.domain.commands import (
-    ClaimDeployment,
+    ClaimDeployments,
     CreateUser,
     Heartbeat,
     ServiceFolder,
@@ -56,7 +56,7 @@ class Site:
 
     async def claim(self, worker_id: str = "w1") -> int | None:
         """Take the next deployment, if there is one, and return the id."""
-        events = await self.bus.handle(ClaimDeployment(worker_id=worker_id))
+        events = await self.bus.handle(ClaimDeployments(worker_id=worker_id))
         return next((event.deployment.id for event in events if isinstance(event, DeploymentClaimed)), None)
 
     async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -31,6 +31,10 @@ class Statement:
     async def value(self, driver: asyncpg.Connection, **values: Any) -> Any:
         """Execute, and return the first column of the first row, None where there is none."""
         return await driver.fetchval(self.sql, *(values[name] for name in self.names))
+
+    async def many(self, driver: asyncpg.Connection, values: Sequence[Mapping[str, Any]]) -> None:
+        """Execute once for each of the values, all in one round trip; what comes back is not looked at."""
+        await driver.executemany(self.sql, [[given[name] for name in self.names] for given in values])
 
     async def column(self, driver: asyncpg.Connection, **values: Any) -> list[Any]:
         """Execute, and return the first column of all rows."""

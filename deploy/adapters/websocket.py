@@ -38,6 +38,7 @@ class Client:
         self.cursors: dict[int, int] = {}
         self.subscribed: set[int] = set()
         self.behind: set[int] = set()
+        self.sending_since: float | None = None  # monotonic; for as long as the connection takes nothing more
         self.missed: set[int] = set()  # of those behind: there is news since it was read last
         self.wake = asyncio.Event()
         self.rights_changed = asyncio.Event()

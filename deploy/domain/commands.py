@@ -164,10 +164,11 @@ class FinishDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimDeployment:
-    """A worker asks for the next deployment that may run."""
+class ClaimDeployments:
+    """A worker asks for the next deployments that may run, at most `limit` of them."""
 
     worker_id: str
+    limit: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +228,7 @@ Command: TypeAlias = (
     | TakeIn
     | ReportStep
     | FinishDeployment
-    | ClaimDeployment
+    | ClaimDeployments
     | KeepFiles
     | FailLostRun
     | RequeueDeployment

@@ -27,14 +27,10 @@ class DeploymentQueued:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentClaimed:
-    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment.
-
-    `others_wait`: there are more in the queue.
-    """
+    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment."""
 
     deployment: Deployment
     config: dict[str, Any]
-    others_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

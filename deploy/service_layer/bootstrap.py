@@ -48,7 +48,7 @@ def create_bus(
     bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
-    bus.on_command(commands.ClaimDeployment, partial(runs.claim_deployment, now=now))
+    bus.on_command(commands.ClaimDeployments, partial(runs.claim_deployments, now=now))
     take_in = partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids)
     bus.on_command(commands.TakeIn, take_in, loose=True)
     bus.on_command(commands.KeepFiles, deployments.keep_files, loose=True)

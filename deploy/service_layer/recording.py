@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.adapters.repository import Version
+from deploy.adapters.repository import Change, Version
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.run import Run
 from deploy.service_layer.messages import stored_events
@@ -14,9 +14,17 @@ async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
 
     Returns False, with nothing stored, where the row is of another version by now; it never is while we hold its lock.
     """
-    events = list(stored_events(run.deployment, run.events))
-    return await uow.batches.store(
-        run.deployment, version, steps=run.touched.values(), removed=run.removed, events=events
+    return await uow.batches.store(change_of(run, version))
+
+
+def change_of(run: Run, version: Version) -> Change:
+    """Return what has changed since the row had that version, to be stored."""
+    return Change(
+        deployment=run.deployment,
+        version=version,
+        steps=run.touched.values(),
+        removed=run.removed,
+        events=list(stored_events(run.deployment, run.events)),
     )
 
 

@@ -23,7 +23,7 @@ from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
-from deploy.domain.commands import ClaimDeployment, ExpireDeployments, FailLostRun, Heartbeat
+from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
@@ -97,8 +97,7 @@ class Worker:
         while True:
             self._wake.clear()
             try:
-                while len(self._runs) < self._identity.slots and await self._claim_one():
-                    pass
+                await self._claim_what_may_run()
             except DATABASE_ERRORS as error:
                 log.warning("No deployment could be claimed: %s", error)
             try:
@@ -106,17 +105,24 @@ class Worker:
             except asyncio.TimeoutError:
                 continue
 
-    async def _claim_one(self) -> bool:
-        """Take one up, if there is one; return whether there may be another."""
-        try:
-            events = await self._bus.handle(ClaimDeployment(worker_id=self._identity.worker_id))
-        except UniqueViolationError:
-            return True  # another worker took a deployment of the same service at the same moment: look again
-        for event in events:
-            if isinstance(event, DeploymentClaimed):
+    async def _claim_what_may_run(self) -> None:
+        """Take up as many as there is room for."""
+        room = limit = self._identity.slots - len(self._runs)
+        while room > 0:
+            try:
+                events = await self._bus.handle(ClaimDeployments(worker_id=self._identity.worker_id, limit=limit))
+            except UniqueViolationError:
+                # Another worker took a deployment of the same service at the same moment: look again, for one at a time,
+                # so that two who want the same do not go on getting into each other's way.
+                limit = 1
+                continue
+            claimed = [event for event in events if isinstance(event, DeploymentClaimed)]
+            for event in claimed:
                 self._spawn(event.deployment.id, event)
-                return event.others_wait
-        return False
+            if len(claimed) < limit:
+                return
+            room -= len(claimed)
+            limit = min(limit, room)
 
     def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
@@ -184,7 +190,8 @@ class Worker:
 
     async def _read(self, deployment_id: int) -> DeploymentClaimed:
         async with self._open_unit_of_work() as uow:
-            return DeploymentClaimed(*await uow.deployments.to_run(deployment_id))
+            found = await uow.deployments.to_run([deployment_id])
+        return DeploymentClaimed(*found[deployment_id])
 
     def _on_cancel(self, deployment_id: int) -> None:
         if not self._send_cancel(deployment_id, "It was cancelled."):

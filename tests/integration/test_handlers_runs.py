@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from deploy.domain.commands import (
     CancelDeployment,
-    ClaimDeployment,
+    ClaimDeployments,
     DeleteService,
     ExpireDeployments,
     FailLostRun,
@@ -41,7 +41,7 @@ class TestClaimDeployment:
         service_id = await site.service()
         deployment_id = await site.start(service_id)
         now = site.clock.advance(5)
-        events = await site.bus.handle(ClaimDeployment(worker_id="w1"))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1"))
         assert isinstance(events[0], DeploymentClaimed)
         assert (events[0].deployment.id, events[0].config) == (deployment_id, {})
         deployment = await site.deployment(deployment_id)
@@ -49,7 +49,36 @@ class TestClaimDeployment:
         assert (await site.messages(deployment_id))[-1]["state"] == "running"
 
     async def test_where_nothing_waits_there_is_nothing(self, site: Site) -> None:
-        assert await site.bus.handle(ClaimDeployment(worker_id="w1")) == []
+        assert await site.bus.handle(ClaimDeployments(worker_id="w1")) == []
+
+    async def test_several_at_once_each_of_another_lane(self, site: Site) -> None:
+        shop, blog, busy = [await site.service(name) for name in ("shop", "blog", "busy")]
+        waiting = [await site.start(service_id) for service_id in (busy, shop, shop, blog, blog)]
+        assert await site.claim() == waiting[0]
+        await site.start(busy)  # has to wait for the one before it
+        events = await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10))
+        claimed = [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)]
+        assert claimed == [waiting[1], waiting[3]]
+        for deployment_id in claimed:
+            deployment = await site.deployment(deployment_id)
+            assert (deployment.state, deployment.worker_id) == (DeploymentState.RUNNING, "w2")
+            assert [message["seq"] for message in await site.messages(deployment_id)] == [1, 2, 3]
+            assert (await site.messages(deployment_id))[-1]["state"] == "running"
+        assert await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10)) == []
+
+    async def test_never_more_than_there_is_room_for(self, site: Site) -> None:
+        waiting = [await site.start(await site.service(f"s{number}")) for number in range(5)]
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
+        assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[:2]
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=3))
+        assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[2:]
+
+    async def test_what_was_cancelled_meanwhile_makes_room_for_another(self, site: Site) -> None:
+        waiting = [await site.start(await site.service(f"s{number}")) for number in range(3)]
+        # As if the cancel had come after the job was taken, and before the deployment was looked at.
+        await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=waiting[0])
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
+        assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[1:]
 
     async def test_one_at_a_time_in_their_order(self, site: Site) -> None:
         service_id = await site.service()

@@ -13,7 +13,7 @@ import pytest_asyncio
 from deploy.adapters import websocket
 from deploy.adapters.database import create_engine
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import StoredEvent, Tail, Version
+from deploy.adapters.repository import Change, StoredEvent, Tail, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
 from deploy.domain.policy import Actor, Kind
@@ -227,7 +227,7 @@ class TestNotifications:
             async with busy_site.open_uow() as uow:
                 deployment = await uow.deployments.get(deployment_id)
                 event = StoredEvent(last + 1, None, "{}")
-                await uow.batches.store(deployment, Version.of(deployment), events=[event])
+                await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), events=[event]))
                 await uow.events.wake(f"deployment {deployment_id}")
                 raise ZeroDivisionError
 

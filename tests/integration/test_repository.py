@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters.repository import Listings, StoredEvent, Tail, Version
+from deploy.adapters.repository import Change, Listings, StoredEvent, Tail, Version
 from deploy.adapters.repository.deployments import Filter
-from deploy.adapters.repository.queue import Taken
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeploymentState, Step, StepState
@@ -30,7 +29,7 @@ async def listed(engine: AsyncEngine, limit: int = 100, **more: Any) -> list[int
 async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
     """Store something of a deployment whose row stays as it is."""
     deployment = await uow.deployments.get(deployment_id)
-    assert await uow.batches.store(deployment, Version.of(deployment), **more)
+    assert await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), **more))
 
 
 class TestList:
@@ -124,7 +123,7 @@ class TestCursors:
             for deployment_id, moment in moments:
                 deployment = await uow.deployments.get(deployment_id)
                 deployment.finished = moment
-                await uow.batches.store(deployment, Version.of(deployment))
+                await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
         found = dict(await Tail(engine).cursors(since_seconds=60))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
@@ -238,7 +237,7 @@ class TestBatches:
             event = StoredEvent(deployment.seq + 1, None, "{}")
             for other in (Version(deployment.seq - 1, 0), Version(deployment.seq, 10)):
                 more = {"steps": [step], "removed": [step.id], "events": [event]}
-                assert not await uow.batches.store(deployment, other, **more)  # type: ignore[arg-type]
+                assert not await uow.batches.store(Change(deployment=deployment, version=other, **more))  # type: ignore[arg-type]
             assert uow.news == []
             assert [step.message for step in await uow.steps.open_of(deployment_id)] == [""]
             assert await uow.events.after(deployment_id, deployment.seq) == []
@@ -253,8 +252,8 @@ class TestQueue:
     async def test_a_job_is_taken_once(self, site: Site) -> None:
         async with site.open_uow() as uow:
             job = await put(uow, 5)
-            assert await uow.queue.take() == Taken(job, 5, others_wait=False)
-            assert await uow.queue.take() is None
+            assert await uow.queue.take() == [(job, 5)]
+            assert await uow.queue.take() == []
 
     async def test_finishing_or_withdrawing_twice_does_no_harm(self, site: Site) -> None:
         async with site.open_uow() as uow:
@@ -262,15 +261,15 @@ class TestQueue:
             await uow.queue.withdraw(job)
             await uow.queue.withdraw(job)
             await uow.queue.finish(job)
-            assert await uow.queue.take() is None
+            assert await uow.queue.take() == []
 
     async def test_what_runs_cannot_be_withdrawn(self, site: Site) -> None:
         async with site.open_uow() as uow:
             job = await put(uow, 5)
             await put(uow, 6)
-            assert await uow.queue.take() == Taken(job, 5, others_wait=True)
+            assert await uow.queue.take() == [(job, 5)]
             await uow.queue.withdraw(job)
-            assert await uow.queue.take() is None
+            assert await uow.queue.take() == []
 
     async def test_the_shortest_lane_is_taken(self, site: Site) -> None:
         async with site.open_uow() as uow:

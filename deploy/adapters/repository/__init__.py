@@ -2,7 +2,7 @@
 
 from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
 from deploy.adapters.repository.answers import Answers
-from deploy.adapters.repository.batches import Batches, Version
+from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, News, StoredEvent
 from deploy.adapters.repository.history import History
@@ -18,6 +18,7 @@ from deploy.adapters.repository.workers import Worker, Workers
 __all__ = [
     "Answers",
     "Batches",
+    "Change",
     "DeployedServices",
     "Deployments",
     "Events",

@@ -72,6 +72,30 @@ class Version:
         return cls(deployment.seq, deployment.spool_offset)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What changes in a deployment: its row, of which it was made from `version`, steps (new and changed ones), the ids
+    of steps that go, and the events that tell of it.
+    """
+
+    deployment: Deployment
+    version: Version
+    steps: Iterable[Step] = ()
+    removed: Iterable[int] = ()
+    events: Sequence[StoredEvent] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters of `_STORE`."""
+        values = _values(self.deployment, _CHANGED) | step_arrays(list(self.steps))
+        values |= event_arrays(self.deployment.id, self.events)
+        values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
+        return values | {"removed": list(self.removed)}
+
+    def news(self) -> News:
+        """Return what clients may see of it."""
+        return News(self.deployment.id, self.deployment.service_id, self.events)
+
+
 class Batches:
     """Stores what happens in deployments, bit by bit. What clients may see of it is added to `news`."""
 
@@ -103,27 +127,22 @@ class Batches:
         deployment.job_id = await _ADD.value(self._driver, **values)
         self._news.append(News(deployment.id, deployment.service_id, events))
 
-    async def store(
-        self,
-        deployment: Deployment,
-        version: Version,
-        *,
-        steps: Iterable[Step] = (),
-        removed: Iterable[int] = (),
-        events: Sequence[StoredEvent] = (),
-    ) -> bool:
-        """Store a deployment, steps (new and changed), the ids of removed ones, and events; and tell the listening
-        processes, once this is committed.
+    async def store(self, change: Change) -> bool:
+        """Store a change, and tell the listening processes, once this is committed.
 
-        Only if the row still is of the `version` that this was made from. Returns whether it was; the row is ours
-        from then on, until the transaction ends.
+        Only if the row still is of the version that it was made from. Returns whether it was; the row is ours from then
+        on, until the transaction ends.
         """
-        values = _values(deployment, _CHANGED) | step_arrays(list(steps)) | event_arrays(deployment.id, events)
-        values |= {"old_seq": version.seq, "old_offset": version.spool_offset, "removed": list(removed)}
-        if await _STORE.row(self._driver, **values) is None:
+        if await _STORE.row(self._driver, **change.values()) is None:
             return False
-        self._news.append(News(deployment.id, deployment.service_id, events))
+        self._news.append(change.news())
         return True
+
+    async def store_all(self, changes: Sequence[Change]) -> None:
+        """Store changes of different deployments whose rows are locked, so that nobody else can have changed them."""
+        if changes:
+            await _STORE.many(self._driver, [change.values() for change in changes])
+        self._news.extend(change.news() for change in changes)
 
 
 def _values(deployment: Deployment, names: Iterable[str]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ _IS_OPEN = "d.state IN ('queued', 'running')"
 
 _GET = Statement(f"{_ALL} WHERE d.id = :id")
 _LOCK = Statement(f"{_ALL} WHERE d.id = :id FOR UPDATE")
-_CLAIMED = Statement(
+_TO_RUN = Statement(
     f"SELECT {COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
-    "WHERE d.id = :id FOR UPDATE OF d"
+    "WHERE d.id = ANY(:ids) ORDER BY d.id FOR UPDATE OF d"
 )
 _WITH_KEY = Statement(f"{_ALL} WHERE d.service_id = :service_id AND d.idempotency_key = :key")
 _OPEN = Statement(
@@ -105,16 +105,12 @@ class Deployments:
         row = await _GET.row(self._driver, id=deployment_id)
         return deployment_from(row) if row is not None else None
 
-    async def to_run(self, deployment_id: int) -> tuple[Deployment, dict[str, Any]]:
-        """Return a deployment, kept to ourselves until the transaction ends, and the config of its service.
-
-        Raises:
-            NotFound: there is none with that id.
+    async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
+        """Return those of these deployments that are there, kept to ourselves until the transaction ends, each with the
+        config of its service; by their ids.
         """
-        row = await _CLAIMED.row(self._driver, id=deployment_id)
-        if row is None:
-            raise NotFound("Deployment not found")
-        return deployment_from(row), row["config"]
+        rows = await _TO_RUN.rows(self._driver, ids=list(ids))
+        return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
         """Return the ids of deployments that wait without a job in the queue."""

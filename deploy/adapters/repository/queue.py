@@ -21,10 +21,12 @@ PUT_JOB = (
     "::procrastinate_job_to_defer_v1[])) AS id"
 )
 _PUT = Statement(PUT_JOB)
+# As often as there is something waiting: the function takes one at a time, and sees what it has taken before.
 _FETCH = Statement(
-    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint), "
-    "EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.status = 'todo' AND other.id <> (job).id "
-    "AND other.queue_name = :queue) FROM (SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job) AS fetched WHERE (job).id IS NOT NULL"
+    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint) FROM ("
+    "SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job FROM generate_series(1, ("
+    "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = :queue LIMIT :most) AS todo"
+    "))) AS fetched WHERE (job).id IS NOT NULL"
 )
 _FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = Statement(
@@ -73,14 +75,6 @@ class Job(NamedTuple):
     runs: bool
 
 
-class Taken(NamedTuple):
-    """A job that was taken; `others_wait` tells whether there are more, which may have to wait for a lane."""
-
-    id: int
-    deployment_id: int
-    others_wait: bool
-
-
 class Queue:
     """Deployments that wait for a worker. Jobs of one lock run one at a time, first come, first served."""
 
@@ -109,14 +103,13 @@ class Queue:
         """Return all that wait or run, in no order."""
         return [Job(*row) for row in await _JOBS.rows(self._driver, queue=QUEUE)]
 
-    async def take(self) -> Taken | None:
-        """Take the next job that may run, None when there is none.
+    async def take(self, limit: int = 1) -> list[tuple[int, int]]:
+        """Take the next jobs that may run, at most `limit`: (job id, deployment id).
 
         Raises:
             UniqueViolationError: another worker took one of the same lane at the same moment.
         """
-        row = await _FETCH.row(self._driver, queue=QUEUE)
-        return Taken(*row) if row is not None else None
+        return [(row[0], row[1]) for row in await _FETCH.rows(self._driver, queue=QUEUE, most=limit)]
 
     async def finish(self, job_id: int) -> None:
         """Give the job's lane free, and wake the workers for the next of its service. Twice does no harm."""

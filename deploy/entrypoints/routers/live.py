@@ -106,9 +106,11 @@ async def _serve(websocket: WebSocket, services: Services, client: Client) -> No
 async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
     """Send what is in the outbox; when there is room, read on where the client is behind."""
     while True:
-        # One deadline for a burst: a timer for each of its messages would cost more than sending them.
+        # No timer here: it would cost more than sending does. `_watch_session` looks after those who take nothing.
         while not client.is_empty:
-            await asyncio.wait_for(_send_some(websocket, client), SEND_WITHIN)
+            client.sending_since = time.monotonic()
+            await _send_some(websocket, client)
+        client.sending_since = None
         if client.behind:
             try:
                 await services.feed.catch_up(client, next(iter(client.behind)))
@@ -178,9 +180,11 @@ async def _subscribe(services: Services, client: Client, wanted: object) -> None
 
 
 async def _watch_session(websocket: WebSocket, services: Services, client: Client) -> int:
-    """Ping; warn before the session ends; end it when its time is over or its right is gone."""
+    """Ping; warn before the session ends; end it when its time is over, its right is gone, or nothing is taken."""
     warned_for = ""
     while True:
+        if client.sending_since is not None and time.monotonic() - client.sending_since > SEND_WITHIN:
+            return TRY_AGAIN
         left = client.actor.expires - time.time()
         if left <= 0:
             return await _end_session(websocket, "Your session has ended. Sign in again.")
@@ -202,7 +206,7 @@ async def _watch_session(websocket: WebSocket, services: Services, client: Clien
 
 
 async def _end_session(websocket: WebSocket, why: str) -> int:
-    await websocket.send_text(warning(why, "session_ended"))
+    await asyncio.wait_for(websocket.send_text(warning(why, "session_ended")), SEND_WITHIN)
     return POLICY_VIOLATION
 
 

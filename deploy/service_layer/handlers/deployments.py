@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.adapters.repository import NewJob, Version
+from deploy.adapters.repository import Change, NewJob, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event, StepChanged
@@ -119,7 +119,7 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
         service = (await uow.services.some([deployment.service_id]))[0]
         deployment.job_id = await uow.queue.put(await _job(deployment, service, uow))
-        await uow.batches.store(deployment, Version.of(deployment))
+        await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []
 
 

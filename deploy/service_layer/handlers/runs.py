@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.adapters.repository import Version
+from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.recording import record_run, settle
+from deploy.service_layer.recording import change_of, record_run, settle
 from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
-async def claim_deployment(command: commands.ClaimDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Take the next deployment: the job and the row change hands in one transaction."""
-    while (taken := await uow.queue.take()) is not None:
-        deployment, config = await uow.deployments.to_run(taken.deployment_id)
-        if deployment.state is DeploymentState.QUEUED:
+async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Take the next deployments: jobs and rows change hands in one transaction."""
+    events: list[Event] = []
+    changes: list[Change] = []
+    while len(changes) < command.limit and (taken := await uow.queue.take(command.limit - len(changes))):
+        found = await uow.deployments.to_run([deployment_id for _, deployment_id in taken])
+        for job_id, deployment_id in taken:
+            deployment, config = found.get(deployment_id, (None, {}))
+            if deployment is None or deployment.state is not DeploymentState.QUEUED:
+                await uow.queue.finish(job_id)  # cancelled meanwhile
+                continue
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
-            await record_run(uow, run, version)
-            return [DeploymentClaimed(deployment, config, others_wait=taken.others_wait), *run.events]
-        await uow.queue.finish(taken.id)  # cancelled meanwhile
-    return []
+            changes.append(change_of(run, version))
+            events += [DeploymentClaimed(deployment, config), *run.events]
+    await uow.batches.store_all(changes)
+    return events
 
 
 async def take_in(
