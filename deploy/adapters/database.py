@@ -143,14 +143,23 @@ def without_begin(engine: AsyncEngine) -> AsyncEngine:
 
 @asynccontextmanager
 async def lent_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Lend a connection of a pool."""
+    """Lend a connection of a pool.
+
+    Only from whoever came to an end by himself does it go back there. One who was interrupted (a cancelled request) may
+    have sent what nobody waits for the answer of, a BEGIN for instance: neither the driver nor we know its state then,
+    and what the next one does on it could end with that transaction.
+    """
     connection = await _living(engine)
     driver = await driver_of(connection)
+    came_to_an_end = False
     try:
         yield connection
+        came_to_an_end = True
+    except Exception:
+        came_to_an_end = True
+        raise
     finally:
-        # An answer that nobody waits for any more (a cancelled request) leaves a connection that is no use.
-        if driver.is_closed() or driver.is_in_transaction():
+        if not came_to_an_end or driver.is_closed() or driver.is_in_transaction():
             await connection.invalidate()
         await connection.close()
 

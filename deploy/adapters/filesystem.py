@@ -148,7 +148,7 @@ class ServiceFolders:
         if config.ansible_playbook is not None:
             self._check_playbook(folder, data)
         if config.inputs is not None:
-            _check_inputs(config.inputs, folder, is_accepted=config.inputs == accepted)
+            _check_inputs(config.inputs, folder, is_accepted=_same(config.inputs, accepted))
         try:
             _check_script(folder, config)
         except (OSError, RuntimeError) as error:  # no permission; before Python 3.13, links in a circle
@@ -178,6 +178,11 @@ def _check_inputs(inputs: dict[str, Any], folder: Path, *, is_accepted: bool) ->
         check_programs(inputs, folder)
     except SchemaFault as error:
         raise FolderError(CONFIG, str(error)) from error
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether they are the same in JSON; to Python, 1 and true are, too."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _check_script(folder: Path, config: ServiceConfig) -> None:

@@ -131,6 +131,7 @@ class LiveFeed:
         if not len(self._hub):
             # Nobody is there to be told; the first who comes begins with what there is then.
             self._cursors.pop(deployment_id, None)
+            self._service_of.pop(deployment_id, None)
             return
         cursor = self._cursors.get(deployment_id, 0)
         service_id = await self._service(deployment_id)

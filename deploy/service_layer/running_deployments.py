@@ -3,7 +3,7 @@
 A run that reports thousands of steps would otherwise read them all again for each batch, and every batch would begin
 with reading its deployment. What is kept is a guess, not a lock: whoever stores it says which version it was made
 from (`Batches.store`), and reads the row when something else has happened in the deployment meanwhile. Every change
-of a deployment or of its steps gives it a higher `seq`, every batch a higher `spool_offset`.
+of a deployment or of its steps gives it a higher `seq`, every batch a higher `spool_offset` (`Version`).
 """
 
 from __future__ import annotations

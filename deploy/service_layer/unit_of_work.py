@@ -1,4 +1,4 @@
-"""The repositories over one transaction: one for each message, and one for each read."""
+"""The repositories over one connection: one for each message, and one for each read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.adapters.repository import News
 
 
 class UnitOfWork:
-    """The repositories of one transaction, each made when it is needed. They never commit; whoever opened it does, at its end.
+    """The repositories over one connection, each made when it is needed; all of it is one transaction, but in a loose one. They never commit; whoever opened it does, at its end.
 
     `news` is what was stored for clients to see; whoever has committed it may tell them.
     """
@@ -116,7 +116,7 @@ OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]
 
 
 def unit_of_work(borrow: Borrow) -> OpenUnitOfWork:
-    """Return a factory of units of work: a transaction that commits at the end, or rolls back on any error."""
+    """Return a factory of units of work on what `borrow` lends: a transaction, which commits at the end, or a connection."""
 
     @asynccontextmanager
     async def open_unit_of_work() -> AsyncIterator[UnitOfWork]:

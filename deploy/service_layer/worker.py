@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +22,7 @@ from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
+from deploy.adapters.repository.queue import ONE_PER_LANE
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
 from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
@@ -40,6 +42,11 @@ CLAIM_EVERY = 2.0
 LOOK_AGAIN = 0.01
 CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
+UNDECIDED_PATIENCE = 60.0
+UNDECIDED = (
+    "The run was lost: the worker that was about to start it is gone, and what it left neither begins nor ends. "
+    "Look for a stopped process of fastDeploy on that host, end it, then retry."
+)
 # A script may report while it is being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
 
@@ -107,11 +114,15 @@ class Worker:
 
     async def _claim_what_may_run(self) -> None:
         """Take up as many as there is room for."""
-        room = limit = self._identity.slots - len(self._runs)
-        while room > 0:
+        limit = self._identity.slots
+        # Asked anew each time: one that ends while we look wakes nobody (`_forget`).
+        while (room := self._identity.slots - len(self._runs)) > 0:
+            limit = min(limit, room)
             try:
                 events = await self._bus.handle(ClaimDeployments(worker_id=self._identity.worker_id, limit=limit))
-            except UniqueViolationError:
+            except UniqueViolationError as error:
+                if error.constraint_name != ONE_PER_LANE:
+                    raise
                 # Another worker took a deployment of the same service at the same moment: look again, for one at a time,
                 # so that two who want the same do not go on getting into each other's way.
                 limit = 1
@@ -121,10 +132,10 @@ class Worker:
                 self._spawn(event.deployment.id, event)
             if len(claimed) < limit:
                 return
-            room -= len(claimed)
-            limit = min(limit, room)
 
     def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
+        if deployment_id in self._runs:
+            return  # a claim that was just committed is among those that are found (`_take_up`), too
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
         self._runs[deployment_id] = task
         task.add_done_callback(lambda _: self._forget(deployment_id))
@@ -143,9 +154,9 @@ class Worker:
             return  # another process on this data folder follows it
         try:
             found = claimed if claimed is not None else await persistently(lambda: self._read(deployment_id))
-            while run.alive() and not run.started():  # noqa: ASYNC110 - nobody tells us
-                # Another worker has asked for this supervisor, and died: it may still come to nothing.
-                await asyncio.sleep(LOOK_AGAIN)
+            if not await _is_decided(run):
+                await self._fail(deployment_id, UNDECIDED)
+                return
             if not run.started():
                 await self._start(found, run)
             self._send_wanted_cancel(found.deployment)
@@ -173,8 +184,10 @@ class Worker:
         except (RunActive, RunAlreadyStarted):
             return
         except (RunError, PlaybookError, Unsealable, OSError) as error:
-            reason = f"The deployment could not be started: {error}"
-            await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
+            await self._fail(deployment_id, f"The deployment could not be started: {error}")
+
+    async def _fail(self, deployment_id: int, reason: str) -> None:
+        await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
 
     async def _secrets(self, deployment: Deployment) -> dict[str, str]:
         if not deployment.secret_inputs:
@@ -254,3 +267,16 @@ class Worker:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():
             run.remove()
+
+
+async def _is_decided(run: RunDirectory) -> bool:
+    """Wait until a supervisor that another worker has asked for, which then died, has begun or come to nothing.
+
+    False when it does neither: it could still begin, so it is not safe to start another one.
+    """
+    deadline = time.monotonic() + UNDECIDED_PATIENCE
+    while run.alive() and not run.started():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(LOOK_AGAIN)
+    return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
@@ -23,6 +24,8 @@ from deploy.adapters.database import (
     is_away,
     listening_connection,
     sql_state,
+    statements,
+    transactions,
 )
 from deploy.service_layer import follower
 from deploy.service_layer.follower import persistently
@@ -87,8 +90,8 @@ class TestRefusals:
 class TestOutages:
     @pytest_asyncio.fixture(loop_scope="session")
     async def small(self, database_url: str) -> AsyncIterator[AsyncEngine]:
-        """A pool of one connection and one more."""
-        engine = create_engine(database_url, pool_size=1)
+        """A pool of two connections."""
+        engine = create_engine(database_url, pool_size=2)
         yield engine
         await engine.dispose()
 
@@ -168,13 +171,59 @@ class TestTimes:
         assert found == moment
 
 
+async def put_in_transaction(engine: AsyncEngine, n: int) -> None:
+    async with transactions(engine)() as borrowed:
+        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+
+
+async def put_atomically(engine: AsyncEngine, n: int) -> None:
+    async with statements(engine)() as borrowed, borrowed.atomically():
+        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+
+
+async def put_alone(engine: AsyncEngine, n: int) -> None:
+    async with statements(engine)() as borrowed:
+        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+
+
+Put: TypeAlias = Callable[[AsyncEngine, int], Coroutine[Any, Any, None]]
+
+
+class TestBorrowed:
+    """Whoever is interrupted, at whatever moment, spoils nothing for the next one on the same connection."""
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def only(self, database_url: str) -> AsyncIterator[AsyncEngine]:
+        """A pool of one connection, and a table."""
+        engine = create_engine(database_url, pool_size=1)
+        async with engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE kept (n int)"))
+        yield engine
+        await engine.dispose()
+
+    @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically])
+    @pytest.mark.parametrize("next_one", [put_in_transaction, put_atomically, put_alone])
+    async def test_an_interruption_at_any_moment(self, only: AsyncEngine, victim: Put, next_one: Put) -> None:
+        rounds = range(60)
+        for n in rounds:
+            interrupted = asyncio.create_task(victim(only, -1))
+            for _ in range(n % 20):
+                await asyncio.sleep(0)  # one turn of the loop
+            interrupted.cancel()
+            await asyncio.wait([interrupted])
+            await next_one(only, n)
+        async with only.connect() as connection:
+            found = await connection.scalars(text("SELECT n FROM kept WHERE n >= 0 ORDER BY n"))
+            assert list(found) == list(rounds)
+
+
 class TestDriverConnection:
     """A connection of the pool without SQLAlchemy, whose errors are SQLAlchemy's no more."""
 
     @pytest_asyncio.fixture(loop_scope="session")
     async def only(self, database_url: str) -> AsyncIterator[AsyncEngine]:
-        """A pool of one connection and one more."""
-        engine = create_engine(database_url, pool_size=1)
+        """A pool of two connections."""
+        engine = create_engine(database_url, pool_size=2)
         yield engine
         await engine.dispose()
 

@@ -36,7 +36,21 @@ async def execute(site: Site, statement: str, **values: Any) -> None:
         await uow.users._session.execute(text(statement), values)
 
 
-class TestClaimDeployment:
+class TestKeptCopies:
+    async def test_a_lost_run_that_told_its_own_end_does_not_come_back(self, site: Site) -> None:
+        """Its worker was cut off for so long that it was given up; then it goes on with what it remembers."""
+        deployment_id = await site.running(steps=("A",))
+        await site.take_in(deployment_id, line())
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.take_in(deployment_id, line())
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
+        ended_then = (await site.deployment(deployment_id)).run_ended
+        assert ended_then is not None
+        await site.take_in(deployment_id, line())
+        assert (await site.deployment(deployment_id)).run_ended == ended_then
+
+
+class TestClaimDeployments:
     async def test_the_oldest_one_runs_from_now_on(self, site: Site) -> None:
         service_id = await site.service()
         deployment_id = await site.start(service_id)

@@ -52,6 +52,7 @@ _SET = ", ".join(f"{name} = :new_{name}" for name in _CHANGED)
 _STORE = Statement(
     f"WITH ours AS (UPDATE deployments SET {_SET} "
     "WHERE id = CAST(:deployment_id AS bigint) AND seq = :old_seq AND spool_offset = :old_offset "
+    "AND (run_ended IS NOT NULL) = :had_ended "
     "RETURNING id AS stored), "
     "gone AS (DELETE FROM steps USING ours WHERE steps.id = ANY(CAST(:removed AS bigint[]))), "
     f"put AS ({PUT_STEPS.format(also=', ours')}), appended AS ({APPEND_EVENTS.format(also=', ours')}) "
@@ -61,15 +62,18 @@ _STORE = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which version of a deployment's row a change was made from; every change gives it a higher number."""
+    """Which version of a deployment's row a change was made from: whatever happens raises one of the numbers, but for
+    the end of a run that was lost after it had told its own outcome, which has nothing to tell.
+    """
 
     seq: int
     spool_offset: int
+    has_ended: bool = False
 
     @classmethod
     def of(cls, deployment: Deployment) -> Version:
         """Return the version that a deployment has, before it is changed."""
-        return cls(deployment.seq, deployment.spool_offset)
+        return cls(deployment.seq, deployment.spool_offset, deployment.run_ended is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ class Change:
         values = _values(self.deployment, _CHANGED) | step_arrays(list(self.steps))
         values |= event_arrays(self.deployment.id, self.events)
         values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
-        return values | {"removed": list(self.removed)}
+        return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
     def news(self) -> News:
         """Return what clients may see of it."""

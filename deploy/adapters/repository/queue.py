@@ -21,13 +21,16 @@ PUT_JOB = (
     "::procrastinate_job_to_defer_v1[])) AS id"
 )
 _PUT = Statement(PUT_JOB)
-# As often as there is something waiting: the function takes one at a time, and sees what it has taken before.
+# The function takes one at a time, and sees what it has taken before; it is called until it finds none: that takes a
+# look at all that wait.
 _FETCH = Statement(
-    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint) FROM ("
-    "SELECT procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job FROM generate_series(1, ("
-    "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = :queue LIMIT :most) AS todo"
-    "))) AS fetched WHERE (job).id IS NOT NULL"
+    "WITH RECURSIVE taken AS ("
+    "SELECT 1 AS n, procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job "
+    "UNION ALL SELECT n + 1, procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) "
+    "FROM taken WHERE (job).id IS NOT NULL AND n < CAST(:most AS integer)) "
+    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint) FROM taken WHERE (job).id IS NOT NULL"
 )
+ONE_PER_LANE = "procrastinate_jobs_lock_idx_v1"
 _FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "
@@ -107,7 +110,7 @@ class Queue:
         """Take the next jobs that may run, at most `limit`: (job id, deployment id).
 
         Raises:
-            UniqueViolationError: another worker took one of the same lane at the same moment.
+            UniqueViolationError: another worker took one of the same lane at the same moment (`ONE_PER_LANE`).
         """
         return [(row[0], row[1]) for row in await _FETCH.rows(self._driver, queue=QUEUE, most=limit)]
 

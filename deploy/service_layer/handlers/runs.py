@@ -19,9 +19,11 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Take the next deployments: jobs and rows change hands in one transaction."""
     events: list[Event] = []
-    changes: list[Change] = []
-    while len(changes) < command.limit and (taken := await uow.queue.take(command.limit - len(changes))):
+    room = command.limit
+    while room > 0:
+        taken = await uow.queue.take(room)
         found = await uow.deployments.to_run([deployment_id for _, deployment_id in taken])
+        changes: list[Change] = []
         for job_id, deployment_id in taken:
             deployment, config = found.get(deployment_id, (None, {}))
             if deployment is None or deployment.state is not DeploymentState.QUEUED:
@@ -31,7 +33,10 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
             run.events += deployment.start(worker_id=command.worker_id, now=now())
             changes.append(change_of(run, version))
             events += [DeploymentClaimed(deployment, config), *run.events]
-    await uow.batches.store_all(changes)
+        await uow.batches.store_all(changes)
+        if len(taken) < room:
+            break
+        room -= len(changes)
     return events
 
 
