@@ -22,7 +22,7 @@ from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.foreground import ServeOptions
 from deploy.entrypoints.memory import collect_from_now_on
-from deploy.entrypoints.startup import FirstUser, prepare_database, settle
+from deploy.entrypoints.startup import FirstUser, finish_loading, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 from deploy.entrypoints.worker import create_worker
 
@@ -88,7 +88,7 @@ async def _answer(services: Services, settings: Settings, listening: socket.sock
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, server.stop)
-    async with background(settle(services, server.answering)):
+    async with background(finish_loading(services, server.answering)):
         await server.serve(sockets=[listening])
 
 

@@ -57,7 +57,7 @@ async def prepare_database(services: Services) -> FirstUser | None:
     return first
 
 
-async def settle(services: Services, answering: asyncio.Event) -> None:
+async def finish_loading(services: Services, answering: asyncio.Event) -> None:
     """Once requests are answered: load what the first of them would wait for, then look for garbage again."""
     await answering.wait()
     await asyncio.to_thread(load_tokens)
