@@ -274,9 +274,10 @@ class TestProcesses:
 
 class TestTheDisk:
     def test_a_full_disk_holds_the_script_up_and_loses_nothing(self, runs: Runs) -> None:
-        run = runs.sh("echo ready; seq 1 200000; exit 4")
+        run = runs.sh("echo ready; while [ ! -e full ]; do sleep 0.01; done; seq 1 200000; exit 4")
         run.wait_for("ready")
         limit_files(run, run.directory.spool.stat().st_size + 100_000)
+        (runs.folder / "full").touch()
         full = run.directory.spool
         wait_until(lambda: full.stat().st_size >= 100_000)
         limit_files(run, resource.RLIM_INFINITY)

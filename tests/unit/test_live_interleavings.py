@@ -59,6 +59,12 @@ class Log:
         await Pause()
         return found
 
+    async def service_of(self, deployment_id: int) -> int:
+        """Return whose deployment it is; the answer takes a while."""
+        assert deployment_id == DEPLOYMENT
+        await Pause()
+        return SERVICE
+
     async def cursors(self, *, since_seconds: float) -> list[tuple[int, int]]:
         """Return how far the deployment is at this moment; the answer takes a while."""
         assert since_seconds > 0
@@ -138,7 +144,6 @@ class LiveChannel(RuleBasedStateMachine):
         self.log = Log()
         self.hub = Hub()
         self.feed = LiveFeed(nobody_writes, cast("Tail", self.log), self.hub, Listener("postgresql://nowhere/nothing"))
-        self.feed._service_of[DEPLOYMENT] = SERVICE
         self.readers: list[Reader] = []
         # Committed by this process, and not yet told.
         self.news: list[News] = []
