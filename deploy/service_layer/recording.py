@@ -17,6 +17,12 @@ async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
     return await uow.batches.store(change_of(run, version))
 
 
+async def record_locked(uow: UnitOfWork, run: Run, version: Version) -> None:
+    """The same where we hold the row's lock; then it is stored in any case."""
+    is_stored = await record_run(uow, run, version)
+    assert is_stored, "a locked row does not change"
+
+
 def change_of(run: Run, version: Version) -> Change:
     """Return what has changed since the row had that version, to be stored."""
     return Change(

@@ -48,7 +48,6 @@ _CHANGED = (
     "has_failed_step",
 )
 _SET = ", ".join(f"{name} = :new_{name}" for name in _CHANGED)
-# It happens after every line that a script prints, hence one statement for all.
 _STORE = Statement(
     f"WITH ours AS (UPDATE deployments SET {_SET} "
     "WHERE id = CAST(:deployment_id AS bigint) AND seq = :old_seq AND spool_offset = :old_offset "

@@ -13,7 +13,7 @@ from deploy.service_layer.clock import Clock
 from deploy.service_layer.inputs import Inputs, answers_of, check_shape
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.planning import PlaybookSteps, expected
-from deploy.service_layer.recording import forget_secrets, record_run
+from deploy.service_layer.recording import forget_secrets, record_locked
 from deploy.service_layer.running_deployments import StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -79,7 +79,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
-    await record_run(uow, run, version)
+    await record_locked(uow, run, version)
     if any(isinstance(event, CancelRequested) for event in events):
         await uow.events.wake(f"cancel {deployment.id}")
     return run.events
@@ -94,7 +94,7 @@ async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clo
     run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
     mask = await inputs.mask(deployment, uow)
     run.report(mask.report(command.report) if mask is not None else command.report, at=now())
-    await record_run(uow, run, version)
+    await record_locked(uow, run, version)
     return run.events
 
 
@@ -103,7 +103,7 @@ async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork,
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     run, version = Run(deployment, await uow.steps.open_of(deployment.id), iter(())), Version.of(deployment)
     run.finish(at=now())
-    await record_run(uow, run, version)
+    await record_locked(uow, run, version)
     return run.events
 
 

@@ -11,7 +11,7 @@ from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.reports import Reported, RunEnded
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.recording import change_of, record_run, settle
+from deploy.service_layer.recording import change_of, record_locked, record_run, settle
 from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -20,8 +20,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
     """Take the next deployments: jobs and rows change hands in one transaction."""
     events: list[Event] = []
     room = command.limit
-    while room > 0:
-        taken = await uow.queue.take(room)
+    while room > 0 and (taken := await uow.queue.take(room)):
         found = await uow.deployments.to_run([deployment_id for _, deployment_id in taken])
         changes: list[Change] = []
         for job_id, deployment_id in taken:
@@ -87,7 +86,7 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
     version = Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
     run.take(RunEnded(at=now(), code=None, cause="lost", message=command.reason))
-    await record_run(uow, run, version)
+    await record_locked(uow, run, version)
     await settle(uow, run)
     return run.events
 
