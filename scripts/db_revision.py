@@ -6,32 +6,31 @@ import asyncio
 import sys
 
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from deploy.adapters import migrations
-from deploy.adapters.database import create_engine
+from deploy.adapters.database import Database
+from deploy.adapters.migrations.upgrading import config_for
 from deploy.config import Settings, prepare_data_dir
 from deploy.entrypoints.foreground import database
 
 
 def write(connection: Connection, message: str) -> None:
     """Write the migration; revisions are numbered, so that their order can be seen."""
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.revision(config, message, autogenerate=True, rev_id=f"{int(migrations.head()) + 1:04}")
+    command.revision(config_for(connection), message, autogenerate=True, rev_id=f"{int(migrations.head()) + 1:04}")
 
 
 async def revise(url: str, message: str) -> None:
     """Bring the database to the newest revision, then compare."""
-    engine = create_engine(url)
+    pool = Database(url)
     try:
-        await migrations.upgrade(engine)
-        async with engine.connect() as connection:
-            await connection.run_sync(write, message)
+        await migrations.upgrade(pool)
     finally:
-        await engine.dispose()
+        await pool.close()
+    async with create_async_engine(url, poolclass=NullPool).connect() as connection:
+        await connection.run_sync(write, message)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ async def prepare(settings: Settings, url: str) -> FirstUser | None:
     try:
         return await prepare_database(services)
     finally:
-        await services.engine.dispose()
+        await services.database.close()
 
 
 def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:

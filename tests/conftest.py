@@ -7,26 +7,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.adapters import orm
-from deploy.adapters.database import (
-    create_engine,
-    driver_of,
-    lent_connection,
-    statements,
-    transaction_on,
-    transactions,
-    without_begin,
-)
+from deploy.adapters.database import Database, transaction_on
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.postgres import PostgresServer
@@ -82,28 +73,33 @@ def server_url() -> Iterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def databases(server_url: str) -> AsyncIterator[Databases]:
     """Makes databases; whoever needs one of a special kind asks it."""
-    orm.map_domain()
     made = Databases(server_url)
     yield made
     await made.drop_template()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_engine(databases: Databases) -> AsyncIterator[AsyncEngine]:
+async def shared_database(databases: Databases) -> AsyncIterator[Database]:
     """The pool of the database that stays empty, because every test rolls back."""
     async with databases.migrated() as url:
-        engine = create_engine(url)
-        yield engine
-        await engine.dispose()
+        made = Database(url)
+        yield made
+        await made.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_uow(shared_engine: AsyncEngine) -> AsyncIterator[OpenUnitOfWork]:
+async def open_uow(shared_database: Database) -> AsyncIterator[OpenUnitOfWork]:
     """Units of work on one connection, one at a time: their commits end savepoints, and are rolled back after the test."""
-    async with lent_connection(without_begin(shared_engine)) as connection:
-        outer = (await driver_of(connection)).transaction()
+    async with shared_database.connection() as connection:
+
+        @asynccontextmanager
+        async def savepoint() -> AsyncIterator[asyncpg.Connection]:
+            async with transaction_on(connection):
+                yield connection
+
+        outer = connection.transaction()
         await outer.start()
-        yield unit_of_work(partial(transaction_on, connection))
+        yield unit_of_work(savepoint)
         await outer.rollback()
 
 
@@ -115,17 +111,17 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """The pool of the database of this test alone."""
-    made = create_engine(database_url)
+    made = Database(database_url)
     yield made
-    await made.dispose()
+    await made.close()
 
 
 @pytest.fixture
-def committing_uow(engine: AsyncEngine) -> OpenUnitOfWork:
+def committing_uow(database: Database) -> OpenUnitOfWork:
     """Units of work on the database of this test alone: they commit, and may be open at the same time."""
-    return unit_of_work(transactions(engine))
+    return unit_of_work(database.transaction)
 
 
 @pytest.fixture
@@ -150,11 +146,11 @@ def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> Mes
 
 @pytest.fixture
 def committing_bus(
-    committing_uow: OpenUnitOfWork, engine: AsyncEngine, services_root: Path, clock: FixedClock
+    committing_uow: OpenUnitOfWork, database: Database, services_root: Path, clock: FixedClock
 ) -> MessageBus:
     """The bus with every handler on the database of this test alone, wired as the product does it."""
     inputs = inputs_of(committing_uow, services_root)
-    loose = unit_of_work(statements(engine))
+    loose = unit_of_work(database.connection)
     return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, loose)
 
 

@@ -7,12 +7,10 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from deploy.adapters import migrations
-from deploy.adapters.database import create_engine
+from deploy.adapters.database import Database
 
 
 class Databases:
@@ -58,12 +56,12 @@ class Databases:
     async def _make_template(self) -> None:
         name = f"{self._prefix}_template"
         await self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        engine = create_engine(self._url_of(name))
+        made = Database(self._url_of(name))
         try:
-            await migrations.upgrade(engine)
+            await migrations.upgrade(made)
         finally:
             # A database that somebody is connected to cannot be copied.
-            await engine.dispose()
+            await made.close()
         self._template = name
 
     @asynccontextmanager
@@ -80,9 +78,9 @@ class Databases:
         return make_url(self._server_url).set(database=name).render_as_string(hide_password=False)
 
     async def _execute(self, statement: str) -> None:
-        engine = create_async_engine(self._server_url, isolation_level="AUTOCOMMIT")
+        server = Database(self._server_url)
         try:
-            async with engine.connect() as connection:
-                await connection.execute(text(statement))
+            async with server.connection() as connection:
+                await connection.execute(statement)
         finally:
-            await engine.dispose()
+            await server.close()

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from functools import cached_property
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
-from sqlalchemy.util import greenlet_spawn
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
+# Seconds: until whoever waits for a connection gives up, and until those that are in use are ended by force.
+POOL_PATIENCE, CLOSE_PATIENCE = 30.0, 2.0
 
 
 class Unreachable(ConnectionError):
@@ -26,7 +22,6 @@ class Unreachable(ConnectionError):
 
 
 _OUTAGES = (
-    PoolTimeout,
     Unreachable,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -35,217 +30,151 @@ _OUTAGES = (
 )
 # What work that goes on for ever survives: the database is away (`is_away` tells), it refuses something, or the system
 # is in trouble. (Before Python 3.11 a timeout is no OSError.)
-DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
+DATABASE_ERRORS = (asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
 
 
-def create_engine(url: str, *, pool_size: int = 20, patience: float = 5.0) -> AsyncEngine:
-    """Return the pool of a process. A connection that died meanwhile is replaced before it is used.
+class Database:
+    """The pool of a process. Nothing is connected before it is needed; a connection that died meanwhile is replaced.
 
-    Connections are made as they are needed, and stay: whoever finds none free waits for one, since a new one costs
-    more than ten transactions. `patience`: how many seconds a new connection may take.
+    Connections stay once they are made, and whoever finds none free waits for one, since a new one costs more than ten
+    transactions. `patience`: how many seconds a new connection may take.
     """
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_pre_ping=False,
-        pool_use_lifo=True,
-        hide_parameters=True,  # errors are logged: no output, no password's hash, nothing sealed belongs there
-        connect_args={"timeout": patience, "server_settings": {"application_name": "fastdeploy"}},
-    )
-    event.listen(engine.sync_engine, "do_connect", _connect)
-    return engine
+
+    def __init__(self, url: str, *, pool_size: int = 20, patience: float = 5.0) -> None:
+        self.url = url
+        self._size = pool_size
+        self._patience = patience
+        self._pool: asyncpg.Pool | None = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection, on which each statement commits by itself.
+
+        Raises:
+            Unreachable: there is none to be had.
+        """
+        pool = self._pool or await self._opened()
+        connection = await _acquired(pool)
+        try:
+            yield connection
+        finally:
+            # Where it has died, there is nothing to give back, and the first error says more. An interrupted one the
+            # pool gives to nobody before it has come to rest, and rolls back what it was in.
+            with suppress(*DATABASE_ERRORS):
+                await pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection in a transaction, which commits at the end, or rolls back on any error."""
+        async with self.connection() as connection, transaction_on(connection):
+            yield connection
+
+    async def close(self) -> None:
+        """End all connections, in two seconds those that are still in use, too."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with suppress(*DATABASE_ERRORS):
+                await asyncio.wait_for(pool.close(), CLOSE_PATIENCE)
+
+    async def _opened(self) -> asyncpg.Pool:
+        # Belongs to the event loop in which it is made. Awaiting it makes no connection, and does not wait.
+        self._pool = asyncpg.create_pool(
+            dsn_of(self.url),
+            min_size=0,
+            max_size=self._size,
+            max_queries=1 << 62,
+            max_inactive_connection_lifetime=0,
+            connect=_connected,
+            timeout=self._patience,
+            init=_read_json,
+            # Nothing of ours is left on a connection but a transaction, which is rolled back in any case.
+            reset=_leave_as_it_is,
+            server_settings={"application_name": "fastdeploy"},
+        )
+        return await self._pool
 
 
-def _connect(dialect: Any, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
-    with _told_apart():
-        return dialect.connect(*arguments, **options)
-
-
-@contextmanager
-def _told_apart() -> Iterator[None]:
-    """Raise Unreachable where connecting fails, rather than what it fails by."""
+async def _acquired(pool: asyncpg.Pool) -> asyncpg.Connection:
     try:
-        yield
-    except asyncio.TimeoutError as error:  # of asyncpg; before Python 3.11 it is no OSError
+        return await pool.acquire(timeout=POOL_PATIENCE)
+    except asyncio.TimeoutError as error:
+        raise Unreachable("no connection is free") from error
+
+
+async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:
+    """Connect; where that fails, raise Unreachable rather than what it fails by."""
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except asyncio.TimeoutError as error:  # before Python 3.11 it is no OSError
         raise Unreachable("it does not answer in time") from error
     except OSError as error:
         raise Unreachable(str(error)) from error
 
 
-class Borrowed:
-    """A connection of the pool, which can be talked to in two ways that see the same.
-
-    `driver` is asyncpg's own connection: for what happens in every deployment, since SQLAlchemy costs several times
-    what a statement itself does. `session` is SQLAlchemy's, for the rest; it is made when it is first asked for.
-    """
-
-    def __init__(self, connection: AsyncConnection, driver: asyncpg.Connection) -> None:
-        self._connection = connection
-        self.driver = driver
-
-    @cached_property
-    def session(self) -> AsyncSession:
-        """What was loaded stays readable after the commit."""
-        return AsyncSession(self._connection, expire_on_commit=False, autoflush=False)
-
-    @asynccontextmanager
-    async def atomically(self) -> AsyncIterator[None]:
-        """What is done in here is done as a whole, or not at all. In a transaction, that is all the same."""
-        if self.driver.is_in_transaction():
-            yield
-            return
-        async with self.driver.transaction():
-            yield
-
-    async def complete(self) -> None:
-        """Write what the session holds. The commit is the driver's."""
-        if "session" in self.__dict__:
-            await self.session.commit()
-
-    async def close(self) -> None:
-        """Let the session go."""
-        if "session" in self.__dict__:
-            await self.session.close()
+async def _read_json(connection: asyncpg.Connection) -> None:
+    """Have `json` columns come as what they say. It goes in as text."""
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
 
 
-def statements(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Borrowed]]:
-    """Return what lends a connection of the pool on which each statement is committed by itself."""
-    unbegun = without_begin(engine)
-
-    @asynccontextmanager
-    async def lend() -> AsyncIterator[Borrowed]:
-        async with lent_connection(unbegun) as connection:
-            yield Borrowed(connection, await driver_of(connection))
-
-    return lend
-
-
-def transactions(engine: AsyncEngine) -> Callable[[], AbstractAsyncContextManager[Borrowed]]:
-    """Return what begins a transaction on a connection of the pool, commits it at the end, or rolls it back on any error."""
-    unbegun = without_begin(engine)
-
-    @asynccontextmanager
-    async def open_transaction() -> AsyncIterator[Borrowed]:
-        async with lent_connection(unbegun) as connection, transaction_on(connection) as begun:
-            yield begun
-
-    return open_transaction
-
-
-def without_begin(engine: AsyncEngine) -> AsyncEngine:
-    """Return the same pool, whose connections begin no transaction by themselves.
-
-    SQLAlchemy's own BEGIN comes with its own first statement only: what the driver does before that is outside of it.
-    """
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
+    return
 
 
 @asynccontextmanager
-async def lent_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Lend a connection of a pool.
+async def transaction_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """A transaction on a lent connection; a savepoint where that is in one already.
 
-    Only from whoever came to an end by himself does it go back there. One who was interrupted (a cancelled request) may
-    have sent what nobody waits for the answer of, a BEGIN for instance: neither the driver nor we know its state then,
-    and what the next one does on it could end with that transaction.
+    Asyncpg's own context manager lets the error of a rollback on a dead connection take the place of an interruption,
+    which then is none: what was to end would go on.
     """
-    connection = await _living(engine)
-    driver = await driver_of(connection)
-    came_to_an_end = False
-    try:
-        yield connection
-        came_to_an_end = True
-    except Exception:
-        came_to_an_end = True
-        raise
-    finally:
-        if not came_to_an_end or driver.is_closed() or driver.is_in_transaction():
-            await connection.invalidate()
-        await connection.close()
-
-
-@asynccontextmanager
-async def transaction_on(connection: AsyncConnection) -> AsyncIterator[Borrowed]:
-    """A transaction on a lent connection; a savepoint where that is in one already."""
-    driver = await driver_of(connection)
-    begun = driver.transaction()
+    begun = connection.transaction()
     await begun.start()
-    made = Borrowed(connection, driver)
     try:
-        yield made
-        await made.complete()
+        yield
     except BaseException:
-        with suppress(*DATABASE_ERRORS):  # the first error says more
-            await made.close()
+        with suppress(*DATABASE_ERRORS):
             await begun.rollback()
         raise
-    await made.close()
     await begun.commit()
 
 
-async def _living(engine: AsyncEngine) -> AsyncConnection:
-    connection = await engine.connect()
-    while (await driver_of(connection)).is_closed():
-        # The server has closed it while it lay in the pool.
-        await connection.invalidate()
-        await connection.close()
-        connection = await engine.connect()
-    return connection
-
-
-async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return asyncpg's own connection below SQLAlchemy's."""
-    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
-    return driver
-
-
 @asynccontextmanager
-async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-    """Lend a connection of the pool as asyncpg's own, outside of any transaction: for single statements that come
-    often, where what SQLAlchemy does for each costs more than the statement itself.
-    """
-    pooled = await _pooled(engine)
-    while pooled.driver_connection is None or pooled.driver_connection.is_closed():
-        # The server has closed it while it lay in the pool.
-        await greenlet_spawn(pooled.invalidate)
-        pooled = await _pooled(engine)
-    connection: asyncpg.Connection = pooled.driver_connection
-    try:
-        yield connection
-    finally:
-        # An answer that nobody waits for any more (a cancelled request) leaves a connection that is no use.
-        # (The pool closes what it has no place for, and waits for that as SQLAlchemy does: in a greenlet.)
-        if connection.is_closed() or connection.is_in_transaction():
-            await greenlet_spawn(pooled.invalidate)
-        await greenlet_spawn(pooled.close)
-
-
-async def _pooled(engine: AsyncEngine) -> PoolProxiedConnection:
-    try:
-        return await engine.raw_connection()
-    except engine.dialect.loaded_dbapi.Error as error:
-        # SQLAlchemy wraps errors of the driver everywhere but here, where they are not even the driver's own.
-        raise error.__cause__ or error from None
+async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """What is done in here is done as a whole, or not at all. In a transaction, that is all the same."""
+    if connection.is_in_transaction():
+        yield
+        return
+    async with transaction_on(connection):
+        yield
 
 
 @asynccontextmanager
 async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection of its own for LISTEN; it belongs to no pool, since it is never given back."""
-    parsed = make_url(url)
-    with _told_apart():
-        connection = await asyncpg.connect(
-            user=parsed.username,
-            password=parsed.password,
-            database=parsed.database,
-            host=parsed.host or parsed.query.get("host"),
-            port=int(str(parsed.port or parsed.query.get("port") or 5432)),
-            timeout=5,
-            server_settings={"application_name": "fastdeploy listener"},
-        )
+    settings = {"application_name": "fastdeploy listener"}
+    connection = await _connected(dsn_of(url), timeout=5, server_settings=settings)
     try:
         yield connection
     finally:
         await connection.close(timeout=2) if not connection.is_closed() else None
+
+
+def dsn_of(url: str) -> str:
+    """Return a DATABASE_URL (`postgresql+asyncpg://…`) as asyncpg reads it. Options are named as libpq names them; `ssl`
+    is asyncpg's own name for `sslmode`.
+    """
+    parts = urlsplit(url)
+    options = [("sslmode" if name == "ssl" else name, value) for name, value in parse_qsl(parts.query)]
+    return parts._replace(scheme="postgresql", query=urlencode(options)).geturl()
+
+
+def without_password(url: str) -> str:
+    """Return a DATABASE_URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}").geturl()
 
 
 def is_away(error: BaseException) -> bool:
@@ -254,12 +183,9 @@ def is_away(error: BaseException) -> bool:
     # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
     if state[:2] == "08" or state[:3] == "57P" or state == "53300":
         return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or not state
     return isinstance(error, _OUTAGES)
 
 
 def sql_state(error: BaseException) -> str:
     """Return the five characters by which PostgreSQL tells what is wrong; empty where it was not PostgreSQL."""
-    told = error.orig if isinstance(error, DBAPIError) else error
-    return str(getattr(told, "sqlstate", None) or "")
+    return str(getattr(error, "sqlstate", None) or "")

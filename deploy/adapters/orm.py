@@ -1,7 +1,7 @@
-"""Tables, and how the domain's classes lie in them (imperative mapping).
+"""The tables: what migrations are made from, and compared with.
 
-What happens in deployments is not mapped, only accounts and services are: it comes in thousands a second, and is
-written and read in bulk, by SQL of our own (adapters/repository, decision 0010). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
+Only they load this, and SQLAlchemy with it. What is read and written goes through asyncpg (adapters/repository,
+decision 0010). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import Enum as SqlEnum
-from sqlalchemy.orm import configure_mappers, registry
 
 from deploy.domain import model
 
@@ -41,7 +40,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-mapper = registry(metadata=metadata)
 Moment = DateTime(timezone=True)
 
 
@@ -245,17 +243,3 @@ workers = Table(
     Column("started", Moment, nullable=False),
     Column("last_seen", Moment, nullable=False),
 )
-
-
-def map_domain() -> None:
-    """Map the domain's classes; the mapping is process-wide, so a second call does nothing."""
-    if mapper.mappers:
-        return
-    for kind, table in (
-        (model.User, users),
-        (model.BrowserSession, sessions),
-        (model.Service, services),
-        (model.Token, tokens),
-    ):
-        mapper.map_imperatively(kind, table)
-    configure_mappers()

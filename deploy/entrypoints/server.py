@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 
+from deploy.adapters.database import without_password
 from deploy.adapters.postgres import PostgresError, PostgresServer
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
@@ -162,7 +163,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     async with running(services):
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):
-            announce(f"Working for {services.engine.url.render_as_string(hide_password=True)}")
+            announce(f"Working for {without_password(url)}")
             await asyncio.to_thread(load_tokens)
             collect_from_now_on()
             await stopped.wait()

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from deploy.adapters import migrations
-from deploy.adapters.database import DATABASE_ERRORS, is_away
+from deploy.adapters.database import DATABASE_ERRORS, is_away, without_password
 from deploy.adapters.filesystem import Problem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
@@ -72,7 +72,7 @@ async def wait_for_database(services: Services) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            async with services.engine.connect():
+            async with services.database.connection():
                 return
         except DATABASE_ERRORS as error:
             if not is_away(error):
@@ -88,16 +88,16 @@ async def upgrade_schema(services: Services) -> None:
         ConfigurationError: the database cannot be reached, does not let us in, or is newer than this program.
     """
     try:
-        revision = await migrations.current(services.engine)
+        revision = await migrations.current(services.database)
         if revision is not None and revision > migrations.head():
             raise ConfigurationError(
                 f"The database was made by a newer fastDeploy (revision {revision}, this one knows {migrations.head()}). "
                 "Install the newer one, or restore a backup from before."
             )
-        await migrations.upgrade(services.engine)
+        await migrations.upgrade(services.database)
     except DATABASE_ERRORS as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        address = services.engine.url.render_as_string(hide_password=True)
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        address = without_password(services.database.url)
         raise ConfigurationError(
             f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server runs."
         ) from error

@@ -7,10 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from deploy.adapters import orm
-from deploy.adapters.database import create_engine, statements, transactions
+from deploy.adapters.database import Database
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.launching import DeployUser
@@ -38,7 +35,7 @@ class Services:
     """The parts of a process that the entrypoints use."""
 
     settings: Settings
-    engine: AsyncEngine
+    database: Database
     open_unit_of_work: OpenUnitOfWork
     listings: Listings
     bus: MessageBus
@@ -62,9 +59,8 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     """
     if not database_url.startswith(URL_SCHEME):
         raise ConfigurationError(f"DATABASE_URL has to begin with {URL_SCHEME} (user:password@host:5432/name).")
-    orm.map_domain()
-    engine = create_engine(database_url)
-    open_unit_of_work = unit_of_work(transactions(engine))
+    database = Database(database_url)
+    open_unit_of_work = unit_of_work(database.transaction)
     folders = ServiceFolders(settings.services_root)
     signer = TokenSigner(secret_key(settings))
     authenticator = Authenticator(signer, open_unit_of_work, now)
@@ -79,14 +75,14 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener.on("access", know_again)
     listener.on_connect(know_again)
     inputs = create_inputs(settings, open_unit_of_work)
-    bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(statements(engine)))
-    feed = LiveFeed(open_unit_of_work, Tail(engine), hub, listener)
+    bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
+    feed = LiveFeed(open_unit_of_work, Tail(database), hub, listener)
     bus.on_news(feed.tell)
     return Services(
         settings=settings,
-        engine=engine,
+        database=database,
         open_unit_of_work=open_unit_of_work,
-        listings=Listings(engine),
+        listings=Listings(database),
         bus=bus,
         inputs=inputs,
         folders=folders,
@@ -136,4 +132,4 @@ async def running(services: Services) -> AsyncIterator[None]:
         async with background(services.listener.run(), services.feed.run(), services.reaper.run()):
             yield
     finally:
-        await services.engine.dispose()
+        await services.database.close()

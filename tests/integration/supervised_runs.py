@@ -161,13 +161,15 @@ class Run:
         self.process = process
 
     def records(self) -> list[Record]:
+        """What is there now: who prints faster than it can be read would never let go of us."""
         records: list[Record] = []
-        offset = 0
-        while True:
+        offset, size = 0, self.directory.spool.stat().st_size
+        while offset < size:
             more, offset = self.directory.read(offset)
             if not more:
-                return records
+                break
             records += more
+        return records
 
     def outcome(self) -> dict[str, Any]:
         """What the `exit` record says, once the supervisor is gone."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from asyncpg import UniqueViolationError
 
 from deploy.domain.commands import (
     CancelDeployment,
@@ -48,7 +48,7 @@ async def claim(site: Site, worker_id: str) -> int | None:
     while True:
         try:
             return await site.claim(worker_id)
-        except IntegrityError:
+        except UniqueViolationError:
             continue
 
 

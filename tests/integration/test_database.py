@@ -7,122 +7,125 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deploy.adapters import database as adapter
 from deploy.adapters.database import (
     DATABASE_ERRORS,
+    Database,
     Unreachable,
-    create_engine,
-    driver_connection,
+    atomically_on,
+    dsn_of,
     is_away,
     listening_connection,
     sql_state,
-    statements,
-    transactions,
+    without_password,
 )
 from deploy.service_layer import follower
 from deploy.service_layer.follower import persistently
 from tests.databases import Databases
 
+NOBODY = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
 
-async def failure(engine: AsyncEngine, statement: str, **values: object) -> BaseException:
+
+async def failure(database: Database, statement: str, *values: object) -> BaseException:
     """Return the error that a statement ends in."""
     try:
-        async with engine.begin() as connection:
-            await connection.execute(text(statement), values)
+        async with database.transaction() as connection:
+            await connection.execute(statement, *values)
     except DATABASE_ERRORS as error:
         return error
     raise AssertionError("no error")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def small(database_url: str) -> AsyncIterator[Database]:
+    """A pool of two connections."""
+    made = Database(database_url, pool_size=2)
+    yield made
+    await made.close()
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("statement", "values"),
         [
-            ("SELECT nonsense", {}),
-            ("SELECT FROM", {}),
-            ("SELECT 1 / 0", {}),
-            ("INSERT INTO services (name) VALUES ('no data')", {}),
-            ("INSERT INTO services (name, data) VALUES (:name, '{}')", {"name": "a\x00b"}),
-            ("INSERT INTO services (name, data) VALUES (:name, '{}')", {"name": "\ud800"}),
-            ("INSERT INTO services (name, data) VALUES ('a', :data)", {"data": '{"a": NaN}'}),
-            ("SELECT FROM services WHERE id = :id", {"id": 2**63}),
-            ("SELECT FROM services WHERE id = :id", {"id": "one"}),
-            ("SELECT FROM services WHERE updated < :now", {"now": "yesterday"}),
-            ("DO $$BEGIN RAISE 'no'; END$$", {}),
+            ("SELECT nonsense", []),
+            ("SELECT FROM", []),
+            ("SELECT 1 / 0", []),
+            ("INSERT INTO services (name) VALUES ('no data')", []),
+            ("INSERT INTO services (name, data) VALUES ($1, '{}')", ["a\x00b"]),
+            ("INSERT INTO services (name, data) VALUES ($1, '{}')", ["\ud800"]),
+            ("INSERT INTO services (name, data) VALUES ('a', $1)", ['{"a": NaN}']),
+            ("SELECT FROM services WHERE id = $1", [2**63]),
+            ("SELECT FROM services WHERE id = $1", ["one"]),
+            ("SELECT FROM services WHERE updated < $1", ["yesterday"]),
+            ("SELECT FROM services WHERE id = $1", []),
+            ("DO $$BEGIN RAISE 'no'; END$$", []),
         ],
     )
-    async def test_they_are_no_outage(
-        self, shared_engine: AsyncEngine, statement: str, values: dict[str, object]
-    ) -> None:
+    async def test_they_are_no_outage(self, shared_database: Database, statement: str, values: list[object]) -> None:
         """Whoever waits for them to go by waits for ever."""
-        assert not is_away(await failure(shared_engine, statement, **values))
+        assert not is_away(await failure(shared_database, statement, *values))
 
-    async def test_they_do_not_tell_what_was_to_be_stored(self, database_url: str) -> None:
-        engine = create_engine(database_url)
-        try:
-            error = await failure(engine, "SELECT 1 / CAST(:zero AS integer), :said", zero=0, said="s3cret-value")
-        finally:
-            await engine.dispose()
+    async def test_they_do_not_tell_what_was_to_be_stored(self, database: Database) -> None:
+        error = await failure(database, "SELECT 1 / CAST($1 AS integer), CAST($2 AS text)", 0, "s3cret-value")
         assert "division by zero" in str(error)
         assert "s3cret-value" not in f"{error}{error!r}"
 
-    async def test_they_are_not_tried_again(self, shared_engine: AsyncEngine) -> None:
+    async def test_they_are_not_tried_again(self, shared_database: Database) -> None:
         attempts: list[int] = []
 
         async def attempt() -> None:
             attempts.append(1)
-            async with shared_engine.connect() as connection:
-                await connection.execute(text("SELECT 1 / 0"))
+            async with shared_database.connection() as connection:
+                await connection.execute("SELECT 1 / 0")
 
         with pytest.raises(Exception, match="division by zero"):
             await persistently(attempt)
         assert len(attempts) == 1
 
+    async def test_a_server_that_refuses_to_connect_says_why(self, database_url: str) -> None:
+        """As it does while it starts up, or has too many connections."""
+        elsewhere = Database(urlsplit(database_url)._replace(path="/no_such_database").geturl())
+        error = await failure(elsewhere, "SELECT 1")
+        assert "no_such_database" in str(error)
+        assert sql_state(error) == "3D000"
+        await elsewhere.close()
+
 
 class TestOutages:
-    @pytest_asyncio.fixture(loop_scope="session")
-    async def small(self, database_url: str) -> AsyncIterator[AsyncEngine]:
-        """A pool of two connections."""
-        engine = create_engine(database_url, pool_size=2)
-        yield engine
-        await engine.dispose()
-
-    async def test_a_connection_that_was_cut(
-        self, small: AsyncEngine, databases: Databases, database_url: str
-    ) -> None:
-        async with small.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+    async def test_a_connection_that_was_cut(self, small: Database, databases: Databases, database_url: str) -> None:
+        async with small.connection() as connection:
             await databases.cut_connections(database_url)
             with pytest.raises(DATABASE_ERRORS) as raised:
-                await connection.execute(text("SELECT 1"))
+                await connection.execute("SELECT 1")
         assert is_away(raised.value)
 
-    async def test_the_pool_recovers(self, small: AsyncEngine, databases: Databases, database_url: str) -> None:
-        async with small.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+    async def test_one_that_was_cut_in_the_pool_is_replaced(
+        self, small: Database, databases: Databases, database_url: str
+    ) -> None:
+        async with small.connection() as connection:
+            await connection.execute("SELECT 1")
         await databases.cut_connections(database_url)
 
         async def attempt() -> int:
-            async with small.connect() as connection:
-                return int(await connection.scalar(text("SELECT 7")) or 0)
+            async with small.connection() as connection:
+                return int(await connection.fetchval("SELECT 7"))
 
         assert await persistently(attempt) == 7
 
     async def test_nobody_listens_there(self, tmp_path: Path) -> None:
-        engine = create_engine(f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}&port=5432")
-        assert is_away(await failure(engine, "SELECT 1"))
-        refused = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-        assert is_away(await failure(refused, "SELECT 1"))
-        await engine.dispose()
-        await refused.dispose()
+        for url in (f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}&port=5432", NOBODY):
+            database = Database(url)
+            error = await failure(database, "SELECT 1")
+            assert isinstance(error, Unreachable)
+            assert is_away(error)
+            await database.close()
 
     async def test_somebody_listens_there_and_says_nothing(self) -> None:
         """A server that hangs: connecting ends in a timeout, which has another class before Python 3.11."""
@@ -134,12 +137,19 @@ class TestOutages:
         async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             url = f"postgresql+asyncpg://nobody@127.0.0.1:{port}/nothing"
-            engine = create_engine(url, patience=0.05)
-            assert is_away(await failure(engine, "SELECT 1"))
-            await engine.dispose()
+            database = Database(url, patience=0.05)
+            assert is_away(await failure(database, "SELECT 1"))
+            await database.close()
 
-    async def test_no_connection_is_free(self) -> None:
-        assert is_away(PoolTimeout())
+    async def test_no_connection_is_free(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        only = Database(database_url, pool_size=1)
+        async with only.connection() as connection:
+            monkeypatch.setattr(adapter, "POOL_PATIENCE", 0.01)
+            error = await failure(only, "SELECT 1")
+            assert await connection.fetchval("SELECT 7") == 7
+        assert isinstance(error, Unreachable)
+        assert is_away(error)
+        await only.close()
 
     async def test_a_connection_whose_end_is_on_its_way(self) -> None:
         """The driver has read why the server closes it, and not yet that it is closed."""
@@ -153,7 +163,7 @@ class TestOutages:
 
     async def test_it_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(follower, "FIRST_PAUSE", 0.0)
-        errors: list[Exception] = [Unreachable(), PoolTimeout()]
+        errors: list[Exception] = [Unreachable(), asyncpg.InterfaceError("connection is closed")]
 
         async def attempt() -> str:
             if errors:
@@ -163,47 +173,52 @@ class TestOutages:
         assert await persistently(attempt) == "there"
 
 
-class TestTimes:
-    async def test_they_come_back_as_they_were(self, shared_engine: AsyncEngine) -> None:
+class TestValues:
+    async def test_times_come_back_as_they_were(self, shared_database: Database) -> None:
         moment = datetime(2026, 3, 1, 12, 0, 0, 123_456, timezone.utc)
-        async with shared_engine.connect() as connection:
-            found = await connection.scalar(text("SELECT CAST(:moment AS timestamptz)"), {"moment": moment})
-        assert found == moment
+        async with shared_database.connection() as connection:
+            assert await connection.fetchval("SELECT CAST($1 AS timestamptz)", moment) == moment
+
+    async def test_json_goes_in_as_text_and_comes_out_read(self, shared_database: Database) -> None:
+        async with shared_database.connection() as connection:
+            assert await connection.fetchval("SELECT CAST($1 AS json)", '{"n": [1, "a\\u0000"]}') == {
+                "n": [1, "a\x00"]
+            }
 
 
-async def put_in_transaction(engine: AsyncEngine, n: int) -> None:
-    async with transactions(engine)() as borrowed:
-        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+async def put_in_transaction(database: Database, n: int) -> None:
+    async with database.transaction() as connection:
+        await connection.execute("INSERT INTO kept VALUES ($1)", n)
 
 
-async def put_atomically(engine: AsyncEngine, n: int) -> None:
-    async with statements(engine)() as borrowed, borrowed.atomically():
-        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+async def put_atomically(database: Database, n: int) -> None:
+    async with database.connection() as connection, atomically_on(connection):
+        await connection.execute("INSERT INTO kept VALUES ($1)", n)
 
 
-async def put_alone(engine: AsyncEngine, n: int) -> None:
-    async with statements(engine)() as borrowed:
-        await borrowed.driver.execute("INSERT INTO kept VALUES ($1)", n)
+async def put_alone(database: Database, n: int) -> None:
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO kept VALUES ($1)", n)
 
 
-Put: TypeAlias = Callable[[AsyncEngine, int], Coroutine[Any, Any, None]]
+Put: TypeAlias = Callable[[Database, int], Coroutine[Any, Any, None]]
 
 
-class TestBorrowed:
+class TestInterruptions:
     """Whoever is interrupted, at whatever moment, spoils nothing for the next one on the same connection."""
 
     @pytest_asyncio.fixture(loop_scope="session")
-    async def only(self, database_url: str) -> AsyncIterator[AsyncEngine]:
+    async def only(self, database_url: str) -> AsyncIterator[Database]:
         """A pool of one connection, and a table."""
-        engine = create_engine(database_url, pool_size=1)
-        async with engine.begin() as connection:
-            await connection.execute(text("CREATE TABLE kept (n int)"))
-        yield engine
-        await engine.dispose()
+        made = Database(database_url, pool_size=1)
+        async with made.connection() as connection:
+            await connection.execute("CREATE TABLE kept (n int)")
+        yield made
+        await made.close()
 
-    @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically])
+    @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically, put_alone])
     @pytest.mark.parametrize("next_one", [put_in_transaction, put_atomically, put_alone])
-    async def test_an_interruption_at_any_moment(self, only: AsyncEngine, victim: Put, next_one: Put) -> None:
+    async def test_at_any_moment(self, only: Database, victim: Put, next_one: Put) -> None:
         rounds = range(60)
         for n in rounds:
             interrupted = asyncio.create_task(victim(only, -1))
@@ -212,60 +227,49 @@ class TestBorrowed:
             interrupted.cancel()
             await asyncio.wait([interrupted])
             await next_one(only, n)
-        async with only.connect() as connection:
-            found = await connection.scalars(text("SELECT n FROM kept WHERE n >= 0 ORDER BY n"))
-            assert list(found) == list(rounds)
+        async with only.connection() as connection:
+            found = await connection.fetch("SELECT n FROM kept WHERE n >= 0 ORDER BY n")
+        assert [row[0] for row in found] == list(rounds)
 
-
-class TestDriverConnection:
-    """A connection of the pool without SQLAlchemy, whose errors are SQLAlchemy's no more."""
-
-    @pytest_asyncio.fixture(loop_scope="session")
-    async def only(self, database_url: str) -> AsyncIterator[AsyncEngine]:
-        """A pool of two connections."""
-        engine = create_engine(database_url, pool_size=2)
-        yield engine
-        await engine.dispose()
-
-    async def test_one_that_was_cut_in_the_pool_is_replaced(
-        self, only: AsyncEngine, databases: Databases, database_url: str
-    ) -> None:
-        async with driver_connection(only) as connection:
-            await connection.execute("SELECT 1")
-        await databases.cut_connections(database_url)
-
-        async def attempt() -> int:
-            async with driver_connection(only) as connection:
-                return int(await connection.fetchval("SELECT 7"))
-
-        assert await persistently(attempt) == 7
-
-    async def test_one_that_is_cut_in_use_is_an_outage(
-        self, only: AsyncEngine, databases: Databases, database_url: str
-    ) -> None:
-        async with driver_connection(only) as connection:
-            await databases.cut_connections(database_url)
-            with pytest.raises(DATABASE_ERRORS) as raised:
-                await connection.execute("SELECT 1")
-        assert is_away(raised.value)
-
-    async def test_a_statement_that_was_given_up_spoils_nothing(self, only: AsyncEngine) -> None:
+    async def test_a_statement_that_was_given_up_is_ended(self, small: Database) -> None:
         async def read(query: str) -> object:
-            async with driver_connection(only) as connection:
+            async with small.connection() as connection:
                 return await connection.fetchval(query)
 
         asking = asyncio.create_task(read("SELECT pg_sleep(600)"))
-        async with only.connect() as other:
-            asleep = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-            while not await other.scalar(asleep):  # noqa: ASYNC110 - the server tells nobody
-                await asyncio.sleep(0.005)
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        while not await read(asleep):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.005)
         asking.cancel()
         await asyncio.wait([asking])
+        while await read(asleep):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.005)
         assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
 
-    async def test_a_burst_makes_no_more_connections_than_stay(self, only: AsyncEngine) -> None:
+    async def test_an_interruption_on_a_dead_connection_is_one(
+        self, small: Database, databases: Databases, database_url: str
+    ) -> None:
+        """Who goes on for ever takes an error of the database for a reason to try again."""
+        cut, never = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            async with small.transaction() as connection:
+                await connection.execute("SELECT 1")
+                await databases.cut_connections(database_url)
+                cut.set()
+                await never.wait()
+
+        working = asyncio.create_task(persistently(work))
+        await cut.wait()
+        working.cancel()
+        await asyncio.wait([working])
+        assert working.cancelled()
+
+
+class TestPool:
+    async def test_a_burst_makes_no_more_connections_than_stay(self, small: Database) -> None:
         async def read(n: int) -> tuple[int, int]:
-            async with driver_connection(only) as connection:
+            async with small.connection() as connection:
                 return int(await connection.fetchval(f"SELECT {n}")), int(connection.get_server_pid())
 
         first = await asyncio.gather(*(read(n) for n in range(20)))
@@ -273,19 +277,48 @@ class TestDriverConnection:
         assert [n for n, _ in first + second] == [*range(20)] * 2
         assert len({pid for _, pid in first + second}) == 2
 
-    async def test_nobody_listens_there(self) -> None:
-        engine = create_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-        with pytest.raises(Unreachable):
-            async with driver_connection(engine):
-                pass
+    async def test_an_error_rolls_back(self, database: Database) -> None:
+        async def fail() -> None:
+            async with database.transaction() as connection:
+                await connection.execute("CREATE TABLE gone ()")
+                raise ZeroDivisionError
 
-    async def test_a_server_that_refuses_to_connect_says_why(self, database_url: str) -> None:
-        """As it does while it starts up, or has too many connections."""
-        engine = create_engine(database_url.replace(str(make_url(database_url).database), "no_such_database"))
-        with pytest.raises(DATABASE_ERRORS, match="no_such_database") as raised:
-            async with driver_connection(engine):
-                pass
-        assert sql_state(raised.value) == "3D000"
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT to_regclass('gone') IS NULL")
+
+    async def test_it_is_closed_though_somebody_holds_on(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(adapter, "CLOSE_PATIENCE", 0.01)
+        pool = Database(database_url)
+        async with pool.connection() as connection:
+            await pool.close()
+            with pytest.raises(asyncpg.InterfaceError):
+                await connection.execute("SELECT 1")
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("url", "dsn", "shown"),
+        [
+            ("postgresql+asyncpg://ada@db/app", "postgresql://ada@db/app", "postgresql+asyncpg://ada@db/app"),
+            (
+                "postgresql+asyncpg://ada:s%2Fc@db:5433/app?ssl=require",
+                "postgresql://ada:s%2Fc@db:5433/app?sslmode=require",
+                "postgresql+asyncpg://ada:***@db:5433/app?ssl=require",
+            ),
+            (
+                "postgresql+asyncpg://ada:pw@/app?host=/srv/a%20b&port=5432",
+                "postgresql://ada:pw@/app?host=%2Fsrv%2Fa+b&port=5432",
+                "postgresql+asyncpg://ada:***@/app?host=/srv/a%20b&port=5432",
+            ),
+        ],
+    )
+    def test_it_is_told_to_the_driver_and_to_people(self, url: str, dsn: str, shown: str) -> None:
+        assert dsn_of(url) == dsn
+        assert without_password(url) == shown
 
 
 class TestListeningConnection:
@@ -297,9 +330,9 @@ class TestListeningConnection:
 
     async def test_nobody_listens_there(self) -> None:
         with pytest.raises(Unreachable):
-            async with listening_connection("postgresql+asyncpg://nobody@127.0.0.1:1/nothing"):
+            async with listening_connection(NOBODY):
                 pass
 
     async def test_it_reaches_the_same_database(self, database_url: str) -> None:
         async with listening_connection(database_url) as connection:
-            assert await connection.fetchval("SELECT current_database()") == make_url(database_url).database
+            assert await connection.fetchval("SELECT current_database()") == urlsplit(database_url).path[1:]

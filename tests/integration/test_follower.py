@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 
 from deploy.adapters.spool import RunDirectory
 from deploy.domain.masking import Mask
@@ -231,7 +230,7 @@ class TestReaper:
         await busy_site.beat()
         deployment_id = await busy_site.running()
         async with busy_site.open_uow() as uow:
-            await uow.users._session.execute(text("UPDATE workers SET last_seen = now() - interval '1 hour'"))
+            await uow.users._driver.execute("UPDATE workers SET last_seen = now() - interval '1 hour'")
         patient = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
         await patient._look()
         await patient._look()

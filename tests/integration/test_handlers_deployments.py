@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from deploy.domain.commands import (
     CancelDeployment,
@@ -314,7 +313,7 @@ class TestRequeueDeployment:
     async def test_one_whose_job_is_gone_gets_another(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
-            await uow.users._session.execute(text("DELETE FROM procrastinate_jobs"))
+            await uow.users._driver.execute("DELETE FROM procrastinate_jobs")
             assert await uow.deployments.without_job() == [deployment_id]
         assert await site.claim() is None
         await site.bus.handle(RequeueDeployment(deployment_id=deployment_id))

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
+from deploy.adapters.statement import Statement
 from deploy.domain.commands import (
     CancelDeployment,
     ClaimDeployments,
@@ -33,7 +33,7 @@ LOST = "The run was lost."
 async def execute(site: Site, statement: str, **values: Any) -> None:
     """Change something behind the product's back."""
     async with site.open_uow() as uow:
-        await uow.users._session.execute(text(statement), values)
+        await Statement(statement).rows(uow.users._driver, **values)
 
 
 class TestKeptCopies:
@@ -376,7 +376,7 @@ class TestExpireDeployments:
 
     async def remaining(self, site: Site) -> list[int]:
         async with site.open_uow() as uow:
-            return list(await uow.users._session.scalars(text("SELECT id FROM deployments ORDER BY id")))
+            return [row[0] for row in await uow.users._driver.fetch("SELECT id FROM deployments ORDER BY id")]
 
     async def test_by_default_everything_stays(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]

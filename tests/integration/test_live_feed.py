@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.adapters import websocket
-from deploy.adapters.database import create_engine
+from deploy.adapters.database import Database
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Change, StoredEvent, Tail, Version
 from deploy.adapters.websocket import Client, Hub
@@ -74,8 +74,8 @@ class Channel:
         self.site = site
         self.hub = Hub()
         self.listener = Listener(url)
-        self.engine = create_engine(url)
-        self.feed = LiveFeed(site.open_uow, Tail(self.engine), self.hub, self.listener)
+        self.database = Database(url)
+        self.feed = LiveFeed(site.open_uow, Tail(self.database), self.hub, self.listener)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def listen(self) -> None:
@@ -100,7 +100,7 @@ class Channel:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.engine.dispose()
+        await self.database.close()
         assert not failed, failed
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -15,15 +15,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from deploy.adapters import migrations, orm
-from deploy.adapters.database import create_engine, transactions
+from deploy.adapters.database import Database
 from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.migrations.upgrading import config_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
+from deploy.adapters.repository.rows import names_of
+from deploy.domain.model import BrowserSession, DeployedService, Deployment, Service, Step, Token, User
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.conftest import FixedClock, inputs_of
@@ -39,11 +43,11 @@ async def empty_url(databases: Databases) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def empty(empty_url: str) -> AsyncIterator[AsyncEngine]:
+async def empty(empty_url: str) -> AsyncIterator[Database]:
     """A database without a table."""
-    engine = create_engine(empty_url)
-    yield engine
-    await engine.dispose()
+    made = Database(empty_url)
+    yield made
+    await made.close()
 
 
 # A success, a run, and one that waits for it, as the first schema has them.
@@ -67,12 +71,13 @@ IN_PROGRESS = [
 ]
 
 
-def config(connection: Connection) -> Config:
-    """Return how Alembic finds our revisions, and this database."""
-    made = Config()
-    made.set_main_option("script_location", str(migrations.FOLDER))
-    made.attributes["connection"] = connection
-    return made
+Answer = TypeVar("Answer")
+
+
+async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
+    """Do something on a connection of SQLAlchemy's, in a transaction."""
+    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
+        return await connection.run_sync(do)
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -87,34 +92,34 @@ def differences(connection: Connection) -> list[Any]:
 
 
 class TestUpgrade:
-    async def test_an_empty_database_gets_everything(self, empty: AsyncEngine) -> None:
+    async def test_an_empty_database_gets_everything(self, empty: Database) -> None:
         assert await migrations.current(empty) is None
         assert await migrations.upgrade(empty)
         assert await migrations.current(empty) == migrations.head()
-        async with empty.connect() as connection:
+        async with empty.connection() as connection:
             for table in (*orm.metadata.tables, "procrastinate_jobs"):
-                assert await connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": table})
+                assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table)
 
-    async def test_twice_changes_nothing(self, empty: AsyncEngine) -> None:
+    async def test_twice_changes_nothing(self, empty: Database) -> None:
         await migrations.upgrade(empty)
         assert not await migrations.upgrade(empty)
 
-    async def test_data_stays(self, engine: AsyncEngine, committing_uow: OpenUnitOfWork) -> None:
-        async with engine.begin() as connection:
-            await connection.execute(text("INSERT INTO services (name, data) VALUES ('shop', '{}')"))
-        await migrations.upgrade(engine)
+    async def test_data_stays(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
+        async with database.connection() as connection:
+            await connection.execute("INSERT INTO services (name, data) VALUES ('shop', '{}')")
+        await migrations.upgrade(database)
         async with committing_uow() as uow:
             assert [service.name for service in await uow.services.list()] == ["shop"]
 
     async def test_the_first_schema_with_work_in_progress(
-        self, empty: AsyncEngine, clock: FixedClock, tmp_path: Path
+        self, empty: Database, clock: FixedClock, tmp_path: Path
     ) -> None:
-        async with empty.begin() as connection:
-            await connection.run_sync(lambda sync: command.upgrade(config(sync), "0001"))
+        await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), "0001"))
+        async with empty.transaction() as connection:
             for statement in IN_PROGRESS:
-                await connection.exec_driver_sql(statement)
+                await connection.execute(statement)
         assert await migrations.upgrade(empty)
-        open_uow = unit_of_work(transactions(empty))
+        open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
         # What runs goes on to its end, then comes what waits, then what is asked for now; all are listed.
@@ -134,44 +139,59 @@ class TestUpgrade:
             assert list(await uow.history.snapshots([1, 2, 3, 4])) == [4]
 
     async def test_several_processes_at_once(self, empty_url: str) -> None:
-        engines = [create_engine(empty_url) for _ in range(4)]
+        pools = [Database(empty_url) for _ in range(4)]
         try:
-            await asyncio.gather(*(migrations.upgrade(engine) for engine in engines))
-            assert {await migrations.current(engine) for engine in engines} == {migrations.head()}
+            await asyncio.gather(*map(migrations.upgrade, pools))
+            assert {await migrations.current(pool) for pool in pools} == {migrations.head()}
         finally:
-            for engine in engines:
-                await engine.dispose()
+            for pool in pools:
+                await pool.close()
 
-    async def test_one_that_fails_leaves_nothing(self, empty: AsyncEngine) -> None:
-        async with empty.begin() as connection:
+    async def test_one_that_fails_leaves_nothing(self, empty: Database) -> None:
+        async with empty.connection() as connection:
             # In the way of the last table that the first revision makes.
-            await connection.execute(text("CREATE TABLE steps ()"))
+            await connection.execute("CREATE TABLE steps ()")
         with pytest.raises(Exception, match="steps"):
             await migrations.upgrade(empty)
         assert await migrations.current(empty) is None
-        async with empty.begin() as connection:
-            assert await connection.scalar(text("SELECT to_regclass('users') IS NULL"))
-            await connection.execute(text("DROP TABLE steps"))
+        async with empty.connection() as connection:
+            assert await connection.fetchval("SELECT to_regclass('users') IS NULL")
+            await connection.execute("DROP TABLE steps")
         assert await migrations.upgrade(empty)
 
 
 class TestSchema:
-    async def test_it_is_what_the_code_believes(self, shared_engine: AsyncEngine) -> None:
-        async with shared_engine.connect() as connection:
-            assert await connection.run_sync(differences) == []
+    async def test_it_is_what_the_code_believes(self, shared_database: Database) -> None:
+        assert await with_sqlalchemy(shared_database, differences) == []
 
-    async def test_a_difference_would_be_seen(self, engine: AsyncEngine) -> None:
-        async with engine.begin() as connection:
-            await connection.execute(text("ALTER TABLE deployments DROP COLUMN reason, ALTER origin DROP NOT NULL"))
-            await connection.execute(text("DROP INDEX ix_deployments_open"))
-            assert len(await connection.run_sync(differences)) == 3
+    async def test_a_difference_would_be_seen(self, database: Database) -> None:
+        async with database.connection() as connection:
+            await connection.execute("ALTER TABLE deployments DROP COLUMN reason, ALTER origin DROP NOT NULL")
+            await connection.execute("DROP INDEX ix_deployments_open")
+        assert len(await with_sqlalchemy(database, differences)) == 3
 
-    async def test_check_constraints_are_there(self, shared_engine: AsyncEngine) -> None:
+    async def test_check_constraints_are_there(self, shared_database: Database) -> None:
         """Alembic does not compare them."""
-        query = text("SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1")
-        async with shared_engine.connect() as connection:
-            names = list(await connection.scalars(query))
+        query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
+        async with shared_database.connection() as connection:
+            names = [row[0] for row in await connection.fetch(query)]
         assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
+
+    @pytest.mark.parametrize(
+        ("kind", "table"),
+        [
+            (User, orm.users),
+            (BrowserSession, orm.sessions),
+            (Token, orm.tokens),
+            (Service, orm.services),
+            (Deployment, orm.deployments),
+            (Step, orm.steps),
+            (DeployedService, orm.deployed_services),
+        ],
+    )
+    def test_columns_are_the_fields_of_the_domain(self, kind: type[Any], table: Table) -> None:
+        """Rows are read by the names of the fields."""
+        assert {column.name for column in table.columns} == set(names_of(kind))
 
     def test_the_head_is_alembics_own(self) -> None:
         config = Config()
@@ -203,7 +223,7 @@ class TestQueue:
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
             await uow.queue.put(await uow.queue.job_for(7, service_id=3))
-            rows = await uow.users._session.execute(text("SELECT to_jsonb(job) FROM procrastinate_jobs AS job"))
+            rows = await uow.users._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs
         assert json.dumps(ours["args"]) == '{"deployment_id": 7}'

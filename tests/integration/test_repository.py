@@ -7,9 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deploy.adapters.database import Database
 from deploy.adapters.repository import Change, Listings, StoredEvent, Tail, Version
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
@@ -21,9 +20,9 @@ from tests.runs import at, ended, line, reported
 from tests.site import Site
 
 
-async def listed(engine: AsyncEngine, limit: int = 100, **more: Any) -> list[int]:
+async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]:
     """Return the ids of a page of deployments."""
-    return [deployment["id"] for deployment in json.loads(await Listings(engine).deployments(limit=limit, **more))]
+    return [deployment["id"] for deployment in json.loads(await Listings(database).deployments(limit=limit, **more))]
 
 
 async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
@@ -33,16 +32,16 @@ async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
 
 
 class TestList:
-    async def test_newest_first_and_page_by_page(self, busy_site: Site, engine: AsyncEngine) -> None:
+    async def test_newest_first_and_page_by_page(self, busy_site: Site, database: Database) -> None:
         service_id = await busy_site.service()
         ids = [await busy_site.start(service_id) for _ in range(7)][::-1]
-        assert await listed(engine) == ids
-        assert await listed(engine, limit=3) == ids[:3]
-        assert await listed(engine, limit=3, before=ids[2]) == ids[3:6]
-        assert await listed(engine, limit=3, before=ids[5]) == ids[6:]
-        assert await listed(engine, before=ids[-1]) == []
+        assert await listed(database) == ids
+        assert await listed(database, limit=3) == ids[:3]
+        assert await listed(database, limit=3, before=ids[2]) == ids[3:6]
+        assert await listed(database, limit=3, before=ids[5]) == ids[6:]
+        assert await listed(database, before=ids[-1]) == []
 
-    async def test_filters(self, busy_site: Site, engine: AsyncEngine) -> None:
+    async def test_filters(self, busy_site: Site, database: Database) -> None:
         site = busy_site
         shop, blog = await site.service("shop"), await site.service("blog")
         first = await site.start(shop, user="ada", origin="GitHub")
@@ -52,7 +51,7 @@ class TestList:
         await site.bus.handle(CancelDeployment(deployment_id=second, by="bob"))
 
         async def found(**only: Any) -> list[int]:
-            return await listed(engine, only=Filter(**only))
+            return await listed(database, only=Filter(**only))
 
         assert await found() == [third, second, first]
         assert await found(service_id=shop) == [second, first]
@@ -109,7 +108,7 @@ class TestLatest:
 
 
 class TestCursors:
-    async def test_what_is_open_or_has_just_ended(self, busy_site: Site, engine: AsyncEngine) -> None:
+    async def test_what_is_open_or_has_just_ended(self, busy_site: Site, database: Database) -> None:
         site = busy_site
         ids = {}
         for name in ("just ended", "ended long ago", "runs"):
@@ -124,12 +123,12 @@ class TestCursors:
                 deployment = await uow.deployments.get(deployment_id)
                 deployment.finished = moment
                 await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
-        found = dict(await Tail(engine).cursors(since_seconds=60))
+        found = dict(await Tail(database).cursors(since_seconds=60))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
 
-    async def test_without_deployments_there_are_none(self, engine: AsyncEngine) -> None:
-        assert await Tail(engine).cursors(since_seconds=60) == []
+    async def test_without_deployments_there_are_none(self, database: Database) -> None:
+        assert await Tail(database).cursors(since_seconds=60) == []
 
 
 class TestEvents:
@@ -138,7 +137,7 @@ class TestEvents:
         """A deployment with the events state 1, 2, output 3 to line 10, state 4, output 5 to line 20, state 6."""
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
-            await uow.users._session.execute(text("DELETE FROM events"))
+            await uow.users._driver.execute("DELETE FROM events")
             kinds = [(1, None), (2, None), (3, 10), (4, None), (5, 20), (6, None)]
             await stored(uow, deployment_id, events=[StoredEvent(seq, line, f"{{{seq}}}") for seq, line in kinds])
         return deployment_id
@@ -275,7 +274,7 @@ class TestQueue:
         async with site.open_uow() as uow:
             for deployment_id in range(6):
                 await put(uow, deployment_id, concurrency=3)
-            rows = await uow.users._session.execute(text("SELECT lock FROM procrastinate_jobs ORDER BY id"))
+            rows = await uow.users._driver.fetch("SELECT lock FROM procrastinate_jobs ORDER BY id")
             assert [row[0] for row in rows] == [f"service:1:{lane}" for lane in (0, 1, 2, 0, 1, 2)]
 
 
@@ -290,6 +289,7 @@ class TestServices:
             assert [service.name for service in await uow.services.some([shop, 10**9])] == ["shop"]
             assert await uow.services.some([]) == []
             found.deleted = at(1)
+            await uow.services.store(found)
         async with site.open_uow() as uow:
             assert await uow.services.find("shop") is None
             assert await uow.services.list() == []

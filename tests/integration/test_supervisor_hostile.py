@@ -285,9 +285,10 @@ class TestTheDisk:
         assert run.lines() == ["ready", *(str(number) for number in range(1, 200_001))]
 
     def test_a_run_can_be_cancelled_while_the_disk_is_full(self, runs: Runs) -> None:
-        run = runs.sh("echo ready; yes")
+        run = runs.sh("echo ready; while [ ! -e full ]; do sleep 0.01; done; yes")
         run.wait_for("ready")
         limit_files(run, 100_000)
+        (runs.folder / "full").touch()
         wait_until(lambda: run.directory.spool.stat().st_size >= 100_000)
         run.cancel()
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])

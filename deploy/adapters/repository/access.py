@@ -5,23 +5,82 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncpg
 
-from deploy.adapters import orm
+from deploy.adapters.repository.rows import columns_of, session_from, token_from, user_from
+from deploy.adapters.statement import Statement
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import BrowserSession, Token, User
 
 THROTTLE_WINDOW = timedelta(minutes=5)
 TOUCH_EVERY = timedelta(minutes=1)
 
+_USER = columns_of(User, "u")
+_ADD_USER = Statement(
+    "INSERT INTO users (name, password_hash, is_admin, is_active, epoch, created) "
+    "VALUES (:name, :password_hash, :is_admin, :is_active, :epoch, coalesce(:created, now())) RETURNING id"
+)
+_STORE_USER = Statement(
+    "UPDATE users SET password_hash = :password_hash, is_admin = :is_admin, is_active = :is_active, epoch = :epoch "
+    "WHERE id = :id"
+)
+_GET_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id")
+_LOCK_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id FOR NO KEY UPDATE")
+_FIND_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.name = :name")
+_LIST_USERS = Statement(f"SELECT {_USER} FROM users AS u ORDER BY u.name")
+_COUNT_USERS = Statement("SELECT count(*) FROM users")
+_LOCK_ADMINISTRATORS = Statement("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
+
+_SESSION = columns_of(BrowserSession, "s")
+_OF_USER = "FROM sessions AS s JOIN users AS u ON u.id = s.user_id AND u.epoch = s.user_epoch"
+_ADD_SESSION = Statement(
+    "INSERT INTO sessions (id, user_id, user_epoch, created, expires, last_used, user_agent) "
+    "VALUES (:id, :user_id, :user_epoch, :created, :expires, :last_used, :user_agent)"
+)
+_FIND_SESSION = Statement(
+    f"SELECT {_SESSION}, {_USER} {_OF_USER} WHERE s.id = :id AND s.expires > :now AND u.is_active"
+)
+_LIST_SESSIONS = Statement(
+    f"SELECT {_SESSION} {_OF_USER} WHERE s.user_id = :user_id AND s.expires > :now ORDER BY s.created DESC, s.id"
+)
+_TOUCH_SESSION = Statement(
+    "UPDATE sessions SET last_used = :now WHERE id = :id AND (last_used IS NULL OR last_used <= :due)"
+)
+_END_SESSIONS = Statement("DELETE FROM sessions WHERE id = ANY(:ids)")
+_REMOVE_SESSION = Statement("DELETE FROM sessions WHERE id = :id OR expires < now() RETURNING id, user_id")
+
+_FORGET_FAILURES = Statement("DELETE FROM login_failures WHERE at < now() - CAST(:window AS interval)")
+_ADD_FAILURE = Statement("INSERT INTO login_failures (account, address) VALUES (:account, :address)")
+_COUNT_FAILURES = Statement(
+    "SELECT (SELECT count(*) FROM login_failures WHERE account = :account AND at > now() - CAST(:window AS interval)), "
+    "(SELECT count(*) FROM login_failures WHERE address = :address AND at > now() - CAST(:window AS interval))"
+)
+
+_TOKEN = columns_of(Token, "t")
+_ADD_TOKEN = Statement(
+    "INSERT INTO tokens (id, kind, origin, user_id, service_id, created, expires, last_used, revoked) "
+    "VALUES (:id, :kind, :origin, :user_id, :service_id, :created, :expires, :last_used, :revoked)"
+)
+_GET_TOKEN = Statement(f"SELECT {_TOKEN} FROM tokens AS t WHERE t.id = :id")
+_FIND_TOKEN = Statement(
+    f"SELECT {_TOKEN}, {_USER} FROM tokens AS t LEFT JOIN users AS u ON u.id = t.user_id "
+    "WHERE t.id = :id AND t.revoked IS NULL AND t.expires > :now AND (t.user_id IS NULL OR u.is_active)"
+)
+_TOUCH_TOKEN = Statement("UPDATE tokens SET last_used = :now WHERE id = :id")
+_REVOKE_TOKEN = Statement("UPDATE tokens SET revoked = coalesce(revoked, :now) WHERE id = :id")
+_LIST_TOKENS = Statement(
+    f"SELECT {_TOKEN}, s.name, u.name FROM tokens AS t "
+    "LEFT JOIN services AS s ON s.id = t.service_id LEFT JOIN users AS u ON u.id = t.user_id "
+    "WHERE (CAST(:user_id AS bigint) IS NULL OR t.user_id = :user_id) "
+    "AND (CAST(:service_id AS bigint) IS NULL OR t.service_id = :service_id) ORDER BY t.created DESC"
+)
+
 
 class Users:
     """Who may sign in."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def add(self, user: User) -> None:
         """Store a new user and give him his id.
@@ -29,134 +88,110 @@ class Users:
         Raises:
             Conflict: the name is taken.
         """
-        self._session.add(user)
         try:
-            await self._session.flush()
-        except IntegrityError as error:
+            user.id = await _ADD_USER.value(self._driver, **vars(user))
+        except asyncpg.UniqueViolationError as error:
             raise Conflict(f"There is a user named {user.name} already.") from error
 
-    async def get(self, user_id: int) -> User:
-        """Return a user.
+    async def store(self, user: User) -> None:
+        """Store what was changed in a user. Names do not change."""
+        await _STORE_USER.value(self._driver, **vars(user))
+
+    async def get(self, user_id: int, *, for_update: bool = False) -> User:
+        """Return a user; `for_update` keeps him to ourselves until the transaction ends.
 
         Raises:
             NotFound: there is none with that id.
         """
-        user = await self._session.get(User, user_id)
-        if user is None:
+        row = await (_LOCK_USER if for_update else _GET_USER).row(self._driver, id=user_id)
+        if row is None:
             raise NotFound("User not found")
-        return user
+        return user_from(row)
 
     async def find(self, name: str) -> User | None:
         """Return the user of that name, if any."""
-        found: User | None = await self._session.scalar(select(User).where(orm.users.c.name == name))
-        return found
+        row = await _FIND_USER.row(self._driver, name=name)
+        return user_from(row) if row is not None else None
 
     async def list(self) -> Sequence[User]:
         """Return all users by name."""
-        return (await self._session.scalars(select(User).order_by(orm.users.c.name))).all()
+        return [user_from(row) for row in await _LIST_USERS.rows(self._driver)]
 
     async def count(self) -> int:
         """Return how many users there are."""
-        return await self._session.scalar(select(func.count()).select_from(orm.users)) or 0
+        found: int = await _COUNT_USERS.value(self._driver)
+        return found
 
     async def administrators_for_update(self) -> Sequence[int]:
         """Return the ids of the administrators who can sign in, locked against changes."""
-        can_sign_in = (orm.users.c.is_admin, orm.users.c.is_active)
-        query = select(orm.users.c.id).where(*can_sign_in).order_by(orm.users.c.id).with_for_update()
-        return (await self._session.scalars(query)).all()
+        return await _LOCK_ADMINISTRATORS.column(self._driver)
 
 
 class Sessions:
     """Browsers that are signed in."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def add(self, browser: BrowserSession) -> None:
         """Remember a browser."""
-        self._session.add(browser)
-        await self._session.flush()
+        await _ADD_SESSION.value(self._driver, **vars(browser))
 
     async def find_valid(self, session_id: str, now: datetime) -> tuple[BrowserSession, User] | None:
         """Return the session and its user, unless it is over: expired, user disabled, password changed."""
-        query = (
-            select(BrowserSession, User)
-            .join(orm.users, orm.users.c.id == orm.sessions.c.user_id)
-            .where(
-                orm.sessions.c.id == session_id,
-                orm.sessions.c.expires > now,
-                orm.users.c.is_active,
-                orm.users.c.epoch == orm.sessions.c.user_epoch,
-            )
-        )
-        row = (await self._session.execute(query)).first()
-        return (row[0], row[1]) if row else None
+        row = await _FIND_SESSION.row(self._driver, id=session_id, now=now)
+        if row is None:
+            return None
+        browser, user = session_from(row)
+        return browser, user_from(user)
 
     async def of(self, user_id: int, now: datetime) -> Sequence[BrowserSession]:
         """Return the sessions of a user that are not over, the newest first."""
-        query = (
-            select(BrowserSession)
-            .join(orm.users, orm.users.c.id == orm.sessions.c.user_id)
-            .where(
-                orm.sessions.c.user_id == user_id,
-                orm.sessions.c.expires > now,
-                orm.users.c.epoch == orm.sessions.c.user_epoch,
-            )
-            .order_by(orm.sessions.c.created.desc(), orm.sessions.c.id)
-        )
-        return (await self._session.scalars(query)).all()
+        return [session_from(row)[0] for row in await _LIST_SESSIONS.rows(self._driver, user_id=user_id, now=now)]
 
     async def touch(self, browser: BrowserSession, now: datetime) -> None:
         """Remember when a browser was used last, not more than once a minute."""
-        if browser.last_used is not None and now - browser.last_used < TOUCH_EVERY:
-            return
-        due = orm.sessions.c.last_used.is_(None) | (orm.sessions.c.last_used <= now - TOUCH_EVERY)
-        statement = update(orm.sessions).where(orm.sessions.c.id == browser.id, due).values(last_used=now)
-        await self._session.execute(statement, execution_options={"synchronize_session": False})
+        due = now - TOUCH_EVERY
+        if browser.last_used is None or browser.last_used <= due:
+            await _TOUCH_SESSION.value(self._driver, id=browser.id, now=now, due=due)
 
     async def end(self, session_ids: Sequence[str]) -> None:
         """Forget these browsers."""
-        await self._session.execute(delete(orm.sessions).where(orm.sessions.c.id.in_(session_ids)))
+        await _END_SESSIONS.value(self._driver, ids=list(session_ids))
 
     async def remove(self, session_id: str) -> int | None:
         """Forget a browser, and those whose time is over; return the id of its user, if it was known."""
-        gone = (orm.sessions.c.id == session_id) | (orm.sessions.c.expires < func.now())
-        statement = delete(orm.sessions).where(gone).returning(orm.sessions.c.id, orm.sessions.c.user_id)
-        return {row.id: row.user_id for row in await self._session.execute(statement)}.get(session_id)
+        gone = await _REMOVE_SESSION.rows(self._driver, id=session_id)
+        return {row["id"]: row["user_id"] for row in gone}.get(session_id)
 
 
 class Logins:
     """Wrong passwords of the last minutes."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def add_failure(self, account: str, address: str) -> None:
         """Remember one, and forget those that do not count any more."""
-        old = orm.login_failures.c.at < func.now() - THROTTLE_WINDOW
-        await self._session.execute(delete(orm.login_failures).where(old))
-        await self._session.execute(insert(orm.login_failures).values(account=account[:200], address=address))
+        await _FORGET_FAILURES.value(self._driver, window=THROTTLE_WINDOW)
+        await _ADD_FAILURE.value(self._driver, account=account[:200], address=address)
 
     async def failures(self, account: str, address: str) -> tuple[int, int]:
         """Return how many there were lately (for the account, from the address)."""
-        lately = orm.login_failures.c.at > func.now() - THROTTLE_WINDOW
-        count = func.count()
-        by_account = select(count).where(orm.login_failures.c.account == account[:200], lately).scalar_subquery()
-        by_address = select(count).where(orm.login_failures.c.address == address, lately).scalar_subquery()
-        row = (await self._session.execute(select(by_account, by_address))).one()
+        row = await _COUNT_FAILURES.row(self._driver, account=account[:200], address=address, window=THROTTLE_WINDOW)
+        assert row is not None, "counts are always told"
         return row[0], row[1]
 
 
 class Tokens:
     """The records of service and config tokens."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def add(self, token: Token) -> None:
         """Record a token."""
-        self._session.add(token)
-        await self._session.flush()
+        await _ADD_TOKEN.value(self._driver, **{**vars(token), "kind": token.kind.value})
 
     async def get(self, token_id: str) -> Token:
         """Return the record of a token.
@@ -164,42 +199,30 @@ class Tokens:
         Raises:
             NotFound: there is none with that id.
         """
-        token = await self._session.get(Token, token_id)
-        if token is None:
+        row = await _GET_TOKEN.row(self._driver, id=token_id)
+        if row is None:
             raise NotFound("Token not found")
-        return token
+        return token_from(row)[0]
 
     async def find_valid(self, token_id: str, now: datetime) -> tuple[Token, User | None] | None:
         """Return a token that still counts, and the user who stands behind it."""
-        query = (
-            select(Token, User)
-            .outerjoin(orm.users, orm.users.c.id == orm.tokens.c.user_id)
-            .where(
-                orm.tokens.c.id == token_id,
-                orm.tokens.c.revoked.is_(None),
-                orm.tokens.c.expires > now,
-                orm.tokens.c.user_id.is_(None) | orm.users.c.is_active,
-            )
-        )
-        row = (await self._session.execute(query)).first()
-        return (row[0], row[1]) if row else None
+        row = await _FIND_TOKEN.row(self._driver, id=token_id, now=now)
+        if row is None:
+            return None
+        token, user = token_from(row)
+        return token, user_from(user) if token.user_id is not None else None
 
     async def touch(self, token_id: str, now: datetime) -> None:
         """Remember when a token was used last."""
-        await self._session.execute(update(orm.tokens).where(orm.tokens.c.id == token_id).values(last_used=now))
+        await _TOUCH_TOKEN.value(self._driver, id=token_id, now=now)
+
+    async def revoke(self, token_id: str, now: datetime) -> None:
+        """Make a token worthless from now on, unless it is so already."""
+        await _REVOKE_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def list(
         self, *, user_id: int | None = None, service_id: int | None = None
     ) -> Sequence[tuple[Token, str | None, str | None]]:
         """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
-        query = (
-            select(Token, orm.services.c.name, orm.users.c.name)
-            .outerjoin(orm.services, orm.services.c.id == orm.tokens.c.service_id)
-            .outerjoin(orm.users, orm.users.c.id == orm.tokens.c.user_id)
-            .order_by(orm.tokens.c.created.desc())
-        )
-        if user_id is not None:
-            query = query.where(orm.tokens.c.user_id == user_id)
-        if service_id is not None:
-            query = query.where(orm.tokens.c.service_id == service_id)
-        return [(token, service, user) for token, service, user in await self._session.execute(query)]
+        rows = await _LIST_TOKENS.rows(self._driver, user_id=user_id, service_id=service_id)
+        return [(token, service, user) for token, (service, user) in map(token_from, rows)]

@@ -11,13 +11,13 @@ import asyncpg
 
 from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, News, StoredEvent, event_arrays
 from deploy.adapters.repository.queue import PUT_JOB, NewJob
-from deploy.adapters.repository.rows import NAMES
+from deploy.adapters.repository.rows import names_of
 from deploy.adapters.repository.steps import PUT_STEPS, step_arrays
 from deploy.adapters.statement import Statement
 from deploy.domain.model import Deployment, Step
 
 # A new deployment with all that belongs to it. Foreign keys are looked at when the statement is over.
-_ADDED = tuple(name for name in NAMES if name != "job_id")
+_ADDED = tuple(name for name in names_of(Deployment) if name != "job_id")
 _QUOTED, _NEW = ", ".join(f'"{name}"' for name in _ADDED), ", ".join(f":new_{name}" for name in _ADDED)
 _ADD = Statement(
     f"WITH job AS ({PUT_JOB}), "

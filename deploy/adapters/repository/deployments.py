@@ -9,19 +9,20 @@ from typing import Any
 
 import asyncpg
 
-from deploy.adapters.repository.rows import COLUMNS, deployment_from
+from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, DeploymentState
 
-_ALL = f"SELECT {COLUMNS} FROM deployments AS d"
+_COLUMNS = columns_of(Deployment, "d")
+_ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
 # Written out, so that the planner recognises the partial index.
 _IS_OPEN = "d.state IN ('queued', 'running')"
 
 _GET = Statement(f"{_ALL} WHERE d.id = :id")
 _LOCK = Statement(f"{_ALL} WHERE d.id = :id FOR UPDATE")
 _TO_RUN = Statement(
-    f"SELECT {COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
+    f"SELECT {_COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
     "WHERE d.id = ANY(:ids) ORDER BY d.id FOR UPDATE OF d"
 )
 _WITH_KEY = Statement(f"{_ALL} WHERE d.service_id = :service_id AND d.idempotency_key = :key")

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import asyncpg
 
-from deploy.adapters.repository.rows import COLUMNS, deployment_from
+from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.statement import Statement
 from deploy.domain.changes import Snapshot
 from deploy.domain.model import Deployment, DeploymentState
@@ -19,7 +19,7 @@ _FINISHED = Statement(
     "WHERE service_id = :service_id AND state NOT IN ('queued', 'running') ORDER BY id DESC LIMIT :limit"
 )
 _LAST_SUCCESS = Statement(
-    f"SELECT {COLUMNS} FROM deployments AS d WHERE d.service_id = :service_id AND d.state = 'success' "
+    f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d WHERE d.service_id = :service_id AND d.state = 'success' "
     "AND d.id < :before ORDER BY d.id DESC LIMIT 1"
 )
 _SNAPSHOTS = Statement("SELECT deployment_id, config, files FROM snapshots WHERE deployment_id = ANY(:ids)")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from deploy.adapters.database import driver_connection
+from deploy.adapters.database import Database
 from deploy.adapters.repository.deployments import Filter
 
 _MOMENTS = ("created", "started", "finished")
@@ -64,8 +62,8 @@ _SERVICES = f"""
 class Listings:
     """Reads outside of any transaction: one statement each, on a connection of the pool."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def services(self) -> str:
         """Return all services by name, each with its last deployment and those that wait or run: a JSON array."""
@@ -83,6 +81,6 @@ class Listings:
         return await self._read(_DEPLOYMENTS.format(page=page), *values)
 
     async def _read(self, query: str, *values: Any) -> str:
-        async with driver_connection(self._engine) as connection:
+        async with self._database.connection() as connection:
             text: str = await connection.fetchval(query, *values)
             return text

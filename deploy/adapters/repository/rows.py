@@ -1,20 +1,53 @@
-"""Rows of deployments as the domain knows them."""
+"""Rows as the domain's objects: the columns of a table are named as the fields of its class, and read in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
-from deploy.adapters import orm
-from deploy.domain.model import Deployment, DeploymentState
-
-NAMES = tuple(column.name for column in orm.deployments.columns)
-# Of a table that goes by the name of `d`.
-COLUMNS = ", ".join(f'd."{name}"' for name in NAMES)
+from deploy.domain.model import BrowserSession, Deployment, DeploymentState, Service, Token, TokenKind, User
 
 
-def deployment_from(row: Mapping[str, Any]) -> Deployment:
-    """Return the deployment in a row that has all of `COLUMNS`, and perhaps more."""
-    fields = {name: row[name] for name in NAMES}
-    fields["state"] = DeploymentState(fields["state"])
-    return Deployment(**fields)
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the fields of a domain class, in their order."""
+    return tuple(field.name for field in fields(kind))
+
+
+def columns_of(kind: type[Any], table: str) -> str:
+    """Return the columns of a class for a SELECT from its table, which goes by the name `table` there."""
+    return ", ".join(f'{table}."{name}"' for name in names_of(kind))
+
+
+_WIDTH = {kind: len(fields(kind)) for kind in (BrowserSession, Deployment, Service, Token, User)}
+
+
+def deployment_from(row: Sequence[Any]) -> Deployment:
+    """Return the deployment in a row that begins with its columns."""
+    deployment = Deployment(*row[: _WIDTH[Deployment]])
+    deployment.state = DeploymentState(deployment.state)
+    return deployment
+
+
+def service_from(row: Sequence[Any]) -> Service:
+    """Return the service in a row that begins with its columns."""
+    return Service(*row[: _WIDTH[Service]])
+
+
+def user_from(row: Sequence[Any]) -> User:
+    """Return the user in a row that begins with his columns."""
+    return User(*row[: _WIDTH[User]])
+
+
+def session_from(row: Sequence[Any]) -> tuple[BrowserSession, Sequence[Any]]:
+    """Return the session in a row that begins with its columns, and what else is in the row."""
+    width = _WIDTH[BrowserSession]
+    return BrowserSession(*row[:width]), row[width:]
+
+
+def token_from(row: Sequence[Any]) -> tuple[Token, Sequence[Any]]:
+    """Return the token in a row that begins with its columns, and what else is in the row."""
+    width = _WIDTH[Token]
+    token = Token(*row[:width])
+    token.kind = TokenKind(token.kind)
+    return token, row[width:]

@@ -7,23 +7,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from deploy.adapters import orm
-from deploy.adapters.database import Borrowed
+from deploy.adapters.repository.rows import columns_of, service_from
 from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
 
 # Rows that are not there yet cannot be locked. The number is ours alone ("services" as bytes).
-_LOCK = text("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
-
+_LOCK_ALL = Statement("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
+_ALL = f"SELECT {columns_of(Service, 's')} FROM services AS s"
+_GET = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL")
 # Not against the foreign keys of deployments that go on meanwhile.
-_TO_START = Statement(
-    "SELECT id, name, data, readme, updated FROM services WHERE id = :id AND deleted IS NULL FOR NO KEY UPDATE"
+_GET_LOCKED = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL FOR NO KEY UPDATE")
+_FIND = Statement(f"{_ALL} WHERE s.name = :name AND s.deleted IS NULL")
+_LIST = Statement(f"{_ALL} WHERE s.deleted IS NULL ORDER BY s.name")
+_EVERY = Statement(f"{_ALL} ORDER BY s.id")
+_EVERY_LOCKED = Statement(f"{_ALL} ORDER BY s.id FOR UPDATE")
+_SOME = Statement(f"{_ALL} WHERE s.id = ANY(:ids)")
+_ADD = Statement(
+    "INSERT INTO services (name, data, readme, updated, deleted) "
+    "VALUES (:name, :data, :readme, coalesce(:updated, now()), :deleted) RETURNING id"
 )
-_SOME = Statement("SELECT id, name, data, readme, updated, deleted FROM services WHERE id = ANY(:ids)")
+_STORE = Statement(
+    "UPDATE services SET data = :data, readme = :readme, updated = :updated, deleted = :deleted WHERE id = :id"
+)
 _PUT_DEPLOYED = Statement(
     "INSERT INTO deployed_services (service_id, deployment_id, config) "
     "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
@@ -38,17 +45,16 @@ _LIST_DEPLOYED = Statement(
 class Services:
     """What can be deployed. A removed service stays as a row, for the sake of its history."""
 
-    def __init__(self, borrowed: Borrowed) -> None:
-        self._borrowed = borrowed
-
-    @property
-    def _session(self) -> AsyncSession:
-        return self._borrowed.session
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
 
     async def add(self, service: Service) -> None:
         """Store a new service and give it its id."""
-        self._session.add(service)
-        await self._session.flush()
+        service.id = await _ADD.value(self._driver, **_values(service))
+
+    async def store(self, service: Service) -> None:
+        """Store what was changed in a service. Names do not change."""
+        await _STORE.value(self._driver, **_values(service))
 
     async def get(self, service_id: int, *, for_update: bool = False) -> Service:
         """Return a service that is on the list; `for_update` keeps it to ourselves until the transaction ends.
@@ -56,54 +62,36 @@ class Services:
         Raises:
             NotFound: there is none with that id, or it was removed.
         """
-        query = select(Service).where(orm.services.c.id == service_id)
-        if for_update:
-            query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-        service: Service | None = await self._session.scalar(query)
-        if service is None or service.deleted is not None:
-            raise NotFound("Service not found")
-        return service
-
-    async def to_start(self, service_id: int) -> Service:
-        """Return a service, kept to ourselves until the transaction ends.
-
-        Raises:
-            NotFound: there is none with that id, or it was removed.
-        """
-        row = await _TO_START.row(self._borrowed.driver, id=service_id)
+        row = await (_GET_LOCKED if for_update else _GET).row(self._driver, id=service_id)
         if row is None:
             raise NotFound("Service not found")
-        return _service(row)
+        return service_from(row)
 
     async def find(self, name: str) -> Service | None:
         """Return the service of that name, if it is on the list."""
-        query = select(Service).where(orm.services.c.name == name, orm.services.c.deleted.is_(None))
-        found: Service | None = await self._session.scalar(query)
-        return found
+        row = await _FIND.row(self._driver, name=name)
+        return service_from(row) if row is not None else None
 
     async def list(self) -> Sequence[Service]:
         """Return the services on the list, by name."""
-        query = select(Service).where(orm.services.c.deleted.is_(None)).order_by(orm.services.c.name)
-        return (await self._session.scalars(query)).all()
+        return [service_from(row) for row in await _LIST.rows(self._driver)]
 
     async def all(self) -> Sequence[Service]:
         """Return all services, removed ones too."""
-        return (await self._session.scalars(select(Service).order_by(orm.services.c.id))).all()
+        return [service_from(row) for row in await _EVERY.rows(self._driver)]
 
     async def all_for_update(self) -> Sequence[Service]:
         """Return all services, removed ones too, locked against another sync, which may be about to add the same."""
-        await self._session.execute(_LOCK)
-        return (await self._session.scalars(select(Service).order_by(orm.services.c.id).with_for_update())).all()
+        await _LOCK_ALL.value(self._driver)
+        return [service_from(row) for row in await _EVERY_LOCKED.rows(self._driver)]
 
     async def some(self, ids: Sequence[int]) -> Sequence[Service]:
         """Return the services with these ids, removed ones too."""
-        return [_service(row) for row in await _SOME.rows(self._borrowed.driver, ids=list(ids))]
+        return [service_from(row) for row in await _SOME.rows(self._driver, ids=list(ids))]
 
 
-def _service(row: asyncpg.Record) -> Service:
-    known = ("id", "name", "readme", "updated")
-    deleted = row.get("deleted")
-    return Service(**{name: row[name] for name in known}, data=row["data"], deleted=deleted)
+def _values(service: Service) -> dict[str, Any]:
+    return {**vars(service), "data": json.dumps(service.data)}
 
 
 class DeployedServices:

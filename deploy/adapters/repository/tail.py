@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from deploy.adapters.database import driver_connection
+from deploy.adapters.database import Database
 from deploy.adapters.repository.events import Events, StoredEvent
 
 # What is open, and what has ended lately; of the history, only the newest are looked at.
@@ -22,12 +20,12 @@ _SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 class Tail:
     """Reads for the live channel, one statement each."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
         """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
-        async with driver_connection(self._engine) as connection:
+        async with self._database.connection() as connection:
             return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
 
     async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
@@ -40,6 +38,6 @@ class Tail:
         return int(rows[0][0]) if rows else None
 
     async def _fetch(self, query: str, *values: Any) -> Sequence[Any]:
-        async with driver_connection(self._engine) as connection:
+        async with self._database.connection() as connection:
             rows: Sequence[Any] = await connection.fetch(query, *values)
             return rows

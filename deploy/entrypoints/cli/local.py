@@ -64,7 +64,7 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
             await upgrade_schema(services)
             return await do(services)
         finally:
-            await services.engine.dispose()
+            await services.database.close()
 
     prepare_data_dir(settings)
     attach = settings.is_embedded and running_url(settings.data_dir) is not None
@@ -218,7 +218,7 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     from deploy.adapters import migrations
 
     async def do(services: Services) -> str | None:
-        return await migrations.current(services.engine)
+        return await migrations.current(services.database)
 
     typer.echo(f"The database is at revision {with_services(settings_from(data_dir), do)}")
 

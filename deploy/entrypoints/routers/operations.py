@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from sqlalchemy import text
 
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS
@@ -45,9 +44,7 @@ async def list_deployed_services(
 
 async def _reasons(services: Services) -> list[str]:
     try:
-        async with services.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-        revision = await migrations.current(services.engine)
+        revision = await migrations.current(services.database)
     except DATABASE_ERRORS as error:
         return [f"The database cannot be reached: {type(error).__name__}"]
     if revision != migrations.head():

@@ -35,7 +35,7 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
     """Change a password, a role, or whether a user may sign in at all; his sessions end."""
     loses_admin = command.is_admin is False or command.is_active is False
     administrators = await uow.users.administrators_for_update() if loses_admin else []
-    user = await uow.users.get(command.user_id)
+    user = await uow.users.get(command.user_id, for_update=True)
     if administrators == [user.id]:
         raise Conflict(f"{user.name} is the only administrator; make somebody else one first.")
     if command.password_hash is not None:
@@ -45,6 +45,7 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
     if command.is_active is not None:
         user.is_active = command.is_active
     user.epoch += 1
+    await uow.users.store(user)
     return [AccessChanged(user.id)]
 
 
@@ -113,7 +114,7 @@ async def revoke_token(command: commands.RevokeToken, uow: UnitOfWork, *, now: C
     token = await uow.tokens.get(command.token_id)
     if command.user_id is not None and token.user_id != command.user_id:
         raise Forbidden("Only its creator or an administrator may revoke a token.")
-    token.revoked = token.revoked or now()
+    await uow.tokens.revoke(token.id, now())
     return [AccessChanged(None)]
 
 

@@ -31,7 +31,7 @@ async def start_deployment(
     check_shape(command)
     # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
     # once, and the service is not removed meanwhile.
-    service = await uow.services.to_start(command.service_id)
+    service = await uow.services.get(command.service_id, for_update=True)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:

@@ -24,10 +24,12 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
         elif service.deleted is not None or (service.data, service.readme) != (folder.data, folder.readme):
             change = "added" if service.deleted is not None else "changed"
             service.data, service.readme, service.updated, service.deleted = folder.data, folder.readme, now(), None
+            await uow.services.store(service)
             events.append(ServiceChanged(service.id, name, change))
     for name, service in known.items():
         if name not in folders and name not in command.broken and service.deleted is None:
             service.deleted = service.updated = now()
+            await uow.services.store(service)
             events.append(ServiceChanged(service.id, name, "removed"))
     await _wake(uow, events)
     return events
@@ -39,6 +41,7 @@ async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, no
     if await uow.deployments.open(service_id=service.id):
         raise Conflict(f"{service.name} is being deployed; wait until that has ended, or cancel it.")
     service.deleted = service.updated = now()
+    await uow.services.store(service)
     events: list[Event] = [ServiceChanged(service.id, service.name, "removed")]
     await _wake(uow, events)
     return events

@@ -1,0 +1,29 @@
+"""Alembic, at work on a database: once per upgrade."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from deploy.adapters.migrations import FOLDER
+
+# Two processes that start at once must not migrate at once. The number is ours alone ("fastdepl" as bytes).
+_LOCK = 0x6661737464657021
+
+
+async def upgrade_to_head(url: str) -> None:
+    """Bring the database at this DATABASE_URL to the newest revision, in one transaction."""
+    async with create_async_engine(url, poolclass=NullPool).begin() as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        await connection.run_sync(lambda begun: command.upgrade(config_for(begun), "head"))
+
+
+def config_for(connection: Connection) -> Config:
+    """Return how Alembic finds our revisions, and this database."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
