@@ -79,7 +79,8 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
         app.state.services = ready
     errors.install(app)
     for module in MODULES:
-        app.include_router(module.router)
+        # As they are: to include a router is to build each of its routes once more, at the first request.
+        app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
     app.add_middleware(Safety)
     return app

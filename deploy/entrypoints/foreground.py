@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
 from deploy.adapters.postgres import PostgresServer, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 
@@ -40,11 +42,31 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     prepare_data_dir(settings)
     listening = listening_socket(options)
     # The web server takes longer to load than the database to start: both at the same time.
-    loading = threading.Thread(target=import_module, args=[SERVER])
+    loading = threading.Thread(target=_load_server)
     loading.start()
     with database(settings, attach=options.inherited is not None) as (url, postgres):
         loading.join()
         import_module(SERVER).run(settings, options, listening, url, postgres, announce)
+
+
+def _load_server() -> None:
+    with _models_built_later():
+        import_module("fastapi")
+    import_module(SERVER)
+
+
+@contextmanager
+def _models_built_later() -> Iterator[None]:
+    """Do not build models as they are loaded.
+
+    Those by which FastAPI describes an API take a tenth of a second, and nobody needs them until he asks for the
+    description. Pydantic has no other way to say so of classes that are not ours.
+    """
+    BaseModel.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        del BaseModel.model_config["defer_build"]
 
 
 def listening_socket(options: ServeOptions) -> socket.socket:

@@ -27,13 +27,19 @@ def in_utc(moment: datetime) -> datetime:
 Moment = Annotated[datetime, AfterValidator(in_utc)]
 
 
-class Detail(BaseModel):
+class Answer(BaseModel):
+    """What all answers have in common: they are built once they are needed, which in the first seconds few are."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Detail(Answer):
     """A sentence."""
 
     detail: str
 
 
-class AccessToken(BaseModel):
+class AccessToken(Answer):
     """A user token."""
 
     access_token: str
@@ -63,7 +69,7 @@ class SignInForm(BaseModel):
     password: str = Field(default="", json_schema_extra={"format": "password"})
 
 
-class UserOut(BaseModel):
+class UserOut(Answer):
     """A user, never with his password's hash."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -106,7 +112,7 @@ class ServiceTokenIn(BaseModel):
     expiration_in_days: int = Field(default=1, ge=1, le=180)
 
 
-class ServiceToken(BaseModel):
+class ServiceToken(Answer):
     """A service token; it is shown this once."""
 
     service_token: str
@@ -120,14 +126,14 @@ class ConfigTokenIn(BaseModel):
     expiration_in_days: int = Field(default=30, ge=1, le=3650)
 
 
-class ConfigToken(BaseModel):
+class ConfigToken(Answer):
     """A config token; it is shown this once."""
 
     config_token: str
     token_type: Literal["bearer"]
 
 
-class TokenOut(BaseModel):
+class TokenOut(Answer):
     """The record of a token."""
 
     id: str
@@ -161,7 +167,7 @@ class RetryIn(BaseModel):
     confirm: str | None = Field(default=None, max_length=200)
 
 
-class DeploymentOut(BaseModel):
+class DeploymentOut(Answer):
     """A deployment."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -192,7 +198,7 @@ class DeploymentStarted(DeploymentOut):
     details: str
 
 
-class HostResultOut(BaseModel):
+class HostResultOut(Answer):
     """What an Ansible task did on one host."""
 
     host: str
@@ -202,7 +208,7 @@ class HostResultOut(BaseModel):
     diff: str | None
 
 
-class StepOut(BaseModel):
+class StepOut(Answer):
     """A step."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -224,7 +230,7 @@ class StepOut(BaseModel):
     expected_seconds: float | None
 
 
-class WaitingOut(BaseModel):
+class WaitingOut(Answer):
     """Why a deployment waits."""
 
     reason: str
@@ -239,7 +245,7 @@ class DeploymentDetails(DeploymentStarted):
     waiting: WaitingOut | None
 
 
-class PlannedStepOut(BaseModel):
+class PlannedStepOut(Answer):
     """A step that is expected, with the seconds that it took lately (null: not known)."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -249,7 +255,7 @@ class PlannedStepOut(BaseModel):
     expected_seconds: float | None
 
 
-class ChangeOut(BaseModel):
+class ChangeOut(Answer):
     """A value or a file that differs; `before` and `after` are null for files, and where there is no value."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -260,7 +266,7 @@ class ChangeOut(BaseModel):
     after: Any = None
 
 
-class ChangesOut(BaseModel):
+class ChangesOut(Answer):
     """What has changed since the last success before a deployment (null: there was none).
 
     `unknown` names what cannot be compared: nothing was kept of one of them, or its folder was too large.
@@ -283,7 +289,7 @@ class StepIn(BaseModel):
     message: str | None = Field(default="", max_length=65_536)
 
 
-class EventsOut(BaseModel):
+class EventsOut(Answer):
     """Messages as the WebSocket sends them, and whether there are more."""
 
     events: list[dict[str, Any]]
@@ -291,7 +297,7 @@ class EventsOut(BaseModel):
     more: bool
 
 
-class LineOut(BaseModel):
+class LineOut(Answer):
     """A line of output."""
 
     n: int
@@ -300,7 +306,7 @@ class LineOut(BaseModel):
     step_id: int | None
 
 
-class OutputOut(BaseModel):
+class OutputOut(Answer):
     """Lines of output; `total` is how many there are, `next_after` where to go on (null at the end)."""
 
     lines: list[LineOut]
@@ -308,7 +314,7 @@ class OutputOut(BaseModel):
     next_after: int | None
 
 
-class ServiceOut(BaseModel):
+class ServiceOut(Answer):
     """A service."""
 
     id: int
@@ -325,14 +331,14 @@ class ServiceDetails(ServiceOut):
     plan: list[PlannedStepOut]
 
 
-class ChoiceProblem(BaseModel):
+class ChoiceProblem(Answer):
     """Choices that could not be found out."""
 
     path: str
     detail: str
 
 
-class SummaryOut(BaseModel):
+class SummaryOut(Answer):
     """What will happen and where: `hosts` is null where that is the script's affair, `runs_as` where it is ours."""
 
     kind: Literal["script", "playbook"]
@@ -342,7 +348,7 @@ class SummaryOut(BaseModel):
     ahead: int
 
 
-class InputsOut(BaseModel):
+class InputsOut(Answer):
     """What to ask for before a deployment: a JSON Schema with all choices filled in (null: any settings).
 
     `last` are the values of the user's last deployment of the service, without secrets. `confirm` says whether the
@@ -358,7 +364,7 @@ class InputsOut(BaseModel):
     summary: SummaryOut
 
 
-class FinishedOut(BaseModel):
+class FinishedOut(Answer):
     """How one deployment went; `seconds` from its start to its end (null: it never started)."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -370,7 +376,7 @@ class FinishedOut(BaseModel):
     seconds: float | None
 
 
-class StatisticsOut(BaseModel):
+class StatisticsOut(Answer):
     """How the last deployments of a service went, oldest first.
 
     The rate leaves out those that were cancelled; the median is that of the successes. Both are null where there are none.
@@ -381,7 +387,7 @@ class StatisticsOut(BaseModel):
     median_seconds: float | None
 
 
-class ProblemOut(BaseModel):
+class ProblemOut(Answer):
     """A service folder that could not be read."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -400,7 +406,7 @@ class SyncOut(Detail):
     problems: list[ProblemOut]
 
 
-class DeployedServiceOut(BaseModel):
+class DeployedServiceOut(Answer):
     """What the last successful deployment of a service left running."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -410,7 +416,7 @@ class DeployedServiceOut(BaseModel):
     config: dict[str, Any]
 
 
-class WorkerOut(BaseModel):
+class WorkerOut(Answer):
     """A process that runs deployments."""
 
     id: str
@@ -429,7 +435,7 @@ class WaitingDeployment(DeploymentOut):
     waiting: WaitingOut
 
 
-class QueueOut(BaseModel):
+class QueueOut(Answer):
     """What runs, what waits, and who works."""
 
     running: list[DeploymentOut]
@@ -437,7 +443,7 @@ class QueueOut(BaseModel):
     workers: list[WorkerOut]
 
 
-class SessionOut(BaseModel):
+class SessionOut(Answer):
     """A browser that is signed in; `current` is the one that asks."""
 
     id: str
@@ -448,7 +454,7 @@ class SessionOut(BaseModel):
     current: bool
 
 
-class Health(BaseModel):
+class Health(Answer):
     """Whether the process works, and if not, why."""
 
     status: str

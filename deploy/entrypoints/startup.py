@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Seconds. Longer than service managers count quick failures before they give up.
 PATIENCE, LOOK_EVERY = 15.0, 0.5
+FIRST_REQUESTS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ async def prepare_database(services: Services) -> FirstUser | None:
 async def finish_loading(services: Services, answering: asyncio.Event) -> None:
     """Once requests are answered: load what the first of them would wait for, then look for garbage again."""
     await answering.wait()
+    # Whoever waits for the start is about to ask, and everything would be slow to him while we load.
+    await asyncio.sleep(FIRST_REQUESTS)
     await asyncio.to_thread(load_tokens)
     with contextlib.suppress(*DATABASE_ERRORS):
         if any((await accepted_inputs(services)).values()):
