@@ -45,6 +45,7 @@ class Database:
         self._size = pool_size
         self._patience = patience
         self._pool: asyncpg.Pool | None = None
+        self._server_pids: set[int] = set()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -69,6 +70,10 @@ class Database:
         async with self.connection() as connection, transaction_on(connection):
             yield connection
 
+    def owns(self, server_pid: int) -> bool:
+        """Whether that process of the server is the other end of one of these connections."""
+        return server_pid in self._server_pids
+
     async def close(self) -> None:
         """End all connections, in two seconds those that are still in use, too."""
         pool, self._pool = self._pool, None
@@ -86,12 +91,20 @@ class Database:
             max_inactive_connection_lifetime=0,
             connect=_connected,
             timeout=self._patience,
-            init=_read_json,
+            init=self._begin,
             # Nothing of ours is left on a connection but a transaction, which is rolled back in any case.
             reset=_leave_as_it_is,
-            server_settings={"application_name": "fastdeploy"},
+            # Every plan serves for every value; each connection would find that out by planning each statement five times.
+            server_settings={"application_name": "fastdeploy", "plan_cache_mode": "force_generic_plan"},
         )
         return await self._pool
+
+    async def _begin(self, connection: asyncpg.Connection) -> None:
+        # JSON goes in as text, and comes out as what it says.
+        await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
+        server_pid = connection.get_server_pid()
+        self._server_pids.add(server_pid)
+        connection.add_termination_listener(lambda _connection: self._server_pids.discard(server_pid))
 
 
 async def _acquired(pool: asyncpg.Pool) -> asyncpg.Connection:
@@ -109,11 +122,6 @@ async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:
         raise Unreachable("it does not answer in time") from error
     except OSError as error:
         raise Unreachable(str(error)) from error
-
-
-async def _read_json(connection: asyncpg.Connection) -> None:
-    """Have `json` columns come as what they say. It goes in as text."""
-    await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
 
 
 async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:

@@ -24,15 +24,21 @@ DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, async
 class Listener:
     """Hands notifications to those who registered, by their first word; reconnects for ever."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_own: Callable[[int], bool] = lambda _pid: False) -> None:
+        """`is_own` tells by the process of the server whether a notification comes from a connection of our own."""
         self._url = url
+        self._is_own = is_own
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
+        self._own_callbacks: dict[str, list[Callable[[str], None]]] = {}
         self._on_connect: list[Callable[[], None]] = []
         self.connected = asyncio.Event()
 
-    def on(self, word: str, callback: Callable[[str], None]) -> None:
-        """Call back with the rest of the text, for notifications that begin with `word`."""
+    def on(self, word: str, callback: Callable[[str], None], *, own: Callable[[str], None] | None = None) -> None:
+        """Call back with the rest of the text, for notifications that begin with `word`; `own` is called instead for
+        those that this process has sent.
+        """
         self._callbacks.setdefault(word, []).append(callback)
+        self._own_callbacks.setdefault(word, []).append(own or callback)
 
     def on_connect(self, callback: Callable[[], None]) -> None:
         """Call back after each connection: what came before it may have been missed."""
@@ -57,7 +63,7 @@ class Listener:
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _connection: gone.set())
         await connection.add_listener(CHANNEL, self._receive)
-        await connection.add_listener(QUEUE_CHANNEL, lambda *_: self._dispatch("queue", ""))
+        await connection.add_listener(QUEUE_CHANNEL, lambda *_: self._dispatch(self._callbacks, "queue", ""))
         self.connected.set()
         for callback in self._on_connect:
             callback()
@@ -68,10 +74,11 @@ class Listener:
                 # A connection whose other end vanished without a word is noticed by talking to it only.
                 await connection.execute("SELECT 1", timeout=CHECK_EVERY)
 
-    def _receive(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _receive(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         word, _, rest = str(payload).partition(" ")
-        self._dispatch(word, rest)
+        self._dispatch(self._own_callbacks if self._is_own(pid) else self._callbacks, word, rest)
 
-    def _dispatch(self, word: str, rest: str) -> None:
-        for callback in self._callbacks.get(word, ()):
+    @staticmethod
+    def _dispatch(callbacks: dict[str, list[Callable[[str], None]]], word: str, rest: str) -> None:
+        for callback in callbacks.get(word, ()):
             callback(rest)

@@ -64,7 +64,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     folders = ServiceFolders(settings.services_root)
     signer = TokenSigner(secret_key(settings))
     authenticator = Authenticator(signer, open_unit_of_work, now)
-    listener = Listener(database_url)
+    listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
 
     def know_again(user: str = "") -> None:

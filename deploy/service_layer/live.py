@@ -22,6 +22,8 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 2.0
+# Until what this process has committed is read, though it was about to tell it itself.
+OWN_PATIENCE = 0.1
 BATCH = 200
 REMEMBERED = 20_000
 
@@ -39,7 +41,7 @@ class LiveFeed:
         self._service_of: dict[int, int] = {}
         self._wake = asyncio.Event()
         self._sweep_due = True
-        listener.on("deployment", self._on_deployment)
+        listener.on("deployment", self._on_deployment, own=self._on_own_deployment)
         listener.on("service", self._on_service)
         listener.on_connect(self._on_connect)
 
@@ -84,9 +86,12 @@ class LiveFeed:
     def tell(self, news: News) -> None:
         """Hand out what this process has just committed, without reading it again.
 
-        Only where it follows what was handed out before; else a notification comes, and it is read in its order.
+        Only where it follows what was handed out before; else it is read in its order.
         """
-        if not len(self._hub) or not news.events or self._cursors.get(news.deployment_id, 0) != news.events[0].seq - 1:
+        if not len(self._hub) or not news.events:
+            return
+        if self._cursors.get(news.deployment_id, 0) != news.events[0].seq - 1:
+            self._on_deployment(f"{news.deployment_id} {news.events[-1].seq}")
             return
         self._service_of[news.deployment_id] = news.service_id
         self._publish(news.deployment_id, news.service_id, news.events, complete=True)
@@ -98,6 +103,10 @@ class LiveFeed:
             return  # it was handed out already
         self._news.add(int(deployment_id))
         self._wake.set()
+
+    def _on_own_deployment(self, text: str) -> None:
+        # The notification overtakes whoever has committed: he is about to tell it, unless he is interrupted.
+        asyncio.get_running_loop().call_later(OWN_PATIENCE, self._on_deployment, text)
 
     def _on_service(self, text: str) -> None:
         self._services.add(int(text))

@@ -267,6 +267,15 @@ class TestInterruptions:
 
 
 class TestPool:
+    async def test_it_knows_its_own_connections(self, database: Database, small: Database) -> None:
+        async with database.connection() as connection:
+            pid = connection.get_server_pid()
+            assert database.owns(pid)
+            assert not small.owns(pid)
+        assert database.owns(pid)
+        await database.close()
+        assert not database.owns(pid)
+
     async def test_a_burst_makes_no_more_connections_than_stay(self, small: Database) -> None:
         async def read(n: int) -> tuple[int, int]:
             async with small.connection() as connection:

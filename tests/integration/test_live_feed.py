@@ -67,15 +67,29 @@ class Viewer:
         return [message["seq"] for message in self.of(deployment_id)]
 
 
-class Channel:
-    """The listener, the feed and the hub of one server process."""
+class CountedTail(Tail):
+    """Says how often events were read."""
 
-    def __init__(self, site: Site, url: str) -> None:
+    reads = 0
+
+    async def after(self, *arguments: Any, **options: Any) -> list[StoredEvent]:
+        """Read, and count."""
+        self.reads += 1
+        return await super().after(*arguments, **options)
+
+
+class Channel:
+    """The listener, the feed and the hub of one server process: of another one than the site's, or of that whose
+    commits `is_own` tells from others.
+    """
+
+    def __init__(self, site: Site, url: str, *, is_own: Callable[[int], bool] = lambda _pid: False) -> None:
         self.site = site
         self.hub = Hub()
-        self.listener = Listener(url)
+        self.listener = Listener(url, is_own=is_own)
         self.database = Database(url)
-        self.feed = LiveFeed(site.open_uow, Tail(self.database), self.hub, self.listener)
+        self.tail = CountedTail(self.database)
+        self.feed = LiveFeed(site.open_uow, self.tail, self.hub, self.listener)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def listen(self) -> None:
@@ -129,6 +143,69 @@ async def channel(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
     channel.run()
     yield channel
     await channel.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_channel(busy_site: Site, database: Database, database_url: str) -> AsyncIterator[Channel]:
+    """The channel of the process that commits."""
+    channel = Channel(busy_site, database_url, is_own=database.owns)
+    await channel.listen()
+    channel.run()
+    yield channel
+    await channel.stop()
+
+
+class TestOwnCommits:
+    @pytest.fixture(autouse=True)
+    def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is found by looking for it."""
+        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+
+    async def test_they_are_told_and_not_read(
+        self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        busy_site.bus.on_news(own_channel.feed.tell)
+        viewer = await own_channel.viewer()
+        deployment_id = await busy_site.succeeded()
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert viewer.seqs(deployment_id) == list(range(1, last + 1))
+        assert own_channel.tail.reads == 0
+
+    async def test_they_are_read_where_nobody_tells(
+        self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever has committed was interrupted before he could."""
+        monkeypatch.setattr(live, "OWN_PATIENCE", 0.01)
+        viewer = await own_channel.viewer()
+        deployment_id = await busy_site.succeeded()
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert own_channel.tail.reads > 0
+
+    async def test_those_that_do_not_follow_are_read_at_once(
+        self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        viewer = await own_channel.viewer()
+        deployment_id = await busy_site.running()
+        busy_site.bus.on_news(own_channel.feed.tell)
+        await busy_site.take_in(deployment_id, ended(0))
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        assert viewer.seqs(deployment_id) == list(range(1, last + 1))
+
+    async def test_those_of_others_are_read(
+        self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        viewer = await own_channel.viewer()
+        async with own_channel.database.connection() as elsewhere:
+            deployment_id = await busy_site.running()
+            await elsewhere.execute("SELECT pg_notify('fastdeploy', $1)", f"deployment {deployment_id}")
+        last = (await busy_site.deployment(deployment_id)).seq
+        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
 
 
 class TestNotifications:
