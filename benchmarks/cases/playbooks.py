@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,9 +14,13 @@ from benchmarks.folders import TASKS, command_playbook, playbook_service
 from benchmarks.machine import median
 from benchmarks.product import Product
 from benchmarks.table import Row
-from tests.e2e.ssh_hosts import missing, ssh_hosts
+from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts
 
 LOCAL_GOAL, SSH_GOAL, MITOGEN_GOAL = 1.10, 0.40, 0.08
+# What Ansible itself takes with the same settings, and so much of it that the ratio says something.
+OWN_GOAL, OWN_TASKS = 1.10, 50
+# What hosts have; what Ansible would find by itself here may be a shim that costs more than the task.
+HOST_PYTHON = "/usr/bin/python3"
 
 
 def measure_playbook(bench: Bench) -> list[Row]:
@@ -28,26 +33,54 @@ def measure_ssh(folder: Path, *, quick: bool) -> list[Row]:
     """Command tasks on two SSH hosts, each in a network namespace of its own; needs root and sshd."""
     if reason := missing():
         raise RuntimeError(reason)
-    tasks = 5 if quick else TASKS
+    tasks, own_tasks = (5, 5) if quick else (TASKS, OWN_TASKS)
     place, services_dir = folder / "ssh", folder / "ssh-services"
     place.mkdir()
     services_dir.mkdir()
     with ssh_hosts(place) as hosts:
-        # What Ansible finds by itself may be a shim that costs more than the task.
-        python = f"\n[all:vars]\nansible_python_interpreter={Path(sys.executable).resolve()}\n"
-        for name, mitogen in (("ssh", False), ("ssh-mitogen", True)):
-            playbook_service(services_dir, name, command_playbook(tasks), mitogen=mitogen)
-            (services_dir / name / "inventory").write_text(hosts.inventory() + python)
+        inventory = f"{hosts.inventory()}\n[all:vars]\nansible_python_interpreter={HOST_PYTHON}\n"
+        for name, mitogen, count in (
+            ("ssh", False, tasks),
+            ("ssh-mitogen", True, tasks),
+            ("ssh-few", False, own_tasks),
+            ("ssh-few-mitogen", True, own_tasks),
+        ):
+            playbook_service(services_dir, name, command_playbook(count), mitogen=mitogen)
+            (services_dir / name / "inventory").write_text(inventory)
         product = Product(folder / "ssh-data", services_dir, SSH_AUTH_SOCK=hosts.agent)
         try:
-            by_hand = _by_hand(services_dir / "ssh", hosts.agent)
-            what = f"playbook with {tasks} command tasks on 2 SSH hosts"
-            return [
-                _ssh_row(product, "ssh", f"{what}, our defaults: POST → end seen", by_hand, SSH_GOAL),
-                _ssh_row(product, "ssh-mitogen", f"{what}, through mitogen: POST → end seen", by_hand, MITOGEN_GOAL),
-            ]
+            return [*_against_plain_ansible(product, hosts, tasks), *_against_the_same(product, hosts, own_tasks)]
         finally:
             product.stop()
+
+
+def _against_plain_ansible(product: Product, hosts: SshHosts, tasks: int) -> list[Row]:
+    by_hand = _by_hand(product.services_dir / "ssh", hosts.agent)
+    what = f"playbook with {tasks} command tasks on 2 SSH hosts"
+    return [
+        _ssh_row(product, "ssh", f"{what}, our defaults: POST → end seen", by_hand, SSH_GOAL),
+        _ssh_row(product, "ssh-mitogen", f"{what}, through mitogen: POST → end seen", by_hand, MITOGEN_GOAL),
+    ]
+
+
+def _against_the_same(product: Product, hosts: SshHosts, tasks: int) -> list[Row]:
+    """What of it is ours: by hand, with the settings that we give to Ansible."""
+    strategies = Path(_mitogen_package()).parent / "plugins" / "strategy"
+    mitogen = {"ANSIBLE_STRATEGY_PLUGINS": str(strategies), "ANSIBLE_STRATEGY": "mitogen_linear"}
+    rows = []
+    for service, how, settings in (("ssh-few", "pipelining", {}), ("ssh-few-mitogen", "mitogen", mitogen)):
+        by_hand = _by_hand(product.services_dir / service, hosts.agent, ANSIBLE_PIPELINING="1", **settings)
+        what = f"{tasks} of these tasks, against by hand with {how}: POST → end seen"
+        rows.append(_ssh_row(product, service, what, by_hand, OWN_GOAL))
+    return rows
+
+
+def _mitogen_package() -> str:
+    """Return the file of the package that has mitogen's strategies."""
+    found = importlib.util.find_spec("ansible_mitogen")
+    assert found is not None
+    assert found.origin is not None
+    return found.origin
 
 
 def _ssh_row(product: Product, service: str, what: str, by_hand: float, goal: float) -> Row:
@@ -83,12 +116,13 @@ def _compare(product: Product, service: str, what: str, goal: float, *, rounds: 
     )
 
 
-def _by_hand(folder: Path, agent: str = "") -> float:
+def _by_hand(folder: Path, agent: str = "", **settings: str) -> float:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ["HOME"],
         "LANG": "C.UTF-8",
         "SSH_AUTH_SOCK": agent,
+        **settings,
     }
     command = ["ansible-playbook", "playbook.yml"]
     if (folder / "inventory").exists():

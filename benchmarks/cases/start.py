@@ -16,7 +16,7 @@ READY_GOAL, NEW_GOAL = 1.0, 5.0
 # A new database costs more time: it is made so often only.
 NEW = 3
 # What any server of this kind has to load before it can answer.
-IMPORTS = "import alembic.command, asyncpg, fastapi, sqlalchemy.ext.asyncio, uvicorn, uvloop, websockets"
+IMPORTS = "import asyncpg, fastapi, pydantic_settings, typer, uvicorn, uvloop, websockets"
 
 
 def measure_start(folder: Path, services_dir: Path, initialised: Path, *, rounds: int) -> list[Row]:
