@@ -101,13 +101,14 @@ class Authenticator:
         )
 
 
-async def check_password(name: str, password: str, uow: UnitOfWork, passwords: Passwords) -> User:
-    """Return the user if it is his password.
+async def check_password(name: str, password: str, open_unit_of_work: OpenUnitOfWork, passwords: Passwords) -> User:
+    """Return the user if it is his password. While that is computed, one after the other, nobody holds a connection.
 
     Raises:
         NotSignedIn: it is not, or there is no such user, or he is disabled; nobody learns which.
     """
-    user = await uow.users.find(name)
+    async with open_unit_of_work() as uow:
+        user = await uow.users.find(name)
     usable = user.password_hash if user is not None and user.is_active else None
     if not await passwords.verify(password, usable) or user is None:
         raise NotSignedIn("Incorrect username or password")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deploy.adapters.database import Database
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.domain.commands import ChangeUser, EndSessions, OpenSession, RegisterToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
@@ -16,11 +18,12 @@ from deploy.domain.model import TokenKind
 from deploy.domain.policy import Actor, Kind
 from deploy.service_layer import authentication
 from deploy.service_layer.authentication import Authenticator, check_password
-from deploy.service_layer.unit_of_work import UnitOfWork
+from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.site import Site
 
 HOUR = timedelta(hours=1)
 ANY = frozenset(Kind)
+PATIENCE = 20.0
 
 
 class Door:
@@ -240,25 +243,37 @@ class TestCheckPassword:
 
     async def test_the_right_one(self, site: Site, passwords: Passwords) -> None:
         user_id = await self.user(site, passwords)
-        async with site.open_uow() as uow:
-            assert (await check_password("ada", "secret", uow, passwords)).id == user_id
+        assert (await check_password("ada", "secret", site.open_uow, passwords)).id == user_id
 
     @pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("ada", ""), ("eve", "secret"), ("", "")])
     async def test_nobody_learns_what_was_wrong(
         self, site: Site, passwords: Passwords, name: str, password: str
     ) -> None:
         await self.user(site, passwords)
-        async with site.open_uow() as uow:
-            with pytest.raises(NotSignedIn, match=r"^Incorrect username or password$"):
-                await check_password(name, password, uow, passwords)
+        with pytest.raises(NotSignedIn, match=r"^Incorrect username or password$"):
+            await check_password(name, password, site.open_uow, passwords)
 
     async def test_a_disabled_user_has_none(self, site: Site, passwords: Passwords) -> None:
         await site.user("root")
         user_id = await self.user(site, passwords)
         await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
-        async with site.open_uow() as uow:
-            with pytest.raises(NotSignedIn):
-                await check_password("ada", "secret", uow, passwords)
+        with pytest.raises(NotSignedIn):
+            await check_password("ada", "secret", site.open_uow, passwords)
+
+    async def test_no_connection_is_held_meanwhile(self, busy_site: Site, database_url: str) -> None:
+        only = Database(database_url, pool_size=1)
+        open_uow = unit_of_work(only.transaction)
+
+        class Watched(Passwords):
+            async def verify(self, password: str, password_hash: str | None) -> bool:
+                async with open_uow() as uow:
+                    assert await uow.users.count() == 1
+                return await super().verify(password, password_hash)
+
+        user_id = await self.user(busy_site, Watched())
+        found = await asyncio.wait_for(check_password("ada", "secret", open_uow, Watched()), PATIENCE)
+        assert found.id == user_id
+        await only.close()
 
     async def user(self, site: Site, passwords: Passwords) -> int:
         user_id = await site.user("ada")

@@ -93,8 +93,7 @@ async def _signed_in(name: str, password: str, services: Services, request: Requ
     if by_account >= FAILURES_PER_ACCOUNT or by_address >= FAILURES_PER_ADDRESS:
         raise TooManyRequests("Too many wrong passwords. Wait a few minutes, then try again.", PAUSE_SECONDS)
     try:
-        async with services.open_unit_of_work() as uow:
-            return await check_password(name.replace("\x00", ""), password, uow, services.passwords)
+        return await check_password(name.replace("\x00", ""), password, services.open_unit_of_work, services.passwords)
     except NotSignedIn:
         await services.bus.handle(NoteFailedLogin(account=name.replace("\x00", ""), address=address))
         raise
