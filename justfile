@@ -23,6 +23,7 @@ start *arguments:
     @echo "Installing what is missing ..."
     @{{ uv }} sync --quiet
     @scripts/build-page
+    @{{ uv }} run --quiet --no-sync python -m compileall -q deploy
     @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
 
 # Develop: API with reload, a worker and Vite with hot reload, all ended by Ctrl-C
@@ -46,6 +47,7 @@ syncservices *arguments:
 [group('set up')]
 install:
     {{ uv }} sync --quiet
+    {{ uv }} run --quiet --no-sync python -m compileall -q deploy
     scripts/build-page install
     {{ uv }} run --quiet --no-sync prek install --quiet
 
