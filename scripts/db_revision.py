@@ -7,12 +7,10 @@ import sys
 
 from alembic import command
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from deploy.adapters import migrations
 from deploy.adapters.database import Database
-from deploy.adapters.migrations.upgrading import config_for
+from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.config import Settings, prepare_data_dir
 from deploy.entrypoints.foreground import database
 
@@ -29,7 +27,7 @@ async def revise(url: str, message: str) -> None:
         await migrations.upgrade(pool)
     finally:
         await pool.close()
-    async with create_async_engine(url, poolclass=NullPool).connect() as connection:
+    async with engine_for(url).connect() as connection:
         await connection.run_sync(write, message)
 
 

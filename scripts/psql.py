@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
             "PGUSER": url.username,
             "PGPASSWORD": url.password,
             "PGDATABASE": url.database,
+            "PGSSLMODE": url.query.get("sslmode") or url.query.get("ssl"),
+            "PGSSLROOTCERT": url.query.get("sslrootcert"),
         }
         env = {**os.environ, **{name: str(value) for name, value in known.items() if value}}
         return subprocess.run([find_psql(settings), *arguments], env=env, check=False).returncode

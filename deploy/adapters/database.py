@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
+from asyncpg.exceptions import ClientConfigurationError
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
-# Seconds: until whoever waits for a connection gives up, and until those that are in use are ended by force.
-POOL_PATIENCE, CLOSE_PATIENCE = 30.0, 2.0
+# Seconds: until whoever waits for a connection gives up, and until one is ended by force that does not come to rest.
+POOL_PATIENCE, END_PATIENCE = 30.0, 2.0
 
 
 class Unreachable(ConnectionError):
@@ -62,7 +64,7 @@ class Database:
             # Where it has died, there is nothing to give back, and the first error says more. An interrupted one the
             # pool gives to nobody before it has come to rest, and rolls back what it was in.
             with suppress(*DATABASE_ERRORS):
-                await pool.release(connection)
+                await pool.release(connection, timeout=END_PATIENCE)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
@@ -79,7 +81,7 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(*DATABASE_ERRORS):
-                await asyncio.wait_for(pool.close(), CLOSE_PATIENCE)
+                await asyncio.wait_for(pool.close(), END_PATIENCE)
 
     async def _opened(self) -> asyncpg.Pool:
         # Belongs to the event loop in which it is made. Awaiting it makes no connection, and does not wait.
@@ -94,14 +96,15 @@ class Database:
             init=self._begin,
             # Nothing of ours is left on a connection but a transaction, which is rolled back in any case.
             reset=_leave_as_it_is,
-            # Every plan serves for every value; each connection would find that out by planning each statement five times.
-            server_settings={"application_name": "fastdeploy", "plan_cache_mode": "force_generic_plan"},
+            server_settings={"application_name": "fastdeploy"},
         )
         return await self._pool
 
     async def _begin(self, connection: asyncpg.Connection) -> None:
         # JSON goes in as text, and comes out as what it says.
         await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=json.loads)
+        # Every plan serves for every value; each connection would find that out by planning each statement five times.
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
         server_pid = connection.get_server_pid()
         self._server_pids.add(server_pid)
         connection.add_termination_listener(lambda _connection: self._server_pids.discard(server_pid))
@@ -114,10 +117,10 @@ async def _acquired(pool: asyncpg.Pool) -> asyncpg.Connection:
         raise Unreachable("no connection is free") from error
 
 
-async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:
+async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:
     """Connect; where that fails, raise Unreachable rather than what it fails by."""
     try:
-        return await asyncpg.connect(*arguments, **options)
+        return await asyncpg.connect(dsn, **options)
     except asyncio.TimeoutError as error:  # before Python 3.11 it is no OSError
         raise Unreachable("it does not answer in time") from error
     except OSError as error:
@@ -133,17 +136,17 @@ async def transaction_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """A transaction on a lent connection; a savepoint where that is in one already.
 
     Asyncpg's own context manager lets the error of a rollback on a dead connection take the place of an interruption,
-    which then is none: what was to end would go on.
+    which then is none: what was to end would go on. And on one that has fallen silent it waits for ever.
     """
     begun = connection.transaction()
-    await begun.start()
+    await begun.__aenter__()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         with suppress(*DATABASE_ERRORS):
-            await begun.rollback()
+            await asyncio.wait_for(begun.__aexit__(type(error), error, error.__traceback__), END_PATIENCE)
         raise
-    await begun.commit()
+    await begun.__aexit__(None, None, None)
 
 
 @asynccontextmanager
@@ -156,33 +159,56 @@ async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
         yield
 
 
+async def connect(url: str, name: str, patience: float = 5.0) -> asyncpg.Connection:
+    """Open a connection of its own, which the server calls `name`; whoever asks for it closes it.
+
+    Raises:
+        Unreachable: it cannot be opened within `patience` seconds.
+    """
+    return await _connected(dsn_of(url), timeout=patience, server_settings={"application_name": name})
+
+
 @asynccontextmanager
 async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection of its own for LISTEN; it belongs to no pool, since it is never given back."""
-    settings = {"application_name": "fastdeploy listener"}
-    connection = await _connected(dsn_of(url), timeout=5, server_settings=settings)
+    connection = await connect(url, "fastdeploy listener")
     try:
         yield connection
     finally:
-        await connection.close(timeout=2) if not connection.is_closed() else None
+        await connection.close(timeout=END_PATIENCE) if not connection.is_closed() else None
+
+
+# As SQLAlchemy reads it: whatever stands before the @ is the password, though a slash or a # be in it.
+_URL = re.compile(r"[^:/]+://(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?(?P<rest>[^?]*)(?:\?(?P<options>.*))?")
 
 
 def dsn_of(url: str) -> str:
     """Return a DATABASE_URL (`postgresql+asyncpg://…`) as asyncpg reads it. Options are named as libpq names them; `ssl`
     is asyncpg's own name for `sslmode`.
+
+    Raises:
+        ValueError: it is none.
     """
-    parts = urlsplit(url)
-    options = [("sslmode" if name == "ssl" else name, value) for name, value in parse_qsl(parts.query)]
-    return parts._replace(scheme="postgresql", query=urlencode(options)).geturl()
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError("it is not like postgresql+asyncpg://user:password@host:port/database")
+    user, password = (quote(unquote(found[name] or ""), safe="") for name in ("user", "password"))
+    signed_in = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(found["options"] or ""):
+        own = "sslmode" if name == "ssl" else name
+        options[own] = f"{options[own]},{value}" if own in options else value  # several hosts
+    dsn = f"postgresql://{signed_in}{found['rest']}{'?' if options else ''}{urlencode(options)}"
+    _ = urlsplit(dsn).port if "," not in found["rest"] else None  # complains of what is no number
+    return dsn
 
 
 def without_password(url: str) -> str:
     """Return a DATABASE_URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
+    found = _URL.fullmatch(url)
+    if found is None or found["password"] is None:
         return url
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}").geturl()
+    return f"{url[: found.start('password')]}***{url[found.end('password') :]}"
 
 
 def is_away(error: BaseException) -> bool:
@@ -191,7 +217,8 @@ def is_away(error: BaseException) -> bool:
     # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
     if state[:2] == "08" or state[:3] == "57P" or state == "53300":
         return True
-    return isinstance(error, _OUTAGES)
+    # What is wrong with an address does not change by waiting.
+    return isinstance(error, _OUTAGES) and not isinstance(error, ClientConfigurationError)
 
 
 def sql_state(error: BaseException) -> str:

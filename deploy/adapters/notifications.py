@@ -12,13 +12,12 @@ from collections.abc import Callable
 
 import asyncpg
 
-from deploy.adapters.database import CHANNEL, QUEUE_CHANNEL, listening_connection
+from deploy.adapters.database import CHANNEL, DATABASE_ERRORS, QUEUE_CHANNEL, listening_connection
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CHECK_EVERY = 10.0
-DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError)
 
 
 class Listener:

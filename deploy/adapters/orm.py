@@ -1,7 +1,7 @@
 """The tables: what migrations are made from, and compared with.
 
 Only they load this, and SQLAlchemy with it. What is read and written goes through asyncpg (adapters/repository,
-decision 0010). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
+decision 0011). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
 """
 
 from __future__ import annotations

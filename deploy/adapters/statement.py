@@ -1,4 +1,4 @@
-"""SQL for asyncpg itself: what happens in every deployment costs a fraction of what it costs through SQLAlchemy."""
+"""SQL whose parameters have names, for asyncpg."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from deploy.adapters.database import Database
+from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices, Surroundings
 from deploy.adapters.launching import DeployUser
@@ -59,6 +59,12 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     """
     if not database_url.startswith(URL_SCHEME):
         raise ConfigurationError(f"DATABASE_URL has to begin with {URL_SCHEME} (user:password@host:5432/name).")
+    try:
+        dsn_of(database_url)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"DATABASE_URL cannot be read ({error}). Special characters of the password are written as %40 for @, %2F for /."
+        ) from None
     database = Database(database_url)
     open_unit_of_work = unit_of_work(database.transaction)
     folders = ServiceFolders(settings.services_root)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -10,8 +12,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.importer import ImportFromStringError, import_from_string
 
+from deploy.adapters.database import Database
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints.fastapi_app import create_app
+from tests.databases import Databases
 
 
 @pytest.fixture
@@ -43,6 +47,41 @@ async def test_without_a_database_it_says_what_is_missing(settings: Settings) ->
     with pytest.raises(ConfigurationError, match="DATABASE_URL is missing"):
         async with app.router.lifespan_context(app):
             pass
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgres://db/app", "has to begin with"),
+        ("postgresql+asyncpg://db:port/app", "cannot be read"),
+        ("postgresql+asyncpg://ada:s3cret@127.0.0.1/app?sslmode=perhaps", "cannot be used: .*sslmode"),
+    ],
+)
+async def test_an_address_that_is_none_is_told(settings: Settings, url: str, why: str) -> None:
+    app = create_app(settings.model_copy(update={"database_url": url}))
+    with pytest.raises(ConfigurationError, match=f"^(The database|DATABASE_URL).*{why}") as raised:
+        async with app.router.lifespan_context(app):
+            pass
+    assert "s3cret" not in str(raised.value)
+
+
+async def test_a_user_who_may_not_make_tables_is_told(settings: Settings, databases: Databases) -> None:
+    role = f"ada_{uuid.uuid4().hex}"
+    async with databases.empty() as url:
+        owner = Database(url)
+        async with owner.connection() as connection:
+            await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 's3cret'")
+        theirs = urlsplit(url)._replace(netloc=f"{role}:s3cret@").geturl()
+        app = create_app(settings.model_copy(update={"database_url": theirs}))
+        with pytest.raises(
+            ConfigurationError, match=r"cannot be used: permission denied .* Check DATABASE_URL"
+        ) as raised:
+            async with app.router.lifespan_context(app):
+                pass
+        assert "s3cret" not in str(raised.value)
+        async with owner.connection() as connection:
+            await connection.execute(f"DROP ROLE {role}")
+        await owner.close()
 
 
 def test_a_server_finds_it_by_its_name_and_nothing_else() -> None:

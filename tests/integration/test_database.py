@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 import pytest
@@ -29,6 +31,7 @@ from deploy.service_layer import follower
 from deploy.service_layer.follower import persistently
 from tests.databases import Databases
 
+PATIENCE = 20.0
 NOBODY = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
 
 
@@ -117,7 +120,7 @@ class TestOutages:
             async with small.connection() as connection:
                 return int(await connection.fetchval("SELECT 7"))
 
-        assert await persistently(attempt) == 7
+        assert await asyncio.wait_for(persistently(attempt), PATIENCE) == 7
 
     async def test_nobody_listens_there(self, tmp_path: Path) -> None:
         for url in (f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}&port=5432", NOBODY):
@@ -201,6 +204,47 @@ async def put_alone(database: Database, n: int) -> None:
         await connection.execute("INSERT INTO kept VALUES ($1)", n)
 
 
+class Wire:
+    """A way to the server over TCP, which can be cut: nothing comes through any more, and nobody is told."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        self.cut = asyncio.Event()
+        self._socket = f"{options['host']}/.s.PGSQL.{options['port']}"
+        self._parts = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The same database, by this way."""
+        host, port = self._server.sockets[0].getsockname()
+        signed_in, _, _ = self._parts.netloc.rpartition("@")
+        return self._parts._replace(netloc=f"{signed_in}@{host}:{port}", query="ssl=disable").geturl()
+
+    async def __aenter__(self) -> Wire:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._socket)
+        for source, target in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._forward(source, target))
+            self._tasks.add(task)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while data := await reader.read(65536):
+                if not self.cut.is_set():
+                    writer.write(data)
+
+
 Put: TypeAlias = Callable[[Database, int], Coroutine[Any, Any, None]]
 
 
@@ -238,12 +282,15 @@ class TestInterruptions:
 
         asking = asyncio.create_task(read("SELECT pg_sleep(600)"))
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        while not await read(asleep):  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.005)
+
+        async def until(count: int) -> None:
+            while await read(asleep) != count:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(until(1), PATIENCE)
         asking.cancel()
         await asyncio.wait([asking])
-        while await read(asleep):  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.005)
+        await asyncio.wait_for(until(0), PATIENCE)
         assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
 
     async def test_an_interruption_on_a_dead_connection_is_one(
@@ -262,8 +309,31 @@ class TestInterruptions:
         working = asyncio.create_task(persistently(work))
         await cut.wait()
         working.cancel()
-        await asyncio.wait([working])
+        await asyncio.wait([working], timeout=PATIENCE)
         assert working.cancelled()
+
+    async def test_one_on_a_server_that_has_fallen_silent_does_not_take_long(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without an end of its own, it would wait for an answer for ever."""
+        monkeypatch.setattr(adapter, "END_PATIENCE", 0.05)
+        async with Wire(database_url) as wire:
+            pool = Database(wire.url)
+            never = asyncio.Event()
+
+            async def work() -> None:
+                async with pool.transaction() as connection:
+                    await connection.execute("SELECT 1")
+                    wire.cut.set()
+                    await connection.execute("SELECT 2")
+                    await never.wait()
+
+            working = asyncio.create_task(work())
+            await wire.cut.wait()
+            working.cancel()
+            await asyncio.wait([working], timeout=PATIENCE)
+            assert working.cancelled()
+            await asyncio.wait_for(pool.close(), PATIENCE)
 
 
 class TestPool:
@@ -300,7 +370,7 @@ class TestPool:
     async def test_it_is_closed_though_somebody_holds_on(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(adapter, "CLOSE_PATIENCE", 0.01)
+        monkeypatch.setattr(adapter, "END_PATIENCE", 0.01)
         pool = Database(database_url)
         async with pool.connection() as connection:
             await pool.close()
@@ -323,11 +393,46 @@ class TestAddress:
                 "postgresql://ada:pw@/app?host=%2Fsrv%2Fa+b&port=5432",
                 "postgresql+asyncpg://ada:***@/app?host=/srv/a%20b&port=5432",
             ),
+            (
+                "postgresql+asyncpg://ada:1/p#s?t[u&v@[::1]:5433/app",
+                "postgresql://ada:1%2Fp%23s%3Ft%5Bu%26v@[::1]:5433/app",
+                "postgresql+asyncpg://ada:***@[::1]:5433/app",
+            ),
+            (
+                "postgresql+asyncpg:///app?host=one:5432&host=two:5433",
+                "postgresql:///app?host=one%3A5432%2Ctwo%3A5433",
+                "postgresql+asyncpg:///app?host=one:5432&host=two:5433",
+            ),
+            (
+                "postgresql+asyncpg://ada:pw@one:5432,two:5433/app",
+                "postgresql://ada:pw@one:5432,two:5433/app",
+                "postgresql+asyncpg://ada:***@one:5432,two:5433/app",
+            ),
         ],
     )
     def test_it_is_told_to_the_driver_and_to_people(self, url: str, dsn: str, shown: str) -> None:
         assert dsn_of(url) == dsn
         assert without_password(url) == shown
+
+    @pytest.mark.parametrize(
+        "url", ["", "app", "postgresql+asyncpg://db:port/app", "postgresql+asyncpg://db:99999/app"]
+    )
+    def test_what_is_none_is_refused(self, url: str) -> None:
+        with pytest.raises(ValueError, match=r"."):
+            dsn_of(url)
+
+    @pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a[b", "a%25b", "a%40b", "a:b", "a b", "ä&+"])
+    async def test_whatever_the_password_is(self, database: Database, database_url: str, password: str) -> None:
+        role = f"ada_{uuid.uuid4().hex}"
+        async with database.connection() as connection:
+            await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{unquote(password)}'")
+        parts = urlsplit(database_url)
+        theirs = Database(f"postgresql+asyncpg://{role}:{password}@{parts.path}?{parts.query}")
+        async with theirs.connection() as connection:
+            assert await connection.fetchval("SELECT current_user") == role
+        await theirs.close()
+        async with database.connection() as connection:
+            await connection.execute(f"DROP ROLE {role}")
 
 
 class TestListeningConnection:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -17,13 +19,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from deploy.adapters import migrations, orm
-from deploy.adapters.database import Database
+from deploy.adapters.database import DATABASE_ERRORS, Database, is_away
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.migrations.upgrading import config_for
+from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
 from deploy.adapters.repository.rows import names_of
@@ -76,7 +76,7 @@ Answer = TypeVar("Answer")
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
     """Do something on a connection of SQLAlchemy's, in a transaction."""
-    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
+    async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
 
 
@@ -146,6 +146,23 @@ class TestUpgrade:
         finally:
             for pool in pools:
                 await pool.close()
+
+    async def test_options_of_the_address_count_there_too(self, empty_url: str) -> None:
+        database = Database(f"{empty_url}&sslmode=disable")
+        assert await migrations.upgrade(database)
+        await database.close()
+
+    async def test_a_user_without_rights_is_told_so(self, empty: Database, empty_url: str) -> None:
+        role, parts = f"ada_{uuid.uuid4().hex}", urlsplit(empty_url)
+        async with empty.connection() as connection:
+            await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+        database = Database(parts._replace(netloc=f"{role}:p@").geturl())
+        with pytest.raises(DATABASE_ERRORS, match="permission denied") as raised:
+            await migrations.upgrade(database)
+        assert not is_away(raised.value)
+        await database.close()
+        async with empty.connection() as connection:
+            await connection.execute(f"DROP ROLE {role}")
 
     async def test_one_that_fails_leaves_nothing(self, empty: Database) -> None:
         async with empty.connection() as connection:

@@ -164,8 +164,10 @@ async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[st
             # Our connections ask for the one plan that serves for all values (`plan_cache_mode`): these are not looked at.
             values = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
             await connection.execute(f"PREPARE explained AS {statement}")
-            (plan,) = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained{values}")
-            await connection.execute("DEALLOCATE explained")
+            try:
+                (plan,) = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained{values}")
+            finally:
+                await connection.execute("DEALLOCATE explained")
             found.append(plan["Plan"])
     return found
 

@@ -72,7 +72,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Return the address of the database, for SQLAlchemy with asyncpg; it holds the password."""
+        """Return the address of the database, as DATABASE_URL has it; it holds the password."""
         if self._url is None:
             raise PostgresError("The bundled PostgreSQL has not been started. Call start() first.")
         return self._url
