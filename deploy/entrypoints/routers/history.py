@@ -13,15 +13,8 @@ from deploy.domain.changes import Change, Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas import (
-    ChangeOut,
-    ChangesOut,
-    DeploymentOut,
-    Detail,
-    FinishedOut,
-    Id,
-    StatisticsOut,
-)
+from deploy.entrypoints.schemas.answers import ChangeOut, ChangesOut, DeploymentOut, Detail, FinishedOut, StatisticsOut
+from deploy.entrypoints.schemas.fields import Id
 
 router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 

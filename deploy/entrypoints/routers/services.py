@@ -14,16 +14,16 @@ from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas import (
+from deploy.entrypoints.schemas.answers import (
     DeploymentOut,
     Detail,
-    Id,
     PlannedStepOut,
     ProblemOut,
     ServiceDetails,
     ServiceOut,
     SyncOut,
 )
+from deploy.entrypoints.schemas.fields import Id
 from deploy.entrypoints.state import Services
 from deploy.service_layer.planning import expected
 

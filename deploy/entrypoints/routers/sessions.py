@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from deploy.domain.commands import EndSessions
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas import Detail, SessionOut
+from deploy.entrypoints.schemas.answers import Detail, SessionOut
 
 router = APIRouter(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
 Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]

@@ -11,7 +11,9 @@ from deploy.domain.errors import Forbidden
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas import Detail, Id, PasswordChange, UserChange, UserIn, UserOut
+from deploy.entrypoints.schemas.answers import Detail, UserOut
+from deploy.entrypoints.schemas.fields import Id
+from deploy.entrypoints.schemas.requests import PasswordChange, UserChange, UserIn
 
 router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]

@@ -1,30 +1,13 @@
-"""Bodies of requests and answers."""
+"""Bodies of answers."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.domain.model import DeploymentState, Outcome, StepState, TokenKind
-
-Name = Annotated[str, Field(min_length=1, max_length=64)]
-Password = Annotated[str, Field(min_length=8, max_length=1024)]
-Origin = Annotated[str, Field(min_length=1, max_length=200)]
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
-LARGEST = 2**63 - 1
-
-
-def in_utc(moment: datetime) -> datetime:
-    """Return a time in UTC; one that does not say where it is from is in UTC already."""
-    try:
-        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
-    except OverflowError as error:
-        raise ValueError("This time is out of range.") from error
-
-
-Moment = Annotated[datetime, AfterValidator(in_utc)]
 
 
 class Answer(BaseModel):
@@ -52,23 +35,6 @@ class SessionToken(AccessToken):
     expires_in: float
 
 
-class SignIn(BaseModel):
-    """Name and password."""
-
-    username: str = Field(max_length=1024)
-    password: str = Field(max_length=1024)
-
-
-class SignInForm(BaseModel):
-    """Name and password, as OAuth 2 sends them; what else it knows is ignored."""
-
-    model_config = ConfigDict(json_schema_extra={"required": ["username", "password"]})
-
-    grant_type: Literal["password"] | None = None
-    username: str = ""
-    password: str = Field(default="", json_schema_extra={"format": "password"})
-
-
 class UserOut(Answer):
     """A user, never with his password's hash."""
 
@@ -81,49 +47,11 @@ class UserOut(Answer):
     created: datetime
 
 
-class UserIn(BaseModel):
-    """A new user."""
-
-    name: Name
-    password: Password
-    is_admin: bool = False
-
-
-class UserChange(BaseModel):
-    """What to change of a user; null leaves it as it is."""
-
-    password: Password | None = None
-    is_admin: bool | None = None
-    is_active: bool | None = None
-
-
-class PasswordChange(BaseModel):
-    """A user's own new password."""
-
-    current: str = Field(max_length=1024)
-    new: Password
-
-
-class ServiceTokenIn(BaseModel):
-    """For which service, who uses it, for how long."""
-
-    service: str = Field(max_length=200)
-    origin: Origin
-    expiration_in_days: int = Field(default=1, ge=1, le=180)
-
-
 class ServiceToken(Answer):
     """A service token; it is shown this once."""
 
     service_token: str
     token_type: Literal["bearer"]
-
-
-class ConfigTokenIn(BaseModel):
-    """Who uses it, for how long."""
-
-    origin: Origin = "config"
-    expiration_in_days: int = Field(default=30, ge=1, le=3650)
 
 
 class ConfigToken(Answer):
@@ -145,26 +73,6 @@ class TokenOut(Answer):
     expires: datetime
     last_used: datetime | None
     revoked: datetime | None
-
-
-class DeploymentIn(BaseModel):
-    """What the run gets to know."""
-
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
-
-
-class UserDeploymentIn(DeploymentIn):
-    """What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it."""
-
-    origin: Origin = "frontend"
-    confirm: str | None = Field(default=None, max_length=200)
-
-
-class RetryIn(BaseModel):
-    """What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it."""
-
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
-    confirm: str | None = Field(default=None, max_length=200)
 
 
 class DeploymentOut(Answer):
@@ -277,16 +185,6 @@ class ChangesOut(Answer):
     config: list[ChangeOut]
     files: list[ChangeOut]
     unknown: list[Literal["config", "files"]]
-
-
-class StepIn(BaseModel):
-    """A step, as a script reports it."""
-
-    name: str = Field(min_length=1, max_length=500)
-    state: StepState = StepState.SUCCESS
-    started: Moment | None = None
-    finished: Moment | None = None
-    message: str | None = Field(default="", max_length=65_536)
 
 
 class EventsOut(Answer):
