@@ -46,9 +46,18 @@ def test_what_signs_in_is_loaded_once_requests_are_answered(new_server: NewServe
     server.start()  # which makes the first user
     server.stop()
     loaded, before = start(server)
-    assert "fastapi" in loaded
+    assert "fastapi.routing" in loaded
     assert later not in loaded
     wait_for_import(server, later, before)
+
+
+def test_what_upgrades_a_schema_is_loaded_where_there_is_something_to_upgrade(new_server: NewServer) -> None:
+    server = new_server()
+    first, _ = start(server)
+    assert {"sqlalchemy.sql", "alembic.config"} <= first
+    server.stop()
+    second, _ = start(server)
+    assert not {name for name in second if name.partition(".")[0] in ("sqlalchemy", "alembic")}
 
 
 def test_what_checks_inputs_is_loaded_later_too_where_a_service_asks_for_some(new_server: NewServer) -> None:
