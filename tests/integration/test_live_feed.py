@@ -443,3 +443,4 @@ async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, dat
     await channel.feed.join(viewer.client)
     assert viewer.client.is_empty
     assert viewer.client.cursors == {deployment_id: (await busy_site.deployment(deployment_id)).seq}
+    await channel.stop()
