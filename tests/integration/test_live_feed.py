@@ -155,6 +155,13 @@ async def own_channel(busy_site: Site, database: Database, database_url: str) ->
     await channel.stop()
 
 
+async def last_seen(viewer: Viewer, site: Site, deployment_id: int) -> int:
+    """Wait until the viewer is level with what is stored, and return the number of the last event."""
+    last = (await site.deployment(deployment_id)).seq
+    await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+    return last
+
+
 class TestOwnCommits:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +175,7 @@ class TestOwnCommits:
         busy_site.bus.on_news(own_channel.feed.tell)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
-        last = (await busy_site.deployment(deployment_id)).seq
-        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
         assert own_channel.tail.reads == 0
 
@@ -180,8 +186,7 @@ class TestOwnCommits:
         monkeypatch.setattr(live, "OWN_PATIENCE", 0.01)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
-        last = (await busy_site.deployment(deployment_id)).seq
-        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        await last_seen(viewer, busy_site, deployment_id)
         assert own_channel.tail.reads > 0
 
     async def test_those_that_do_not_follow_are_read_at_once(
@@ -192,8 +197,7 @@ class TestOwnCommits:
         deployment_id = await busy_site.running()
         busy_site.bus.on_news(own_channel.feed.tell)
         await busy_site.take_in(deployment_id, ended(0))
-        last = (await busy_site.deployment(deployment_id)).seq
-        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
 
     async def test_those_of_others_are_read(
@@ -204,8 +208,7 @@ class TestOwnCommits:
         async with own_channel.database.connection() as elsewhere:
             deployment_id = await busy_site.running()
             await elsewhere.execute("SELECT pg_notify('fastdeploy', $1)", f"deployment {deployment_id}")
-        last = (await busy_site.deployment(deployment_id)).seq
-        await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
+        await last_seen(viewer, busy_site, deployment_id)
 
 
 class TestNotifications:
