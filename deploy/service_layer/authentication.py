@@ -102,7 +102,7 @@ class Authenticator:
 
 
 async def check_password(name: str, password: str, open_unit_of_work: OpenUnitOfWork, passwords: Passwords) -> User:
-    """Return the user if it is his password. While that is computed, one after the other, nobody holds a connection.
+    """Return the user if it is his password. While that is computed, two at a time, nobody holds a connection.
 
     Raises:
         NotSignedIn: it is not, or there is no such user, or he is disabled; nobody learns which.
