@@ -6,17 +6,21 @@ Then supervisors are started directly, as they are before the first one is ready
 
 import asyncio
 import logging
+import os
 import socket
 import subprocess
+import tempfile
 from contextlib import suppress
+from typing import IO
 
-from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
+from deploy.adapters.launching import DeployUser, RunError, not_started, start_detached, supervisor_command
 
 log = logging.getLogger(__name__)
 
 READY_PATIENCE = 30.0  # seconds until one that does not say that it is ready is given up
 ANSWER_PATIENCE = 2.0  # seconds until a request is given up, and the fork server with it
 END_PATIENCE = 2.0
+SAID_LIMIT = 2000  # bytes of its last words
 # Between one and the next: the pause doubles as long as none serves.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 60.0
 
@@ -27,6 +31,8 @@ class ForkServer:
     def __init__(self, user: DeployUser | None, *, python: str | None = None) -> None:
         self._user = user
         self._python = python
+        self.trouble = ""
+        """What the last attempt to start one failed by, and what to do; empty while nothing is known to be wrong."""
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._direct: list[subprocess.Popen[bytes]] = []
@@ -44,6 +50,7 @@ class ForkServer:
                 await self._keep()
                 pause = FIRST_PAUSE
             except (OSError, RunError) as error:
+                self.trouble = str(error)
                 log.warning("There is no fork server, so runs take longer to start: %s", error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -92,15 +99,16 @@ class ForkServer:
         """Start a fork server, and use it until it is gone. OSError or RunError when it does not get ready."""
         command = supervisor_command(self._user, "fork_server", python=self._python)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
+        # A file, since nobody reads along: a pipe could fill up.
+        with tempfile.TemporaryFile() as said, ours:
             ours.setblocking(False)
             with theirs:
-                nothing = subprocess.DEVNULL
-                process = start_detached(command, self._user, stdin=theirs.fileno(), stdout=nothing, stderr=nothing)
+                ends = {"stdin": theirs.fileno(), "stdout": subprocess.DEVNULL, "stderr": said.fileno()}
+                process = start_detached(command, self._user, **ends)
             try:
                 if not await _readable(ours, READY_PATIENCE) or not ours.recv(1):
-                    raise OSError(f"{command[0]} ended, or was not ready within {READY_PATIENCE:g} seconds")
-                self._requests, self._process = ours, process
+                    raise RunError(not_started(command, _end_of(said)))
+                self._requests, self._process, self.trouble = ours, process, ""
                 await _readable(ours)  # it says no more: this is its end
             finally:
                 self._requests = self._process = None
@@ -120,6 +128,11 @@ async def _readable(sock: socket.socket, seconds: float | None = None) -> bool:
     finally:
         loop.remove_reader(sock)
     return True
+
+
+def _end_of(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - SAID_LIMIT))
+    return file.read().decode("utf-8", "replace")
 
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ class RunError(Exception):
 
 class UnknownUser(RunError):
     """There is no such user on this machine."""
+
+
+class NoSudo(RunError):
+    """Nobody but root changes the user without sudo."""
 
 
 class NoInterpreter(RunError):
@@ -144,7 +149,21 @@ def start_detached(
 def supervisor_command(user: DeployUser | None, module: str = "__main__", *, python: str | None = None) -> list[str]:
     """The command that starts the supervisor, or another `module` of its package, as `user` (None: as ourselves).
 
-    `python` is chosen when it is None: then NoInterpreter is possible.
+    `python` is chosen when it is None: then NoInterpreter is possible. NoSudo when it takes sudo, which is not there.
     """
     python = python or interpreter_for(user)
-    return supervisor_argv(python, supervisor_program(user, module), user, euid=os.geteuid())
+    command = supervisor_argv(python, supervisor_program(user, module), user, euid=os.geteuid())
+    if user is not None and command[0] == "sudo" and shutil.which("sudo", path=_SYSTEM_PATH) is None:
+        raise NoSudo(f"There is no sudo to become {user.name} by: install it, or run fastDeploy as root.")
+    return command
+
+
+def not_started(command: list[str], said: str) -> str:
+    """Why a `command` of `supervisor_command` came to nothing, whose last words were `said`, and what to do."""
+    words = [line.strip() for line in said.splitlines() if line.strip()]
+    why = words[-1].rstrip(".") if words else f"{command[0]} ended without a word, or got stuck"
+    if command[0] != "sudo":
+        return f"{why}."
+    return (
+        f"{why}. Let the account of fastDeploy change to {command[3]} by sudo without a password, or run it as root."
+    )

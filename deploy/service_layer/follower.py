@@ -28,6 +28,7 @@ LOST = (
     "The run was lost: its supervisor ended without a word (killed, or the machine was restarted). "
     "Check what the deployment has done so far, then retry it."
 )
+NOT_STARTED = "The deployment could not be started: {}"
 
 
 class Follower:
@@ -41,14 +42,18 @@ class Follower:
         open_unit_of_work: OpenUnitOfWork,
         mask: Mask | None = None,
         offset: int | None = None,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked."""
+        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked. `trouble`
+        tells what is known to keep supervisors from starting.
+        """
         self.deployment_id = deployment_id
         self._run = run
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
         self._mask = mask
         self._offset = offset
+        self._trouble = trouble
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
@@ -87,7 +92,8 @@ class Follower:
             elif records:
                 offset = await self._take_in(records, offset, after)
             elif not alive:
-                await self._fail(LOST)
+                trouble = "" if offset or begun else self._trouble()
+                await self._fail(NOT_STARTED.format(trouble) if trouble else LOST)
                 return
             else:
                 await self._wait()

@@ -29,7 +29,7 @@ from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLost
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.service_layer.follower import Follower, persistently
+from deploy.service_layer.follower import NOT_STARTED, Follower, persistently
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.snapshots import Snapshots
@@ -162,7 +162,9 @@ class Worker:
             self._send_wanted_cancel(found.deployment)
             offset = 0 if claimed is not None else None
             mask = await persistently(lambda: self._mask(found.deployment))
-            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, mask, offset).follow()
+            await Follower(
+                deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, lambda: self._fork_server.trouble
+            ).follow()
             if run.finished() or not run.alive():
                 run.remove()  # else it is removed once it is over
         finally:
@@ -184,7 +186,7 @@ class Worker:
         except (RunActive, RunAlreadyStarted):
             return
         except (RunError, PlaybookError, Unsealable, OSError) as error:
-            await self._fail(deployment_id, f"The deployment could not be started: {error}")
+            await self._fail(deployment_id, NOT_STARTED.format(error))
 
     async def _fail(self, deployment_id: int, reason: str) -> None:
         await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))

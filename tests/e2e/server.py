@@ -48,7 +48,8 @@ def free_port() -> int:
 class Server:
     """`fastdeploy serve` on the folders below `folder`.
 
-    `options` go to `fastdeploy serve`, `settings` into its environment. It has an administrator, USER with PASSWORD.
+    `options` go to `fastdeploy serve`, `settings` into its environment. `through`: a command that it is started through,
+    and which becomes it. It has an administrator, USER with PASSWORD.
     It ends when this process ends, however that happens, if it was started from the main thread.
     """
 
@@ -59,12 +60,14 @@ class Server:
         options: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self.services_dir = folder / "services"
         self.log_file = folder / "server.log"
         self.options = list(options)
+        self.through = list(through)
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.api = Api(self.base_url, USER, PASSWORD)
@@ -101,7 +104,7 @@ class Server:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
-        command = [FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
+        command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
         if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
             command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
         with self.log_file.open("ab") as log:

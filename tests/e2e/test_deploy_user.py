@@ -3,18 +3,27 @@
 import json
 import os
 import pwd
-from collections.abc import Iterator
-from pathlib import Path
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.e2e.api import answer
+from tests.e2e.family import FAMILY, family
 from tests.e2e.folders import python, shell
 from tests.e2e.server import Server, temporary_folder
+from tests.e2e.waiting import wait_until
 
-# Neither of those the bundled PostgreSQL runs as.
-DEPLOY_USER = "daemon"
+# None of those the bundled PostgreSQL runs as.
+DEPLOY_USER, ORDINARY_USER = "daemon", "www-data"
+SETTINGS = {"SUDO_USER": DEPLOY_USER, "SSH_AUTH_SOCK": "/run/agent.sock", "PATH_FOR_DEPLOY": os.environ["PATH"]}
+RULE = f"{ORDINARY_USER} ALL=({DEPLOY_USER}) NOPASSWD: ALL\n"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run scripts as somebody else without sudo")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start servers as somebody else")
+with_sudo = pytest.mark.skipif(
+    shutil.which("sudo") is None or shutil.which("unshare") is None, reason="there is no sudo, or no unshare"
+)
 
 DUMP = """
 import json, os, stat
@@ -27,22 +36,47 @@ print(json.dumps({
     "owner": status.st_uid,
     "mode": stat.S_IMODE(status.st_mode),
     "agent": json.load(open(path)).get("ssh_auth_sock"),
+    "capabilities": [line for line in open("/proc/self/status") if line.startswith(("CapEff", "CapPrm", "CapAmb"))],
 }))
 """
 
 
-@pytest.fixture(scope="module")
-def guarded(free_folder: Path) -> Iterator[Server]:
+def of_root(stack: ExitStack) -> Server:
+    """Return a server of root, which changes the user itself."""
+    return Server(stack.enter_context(temporary_folder()), settings=SETTINGS)
+
+
+def of_ordinary_user(stack: ExitStack, rule: str = RULE) -> Server:
+    """Return a server of an ordinary user, who needs sudo. The machine's other rules of sudo are not seen by it.
+
+    It may read everything, since the Python that runs the tests can be root's own.
+    """
+    folder = stack.enter_context(temporary_folder())
+    user = pwd.getpwnam(ORDINARY_USER)
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    rules = stack.enter_context(temporary_folder())
+    (rules / "rule").write_text(rule)
+    (rules / "rule").chmod(0o440)
+    through = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/sudoers.d && shift && exec "$@"']
+    through += ["sh", str(rules), "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    through += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--pdeathsig=TERM", "--"]
+    return Server(folder, settings=SETTINGS, through=through)
+
+
+@contextmanager
+def started(make: Callable[[ExitStack], Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        yield stack.enter_context(make(stack))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(of_root, id="root"), pytest.param(of_ordinary_user, id="sudo", marks=with_sudo)],
+)
+def guarded(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server with a deploy user and an SSH agent."""
-    settings = {"SUDO_USER": DEPLOY_USER, "SSH_AUTH_SOCK": "/run/agent.sock", "PATH_FOR_DEPLOY": os.environ["PATH"]}
-    with Server(free_folder, settings=settings) as running:
+    with started(request.param) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def free_folder() -> Iterator[Path]:
-    with temporary_folder() as folder:
-        yield folder
 
 
 def test_a_script_has_the_rights_of_the_deploy_user(guarded: Server) -> None:
@@ -53,6 +87,7 @@ def test_a_script_has_the_rights_of_the_deploy_user(guarded: Server) -> None:
     found = json.loads(line)
     assert found["ids"] == [user.pw_uid, user.pw_uid, user.pw_gid, user.pw_gid]
     assert 0 not in found["groups"]
+    assert {int(line.split()[1], 16) for line in found["capabilities"]} == {0}
     assert set(found["environment"]) - {"LC_CTYPE"} == {"PATH", "HOME", "LANG", "DEPLOY_CONFIG_FILE"}
     assert found["environment"]["HOME"] == user.pw_dir
     assert found["environment"]["PATH"] == os.environ["PATH"]
@@ -78,3 +113,40 @@ def test_a_script_cannot_reach_the_server(guarded: Server) -> None:
     assert "CAN SIGNAL" not in output
     assert "denied" in output
     assert (data / "secret-key").exists()
+
+
+def test_cancel_means_dead(guarded: Server) -> None:
+    api = guarded.api
+    started = api.start(guarded.add_service(python(FAMILY)))
+    members = family(api, started["id"])
+    answer(api.admin.post(f"/deployments/{started['id']}/cancel"))
+    assert api.wait_until_final(started["id"])["state"] == "cancelled"
+    wait_until(lambda: all(member.is_dead() for member in members.values()), "all of them being dead")
+
+
+def test_a_run_outlives_its_server(guarded: Server) -> None:
+    with guarded.puppet() as (name, puppet):
+        started = guarded.api.start(name)
+        puppet.print("before")
+        wait_until(lambda: guarded.api.lines(started["id"]) == ["before"], "the first line")
+        guarded.kill()
+        puppet.print("meanwhile")
+        guarded.start()
+        puppet.print("after")
+        puppet.exit()
+        done = guarded.api.wait_until_final(started["id"])
+    assert (done["state"], done["reason"]) == ("success", None)
+    assert guarded.api.lines(started["id"]) == ["before", "meanwhile", "after"]
+
+
+@with_sudo
+def test_without_a_rule_of_sudo_a_deployment_says_what_is_missing() -> None:
+    with started(lambda stack: of_ordinary_user(stack, "")) as server:
+        done = server.api.run(server.add_service(shell("echo begun")))
+        assert done["state"] == "failure"
+        assert done["reason"] == (
+            "The deployment could not be started: sudo: a password is required. "
+            f"Let the account of fastDeploy change to {DEPLOY_USER} by sudo without a password, or run it as root."
+        )
+        assert server.api.lines(done["id"]) == []
+        assert "There is no fork server, so runs take longer to start: sudo: a password is required." in server.log()

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from deploy.adapters import supervisor
-from deploy.adapters.launching import DeployUser, UnknownUser, in_one_argument, supervisor_argv
+from deploy.adapters.launching import (
+    DeployUser,
+    NoSudo,
+    UnknownUser,
+    in_one_argument,
+    not_started,
+    supervisor_argv,
+    supervisor_command,
+)
 from deploy.adapters.spool import RunSpec
 from deploy.adapters.supervisor.spec import Spec
 
@@ -29,6 +37,29 @@ def test_the_deploy_user_itself_needs_no_sudo() -> None:
 def test_anybody_else_starts_python_through_sudo() -> None:
     command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
     assert command == ["sudo", "-n", "-u", "shop", "--", "/usr/bin/python3", *PROGRAM]
+
+
+def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("deploy.adapters.launching._SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(NoSudo, match=r"no sudo to become shop by: install it, or run fastDeploy as root"):
+        supervisor_command(SHOP, python="/usr/bin/python3")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "We trust you have received the usual lecture.\n\nsudo: a password is required\n",
+            "sudo: a password is required",
+        ),
+        ("", "sudo ended without a word, or got stuck"),
+    ],
+)
+def test_why_sudo_did_not_start_it_comes_with_what_to_do(said: str, why: str) -> None:
+    command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
+    to_do = "Let the account of fastDeploy change to shop by sudo without a password, or run it as root."
+    assert not_started(command, said) == f"{why}. {to_do}"
 
 
 def test_the_source_of_the_supervisor_fits_into_one_argument() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deploy.adapters.launching import DeployUser, RunError, interpreter_for, supervisor_argv, supervisor_program
+from deploy.adapters.launching import DeployUser, RunError, supervisor_command
 from deploy.adapters.spool import RunSpec
 
 Result = TypeVar("Result")
@@ -67,9 +67,8 @@ def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -
 
 
 def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
-    euid = os.geteuid()
-    command = supervisor_argv(interpreter_for(user), supervisor_program(user, "ask"), user, euid=euid)
-    drop = euid == 0 and user is not None and user.uid != 0
+    command = supervisor_command(user, "ask")
+    drop = os.geteuid() == 0 and user is not None and user.uid != 0
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -39,6 +39,7 @@ def main() -> int:
     # Everything there is by now stays for ever: a collection in a copy would only copy its memory.
     gc.collect()
     gc.freeze()
+    os.dup2(1, 2)  # what was said until now is read as long as it is not ready
     requests.send(READY)
     while True:
         data, descriptors = receive(requests)
