@@ -59,15 +59,10 @@ class Authenticator:
         return await self._recorded(kind, claims, uow)
 
     async def _user(self, claims: Claims, uow: UnitOfWork) -> Actor:
-        try:
-            user = await uow.users.get(int(claims.subject))
-        except (NotFound, ValueError) as error:
-            raise NotSignedIn(INVALID) from error
-        if not user.is_active or claims.extra.get("epoch") != user.epoch:
-            raise NotSignedIn(INVALID)
         session = claims.extra.get("session")
-        if session is not None:
-            await self._use_session(str(session), user, uow)
+        user = await (_of_account(claims, uow) if session is None else self._of_session(str(session), uow))
+        if str(user.id) != claims.subject or not user.is_active or claims.extra.get("epoch") != user.epoch:
+            raise NotSignedIn(INVALID)
         return Actor(
             kind=Kind.USER,
             expires=claims.expires,
@@ -77,12 +72,14 @@ class Authenticator:
             session=session,
         )
 
-    async def _use_session(self, session_id: str, user: User, uow: UnitOfWork) -> None:
+    async def _of_session(self, session_id: str, uow: UnitOfWork) -> User:
         """A browser's token is good for as long as the browser is signed in."""
         found = await uow.sessions.find_valid(session_id, self._now())
-        if found is None or found[1].id != user.id:
+        if found is None:
             raise NotSignedIn(INVALID)
-        await uow.sessions.touch(found[0], self._now())
+        browser, user = found
+        await uow.sessions.touch(browser, self._now())
+        return user
 
     async def _recorded(self, kind: Kind, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())
@@ -99,6 +96,13 @@ class Authenticator:
             origin=token.origin,
             service_id=token.service_id,
         )
+
+
+async def _of_account(claims: Claims, uow: UnitOfWork) -> User:
+    try:
+        return await uow.users.get(int(claims.subject))
+    except (NotFound, ValueError) as error:
+        raise NotSignedIn(INVALID) from error
 
 
 async def check_password(name: str, password: str, open_unit_of_work: OpenUnitOfWork, passwords: Passwords) -> User:
