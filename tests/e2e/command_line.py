@@ -154,8 +154,9 @@ class Terminal:
 
     def wait(self) -> int:
         """Return its exit code, once everything it has drawn has been read."""
+        deadline = time.monotonic() + PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
