@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints.cli.process import DataDir, ServicesDir, settings_from
 
 if TYPE_CHECKING:
+    from deploy.config import Settings
     from deploy.entrypoints.state import Services
 
 Result = TypeVar("Result")
@@ -38,6 +38,7 @@ def require_database(settings: Settings) -> str:
         ConfigurationError: no server runs on the data folder, and DATABASE_URL names none.
     """
     from deploy.adapters.postgres import running_url
+    from deploy.config import ConfigurationError
 
     url = settings.database_url or running_url(settings.data_dir)
     if url is None:
@@ -78,6 +79,8 @@ def read_password(from_stdin: bool) -> str:
     Raises:
         ConfigurationError: it is too short.
     """
+    from deploy.config import ConfigurationError
+
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:

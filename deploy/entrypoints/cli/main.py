@@ -6,9 +6,6 @@ import sys
 
 import typer
 
-from deploy.adapters.launching import RunError
-from deploy.adapters.postgres import PostgresError
-from deploy.config import ConfigurationError
 from deploy.domain.errors import DomainError
 from deploy.entrypoints.cli import local, process
 from deploy.entrypoints.cli.client import commands
@@ -31,9 +28,20 @@ def main() -> None:
     """Run a command; what can be told in a sentence ends with that sentence and an exit code that is not 0."""
     try:
         app()
-    except (ConfigurationError, PostgresError, RunError, DomainError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
     except ClientError as error:
         say(f"Error: {error}", style="red", error=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not isinstance(error, _told_to_operators()):
+            raise
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+def _told_to_operators() -> tuple[type[Exception], ...]:
+    """What commands on the server itself fail by. Clients need not wait until it is loaded."""
+    from deploy.adapters.launching import RunError
+    from deploy.adapters.postgres import PostgresError
+    from deploy.config import ConfigurationError
+
+    return ConfigurationError, PostgresError, RunError, DomainError

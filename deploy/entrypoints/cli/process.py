@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.config import Settings
 from deploy.entrypoints.memory import prepare_for_long
 
 if TYPE_CHECKING:
+    from deploy.config import Settings
     from deploy.entrypoints.startup import FirstUser
 
 DataDir = Annotated["Path | None", typer.Option(help="Folder of the bundled database, secrets and runs [DATA_DIR].")]
@@ -26,6 +26,8 @@ def register(app: typer.Typer) -> None:
 
 def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
     """Return the settings, in which options of the command line win; folders are made absolute."""
+    from deploy.config import Settings
+
     given = {"data_dir": data_dir, "services_root": services_dir, **more}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     settings.data_dir = settings.data_dir.expanduser().absolute()
