@@ -9,10 +9,10 @@ from typing import Any
 
 import asyncpg
 
-from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, News, StoredEvent, event_arrays
+from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, News, StoredEvent, event_rows
 from deploy.adapters.repository.queue import PUT_JOB, NewJob
 from deploy.adapters.repository.rows import names_of
-from deploy.adapters.repository.steps import PUT_STEPS, step_arrays
+from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.adapters.statement import Statement
 from deploy.domain.model import Deployment, Step
 
@@ -89,8 +89,8 @@ class Change:
 
     def values(self) -> dict[str, Any]:
         """Return the parameters of `_STORE`."""
-        values = _values(self.deployment, _CHANGED) | step_arrays(list(self.steps))
-        values |= event_arrays(self.deployment.id, self.events)
+        values = _values(self.deployment, _CHANGED) | step_rows(self.steps)
+        values |= event_rows(self.deployment.id, self.events)
         values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
@@ -125,7 +125,7 @@ class Batches:
         """Store a new deployment, which has its id already, with the config of its service as it is now, its job,
         its steps and its first events.
         """
-        values = _values(deployment, _ADDED) | step_arrays(steps) | event_arrays(deployment.id, events)
+        values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
         self._news.append(News(deployment.id, deployment.service_id, events))

@@ -10,12 +10,12 @@ import asyncpg
 from deploy.adapters.database import CHANNEL
 from deploy.adapters.statement import Statement
 
-# Inserts what `event_arrays` gives; `also` is a table more to select from, which may be empty.
+# Inserts what `event_rows` gives; `also` is a table more to select from, which may be empty.
 APPEND_EVENTS = (
     "INSERT INTO events (deployment_id, seq, last_line, message) "
-    "SELECT CAST(:deployment_id AS bigint), seq, last_line, message FROM "
-    "unnest(CAST(:seqs AS bigint[]), CAST(:last_lines AS bigint[]), CAST(:messages AS text[])) "
-    "AS new (seq, last_line, message){also}"
+    "SELECT CAST(:deployment_id AS bigint), CAST(:before_first AS bigint) + n, last_line, message FROM "
+    "unnest(CAST(CAST(:last_lines AS text) AS bigint[]), string_to_array(:messages, chr(10))) "
+    "WITH ORDINALITY AS new (last_line, message, n){also}"
 )
 # With the number of the last event, so that those who have it already need not look.
 NOTIFY_OF_DEPLOYMENT = (
@@ -73,12 +73,16 @@ class Events:
         await _NOTIFY.value(self._driver, payload=payload)
 
 
-def event_arrays(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
-    """Return the parameters of `APPEND_EVENTS` and `NOTIFY_OF_DEPLOYMENT`."""
+def event_rows(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
+    """Return the parameters of `APPEND_EVENTS` and `NOTIFY_OF_DEPLOYMENT`.
+
+    Texts that PostgreSQL takes apart: arrays take longer. A message is JSON, hence one line.
+    """
+    last_lines = ["NULL" if event.last_line is None else str(event.last_line) for event in events]
     return {
         "deployment_id": deployment_id,
         "last_seq": events[-1].seq if events else None,
-        "seqs": [event.seq for event in events],
-        "last_lines": [event.last_line for event in events],
-        "messages": [event.message for event in events],
+        "before_first": events[0].seq - 1 if events else None,
+        "last_lines": f"{{{','.join(last_lines)}}}",
+        "messages": "\n".join([event.message for event in events]),
     }

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from deploy.domain.model import BrowserSession, Deployment, DeploymentState, Service, Token, TokenKind, User
+from deploy.domain.model import (
+    BrowserSession,
+    Deployment,
+    DeploymentState,
+    Service,
+    Step,
+    StepState,
+    Token,
+    TokenKind,
+    User,
+)
 
 
 def names_of(kind: type[Any]) -> tuple[str, ...]:
@@ -27,6 +37,13 @@ def deployment_from(row: Sequence[Any]) -> Deployment:
     deployment = Deployment(*row[: _WIDTH[Deployment]])
     deployment.state = DeploymentState(deployment.state)
     return deployment
+
+
+def step_from(row: Sequence[Any]) -> Step:
+    """Return the step in a row of its columns."""
+    step = Step(*row)
+    step.state = StepState(step.state)
+    return step
 
 
 def service_from(row: Sequence[Any]) -> Service:
