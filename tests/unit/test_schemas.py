@@ -8,8 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from deploy.adapters.repository.listings import DEPLOYMENT_FIELDS
-from deploy.entrypoints.schemas.answers import DeploymentOut
-from deploy.entrypoints.schemas.requests import StepIn
+from deploy.entrypoints.schemas.deployments import DeploymentOut, StepIn
 from deploy.service_layer.messages import deployment_fields
 from tests.runs import a_deployment
 

@@ -117,7 +117,7 @@ def create_user(
 @users.command("list")
 def list_users(json: Json = False, data_dir: DataDir = None) -> None:
     """List the users."""
-    from deploy.entrypoints.schemas.answers import UserOut
+    from deploy.entrypoints.schemas.access import UserOut
 
     async def do(services: Services) -> list[UserOut]:
         async with services.open_unit_of_work() as uow:

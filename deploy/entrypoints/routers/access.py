@@ -15,8 +15,8 @@ from deploy.domain.model import User
 from deploy.domain.policy import Kind
 from deploy.entrypoints.dependencies import ServicesDep
 from deploy.entrypoints.errors import TooManyRequests
-from deploy.entrypoints.schemas.answers import AccessToken, Detail, SessionToken
-from deploy.entrypoints.schemas.requests import SignIn, SignInForm
+from deploy.entrypoints.schemas.access import AccessToken, SessionToken, SignIn, SignInForm
+from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.state import Services
 from deploy.service_layer.authentication import check_password
 

@@ -14,9 +14,17 @@ from deploy.domain.model import Deployment, DeploymentState, StepReport
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import NAME_LIMIT, clean_text
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import DeploymentDetails, DeploymentOut, DeploymentStarted, Detail, StepOut
-from deploy.entrypoints.schemas.fields import LARGEST, Id, Moment
-from deploy.entrypoints.schemas.requests import DeploymentIn, RetryIn, StepIn, UserDeploymentIn
+from deploy.entrypoints.schemas.common import LARGEST, Detail, Id, Moment
+from deploy.entrypoints.schemas.deployments import (
+    DeploymentDetails,
+    DeploymentIn,
+    DeploymentOut,
+    DeploymentStarted,
+    RetryIn,
+    StepIn,
+    StepOut,
+    UserDeploymentIn,
+)
 from deploy.entrypoints.state import Services
 from deploy.service_layer.waiting import why_waiting
 

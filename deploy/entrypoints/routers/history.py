@@ -13,8 +13,9 @@ from deploy.domain.changes import Change, Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import ChangeOut, ChangesOut, DeploymentOut, Detail, FinishedOut, StatisticsOut
-from deploy.entrypoints.schemas.fields import Id
+from deploy.entrypoints.schemas.common import Detail, Id
+from deploy.entrypoints.schemas.deployments import ChangeOut, ChangesOut, DeploymentOut
+from deploy.entrypoints.schemas.services import FinishedOut, StatisticsOut
 
 router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 

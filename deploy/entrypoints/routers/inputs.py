@@ -19,8 +19,8 @@ from deploy.domain.inputs import Form
 from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import ChoiceProblem, Detail, InputsOut, SummaryOut
-from deploy.entrypoints.schemas.fields import Id
+from deploy.entrypoints.schemas.common import Detail, Id
+from deploy.entrypoints.schemas.services import ChoiceProblem, InputsOut, SummaryOut
 from deploy.entrypoints.state import Services
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})

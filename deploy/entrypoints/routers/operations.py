@@ -11,7 +11,8 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.errors import RETRY_AFTER
-from deploy.entrypoints.schemas.answers import DeployedServiceOut, Detail, Health
+from deploy.entrypoints.schemas.common import Detail, Health
+from deploy.entrypoints.schemas.services import DeployedServiceOut
 from deploy.entrypoints.state import Services
 
 router = APIRouter(tags=["operations"])

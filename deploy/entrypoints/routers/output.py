@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import Detail, EventsOut, OutputOut
-from deploy.entrypoints.schemas.fields import LARGEST, Id
+from deploy.entrypoints.schemas.common import LARGEST, Detail, Id
+from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.output import find_lines, lines_of
 

@@ -12,14 +12,9 @@ from deploy.adapters.repository import Worker
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import (
-    DeploymentOut,
-    Detail,
-    QueueOut,
-    WaitingDeployment,
-    WaitingOut,
-    WorkerOut,
-)
+from deploy.entrypoints.schemas.common import Detail
+from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
+from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut
 from deploy.service_layer.waiting import alive, why_all_waiting
 
 router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})

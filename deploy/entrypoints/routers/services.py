@@ -14,16 +14,9 @@ from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import (
-    DeploymentOut,
-    Detail,
-    PlannedStepOut,
-    ProblemOut,
-    ServiceDetails,
-    ServiceOut,
-    SyncOut,
-)
-from deploy.entrypoints.schemas.fields import Id
+from deploy.entrypoints.schemas.common import Detail, Id
+from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
+from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.planning import expected
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path
 from deploy.domain.commands import EndSessions
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import Detail, SessionOut
+from deploy.entrypoints.schemas.access import SessionOut
+from deploy.entrypoints.schemas.common import Detail
 
 router = APIRouter(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
 Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]

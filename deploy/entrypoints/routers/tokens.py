@@ -12,8 +12,8 @@ from deploy.domain.commands import RegisterToken, RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import ConfigToken, Detail, ServiceToken, TokenOut
-from deploy.entrypoints.schemas.requests import ConfigTokenIn, ServiceTokenIn
+from deploy.entrypoints.schemas.access import ConfigToken, ConfigTokenIn, ServiceToken, ServiceTokenIn, TokenOut
+from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.state import Services
 
 router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})

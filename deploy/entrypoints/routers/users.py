@@ -11,9 +11,8 @@ from deploy.domain.errors import Forbidden
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.answers import Detail, UserOut
-from deploy.entrypoints.schemas.fields import Id
-from deploy.entrypoints.schemas.requests import PasswordChange, UserChange, UserIn
+from deploy.entrypoints.schemas.access import PasswordChange, UserChange, UserIn, UserOut
+from deploy.entrypoints.schemas.common import Detail, Id
 
 router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]

@@ -1,1 +1,1 @@
-"""Bodies of requests and answers."""
+"""Bodies of requests and answers, by what they are about."""

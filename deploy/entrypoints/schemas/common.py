@@ -1,17 +1,17 @@
-"""What fields have in common, in bodies and in paths."""
+"""What bodies and parameters have in common."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Password = Annotated[str, Field(min_length=8, max_length=1024)]
 Origin = Annotated[str, Field(min_length=1, max_length=200)]
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 LARGEST = 2**63 - 1
+Id = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -23,3 +23,22 @@ def in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, AfterValidator(in_utc)]
+
+
+class Answer(BaseModel):
+    """An answer's body. It is built once it is needed, which in the first seconds few are."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Detail(Answer):
+    """A sentence."""
+
+    detail: str
+
+
+class Health(Answer):
+    """Whether the process works, and if not, why."""
+
+    status: str
+    reasons: list[str]

@@ -1,13 +1,14 @@
-"""Bodies of requests."""
+"""Who may do what: tokens, users, sessions."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deploy.domain.model import StepState
-from deploy.entrypoints.schemas.fields import Moment, Name, Origin, Password
+from deploy.domain.model import TokenKind
+from deploy.entrypoints.schemas.common import Answer, Name, Origin, Password
 
 
 class SignIn(BaseModel):
@@ -65,31 +66,65 @@ class ConfigTokenIn(BaseModel):
     expiration_in_days: int = Field(default=30, ge=1, le=3650)
 
 
-class DeploymentIn(BaseModel):
-    """What the run gets to know."""
+class AccessToken(Answer):
+    """A user token."""
 
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
-
-
-class UserDeploymentIn(DeploymentIn):
-    """What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it."""
-
-    origin: Origin = "frontend"
-    confirm: str | None = Field(default=None, max_length=200)
+    access_token: str
+    token_type: Literal["bearer"]
 
 
-class RetryIn(BaseModel):
-    """What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it."""
+class SessionToken(AccessToken):
+    """A user token for the page, with its life in seconds."""
 
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
-    confirm: str | None = Field(default=None, max_length=200)
+    expires_in: float
 
 
-class StepIn(BaseModel):
-    """A step, as a script reports it."""
+class ServiceToken(Answer):
+    """A service token; it is shown this once."""
 
-    name: str = Field(min_length=1, max_length=500)
-    state: StepState = StepState.SUCCESS
-    started: Moment | None = None
-    finished: Moment | None = None
-    message: str | None = Field(default="", max_length=65_536)
+    service_token: str
+    token_type: Literal["bearer"]
+
+
+class ConfigToken(Answer):
+    """A config token; it is shown this once."""
+
+    config_token: str
+    token_type: Literal["bearer"]
+
+
+class TokenOut(Answer):
+    """The record of a token."""
+
+    id: str
+    kind: TokenKind
+    service: str | None
+    origin: str
+    user: str | None
+    created: datetime
+    expires: datetime
+    last_used: datetime | None
+    revoked: datetime | None
+
+
+class UserOut(Answer):
+    """A user, never with his password's hash."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    is_admin: bool
+    is_active: bool
+    created: datetime
+
+
+class SessionOut(Answer):
+    """A browser that is signed in; `current` is the one that asks."""
+
+    id: str
+    created: datetime
+    expires: datetime
+    last_used: datetime | None
+    user_agent: str
+    current: bool
