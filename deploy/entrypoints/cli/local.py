@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from deploy.entrypoints.cli.process import DataDir, ServicesDir, settings_from
+from deploy.entrypoints.cli.settings import DataDir, ServicesDir, settings_from
 
 if TYPE_CHECKING:
     from deploy.config import Settings
@@ -29,24 +29,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tokens, name="token")
     app.add_typer(database, name="db")
     app.add_typer(services_app, name="services")
-
-
-def require_database(settings: Settings) -> str:
-    """Return the URL of the database that is in use.
-
-    Raises:
-        ConfigurationError: no server runs on the data folder, and DATABASE_URL names none.
-    """
-    from deploy.adapters.postgres import running_url
-    from deploy.config import ConfigurationError
-
-    url = settings.database_url or running_url(settings.data_dir)
-    if url is None:
-        raise ConfigurationError(
-            f"No fastDeploy runs on the data folder {settings.data_dir}. Start `fastdeploy serve` first, "
-            "or set DATABASE_URL."
-        )
-    return url
 
 
 def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]]) -> Result:

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.entrypoints.cli.settings import DataDir, ServicesDir, require_database, settings_from
 from deploy.entrypoints.memory import prepare_for_long
 
 if TYPE_CHECKING:
-    from deploy.config import Settings
     from deploy.entrypoints.startup import FirstUser
-
-DataDir = Annotated["Path | None", typer.Option(help="Folder of the bundled database, secrets and runs [DATA_DIR].")]
-ServicesDir = Annotated["Path | None", typer.Option(help="Folder that holds the service folders [SERVICES_ROOT].")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(serve)
     app.command()(worker)
-
-
-def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
-    """Return the settings, in which options of the command line win; folders are made absolute."""
-    from deploy.config import Settings
-
-    given = {"data_dir": data_dir, "services_root": services_dir, **more}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    settings.data_dir = settings.data_dir.expanduser().absolute()
-    settings.services_root = settings.services_root.expanduser().absolute()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("alembic").setLevel("WARNING")
-    return settings
 
 
 def serve(
@@ -66,7 +48,6 @@ def worker(
     import uvloop
 
     from deploy.config import prepare_data_dir
-    from deploy.entrypoints.cli.local import require_database
     from deploy.entrypoints.server import work
 
     settings = settings_from(data_dir, services_dir, worker_slots=slots)
