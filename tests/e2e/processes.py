@@ -58,9 +58,12 @@ def parent(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of the children of a process."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    """Return the ids of the children of a process; some may have ended since."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def arguments(pid: int) -> list[str]:

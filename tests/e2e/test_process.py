@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import python, say, shell, write_service
 from tests.e2e.jwts import claims_of
+from tests.e2e.processes import arguments, children, process
 from tests.e2e.server import FASTDEPLOY, PASSWORD, Server, clean_environment
 from tests.e2e.waiting import PATIENCE, wait_until
 
@@ -23,20 +23,6 @@ def refusal(server: Server) -> str:
     assert server.process.wait(PATIENCE) == 1, server.log()
     assert "Traceback" not in server.log()
     return server.log().strip().splitlines()[-1]
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process runs; one that is dead, and that nobody has asked about yet, does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def listens(port: int) -> bool:
@@ -68,7 +54,7 @@ def test_a_signal_ends_it_cleanly_and_runs_go_on(new_server: NewServer, by: sign
     assert [step["name"] for step in done["steps"]] == ["A"]
     assert server.api.lines(started["id"]) == ["said while nobody listened"]
     # Whatever it had started, but for the run, ended with it.
-    assert len([pid for pid in family if is_running(pid)]) <= 1
+    assert len([pid for pid in family if process(pid) is not None]) <= 1
 
 
 def test_a_second_one_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
@@ -196,12 +182,7 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
     server.start()
 
     def siblings() -> list[int]:
-        found = []
-        for pid in children(server.pid):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"--listen-fd" in command:
-                found.append(pid)
-        return found
+        return [pid for pid in children(server.pid) if "--listen-fd" in arguments(pid)]
 
     (sibling,) = wait_until(siblings, "the second process")
     name = server.add_service(shell(say("A") + "echo B"))
@@ -223,4 +204,4 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
     (sibling,) = siblings()
     assert server.stop() == 0
     wait_until(lambda: not listens(server.port), "the port being free")
-    wait_until(lambda: not is_running(sibling), "the second process having ended")
+    wait_until(lambda: process(sibling) is None, "the second process having ended")
