@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from deploy.adapters.postgres import PostgresServer, running_url
+from deploy.adapters.postgres import PostgresServer, has_database, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 
 if TYPE_CHECKING:
     from deploy.entrypoints.startup import FirstUser
 
 
-SERVER = "deploy.entrypoints.server"
+SERVER, UPGRADES = "deploy.entrypoints.server", "deploy.adapters.migrations.upgrading"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +42,27 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     """
     prepare_data_dir(settings)
     listening = listening_socket(options)
-    # The web server takes longer to load than the database to start: both at the same time.
-    loading = threading.Thread(target=_load_server)
+    # The web server takes longer to load than the database to start: both at the same time. While a database is created,
+    # there is time for what makes the tables in it, too.
+    loading = threading.Thread(target=_load_server, args=[_is_first_start(settings)])
     loading.start()
     with database(settings, attach=options.inherited is not None) as (url, postgres):
         loading.join()
         import_module(SERVER).run(settings, options, listening, url, postgres, announce)
 
 
-def _load_server() -> None:
+def _is_first_start(settings: Settings) -> bool:
+    return settings.is_embedded and not has_database(settings.data_dir)
+
+
+def _load_server(with_upgrades: bool) -> None:
+    # FastAPI would load it, all of it, to tell whether a model is one of Pydantic 1; nobody here has any.
+    sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
     with _models_built_later():
         import_module("fastapi")
     import_module(SERVER)
+    if with_upgrades:
+        import_module(UPGRADES)
 
 
 @contextmanager

@@ -56,6 +56,11 @@ class Layout:
         return max(majors, default=None)
 
 
+def has_database(data_dir: Path) -> bool:
+    """Return whether there is a database in the data folder, so that a start need not create one."""
+    return Layout(data_dir).newest_cluster() is not None
+
+
 def prepare_data_dir(data_dir: Path) -> None:
     """Create the data folder unless it exists: private, but as root every user may pass through it, PostgreSQL's too."""
     try:
