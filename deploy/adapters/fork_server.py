@@ -9,11 +9,17 @@ import logging
 import os
 import socket
 import subprocess
-import tempfile
 from contextlib import suppress
 from typing import IO
 
-from deploy.adapters.launching import DeployUser, RunError, not_started, start_detached, supervisor_command
+from deploy.adapters.launching import (
+    DeployUser,
+    RunError,
+    SudoRefused,
+    not_started,
+    start_detached,
+    supervisor_command,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +37,8 @@ class ForkServer:
     def __init__(self, user: DeployUser | None, *, python: str | None = None) -> None:
         self._user = user
         self._python = python
-        self.trouble = ""
-        """What the last attempt to start one failed by, and what to do; empty while nothing is known to be wrong."""
+        self.refusal = ""
+        """What sudo said when it refused to start one as the deploy user, and what to do; empty when it does not."""
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._direct: list[subprocess.Popen[bytes]] = []
@@ -50,8 +56,8 @@ class ForkServer:
                 await self._keep()
                 pause = FIRST_PAUSE
             except (OSError, RunError) as error:
-                self.trouble = str(error)
-                log.warning("There is no fork server, so runs take longer to start: %s", error)
+                self.refusal = str(error) if isinstance(error, SudoRefused) else ""
+                log.warning("There is no fork server%s: %s", "" if self.refusal else ", so runs start slower", error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -99,16 +105,16 @@ class ForkServer:
         """Start a fork server, and use it until it is gone. OSError or RunError when it does not get ready."""
         command = supervisor_command(self._user, "fork_server", python=self._python)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A file, since nobody reads along: a pipe could fill up.
-        with tempfile.TemporaryFile() as said, ours:
+        # A file, since nobody reads along: a pipe could fill up. In memory, since there may be no room on the disk.
+        with open(os.memfd_create("last words"), "r+b") as said, ours:
             ours.setblocking(False)
             with theirs:
                 ends = {"stdin": theirs.fileno(), "stdout": subprocess.DEVNULL, "stderr": said.fileno()}
                 process = start_detached(command, self._user, **ends)
             try:
                 if not await _readable(ours, READY_PATIENCE) or not ours.recv(1):
-                    raise RunError(not_started(command, _end_of(said)))
-                self._requests, self._process, self.trouble = ours, process, ""
+                    raise not_started(command, _end_of(said))
+                self._requests, self._process, self.refusal = ours, process, ""
                 await _readable(ours)  # it says no more: this is its end
             finally:
                 self._requests = self._process = None

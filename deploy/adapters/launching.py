@@ -12,6 +12,7 @@ from pathlib import Path
 from deploy.adapters import supervisor
 
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_WORDS_OF_SUDO = ("sudo:", "Sorry, user")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
 # Nothing is left to tidy up at its end, and so the spool's lock is free a little sooner.
@@ -28,6 +29,10 @@ class UnknownUser(RunError):
 
 class NoSudo(RunError):
     """Nobody but root changes the user without sudo."""
+
+
+class SudoRefused(RunError):
+    """It does not let us become the deploy user; the text is what it says, and what to do."""
 
 
 class NoInterpreter(RunError):
@@ -158,12 +163,13 @@ def supervisor_command(user: DeployUser | None, module: str = "__main__", *, pyt
     return command
 
 
-def not_started(command: list[str], said: str) -> str:
-    """Why a `command` of `supervisor_command` came to nothing, whose last words were `said`, and what to do."""
-    words = [line.strip() for line in said.splitlines() if line.strip()]
-    why = words[-1].rstrip(".") if words else f"{command[0]} ended without a word, or got stuck"
-    if command[0] != "sudo":
-        return f"{why}."
-    return (
-        f"{why}. Let the account of fastDeploy change to {command[3]} by sudo without a password, or run it as root."
-    )
+def not_started(command: list[str], said: str) -> RunError:
+    """The error for a `command` of `supervisor_command` that came to nothing, whose last words were `said`."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines:
+        return RunError(f"{command[0]} ended without a word, or got stuck.")
+    if command[0] != "sudo" or not lines[-1].startswith(_WORDS_OF_SUDO):
+        return RunError(lines[-1])
+    # All of them: the reason may come before advice, and after what does not matter ("unable to resolve host").
+    why = " ".join(line for line in lines if line.startswith(_WORDS_OF_SUDO)).rstrip(".")
+    return SudoRefused(f"{why}. See to it that the account of fastDeploy may become {command[3]} without a password.")

@@ -60,9 +60,13 @@ class Authenticator:
 
     async def _user(self, claims: Claims, uow: UnitOfWork) -> Actor:
         session = claims.extra.get("session")
-        user = await (_of_account(claims, uow) if session is None else self._of_session(str(session), uow))
-        if str(user.id) != claims.subject or not user.is_active or claims.extra.get("epoch") != user.epoch:
+        # A browser's token is good for as long as the browser is signed in.
+        found = None if session is None else await uow.sessions.find_valid(str(session), self._now())
+        user = await _of_account(claims, uow) if session is None else found and found[1]
+        if not user or str(user.id) != claims.subject or not user.is_active or claims.extra.get("epoch") != user.epoch:
             raise NotSignedIn(INVALID)
+        if found is not None:
+            await uow.sessions.touch(found[0], self._now())
         return Actor(
             kind=Kind.USER,
             expires=claims.expires,
@@ -71,15 +75,6 @@ class Authenticator:
             is_admin=user.is_admin,
             session=session,
         )
-
-    async def _of_session(self, session_id: str, uow: UnitOfWork) -> User:
-        """A browser's token is good for as long as the browser is signed in."""
-        found = await uow.sessions.find_valid(session_id, self._now())
-        if found is None:
-            raise NotSignedIn(INVALID)
-        browser, user = found
-        await uow.sessions.touch(browser, self._now())
-        return user
 
     async def _recorded(self, kind: Kind, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())

@@ -42,10 +42,10 @@ class Follower:
         open_unit_of_work: OpenUnitOfWork,
         mask: Mask | None = None,
         offset: int | None = None,
-        trouble: Callable[[], str] = lambda: "",
+        refusal: Callable[[], str] = lambda: "",
     ) -> None:
-        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked. `trouble`
-        tells what is known to keep supervisors from starting.
+        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked. `refusal`
+        tells why no supervisor may be started, where that is known.
         """
         self.deployment_id = deployment_id
         self._run = run
@@ -53,7 +53,7 @@ class Follower:
         self._open_unit_of_work = open_unit_of_work
         self._mask = mask
         self._offset = offset
-        self._trouble = trouble
+        self._refusal = refusal
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
@@ -92,8 +92,8 @@ class Follower:
             elif records:
                 offset = await self._take_in(records, offset, after)
             elif not alive:
-                trouble = "" if offset or begun else self._trouble()
-                await self._fail(NOT_STARTED.format(trouble) if trouble else LOST)
+                refusal = "" if offset or begun else self._refusal()
+                await self._fail(NOT_STARTED.format(refusal) if refusal else LOST)
                 return
             else:
                 await self._wait()

@@ -163,7 +163,7 @@ class Worker:
             offset = 0 if claimed is not None else None
             mask = await persistently(lambda: self._mask(found.deployment))
             await Follower(
-                deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, lambda: self._fork_server.trouble
+                deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, lambda: self._fork_server.refusal
             ).follow()
             if run.finished() or not run.alive():
                 run.remove()  # else it is removed once it is over

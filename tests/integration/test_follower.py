@@ -19,7 +19,7 @@ from deploy.service_layer.follower import Follower
 from deploy.service_layer.output import find_lines
 from deploy.service_layer.reaper import Reaper
 from tests.databases import Databases
-from tests.integration.supervised_runs import Runs, supervised_runs
+from tests.integration.supervised_runs import Runs, supervised_runs, wait_until
 from tests.site import Site
 
 PATIENCE = 60.0
@@ -39,14 +39,16 @@ class Followed:
     deployment_id: int
     directory: RunDirectory
 
-    def follower(self, *secrets: str) -> Follower:
+    def follower(self, *secrets: str, refusal: str = "") -> Follower:
         """Return a new follower, as a worker that has just started makes it."""
         mask = Mask(secrets) if secrets else None
-        return Follower(self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask)
+        return Follower(
+            self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask, refusal=lambda: refusal
+        )
 
-    async def follow(self, *secrets: str) -> None:
+    async def follow(self, *secrets: str, refusal: str = "") -> None:
         """Follow to the end."""
-        await asyncio.wait_for(self.follower(*secrets).follow(), PATIENCE)
+        await asyncio.wait_for(self.follower(*secrets, refusal=refusal).follow(), PATIENCE)
 
     async def lines(self) -> list[str]:
         """Return the output that is stored; its numbers have no gap."""
@@ -175,6 +177,33 @@ class TestLostRuns:
         assert deployment.state is DeploymentState.FAILURE
         assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
         assert await followed.lines() == ["one"]
+
+    @pytest.mark.parametrize("refusal", ["sudo: no", "sudo: n\0"])
+    async def test_one_that_no_supervisor_could_be_started_for(
+        self, busy_site: Site, runs: Runs, refusal: str
+    ) -> None:
+        directory = RunDirectory.create(runs.root, 1)
+        followed = Followed(busy_site, await busy_site.running(), directory)
+        await followed.follow(refusal=refusal)
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert deployment.state is DeploymentState.FAILURE
+        assert (deployment.reason or "").startswith("The deployment could not be started: sudo: n")
+
+    @pytest.mark.parametrize("first", ["exec sleep 600", "echo one; exec sleep 600"])
+    async def test_one_that_has_begun_is_lost_whatever_is_refused_by_now(
+        self, busy_site: Site, runs: Runs, first: str
+    ) -> None:
+        followed = await started(busy_site, runs, first)
+        run = runs.started[0]
+        following = asyncio.create_task(followed.follow(refusal="sudo: no"))
+        if "echo" in first:
+            await until_lines(followed, 1)
+        else:
+            await asyncio.to_thread(wait_until, run.directory.started)
+        run.process.kill()
+        await following
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
 
     async def test_a_spool_that_is_damaged(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one")

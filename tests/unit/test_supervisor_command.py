@@ -9,6 +9,7 @@ from deploy.adapters import supervisor
 from deploy.adapters.launching import (
     DeployUser,
     NoSudo,
+    SudoRefused,
     UnknownUser,
     in_one_argument,
     not_started,
@@ -53,13 +54,31 @@ def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tm
             "We trust you have received the usual lecture.\n\nsudo: a password is required\n",
             "sudo: a password is required",
         ),
-        ("", "sudo ended without a word, or got stuck"),
+        (
+            'sudo: The "no new privileges" flag is set.\nsudo: Adjust the container.\n',
+            'sudo: The "no new privileges" flag is set. sudo: Adjust the container',
+        ),
+        ("Sorry, user web may not run this as shop on here.\n", "Sorry, user web may not run this as shop on here"),
     ],
 )
-def test_why_sudo_did_not_start_it_comes_with_what_to_do(said: str, why: str) -> None:
-    command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
-    to_do = "Let the account of fastDeploy change to shop by sudo without a password, or run it as root."
-    assert not_started(command, said) == f"{why}. {to_do}"
+def test_why_sudo_refuses_comes_with_what_to_do(said: str, why: str) -> None:
+    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000), said)
+    assert isinstance(error, SudoRefused)
+    assert str(error) == f"{why}. See to it that the account of fastDeploy may become shop without a password."
+
+
+@pytest.mark.parametrize(
+    ("euid", "said", "why"),
+    [
+        (1000, "", "sudo ended without a word, or got stuck."),
+        (1000, "sudo: unable to resolve host x\nOSError: not a socket\n", "OSError: not a socket"),
+        (0, "Traceback …\nsudo: no such module\n", "sudo: no such module"),
+    ],
+)
+def test_what_else_went_wrong_is_no_refusal(euid: int, said: str, why: str) -> None:
+    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=euid), said)
+    assert not isinstance(error, SudoRefused)
+    assert str(error) == why
 
 
 def test_the_source_of_the_supervisor_fits_into_one_argument() -> None:

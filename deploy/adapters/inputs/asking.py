@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deploy.adapters.launching import DeployUser, RunError, supervisor_command
+from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
 from deploy.adapters.spool import RunSpec
 
 Result = TypeVar("Result")
@@ -67,21 +66,8 @@ def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -
 
 
 def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
-    command = supervisor_command(user, "ask")
-    drop = os.geteuid() == 0 and user is not None and user.uid != 0
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd="/",
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-        start_new_session=True,
-        user=user.uid if drop and user else None,
-        group=user.gid if drop and user else None,
-        extra_groups=user.groups if drop and user else None,
-    )
-    with process:
+    pipe = subprocess.PIPE
+    with start_detached(supervisor_command(user, "ask"), user, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         out, err = _talk(process, spec)
     if not out:
         raise ValueError(_last_line(err.decode("utf-8", "replace")) or f"exit code {process.returncode}")

@@ -31,7 +31,7 @@ _COLUMNS = (
     ("expected_seconds", "double precision"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
-# JSON goes in as text of the JSON around it, which then may hold what PostgreSQL does not take as a character (\\u0000).
+# JSON goes in as text of the JSON around it, which then may hold what PostgreSQL does not take as a character (\u0000).
 _FIELDS = ", ".join(f'"{name}" {"text" if kind == "json" else kind}' for name, kind in _COLUMNS)
 _VALUES = ", ".join(f'CAST("{name}" AS json)' if kind == "json" else f'"{name}"' for name, kind in _COLUMNS)
 _UPDATES = ", ".join(

@@ -8,7 +8,7 @@ from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import Deployment, DeploymentState, Step
-from deploy.domain.reports import Reported, RunEnded
+from deploy.domain.reports import Reported, RunEnded, clean_text
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.recording import change_of, record_locked, record_run, settle
@@ -85,7 +85,7 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
         return []
     version = Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
-    run.take(RunEnded(at=now(), code=None, cause="lost", message=command.reason))
+    run.take(RunEnded(at=now(), code=None, cause="lost", message=clean_text(command.reason)))
     await record_locked(uow, run, version)
     await settle(uow, run)
     return run.events
