@@ -17,6 +17,7 @@ from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ConfigurationError, Settings, secret_key
+from deploy.domain.events import AccessChanged
 from deploy.entrypoints.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
@@ -73,15 +74,16 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
 
-    def know_again(user: str = "") -> None:
-        user_id = int(user) if user else None
+    def know_again(user_id: int | None = None) -> None:
         authenticator.forget(user_id)
         hub.rights_changed(user_id)
 
-    listener.on("access", know_again)
+    listener.on("access", lambda user: know_again(int(user) if user else None))
     listener.on_connect(know_again)
     inputs = create_inputs(settings, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
+    # The notification takes a moment, in which a token that was just revoked would still count.
+    bus.on_commit(AccessChanged, lambda event: know_again(event.user_id))
     feed = LiveFeed(open_unit_of_work, Tail(database), hub, listener)
     bus.on_news(feed.tell)
     return Services(

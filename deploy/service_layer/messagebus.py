@@ -36,6 +36,7 @@ class MessageBus:
         self._commands: dict[type[Any], Handler[Any]] = {}
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
+        self._here: dict[type[Any], list[Callable[[Any], None]]] = {}
         self._news: list[Callable[[News], None]] = []
 
     def on_command(
@@ -64,6 +65,10 @@ class MessageBus:
         """Register handlers of an event; each runs after the commit, in a transaction of its own."""
         self._events.setdefault(kind, []).extend(handlers)
 
+    def on_commit(self, kind: type[Message], tell: Callable[[Message], None]) -> None:
+        """Register who is told of an event in this process, before anybody else hears of the commit. It must not wait."""
+        self._here.setdefault(kind, []).append(tell)
+
     def on_news(self, tell: Callable[[News], None]) -> None:
         """Register who is told, after the commit, what was stored for clients to see. It must not wait."""
         self._news.append(tell)
@@ -80,6 +85,9 @@ class MessageBus:
         except Unprepared:
             prepared = await self._prepare[type(command)](command)
             events = await self._run(handler, prepared)
+        for event in events:
+            for tell in self._here.get(type(event), ()):
+                tell(event)
         for event in events:
             for handler in self._events.get(type(event), ()):
                 await self._tell(handler, event)

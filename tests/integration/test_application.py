@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +15,16 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 
 from deploy.adapters.database import Database
 from deploy.config import ConfigurationError, Settings
+from deploy.domain.commands import RegisterToken, RevokeToken
+from deploy.domain.errors import NotSignedIn
+from deploy.domain.model import TokenKind
+from deploy.domain.policy import Kind
 from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.state import create_services
+from deploy.service_layer.clock import utc_now
 from tests.databases import Databases
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -40,6 +49,22 @@ async def test_the_first_users_password_is_shown_once(settings: Settings, capsys
             assert (await client.post("/token", data=form)).status_code == 200
     async with app.router.lifespan_context(app):
         assert capsys.readouterr().out == ""
+
+
+async def test_who_loses_a_right_has_lost_it_when_that_is_answered(settings: Settings) -> None:
+    # Nobody listens for notifications here.
+    services = create_services(settings, settings.database_url)
+    try:
+        now = utc_now()
+        registered = RegisterToken(token_id="t1", kind=TokenKind.CONFIG, origin="ci", expires=now + HOUR, user_id=None)
+        await services.bus.handle(registered)
+        token = services.signer.sign(Kind.CONFIG.value, "x", now=now, lifetime=HOUR, token_id="t1")
+        assert (await services.authenticator.authenticate(token, frozenset(Kind))).origin == "ci"
+        await services.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        with pytest.raises(NotSignedIn):
+            await services.authenticator.authenticate(token, frozenset(Kind))
+    finally:
+        await services.database.close()
 
 
 async def test_without_a_database_it_says_what_is_missing(settings: Settings) -> None:

@@ -156,6 +156,15 @@ class TestEvents:
             "4 committed",
         ]
 
+    async def test_this_process_knows_of_them_first(self, changing: MessageBus, diary: Diary) -> None:
+        async def service(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
+            return []
+
+        changing.on_event(ServiceChanged, service)
+        changing.on_commit(AccessChanged, lambda event: diary.entries.append(f"knows of {event}"))
+        await changing.handle(CLOSE)
+        assert diary.entries == ["1 committed", f"knows of {AccessChanged(None)}", "2 committed"]
+
     async def test_a_handler_that_fails_hinders_nobody(
         self, changing: MessageBus, diary: Diary, failed_handlers: list[str]
     ) -> None:
