@@ -160,6 +160,13 @@ class TestPipes:
         assert run.lines() == ["later"]
         assert run.notes() == []
 
+    def test_who_is_about_to_end_is_not_named(self, runs: Runs) -> None:
+        # The output of some of them ends before they do.
+        started = [runs.sh("(sleep 0.05; echo later) & exit 0") for _ in range(30)]
+        for run in started:
+            run.outcome()
+        assert [run.notes() for run in started] == [[]] * 30
+
     def test_a_real_daemon_is_named_and_lives_on(self, runs: Runs) -> None:
         run = runs.sh("setsid sleep 600 >/dev/null 2>&1 </dev/null & echo $!; exit 0")
         assert run.outcome()["code"] == 0

@@ -7,11 +7,14 @@ import os
 from .framing import decoded
 from .system import signal
 
+PF_EXITING = 0x4  # linux/sched.h: it runs no program any more, and closes its files
 STOP_PASSES = 50  # how often a tree that grows while it is being stopped is read again
 
 
-def read_stat(pid: int) -> tuple[int, int, str] | None:
-    """Parent, start time (clock ticks since boot) and name of a process; None when it is gone or dead."""
+def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
+    """Parent, start time (clock ticks since boot) and name of a process, and whether it is about to be dead; None when
+    it is gone or dead.
+    """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -24,9 +27,11 @@ def read_stat(pid: int) -> tuple[int, int, str] | None:
         os.close(fd)
     name, _, rest = data.rpartition(b")")
     fields = rest.split()
-    if fields[0] in b"ZX" and fields[17] == b"1":
-        return None  # with other threads it may well be running
-    return int(fields[1]), int(fields[19]), decoded(name.partition(b"(")[2])
+    is_alone = fields[17] == b"1"  # with other threads it may well be running
+    if fields[0] in b"ZX" and is_alone:
+        return None
+    is_exiting = is_alone and bool(int(fields[6]) & PF_EXITING)
+    return int(fields[1]), int(fields[19]), decoded(name.partition(b"(")[2]), is_exiting
 
 
 def descendants(root: int) -> dict[int, int]:
@@ -109,7 +114,8 @@ def left_running() -> str:
     names = []
     for pid in sorted(descendants(os.getpid())):
         stat = read_stat(pid)
-        if stat is not None:
+        # The end of its output is seen before it is dead.
+        if stat is not None and not stat[3]:
             names.append(f"{stat[2]} ({pid})")
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more
