@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 from deploy.adapters.repository import News
@@ -86,8 +86,7 @@ class MessageBus:
             prepared = await self._prepare[type(command)](command)
             events = await self._run(handler, prepared)
         for event in events:
-            for tell in self._here.get(type(event), ()):
-                tell(event)
+            self._tell_here(self._here.get(type(event), ()), event)
         for event in events:
             for handler in self._events.get(type(event), ()):
                 await self._tell(handler, event)
@@ -98,18 +97,22 @@ class MessageBus:
         async with self._open_loose() if is_loose else self._open_unit_of_work() as uow:
             events = await handler(message, uow)
         for news in uow.news:
-            self._tell_news(news)
+            self._tell_here(self._news, news)
         return events
 
-    def _tell_news(self, news: News) -> None:
-        for tell in self._news:
+    # What was committed stays true even if somebody could not be told of it: log, and go on.
+
+    @staticmethod
+    def _tell_here(listeners: Iterable[Callable[[Message], None]], what: Message) -> None:
+        for tell in listeners:
             try:
-                tell(news)
+                tell(what)
             except Exception:
-                log.exception("A handler of news of deployment %s failed", news.deployment_id)
+                # What is in news was shown to those who may see it; a log is for others.
+                told = f"news of deployment {what.deployment_id}" if isinstance(what, News) else repr(what)
+                log.exception("A handler of %s failed", told)
 
     async def _tell(self, handler: Handler[Any], event: Event) -> None:
-        # What was committed stays true even if somebody could not be told of it: log, and go on.
         try:
             await self._run(handler, event)
         except Exception:

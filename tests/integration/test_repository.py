@@ -198,14 +198,15 @@ class TestSteps:
                 position=10,
                 state=StepState.SUCCESS,
                 description="d",
-                message="m",
+                message='"m"\\ \u2028\r\n',
                 started=at(1),
                 finished=at(2),
                 run_order=4,
                 first_line=5,
                 last_line=6,
-                detail={"a": [1, {"b": None}], "ä": "ü"},
+                detail={"a": [1, {"b": None}], "ä": "ü", "no character": "\0", "large": 2**70},
                 hosts=[{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+                expected_seconds=7.5,
             )
             bare = Step(id=ids[1], deployment_id=deployment_id, name="bare", position=11)
             await stored(uow, deployment_id, steps=[full, bare])

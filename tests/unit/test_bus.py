@@ -165,6 +165,18 @@ class TestEvents:
         await changing.handle(CLOSE)
         assert diary.entries == ["1 committed", f"knows of {AccessChanged(None)}", "2 committed"]
 
+    async def test_who_cannot_be_told_here_hinders_nobody(
+        self, changing: MessageBus, diary: Diary, failed_handlers: list[str]
+    ) -> None:
+        def fail(_event: AccessChanged) -> None:
+            raise ValueError("no luck")
+
+        changing.on_commit(AccessChanged, fail)
+        changing.on_commit(AccessChanged, lambda event: diary.entries.append(f"knows of {event}"))
+        assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
+        assert diary.entries == ["1 committed", f"knows of {AccessChanged(None)}"]
+        assert "no luck" in failed_handlers.pop()
+
     async def test_a_handler_that_fails_hinders_nobody(
         self, changing: MessageBus, diary: Diary, failed_handlers: list[str]
     ) -> None:
