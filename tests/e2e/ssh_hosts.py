@@ -26,18 +26,20 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
 PermitRootLogin prohibit-password
+SetEnv HOME={home}
 Subsystem sftp internal-sftp
 """
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host: the name it gives itself, its address, its namespace, and the folder with its keys."""
+    """One host: the name it gives itself, its address, its namespace, the folder with its keys, and root's home."""
 
     name: str
     address: str
     namespace: str
     folder: Path
+    home: Path
 
     def public_key(self) -> str:
         """Type and key, as they stand in `known_hosts`."""
@@ -96,8 +98,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def ssh_hosts(folder: Path, count: int = 2) -> Iterator[SshHosts]:
-    """Build the hosts; everything is taken down again afterwards, whatever happened."""
+def ssh_hosts(folder: Path, count: int = 2, home: Path | None = None) -> Iterator[SshHosts]:
+    """Build the hosts; everything is taken down again afterwards, whatever happened.
+
+    Root's home is `home`, else an empty one of each host: shells read their start files there at each login.
+    """
     # Several test processes may do this at once: their own names and their own network each.
     number = os.getpid() % 100_000
     network = f"10.213.{number % 250}"
@@ -110,12 +115,11 @@ def ssh_hosts(folder: Path, count: int = 2) -> Iterator[SshHosts]:
         run("ip", "link", "set", bridge, "up")
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id"))
         agent = stack.enter_context(_agent(folder))
-        hosts = [
-            stack.enter_context(
-                _host(folder, Host(f"web{i}", f"{network}.{10 + i}", f"fd{number}h{i}", folder / f"web{i}"), bridge)
-            )
-            for i in range(1, count + 1)
-        ]
+        hosts = []
+        for i in range(1, count + 1):
+            place = folder / f"web{i}"
+            host = Host(place.name, f"{network}.{10 + i}", f"fd{number}h{i}", place, home or place / "home")
+            hosts.append(stack.enter_context(_host(folder, host, bridge)))
         known_hosts = folder / "known_hosts"
         known_hosts.write_text("".join(f"{host.address} {host.public_key()}\n" for host in hosts))
         for host in hosts:
@@ -138,9 +142,11 @@ def _agent(folder: Path) -> Iterator[str]:
 @contextmanager
 def _host(folder: Path, host: Host, bridge: str) -> Iterator[Host]:
     host.folder.mkdir()
+    host.home.mkdir(exist_ok=True)
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.folder / "hostkey"))
     shutil.copy(folder / "id.pub", host.folder / "authorized_keys")
-    (host.folder / "sshd_config").write_text(SSHD_CONFIG.format(address=host.address, folder=host.folder))
+    settings = SSHD_CONFIG.format(address=host.address, folder=host.folder, home=host.home)
+    (host.folder / "sshd_config").write_text(settings)
     run("ip", "netns", "add", host.namespace)
     try:
         _connect(host, bridge)

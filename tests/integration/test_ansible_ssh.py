@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ PLAYBOOK = """
         - name: Say it
           debug: {msg: "{{ answer.stdout }}"}
         - name: Write a file
-          copy: {content: "{{ inventory_hostname }}", dest: "{{ ansible_remote_tmp }}/note", mode: "0600"}
+          copy: {content: "{{ inventory_hostname }}", dest: "{{ ansible_remote_tmp | dirname }}/note", mode: "0600"}
 """
 
 
@@ -47,6 +48,15 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+def taken_notes(hosts: SshHosts) -> list[str]:
+    """What the playbook has written on each host; it is gone then, so that no other test takes it for its own."""
+    notes = [host.folder / "note" for host in hosts.hosts]
+    texts = [note.read_text() for note in notes]
+    for note in notes:
+        note.unlink()
+    return texts
+
+
 @pytest.mark.parametrize("pipelining", ["1", "0"])
 def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining: str) -> None:
     path = write_playbook(folder, PLAYBOOK)
@@ -59,7 +69,7 @@ def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining:
         "web1": "web1",
         "web2": "web2",
     }
-    assert [(host.folder / "tmp" / "note").read_text() for host in hosts.hosts] == ["web1", "web2"]
+    assert taken_notes(hosts) == ["web1", "web2"]
     assert result.message("Who are you?") == "2 changed"
 
 
@@ -72,7 +82,23 @@ def test_through_mitogen_it_is_the_same(hosts: SshHosts, folder: Path) -> None:
         "web1": "web1",
         "web2": "web2",
     }
-    assert [(host.folder / "tmp" / "note").read_text() for host in hosts.hosts] == ["web1", "web2"]
+    assert taken_notes(hosts) == ["web1", "web2"]
+
+
+def test_mitogen_leaves_all_processors_to_everybody(hosts: SshHosts, folder: Path) -> None:
+    playbook = """
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - command: nproc
+              register: of_a_command
+            - name: How many?
+              debug: {msg: "{{ of_a_command.stdout }} {{ lookup('pipe', 'nproc') }}"}
+    """
+    result = run(write_playbook(folder, playbook), mitogen=True)
+
+    assert result.code == 0, result.text
+    assert result.message("How many?").split() == [str(len(os.sched_getaffinity(0)))] * 2
 
 
 def test_connections_end_with_the_run(hosts: SshHosts, folder: Path) -> None:

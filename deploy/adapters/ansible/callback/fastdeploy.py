@@ -19,6 +19,8 @@ Objects, one a line (`task` is an identifier that starts once and ends once):
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
 import glob
 import json
 import os
@@ -186,6 +188,19 @@ class RunningTask:
         return "\n".join(bad) or counted(Counter(self.outcomes.values()))
 
 
+def use_every_processor() -> None:
+    """Keep mitogen from pinning its processes, which has to be said before its strategy starts.
+
+    It would give one processor to Ansible with all its workers and one to its broker, the same two in every run: of two
+    processors one is mostly idle, of more all deployments share these two, and local commands see one less.
+    """
+    # Elsewhere than in Ansible's own Python, or another mitogen than ours: then it does as it always does.
+    with contextlib.suppress(ImportError, AttributeError):
+        from ansible_mitogen import affinity  # noqa: PLC0415 - only where mitogen is used
+
+        affinity.policy = affinity.Policy()
+
+
 def counted(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
@@ -252,6 +267,11 @@ class CallbackModule(DefaultCallback):
         self._free = str(play.strategy).endswith(("free", "host_pinned"))
         self._send("play_start", name=readable(play.get_name().strip()), hosts=self._hosts_in_play)
         super().v2_playbook_on_play_start(play)
+        if str(play.strategy).startswith("mitogen"):
+            use_every_processor()
+        # Ansible forks for each task of each host. A collection in such a process writes to all objects that are there
+        # already, and so copies the pages they are on; frozen ones it leaves alone.
+        gc.freeze()
 
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
         self._start(task)
