@@ -101,6 +101,7 @@ services = Table(
     _id(),
     Column("name", Text, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("concurrency", Integer, nullable=False, server_default=text("1")),
     Column("readme", Text),
     Column("updated", Moment, nullable=False, server_default=text("now()")),
     Column("deleted", Moment),

@@ -85,6 +85,11 @@ class Service:
     deleted: datetime | None = None
     id: int = None  # type: ignore[assignment]
 
+    @property
+    def concurrency(self) -> int:
+        """How many of its deployments may run at once."""
+        return int(self.data.get("concurrency", 1))
+
 
 class TokenKind(str, Enum):
     """Tokens that leave a row, so that they can be listed and revoked."""
@@ -256,6 +261,11 @@ class Deployment:
     request_fingerprint: str | None = None
     id: int = None  # type: ignore[assignment]
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has begun, and its processes have not ended; its script may have told the outcome before that."""
+        return self.started is not None and self.run_ended is None
+
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:
         """A worker has taken the deployment up.
 
@@ -282,12 +292,12 @@ class Deployment:
         return [DeploymentChanged(self.id)]
 
     def request_cancel(self, by: str, *, now: datetime) -> list[Event]:
-        """Cancel at once when it still waits; otherwise ask the run to stop.
+        """Cancel at once when it still waits; otherwise ask the run to stop. An outcome that its script has told stays.
 
         Raises:
             Conflict: it is over already.
         """
-        if self.state.is_final:
+        if self.state.is_final and not self.goes_on:
             raise Conflict(f"Deployment {self.id} is over already ({self.state.value}), there is nothing to cancel.")
         if self.cancel_requested is not None:
             return []

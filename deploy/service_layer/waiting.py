@@ -29,11 +29,11 @@ async def why_waiting(
     """Return reason, position in the queue of the service (from 1) and the deployment to wait for; None if it runs."""
     if deployment.state is not DeploymentState.QUEUED:
         return None
-    jobs = await uow.queue.ahead_of(deployment.job_id) if deployment.job_id is not None else []
+    at_once = (await uow.services.some([deployment.service_id]))[0].concurrency
+    jobs = await uow.queue.ahead_of(deployment.job_id, concurrency=at_once) if deployment.job_id is not None else []
     ahead = Ahead(sum(not runs for _, runs in jobs), *jobs[-1]) if jobs else FREE
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
-    service = (await uow.services.some([deployment.service_id]))[0] if jobs else None
-    return _reason(deployment, ahead, service.data if service is not None else {}, has_worker=has_worker)
+    return _reason(deployment, ahead, at_once, has_worker=has_worker)
 
 
 async def why_all_waiting(
@@ -43,31 +43,33 @@ async def why_all_waiting(
     waiting = [deployment for deployment in deployments if deployment.state is DeploymentState.QUEUED]
     if not waiting:
         return {}
-    ahead = all_ahead(await uow.queue.jobs())
     services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}))
-    data = {service.id: service.data for service in services}
+    at_once = {service.id: service.concurrency for service in services}
+    ahead = all_ahead(await uow.queue.jobs(), at_once)
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return {
         deployment.id: _reason(
-            deployment, ahead.get(deployment.job_id or 0, FREE), data[deployment.service_id], has_worker=has_worker
+            deployment, ahead.get(deployment.job_id or 0, FREE), at_once[deployment.service_id], has_worker=has_worker
         )
         for deployment in waiting
     }
 
 
-def all_ahead(jobs: Iterable[Job]) -> dict[int, Ahead]:
-    """Return what is before each job that waits for others, by its id; it agrees with `Queue.ahead_of`."""
-    by_service: dict[str, list[Job]] = defaultdict(list)
+def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahead]:
+    """Return what is before each job that waits for others, by its id; it agrees with `Queue.ahead_of`.
+
+    `at_once` says how many of a service may run at the same time.
+    """
+    by_service: dict[int, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
-        by_service[job.service].append(job)
+        by_service[job.service_id].append(job)
     found = {}
-    for of_service in by_service.values():
-        before, taken = FREE, set[str]()
-        for job in of_service:
-            if not job.runs and job.lane in taken:
+    for service_id, of_service in by_service.items():
+        before = FREE
+        for place, job in enumerate(of_service):
+            if not job.runs and place >= at_once.get(service_id, 1):
                 found[job.id] = before
             before = Ahead(before.waiting + (not job.runs), job.deployment_id, job.runs)
-            taken.add(job.lane)
     return found
 
 
@@ -80,13 +82,12 @@ async def _has_worker(uow: UnitOfWork, now: datetime, grace_seconds: float) -> b
     return any(alive(worker.last_seen, now, grace_seconds) for worker in await uow.workers.list())
 
 
-def _reason(deployment: Deployment, ahead: Ahead, config: Mapping[str, Any], *, has_worker: bool) -> dict[str, Any]:
+def _reason(deployment: Deployment, ahead: Ahead, at_once: int, *, has_worker: bool) -> dict[str, Any]:
     if not has_worker:
         reason = "No worker is running. Start one with: fastdeploy worker"
     elif ahead.last is not None:
         # A run that has said itself that it is done counts as running until its process has ended.
         verb = "runs" if ahead.last_runs else "waits"
-        at_once = config.get("concurrency", 1)
         how_many = "one" if at_once == 1 else at_once
         reason = f"Deployment {ahead.last} of {deployment.service} {verb} before it; {how_many} at a time."
     else:

@@ -401,6 +401,18 @@ def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
     assert (retried["retry_of"], retried["context"]) == (deployment_id, {"env": {"a": "1"}})
 
 
+def test_cancel_stops_what_has_declared_itself_done_and_goes_on(server: Server, cli: CommandLine) -> None:
+    with server.puppet() as (name, puppet):
+        deployment_id = cli.json("deploy", name)["id"]
+        client = server.api.client(puppet.config()["access_token"])
+        assert client.put("/deployments/finish/").is_success
+        said = cli.run("deployments", "cancel", str(deployment_id)).stdout
+        assert "being stopped; its outcome stays: success" in said
+        wait_until(lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "its end")
+    watched = cli.run("deployments", "watch", str(deployment_id))
+    assert (watched.returncode, watched.stdout.count("success")) == (0, 1)
+
+
 def test_a_deployment_that_does_not_exist_is_told_so_by_every_command(cli: CommandLine) -> None:
     for command in ("show", "logs", "watch", "cancel", "retry"):
         finished = cli.run("deployments", command, "999999")

@@ -11,6 +11,32 @@ from tests.e2e.processes import Site, living, parent, process
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
+# With a STEP, it reports that, says that it is done, and hangs, and so does a child; both are deaf to what asks them to end.
+HANGING = """
+import json, os, signal, sys, urllib.request
+
+with open(os.environ["DEPLOY_CONFIG_FILE"]) as file:
+    config = json.load(file)
+
+def ask(method, url, fields=None):
+    headers = {"Authorization": "Bearer " + config["access_token"], "Content-Type": "application/json"}
+    data = None if fields is None else json.dumps(fields).encode()
+    urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)).close()
+
+step = config["context"]["env"].get("STEP")
+if step is None:
+    sys.exit()
+ask("POST", config["steps_url"], {"name": "Only", "state": step, "error_message": "oh"})
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+ask("PUT", config["deployment_finish_url"])
+child = os.fork()
+if child:
+    os.write(1, f"{os.getpid()}\\n{child}\\n".encode())
+while True:
+    signal.pause()
+"""
+
 
 def cancel(api: Api, deployment_id: int) -> dict[str, object]:
     return dict(answer(api.admin.post(f"/deployments/{deployment_id}/cancel")))
@@ -70,6 +96,35 @@ def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
     wait_until(supervisor.is_dead, "the supervisor having ended")
     refused = api.admin.post(f"/deployments/{deployment_id}/cancel")
     assert (refused.status_code, "cancelled" in refused.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize(("step", "state"), [("success", "success"), ("failure", "failure")])
+def test_what_has_declared_itself_done_and_hangs_is_cancelled_and_makes_way(
+    server: Server, step: str, state: str
+) -> None:
+    api = server.api
+    name = server.add_service(python(HANGING))
+    first = api.start(name, {"STEP": step})["id"]
+    assert api.wait_until_final(first)["state"] == state
+    hanging = [living(int(pid)) for pid in wait_until(lambda: api.lines(first), "the script having hung")]
+    second = api.start(name)["id"]
+    assert api.deployment(second)["waiting"]["blocked_by"] == first
+    told = answer(api.admin.get("/queue/"))
+    assert first in {one["id"] for one in told["running"]}
+    assert second in {one["id"] for one in told["waiting"]}
+    (worker,) = told["workers"]
+    assert first in worker["running"]
+    assert [one for one in hanging if one.is_dead()] == []
+    asked = cancel(api, first)
+    assert (asked["state"], asked["cancel_requested"]) == (state, "Cancelled by admin.")
+    assert api.wait_until_final(second)["state"] == "success"
+    assert [one for one in hanging if not one.is_dead()] == []
+    found = api.deployment(first)
+    assert found["state"] == state
+    assert found["reason"] == (None if state == "success" else "The step “Only” failed: oh")
+    assert first not in {one["id"] for one in answer(api.admin.get("/queue/"))["running"]}
+    refused = api.admin.post(f"/deployments/{first}/cancel")
+    assert (refused.status_code, state in refused.json()["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize(("script", "state"), [("true", "success"), ("exit 3", "failure")])

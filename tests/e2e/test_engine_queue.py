@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.e2e.api import Api, answer
 from tests.e2e.folders import say, shell, steps
@@ -139,6 +140,33 @@ def test_a_request_with_a_key_starts_one_deployment_however_often_it_comes(serve
     assert "Idempotency-Key" in refused.json()["detail"]
     listed = answer(api.admin.get("/deployments/", params={"service_id": service_id}))
     assert [deployment["id"] for deployment in listed] == [deployment_id]
+
+
+@pytest.mark.parametrize("key", [b"", b"\xa0", b"\xa0\x85\xa0", b"x" * 201])
+def test_a_key_that_is_none_is_refused(server: Server, key: bytes) -> None:
+    api = server.api
+    name = server.add_service(shell(say("Only")))
+    service_id = api.service(name)["id"]
+    as_service = api.client(api.service_token(name))
+    headers = [(b"Idempotency-Key", key)]
+    for refused in (
+        api.admin.post(f"/services/{service_id}/deployments", headers=headers),
+        as_service.post("/deployments/", headers=headers),
+        api.admin.post("/deployments/1/retry", headers=headers),
+    ):
+        (fault,) = refused.json()["detail"]
+        assert (refused.status_code, fault["loc"]) == (422, ["header", "Idempotency-Key"])
+        assert "1 to 200 characters" in fault["msg"]
+    assert answer(api.admin.get("/deployments/", params={"service_id": service_id})) == []
+
+
+def test_where_a_request_comes_from_is_not_what_it_asks_for(server: Server) -> None:
+    api = server.api
+    url = f"/services/{api.service(server.add_service(shell(say('Only'))))['id']}/deployments"
+    key = {"Idempotency-Key": "wherever"}
+    ids = {answer(api.admin.post(url, json={"origin": one}, headers=key))["id"] for one in ("here", "there")}
+    assert len(ids) == 1
+    wait_until_all_final(api, list(ids))
 
 
 def test_a_key_belongs_to_its_service(server: Server) -> None:

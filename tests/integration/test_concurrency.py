@@ -125,6 +125,40 @@ class TestClaims:
         assert len({deployment_id for deployment_id in claimed if deployment_id}) == 3
         assert claimed[3] is None
 
+    async def test_one_that_is_asked_for_as_another_ends_has_its_place(self, busy_site: Site) -> None:
+        service_id = await busy_site.service(concurrency=2)
+        await busy_site.start(service_id)
+        assert await busy_site.claim() is not None
+        for _ in range(30):
+            short = await busy_site.start(service_id)
+            assert await busy_site.claim() == short
+            ends = busy_site.take_in(short, ended(0))
+            _, events = await outcomes((ends, busy_site.bus.handle(start(service_id))))
+            assert await busy_site.claim() == queued(events)
+            await busy_site.take_in(queued(events), ended(0))
+
+    async def test_never_more_at_once_whoever_claims(self, busy_site: Site) -> None:
+        service_id = await busy_site.service(concurrency=2)
+        running: set[int] = set()
+        claimed: list[int] = []
+
+        async def work(worker_id: str) -> None:
+            while len(claimed) < 40:
+                deployment_id = await claim(busy_site, worker_id)
+                if deployment_id is None:
+                    continue
+                running.add(deployment_id)
+                claimed.append(deployment_id)
+                assert len(running) <= 2
+                await asyncio.sleep(0)
+                running.discard(deployment_id)
+                await busy_site.take_in(deployment_id, line(), ended(0))
+
+        starts = [busy_site.bus.handle(start(service_id)) for _ in range(40)]
+        results = await outcomes([*starts, *(work(f"w{number}") for number in range(5))])
+        assert sorted(claimed) == sorted(queued(events) for events in results[:40])
+        assert await busy_site.claim() is None
+
     async def test_claim_and_cancel_at_the_same_moment(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=100)
         for _ in range(30):

@@ -202,6 +202,35 @@ class TestCancelDeployment:
         await site.take_in(deployment_id, ended(0))
         assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
+    async def test_one_that_has_declared_itself_done_is_stopped_and_stays_what_it_is(self, site: Site) -> None:
+        first = await site.running()
+        second = await site.start((await site.deployment(first)).service_id)
+        await site.bus.handle(FinishDeployment(deployment_id=first))
+        assert await site.claim() is None
+        events = await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+        assert CancelRequested(first) in events
+        deployment = await site.deployment(first)
+        assert (deployment.state, deployment.cancel_requested) == (DeploymentState.SUCCESS, "Cancelled by bob.")
+        last = (await site.messages(first))[-1]
+        assert (last["state"], last["cancel_requested"]) == ("success", "Cancelled by bob.")
+        assert await site.claim() is None
+        await site.take_in(first, ended(None, signal="SIGKILL", cause="cancelled", message="It was."))
+        deployment = await site.deployment(first)
+        assert (deployment.state, deployment.reason) == (DeploymentState.SUCCESS, None)
+        assert await site.claim() == second
+        with pytest.raises(Conflict, match="over already"):
+            await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+
+    async def test_one_that_has_declared_itself_done_keeps_its_secrets_to_its_end(self, site: Site) -> None:
+        schema = {"properties": {"password": {"type": "string", "writeOnly": True}}}
+        service_id = await site.service(inputs=schema)
+        deployment_id = await site.start(service_id, context={"env": {"password": "a secret"}})
+        assert await site.claim() == deployment_id
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        async with site.open_uow() as uow:
+            assert await uow.secrets.get(deployment_id) is not None  # what it still prints has to be masked
+
     async def test_twice_is_once(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))

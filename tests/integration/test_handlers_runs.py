@@ -118,6 +118,20 @@ class TestClaimDeployments:
         await site.take_in(ids[0], ended(0))
         assert await site.claim() == ids[3]
 
+    async def test_a_changed_config_counts_for_those_that_wait_already(self, site: Site) -> None:
+        service_id = await site.service(concurrency=1)
+        ids = [await site.start(service_id) for _ in range(4)]
+        assert [await site.claim(), await site.claim()] == [ids[0], None]
+        await site.service(concurrency=3)
+        assert [await site.claim() for _ in range(3)] == [ids[1], ids[2], None]
+        await site.service(concurrency=1)
+        await site.take_in(ids[1], ended(0))
+        assert await site.claim() is None
+        await site.take_in(ids[0], ended(0))
+        assert await site.claim() is None
+        await site.take_in(ids[2], ended(0))
+        assert await site.claim() == ids[3]
+
     async def test_a_cancelled_one_whose_job_is_still_there_is_passed_over(self, site: Site) -> None:
         service_id = await site.service()
         first, second = await site.start(service_id), await site.start(service_id)

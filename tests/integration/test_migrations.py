@@ -25,7 +25,7 @@ from deploy.adapters.database import DATABASE_ERRORS, Database, is_away
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
-from deploy.adapters.repository.queue import QUEUE, TASK
+from deploy.adapters.repository.queue import TASK, WAITING, NewJob
 from deploy.adapters.repository.rows import names_of
 from deploy.domain.model import BrowserSession, DeployedService, Deployment, Service, Step, Token, User
 from deploy.service_layer.bootstrap import create_bus
@@ -52,7 +52,7 @@ async def empty(empty_url: str) -> AsyncIterator[Database]:
 
 # A success, a run, and one that waits for it, as the first schema has them.
 IN_PROGRESS = [
-    """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}]}')""",
+    """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}], "concurrency": 2}')""",
     """
     INSERT INTO procrastinate_jobs (queue_name, task_name, lock, args, status)
     SELECT 'deployments', 'deploy', 'service:1:0', json_build_object('deployment_id', n), 'todo'
@@ -122,9 +122,9 @@ class TestUpgrade:
         open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
-        # What runs goes on to its end, then comes what waits, then what is asked for now; all are listed.
-        await site.take_in(2, line(), ended(0))
+        # What runs goes on to its end, beside it comes what waits, then what is asked for now; all are listed.
         assert await site.claim() == 3
+        await site.take_in(2, line(), ended(0))
         again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}
         assert await site.start(1, **again) == 3
         assert await site.start(1) == 4
@@ -208,7 +208,8 @@ class TestSchema:
     )
     def test_columns_are_the_fields_of_the_domain(self, kind: type[Any], table: Table) -> None:
         """Rows are read by the names of the fields."""
-        assert {column.name for column in table.columns} == set(names_of(kind))
+        for_the_queue = {"concurrency"} if table is orm.services else set()
+        assert {column.name for column in table.columns} == set(names_of(kind)) | for_the_queue
 
     def test_the_head_is_alembics_own(self) -> None:
         config = Config()
@@ -236,10 +237,10 @@ class TestQueue:
         )
         app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=1))
         async with app.open_async():
-            task = app.configure_task(TASK, queue=QUEUE, lock="service:3:0")
+            task = app.configure_task(TASK, queue=WAITING, lock="service:3:")
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
-            await uow.queue.put(await uow.queue.job_for(7, service_id=3))
+            await uow.queue.put(NewJob(7, 3))
             rows = await uow.users._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs

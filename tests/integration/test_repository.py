@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.database import Database
-from deploy.adapters.repository import Change, Listings, StoredEvent, Tail, Version
+from deploy.adapters.repository import Change, Listings, NewJob, StoredEvent, Tail, Version
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
@@ -243,9 +243,9 @@ class TestBatches:
             assert await uow.events.after(deployment_id, deployment.seq) == []
 
 
-async def put(uow: UnitOfWork, deployment_id: int, *, concurrency: int = 1) -> int:
-    """Queue a deployment of service 1."""
-    return await uow.queue.put(await uow.queue.job_for(deployment_id, service_id=1, concurrency=concurrency))
+async def put(uow: UnitOfWork, deployment_id: int, *, service_id: int = 1) -> int:
+    """Queue a deployment."""
+    return await uow.queue.put(NewJob(deployment_id, service_id))
 
 
 class TestQueue:
@@ -271,12 +271,37 @@ class TestQueue:
             await uow.queue.withdraw(job)
             assert await uow.queue.take() == []
 
-    async def test_the_shortest_lane_is_taken(self, site: Site) -> None:
+    async def test_so_many_are_taken_as_the_config_says_at_that_moment(self, site: Site) -> None:
+        shop = await site.service(concurrency=3)
         async with site.open_uow() as uow:
-            for deployment_id in range(6):
-                await put(uow, deployment_id, concurrency=3)
-            rows = await uow.users._driver.fetch("SELECT lock FROM procrastinate_jobs ORDER BY id")
-            assert [row[0] for row in rows] == [f"service:1:{lane}" for lane in (0, 1, 2, 0, 1, 2)]
+            jobs = [await put(uow, number, service_id=shop) for number in range(6)]
+            assert await uow.queue.take(10) == [(jobs[0], 0), (jobs[1], 1), (jobs[2], 2)]
+            await set_concurrency(uow, shop, 1)
+            await uow.queue.finish(jobs[1])
+            await uow.queue.finish(jobs[0])
+            assert await uow.queue.take(10) == []  # one goes on, in a lane that there is none of any more
+            await uow.queue.finish(jobs[2])
+            assert await uow.queue.take(10) == [(jobs[3], 3)]
+            await set_concurrency(uow, shop, 2)
+            assert await uow.queue.take(10) == [(jobs[4], 4)]
+            await uow.queue.finish(jobs[3])
+            assert await uow.queue.take(10) == [(jobs[5], 5)]
+
+    async def test_what_was_admitted_and_not_taken_waits_again_where_fewer_may_run(self, site: Site) -> None:
+        shop = await site.service(concurrency=3)
+        async with site.open_uow() as uow:
+            jobs = [await put(uow, number, service_id=shop) for number in range(4)]
+            assert await uow.queue.take(1) == [(jobs[0], 0)]
+            await set_concurrency(uow, shop, 2)
+            assert await uow.queue.take(10) == [(jobs[1], 1)]
+            assert await uow.queue.take(10) == []
+
+
+async def set_concurrency(uow: UnitOfWork, service_id: int, concurrency: int) -> None:
+    """What a sync does when the config has changed."""
+    service = await uow.services.get(service_id, for_update=True)
+    service.data = {**service.data, "concurrency": concurrency}
+    await uow.services.store(service)
 
 
 class TestServices:

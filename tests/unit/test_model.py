@@ -131,11 +131,38 @@ class TestRequestCancel:
         deployment.request_cancel("ada", now=NOW)
         assert (deployment.finished, deployment.cancel_requested) == (None, "Cancelled by ada.")
 
+    @pytest.mark.parametrize("told", [SUCCESS, FAILURE])
+    def test_one_that_has_told_its_outcome_is_stopped_until_its_run_has_ended(self, told: DeploymentState) -> None:
+        deployment = a_deployment(state=told, started=at(1), finished=at(5), reason="before")
+        assert deployment.request_cancel("ada", now=NOW) == REQUESTED
+        assert (deployment.state, deployment.finished, deployment.reason) == (told, at(5), "before")
+        assert deployment.cancel_requested == "Cancelled by ada."
+        assert deployment.request_cancel("bob", now=NOW) == []
+
+    @pytest.mark.parametrize("state", [SUCCESS, FAILURE, CANCELLED])
+    def test_one_whose_run_has_ended_is_over(self, state: DeploymentState) -> None:
+        deployment = a_deployment(state=state, started=at(1), finished=at(5), run_ended=at(5))
+        with pytest.raises(Conflict, match="is over already"):
+            deployment.request_cancel("ada", now=NOW)
+        assert deployment.cancel_requested is None
+
     def test_the_first_wish_counts(self) -> None:
         deployment = a_deployment()
         deployment.request_cancel("ada", now=NOW)
         assert deployment.request_cancel("bob", now=NOW) == []
         assert deployment.cancel_requested == "Cancelled by ada."
+
+
+class TestGoesOn:
+    def test_from_the_claim_to_the_end_of_the_run(self) -> None:
+        deployment = a_deployment(state=QUEUED)
+        told = [deployment.goes_on]
+        deployment.start(worker_id="w1", now=NOW)
+        told.append(deployment.goes_on)
+        deployment.finish(SUCCESS, now=NOW)
+        told.append(deployment.goes_on)
+        deployment.run_ended = NOW
+        assert [*told, deployment.goes_on] == [False, True, True, False]
 
 
 class TestStates:

@@ -13,7 +13,8 @@ import asyncpg
 
 from deploy.adapters.statement import Statement
 
-QUEUE = "deployments"
+# Jobs are put into WAITING, and admitted from there to the queue that is taken from (`fastdeploy_take_jobs`).
+WAITING = "waiting"
 TASK = "deploy"
 # Gives the job's id; part of the statement that stores a new deployment, hence here by itself.
 PUT_JOB = (
@@ -21,102 +22,88 @@ PUT_JOB = (
     "::procrastinate_job_to_defer_v1[])) AS id"
 )
 _PUT = Statement(PUT_JOB)
-# The function takes one at a time, and sees what it has taken before; it is called until it finds none: that takes a
-# look at all that wait.
-_FETCH = Statement(
-    "WITH RECURSIVE taken AS ("
-    "SELECT 1 AS n, procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) AS job "
-    "UNION ALL SELECT n + 1, procrastinate_fetch_job_v2(ARRAY[:queue]::varchar[], NULL) "
-    "FROM taken WHERE (job).id IS NOT NULL AND n < CAST(:most AS integer)) "
-    "SELECT (job).id, CAST((job).args ->> 'deployment_id' AS bigint) FROM taken WHERE (job).id IS NOT NULL"
-)
+_TAKE = Statement("SELECT job_id, deployment_id FROM fastdeploy_take_jobs(:most)")
 ONE_PER_LANE = "procrastinate_jobs_lock_idx_v1"
+_WAKE = Statement("""SELECT pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted"}')""")
 _FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
-_LANES = Statement(
-    "SELECT lane FROM generate_series(0, :concurrency - 1) AS lane LEFT JOIN procrastinate_jobs AS job "
-    "ON job.lock = :prefix || lane AND job.status IN ('todo', 'doing') GROUP BY lane ORDER BY count(job.id), lane LIMIT 1"
-)
 _AHEAD = Statement(
-    "SELECT CAST(job.args ->> 'deployment_id' AS bigint), job.status = 'doing' FROM procrastinate_jobs AS own "
-    "JOIN procrastinate_jobs AS job ON job.lock LIKE regexp_replace(own.lock, '[0-9]+$', '%') AND job.id <> own.id "
-    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
-    "AND EXISTS (SELECT FROM procrastinate_jobs AS other WHERE other.lock = own.lock AND other.id <> own.id "
-    "AND (other.status = 'doing' OR other.status = 'todo' AND other.id < own.id)) "
-    "ORDER BY job.status = 'todo', job.id"
+    "SELECT deployment_id, runs FROM ("
+    "SELECT job.id, CAST(job.args ->> 'deployment_id' AS bigint) AS deployment_id, job.status = 'doing' AS runs, "
+    "count(*) OVER () AS before FROM procrastinate_jobs AS own "
+    "JOIN procrastinate_jobs AS job ON split_part(job.lock, ':', 2) = split_part(own.lock, ':', 2) AND job.id <> own.id "
+    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id)"
+    ") AS job WHERE before >= CAST(:concurrency AS integer) ORDER BY NOT runs, id"
 )
-
-
 _JOBS = Statement(
-    "SELECT id, CAST(args ->> 'deployment_id' AS bigint), regexp_replace(lock, '[0-9]+$', ''), lock, status = 'doing' "
-    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND queue_name = :queue"
+    "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), status = 'doing' "
+    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
 )
 
 
 class NewJob(NamedTuple):
-    """A deployment on its way into the queue, and the lane in which it will wait."""
+    """A deployment on its way into the queue."""
 
     deployment_id: int
-    lane: str
+    service_id: int
 
     def values(self) -> dict[str, Any]:
         """Return the parameters of `PUT_JOB`."""
         args = json.dumps({"deployment_id": self.deployment_id})
-        return {"queue": QUEUE, "task": TASK, "lane": self.lane, "job_args": args}
+        return {"queue": WAITING, "task": TASK, "lane": f"service:{self.service_id}:", "job_args": args}
 
 
 class Job(NamedTuple):
-    """A deployment in the queue; jobs of one lane run one at a time, the lanes of one service take turns."""
+    """A deployment in the queue."""
 
     id: int
     deployment_id: int
-    service: str
-    lane: str
+    service_id: int
     runs: bool
 
 
 class Queue:
-    """Deployments that wait for a worker. Jobs of one lock run one at a time, first come, first served."""
+    """Deployments that wait for a worker: of each service so many at once as its config says, first come, first served."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
-
-    async def job_for(self, deployment_id: int, *, service_id: int, concurrency: int = 1) -> NewJob:
-        """Return the job of a deployment. `concurrency` lanes serve a service, the shortest is taken."""
-        prefix = f"service:{service_id}:"
-        lane = await _LANES.value(self._driver, concurrency=concurrency, prefix=prefix) if concurrency > 1 else 0
-        return NewJob(deployment_id, f"{prefix}{lane}")
 
     async def put(self, job: NewJob) -> int:
         """Queue a deployment that is stored already, and return the job's id."""
         job_id: int = await _PUT.value(self._driver, **job.values())
         return job_id
 
-    async def ahead_of(self, job_id: int) -> Sequence[tuple[int, bool]]:
+    async def ahead_of(self, job_id: int, *, concurrency: int) -> Sequence[tuple[int, bool]]:
         """Return (deployment id, whether it runs) of the same service's jobs before this one, in that order.
 
-        Where nothing but a free worker is missing, there are none.
+        Where nothing but a free worker is missing, there are none: they are fewer than may run at once (`concurrency`).
         """
-        return [(row[0], row[1]) for row in await _AHEAD.rows(self._driver, id=job_id)]
+        return [(row[0], row[1]) for row in await _AHEAD.rows(self._driver, id=job_id, concurrency=concurrency)]
 
     async def jobs(self) -> Sequence[Job]:
         """Return all that wait or run, in no order."""
-        return [Job(*row) for row in await _JOBS.rows(self._driver, queue=QUEUE)]
+        return [Job(*row) for row in await _JOBS.rows(self._driver)]
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
         """Take the next jobs that may run, at most `limit`: (job id, deployment id).
 
+        What a service's config says at this moment counts. A lane is the place of one that runs: at most one job has it.
+
         Raises:
             UniqueViolationError: another worker took one of the same lane at the same moment (`ONE_PER_LANE`).
         """
-        return [(row[0], row[1]) for row in await _FETCH.rows(self._driver, queue=QUEUE, most=limit)]
+        return [(row[0], row[1]) for row in await _TAKE.rows(self._driver, most=limit)]
 
     async def finish(self, job_id: int) -> None:
-        """Give the job's lane free, and wake the workers for the next of its service. Twice does no harm."""
+        """Take out a job that has run, and wake the workers for the next of its service. Twice does no harm."""
         await _FINISH.value(self._driver, id=job_id)
+
+    async def wake(self) -> None:
+        """Let the workers look, once this transaction is committed: there may be room for more at once."""
+        await _WAKE.value(self._driver)
 
     async def withdraw(self, job_id: int) -> None:
         """Take a waiting job out, and wake the workers for the next of its service.

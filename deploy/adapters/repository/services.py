@@ -25,11 +25,12 @@ _EVERY = Statement(f"{_ALL} ORDER BY s.id")
 _EVERY_LOCKED = Statement(f"{_ALL} ORDER BY s.id FOR UPDATE")
 _SOME = Statement(f"{_ALL} WHERE s.id = ANY(:ids)")
 _ADD = Statement(
-    "INSERT INTO services (name, data, readme, updated, deleted) "
-    "VALUES (:name, :data, :readme, coalesce(:updated, now()), :deleted) RETURNING id"
+    "INSERT INTO services (name, data, concurrency, readme, updated, deleted) "
+    "VALUES (:name, :data, :concurrency, :readme, coalesce(:updated, now()), :deleted) RETURNING id"
 )
 _STORE = Statement(
-    "UPDATE services SET data = :data, readme = :readme, updated = :updated, deleted = :deleted WHERE id = :id"
+    "UPDATE services SET data = :data, concurrency = :concurrency, readme = :readme, updated = :updated, "
+    "deleted = :deleted WHERE id = :id"
 )
 _PUT_DEPLOYED = Statement(
     "INSERT INTO deployed_services (service_id, deployment_id, config) "
@@ -91,7 +92,8 @@ class Services:
 
 
 def _values(service: Service) -> dict[str, Any]:
-    return {**vars(service), "data": json.dumps(service.data)}
+    # The queue asks for the concurrency; a config may hold text (halves of characters) that PostgreSQL's JSON cannot read.
+    return {**vars(service), "data": json.dumps(service.data), "concurrency": service.concurrency}
 
 
 class DeployedServices:

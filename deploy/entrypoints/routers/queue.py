@@ -15,6 +15,7 @@ from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
 from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut
+from deploy.service_layer.unit_of_work import UnitOfWork
 from deploy.service_layer.waiting import alive, why_all_waiting
 
 router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
@@ -22,13 +23,16 @@ router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 @router.get("/queue/")
 async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], services: ServicesDep) -> QueueOut:
-    """What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first."""
+    """What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first.
+
+    A deployment that has said itself that it is done runs until its processes have ended: it keeps its service busy.
+    """
     grace = services.settings.worker_grace_seconds
     async with services.open_unit_of_work() as uow:
-        found = await uow.deployments.open()
+        found = await _under_way(uow)
         reasons = await why_all_waiting(found, uow, services.now(), grace)
         workers = await uow.workers.list()
-    running = [deployment for deployment in found if deployment.state is DeploymentState.RUNNING]
+    running = [deployment for deployment in found if deployment.state is not DeploymentState.QUEUED]
     return QueueOut(
         running=[DeploymentOut.model_validate(deployment) for deployment in running],
         waiting=[
@@ -50,9 +54,20 @@ async def list_workers(
     """The workers, the last seen first, and what each is running."""
     async with services.open_unit_of_work() as uow:
         workers = await uow.workers.list()
-        found = await uow.deployments.open()
+        found = await _under_way(uow)
     grace = services.settings.worker_grace_seconds
     return [worker_out(worker, found, services.now(), grace) for worker in workers]
+
+
+async def _under_way(uow: UnitOfWork) -> list[Deployment]:
+    """Return what waits or runs, the oldest first; among them what has told its outcome, and goes on."""
+    found = {deployment.id: deployment for deployment in await uow.deployments.open()}
+    for job in await uow.queue.jobs():
+        if job.runs and job.deployment_id not in found:
+            deployment = await uow.deployments.find(job.deployment_id)
+            if deployment is not None and deployment.goes_on:
+                found[deployment.id] = deployment
+    return sorted(found.values(), key=lambda deployment: deployment.id)
 
 
 def worker_out(worker: Worker, found: Iterable[Deployment], now: datetime, grace_seconds: float) -> WorkerOut:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from deploy.adapters.repository import Change, NewJob, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
-from deploy.domain.events import CancelRequested, DeploymentChanged, DeploymentQueued, Event, StepChanged
+from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
-from deploy.domain.model import Deployment, DeploymentState, Service
+from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.inputs import Inputs, answers_of, check_shape
@@ -58,7 +58,7 @@ async def start_deployment(
     await uow.batches.add(
         deployment,
         config=service.data,
-        job=await _job(deployment, service, uow),
+        job=NewJob(deployment.id, service.id),
         steps=[event.step for event in events if isinstance(event, StepChanged)],
         events=list(stored_events(deployment, events)),
     )
@@ -73,14 +73,15 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     version = Version.of(deployment)
     events = deployment.request_cancel(command.by, now=now())
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
-    if deployment.state.is_final:
+    if deployment.state is DeploymentState.CANCELLED:  # it waited
         run.drop_open()
         await forget_secrets(uow, deployment)
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
     await record_locked(uow, run, version)
-    if any(isinstance(event, CancelRequested) for event in events):
+    if deployment.goes_on:
+        # Whoever asks again has the worker told again: it may not have heard of the first time.
         await uow.events.wake(f"cancel {deployment.id}")
     return run.events
 
@@ -117,15 +118,9 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
     """Give a waiting deployment a new job in place of the one that is gone."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
-        service = (await uow.services.some([deployment.service_id]))[0]
-        deployment.job_id = await uow.queue.put(await _job(deployment, service, uow))
+        deployment.job_id = await uow.queue.put(NewJob(deployment.id, deployment.service_id))
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []
-
-
-async def _job(deployment: Deployment, service: Service, uow: UnitOfWork) -> NewJob:
-    concurrency = int(service.data.get("concurrency", 1))
-    return await uow.queue.job_for(deployment.id, service_id=service.id, concurrency=concurrency)
 
 
 def _repeated(before: Deployment, command: commands.StartDeployment, inputs: Inputs) -> Event:

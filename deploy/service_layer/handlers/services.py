@@ -32,6 +32,8 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
             await uow.services.store(service)
             events.append(ServiceChanged(service.id, name, "removed"))
     await _wake(uow, events)
+    if events:
+        await uow.queue.wake()  # more of a service may run at once now
     return events
 
 

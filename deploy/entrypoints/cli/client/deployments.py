@@ -146,6 +146,8 @@ def cancel(deployment_id: DeploymentId, json: Json = False) -> None:
         print_json(found)
     elif found["state"] == "cancelled":
         say(f"Deployment {deployment_id} of {found['service']} is cancelled")
+    elif found["state"] in FINAL:
+        say(f"Deployment {deployment_id} of {found['service']} is being stopped; its outcome stays: {found['state']}")
     else:
         say(f"Deployment {deployment_id} of {found['service']} is being stopped")
         say(f"  See it end:  fastdeploy deployments watch {deployment_id}")

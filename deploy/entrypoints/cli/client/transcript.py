@@ -111,7 +111,8 @@ class Transcript:
     def _deployment(self, message: Message) -> list[Change]:
         before = self.deployment
         self.deployment = message
-        told = ("state", "cancel_requested")
+        # Whoever stops what has told its outcome, and goes on, changes no more of that.
+        told = ("state",) if self.is_over else ("state", "cancel_requested")
         return [] if before and all(before.get(name) == message.get(name) for name in told) else [StateChange(message)]
 
     def _step(self, message: Message) -> list[Change]:
