@@ -18,6 +18,7 @@ from deploy.adapters.ansible.locate import find_inventory, find_strategies, play
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.inputs.author import SchemaFault, check_programs, check_schema
+from deploy.config import LONGEST_TIMEOUT
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
 from deploy.domain.reports import is_deep, is_encodable
@@ -54,7 +55,9 @@ class ServiceConfig(BaseModel):
     concurrency: int = Field(default=1, ge=1, le=100, description="Deployments of this service at once.")
     retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
     retention_count: int | None = Field(default=None, ge=0, description="As the setting, for this service.")
-    timeout: float | None = Field(default=None, gt=0, description="Time limit of a run, in seconds.")
+    timeout: float | None = Field(
+        default=None, gt=0, le=LONGEST_TIMEOUT, description="Time limit of a run, in seconds; a year at most."
+    )
     inputs: dict[str, Any] | None = Field(default=None, description="JSON Schema of what a deployment is given.")
     confirm: bool = Field(default=False, description="Whoever starts it types the name of the service.")
 

@@ -12,7 +12,9 @@ from typing import Any
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, extra_vars, playbook_argv, playbook_env
 from deploy.adapters.ansible.locate import find_playbook
 from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
+from deploy.adapters.launching import RunError
 from deploy.adapters.spool import RunSpec
+from deploy.config import LONGEST_TIMEOUT
 from deploy.domain.model import Deployment
 
 CONFIG_FILE = "config.json"
@@ -46,6 +48,7 @@ def run_spec(
 
     Raises:
         PlaybookError: a playbook, or what the config says of it, is not there.
+        RunError: the time limit is longer than runs may take.
     """
     folder = settings.services_root.resolve() / deployment.service
     answers = {**deployment.context.get("env", {}), **(secrets or {})}
@@ -79,11 +82,16 @@ def _script(
         argv=[script, "--config", file],
         cwd=str(folder),
         env={"PATH": settings.path, "HOME": settings.home, "LANG": settings.lang, "DEPLOY_CONFIG_FILE": file},
-        files={CONFIG_FILE: json.dumps(handed_over)},
+        files={CONFIG_FILE: _json(handed_over)},
         timeout=run_timeout(config, settings),
         output_limit=settings.output_limit,
         line_limit=LINE_LIMIT,
     )
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """JSON in as few bytes as it takes. Half a character (a lone surrogate) stays an escape: UTF-8 has no other way."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _playbook(
@@ -117,8 +125,17 @@ def _playbook(
 
 
 def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
-    """Return the time limit of a run, in seconds: the service's own, or the common one."""
-    return float(config.get("timeout") or settings.timeout)
+    """Return the time limit of a run, in seconds: the service's own, or the common one.
+
+    Raises:
+        RunError: it is longer than runs may take. No such config is accepted any more, but older ones are still stored.
+    """
+    seconds = config.get("timeout") or settings.timeout
+    if seconds > LONGEST_TIMEOUT:
+        raise RunError(
+            f"Its timeout is more than {LONGEST_TIMEOUT} seconds (a year): shorten it, then sync the services."
+        )
+    return float(seconds)
 
 
 def worker_home(home_of_deploy_user: str | None) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import select
 import shutil
+import socket
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -21,7 +22,6 @@ from typing import Any, NamedTuple
 from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
 
-_CONTROL_SIZE = 1024 * 1024  # what Linux lets an ordinary user ask for (fs.pipe-max-size)
 _LOCK_ATTEMPTS = 20
 _TAIL = 128 * 1024  # more than the longest `exit` record
 
@@ -119,8 +119,8 @@ class RunDirectory:
     def start(self, spec: RunSpec, *, user: DeployUser | None, python: str | None = None) -> "subprocess.Popen[bytes]":
         """Start a supervisor, detached, as `user` (None: as ourselves), by a `python` of its own (None: it is chosen).
 
-        Raises RunActive or RunAlreadyStarted rather than start a script twice, NoInterpreter, RunError for settings
-        that are too large, OSError when the system refuses the process. The caller reaps the process whenever it likes.
+        Raises RunActive or RunAlreadyStarted rather than start a script twice, NoInterpreter, OSError when the
+        system refuses the process. The caller reaps the process whenever it likes.
         """
         command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
@@ -241,7 +241,11 @@ class RunDirectory:
         """The supervisor's ends of spool, control and wake, with the settings on their way to it."""
         spool = self._claimed(opened)
         control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
-        _fill(control, spec.to_json().encode("ascii") + b"\n")
+        settings = spec.to_json().encode("ascii") + b"\n"
+        if len(settings) <= select.PIPE_BUF:
+            os.write(control, settings)
+        else:
+            control = _packed(opened, control, settings)
         return spool, control, _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
 
     def _claimed(self, opened: contextlib.ExitStack) -> int:
@@ -276,17 +280,18 @@ def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
     return descriptor
 
 
-def _fill(control: int, line: bytes) -> None:
-    """Write the settings of a run into its empty FIFO, where they wait for the supervisor."""
-    if len(line) > 65536:
-        # Refused to a user who has many large pipes: then the FIFO stays as it is, and may be too small.
-        with contextlib.suppress(PermissionError):
-            fcntl.fcntl(control, fcntl.F_SETPIPE_SZ, _CONTROL_SIZE)
-    try:
-        written = os.write(control, line)
-    except BlockingIOError:
-        written = 0
-    if written < len(line):
-        raise RunError(
-            f"The settings of the run take {len(line)} bytes; {_CONTROL_SIZE} are possible: shorten its context."
-        )
+def _packed(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
+    """A socket that brings `control` and a file with the settings of a run, which may be longer than a FIFO can be.
+
+    They wait in it for the supervisor, whatever becomes of us. It is passed on where `control` would be, since sudo
+    leaves no further descriptor open.
+    """
+    file = os.memfd_create("settings of a run")
+    opened.callback(os.close, file)
+    with open(file, "wb", closefd=False) as written:
+        written.write(settings)
+    ours, theirs = socket.socketpair()
+    opened.enter_context(theirs)
+    with ours:
+        socket.send_fds(ours, [b"!"], [control, file])
+    return theirs.fileno()

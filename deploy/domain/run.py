@@ -215,8 +215,11 @@ class Run:
 
 
 def _reason(end: RunEnded) -> str:
-    if end.cause is not None and end.message:
+    # Without a code and a signal, nobody knows how the script ended but whoever wrote the message.
+    if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
         return f"The deploy script was ended by the signal {end.signal}."
+    if end.code is None:
+        return "The run ended, and did not tell how."
     return f"The deploy script ended with exit code {end.code}."

@@ -10,9 +10,10 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from asyncpg import UniqueViolationError
 
@@ -24,7 +25,7 @@ from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository.queue import ONE_PER_LANE
 from deploy.adapters.sealing import Unsealable
-from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory
+from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory, RunSpec
 from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
@@ -171,22 +172,30 @@ class Worker:
             os.close(lock)
 
     async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> None:
-        deployment, config = claimed.deployment, claimed.config
-        deployment_id = deployment.id
+        deployment = claimed.deployment
         if deployment.state is not DeploymentState.RUNNING:
             return
         if deployment.spool_offset > 0:
             return  # it has run, and its folder is gone: the follower will find nothing and say so
-        await self._snapshots.take(deployment)
-        lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
         try:
-            secrets = await persistently(lambda: self._secrets(deployment))
-            spec = run_spec(deployment, config, self._sign_token(deployment_id, lifetime), self._launch, secrets)
-            await run.start_by(self._fork_server, spec)
+            await run.start_by(self._fork_server, await self._prepare(deployment, claimed.config))
         except (RunActive, RunAlreadyStarted):
             return
         except (RunError, PlaybookError, Unsealable, OSError) as error:
-            await self._fail(deployment_id, NOT_STARTED.format(error))
+            await self._fail(deployment.id, NOT_STARTED.format(error))
+
+    async def _prepare(self, deployment: Deployment, config: Mapping[str, Any]) -> RunSpec:
+        """Return how to run it. RunError, too, for what nobody has thought of: it would be the same at each attempt."""
+        try:
+            await self._snapshots.take(deployment)
+            lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
+            secrets = await persistently(lambda: self._secrets(deployment))
+            return run_spec(deployment, config, self._sign_token(deployment.id, lifetime), self._launch, secrets)
+        except (RunError, PlaybookError, Unsealable, *DATABASE_ERRORS):
+            raise
+        except Exception as error:
+            log.exception("Deployment %s cannot be prepared", deployment.id)
+            raise RunError(f"{type(error).__name__}: {error}") from error
 
     async def _fail(self, deployment_id: int, reason: str) -> None:
         await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
@@ -250,11 +259,14 @@ class Worker:
     async def _take_up(self) -> None:
         async with self._open_unit_of_work() as uow:
             mine = await uow.deployments.open(worker_id=self._identity.worker_id)
+            # Followed, though not open any more: they have told their outcome, and go on.
+            others = [await uow.deployments.find(number) for number in self._runs.keys() - {one.id for one in mine}]
         for deployment in mine:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-            elif deployment.cancel_requested is not None:
-                self._send_cancel(deployment.id, deployment.cancel_requested)
+        for followed in (*mine, *others):
+            if followed is not None and followed.cancel_requested is not None:
+                self._send_cancel(followed.id, followed.cancel_requested)
         known = {deployment.id for deployment in mine} | self._runs.keys()
         for deployment_id in RunDirectory.ids(self._runs_dir):
             if deployment_id not in known:

@@ -182,6 +182,10 @@ class TestBrokenFolders:
             ({"concurrency": None}, "config.json: concurrency: "),
             ({"timeout": 0}, "config.json: timeout: "),
             ({"timeout": "60"}, "config.json: timeout: "),
+            *(
+                ({"timeout": seconds}, "config.json: timeout: Input should be less than or equal to 31536000")
+                for seconds in (31_536_001, 999_999_999_999, 1e14, 1e300)
+            ),
             ({"pipelining": "yes"}, "config.json: pipelining: "),
             ({"retention_days": -1}, "config.json: retention_days: "),
             ({"ansible_playbook": "gone.yml"}, "gone.yml: the playbook gone.yml is neither in"),

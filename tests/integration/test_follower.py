@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,17 @@ class TestFollow:
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert (deployment.state, deployment.exit_code) == (DeploymentState.FAILURE, 3)
+
+    async def test_a_fault_of_the_supervisor_is_told_as_it_is(self, busy_site: Site, runs: Runs) -> None:
+        followed = await started(busy_site, runs, "echo ready; exec sleep 600")
+        (run,) = runs.started
+        run.wait_for("ready")
+        resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, 1024))
+        run.cancel()  # which it cannot: it may not even look for the script's processes
+        await followed.follow()
+        deployment = await busy_site.deployment(followed.deployment_id)
+        assert deployment.state is DeploymentState.FAILURE
+        assert str(deployment.reason).startswith("The run's supervisor failed, and ended the run: ")
 
     async def test_lines_are_stored_while_it_goes_on(self, busy_site: Site, runs: Runs) -> None:
         gate = runs.folder / "gate"

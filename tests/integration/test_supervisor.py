@@ -276,6 +276,12 @@ class TestStopping:
         assert (outcome["signal"], outcome["cause"]) == ("SIGTERM", "timeout")
         assert outcome["message"] == "The run took longer than the 0.2 s it may take, and was stopped."
 
+    @pytest.mark.parametrize("seconds", [2_147_484, 2_592_000, 31_536_000])
+    def test_a_time_limit_may_be_longer_than_one_wait(self, runs: Runs, seconds: float) -> None:
+        run = runs.sh("echo ready; sleep 0.05; exit 3", timeout=seconds)
+        outcome = run.outcome()
+        assert (outcome["code"], outcome["cause"]) == (3, None)
+
     def test_interrupting_comes_first_where_it_was_asked_for(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
@@ -351,10 +357,25 @@ class TestCommands:
         assert run.outcome()["message"] == "In pieces."
         assert all("ignored" in note for note in run.notes())
 
-    def test_settings_of_a_megabyte_arrive(self, runs: Runs) -> None:
-        run = runs.sh('wc -c < "$FILE"', files={"config.json": "x" * 1_000_000}, env={"FILE": "%RUN_DIR%/config.json"})
+    @pytest.mark.parametrize("size", [3_000, 4_096, 70_000, 1_000_000, 20_000_000])
+    def test_settings_of_any_length_arrive(self, runs: Runs, size: int) -> None:
+        run = runs.sh('wc -c < "$FILE"', files={"config.json": "x" * size}, env={"FILE": "%RUN_DIR%/config.json"})
         assert run.outcome()["code"] == 0
-        assert run.lines()[0].strip() == "1000000"
+        assert run.lines()[0].strip() == str(size)
+
+    def test_a_run_with_long_settings_can_be_cancelled(self, runs: Runs) -> None:
+        run = runs.sh("echo ready; exec sleep 600", files={"config.json": "x" * 1_000_000})
+        run.wait_for("ready")
+        run.cancel("Enough.")
+        assert run.outcome()["message"] == "Enough."
+
+    @as_root
+    def test_long_settings_reach_another_user(self, runs: Runs) -> None:
+        file = {"FILE": "%RUN_DIR%/config.json"}
+        user = DeployUser.named("nobody")
+        run = runs.sh('wc -c < "$FILE"', files={"config.json": "ж" * 1_000_000}, env=file, user=user)
+        assert run.outcome()["code"] == 0
+        assert run.lines()[0].strip() == "2000000"
 
 
 class TestSignals:

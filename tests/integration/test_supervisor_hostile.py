@@ -347,6 +347,7 @@ class TestFaults:
         run.cancel()  # which it cannot: it may not even look for the script's processes
         outcome = run.outcome()
         assert (outcome["code"], outcome["signal"]) == (None, None)
+        assert outcome["message"].startswith("The run's supervisor failed, and ended the run: ")
         assert "Too many open files" in outcome["message"]
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
 

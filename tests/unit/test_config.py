@@ -53,6 +53,8 @@ class TestSettings:
             ("ACCESS_TOKEN_EXPIRE_MINUTES", "-1"),
             ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
             ("DEPLOYMENT_TIMEOUT_SECONDS", "0"),
+            ("DEPLOYMENT_TIMEOUT_SECONDS", "31536001"),
+            ("DEPLOYMENT_TIMEOUT_SECONDS", "inf"),
             ("OUTPUT_LIMIT_MIB", "0"),
             ("WORKER_GRACE_SECONDS", "nan"),
         ],

@@ -12,6 +12,7 @@ import yaml
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker_home
+from deploy.adapters.launching import RunError
 from deploy.adapters.spool import RunSpec
 from tests.runs import a_deployment
 
@@ -68,6 +69,19 @@ class TestScript:
             "context": {"env": ENV},
             "path_for_deploy": "/opt/bin:/usr/bin",
         }
+
+    @pytest.mark.parametrize(
+        "text", ["ж" * 3, "\U0001f600", "\ud800", "\ude00\ud83d", '"', "\\", "\n", "\x00", "\x7f"]
+    )
+    def test_the_file_holds_every_text_as_it_is(self, launch: LaunchSettings, text: str) -> None:
+        deployment = a_deployment(context={"env": {text: [text]}})
+        (file,) = run_spec(deployment, {}, TOKEN, launch).files.values()
+        assert json.loads(file.encode("utf-8"))["context"] == {"env": {text: [text]}}
+
+    def test_the_file_has_no_escapes_that_are_not_needed(self, launch: LaunchSettings) -> None:
+        deployment = a_deployment(context={"env": {"text": "ж" * 1000}})
+        (file,) = run_spec(deployment, {}, TOKEN, launch).files.values()
+        assert "ж" * 1000 in file
 
     def test_an_agent_is_named_where_there_is_one(self, launch: LaunchSettings) -> None:
         settings = LaunchSettings(
@@ -165,6 +179,12 @@ class TestTimeout:
     ) -> None:
         assert run_timeout(config, launch) == seconds
         assert spec_of(launch, config).timeout == seconds
+
+    @pytest.mark.parametrize("seconds", [31_536_001, 999_999_999_999, 1e14, 1e300, 10**400])
+    def test_one_of_an_older_config_that_is_too_long_is_refused(self, launch: LaunchSettings, seconds: float) -> None:
+        with pytest.raises(RunError, match="more than 31536000 seconds"):
+            run_timeout({"timeout": seconds}, launch)
+        assert run_timeout({"timeout": 31_536_000}, launch) == 31_536_000
 
 
 class TestHome:

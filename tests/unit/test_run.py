@@ -290,6 +290,12 @@ class Ending:
 ENDINGS = {
     "well": Ending(ended(0), SUCCESS, None, {}),
     "with an exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
+    "with an exit code and a message": Ending(
+        ended(3, message="go.sh ended with exit code 3."),
+        FAILURE,
+        "The deploy script ended with exit code 3.",
+        {"A": "failure"},
+    ),
     "by a signal": Ending(
         ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was ended by the signal SIGSEGV.", {"A": "failure"}
     ),
@@ -302,6 +308,10 @@ ENDINGS = {
     "before it began": Ending(
         ended(None, cause="not_started", message="No such file."), FAILURE, "No such file.", {"A": "failure"}
     ),
+    "by a fault of its supervisor": Ending(
+        ended(None, message="The run's supervisor failed."), FAILURE, "The run's supervisor failed.", {"A": "failure"}
+    ),
+    "nobody knows how": Ending(ended(None), FAILURE, "The run ended, and did not tell how.", {"A": "failure"}),
     "lost": Ending(ended(None, cause="lost", message="Gone."), FAILURE, "Gone.", {"A": "failure"}),
     "cancelled": Ending(
         ended(None, signal="SIGTERM", cause="cancelled", message="It was cancelled."),

@@ -3,7 +3,8 @@
 It is a program of its own (see launching.py) that outlives whoever started it. It talks through the three descriptors
 that even sudo leaves open:
 
-- 0, a FIFO: a line of JSON with the settings of the run, then one line of JSON for each command (``{"cancel": why}``);
+- 0, a FIFO: a line of JSON with the settings of the run, then one line of JSON for each command (``{"cancel": why}``).
+  Where the settings are too long for it, a socket in its place brings the FIFO, and a file in memory with them;
 - 1, the spool: one JSON array a line, ``[number, seconds since the epoch, kind, data]``, `exit` being the last;
 - 2, a FIFO: one byte after each write to the spool, so that a reader need not poll.
 

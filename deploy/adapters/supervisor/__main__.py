@@ -31,7 +31,6 @@ def main() -> int:
     supervisor = None
     try:
         os.closerange(3, 256)
-        os.set_blocking(0, False)
         os.chdir("/")
         # The script may have the same user: it must not read this process, which knows the secrets of the run.
         prctl(PR_SET_DUMPABLE, 0)

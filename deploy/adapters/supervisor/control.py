@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from .framing import decoded
 from .plain_json import from_json
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 SPEC_LIMIT = 2 * 1024 * 1024
+INT_SIZE = 4
 
 
 class Control:
-    """Lines of JSON from the control FIFO, whatever pieces they come in."""
+    """Lines of JSON from the control FIFO, whatever pieces they come in.
+
+    Settings that a FIFO has no room for come in a file: then `fd` is a socket, which brings the FIFO and that file.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False
-        self._rest = b""
+        self._rest = unpacked(fd) if stat.S_ISSOCK(os.fstat(fd).st_mode) else b""
+        os.set_blocking(fd, False)
 
     def read(self) -> list[dict[str, Any]]:
         """The commands that have come in whole; an unreadable one is an empty dict."""
@@ -47,6 +53,21 @@ class Control:
         except (ValueError, RecursionError):
             return {}
         return command if isinstance(command, dict) else {}
+
+
+def unpacked(fd: int) -> bytes:
+    """Let `fd`, a socket, become the FIFO that it brings; what is in the file that comes with it."""
+    import _socket
+
+    packet = _socket.socket(fileno=os.dup(fd))
+    _, ancillary, _, _ = packet.recvmsg(1, _socket.CMSG_SPACE(2 * INT_SIZE))
+    packet.close()
+    fifo, file = memoryview(ancillary[0][2]).cast("i")
+    os.dup2(fifo, fd)
+    os.close(fifo)
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb") as settings:
+        return settings.read()
 
 
 class Signals:

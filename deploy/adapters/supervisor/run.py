@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LONGEST_WAIT = 86400.0  # seconds of one poll, which takes no more than 2**31 - 1 milliseconds
 SPEC_PATIENCE = 10.0  # seconds until a supervisor without a run gives up
 DRAIN_PATIENCE = 2.0  # seconds for output of those who outlive the script
 SPOOL_PATIENCE = 600.0  # seconds after the end of the script until a full disk is given up
@@ -63,12 +64,11 @@ class Supervisor:
 
     def wait_for_spec(self) -> Spec:
         give_up = time.monotonic() + SPEC_PATIENCE
-        while self.spec is None:
+        self.obey()  # those that came in a file are here
+        while self.spec is None and not self.control.ended and time.monotonic() < give_up:
             self.poll.poll(max(0.0, give_up - time.monotonic()) * 1000)
             self.heed_signals()
             self.obey()
-            if self.control.ended or time.monotonic() >= give_up:
-                break
         if self.spec is None:
             raise NotStarted("The run has got no settings: start it again.")
         return self.spec
@@ -140,8 +140,8 @@ class Supervisor:
                 self.heed_signals()
         self.keep_time()
 
-    def patience(self) -> float | None:
-        """Milliseconds until something is due; None when nothing is."""
+    def patience(self) -> float:
+        """Milliseconds until something is due, or until it is time to look again."""
         due = [self.stopping.due]
         if self.status is None and self.stopping.cause is None:
             due.append(self.deadline)
@@ -149,8 +149,7 @@ class Supervisor:
             due.append(self.drain_until)
         if self.spool.blocked:
             due.append(self.spool.retry_at)
-        seconds = min(due) - time.monotonic()
-        return None if seconds == float("inf") else max(0.0, seconds) * 1000 + 1
+        return min(max(0.0, min(due) - time.monotonic()), LONGEST_WAIT) * 1000 + 1
 
     def wait_for_disk(self) -> None:
         """Read the script's output only while it can be written down: until then the script waits for its reader."""

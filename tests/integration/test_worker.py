@@ -1,0 +1,177 @@
+"""A worker with real runs: what becomes of deployments that cannot be started, and of those with long contexts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.adapters.fork_server import ForkServer
+from deploy.adapters.launch import LaunchSettings
+from deploy.adapters.notifications import Listener
+from deploy.domain.commands import ExpireDeployments, Heartbeat
+from deploy.domain.model import Deployment
+from deploy.service_layer import worker as workers
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.worker import Worker
+from tests.conftest import inputs_of
+from tests.site import Site
+
+PATIENCE = 60.0
+SignToken = Callable[[int, timedelta], str]
+Working = Callable[..., AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def working(
+    busy_site: Site,
+    committing_uow: OpenUnitOfWork,
+    database_url: str,
+    services_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Working:
+    """A worker that is at work meanwhile, and looks for runs that nobody follows all the time."""
+    monkeypatch.setattr(workers, "BEAT_EVERY", 0.05)
+    monkeypatch.setattr(workers, "CLAIM_EVERY", 0.05)
+
+    @asynccontextmanager
+    async def work(sign_token: SignToken = lambda _id, _lifetime: "token") -> AsyncIterator[None]:
+        worker = Worker(
+            identity=Heartbeat(worker_id="w1", host="host1", version="1", slots=2),
+            runs_dir=tmp_path / "runs",
+            launch=LaunchSettings(
+                services_root=services_root,
+                path=os.environ["PATH"],
+                home=str(tmp_path),
+                api_url="http://127.0.0.1:1",
+                timeout=3600,
+                output_limit=1 << 26,
+            ),
+            fork_server=ForkServer(None),
+            bus=busy_site.bus,
+            open_unit_of_work=committing_uow,
+            inputs=inputs_of(committing_uow, services_root),
+            listener=Listener(database_url),
+            sign_token=sign_token,
+            retention=ExpireDeployments(days=0, count=0),
+        )
+        task = asyncio.create_task(worker.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return work
+
+
+def script(services_root: Path, text: str, name: str = "shop") -> None:
+    """Write the deploy script of a service."""
+    path = services_root / name / "deploy.sh"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+async def ended(site: Site, deployment_id: int) -> Deployment:
+    """Wait for the end of a run."""
+
+    async def look() -> Deployment:
+        while (found := await site.deployment(deployment_id)).run_ended is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return found
+
+    return await asyncio.wait_for(look(), PATIENCE)
+
+
+class TestWhatCannotBePrepared:
+    @pytest.mark.parametrize("seconds", [999_999_999_999, 1e14, 1e300])
+    async def test_a_timeout_that_an_older_version_accepted(
+        self, busy_site: Site, services_root: Path, working: Working, seconds: float
+    ) -> None:
+        script(services_root, "#!/bin/sh\n")
+        deployment_id = await busy_site.start(await busy_site.service(timeout=seconds))
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert found.state.value == "failure"
+        assert found.reason == (
+            "The deployment could not be started: Its timeout is more than 31536000 seconds (a year): shorten it, then "
+            "sync the services."
+        )
+
+    async def test_a_fault_that_nobody_thought_of_is_told_once_and_logged(
+        self, busy_site: Site, services_root: Path, working: Working, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def sign_token(_deployment_id: int, _lifetime: timedelta) -> str:
+            attempts.append(_deployment_id)
+            raise OverflowError("date value out of range")
+
+        attempts: list[int] = []
+        script(services_root, "#!/bin/sh\n")
+        deployment_id = await busy_site.start(await busy_site.service())
+        async with working(sign_token):
+            found = await ended(busy_site, deployment_id)
+            await asyncio.sleep(0.3)  # several beats, none of which takes it up again
+        assert found.state.value == "failure"
+        assert found.reason == "The deployment could not be started: OverflowError: date value out of range"
+        assert attempts == [deployment_id]
+        (logged,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert logged.exc_info is not None
+        assert "cannot be prepared" in logged.message
+
+    async def test_what_can_be_prepared_runs(self, busy_site: Site, services_root: Path, working: Working) -> None:
+        script(services_root, "#!/bin/sh\nexit 0\n")
+        deployment_id = await busy_site.start(await busy_site.service(timeout=31_536_000))
+        async with working():
+            assert (await ended(busy_site, deployment_id)).state.value == "success"
+
+
+# About what a request may hold (1 MiB), as it is there: plain, or escaped.
+CONTEXTS = {
+    "plain": "x" * 1_040_000,
+    "Cyrillic": "ж" * 520_000,
+    "beyond the first plane": "\U0001f600" * 260_000,
+    "double quotes": '"' * 520_000,
+    "newlines": "\n" * 520_000,
+    "backslashes": "\\" * 520_000,
+    "control characters": "\x01" * 170_000,
+    "many names": [f"{number:x}" for number in range(100_000)],
+}
+
+
+class TestLongContexts:
+    @pytest.mark.parametrize("answer", CONTEXTS.values(), ids=CONTEXTS.keys())
+    async def test_a_script_gets_them_unchanged(
+        self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, answer: object
+    ) -> None:
+        script(services_root, f'#!/bin/sh\ncp "$DEPLOY_CONFIG_FILE" {tmp_path}/arrived\n')
+        deployment_id = await busy_site.start(await busy_site.service(), context={"env": {"answer": answer}})
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert (found.state.value, found.reason) == ("success", None)
+        arrived = json.loads((tmp_path / "arrived").read_text(encoding="utf-8"))
+        assert arrived["context"]["env"] == {"answer": answer}
+
+    @pytest.mark.parametrize("kind", ["Cyrillic", "double quotes", "newlines", "backslashes"])
+    async def test_a_playbook_gets_them_unchanged(
+        self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, kind: str
+    ) -> None:
+        folder = services_root / "shop"
+        folder.mkdir()
+        copy = {"content": "{{ answer }}", "dest": str(tmp_path / "arrived")}
+        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"copy": copy}]}
+        (folder / "site.yml").write_text(json.dumps([play]))
+        service_id = await busy_site.service(ansible_playbook="site.yml")
+        deployment_id = await busy_site.start(service_id, context={"env": {"answer": CONTEXTS[kind]}})
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert (found.state.value, found.reason) == ("success", None)
+        assert (tmp_path / "arrived").read_text(encoding="utf-8") == CONTEXTS[kind]
