@@ -108,18 +108,27 @@ def step_name(name: str) -> str:
     return clean_text(name.strip() or name, NAME_LIMIT)
 
 
+def step_state(word: str) -> StepState | None:
+    """Return the state that a script means by a word, whatever its case; None if nobody knows it."""
+    return _STATES.get(word.lower())
+
+
 def step_report(fields: dict[str, Any]) -> StepReport | None:
     """Return the report that a JSON object makes, or None if it is none (no name, a state nobody knows, too deep)."""
     name = fields.get("name")
-    state = fields.get("state", StepState.SUCCESS.value)
-    if not isinstance(name, str) or not name.strip() or not isinstance(state, str) or state.lower() not in _STATES:
+    said = fields.get("state", StepState.SUCCESS.value)
+    state = step_state(said) if isinstance(said, str) else None
+    if not isinstance(name, str) or not name.strip() or state is None or is_deep(fields):
         return None
-    if is_deep(fields):
-        return None
+    return report_of(name, state, fields)
+
+
+def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport:
+    """Return the report of a step whose name and state are known; `fields`: all that was said of it."""
     said = fields.get("message") or fields.get("error_message") or ""
     return StepReport(
         name=step_name(name),
-        state=_STATES[state.lower()],
+        state=state,
         message=clean_text(said if isinstance(said, str) else json.dumps(said)),
         detail={key: value for key, value in fields.items() if key not in _OWN_FIELDS},
     )
@@ -154,6 +163,11 @@ def read_event(text: str, at: datetime) -> list[Entry]:
     if fields.get("event") == "host_result":
         return _host_result(fields, at)
     return []
+
+
+def as_in_a_line(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields that came as JSON by another way, and are not too deep, as they are read from a line of output."""
+    return _json_object(json.dumps(fields)) or {}
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Contract, HTTP: deployments, their steps, and what they leave running."""
 
+import json
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 from tests.e2e.api import Api, answer
 from tests.e2e.folders import Puppet, report, say, shell, steps
 from tests.e2e.server import USER, Server
+from tests.e2e.waiting import wait_until
 
 DEPLOYMENT = {"id", "service_id", "origin", "user", "started", "finished", "context"}
 STEP = {"id", "deployment_id", "name", "state", "started", "finished", "message"}
@@ -105,9 +107,61 @@ def test_the_script_reports_steps_and_finishes(api: Api, held: tuple[dict[str, A
     assert api.deployment(started["id"])["finished"].endswith("Z")
 
 
+def test_the_same_object_means_the_same_over_http_as_on_stdout(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+    started, puppet = held
+    client = api.client(puppet.config()["access_token"])
+    objects: list[dict[str, Any]] = [
+        {"state": "ok"},
+        {"state": "Changed", "message": "m", "error_message": "e"},
+        {"state": "SUCCESS", "duration": 1.2, "nested": {"a": [None, "ü\x00", 10**30]}, "model_extra": {}, "self": 1},
+        {"state": "skipped", "message": "", "error_message": {"code": 3}},
+        {"state": "failed", "error_message": "the reason"},
+        {"state": "Unreachable", "error_message": "x" * 70_000},
+    ]
+    for number, told in enumerate(objects):
+        puppet.print(json.dumps({"name": f"out {number}", **told}))
+        assert answer(client.post("/steps/", json={"name": f"http {number}", **told})) == {"detail": "step processed"}
+    odd = r'{"name": "%s", "state": "ok", "took": NaN, "more": [-Infinity, 1e999], "half": ["\udfff", {"\ud800": 1}]}'
+    puppet.print(odd % "out odd")
+    headers = {"Content-Type": "application/json"}
+    assert answer(client.post("/steps/", content=odd % "http odd", headers=headers)) == {"detail": "step processed"}
+
+    def found(way: str) -> dict[str, Any]:
+        alike = ("state", "message", "detail")
+        ours = [step for step in api.steps(started["id"]) if step["name"].startswith(way)]
+        return {step["name"].removeprefix(way): [step[field] for field in alike] for step in ours}
+
+    wait_until(lambda: len(found("out ")) == len(objects) + 1, "the steps that were printed")
+    assert found("http ") == found("out ")
+    assert found("http ")["4"] == ["failure", "the reason", {"error_message": "the reason"}]
+    assert found("http ")["2"][2]["duration"] == 1.2
+    assert found("http ")["odd"][2] == {"took": None, "more": [None, None], "half": ["?", {"?": 1}]}
+
+
+@pytest.mark.parametrize("levels", [50, 900, 50_000, 400_000])
+def test_a_step_that_is_too_deep_is_invalid(api: Api, held: tuple[dict[str, Any], Puppet], levels: int) -> None:
+    client = api.client(held[1].config()["access_token"])
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        text = '{"name": "Deep", "x": ' + opening * levels + "1" + closing * levels + "}"
+        response = client.post("/steps/", content=text, headers={"Content-Type": "application/json"})
+        assert response.status_code == (422 if len(text) < 2**20 else 413)
+    assert "Deep" not in {step["name"] for step in api.steps(held[0]["id"])}
+
+
 @pytest.mark.parametrize(
     "body",
-    [{}, {"state": "success"}, {"name": ""}, {"name": "x", "state": "odd"}, {"name": "x", "started": "soon"}],
+    [
+        {},
+        {"state": "success"},
+        {"name": ""},
+        {"name": "x", "state": "odd"},
+        {"name": "x", "started": "soon"},
+        {"name": "x" * 501},
+        {"name": 1},
+        {"name": "x", "state": None},
+        {"name": "x", "message": 1},
+        {"name": "x", "message": "y" * 65_537},
+    ],
 )
 def test_an_impossible_step_is_invalid(api: Api, held: tuple[dict[str, Any], Puppet], body: dict[str, Any]) -> None:
     response = api.client(held[1].config()["access_token"]).post("/steps/", json=body)

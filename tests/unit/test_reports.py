@@ -17,10 +17,12 @@ from deploy.domain.reports import (
     HostReported,
     Line,
     Reported,
+    as_in_a_line,
     clean_text,
     is_deep,
     read_event,
     read_line,
+    report_of,
     step_name,
     step_report,
 )
@@ -173,6 +175,20 @@ class TestReadLine:
             for text in (entry.report.name, entry.report.message):
                 text.encode()
                 assert "\x00" not in text
+
+
+class TestAsInALine:
+    @given(
+        st.dictionaries(
+            st.text(st.characters(codec=None)),
+            st.recursive(st.none() | st.floats() | st.text(st.characters(codec=None)), st.lists),
+        )
+    )
+    def test_fields_are_what_a_line_with_them_would_give(self, fields: dict[str, Any]) -> None:
+        line = json.dumps({**fields, "name": "A", "state": "running", "message": "m"})
+        told = as_in_a_line(fields)
+        assert report_of("A", StepState.RUNNING, {**told, "message": "m"}) == report_in(line)
+        json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
 
 
 class TestCleanText:

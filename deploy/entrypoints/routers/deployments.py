@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import DeploymentQueued, Event
-from deploy.domain.model import Deployment, DeploymentState, StepReport
+from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor, check
-from deploy.domain.reports import NAME_LIMIT, clean_text
+from deploy.domain.reports import as_in_a_line, report_of
 from deploy.entrypoints.dependencies import ServicesDep, require
 from deploy.entrypoints.schemas.common import LARGEST, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
@@ -32,10 +35,28 @@ router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
-IdempotencyKey = Annotated["str | None", Header(alias="Idempotency-Key", max_length=200)]
+LONGEST_KEY = 200
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
+
+
+def _usable_key(key: Any) -> Any:
+    """Return the key, unless nobody can have meant it: all who leave theirs empty would get one deployment, for ever."""
+    if isinstance(key, str) and not (key.strip() and len(key) <= LONGEST_KEY):
+        raise PydanticCustomError(
+            "idempotency_key",
+            "An Idempotency-Key has 1 to {longest} characters, not only blanks. Leave the header out to do without.",
+            {"longest": LONGEST_KEY},
+        )
+    return key
+
+
+IdempotencyKey = Annotated[
+    "str | None",
+    Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY),
+    BeforeValidator(_usable_key),
+]
 
 
 @router.post("/deployments/", responses={**NOT_FOUND, **CONFLICT})
@@ -141,7 +162,10 @@ async def read_deployment(
 
 @router.post("/deployments/{deployment_id}/cancel", responses={**NOT_FOUND, **CONFLICT})
 async def cancel_deployment(deployment_id: Id, actor: Canceller, services: ServicesDep) -> DeploymentOut:
-    """Stop a deployment, or take it out of the queue."""
+    """Stop a deployment, or take it out of the queue.
+
+    One that has said itself that it is done can be stopped until its processes have ended; its state stays what it is.
+    """
     await services.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
     async with services.open_unit_of_work() as uow:
         return DeploymentOut.model_validate(await uow.deployments.get(deployment_id))
@@ -193,13 +217,8 @@ async def report_step(
     body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: ServicesDep
 ) -> Detail:
     """The script of a deployment reports one of its steps."""
-    report = StepReport(
-        name=clean_text(body.name.strip() or body.name, NAME_LIMIT),
-        state=body.state,
-        message=clean_text(body.message or ""),
-        started=body.started,
-        finished=body.finished,
-    )
+    said = as_in_a_line({**(body.model_extra or {}), "message": body.message})
+    report = replace(report_of(body.name, body.state, said), started=body.started, finished=body.finished)
     await services.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
     return Detail(detail="step processed")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from deploy.domain.model import DeploymentState, Outcome, StepState
+from deploy.domain.reports import is_deep, step_state
 from deploy.entrypoints.schemas.common import Answer, Moment, Origin
 
 
@@ -31,14 +32,31 @@ class RetryIn(BaseModel):
     confirm: str | None = Field(default=None, max_length=200)
 
 
+def _known_state(said: Any) -> Any:
+    """Return the state that a word means; anything else as it is, to be refused."""
+    return (step_state(said) or said) if isinstance(said, str) else said
+
+
 class StepIn(BaseModel):
-    """A step, as a script reports it."""
+    """A step, as a script reports it: what it may print as a line of output.
+
+    `error_message` is used where there is no `message`; any other field is kept as detail. Ansible's words are understood
+    as states, too.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1, max_length=500)
-    state: StepState = StepState.SUCCESS
+    state: Annotated[StepState, BeforeValidator(_known_state)] = StepState.SUCCESS
     started: Moment | None = None
     finished: Moment | None = None
     message: str | None = Field(default="", max_length=65_536)
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> StepIn:
+        if is_deep(self.model_extra):
+            raise ValueError("The lists and objects in it lie in each other too deeply.")
+        return self
 
 
 class DeploymentOut(Answer):

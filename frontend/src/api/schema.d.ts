@@ -124,6 +124,8 @@ export interface paths {
         /**
          * Cancel Deployment
          * @description Stop a deployment, or take it out of the queue.
+         *
+         *     One that has said itself that it is done can be stopped until its processes have ended; its state stays what it is.
          */
         post: operations["cancel_deployment_deployments__deployment_id__cancel_post"];
         delete?: never;
@@ -282,6 +284,8 @@ export interface paths {
         /**
          * Read Queue
          * @description What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first.
+         *
+         *     A deployment that has said itself that it is done runs until its processes have ended: it keeps its service busy.
          */
         get: operations["read_queue_queue__get"];
         put?: never;
@@ -1376,7 +1380,10 @@ export interface components {
         };
         /**
          * StepIn
-         * @description A step, as a script reports it.
+         * @description A step, as a script reports it: what it may print as a line of output.
+         *
+         *     `error_message` is used where there is no `message`; any other field is kept as detail. Ansible's words are understood
+         *     as states, too.
          */
         StepIn: {
             /** Finished */
@@ -1392,6 +1399,8 @@ export interface components {
             started?: string | null;
             /** @default success */
             state: components["schemas"]["StepState"];
+        } & {
+            [key: string]: unknown;
         };
         /**
          * StepOut
