@@ -189,4 +189,7 @@ class Crowd:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(watch(json.loads(sys.argv[1])))))
+    seen = json.dumps(uvloop.run(watch(json.loads(sys.argv[1]))))
+    # Not by print(): unbuffered (PYTHONUNBUFFERED) it loses what a pipe does not take at once.
+    with open(1, "wb", closefd=False) as output:
+        output.write(seen.encode())
