@@ -259,14 +259,13 @@ class Worker:
     async def _take_up(self) -> None:
         async with self._open_unit_of_work() as uow:
             mine = await uow.deployments.open(worker_id=self._identity.worker_id)
-            # Followed, though not open any more: they have told their outcome, and go on.
-            others = [await uow.deployments.find(number) for number in self._runs.keys() - {one.id for one in mine}]
+            told = await uow.deployments.told()
         for deployment in mine:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-        for followed in (*mine, *others):
-            if followed is not None and followed.cancel_requested is not None:
-                self._send_cancel(followed.id, followed.cancel_requested)
+        for deployment in (*mine, *told):
+            if deployment.cancel_requested is not None:
+                self._send_cancel(deployment.id, deployment.cancel_requested)
         known = {deployment.id for deployment in mine} | self._runs.keys()
         for deployment_id in RunDirectory.ids(self._runs_dir):
             if deployment_id not in known:

@@ -41,6 +41,10 @@ _LOST = Statement(
     "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
     "AND d.run_ended IS NULL AND coalesce(w.last_seen, d.started) < now() - make_interval(secs => :silence)"
 )
+_TOLD = Statement(
+    f"{_ALL} WHERE d.id IN (SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
+    f"AND NOT ({_IS_OPEN}) AND d.started IS NOT NULL AND d.run_ended IS NULL ORDER BY d.id"
+)
 _WITHOUT_JOB = Statement(
     f"SELECT d.id FROM deployments AS d WHERE {_IS_OPEN} AND d.state = 'queued' "
     "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = d.job_id) ORDER BY d.id"
@@ -138,6 +142,10 @@ class Deployments:
         """Return what waits or runs, oldest first."""
         rows = await _OPEN.rows(self._driver, service_id=service_id, worker_id=worker_id)
         return [deployment_from(row) for row in rows]
+
+    async def told(self) -> Sequence[Deployment]:
+        """Return what has told its outcome, and goes on, oldest first: it keeps its service and its worker busy."""
+        return [deployment_from(row) for row in await _TOLD.rows(self._driver)]
 
     async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
         """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from deploy.adapters.database import QUEUE_CHANNEL
 from deploy.adapters.statement import Statement
 
 # Jobs are put into WAITING, and admitted from there to the queue that is taken from (`fastdeploy_take_jobs`).
@@ -24,7 +25,7 @@ PUT_JOB = (
 _PUT = Statement(PUT_JOB)
 _TAKE = Statement("SELECT job_id, deployment_id FROM fastdeploy_take_jobs(:most)")
 ONE_PER_LANE = "procrastinate_jobs_lock_idx_v1"
-_WAKE = Statement("""SELECT pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted"}')""")
+_WAKE = Statement(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{json.dumps({'type': 'job_inserted'})}')")
 _FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "

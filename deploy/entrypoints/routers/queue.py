@@ -61,12 +61,8 @@ async def list_workers(
 
 async def _under_way(uow: UnitOfWork) -> list[Deployment]:
     """Return what waits or runs, the oldest first; among them what has told its outcome, and goes on."""
-    found = {deployment.id: deployment for deployment in await uow.deployments.open()}
-    for job in await uow.queue.jobs():
-        if job.runs and job.deployment_id not in found:
-            deployment = await uow.deployments.find(job.deployment_id)
-            if deployment is not None and deployment.goes_on:
-                found[deployment.id] = deployment
+    # By their ids: one that tells its outcome between the two is found by both.
+    found = {one.id: one for one in (*await uow.deployments.open(), *await uow.deployments.told())}
     return sorted(found.values(), key=lambda deployment: deployment.id)
 
 
