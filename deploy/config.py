@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# A year. Nobody waits longer for a run, and what computes with it (when its token ends, say) has room for it.
-LONGEST_TIMEOUT = 31_536_000
+from deploy.domain.model import MAX_TIMEOUT
+
+ENV_FILE = ".env"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
     """What an operator can set. docs/reference/configuration describes each."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
+        env_file=ENV_FILE, env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
     )
 
     database_url: str = Field(default="", description="PostgreSQL to use; empty: the bundled server.")
@@ -41,9 +42,7 @@ class Settings(BaseSettings):
     initial_user_password: SecretStr | None = Field(default=None, description="His password; empty: generated.")
     worker_slots: int = Field(default=20, ge=1, le=1000, description="Deployments that one worker runs at once.")
     worker_grace_seconds: float = Field(default=300, gt=0, description="After this silence a worker counts as gone.")
-    deployment_timeout_seconds: float = Field(
-        default=3600, gt=0, le=LONGEST_TIMEOUT, description="Time limit of a run."
-    )
+    deployment_timeout_seconds: float = Field(default=3600, gt=0, le=MAX_TIMEOUT, description="Time limit of a run.")
     output_limit_mib: int = Field(default=512, ge=1, description="Output kept of one run, in MiB.")
     retention_days: float = Field(default=0, ge=0, description="Deployments older than this go; 0 keeps them.")
     retention_count: int = Field(default=0, ge=0, description="Deployments kept per service; 0 keeps all.")

@@ -160,7 +160,7 @@ def committing_bus(
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
     """What checks the answers for services below `root`."""
-    where = Surroundings(root=root, path=os.environ["PATH"], user=lambda: None)
+    where = Surroundings(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
     return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
 
 

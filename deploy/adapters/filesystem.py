@@ -1,253 +1,262 @@
-"""Service folders: read, checked, and reported folder by folder where something is wrong."""
+"""The folders of services: their names, what they say, and what is wrong with them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 import re
-import stat
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from cachetools import LRUCache
 
-from deploy.adapters.ansible.locate import find_inventory, find_strategies, playbook_path
+from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.ansible.tasks import task_names
-from deploy.adapters.inputs.author import SchemaFault, check_programs, check_schema
-from deploy.config import LONGEST_TIMEOUT
+from deploy.adapters.launching import DeployUser, RunError
+from deploy.adapters.service_folders.processes import Checked, FoldersUnavailable, Line, Place, checker, reader
+from deploy.adapters.service_folders.survey import Survey
+from deploy.adapters.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
+from deploy.config import ConfigurationError
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
-from deploy.domain.reports import is_deep, is_encodable
 
-CONFIG = "config.json"
-DEFAULT_SCRIPT = "deploy.sh"
-SIZE_LIMIT = 1 << 20
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+KEPT_BYTES = 16 << 20
+PROCESSES = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class StepOption(BaseModel):
-    """A step to show before it reports."""
-
-    name: str = Field(min_length=1, max_length=500)
-    description: str = Field(default="", max_length=10_000)
-
-
-class ServiceConfig(BaseModel):
-    """What config.json may say. Other keys are kept for the scripts that read them."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    description: str = Field(default="", max_length=10_000, description="One sentence: what is deployed.")
-    deploy_script: str | None = Field(default=None, min_length=1, description="Script to run; default deploy.sh.")
-    steps: list[StepOption] = Field(default=[], max_length=10_000, description="Steps to show before they report.")
-    ansible_playbook: str | None = Field(
-        default=None, min_length=1, description="Playbook to run, or to take steps from."
-    )
-    ansible_inventory: str | None = Field(default=None, min_length=1, description="Inventory of the playbook.")
-    pipelining: bool | None = Field(default=None, description="Ansible's SSH pipelining.")
-    mitogen: bool | None = Field(default=None, description="Run tasks through mitogen: faster on many tasks.")
-    diff: bool | None = Field(default=None, description="Show what a playbook changes in files.")
-    concurrency: int = Field(default=1, ge=1, le=100, description="Deployments of this service at once.")
-    retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
-    retention_count: int | None = Field(default=None, ge=0, description="As the setting, for this service.")
-    timeout: float | None = Field(
-        default=None, gt=0, le=LONGEST_TIMEOUT, description="Time limit of a run, in seconds; a year at most."
-    )
-    inputs: dict[str, Any] | None = Field(default=None, description="JSON Schema of what a deployment is given.")
-    confirm: bool = Field(default=False, description="Whoever starts it types the name of the service.")
-
-
-class FolderError(Exception):
-    """A folder is broken: `file` (relative to it) and the reason."""
-
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
-        self.file = file
-        self.reason = reason
-
-
-class RootError(OSError):
-    """The services folder itself cannot be read; the text says what to do."""
+_LINKS = {
+    LOOP: "its links form a loop.",
+    MISSING: "it is a link that leads nowhere.",
+    OUTSIDE: "it is a link that leads out of the services folder.",
+    PRIVATE: "it is a link that leads to files of fastDeploy itself.",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A broken folder, as it is reported."""
+class FolderProblem:
+    """What is wrong with a service folder; without a folder, with the services folder itself."""
 
     folder: str
     file: str
     reason: str
 
 
+class RootMissing(FoldersUnavailable):
+    """There is no services folder."""
+
+
 class ServiceFolders:
-    """The folders below the services root."""
+    """The folders below the services root, read as the deploy user (see `service_folders`).
 
-    def __init__(self, root: Path) -> None:
+    `user` is the deploy user, None for our own account; `private` are paths of the server that nothing may lead to.
+    """
+
+    def __init__(
+        self, root: Path, *, user: Callable[[], DeployUser | None] = lambda: None, private: Sequence[Path] = ()
+    ) -> None:
         self.root = root
+        self._place = Place(root, tuple(private))
+        self._user = user
+        self._kept: LRUCache[str, Checked] = LRUCache(KEPT_BYTES, getsizeof=_size)
+        self._turns: asyncio.Semaphore | None = None
+        self._running: asyncio.Task[Any] | None = None
+        self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None
 
-    def names(self) -> list[str]:
-        """Return the names of the folders, sorted; hidden ones are left out.
+    async def names(self) -> list[str]:
+        """Return the names of the folders, sorted; hidden ones are left out. Without a services folder there are none.
 
         Raises:
-            RootError: the services folder is there, but cannot be read.
+            FoldersUnavailable: the services folder cannot be read.
         """
         try:
-            with os.scandir(self.root) as entries:
-                return sorted(entry.name for entry in entries if _is_folder(entry))
-        except (FileNotFoundError, NotADirectoryError):
+            async with self._reader() as line:
+                return [_printable(name) for name, kind in await self._entries(line) if kind == FOLDER]
+        except RootMissing:
             return []
-        except OSError as error:
-            raise RootError(
-                f"The services folder {self.root} cannot be read ({error.strerror}); "
-                "let the user who runs fastDeploy read it, or set SERVICES_ROOT."
-            ) from error
 
-    def read(self, accepted: Mapping[str, Any] = NOTHING) -> tuple[list[ServiceFolder], list[Problem]]:
-        """Return the good folders, and what is wrong with the others (or, without a name, with the root itself).
+    async def read(self, accepted: Mapping[str, Any] = NOTHING) -> tuple[list[ServiceFolder], list[FolderProblem]]:
+        """Return the folders that can be used, and what is wrong with others (or, without a name, with the root).
 
-        `accepted`: for names of services, schemas of inputs that were found good before, and are not looked at again.
+        `accepted`: by the names of services, schemas of inputs that were found good before, and are not checked again.
+        Several callers at the same time share a read that begins after each of them has called.
         """
+        if accepted:
+            return await self._read(accepted)
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._read_after(self._running))
+        return await asyncio.shield(self._next)
+
+    async def survey(self, service: str, config: Mapping[str, Any]) -> Survey:
+        """Return what a service would run with this config. For scripts, its folder is not read.
+
+        Raises:
+            FoldersUnavailable: the services folder cannot be read.
+        """
+        if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
+            return Survey(is_script=True)
+        return await self._survey(service, config)
+
+    async def inventory(self, service: str, config: Mapping[str, Any]) -> tuple[str | None, AnsibleSettings]:
+        """Return the inventory of a service (None: Ansible finds it) and what its `ansible.cfg` says.
+
+        Raises:
+            PlaybookError: it cannot be used, or its hosts may not be shown.
+            FoldersUnavailable: the services folder cannot be read.
+        """
+        found = await self._survey(service, config)
+        if found.fault or found.hidden:
+            raise PlaybookError(found.fault or found.hidden)
+        return found.inventory, found.settings
+
+    async def _survey(self, service: str, config: Mapping[str, Any]) -> Survey:
+        (checked,) = await self._check([{"name": service, "config": dict(config)}])
+        if "survey" not in checked.answer:
+            return Survey(is_script=False, fault=_too_complicated(checked.answer))
+        found = dict(checked.answer["survey"])
+        settings = AnsibleSettings(**found.pop("settings"))
+        hosts = found.pop("hosts")
+        steps = tuple(found.pop("steps"))
+        return Survey(**found, settings=settings, steps=steps, hosts=None if hosts is None else tuple(hosts))
+
+    async def playbook_steps(self, service: Service) -> list[PlannedStep]:
+        """Return the steps that the playbook of a service promises; none if it has no playbook that can be read."""
         try:
-            names = self.names()
-        except RootError as error:
-            return [], [Problem("", "", str(error))]
+            found = await self.survey(service.name, service.data)
+        except FoldersUnavailable:
+            return []
+        return [PlannedStep(name=name) for name in found.steps]
+
+    async def _read_after(self, before: asyncio.Task[Any] | None) -> tuple[list[ServiceFolder], list[FolderProblem]]:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        return await self._read(NOTHING)
+
+    async def _read(self, accepted: Mapping[str, Any]) -> tuple[list[ServiceFolder], list[FolderProblem]]:
+        try:
+            async with self._reader() as line:
+                entries = await self._entries(line)
+        except FoldersUnavailable as error:
+            return [], [FolderProblem("", "", str(error))]
+        problems = [problem for name, kind in entries if (problem := _problem_of_entry(name, kind, entries))]
+        broken = {problem.folder for problem in problems}
+        names = [name for name, _ in entries if _printable(name) not in broken]
         folders: list[ServiceFolder] = []
-        problems: list[Problem] = []
-        seen: dict[str, str] = {}
-        for name in names:
-            try:
-                if (twin := seen.setdefault(name.lower(), name)) != name:
-                    raise FolderError("", f"its name differs from {twin} by upper and lower case only; rename one.")
-                folders.append(self._read(name, accepted.get(name)))
-            except FolderError as error:
-                problems.append(Problem(name, error.file, error.reason))
-        if not self.root.is_dir():
-            problems.append(
-                Problem("", "", f"The services folder {self.root} does not exist; create it or set SERVICES_ROOT.")
+        try:
+            checked = await self._check([{"name": name, "accepted": accepted.get(name)} for name in names])
+        except FoldersUnavailable as error:
+            return [], [FolderProblem("", "", str(error))]
+        for name, found in zip(names, checked, strict=True):
+            folder, problem = _outcome(name, found.answer)
+            folders += [folder] if folder is not None else []
+            problems += [problem] if problem is not None else []
+        return folders, sorted(problems, key=lambda problem: problem.folder)
+
+    async def _entries(self, line: Line) -> list[tuple[str, str]]:
+        answer = await line.ask("names")
+        if answer is None:
+            raise FoldersUnavailable("The program that reads service folders does not answer.")
+        if answer["kind"] == MISSING:
+            raise RootMissing(f"The services folder {self.root} does not exist; create it or set SERVICES_ROOT.")
+        if answer["kind"] != FOLDER:
+            raise FoldersUnavailable(
+                f"The services folder {self.root} cannot be read; let {self._account()} read it, or set SERVICES_ROOT."
             )
-        return folders, problems
+        return [(name, kind) for name, kind in answer["names"]]
 
-    def playbook_steps(self, service: Service) -> list[PlannedStep]:
-        """Return the steps that the playbook of a service promises; none where it has no readable playbook."""
-        if service.data.get("ansible_playbook") is None:
-            return []
+    async def _check(self, requests: list[dict[str, Any]]) -> list[Checked]:
+        """Return what comes of each request: kept, where no file has changed since, or found out anew."""
+        found = await self._still_true(requests)
+        missing = [number for number, checked in enumerate(found) if checked is None]
+        while missing:
+            async with self._turn(), checker(self._place, self._deploy_user()) as process:
+                while missing and not process.is_gone:
+                    number = missing.pop(0)
+                    found[number] = await process.check(requests[number])
+        for request, checked in zip(requests, found, strict=True):
+            assert checked is not None
+            if checked.is_final:
+                self._keep(_key(request), checked)
+        return [checked for checked in found if checked is not None]
+
+    async def _still_true(self, requests: list[dict[str, Any]]) -> list[Checked | None]:
+        kept = [self._kept.get(_key(request)) for request in requests]
+        if any(kept):
+            async with self._reader() as line:
+                for number, checked in enumerate(kept):
+                    if checked is not None and not await _is_unchanged(line, checked):
+                        kept[number] = None
+        return kept
+
+    def _keep(self, key: str, checked: Checked) -> None:
+        if _size(checked) <= KEPT_BYTES:
+            self._kept[key] = checked
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Line]:
+        async with self._turn(), reader(self._place, self._deploy_user()) as line:
+            yield line
+
+    def _turn(self) -> asyncio.Semaphore:
+        """Return what limits the processes at work at the same time."""
+        self._turns = self._turns or asyncio.Semaphore(PROCESSES)
+        return self._turns
+
+    def _deploy_user(self) -> DeployUser | None:
         try:
-            names = task_names(playbook_path(self.root / service.name, service.data, self.root))
-        except (PlaybookError, OSError):
-            return []
-        return [PlannedStep(name=name) for name in names]
+            return self._user()
+        except (ConfigurationError, RunError, OSError) as error:
+            raise FoldersUnavailable(str(error)) from error
 
-    def _read(self, name: str, accepted: Any) -> ServiceFolder:
-        if not _NAME.fullmatch(name):
-            raise FolderError("", "a service name has up to 100 letters, digits, dots, dashes or underscores.")
-        folder = self.root / name
-        data = _read_config(folder)
-        config = _validated(data)
-        if config.ansible_playbook is not None:
-            self._check_playbook(folder, data)
-        if config.inputs is not None:
-            _check_inputs(config.inputs, folder, is_accepted=_same(config.inputs, accepted))
-        try:
-            _check_script(folder, config)
-        except (OSError, RuntimeError) as error:  # no permission; before Python 3.13, links in a circle
-            raise FolderError(config.deploy_script or DEFAULT_SCRIPT, f"it cannot be read ({error}).") from error
-        return ServiceFolder(name=name, data=data, readme=_readme(folder))
-
-    def _check_playbook(self, folder: Path, data: dict[str, Any]) -> None:
-        try:
-            task_names(playbook_path(folder, data, self.root))
-            find_inventory(folder, data, self.root)
-            find_strategies(data)
-        except (PlaybookError, OSError) as error:
-            raise FolderError(str(data["ansible_playbook"]), str(error)) from error
+    def _account(self) -> str:
+        user = self._deploy_user()
+        return f"the deploy user {user.name}" if user is not None else "the user that runs fastDeploy"
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return not entry.name.startswith(".") and entry.is_dir()
-    except OSError:
-        return False  # links in a circle
+async def _is_unchanged(line: Line, checked: Checked) -> bool:
+    answer = await line.ask("verify", checked.used)
+    return answer is not None and bool(answer["same"])
 
 
-def _check_inputs(inputs: dict[str, Any], folder: Path, *, is_accepted: bool) -> None:
-    try:
-        if not is_accepted:
-            check_schema(inputs)
-        check_programs(inputs, folder)
-    except SchemaFault as error:
-        raise FolderError(CONFIG, str(error)) from error
+def _problem_of_entry(name: str, kind: str, entries: list[tuple[str, str]]) -> FolderProblem | None:
+    """Return what is wrong with a folder even before it is read."""
+    if not _NAME.fullmatch(name):
+        reason = "a service name has up to 100 letters, digits, dots, dashes or underscores."
+    elif kind != FOLDER:
+        reason = _LINKS.get(kind, "it cannot be read by the user that runs deployments.")
+    elif (twin := next(other for other, _ in entries if other.lower() == name.lower())) != name:
+        reason = f"its name differs from {twin} by upper and lower case only; rename one."
+    else:
+        return None
+    return FolderProblem(_printable(name), "", reason)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether they are the same in JSON; to Python, 1 and true are, too."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def _printable(name: str) -> str:
+    """Return a name as text that can be sent anywhere; bytes that are not UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
-def _check_script(folder: Path, config: ServiceConfig) -> None:
-    if not has_script(folder, config.model_dump(exclude_none=True)):
-        return
-    script = config.deploy_script or DEFAULT_SCRIPT
-    if "\x00" in script:
-        raise FolderError(CONFIG, "deploy_script: a path has no NUL in it.")
-    path = folder / script
-    if not os.path.isabs(script) and not path.resolve().is_relative_to(folder.resolve()):
-        raise FolderError(CONFIG, f"deploy_script: {script!r} leaves the folder.")
-    if not path.is_file():
-        hint = "" if config.deploy_script else " and config.json names neither a deploy_script nor an ansible_playbook"
-        raise FolderError(script, f"the deploy script does not exist{hint}.")
+def _outcome(name: str, answer: dict[str, Any]) -> tuple[ServiceFolder | None, FolderProblem | None]:
+    if "data" in answer:
+        fault = answer["readme_fault"]
+        problem = FolderProblem(name, "README.md", f"{fault}, so it is not shown.") if fault else None
+        return ServiceFolder(name=name, data=answer["data"], readme=answer["readme"]), problem
+    if "reason" in answer:
+        return None, FolderProblem(name, answer["file"], answer["reason"])
+    return None, FolderProblem(name, "", f"{_too_complicated(answer)}.")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            # Reading a device or a pipe may never end.
-            raise FolderError(CONFIG, "it cannot be read (it is not a file).")
-        if status.st_size > SIZE_LIMIT:
-            raise FolderError(CONFIG, "it is larger than 1 MiB.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(data, allow_nan=False)  # NaN is read, but neither the database nor a browser takes it
-    except FileNotFoundError as error:
-        raise FolderError(CONFIG, "the file does not exist.") from error
-    except OSError as error:
-        raise FolderError(CONFIG, f"it cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise FolderError(CONFIG, f"it is not valid JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise FolderError(CONFIG, "it has to be a JSON object.")
-    if is_deep(data):
-        raise FolderError(CONFIG, "its lists and objects lie in each other too deeply.")
-    if not is_encodable(data):
-        raise FolderError(CONFIG, "a text has half a character in it (a lone surrogate).")
-    return data
+def _too_complicated(answer: dict[str, Any]) -> str:
+    return f"it is too complicated: {answer['too_complicated']}"
 
 
-def _validated(data: dict[str, Any]) -> ServiceConfig:
-    try:
-        return ServiceConfig.model_validate(data)
-    except ValidationError as error:
-        faults = ("{}: {}".format(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors())
-        raise FolderError(CONFIG, "; ".join(faults)) from error
+def _key(request: dict[str, Any]) -> str:
+    return json.dumps({name: value for name, value in request.items() if name != "accepted"}, sort_keys=True)
 
 
-def _readme(folder: Path) -> str | None:
-    for name in ("README.md", "readme.md", "Readme.md"):
-        path = folder / name
-        if path.is_file():
-            try:
-                return path.read_bytes()[:SIZE_LIMIT].decode("utf-8", "replace").replace("\x00", "")
-            except OSError:
-                return None
-    return None
-
-
-def has_script(folder: Path, data: dict[str, Any]) -> bool:
-    """Whether a service is deployed by a script (else the platform runs its playbook)."""
-    named = data.get("deploy_script") is not None
-    return named or (folder / DEFAULT_SCRIPT).exists() or data.get("ansible_playbook") is None
+def _size(checked: Checked) -> int:
+    return len(json.dumps([checked.answer, checked.used]))

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, extra_vars, playbook_argv, playbook_env
-from deploy.adapters.ansible.locate import find_playbook
-from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
+from deploy.adapters.ansible.command import (
+    EXTRA_VARS_FILE,
+    RUN_DIR,
+    Playbook,
+    extra_vars,
+    playbook_argv,
+    playbook_env,
+)
+from deploy.adapters.ansible.locate import find_executable, find_strategies, switch
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.launching import RunError
+from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
+from deploy.adapters.service_folders.survey import Survey
 from deploy.adapters.spool import RunSpec
-from deploy.config import LONGEST_TIMEOUT
-from deploy.domain.model import Deployment
+from deploy.domain.model import MAX_TIMEOUT, Deployment
 
 CONFIG_FILE = "config.json"
 LINE_LIMIT = 1 << 20
@@ -38,11 +46,14 @@ class LaunchSettings:
 def run_spec(
     deployment: Deployment,
     config: Mapping[str, Any],
+    survey: Survey,
     token: str,
     settings: LaunchSettings,
     secrets: Mapping[str, str] | None = None,
 ) -> RunSpec:
     """Return how to run a deployment of a service with this `config`; `token` is the deployment's own.
+
+    `survey` is what its folder says with that config.
 
     The `secrets` among its inputs go where the others go: into the file that only the run can read.
 
@@ -52,9 +63,9 @@ def run_spec(
     """
     folder = settings.services_root.resolve() / deployment.service
     answers = {**deployment.context.get("env", {}), **(secrets or {})}
-    if has_script(folder, dict(config)):
+    if survey.is_script:
         return _script(deployment, config, token, folder, settings, answers)
-    return _playbook(deployment, config, folder, settings, answers)
+    return _playbook(deployment, config, survey, folder, settings, answers)
 
 
 def _script(
@@ -97,12 +108,22 @@ def _json(value: Mapping[str, Any]) -> str:
 def _playbook(
     deployment: Deployment,
     config: Mapping[str, Any],
+    survey: Survey,
     folder: Path,
     settings: LaunchSettings,
     answers: Mapping[str, Any],
 ) -> RunSpec:
-    root = settings.services_root.resolve()
-    playbook = find_playbook(folder, config, root, search_path=settings.path)
+    if survey.fault:
+        raise PlaybookError(survey.fault)
+    playbook = Playbook(
+        executable=find_executable(settings.path),
+        path=Path(survey.playbook),
+        folder=folder,
+        inventory=Path(survey.inventory) if survey.inventory is not None else None,
+        pipelining=switch(config, "pipelining"),
+        settings=survey.settings,
+        strategies=find_strategies(config),
+    )
     return RunSpec(
         argv=playbook_argv(playbook, diff=bool(config.get("diff"))),
         cwd=str(folder),
@@ -131,10 +152,8 @@ def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
         RunError: it is longer than runs may take. No such config is accepted any more, but older ones are still stored.
     """
     seconds = config.get("timeout") or settings.timeout
-    if seconds > LONGEST_TIMEOUT:
-        raise RunError(
-            f"Its timeout is more than {LONGEST_TIMEOUT} seconds (a year): shorten it, then sync the services."
-        )
+    if seconds > MAX_TIMEOUT:
+        raise RunError(f"Its timeout is more than {MAX_TIMEOUT} seconds (a year): shorten it, then sync the services.")
     return float(seconds)
 
 

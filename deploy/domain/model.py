@@ -18,6 +18,9 @@ from typing import Any
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 
+# Seconds: a year. Whatever computes with the timeout of a run (the end of its token, say) has room for it.
+MAX_TIMEOUT = 31_536_000
+
 
 class DeploymentState(str, Enum):
     """Where a deployment stands."""

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
-from deploy.adapters.filesystem import RootError
+from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
 from deploy.domain.inputs import Fault, InvalidAnswers
 
@@ -77,11 +77,17 @@ def database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def system_error(request: Request, error: Exception) -> JSONResponse:
-    """A file, most likely: nothing that comes again would mend. Only what is said for its reader is told him."""
+    """A file, most likely: nothing that comes again would mend."""
     if is_away(error):
         return database_away(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"detail": str(error) if isinstance(error, RootError) else UNEXPECTED}, 500)
+    return JSONResponse({"detail": UNEXPECTED}, 500)
+
+
+def folders_unavailable(request: Request, error: Exception) -> JSONResponse:
+    """Say why the service folders cannot be read; nothing that comes again would mend."""
+    log.error("%s %s failed: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": str(error)}, 500)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
@@ -97,5 +103,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(FoldersUnavailable, folders_unavailable)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, system_error if issubclass(kind, OSError) else database_error)

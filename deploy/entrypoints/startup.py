@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS, is_away, without_password
-from deploy.adapters.filesystem import Problem
+from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import ConfigurationError
@@ -123,7 +123,7 @@ async def create_first_user(services: Services) -> FirstUser | None:
     return FirstUser(name, None if given is not None else password)
 
 
-def report(problems: list[Problem]) -> None:
+def report(problems: list[FolderProblem]) -> None:
     """Log what is wrong with service folders."""
     for problem in problems:
         log.warning("Service folder %s: %s: %s", problem.folder, problem.file, problem.reason)

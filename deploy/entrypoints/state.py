@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
@@ -16,7 +17,7 @@ from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
-from deploy.config import ConfigurationError, Settings, secret_key
+from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
 from deploy.domain.events import AccessChanged
 from deploy.entrypoints.background import background
 from deploy.service_layer.authentication import Authenticator
@@ -68,7 +69,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         ) from None
     database = Database(database_url)
     open_unit_of_work = unit_of_work(database.transaction)
-    folders = ServiceFolders(settings.services_root)
+    folders = create_folders(settings)
     signer = TokenSigner(secret_key(settings))
     authenticator = Authenticator(signer, open_unit_of_work, now)
     listener = Listener(database_url, is_own=database.owns)
@@ -80,7 +81,7 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
 
     listener.on("access", lambda user: know_again(int(user) if user else None))
     listener.on_connect(know_again)
-    inputs = create_inputs(settings, open_unit_of_work)
+    inputs = create_inputs(settings, folders, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
     # The notification takes a moment, in which a token that was just revoked would still count.
     bus.on_commit(AccessChanged, lambda event: know_again(event.user_id))
@@ -105,11 +106,15 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     )
 
 
-def create_inputs(settings: Settings, open_unit_of_work: OpenUnitOfWork) -> Inputs:
+def create_folders(settings: Settings) -> ServiceFolders:
+    """Return what reads the service folders; nothing in them may lead to what belongs to the server."""
+    private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
+    return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
+
+
+def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
     """Return what checks the answers to what services ask for."""
-    where = Surroundings(
-        root=settings.services_root, path=settings.path_for_deploy, user=lambda: deploy_user(settings)
-    )
+    where = Surroundings(folders=folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
     return Inputs(open_unit_of_work, Choices(where), Vault(secret_key(settings)))
 
 

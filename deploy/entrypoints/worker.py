@@ -40,6 +40,7 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
         ),
         runs_dir=settings.runs_dir,
         launch=launch_settings(settings, user, api_url),
+        folders=services.folders,
         fork_server=ForkServer(user),
         bus=services.bus,
         open_unit_of_work=services.open_unit_of_work,

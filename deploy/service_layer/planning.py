@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from deploy.domain.model import Plan, PlannedStep, Service
 from deploy.domain.run import PLACEHOLDER
 from deploy.service_layer.unit_of_work import UnitOfWork
 
-PlaybookSteps: TypeAlias = Callable[[Service], Sequence[PlannedStep]]
+PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
 async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Plan:
@@ -22,6 +21,5 @@ async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSt
         PlannedStep(name=step["name"], description=step.get("description", ""))
         for step in service.data.get("steps", [])
     ]
-    # Playbooks are files that have to be read and parsed: not while everybody waits.
-    steps = tuple(configured or await asyncio.to_thread(playbook_steps, service) or [PLACEHOLDER])
+    steps = tuple(configured or await playbook_steps(service) or [PLACEHOLDER])
     return Plan(steps=steps, expected_seconds=plan.expected_seconds if plan is not None else None)

@@ -19,12 +19,14 @@ from asyncpg import UniqueViolationError
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
+from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository.queue import ONE_PER_LANE
 from deploy.adapters.sealing import Unsealable
+from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory, RunSpec
 from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
@@ -65,6 +67,7 @@ class Worker:
         identity: Heartbeat,
         runs_dir: Path,
         launch: LaunchSettings,
+        folders: ServiceFolders,
         fork_server: ForkServer,
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
@@ -76,6 +79,7 @@ class Worker:
         self._identity = identity
         self._runs_dir = runs_dir
         self._launch = launch
+        self._folders = folders
         self._fork_server = fork_server
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
@@ -190,9 +194,13 @@ class Worker:
             await self._snapshots.take(deployment)
             lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
             secrets = await persistently(lambda: self._secrets(deployment))
-            return run_spec(deployment, config, self._sign_token(deployment.id, lifetime), self._launch, secrets)
+            survey = await self._folders.survey(deployment.service, config)
+            token = self._sign_token(deployment.id, lifetime)
+            return run_spec(deployment, config, survey, token, self._launch, secrets)
         except (RunError, PlaybookError, Unsealable, *DATABASE_ERRORS):
             raise
+        except FoldersUnavailable as error:
+            raise RunError(str(error)) from error
         except Exception as error:
             log.exception("Deployment %s cannot be prepared", deployment.id)
             raise RunError(f"{type(error).__name__}: {error}") from error

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from deploy.adapters.service_folders.files import Files
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from tests.conftest import FixedClock
+from tests.reading import files_of, reader_socket
 from tests.site import Site
+
+
+@pytest.fixture(scope="session")
+def reader() -> Iterator[socket.socket]:
+    """The socket of a reader of service folders."""
+    with reader_socket() as made:
+        yield made
+
+
+@pytest.fixture
+def files(reader: socket.socket, tmp_path: Path) -> Files:
+    """The files below the test's own folder."""
+    return files_of(reader, tmp_path)
 
 
 @pytest.fixture

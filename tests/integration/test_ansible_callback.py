@@ -13,6 +13,7 @@ import pytest
 
 from deploy.adapters.ansible.command import CALLBACK_FOLDER
 from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.service_folders.files import Files
 from tests.integration.ansible_runs import Run, executable, run, write_playbook
 
 OUTCOMES = """
@@ -257,7 +258,7 @@ def test_text_stands_between_the_events_that_it_belongs_to(outcomes: Run) -> Non
     assert marks[start + 3 : start + 6] == ["host_result", "task_end", "task_start"]
 
 
-def test_names_read_from_the_files_are_those_of_a_run(tmp_path: Path) -> None:
+def test_names_read_from_the_files_are_those_of_a_run(files: Files, tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -283,7 +284,7 @@ def test_names_read_from_the_files_are_those_of_a_run(tmp_path: Path) -> None:
         roles__base__tasks__main="- {name: first, debug: }\n",
     )
 
-    assert task_names(path) == run(path).task_names()
+    assert task_names(files, str(path)) == run(path).task_names()
 
 
 PLAIN = """

@@ -1,26 +1,55 @@
+"""Finding what a config names: inside the services folder or beside it, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.locate import (
     find_executable,
     find_inventory,
-    find_playbook,
     find_strategies,
     playbook_path,
+    read_settings,
+    switch,
 )
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.service_folders.files import Files
+from deploy.adapters.service_folders.survey import Survey, survey
+from tests.reading import files_of
+
+SECRET = "secret-of-the-server"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """`services/` with the folder `shop` in it, and things beside it."""
+    """`services/` with the folder `shop` in it, things beside it, and a data folder."""
     (tmp_path / "site" / "services" / "shop" / "deep").mkdir(parents=True)
+    (tmp_path / "site" / "data").mkdir()
+    (tmp_path / "site" / "data" / "secret-key").write_text(SECRET)
     for name in ("services/shop/play.yml", "services/shop/deep/play.yml", "ansible/old.yml", "../outside.yml"):
         file = tmp_path / "site" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text("- hosts: all\n")
     return tmp_path / "site" / "services"
+
+
+@pytest.fixture
+def files(reader: socket.socket, root: Path) -> Files:
+    return files_of(reader, root, root.parent / "data")
+
+
+def found(files: Files, root: Path, **config: object) -> Survey:
+    return survey(files, str(root / "shop"), config)
+
+
+def inventory_of(files: Files, root: Path, **config: object) -> str | None:
+    folder = str(root / "shop")
+    return find_inventory(files, folder, config, read_settings(files, folder))
 
 
 @pytest.mark.parametrize(
@@ -32,71 +61,119 @@ def root(tmp_path: Path) -> Path:
         ("../../ansible/old.yml", "ansible/old.yml"),
     ],
 )
-def test_a_playbook_is_in_the_folder_or_beside_the_services(root: Path, name: str, expected: str) -> None:
-    assert playbook_path(root / "shop", {"ansible_playbook": name}, root) == root.parent / expected
+def test_a_playbook_is_in_the_folder_or_beside_the_services(
+    files: Files, root: Path, name: str, expected: str
+) -> None:
+    path = playbook_path(files, str(root / "shop"), {"ansible_playbook": name}, str(root))
+    assert path == str(root.parent / expected)
 
 
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({}, "names no ansible_playbook"),
         ({"ansible_playbook": "gone.yml"}, "neither in"),
         ({"ansible_playbook": ["play.yml"]}, "has to be a path"),
-        ({"ansible_playbook": "../../../outside.yml"}, "outside"),
-        ({"ansible_playbook": "/etc/passwd"}, "outside"),
+        ({"ansible_playbook": "../../../outside.yml"}, "leads out of the services folder"),
+        ({"ansible_playbook": "/etc/passwd"}, "leads out of the services folder"),
+        ({"ansible_playbook": "data/secret-key"}, "files of fastDeploy itself"),
+        ({"ansible_playbook": "link.yml"}, "files of fastDeploy itself"),
         ({"ansible_playbook": "deep"}, "neither in"),
-        ({"ansible_playbook": "play.yml", "ansible_inventory": "gone"}, "is not in"),
-        ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "outside"),
-        ({"ansible_playbook": "play.yml", "pipelining": "no"}, "true or false"),
-        ({"ansible_playbook": "play.yml", "mitogen": "yes"}, "true or false"),
+        ({"ansible_playbook": "play.yml", "ansible_inventory": "gone"}, "does not exist"),
+        ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "leads out of"),
+        ({"ansible_playbook": "play.yml", "ansible_inventory": "link.yml"}, "files of fastDeploy itself"),
     ],
 )
 def test_a_config_that_names_what_cannot_be_used_is_refused(
-    root: Path, config: dict[str, object], reason: str
+    files: Files, root: Path, config: dict[str, object], reason: str
 ) -> None:
-    with pytest.raises(PlaybookError, match=reason):
-        find_playbook(root / "shop", config, root, search_path="/bin")
+    (root / "shop" / "link.yml").symlink_to(root.parent / "data" / "secret-key")
+    assert reason in found(files, root, **config).fault
+
+
+@pytest.mark.parametrize("option", ["pipelining", "mitogen"])
+def test_a_switch_is_on_or_off(option: str) -> None:
+    with pytest.raises(PlaybookError, match="true or false"):
+        switch({option: "yes"}, option)
 
 
 @pytest.mark.parametrize("name", ["inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts"])
-def test_an_inventory_is_found_by_its_usual_names(root: Path, name: str) -> None:
+def test_an_inventory_is_found_by_its_usual_names(files: Files, root: Path, name: str) -> None:
     (root / "shop" / name).write_text("web1\n")
+    assert inventory_of(files, root) == str(root / "shop" / name)
 
-    assert find_inventory(root / "shop", {}, root) == root / "shop" / name
 
-
-def test_an_inventory_may_be_a_folder(root: Path) -> None:
+def test_an_inventory_may_be_a_folder(files: Files, root: Path) -> None:
     (root / "shop" / "inventory").mkdir()
+    assert inventory_of(files, root) == str(root / "shop" / "inventory")
 
-    assert find_inventory(root / "shop", {}, root) == root / "shop" / "inventory"
 
-
-def test_the_config_names_the_inventory_before_anything_else(root: Path) -> None:
+def test_the_config_names_the_inventory_before_anything_else(files: Files, root: Path) -> None:
     (root / "shop" / "hosts").write_text("web1\n")
     (root.parent / "production").write_text("web1\n")
     (root / "shop" / "ansible.cfg").write_text("[defaults]\ninventory = ./hosts\n")
+    assert inventory_of(files, root, ansible_inventory="../../production") == str(root.parent / "production")
 
-    assert find_inventory(root / "shop", {"ansible_inventory": "../../production"}, root) == root.parent / "production"
 
-
-def test_an_inventory_in_ansible_cfg_is_left_to_ansible(root: Path) -> None:
+def test_an_inventory_in_ansible_cfg_is_left_to_ansible(files: Files, root: Path) -> None:
     (root / "shop" / "hosts").write_text("web1\n")
     (root / "shop" / "ansible.cfg").write_text("[defaults]\ninventory = ./staging\n")
-
-    assert find_inventory(root / "shop", {}, root) is None
-
-
-def test_without_an_inventory_there_is_localhost(root: Path) -> None:
-    assert find_inventory(root / "shop", {}, root) is None
+    assert inventory_of(files, root) is None
 
 
-def test_a_service_folder_may_be_a_link(root: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "play.yml").write_text("- hosts: all\n")
-    (root / "linked").symlink_to(elsewhere)
+def test_without_an_inventory_there_is_localhost(files: Files, root: Path) -> None:
+    assert inventory_of(files, root) is None
 
-    assert playbook_path(root / "linked", {"ansible_playbook": "play.yml"}, root) == elsewhere / "play.yml"
+
+class TestHostsOfAnInventoryElsewhere:
+    """What Ansible reads as an inventory, it shows as the names of hosts."""
+
+    def hidden(self, files: Files, root: Path) -> str:
+        seen = found(files, root, ansible_playbook="play.yml")
+        assert SECRET not in repr(seen)
+        return seen.fault or seen.hidden
+
+    @pytest.mark.parametrize("target", ["{data}/secret-key", "/etc/passwd", "/nowhere/at/all"])
+    @pytest.mark.parametrize("name", ["hosts", "inventory/web", "inventory/deep/er/web"])
+    def test_links(self, files: Files, root: Path, name: str, target: str) -> None:
+        link = root / "shop" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target.format(data=root.parent / "data"))
+        assert "leads" in self.hidden(files, root)
+
+    @pytest.mark.parametrize(
+        "inventory",
+        ["/etc/passwd", "../../data/secret-key", "hosts, ../../data/secret-key", "$HOME/hosts", "~/hosts", "link"],
+    )
+    def test_ansible_cfg(self, files: Files, root: Path, inventory: str) -> None:
+        (root / "shop" / "hosts").write_text("web1\n")
+        (root / "shop" / "link").symlink_to("../../data")
+        (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
+        assert "leads out" in self.hidden(files, root)
+
+    @pytest.mark.parametrize("inventory", ["hosts", "./hosts", "inventory", "../hosts, hosts"])
+    def test_those_of_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:
+        (root / "hosts").write_text("web1\n")
+        (root / "shop" / "inventory").mkdir()
+        (root / "shop" / "inventory" / "web").symlink_to(root / "hosts")
+        (root / "shop" / "hosts").symlink_to(root / "hosts")
+        (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
+        assert self.hidden(files, root) == ""
+
+    def test_an_ansible_cfg_elsewhere_is_refused(self, files: Files, root: Path) -> None:
+        (root / "shop" / "ansible.cfg").symlink_to(root.parent / "data" / "secret-key")
+        assert self.hidden(files, root).startswith("ansible.cfg: it leads to files of fastDeploy itself")
+
+
+def test_a_service_folder_may_be_a_link_within_the_root(files: Files, root: Path) -> None:
+    (root / "linked").symlink_to("shop")
+    assert survey(files, str(root / "linked"), {"ansible_playbook": "play.yml"}).playbook == str(
+        root / "shop/play.yml"
+    )
+
+
+def test_a_pipe_is_not_an_ansible_cfg(files: Files, root: Path) -> None:
+    os.mkfifo(root / "shop" / "ansible.cfg")
+    assert read_settings(files, str(root / "shop")) == AnsibleSettings()
 
 
 def test_mitogen_is_found_where_it_is_asked_for() -> None:
@@ -104,19 +181,6 @@ def test_mitogen_is_found_where_it_is_asked_for() -> None:
     assert folder is not None
     assert (folder / "mitogen_linear.py").is_file()
     assert find_strategies({"mitogen": False}) is None
-
-
-def test_a_playbook_comes_with_all_that_is_needed_to_run_it(root: Path) -> None:
-    (root / "shop" / "ansible.cfg").write_text("[defaults]\nforks = 3\n")
-    playbook = find_playbook(
-        root / "shop", {"ansible_playbook": "play.yml", "pipelining": False}, root, search_path=""
-    )
-
-    assert Path(playbook.executable).name == "ansible-playbook"
-    assert playbook.folder == root / "shop"
-    assert playbook.pipelining is False
-    assert playbook.strategies is None
-    assert "forks = 3" in playbook.ansible_cfg
 
 
 def test_an_executable_is_found_on_the_path_of_the_deploy_user(

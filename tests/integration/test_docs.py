@@ -12,7 +12,7 @@ import typer.main
 from fastapi.routing import APIWebSocketRoute
 from typer.core import TyperGroup
 
-from deploy.adapters.filesystem import ServiceConfig
+from deploy.adapters.service_folders.config import ServiceConfig
 from deploy.config import Settings
 from deploy.domain.model import DeploymentState, Outcome, StepState
 from deploy.entrypoints.cli import app as cli

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, extra_vars, playbook_argv, playbook_env
-from deploy.adapters.ansible.locate import find_playbook
-from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, Playbook, extra_vars, playbook_argv, playbook_env
+from deploy.adapters.ansible.locate import find_executable
+from deploy.adapters.service_folders.files import Files
+from deploy.adapters.service_folders.survey import Survey, survey
 from tests.integration.ansible_runs import Run, start
 
 SERVICES = Path(__file__).parents[2] / "services"
@@ -168,14 +169,20 @@ class Website:
     service: Path
     home: Path
     port: int
+    found: Survey
 
     @property
     def folder(self) -> Path:
         return self.home / ".local/share/fastdeploy-demo/website"
 
     def deploy(self, number: int, **answers: object) -> Run:
-        config = json.loads((self.service / "config.json").read_text())
-        playbook = find_playbook(self.service, config, self.service.parent, search_path=PATH_FOR_DEPLOY)
+        playbook = Playbook(
+            executable=find_executable(PATH_FOR_DEPLOY),
+            path=Path(self.found.playbook),
+            folder=self.service,
+            inventory=Path(self.found.inventory or ""),
+            settings=self.found.settings,
+        )
         run_dir = self.home / "run"
         run_dir.mkdir(exist_ok=True)
         env = {"website_port": str(self.port), **answers}
@@ -199,7 +206,7 @@ class Website:
 
 
 @pytest.fixture
-def website(tmp_path: Path) -> Iterator[Website]:
+def website(files: Files, tmp_path: Path) -> Iterator[Website]:
     """The website example; its server is stopped in the end."""
     service = tmp_path / "services" / "website"
     shutil.copytree(SERVICES / "website", service)
@@ -207,13 +214,14 @@ def website(tmp_path: Path) -> Iterator[Website]:
     home.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    made = Website(service, home, port)
+    config = json.loads((service / "config.json").read_text())
+    made = Website(service, home, port, survey(files, str(service), config))
     yield made
     made.stop()
 
 
 def test_the_website_is_deployed_again_and_again(website: Website) -> None:
-    announced = task_names(website.service / "playbook.yml")
+    announced = list(website.found.steps)
     runs = [website.deploy(1, website_title="<First>"), website.deploy(2)]
 
     assert [result.code for result in runs] == [0, 0]

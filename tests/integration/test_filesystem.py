@@ -1,16 +1,18 @@
-"""Service folders: which are good, and what is said of the others."""
+"""Service folders: which can be used, and what is reported about the others."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import pytest_asyncio
 
-from deploy.adapters.filesystem import RootError, ServiceFolders
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.launching import DeployUser
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -23,6 +25,44 @@ PLAYBOOK = """
     - name: Restart
       ansible.builtin.debug: {}
 """
+NOT_USABLE: list[tuple[Config, str]] = [
+    ("", "config.json: it is not valid JSON"),
+    ("{", "config.json: it is not valid JSON"),
+    (b"\xff\xfe", "config.json: it is not valid JSON"),
+    ("[]", "config.json: it must be a JSON object"),
+    ('"text"', "config.json: it must be a JSON object"),
+    ('{"own": NaN}', "config.json: it is not valid JSON"),
+    ('{"own": 1e999}', "config.json: it is not valid JSON"),
+    ('{"own": ' + "[" * 100 + "]" * 100 + "}", "config.json: it is nested too deeply"),
+    ('{"own": ' + "[" * 100_000 + "]" * 100_000 + "}", "config.json: it is not valid JSON"),
+    ('{"own": "' + "x" * (1 << 20) + '"}', "config.json: it is larger than 1 MiB"),
+    ({"description": 3}, "config.json: description: "),
+    ({"description": "x" * 10_001}, "config.json: description: "),
+    ({"deploy_script": ""}, "config.json: deploy_script: "),
+    ({"deploy_script": ["deploy.sh"]}, "config.json: deploy_script: "),
+    ({"deploy_script": "a\x00b"}, "config.json: deploy_script: a path cannot contain NUL"),
+    ({"deploy_script": "../deploy.sh"}, "config.json: deploy_script: '../deploy.sh' leaves the folder"),
+    ({"deploy_script": "gone.sh"}, "gone.sh: the deploy script does not exist."),
+    ({"deploy_script": "."}, ".: the deploy script is a folder"),
+    ({"steps": "Build"}, "config.json: steps: "),
+    ({"steps": [{"name": ""}]}, "config.json: steps.0.name: "),
+    ({"steps": [{"name": "A"}, {"description": "no name"}]}, "config.json: steps.1.name: "),
+    ({"steps": ["Build"]}, "config.json: steps.0: "),
+    ({"concurrency": 0}, "config.json: concurrency: "),
+    ({"concurrency": 101}, "config.json: concurrency: "),
+    ({"concurrency": "2"}, "config.json: concurrency: "),
+    ({"concurrency": None}, "config.json: concurrency: "),
+    ({"timeout": 0}, "config.json: timeout: "),
+    ({"timeout": "60"}, "config.json: timeout: "),
+    *(
+        ({"timeout": seconds}, "config.json: timeout: Input should be less than or equal to 31536000")
+        for seconds in (31_536_001, 999_999_999_999, 1e14, 1e300)
+    ),
+    ({"pipelining": "yes"}, "config.json: pipelining: "),
+    ({"retention_days": -1}, "config.json: retention_days: "),
+    ({"ansible_playbook": "gone.yml"}, "gone.yml: the playbook gone.yml is neither in"),
+    ({"ansible_playbook": "../../gone.yml"}, "../../gone.yml: "),
+]
 
 
 class Folders:
@@ -30,7 +70,7 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.services = ServiceFolders(root)
+        self.services = ServiceFolders(root, private=(root.parent / "data",))
 
     def add(self, name: str = "shop", config: Config | None = None, *, script: str | None = "deploy.sh") -> Path:
         """Make a folder with this config and a deploy script (None: without)."""
@@ -45,16 +85,16 @@ class Folders:
             (folder / script).write_text("#!/bin/sh\n")
         return folder
 
-    def good(self) -> ServiceFolder:
-        """Return the only folder, which has to be good."""
-        folders, problems = self.services.read()
+    async def good(self) -> ServiceFolder:
+        """Return the only folder, which must be usable."""
+        folders, problems = await self.services.read()
         assert problems == []
         (folder,) = folders
         return folder
 
-    def problem(self) -> str:
+    async def problem(self) -> str:
         """Return what is wrong with the only folder: the file and the reason."""
-        folders, problems = self.services.read()
+        folders, problems = await self.services.read()
         assert folders == []
         (problem,) = problems
         return f"{problem.folder}: {problem.file}: {problem.reason}"
@@ -66,232 +106,227 @@ def folders(services_root: Path) -> Folders:
 
 
 class TestNames:
-    def test_folders_only_sorted_and_without_hidden_ones(self, folders: Folders) -> None:
+    async def test_folders_only_sorted_and_without_hidden_ones(self, folders: Folders) -> None:
         for name in ("shop", "blog", ".git"):
             (folders.root / name).mkdir()
         (folders.root / "README.md").write_text("")
         (folders.root / "link").symlink_to(folders.root / "shop")
         (folders.root / "broken").symlink_to(folders.root / "gone")
-        assert folders.services.names() == ["blog", "link", "shop"]
-
-    def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
-        assert ServiceFolders(tmp_path / "gone").names() == []
-
-    def test_a_link_to_itself_is_no_folder(self, folders: Folders) -> None:
         (folders.root / "loop").symlink_to("loop")
-        (folders.root / "shop").mkdir()
-        assert folders.services.names() == ["shop"]
+        (folders.root / "elsewhere").symlink_to("/etc")
+        assert await folders.services.names() == ["blog", "link", "shop"]
 
-    def test_a_root_that_cannot_be_read_is_told(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(path: Path) -> None:
-            raise PermissionError(13, "Permission denied", str(path))
+    async def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
+        assert await ServiceFolders(tmp_path / "gone").names() == []
 
-        monkeypatch.setattr("os.scandir", refuse)
-        with pytest.raises(RootError, match=r"cannot be read \(Permission denied\); let the user"):
-            folders.services.names()
-        found, (problem,) = folders.services.read()
-        assert found == []
-        assert (problem.folder, problem.file) == ("", "")
-        assert "cannot be read" in problem.reason
+    async def test_a_name_that_is_not_text(self, folders: Folders) -> None:
+        os.mkdir(os.fsencode(folders.root) + b"/sh\xffop")
+        assert await folders.services.names() == ["sh?op"]
+        assert await folders.problem() == (
+            "sh?op: : a service name has up to 100 letters, digits, dots, dashes or underscores."
+        )
 
 
 class TestGoodFolders:
-    def test_the_config_is_kept_as_it_is(self, folders: Folders) -> None:
+    async def test_the_config_is_kept_as_it_is(self, folders: Folders) -> None:
         config = {"description": "A shop", "steps": [{"name": "Build"}], "own": {"key": [1, None]}, "timeout": 5}
         folders.add(config=config)
-        assert folders.good() == ServiceFolder(name="shop", data=config, readme=None)
+        assert await folders.good() == ServiceFolder(name="shop", data=config, readme=None)
 
-    @pytest.mark.parametrize(
-        ("config", "script"),
-        [
-            ({}, "deploy.sh"),
-            ({"deploy_script": "bin/go.py"}, "bin/go.py"),
-            ({"deploy_script": None}, "deploy.sh"),
-            ({"concurrency": 100, "timeout": 0.5, "pipelining": False, "retention_days": 0}, "deploy.sh"),
-            ({"timeout": None, "retention_count": None, "ansible_playbook": None}, "deploy.sh"),
-        ],
-    )
-    def test_scripts(self, folders: Folders, config: dict[str, Any], script: str) -> None:
-        folders.add(config=config, script=script)
-        assert folders.good().data == config
-
-    def test_a_script_elsewhere_is_named_by_its_whole_path(self, folders: Folders, tmp_path: Path) -> None:
+    async def test_scripts(self, folders: Folders, tmp_path: Path) -> None:
         (tmp_path / "all.sh").write_text("")
-        folders.add(config={"deploy_script": str(tmp_path / "all.sh")}, script=None)
-        assert folders.good().name == "shop"
+        configs: dict[str, tuple[dict[str, Any], str | None]] = {
+            "default": ({}, "deploy.sh"),
+            "elsewhere-in-the-folder": ({"deploy_script": "bin/go.py"}, "bin/go.py"),
+            "null": ({"deploy_script": None}, "deploy.sh"),
+            "numbers": ({"concurrency": 100, "timeout": 0.5, "pipelining": False, "retention_days": 0}, "deploy.sh"),
+            "nulls": ({"timeout": None, "retention_count": None, "ansible_playbook": None}, "deploy.sh"),
+            "whole-path": ({"deploy_script": str(tmp_path / "all.sh")}, None),
+        }
+        for name, (config, script) in configs.items():
+            folders.add(name, config, script=script)
+        found, problems = await folders.services.read()
+        assert problems == []
+        assert {folder.name: folder.data for folder in found} == {
+            name: config for name, (config, _) in configs.items()
+        }
 
-    def test_a_playbook_needs_no_script(self, folders: Folders) -> None:
-        folder = folders.add(config={"ansible_playbook": "site.yml"}, script=None)
-        (folder / "site.yml").write_text(PLAYBOOK)
-        assert folders.good().name == "shop"
-
-    def test_older_configs_name_the_playbook_from_above_the_root(self, folders: Folders) -> None:
-        folders.add(config={"ansible_playbook": "playbooks/site.yml"}, script=None)
+    async def test_playbooks(self, folders: Folders) -> None:
+        """Older configs name a playbook from the folder above the root."""
         (folders.root.parent / "playbooks").mkdir()
         (folders.root.parent / "playbooks" / "site.yml").write_text(PLAYBOOK)
-        assert folders.good().name == "shop"
+        folders.add("beside", {"ansible_playbook": "playbooks/site.yml"}, script=None)
+        (folders.add("inside", {"ansible_playbook": "site.yml"}, script=None) / "site.yml").write_text(PLAYBOOK)
+        found, problems = await folders.services.read()
+        assert ([folder.name for folder in found], problems) == (["beside", "inside"], [])
 
-    def test_a_folder_may_be_a_link(self, folders: Folders, tmp_path: Path) -> None:
-        outside = Folders(tmp_path / "elsewhere")
-        outside.root.mkdir()
-        outside.add("real")
-        (folders.root / "shop").symlink_to(outside.root / "real")
-        assert folders.good().name == "shop"
+    async def test_links_within_the_services_folder_work(self, folders: Folders) -> None:
+        folder = folders.add(script=None)
+        shared = folders.root / ".shared"
+        shared.mkdir()
+        (shared / "config.json").write_text(json.dumps({"description": "shared", "ansible_playbook": "site.yml"}))
+        (shared / "site.yml").write_text(PLAYBOOK)
+        (shared / "README.md").write_text("# Shared")
+        (folder / "config.json").unlink()
+        for name in ("config.json", "site.yml", "README.md"):
+            (folder / name).symlink_to(f"../.shared/{name}")
+        (folders.root / "twin").symlink_to("shop")
+        found, problems = await folders.services.read()
+        assert problems == []
+        assert [(folder.name, folder.readme) for folder in found] == [("shop", "# Shared"), ("twin", "# Shared")]
 
-    def test_the_readme_comes_along(self, folders: Folders) -> None:
+    async def test_the_root_may_be_a_link(self, folders: Folders, tmp_path: Path) -> None:
+        folders.add()
+        (tmp_path / "link").symlink_to(folders.root)
+        found, problems = await ServiceFolders(tmp_path / "link").read()
+        assert ([folder.name for folder in found], problems) == (["shop"], [])
+
+    async def test_a_root_in_the_data_folder_can_be_read(self, folders: Folders) -> None:
+        folders.add()
+        (folders.root / "shop" / "README.md").symlink_to("../../secret-key")
+        (folders.root.parent / "secret-key").write_text("secret")
+        found, problems = await ServiceFolders(folders.root, private=(folders.root.parent,)).read()
+        assert [folder.readme for folder in found] == [None]
+        assert [problem.file for problem in problems] == ["README.md"]
+
+    async def test_the_readme_comes_along(self, folders: Folders) -> None:
         (folders.add() / "README.md").write_bytes(b"# Shop\n\x00\xff")
-        assert folders.good().readme == "# Shop\n\N{REPLACEMENT CHARACTER}"
+        assert (await folders.good()).readme == "# Shop\n\N{REPLACEMENT CHARACTER}"
 
-    def test_broken_folders_do_not_hide_good_ones(self, folders: Folders) -> None:
+    async def test_a_byte_order_mark_is_ignored(self, folders: Folders) -> None:
+        folders.add(config=b'\xef\xbb\xbf{"description": "A shop"}')
+        assert (await folders.good()).data == {"description": "A shop"}
+
+    async def test_broken_folders_do_not_hide_good_ones(self, folders: Folders) -> None:
         folders.add("broken", "no json")
         folders.add("shop")
-        found, problems = folders.services.read()
+        found, problems = await folders.services.read()
         assert [folder.name for folder in found] == ["shop"]
         assert [problem.folder for problem in problems] == ["broken"]
 
 
+@pytest_asyncio.fixture(scope="class", loop_scope="session")
+async def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What is reported about each of NOT_USABLE, by its number."""
+    folders = Folders(tmp_path_factory.mktemp("site") / "services")
+    folders.root.mkdir()
+    for number, (config, _) in enumerate(NOT_USABLE):
+        folders.add(f"n{number}", config)
+    found, problems = await folders.services.read()
+    assert found == []
+    return {problem.folder: f"{problem.file}: {problem.reason}" for problem in problems}
+
+
 class TestBrokenFolders:
-    @pytest.mark.parametrize(
-        ("config", "reason"),
-        [
-            ("", "config.json: it is not valid JSON"),
-            ("{", "config.json: it is not valid JSON"),
-            (b"\xff\xfe", "config.json: it is not valid JSON"),
-            ("[]", "config.json: it has to be a JSON object"),
-            ('"text"', "config.json: it has to be a JSON object"),
-            ('{"own": NaN}', "config.json: it is not valid JSON"),
-            ('{"own": 1e999}', "config.json: it is not valid JSON"),
-            ('{"own": ' + "[" * 100 + "]" * 100 + "}", "config.json: its lists and objects lie in each other"),
-            ('{"own": ' + "[" * 100_000 + "]" * 100_000 + "}", "config.json: it is not valid JSON"),
-            ('{"own": "' + "x" * (1 << 20) + '"}', "config.json: it is larger than 1 MiB"),
-            ({"description": 3}, "config.json: description: "),
-            ({"description": "x" * 10_001}, "config.json: description: "),
-            ({"deploy_script": ""}, "config.json: deploy_script: "),
-            ({"deploy_script": ["deploy.sh"]}, "config.json: deploy_script: "),
-            ({"deploy_script": "a\x00b"}, "config.json: deploy_script: a path has no NUL"),
-            ({"deploy_script": "../deploy.sh"}, "config.json: deploy_script: '../deploy.sh' leaves the folder"),
-            ({"deploy_script": "gone.sh"}, "gone.sh: the deploy script does not exist."),
-            ({"deploy_script": "."}, ".: the deploy script does not exist."),
-            ({"steps": "Build"}, "config.json: steps: "),
-            ({"steps": [{"name": ""}]}, "config.json: steps.0.name: "),
-            ({"steps": [{"name": "A"}, {"description": "no name"}]}, "config.json: steps.1.name: "),
-            ({"steps": ["Build"]}, "config.json: steps.0: "),
-            ({"concurrency": 0}, "config.json: concurrency: "),
-            ({"concurrency": 101}, "config.json: concurrency: "),
-            ({"concurrency": "2"}, "config.json: concurrency: "),
-            ({"concurrency": None}, "config.json: concurrency: "),
-            ({"timeout": 0}, "config.json: timeout: "),
-            ({"timeout": "60"}, "config.json: timeout: "),
-            *(
-                ({"timeout": seconds}, "config.json: timeout: Input should be less than or equal to 31536000")
-                for seconds in (31_536_001, 999_999_999_999, 1e14, 1e300)
-            ),
-            ({"pipelining": "yes"}, "config.json: pipelining: "),
-            ({"retention_days": -1}, "config.json: retention_days: "),
-            ({"ansible_playbook": "gone.yml"}, "gone.yml: the playbook gone.yml is neither in"),
-            ({"ansible_playbook": "../../gone.yml"}, "../../gone.yml: "),
-        ],
-        ids=lambda value: str(value)[:40],
-    )
-    def test_what_is_wrong_is_said(self, folders: Folders, config: Config, reason: str) -> None:
-        folders.add(config=config)
-        assert folders.problem().startswith(f"shop: {reason}")
+    @pytest.mark.parametrize("number", range(len(NOT_USABLE)))
+    def test_what_is_wrong_is_reported(self, reported: dict[str, str], number: int) -> None:
+        assert reported[f"n{number}"].startswith(NOT_USABLE[number][1])
 
-    def test_several_faults_are_said_at_once(self, folders: Folders) -> None:
+    async def test_several_faults_are_reported_at_once(self, folders: Folders) -> None:
         folders.add(config={"timeout": -1, "concurrency": 0})
-        assert "timeout" in folders.problem()
-        assert "concurrency" in folders.problem()
+        problem = await folders.problem()
+        assert "timeout" in problem
+        assert "concurrency" in problem
 
-    def test_without_script_and_playbook_it_says_both(self, folders: Folders) -> None:
+    async def test_without_script_and_playbook_it_says_both(self, folders: Folders) -> None:
         folders.add(script=None)
-        assert folders.problem() == (
+        assert await folders.problem() == (
             "shop: deploy.sh: the deploy script does not exist"
             " and config.json names neither a deploy_script nor an ansible_playbook."
         )
 
-    def test_without_a_config(self, folders: Folders) -> None:
+    async def test_without_a_config(self, folders: Folders) -> None:
         (folders.root / "shop").mkdir()
-        assert folders.problem() == "shop: config.json: the file does not exist."
+        assert await folders.problem() == "shop: config.json: the file does not exist."
 
-    def test_a_config_that_is_a_folder(self, folders: Folders) -> None:
-        (folders.root / "shop" / "config.json").mkdir(parents=True)
-        assert folders.problem().startswith("shop: config.json: it cannot be read")
-
-    def test_a_script_that_links_out_of_the_folder(self, folders: Folders, tmp_path: Path) -> None:
-        (tmp_path / "outside.sh").write_text("")
-        (folders.add(script=None) / "deploy.sh").symlink_to(tmp_path / "outside.sh")
-        assert "leaves the folder" in folders.problem()
-
-    def test_a_script_that_links_to_itself(self, folders: Folders) -> None:
+    async def test_a_script_that_links_to_itself(self, folders: Folders) -> None:
         (folders.add(script=None) / "deploy.sh").symlink_to("deploy.sh")
-        assert folders.problem().startswith("shop: deploy.sh: ")
+        assert "its links form a loop" in await folders.problem()
 
-    @pytest.mark.parametrize("name", ["-rf", "a b", "ä", "a;b", "x" * 101, "a\nb", "shop\n"])
-    def test_names_that_are_none(self, folders: Folders, name: str) -> None:
-        folders.add(name)
-        assert "a service name has up to 100 letters" in folders.problem()
+    async def test_names_that_are_not_possible(self, folders: Folders) -> None:
+        names = sorted(["-rf", "a b", "ä", "a;b", "x" * 101, "a\nb", "shop\n", "_x"])
+        for name in names:
+            folders.add(name)
+        found, problems = await folders.services.read()
+        assert found == []
+        assert [problem.folder for problem in problems] == names
+        assert all("a service name has up to 100 letters" in problem.reason for problem in problems)
 
-    def test_names_that_differ_by_case_only(self, folders: Folders) -> None:
+    async def test_names_that_differ_by_case_only(self, folders: Folders) -> None:
         folders.add("Shop")
         folders.add("shop")
-        found, problems = folders.services.read()
+        found, problems = await folders.services.read()
         assert [folder.name for folder in found] == ["Shop"]
         assert "differs from Shop by upper and lower case only" in problems[0].reason
 
-    def test_a_root_that_is_not_there(self, tmp_path: Path) -> None:
-        found, (problem,) = ServiceFolders(tmp_path / "gone").read()
+    async def test_links_that_cannot_be_followed(self, folders: Folders) -> None:
+        (folders.root / "dangling").symlink_to("gone")
+        (folders.root / "loop").symlink_to("loop")
+        (folders.root / "outside").symlink_to("/etc")
+        found, problems = await folders.services.read()
         assert found == []
+        assert [(problem.folder, problem.reason) for problem in problems] == [
+            ("dangling", "it is a link that leads nowhere."),
+            ("loop", "its links form a loop."),
+            ("outside", "it is a link that leads out of the services folder."),
+        ]
+
+    async def test_a_root_that_is_not_there(self, tmp_path: Path) -> None:
+        found, (problem,) = await ServiceFolders(tmp_path / "gone").read()
+        assert (found, problem.folder, problem.file) == ([], "", "")
         assert "does not exist; create it or set SERVICES_ROOT" in problem.reason
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_a_folder_that_may_not_be_read(self, folders: Folders) -> None:
-        folder = folders.add()
-        folder.chmod(0)
-        try:
-            assert "cannot be read" in folders.problem()
-        finally:
-            folder.chmod(0o700)
+    async def test_a_deploy_user_that_does_not_exist(self, folders: Folders) -> None:
+        def missing() -> DeployUser:
+            return DeployUser.named("no-such-user")
+
+        folders.add()
+        found, (problem,) = await ServiceFolders(folders.root, user=missing).read()
+        assert (found, problem.folder) == ([], "")
+        assert problem.reason.startswith("There is no user no-such-user on this machine")
 
 
 class TestPlaybookSteps:
     @pytest.fixture
-    def steps(self, folders: Folders) -> Callable[[dict[str, Any]], list[str]]:
-        (folders.add() / "site.yml").write_text(PLAYBOOK)
+    def steps(self, folders: Folders) -> Callable[[dict[str, Any]], Awaitable[list[str]]]:
+        (folders.add(script=None) / "site.yml").write_text(PLAYBOOK)
 
-        def names(config: dict[str, Any]) -> list[str]:
-            return [step.name for step in folders.services.playbook_steps(Service(name="shop", data=config))]
+        async def names(config: dict[str, Any]) -> list[str]:
+            return [step.name for step in await folders.services.playbook_steps(Service(name="shop", data=config))]
 
         return names
 
-    def test_they_are_its_tasks(self, steps: Callable[[dict[str, Any]], list[str]]) -> None:
-        assert steps({"ansible_playbook": "site.yml"}) == ["Gathering Facts", "Install", "Restart"]
+    async def test_they_are_its_tasks(self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]]) -> None:
+        assert await steps({"ansible_playbook": "site.yml"}) == ["Gathering Facts", "Install", "Restart"]
 
     @pytest.mark.parametrize("config", [{}, {"ansible_playbook": None}, {"ansible_playbook": "gone.yml"}])
-    def test_there_are_none_without_a_readable_playbook(
-        self, steps: Callable[[dict[str, Any]], list[str]], config: dict[str, Any]
+    async def test_there_are_none_without_a_readable_playbook(
+        self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]], config: dict[str, Any]
     ) -> None:
-        assert steps(config) == []
+        assert await steps(config) == []
 
 
 class TestAcceptedInputs:
     BROKEN: ClassVar[dict[str, Any]] = {"inputs": {"type": "object", "properties": {"x": {"type": "text"}}}}
 
-    def test_a_schema_that_was_found_good_before_is_not_looked_at_again(self, folders: Folders) -> None:
+    async def test_a_schema_that_was_found_good_before_is_not_checked_again(self, folders: Folders) -> None:
         folders.add("shop", self.BROKEN)
-        (folder,), problems = folders.services.read({"shop": self.BROKEN["inputs"]})
+        (folder,), problems = await folders.services.read({"shop": self.BROKEN["inputs"]})
         assert (folder.data, problems) == (self.BROKEN, [])
 
-    def test_another_one_is(self, folders: Folders) -> None:
+    @pytest.mark.parametrize(
+        "accepted", [{"shop": None}, {"shop": {"type": "object"}}, {"blog": BROKEN["inputs"]}], ids=str
+    )
+    async def test_another_one_is(self, folders: Folders, accepted: dict[str, Any]) -> None:
         folders.add("shop", self.BROKEN)
-        for accepted in ({}, {"shop": None}, {"shop": {"type": "object"}}, {"blog": self.BROKEN["inputs"]}):
-            good, (problem,) = folders.services.read(accepted)
-            assert good == []
-            assert problem.reason.startswith("inputs.properties.x.type: ")
+        good, (problem,) = await folders.services.read(accepted)
+        assert good == []
+        assert problem.reason.startswith("inputs.properties.x.type: ")
 
-    def test_the_programs_it_names_are_looked_for_all_the_same(self, folders: Folders) -> None:
+    async def test_the_programs_it_names_are_looked_for_all_the_same(self, folders: Folders) -> None:
         inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}
         folder = folders.add("shop", {"inputs": inputs})
-        _, (problem,) = folders.services.read({"shop": inputs})
+        _, (problem,) = await folders.services.read({"shop": inputs})
         assert problem.reason.endswith("there is no './list.sh' in the folder.")
         (folder / "list.sh").touch()
-        assert folders.services.read({"shop": inputs})[1] == []
+        assert (await folders.services.read({"shop": inputs}))[1] == []

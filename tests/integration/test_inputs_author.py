@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.adapters.inputs.author import SchemaFault, check_inputs
+from deploy.adapters.service_folders.files import Files
+
+Check = Callable[[dict[str, Any]], None]
 
 
 def one(**described: Any) -> dict[str, Any]:
@@ -18,14 +22,15 @@ def one(**described: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A service folder with one command."""
+def check(files: Files, tmp_path: Path) -> Check:
+    """Check a schema of a service whose folder has one command."""
     made = tmp_path / "shop"
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "list.sh").write_text("#!/bin/sh\n")
     (tmp_path / "outside.sh").write_text("#!/bin/sh\n")
-    (made / "link.sh").symlink_to(tmp_path / "outside.sh")
-    return made
+    (made / "link.sh").symlink_to("/bin/ls")
+    (made / "shared.sh").symlink_to(tmp_path / "outside.sh")
+    return lambda schema: check_inputs(files, schema, str(made))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
         one(type="string", writeOnly=True, minLength=4),
         one(**{"x-choices": {"command": ["./bin/list.sh", "--all", "$(id)"]}}),
         one(**{"x-choices": {"command": ["bin/list.sh"]}, "default": "not known yet"}),
+        one(**{"x-choices": {"command": ["shared.sh"]}}),
         one(type="array", items={"x-choices": {"inventory": "web"}}),
         {
             **one(**{"$ref": "#/$defs/password"}),
@@ -55,8 +61,8 @@ def folder(tmp_path: Path) -> Path:
         one(type="object", properties={"inner": {"type": "string"}}),
     ],
 )
-def test_good_ones(schema: dict[str, Any], folder: Path) -> None:
-    check_inputs(json.loads(json.dumps(schema)), folder)
+def test_good_ones(schema: dict[str, Any], check: Check) -> None:
+    check(json.loads(json.dumps(schema)))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +116,9 @@ def test_good_ones(schema: dict[str, Any], folder: Path) -> None:
         (one(**{"x-choices": {"command": []}}), "inputs.properties.x.x-choices.command: it is a list"),
         (one(**{"x-choices": {"command": ["a\x00"]}}), "inputs.properties.x.x-choices.command: there is a NUL"),
         (one(**{"x-choices": {"command": ["gone.sh"]}}), "inputs.properties.x.x-choices.command: there is no 'gone.sh'"),
-        (one(**{"x-choices": {"command": ["bin"]}}), "inputs.properties.x.x-choices.command: there is no 'bin'"),
+        (one(**{"x-choices": {"command": ["bin"]}}), "inputs.properties.x.x-choices.command: 'bin': it is a folder"),
         (one(**{"x-choices": {"command": ["../outside.sh"]}}), "inputs.properties.x.x-choices.command: '../outside.sh' leaves"),
-        (one(**{"x-choices": {"command": ["link.sh"]}}), "inputs.properties.x.x-choices.command: 'link.sh' leaves"),
+        (one(**{"x-choices": {"command": ["link.sh"]}}), "inputs.properties.x.x-choices.command: 'link.sh': it leads out of"),
         (one(**{"x-choices": {"command": ["/bin/ls"]}}), "inputs.properties.x.x-choices.command: '/bin/ls' leaves"),
         (one(**{"x-choices": {"inventory": "a"}, "enum": ["b"]}), "inputs.properties.x.x-choices: the choices are listed"),
         (
@@ -122,18 +128,18 @@ def test_good_ones(schema: dict[str, Any], folder: Path) -> None:
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else "",
 )  # fmt: skip
-def test_broken_ones(schema: dict[str, Any], reason: str, folder: Path) -> None:
+def test_broken_ones(schema: dict[str, Any], reason: str, check: Check) -> None:
     with pytest.raises(SchemaFault) as caught:
-        check_inputs(schema, folder)
+        check(schema)
     assert str(caught.value).startswith(reason)
 
 
-def test_nothing_is_ever_fetched(folder: Path) -> None:
+def test_nothing_is_ever_fetched(check: Check) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.0)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
         for keyword in ("$ref", "$dynamicRef", "$schema", "$id"):
             with pytest.raises(SchemaFault):
-                check_inputs(one(**{keyword: url}), folder)
+                check(one(**{keyword: url}))
         with pytest.raises(BlockingIOError):
             server.accept()

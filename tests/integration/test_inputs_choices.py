@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.asking import OUTPUT_LIMIT, Kept, Question, Unanswered, ask
 from deploy.adapters.inputs.choices import Choices, Surroundings, parse, parse_graph
 from deploy.adapters.launching import DeployUser
@@ -36,7 +37,7 @@ class Folder:
         self.path = root / "shop"
         self.path.mkdir()
         self.clock = Clock()
-        where = Surroundings(root=root, path=PATH, user=lambda: None)
+        where = Surroundings(folders=ServiceFolders(root), path=PATH, user=lambda: None)
         self.choices = Choices(where, Kept(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
@@ -177,7 +178,9 @@ class TestFailures:
             folder.ask("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
     async def test_an_unknown_deploy_user_is_told(self, folder: Folder, tmp_path: Path) -> None:
-        where = Surroundings(root=tmp_path, path=PATH, user=lambda: DeployUser.named("nobody-of-that-name"))
+        where = Surroundings(
+            folders=ServiceFolders(tmp_path), path=PATH, user=lambda: DeployUser.named("nobody-of-that-name")
+        )
         folder.choices = Choices(where)
         folder.command("echo a")
         assert "no user nobody-of-that-name" in await folder.problem(COMMAND)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.fork_server import ForkServer
 from deploy.adapters.launch import LaunchSettings
 from deploy.adapters.notifications import Listener
@@ -55,6 +56,7 @@ def working(
                 timeout=3600,
                 output_limit=1 << 26,
             ),
+            folders=ServiceFolders(services_root),
             fork_server=ForkServer(None),
             bus=busy_site.bus,
             open_unit_of_work=committing_uow,

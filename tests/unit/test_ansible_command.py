@@ -40,7 +40,7 @@ def environment(playbook: Playbook = SITE, lang: str = "C.UTF-8", agent: str | N
 
 
 def playbook_with(cfg: str = "", *, pipelining: bool | None = None) -> Playbook:
-    return Playbook(SITE.executable, SITE.path, SITE.folder, pipelining=pipelining, ansible_cfg=cfg)
+    return Playbook(SITE.executable, SITE.path, SITE.folder, pipelining=pipelining, settings=ansible_settings(cfg))
 
 
 def test_arguments_name_a_file_of_variables_and_the_playbook_last() -> None:

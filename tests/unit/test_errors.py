@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from deploy.adapters.database import Unreachable
-from deploy.adapters.filesystem import RootError
+from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.entrypoints import errors
 
 
@@ -48,5 +48,5 @@ async def test_trouble_with_a_file_is_logged_and_not_told(error: OSError, caplog
 
 
 async def test_trouble_with_the_services_folder_is_told() -> None:
-    response = await answer_to(RootError("The services folder cannot be read"))
+    response = await answer_to(FoldersUnavailable("The services folder cannot be read"))
     assert (response.status_code, response.json()) == (500, {"detail": "The services folder cannot be read"})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR
+from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker_home
 from deploy.adapters.launching import RunError
+from deploy.adapters.service_folders.survey import Survey
 from deploy.adapters.spool import RunSpec
 from tests.runs import a_deployment
 
@@ -35,8 +36,11 @@ def launch(tmp_path: Path) -> LaunchSettings:
     )
 
 
-def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None) -> RunSpec:
-    return run_spec(a_deployment(context={"env": ENV}), config or {}, TOKEN, launch)
+SCRIPT = Survey(is_script=True)
+
+
+def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None, survey: Survey = SCRIPT) -> RunSpec:
+    return run_spec(a_deployment(context={"env": ENV}), config or {}, survey, TOKEN, launch)
 
 
 def folder_of(launch: LaunchSettings) -> Path:
@@ -75,12 +79,12 @@ class TestScript:
     )
     def test_the_file_holds_every_text_as_it_is(self, launch: LaunchSettings, text: str) -> None:
         deployment = a_deployment(context={"env": {text: [text]}})
-        (file,) = run_spec(deployment, {}, TOKEN, launch).files.values()
+        (file,) = run_spec(deployment, {}, SCRIPT, TOKEN, launch).files.values()
         assert json.loads(file.encode("utf-8"))["context"] == {"env": {text: [text]}}
 
     def test_the_file_has_no_escapes_that_are_not_needed(self, launch: LaunchSettings) -> None:
         deployment = a_deployment(context={"env": {"text": "ж" * 1000}})
-        (file,) = run_spec(deployment, {}, TOKEN, launch).files.values()
+        (file,) = run_spec(deployment, {}, SCRIPT, TOKEN, launch).files.values()
         assert "ж" * 1000 in file
 
     def test_an_agent_is_named_where_there_is_one(self, launch: LaunchSettings) -> None:
@@ -123,51 +127,41 @@ class TestScript:
 
 class TestPlaybook:
     @pytest.fixture
-    def playbook(self, launch: LaunchSettings) -> Path:
-        path = folder_of(launch) / "site.yml"
-        path.write_text("- hosts: all\n  tasks: []\n")
-        return path
+    def found(self, launch: LaunchSettings) -> Survey:
+        return Survey(is_script=False, playbook=str(folder_of(launch) / "site.yml"))
 
-    def test_the_platform_runs_it_itself(self, launch: LaunchSettings, playbook: Path) -> None:
-        spec = spec_of(launch, {"ansible_playbook": "site.yml"})
+    def test_the_platform_runs_it_itself(self, launch: LaunchSettings, found: Survey) -> None:
+        spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert Path(spec.argv[0]).name == "ansible-playbook"
         assert spec.argv[1:3] == ["--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
-        assert spec.argv[-2:] == ["--", str(playbook)]
+        assert spec.argv[-2:] == ["--", found.playbook]
         assert "--diff" not in spec.argv
-        assert "--diff" in spec_of(launch, {"ansible_playbook": "site.yml", "diff": True}).argv
+        assert "--inventory" not in spec.argv
+        assert "--diff" in spec_of(launch, {"ansible_playbook": "site.yml", "diff": True}, found).argv
         assert (spec.interrupt, spec.events, spec.cwd) == (True, True, str(folder_of(launch)))
         assert (spec.env["PATH"], spec.env["HOME"]) == ("/opt/bin:/usr/bin", "/home/deploy")
 
-    def test_the_answers_are_in_a_file_that_only_the_run_can_read(
-        self, launch: LaunchSettings, playbook: Path
-    ) -> None:
-        spec = spec_of(launch, {"ansible_playbook": "site.yml"})
+    def test_inventory_and_settings_of_the_folder_count(self, launch: LaunchSettings, found: Survey) -> None:
+        settings = AnsibleSettings(callback_plugins="plugins", names_pipelining=True)
+        spec = spec_of(launch, {}, replace(found, inventory="/srv/hosts", settings=settings))
+        assert spec.argv[3:5] == ["--inventory", "/srv/hosts"]
+        assert spec.env["ANSIBLE_CALLBACK_PLUGINS"].endswith(":plugins")
+        assert "ANSIBLE_PIPELINING" not in spec.env
+
+    def test_the_answers_are_in_a_file_that_only_the_run_can_read(self, launch: LaunchSettings, found: Survey) -> None:
+        spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert spec.files.keys() == {EXTRA_VARS_FILE}
-        variables = yaml.compose(spec.files[EXTRA_VARS_FILE], Loader=yaml.SafeLoader)
-        assert isinstance(variables, yaml.MappingNode)
-        values = {key.value: value for key, value in variables.value}
-        assert (values["domain"].tag, values["domain"].value) == ("!unsafe", "example.org")
-        assert values["fastdeploy_deployment_id"].value == "7"
+        assert "example.org" in spec.files[EXTRA_VARS_FILE]
         for text in (*spec.argv, *spec.env.values()):
             assert TOKEN not in text
             assert SECRET not in text
 
-    def test_it_gets_no_token(self, launch: LaunchSettings, playbook: Path) -> None:
-        assert TOKEN not in spec_of(launch, {"ansible_playbook": "site.yml"}).to_json()
+    def test_it_gets_no_token(self, launch: LaunchSettings, found: Survey) -> None:
+        assert TOKEN not in spec_of(launch, {"ansible_playbook": "site.yml"}, found).to_json()
 
-    def test_a_script_beside_it_comes_first(self, launch: LaunchSettings, playbook: Path) -> None:
-        (folder_of(launch) / "deploy.sh").write_text("#!/bin/sh\n")
-        assert spec_of(launch, {"ansible_playbook": "site.yml"}).argv[0] == str(folder_of(launch) / "deploy.sh")
-
-    def test_a_script_that_the_config_names_comes_first(self, launch: LaunchSettings, playbook: Path) -> None:
-        spec = spec_of(launch, {"ansible_playbook": "site.yml", "deploy_script": "go.sh"})
-        assert spec.argv[0] == str(folder_of(launch) / "go.sh")
-
-    @pytest.mark.parametrize("name", ["gone.yml", "../../outside.yml", "/etc/hostname"])
-    def test_one_that_is_not_there_or_elsewhere_is_refused(self, launch: LaunchSettings, name: str) -> None:
-        (launch.services_root.parent.parent / "outside.yml").write_text("")
-        with pytest.raises(PlaybookError):
-            spec_of(launch, {"ansible_playbook": name})
+    def test_one_that_cannot_be_used_is_refused(self, launch: LaunchSettings, found: Survey) -> None:
+        with pytest.raises(PlaybookError, match="it leads out"):
+            spec_of(launch, {"ansible_playbook": "site.yml"}, replace(found, fault="site.yml: it leads out"))
 
 
 class TestTimeout:

@@ -20,10 +20,19 @@ RUN_DIR = "%RUN_DIR%"  # replaced by whoever starts the process, with a director
 
 
 @dataclass(frozen=True)
+class AnsibleSettings:
+    """What an `ansible.cfg` says about settings that this platform also has an opinion on."""
+
+    callback_plugins: str = ""
+    inventory: str = ""
+    names_pipelining: bool = False
+
+
+@dataclass(frozen=True)
 class Playbook:
     """A playbook with all that is needed to run it.
 
-    `folder` is the service's folder and the working directory; `ansible_cfg` the text of the `ansible.cfg` in it;
+    `folder` is the service's folder and the working directory; `settings` what the `ansible.cfg` in it says;
     `pipelining` what the service's config wishes, None where it does not say; `strategies` the folder of mitogen's
     strategy plugins, where it is to be used.
     """
@@ -33,17 +42,8 @@ class Playbook:
     folder: Path
     inventory: Path | None = None
     pipelining: bool | None = None
-    ansible_cfg: str = ""
+    settings: AnsibleSettings = AnsibleSettings()
     strategies: Path | None = None
-
-
-@dataclass(frozen=True)
-class AnsibleSettings:
-    """What an `ansible.cfg` says about settings that this platform also has an opinion on."""
-
-    callback_plugins: str = ""
-    names_inventory: bool = False
-    names_pipelining: bool = False
 
 
 def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False) -> list[str]:
@@ -69,7 +69,7 @@ def playbook_env(
     Nothing here touches host key checking: it stays as Ansible has it, on. The events pipe's number is added by
     whoever opens that pipe.
     """
-    settings = ansible_settings(playbook.ansible_cfg)
+    settings = playbook.settings
     env = {
         "PATH": path,
         "HOME": home,
@@ -114,7 +114,7 @@ def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
         return AnsibleSettings()
     return AnsibleSettings(
         callback_plugins=parser.get("defaults", "callback_plugins", fallback=""),
-        names_inventory=parser.has_option("defaults", "inventory"),
+        inventory=parser.get("defaults", "inventory", fallback=""),
         names_pipelining=any(parser.has_option(section, "pipelining") for section in _PIPELINING_SECTIONS),
     )
 

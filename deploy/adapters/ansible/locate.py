@@ -7,28 +7,15 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from posixpath import dirname, join, normpath
 
-from deploy.adapters.ansible.command import Playbook, ansible_settings
+from deploy.adapters.ansible.command import AnsibleSettings, ansible_settings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.service_folders.files import FileError, Files
+from deploy.adapters.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 
+MAX_INVENTORY_DEPTH = 4
 INVENTORY_NAMES = ("inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts")
-
-
-def find_playbook(folder: Path, config: Mapping[str, object], services_root: Path, *, search_path: str) -> Playbook:
-    """The playbook of the service in `folder`, ready to run.
-
-    `search_path` is the deploy user's PATH. Raises PlaybookError, with a sentence for the operator, when something
-    that the config names is not there.
-    """
-    return Playbook(
-        executable=find_executable(search_path),
-        path=playbook_path(folder, config, services_root),
-        folder=folder,
-        inventory=find_inventory(folder, config, services_root),
-        pipelining=_switch(config, "pipelining"),
-        ansible_cfg=read_ansible_cfg(folder),
-        strategies=find_strategies(config),
-    )
 
 
 def find_executable(search_path: str) -> str:
@@ -45,7 +32,7 @@ def find_strategies(config: Mapping[str, object]) -> Path | None:
 
     Raises PlaybookError when it is not installed beside this server.
     """
-    if not _switch(config, "mitogen"):
+    if not switch(config, "mitogen"):
         return None
     found = importlib.util.find_spec("ansible_mitogen")
     if found is None or not found.submodule_search_locations:
@@ -56,47 +43,88 @@ def find_strategies(config: Mapping[str, object]) -> Path | None:
     return Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
 
 
-def playbook_path(folder: Path, config: Mapping[str, object], services_root: Path) -> Path:
-    """The file that `ansible_playbook` names, in the folder or (older configs) below the services root's parent."""
+def playbook_path(files: Files, folder: str, config: Mapping[str, object], services_root: str) -> str:
+    """Return the file that `ansible_playbook` names, in the folder or (older configs) in the one that holds the root.
+
+    Raises:
+        PlaybookError: there is no such file, or it may not be read.
+    """
     name = _text(config, "ansible_playbook")
     if not name:
-        raise PlaybookError("the config names no ansible_playbook")
-    candidates = [folder / name, services_root.parent / name]
-    for candidate in candidates:
-        if candidate.is_file():
-            return _inside(candidate, folder, services_root)
-    raise PlaybookError(f"the playbook {name} is neither in {folder} nor in {services_root.parent}")
+        raise PlaybookError("the config does not name an ansible_playbook")
+    for base in (folder, dirname(services_root)):
+        try:
+            kind, path = files.admit(join(base, name), neighbors=True)
+        except FileError as error:
+            if error.kind != MISSING:
+                raise PlaybookError(f"the playbook {name}: {error}") from error
+        else:
+            if kind == FILE:
+                return path
+    raise PlaybookError(f"the playbook {name} is neither in {folder} nor in {dirname(services_root)}")
 
 
-def find_inventory(folder: Path, config: Mapping[str, object], services_root: Path) -> Path | None:
-    """The inventory to hand to Ansible; None leaves it to `ansible.cfg`, or to Ansible's implicit localhost."""
+def find_inventory(files: Files, folder: str, config: Mapping[str, object], settings: AnsibleSettings) -> str | None:
+    """Return the inventory to hand to Ansible; None leaves it to `ansible.cfg`, or to Ansible's implicit localhost.
+
+    Raises:
+        PlaybookError: the config names one that is not there, or one may not be read.
+    """
     name = _text(config, "ansible_inventory")
     if name:
-        if not (folder / name).exists():
-            raise PlaybookError(f"the inventory {name} is not in {folder}")
-        return _inside(folder / name, folder, services_root)
-    if ansible_settings(read_ansible_cfg(folder)).names_inventory:
+        return _inventory(files, join(folder, name), name)
+    if settings.inventory:
         return None
-    return next((folder / name for name in INVENTORY_NAMES if (folder / name).exists()), None)
+    for usual in INVENTORY_NAMES:
+        if files.kind(join(folder, usual)) != MISSING:
+            return _inventory(files, join(folder, usual), usual)
+    return None
 
 
-def read_ansible_cfg(folder: Path) -> str:
-    """The text of the folder's `ansible.cfg`, empty when there is none that can be read as text."""
-    path = folder / "ansible.cfg"
+def check_hosts_may_be_shown(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> None:
+    """Do nothing if everything that Ansible would read as an inventory is where service folders may be.
+
+    Raises:
+        PlaybookError: something is elsewhere, and what it contains would be shown as the names of hosts.
+    """
+    named = [inventory] if inventory is not None else settings.inventory.split(",")
+    for path in filter(None, map(str.strip, named)):
+        _check_inventory(files, join(folder, path), depth=0)
+
+
+def _inventory(files: Files, path: str, name: str) -> str:
     try:
-        # Reading a device or a pipe may never end.
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
+        files.admit(path)
+    except FileError as error:
+        if error.kind == MISSING:
+            raise PlaybookError(f"the inventory {name} does not exist") from error
+        raise PlaybookError(f"the inventory {name}: {error}") from error
+    return normpath(path)
 
 
-def _inside(path: Path, folder: Path, services_root: Path) -> Path:
-    # A service folder may be a link to somewhere else; what it names may then be there too.
-    allowed = (services_root.parent.resolve(), folder.resolve())
-    resolved = path.resolve()
-    if not any(resolved.is_relative_to(base) for base in allowed):
-        raise PlaybookError(f"{path} lies outside of {services_root.parent}")
-    return resolved
+def _check_inventory(files: Files, path: str, depth: int) -> None:
+    kind = files.kind(path)
+    if kind in {OUTSIDE, PRIVATE, LOOP} or "$" in path or "~" in path:
+        raise PlaybookError("the inventory leads out of the services folder, so its hosts are not shown")
+    if kind == FOLDER and depth < MAX_INVENTORY_DEPTH:
+        for name, _ in files.entries(path):
+            _check_inventory(files, join(path, name), depth + 1)
+
+
+def read_settings(files: Files, folder: str) -> AnsibleSettings:
+    """Return what the folder's `ansible.cfg` says, nothing if there is none that can be read as text.
+
+    Raises:
+        PlaybookError: it leads elsewhere; Ansible would show what is wrong in it.
+    """
+    try:
+        return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8"))
+    except FileError as error:
+        if error.kind in {OUTSIDE, PRIVATE}:
+            raise PlaybookError(f"ansible.cfg: {error}") from error
+        return AnsibleSettings()
+    except UnicodeDecodeError:
+        return AnsibleSettings()
 
 
 def _text(config: Mapping[str, object], option: str) -> str:
@@ -108,7 +136,7 @@ def _text(config: Mapping[str, object], option: str) -> str:
     return value
 
 
-def _switch(config: Mapping[str, object], option: str) -> bool | None:
+def switch(config: Mapping[str, object], option: str) -> bool | None:
     value = config.get(option)
     if value is not None and not isinstance(value, bool):
         raise PlaybookError(f"{option} has to be true or false, not {value!r}")

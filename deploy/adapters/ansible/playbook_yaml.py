@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import yaml
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
+
+from deploy.adapters.service_folders.files import FileError, Files
 
 
 class PlaybookError(Exception):
     """A playbook, or what a config says about it, cannot be used; `str()` is a sentence with file and line."""
 
-    def __init__(self, reason: str, file: Path | None = None, line: int | None = None) -> None:
+    def __init__(self, reason: str, file: str | None = None, line: int | None = None) -> None:
         place = ":".join(str(part) for part in (file, line) if part is not None)
         super().__init__(f"{place}: {reason}" if place else reason)
         self.reason = reason
@@ -20,12 +20,16 @@ class PlaybookError(Exception):
         self.line = line
 
 
-def load_yaml(path: Path) -> object:
-    """The first document of the file, None when it is empty. Raises PlaybookError for what is not YAML."""
+def load_yaml(files: Files, path: str) -> object:
+    """Return the first document of a file, None if it is empty.
+
+    Raises:
+        PlaybookError: it cannot be read, or is not YAML.
+    """
     try:
-        return yaml.load(path.read_bytes(), Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
-    except OSError as error:
-        raise PlaybookError(error.strerror or "it cannot be read", path) from error
+        return yaml.load(files.read(path), Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
+    except FileError as error:
+        raise PlaybookError(str(error), path) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise PlaybookError(error.problem or "it is not YAML", path, mark.line + 1 if mark else None) from error

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
+from posixpath import dirname, join
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
+from deploy.adapters.service_folders.files import Files
 
 # Ansible knows these without an inventory.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _MOST_FILES = 100
 
 
-def host_patterns(playbook: Path) -> list[str] | None:
+def host_patterns(files: Files, playbook: str) -> list[str] | None:
     """Return the `hosts` of every play, those of imported playbooks too; None where only a run can know them.
 
     Raises:
         PlaybookError: a file cannot be read.
     """
-    patterns = list(_patterns(playbook, set()))
+    patterns = list(_patterns(files, playbook, set()))
     return None if any("{{" in pattern or "[" in pattern for pattern in patterns) else patterns
 
 
@@ -66,17 +67,18 @@ def _searches(expression: str, host: str) -> bool:
         return False
 
 
-def _patterns(file: Path, seen: set[Path]) -> Iterator[str]:
+def _patterns(files: Files, file: str, seen: set[str]) -> Iterator[str]:
     if file in seen or len(seen) > _MOST_FILES:
         return
     seen.add(file)
-    plays = load_yaml(file)
+    plays = load_yaml(files, file)
     for play in plays if isinstance(plays, list) else ():
         if not isinstance(play, dict):
             raise PlaybookError("a playbook is a list of plays", file, 1)
         imported = next((play[key] for key in play if str(key).rpartition(".")[2] == "import_playbook"), None)
         if imported is not None:
-            if (file.parent / str(imported)).is_file():
-                yield from _patterns(file.parent / str(imported), seen)
+            path = join(dirname(file), str(imported))
+            if files.is_file(path):
+                yield from _patterns(files, path, seen)
         elif (hosts := play.get("hosts")) is not None:
             yield from map(str, hosts) if isinstance(hosts, list) else (str(hosts),)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from posixpath import basename, dirname, join
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
+from deploy.adapters.service_folders.files import Files, TooComplicated
 
+# Plays, tasks and roles: with YAML's aliases, a few lines can stand for billions of them.
+MAX_VISITED = 20_000
 GATHERING_FACTS = "Gathering Facts"
 
 # Whatever else is a key of a task is the name of its module.
@@ -57,67 +60,86 @@ TASK_KEYWORDS = frozenset(
 )
 
 
-def task_names(playbook: Path) -> list[str]:
-    """The names in the order in which Ansible shows them, `Gathering Facts` first.
+def task_names(files: Files, playbook: str) -> list[str]:
+    """Return the names in the order in which Ansible shows them, `Gathering Facts` first.
 
     What only a run can know is left out: files whose name is a template, roles that are not beside the playbook,
     what an `include_…` brings (it stands for itself), handlers, and tasks that only run when their tag is asked for.
-    Raises PlaybookError, with file and line, for files that are no playbook.
+
+    Raises:
+        PlaybookError: a file is not a playbook; the text has file and line.
+        TooComplicated: there are more than MAX_VISITED plays, tasks and roles.
     """
-    return [GATHERING_FACTS, *_playbook(playbook, parents=())]
+    return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
+
+
+class _Reading:
+    """The files of one playbook, and how many plays, tasks and roles were visited in them."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._visited = 0
+
+    def visit(self) -> None:
+        self._visited += 1
+        if self._visited > MAX_VISITED:
+            raise TooComplicated(f"its playbook has more than {MAX_VISITED} tasks")
 
 
 @dataclass(frozen=True)
 class _Place:
     """Where tasks stand: the file, the folders its imports are looked up in, and the role they belong to."""
 
-    file: Path
-    playbook_folder: Path
+    reading: _Reading
+    file: str
+    playbook_folder: str
     role: str = ""
-    role_folder: Path | None = None
-    parents: tuple[Path, ...] = ()
+    role_folder: str | None = None
+    parents: tuple[str, ...] = ()
     roles_run: set[str] = field(default_factory=set)
 
     def show(self, name: str) -> str:
         return f"{self.role} : {name}" if self.role else name
 
-    def find(self, name: str) -> Path | None:
-        folders = [self.file.parent, self.playbook_folder]
+    def find(self, name: str) -> str | None:
+        folders = [dirname(self.file), self.playbook_folder]
         if self.role_folder is not None:
-            folders.insert(1, self.role_folder / "tasks")
-        return next((folder / name for folder in folders if (folder / name).is_file()), None)
+            folders.insert(1, join(self.role_folder, "tasks"))
+        return next((file for folder in folders if self.reading.files.is_file(file := join(folder, name))), None)
 
-    def into(self, file: Path) -> _Place:
-        return _Place(
-            file, self.playbook_folder, self.role, self.role_folder, (*self.parents, self.file), self.roles_run
-        )
+    def load(self, file: str) -> object:
+        return load_yaml(self.reading.files, file)
 
-    def into_role(self, file: Path, role: str, folder: Path) -> _Place:
-        return _Place(file, self.playbook_folder, role, folder, (*self.parents, self.file), self.roles_run)
+    def into(self, file: str) -> _Place:
+        return replace(self, file=file, parents=(*self.parents, self.file))
+
+    def into_role(self, file: str, role: str, folder: str) -> _Place:
+        return replace(self, file=file, role=role, role_folder=folder, parents=(*self.parents, self.file))
 
 
-def _playbook(file: Path, parents: tuple[Path, ...]) -> Iterator[str]:
+def _playbook(file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterator[str]:
     if file in parents:
         raise PlaybookError("it imports itself", file)
-    plays = load_yaml(file)
+    plays = load_yaml(reading.files, file)
     if not isinstance(plays, list):
         raise PlaybookError("a playbook is a list of plays", file, 1)
     for play in plays:
         if not isinstance(play, dict):
             raise PlaybookError("a playbook is a list of plays", file, 1)
-        yield from _play(play, file, parents)
+        reading.visit()
+        yield from _play(play, file, reading, parents)
 
 
-def _play(play: dict[object, object], file: Path, parents: tuple[Path, ...]) -> Iterator[str]:
+def _play(play: dict[object, object], file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterator[str]:
     for key, value in play.items():
         if _short(key) == "import_playbook":
-            imported = file.parent / str(value)
-            if imported.is_file():
-                yield from _playbook(imported, (*parents, file))
+            imported = join(dirname(file), str(value))
+            if reading.files.is_file(imported):
+                yield from _playbook(imported, reading, (*parents, file))
             return
     if _only_on_demand(play):
         return
-    place = _Place(file, file.parent)
+    place = _Place(reading, file, dirname(file))
     yield from _tasks(play.get("pre_tasks"), place)
     for entry in _list(play.get("roles"), place):
         yield from _role(entry, place)
@@ -127,6 +149,7 @@ def _play(play: dict[object, object], file: Path, parents: tuple[Path, ...]) -> 
 
 def _tasks(tasks: object, place: _Place) -> Iterator[str]:
     for task in _list(tasks, place):
+        place.reading.visit()
         if not isinstance(task, dict):
             raise PlaybookError(f"a task has to be a mapping, not {task!r:.60}", place.file)
         if not _only_on_demand(task):
@@ -158,11 +181,12 @@ def _imported_tasks(name: str, place: _Place) -> Iterator[str]:
         return
     if file in (*place.parents, place.file):
         raise PlaybookError("it imports itself", file)
-    yield from _tasks(load_yaml(file), place.into(file))
+    yield from _tasks(place.load(file), place.into(file))
 
 
 def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]:
     """Tasks of one role and, before them, of those it depends on; `again` for roles that may run more than once."""
+    place.reading.visit()
     if _only_on_demand(entry):
         return
     path = _argument(entry, "role") or _argument(entry, "name")
@@ -171,30 +195,31 @@ def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]
         return
     place.roles_run.add(path)
     tasks_from = _argument(entry, "tasks_from") if isinstance(entry, dict) else ""
-    start = _yaml_file(folder / "tasks", tasks_from or "main")
+    start = _yaml_file(join(folder, "tasks"), tasks_from or "main", place)
     yield from _dependencies(folder, place)
     if start is not None and start not in place.parents:
-        yield from _tasks(load_yaml(start), place.into_role(start, folder.name, folder))
+        yield from _tasks(place.load(start), place.into_role(start, basename(folder), folder))
 
 
-def _dependencies(folder: Path, place: _Place) -> Iterator[str]:
-    meta = _yaml_file(folder / "meta", "main")
-    content = load_yaml(meta) if meta else None
+def _dependencies(folder: str, place: _Place) -> Iterator[str]:
+    meta = _yaml_file(join(folder, "meta"), "main", place)
+    content = place.load(meta) if meta else None
     if isinstance(content, dict):
         for entry in _list(content.get("dependencies"), place):
             yield from _role(entry, place)
 
 
-def _role_folder(path: str, place: _Place) -> Path | None:
-    candidates = [place.playbook_folder / "roles" / path, place.playbook_folder / path]
+def _role_folder(path: str, place: _Place) -> str | None:
+    candidates = [join(place.playbook_folder, "roles", path), join(place.playbook_folder, path)]
     if place.role_folder is not None:
-        candidates.insert(0, place.role_folder.parent / path)
-    return next((candidate.resolve() for candidate in candidates if candidate.is_dir()), None)
+        candidates.insert(0, join(dirname(place.role_folder), path))
+    files = place.reading.files
+    return next((files.real_path(candidate) for candidate in candidates if files.is_folder(candidate)), None)
 
 
-def _yaml_file(folder: Path, stem: str) -> Path | None:
-    names = (stem, f"{stem}.yml", f"{stem}.yaml")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+def _yaml_file(folder: str, stem: str, place: _Place) -> str | None:
+    candidates = (join(folder, name) for name in (stem, f"{stem}.yml", f"{stem}.yaml"))
+    return next((file for file in candidates if place.reading.files.is_file(file)), None)
 
 
 def _module(task: dict[object, object]) -> tuple[str, object]:

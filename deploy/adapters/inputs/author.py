@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
-from pathlib import Path
+from posixpath import isabs, join, normpath
 from typing import Any
 
 from deploy.adapters.inputs import schema as shape
-from deploy.adapters.inputs.schema import CHOICES, Field, Schema
+from deploy.adapters.inputs.schema import CHOICES, Field, Schema, SchemaTooLarge
+from deploy.adapters.service_folders.files import FileError, Files
+from deploy.adapters.supervisor.file_access import FILE, MISSING
+from deploy.domain.errors import InvalidInput
 
 MOST_FIELDS = 200
 LONGEST_NAME = 200
+# Parts of a schema with all references followed, and references within references.
+MAX_PARTS, MAX_DEPTH = 20_000, 50
+MAX_PATTERN_LENGTH = 2_000
+COMPILE_SECONDS = 0.2  # of processor time, for one pattern
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # Names that depend on answers could be secret without anybody noticing; the others reach beyond this document.
 _REFUSED = {
@@ -29,37 +37,61 @@ class SchemaFault(Exception):
     """The schema cannot be used; the text begins with the place in it."""
 
 
-def check_inputs(schema: Schema, folder: Path) -> None:
-    """Do nothing if this is a schema of inputs for the service in `folder`.
+def check_inputs(files: Files, schema: Schema, folder: str, *, is_accepted: bool = False) -> None:
+    """Do nothing if this is a schema of inputs for the service in `folder`. `is_accepted`: it was found good before.
 
     Raises:
         SchemaFault: it is broken, refers to something outside, or names a command that is not there.
     """
-    check_schema(schema)
-    check_programs(schema, folder)
+    if not is_accepted:
+        check_keywords(schema)
+    check_size(schema)
+    if not is_accepted:
+        check_schema(schema)
+    check_programs(files, schema, folder)
 
 
-def check_schema(schema: Schema) -> None:
-    """Do nothing if this is a schema of inputs, wherever it stands. Loads a heavy library, and takes its time.
+def check_keywords(schema: Schema) -> None:
+    """Do nothing if a schema is one of inputs, and uses no keyword that is not possible here.
 
     Raises:
-        SchemaFault: it is broken, or refers to something outside.
+        SchemaFault: it does.
     """
     if schema.get("type") != "object":
         raise SchemaFault('inputs.type: it has to be "object".')
     for path, part in shape.walk(schema):
         _check_keywords(schema, part, path)
-    _check_meta(schema)
+
+
+def check_size(schema: Schema) -> None:
+    """Do nothing if a schema ends, and can be walked through in no time.
+
+    Raises:
+        SchemaFault: it contains itself, or is too complicated.
+    """
     _check_references(schema)
-    found = list(shape.fields(schema))
+    try:
+        found = list(shape.fields(schema))
+    except SchemaTooLarge as error:
+        raise SchemaFault(str(error).rstrip(".")) from error
     if len(found) > MOST_FIELDS:
         raise SchemaFault(f"inputs: it describes more than {MOST_FIELDS} inputs.")
+
+
+def check_schema(schema: Schema) -> None:
+    """Do nothing if this is a schema of inputs, wherever it stands; the other checks come first. Loads a heavy library.
+
+    Raises:
+        SchemaFault: it is broken, or refers to something outside.
+    """
+    _check_meta(schema)
+    found = list(shape.fields(schema))
     for field in found:
         _check_field(field)
     _check_places(schema, found)
 
 
-def check_programs(schema: Schema, folder: Path) -> None:
+def check_programs(files: Files, schema: Schema, folder: str) -> None:
     """Do nothing if the commands that this, a schema of inputs, names are there.
 
     Raises:
@@ -68,7 +100,7 @@ def check_programs(schema: Schema, folder: Path) -> None:
     for field in shape.fields(schema):
         for path, source, _ in _choices(field):
             if "command" in source:
-                _check_program(f"{path}.command", source["command"][0], folder)
+                _check_program(f"{path}.command", source["command"][0], files, folder)
 
 
 def _check_keywords(root: Schema, part: Schema, path: str) -> None:
@@ -83,10 +115,22 @@ def _check_keywords(root: Schema, part: Schema, path: str) -> None:
     if reference is not None and not isinstance(shape.target(root, reference), dict):
         raise SchemaFault(f"{path}.$ref: there is nothing at {reference}.")
     if isinstance(pattern := part.get("pattern"), str):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise SchemaFault(f"{path}.pattern: it is not a regular expression ({error}).") from error
+        _check_pattern(pattern, f"{path}.pattern")
+
+
+def _check_pattern(pattern: str, path: str) -> None:
+    import regex  # noqa: PLC0415 - several MiB, for the few services with patterns
+
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise SchemaFault(f"{path}: it has more than {MAX_PATTERN_LENGTH} characters.")
+    began = time.process_time()
+    try:
+        re.compile(pattern)
+        regex.compile(pattern)
+    except (re.error, regex.error, OverflowError) as error:
+        raise SchemaFault(f"{path}: it is not a regular expression ({error}).") from error
+    if time.process_time() - began > COMPILE_SECONDS:
+        raise SchemaFault(f"{path}: it is too complicated.")
 
 
 def _check_meta(schema: Schema) -> None:
@@ -102,10 +146,15 @@ def _check_meta(schema: Schema) -> None:
 
 
 def _check_references(schema: Schema) -> None:
-    """A form has an end: no schema may contain itself."""
+    """A form has an end: no schema may contain itself, or be endless for all practical purposes."""
+    parts = 0
 
     def follow(part: Any, path: str, above: tuple[str, ...]) -> None:
+        nonlocal parts
         for place, inner in shape.walk(part, path):
+            parts += 1
+            if parts > MAX_PARTS or len(above) > MAX_DEPTH:
+                raise SchemaFault("inputs: it is too complicated; refer to its parts less often.")
             reference = inner.get("$ref")
             if reference in above:
                 raise SchemaFault(f"{place}.$ref: {reference} contains itself.")
@@ -159,22 +208,23 @@ def _check_choices(path: str, source: Any, beside: Schema) -> None:
         raise SchemaFault(f"{path}.command: there is a NUL in it.")
 
 
-def _check_program(path: str, program: str, folder: Path) -> None:
-    try:
-        file = (folder / program).resolve()
-        is_inside, is_there = file.is_relative_to(folder.resolve()), file.is_file()
-    except (OSError, RuntimeError) as error:
-        raise SchemaFault(f"{path}: {program!r} cannot be read ({error}).") from error
-    if not is_inside:
+def _check_program(path: str, program: str, files: Files, folder: str) -> None:
+    if isabs(program) or normpath(program).startswith(".."):
         raise SchemaFault(f"{path}: {program!r} leaves the folder.")
-    if not is_there:
+    kind = files.kind(join(folder, program))
+    if kind == MISSING:
         raise SchemaFault(f"{path}: there is no {program!r} in the folder.")
+    if kind != FILE:
+        raise SchemaFault(f"{path}: {program!r}: {FileError(kind)}.")
 
 
 def _check_default(field: Field) -> None:
     from deploy.adapters.inputs.check import faults_of  # noqa: PLC0415
 
-    faults = faults_of({"properties": {field.name: field.schema}}, {field.name: field.schema["default"]})
+    try:
+        faults = faults_of({"properties": {field.name: field.schema}}, {field.name: field.schema["default"]})
+    except InvalidInput as error:
+        raise SchemaFault(f"{field.path}.default: it takes too long to check.") from error
     if faults:
         raise SchemaFault(f"{field.path}.default: it does not fit: {faults[0].sentence}.")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.schema import Schema
 from deploy.adapters.inputs.sentences import faults_from
+from deploy.domain.errors import InvalidInput
 from deploy.domain.inputs import ENV, Fault
 
 if TYPE_CHECKING:
@@ -24,9 +28,12 @@ FORMATS = ("date", "email", "ipv4", "ipv6")
 # Patterns come from service authors, answers from everybody: a text that a pattern looks at is short, and the pattern
 # has so many seconds.
 LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
+# Of all patterns of one check together, in seconds; and applications of a keyword to a value.
+ALL_PATTERNS_SECONDS, MAX_EFFORT = 0.5, 100_000
 # A list of one request can be wrong in a hundred thousand places.
 MOST_FAULTS = 200
 _ROUNDS = 10
+TOO_MUCH = "These values take too long to check against what the service asks for; give fewer, or simpler ones."
 _OPEN = ("additionalProperties", "unevaluatedProperties")
 
 
@@ -35,16 +42,46 @@ def load() -> None:
     _validator({})
 
 
+class _Effort:
+    """What a check has taken so far. Authors write the schemas and anyone the values: together they may be endless."""
+
+    def __init__(self) -> None:
+        self._left = MAX_EFFORT
+        self.pattern_seconds = ALL_PATTERNS_SECONDS
+
+    def spend(self, size: int) -> None:
+        """Take note of one keyword that was applied; `size` is how many entries it has."""
+        self._left -= 1 + size // 16
+        if self._left < 0:
+            raise InvalidInput(TOO_MUCH)
+
+
+_effort: ContextVar[_Effort] = ContextVar("effort")
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    token = _effort.set(_Effort())
+    try:
+        yield
+    finally:
+        _effort.reset(token)
+
+
 def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """Return the answers with the defaults of missing ones filled in, and what is wrong with them.
 
     An input that the schema does not name is a fault, unless it says `additionalProperties`: a secret whose name is
     misspelt would otherwise be kept, for everybody to read.
+
+    Raises:
+        InvalidInput: the check would take too long.
     """
     validator = _validator(schema)
-    complete = _with_defaults(validator, schema, answers)
-    strangers = [] if any(keyword in schema for keyword in _OPEN) else _strangers(schema, answers)
-    return complete, _in_order(schema, [*_faults(validator, schema, complete), *strangers])
+    with _limited():
+        complete = _with_defaults(validator, schema, answers)
+        strangers = [] if any(keyword in schema for keyword in _OPEN) else _strangers(schema, answers)
+        return complete, _in_order(schema, [*_faults(validator, schema, complete), *strangers])
 
 
 def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
@@ -78,8 +115,13 @@ def active_names(schema: Schema, answers: dict[str, Any]) -> list[str]:
 
 
 def faults_of(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
-    """Return what is wrong with the answers as they are."""
-    return _faults(_validator(schema), schema, answers)
+    """Return what is wrong with the answers as they are.
+
+    Raises:
+        InvalidInput: the check would take too long.
+    """
+    with _limited():
+        return _faults(_validator(schema), schema, answers)
 
 
 @lru_cache(maxsize=1)
@@ -87,9 +129,20 @@ def validator_class() -> type[Validator]:
     """Return the draft's validator, with numbers as people write them, and nothing that takes for ever."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
-    own = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
+    known = {keyword: _counted(function) for keyword, function in Draft202012Validator.VALIDATORS.items()}
+    own = known | {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
     made: type[Validator] = validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
     return made
+
+
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    def count_and_validate(validator: Validator, wanted: Any, value: Any, schema: Any) -> Any:
+        effort = _effort.get(None)
+        if effort is not None:
+            effort.spend(len(wanted) if isinstance(wanted, (list, dict)) else 0)
+        return function(validator, wanted, value, schema)
+
+    return count_and_validate
 
 
 def _validator(schema: Schema) -> Validator:
@@ -208,7 +261,13 @@ def _pattern(_validator: Validator, pattern: str, text: Any, _schema: Any) -> It
 def _matches(pattern: str, text: str) -> bool:
     import regex  # noqa: PLC0415 - several MiB, for the few services with patterns
 
+    effort = _effort.get(None)
+    seconds = PATTERN_SECONDS if effort is None else min(PATTERN_SECONDS, effort.pattern_seconds)
+    began = time.monotonic()
     try:
-        return regex.search(pattern, text, timeout=PATTERN_SECONDS, concurrent=True) is not None
+        return seconds > 0 and regex.search(pattern, text, timeout=seconds, concurrent=True) is not None
     except (regex.error, TimeoutError):
         return False
+    finally:
+        if effort is not None:
+            effort.pattern_seconds -= time.monotonic() - began

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from deploy.adapters.ansible.command import Playbook, playbook_env
-from deploy.adapters.ansible.locate import find_executable, find_inventory, read_ansible_cfg
+from deploy.adapters.ansible.locate import find_executable
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.asking import Kept, Question, Unanswered, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
 from deploy.adapters.launch import worker_home
 from deploy.adapters.launching import DeployUser, RunError
+from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.config import ConfigurationError
 from deploy.domain.inputs import Choice, Form, Problem
 
@@ -29,9 +31,9 @@ _GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where choices are found out: the services' folder, the PATH of scripts, and the deploy user (found when needed)."""
+    """Where choices are found out: the services' folders, the PATH of scripts, and the deploy user (found when needed)."""
 
-    root: Path
+    folders: ServiceFolders
     path: str
     user: Callable[[], DeployUser | None]
 
@@ -87,24 +89,23 @@ class Choices:
             return reason
 
     async def _ask_command(self, service: str, argv: tuple[str, ...]) -> list[Choice]:
-        folder = self._where.root.resolve() / service
+        folder = self._where.folders.root.resolve() / service
         user = self._user()
         env = {"PATH": self._where.path, "HOME": worker_home(user.home if user else None), "LANG": "C.UTF-8"}
         question = Question(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
         return parse(await asyncio.to_thread(ask, question, user))
 
     async def _ask_inventory(self, service: str, config: dict[str, Any]) -> Inventory:
-        root = self._where.root.resolve()
-        folder, user = root / service, self._user()
+        folder, user = self._where.folders.root.resolve() / service, self._user()
         try:
-            inventory = find_inventory(folder, config, root)
+            inventory, settings = await self._where.folders.inventory(service, config)
             executable = find_executable(self._where.path)
-        except (PlaybookError, OSError) as error:
-            raise Unanswered(str(error)) from error
+        except (PlaybookError, FoldersUnavailable, OSError) as error:
+            raise Unanswered(str(error).rstrip(".")) from error
         program = Path(executable).with_name("ansible-inventory")
-        ansible = Playbook(executable=str(program), path=folder, folder=folder, ansible_cfg=read_ansible_cfg(folder))
+        ansible = Playbook(executable=str(program), path=folder, folder=folder, settings=settings)
         # `--graph` reads names alone: `--list` would also bring variables, decrypt vaults, and need their passwords.
-        argv = [str(program), "--graph", *(["--inventory", str(inventory)] if inventory else [])]
+        argv = [str(program), "--graph", *(["--inventory", inventory] if inventory else [])]
         env = playbook_env(ansible, path=self._where.path, home=worker_home(user.home if user else None))
         # Half an inventory would be half of the choices, and nobody would notice.
         env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}

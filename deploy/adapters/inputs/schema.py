@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.domain.errors import InvalidInput
+
 Schema = dict[str, Any]
+# Places that are looked at for inputs. References let a schema of 2 kB have millions of them.
+MAX_VISITED = 2_000
 
 CHOICES = "x-choices"
 # Keywords whose values are schemas, lists of schemas, or schemas by name (JSON Schema 2020-12).
@@ -41,6 +45,13 @@ class Field:
     raw: Any
 
 
+class SchemaTooLarge(InvalidInput):
+    """A schema refers to its own parts so often that looking for its inputs would take minutes."""
+
+    def __init__(self) -> None:
+        super().__init__(f"inputs: it is too complicated (more than {MAX_VISITED} parts, references followed).")
+
+
 def children(schema: Schema) -> Iterator[tuple[str, Any]]:
     """Yield (path, schema) of everything right below a schema; data (`default`, `enum`, …) is none."""
     for keyword in _ONE:
@@ -73,8 +84,12 @@ def target(root: Schema, reference: object) -> Any:
 
 
 def fields(root: Schema) -> Iterator[Field]:
-    """Yield every place that describes an input, unconditional ones first; references are followed."""
-    yield from _fields(root, root, "inputs", frozenset())
+    """Yield every place that describes an input, unconditional ones first; references are followed.
+
+    Raises:
+        SchemaTooLarge: there are too many.
+    """
+    yield from _fields(root, root, "inputs", frozenset(), _Visits())
 
 
 def names(root: Schema) -> list[str]:
@@ -109,21 +124,34 @@ def choice_source(schema: Schema) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _fields(root: Schema, schema: Any, path: str, seen: frozenset[str]) -> Iterator[Field]:
+class _Visits:
+    """How many parts of a schema were visited."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self) -> None:
+        self._count += 1
+        if self._count > MAX_VISITED:
+            raise SchemaTooLarge
+
+
+def _fields(root: Schema, schema: Any, path: str, seen: frozenset[str], visits: _Visits) -> Iterator[Field]:
     if not isinstance(schema, dict):
         return
+    visits.add()
     for name, child in _dict(schema.get("properties")).items():
         yield Field(name, resolved(root, child), f"{path}.properties.{name}", child)
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference not in seen:
-        yield from _fields(root, target(root, reference), path, seen | {reference})
+        yield from _fields(root, target(root, reference), path, seen | {reference}, visits)
     for keyword in _SAME_LIST:
         for number, child in enumerate(_list(schema.get(keyword))):
-            yield from _fields(root, child, f"{path}.{keyword}.{number}", seen)
+            yield from _fields(root, child, f"{path}.{keyword}.{number}", seen, visits)
     for keyword in _SAME_ONE:
-        yield from _fields(root, schema.get(keyword), f"{path}.{keyword}", seen)
+        yield from _fields(root, schema.get(keyword), f"{path}.{keyword}", seen, visits)
     for name, child in _dict(schema.get("dependentSchemas")).items():
-        yield from _fields(root, child, f"{path}.dependentSchemas.{name}", seen)
+        yield from _fields(root, child, f"{path}.dependentSchemas.{name}", seen, visits)
 
 
 def _step(found: Any, part: str) -> Any:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter
 
-from deploy.adapters.ansible.locate import playbook_path
-from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.ansible.targets import LOCAL, host_patterns, matching_hosts
-from deploy.adapters.filesystem import DEFAULT_SCRIPT, has_script
+from deploy.adapters.ansible.targets import LOCAL, matching_hosts
 from deploy.adapters.inputs.asking import Unanswered
 from deploy.adapters.inputs.schema import names, secret_names
+from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
+from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
 from deploy.domain.model import Service
@@ -46,17 +44,16 @@ async def read_inputs(service_id: Id, actor: Asker, services: ServicesDep) -> In
         check(actor, Action.READ_INPUTS, service_id=service.id)
         ahead = len(await uow.deployments.open(service_id=service.id))
         last = await uow.answers.last(service.id, actor.user_id) if actor.user_id is not None else None
-    is_script = await asyncio.to_thread(has_script, _folder(service, services), service.data)
+    found = await services.folders.survey(service.name, service.data)
     form, hosts = await asyncio.gather(
-        services.inputs.choices.form(service.name, service.data),
-        _hosts(service, services, is_script=is_script),
+        services.inputs.choices.form(service.name, service.data), _hosts(service, services, found)
     )
     return InputsOut(
         json_schema=form.schema,
         problems=[ChoiceProblem(path=problem.name, detail=f"{problem.sentence}.") for problem in form.problems],
         last=_still_asked_for(last, form),
         confirm=bool(service.data.get("confirm")),
-        summary=_summary(service, services, hosts, ahead, is_script=is_script),
+        summary=_summary(service, services, hosts, ahead, is_script=found.is_script),
     )
 
 
@@ -81,23 +78,13 @@ def _summary(
     )
 
 
-async def _hosts(service: Service, services: Services, *, is_script: bool) -> list[str] | None:
+async def _hosts(service: Service, services: Services, found: Survey) -> list[str] | None:
     """Return the hosts that a playbook is about; None for scripts, and where only a run can know."""
-    if is_script:
+    if found.is_script or found.hosts is None:
         return None
-    folder, root = _folder(service, services), services.folders.root
+    if set(found.hosts) <= set(LOCAL):
+        return list(dict.fromkeys(found.hosts))
     try:
-        patterns = await asyncio.to_thread(_patterns, service, folder, root)
-        if patterns is None or set(patterns) <= set(LOCAL):
-            return patterns and list(dict.fromkeys(patterns))
-        return matching_hosts(patterns, await services.inputs.choices.inventory(service.name, service.data))
-    except (PlaybookError, Unanswered, OSError):
+        return matching_hosts(found.hosts, await services.inputs.choices.inventory(service.name, service.data))
+    except Unanswered:
         return None  # the run will say what is wrong
-
-
-def _patterns(service: Service, folder: Path, root: Path) -> list[str] | None:
-    return host_patterns(playbook_path(folder, service.data, root))
-
-
-def _folder(service: Service, services: Services) -> Path:
-    return services.folders.root / service.name

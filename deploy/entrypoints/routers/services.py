@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
-from deploy.adapters.filesystem import Problem
+from deploy.adapters.filesystem import FolderProblem
 from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
@@ -34,13 +33,13 @@ async def list_services(_actor: Reader, services: ServicesDep) -> Response:
 @router.get("/names/")
 async def list_folder_names(_actor: Reader, services: ServicesDep) -> list[str]:
     """The names of the folders below the services root."""
-    return await asyncio.to_thread(services.folders.names)
+    return await services.folders.names()
 
 
 @router.get("/problems")
 async def list_problems(_actor: Reader, services: ServicesDep) -> list[ProblemOut]:
     """Folders that cannot be read at present, and why."""
-    _, problems = await asyncio.to_thread(services.folders.read)
+    _, problems = await services.folders.read()
     return [ProblemOut.model_validate(problem) for problem in problems]
 
 
@@ -79,19 +78,19 @@ async def delete_service(
     return Detail(detail=f"Service {service_id} deleted")
 
 
-async def sync_services(services: Services, *, starts: bool = False) -> tuple[list[Event], list[Problem]]:
+async def sync_services(services: Services, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
     """Read the folders and bring the database up to date; return what has changed and what is broken.
 
     `starts`: schemas of inputs are only checked where the database does not have them already. Nothing but a schema
     itself decides whether it is good, and everybody waits for a start.
     """
     accepted = await accepted_inputs(services) if starts else {}
-    folders, problems = await asyncio.to_thread(services.folders.read, accepted)
+    folders, problems = await services.folders.read(accepted)
     # With the whole root out of reach nothing is known of any service: change none.
     if any(not problem.folder for problem in problems):
         return [], problems
-    everything = frozenset(services.folders.names()) | frozenset(problem.folder for problem in problems)
-    return await services.bus.handle(SyncServices(folders=tuple(folders), broken=everything)), problems
+    broken = frozenset(problem.folder for problem in problems)
+    return await services.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
 
 
 async def accepted_inputs(services: Services) -> dict[str, Any]:

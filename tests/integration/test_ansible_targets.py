@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.adapters.ansible.targets import host_patterns, matching_hosts
+from deploy.adapters.service_folders.files import Files
 
 INVENTORY = {"all": ["web1", "web2", "db1", "lone"], "ungrouped": ["lone"], "web": ["web1", "web2"], "db": ["db1"]}
 
@@ -36,15 +37,15 @@ def test_patterns(patterns: list[str], hosts: list[str]) -> None:
     assert matching_hosts(patterns, INVENTORY) == hosts
 
 
-def test_plays_and_imported_playbooks(tmp_path: Path) -> None:
+def test_plays_and_imported_playbooks(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text(
         "- hosts: web\n- hosts: [db, lone]\n- import_playbook: other.yml\n"
         "- ansible.builtin.import_playbook: site.yml\n- import_playbook: gone.yml\n"
     )
     (tmp_path / "other.yml").write_text("- hosts: localhost\n")
-    assert host_patterns(tmp_path / "site.yml") == ["web", "db", "lone", "localhost"]
+    assert host_patterns(files, str(tmp_path / "site.yml")) == ["web", "db", "lone", "localhost"]
 
 
-def test_what_only_a_run_can_know(tmp_path: Path) -> None:
+def test_what_only_a_run_can_know(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text('- hosts: "{{ target }}"\n')
-    assert host_patterns(tmp_path / "site.yml") is None
+    assert host_patterns(files, str(tmp_path / "site.yml")) is None

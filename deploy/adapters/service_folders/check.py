@@ -1,0 +1,104 @@
+"""Whether a service folder can be used, and what it says."""
+
+from __future__ import annotations
+
+import json
+from posixpath import isabs, join, normpath
+from typing import Any
+
+from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_settings, switch
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.inputs.author import SchemaFault, check_inputs
+from deploy.adapters.service_folders.config import CONFIG, DEFAULT_SCRIPT, FolderError, ServiceConfig, parse_config
+from deploy.adapters.service_folders.files import FileError, Files
+from deploy.adapters.service_folders.survey import has_script
+from deploy.adapters.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
+
+README_LIMIT = 1 << 20
+README_NAMES = ("README.md", "readme.md", "Readme.md")
+
+
+def check_folder(
+    files: Files, folder: str, *, accepted: Any = None, mitogen_fault: str = ""
+) -> tuple[dict[str, Any], str | None, str]:
+    """Return the config, the README, and what is wrong with the latter, of the service in `folder`.
+
+    `accepted`: a schema of inputs that was found good before, and is not checked again. `mitogen_fault`: why mitogen
+    cannot be used here.
+
+    Raises:
+        FolderError: it cannot be used.
+        TooComplicated: finding out takes too much.
+    """
+    try:
+        data, config = parse_config(files.read(join(folder, CONFIG)))
+    except FileError as error:
+        raise FolderError(CONFIG, f"{error}.") from error
+    if config.ansible_playbook is not None:
+        _check_playbook(files, folder, data, mitogen_fault)
+    if config.inputs is not None:
+        _check_inputs(files, config.inputs, folder, is_accepted=_is_same(config.inputs, accepted))
+    _check_script(files, folder, config, data)
+    return data, *_readme(files, folder)
+
+
+def _check_playbook(files: Files, folder: str, data: dict[str, Any], mitogen_fault: str) -> None:
+    try:
+        settings = read_settings(files, folder)
+        task_names(files, playbook_path(files, folder, data, folder.rpartition("/")[0]))
+        find_inventory(files, folder, data, settings)
+        if switch(data, "mitogen") and mitogen_fault:
+            raise PlaybookError(mitogen_fault)
+    except (PlaybookError, FileError) as error:
+        raise FolderError(str(data["ansible_playbook"]), str(error)) from error
+
+
+def _check_inputs(files: Files, inputs: dict[str, Any], folder: str, *, is_accepted: bool) -> None:
+    try:
+        check_inputs(files, inputs, folder, is_accepted=is_accepted)
+    except SchemaFault as error:
+        raise FolderError(CONFIG, str(error)) from error
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return True if both are the same JSON; to Python, 1 and true are the same, too."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _check_script(files: Files, folder: str, config: ServiceConfig, data: dict[str, Any]) -> None:
+    if not has_script(files, folder, data):
+        return
+    script = config.deploy_script or DEFAULT_SCRIPT
+    if "\x00" in script:
+        raise FolderError(CONFIG, "deploy_script: a path cannot contain NUL.")
+    if isabs(script):
+        kind = FILE if files.exists(script) else MISSING
+    elif normpath(script).startswith(".."):
+        raise FolderError(CONFIG, f"deploy_script: {script!r} leaves the folder.")
+    else:
+        kind = files.kind(join(folder, script))
+    if kind in {OUTSIDE, PRIVATE, LOOP}:
+        raise FolderError(CONFIG, f"deploy_script: {script!r}: {FileError(kind)}.")
+    if kind == MISSING:
+        hint = "" if config.deploy_script else " and config.json names neither a deploy_script nor an ansible_playbook"
+        raise FolderError(script, f"the deploy script does not exist{hint}.")
+    if kind != FILE:
+        reason = (
+            "the deploy script is a folder, not a file."
+            if kind == FOLDER
+            else f"the deploy script: {FileError(kind)}."
+        )
+        raise FolderError(script, reason)
+
+
+def _readme(files: Files, folder: str) -> tuple[str | None, str]:
+    for name in README_NAMES:
+        try:
+            content = files.read_beginning(join(folder, name), README_LIMIT)
+        except FileError as error:
+            if error.kind in {OUTSIDE, PRIVATE}:
+                return None, str(error)
+        else:
+            return content.decode("utf-8", "replace").replace("\x00", ""), ""
+    return None, ""

@@ -1,0 +1,111 @@
+"""The program that makes sense of service folders, for as long as it is let.
+
+It has our Python and our packages, but opens no file once it has begun: whatever it needs of a folder it gets from the
+reader, through the socket in descriptor 1. In descriptor 0 it is asked, one line of JSON for each folder. It answers
+with one line for each file that it looks at (`used`: the request and the digest of its answer), so that what it has read
+is known even if it has to be killed, and then with one line for the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+from dataclasses import asdict
+from posixpath import join
+from typing import Any
+
+from deploy.adapters.ansible.locate import find_strategies
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.service_folders.check import check_folder
+from deploy.adapters.service_folders.config import FolderError
+from deploy.adapters.service_folders.files import Files, TooComplicated
+from deploy.adapters.service_folders.survey import survey
+from deploy.adapters.supervisor.system import PR_SET_DUMPABLE, prctl
+
+CPU_SECONDS = 3
+MEMORY_BYTES = 512 << 20
+NICENESS = 5
+REQUEST_LIMIT = 16 << 20
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def main() -> int:
+    """Answer until nobody asks any more."""
+    control, reader = socket.socket(fileno=0), socket.socket(fileno=1)
+    requests = control.makefile("rb")
+    limits, account = json.loads(requests.readline(REQUEST_LIMIT))
+    mitogen_fault = _mitogen_fault()
+    if account is not None:
+        _load_everything()
+        _become(*account)
+    prctl(PR_SET_DUMPABLE, 0)
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+    def send(line: dict[str, Any]) -> None:
+        control.sendall(json.dumps(line).encode("ascii") + b"\n")
+
+    files = Files(reader, limits, lambda request, digest: send({"used": [request, digest]}))
+    while line := requests.readline(REQUEST_LIMIT):
+        _limit_processor_time()
+        send(_answer(files, limits[0], json.loads(line), mitogen_fault))
+    return 0
+
+
+def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> dict[str, Any]:
+    folder = join(root, request["name"])
+    try:
+        files.begin()
+        if "config" in request:
+            return {"survey": asdict(survey(files, folder, request["config"]))}
+        data, readme, readme_fault = check_folder(
+            files, folder, accepted=request["accepted"], mitogen_fault=mitogen_fault
+        )
+        return {"data": data, "readme": readme, "readme_fault": readme_fault}
+    except FolderError as error:
+        return {"file": error.file, "reason": error.reason}
+    except TooComplicated as error:
+        return {"too_complicated": str(error)}
+    except RecursionError:
+        return {"too_complicated": "it is nested too deeply"}
+    except MemoryError:
+        return {"too_complicated": f"it takes more than {MEMORY_BYTES >> 20} MiB of memory"}
+
+
+def _mitogen_fault() -> str:
+    try:
+        find_strategies({"mitogen": True})
+    except PlaybookError as error:
+        return str(error)
+    return ""
+
+
+def _load_everything() -> None:
+    """Load what is otherwise loaded when it is needed: another account may not be able to read our packages."""
+    import regex  # noqa: F401, PLC0415
+
+    from deploy.adapters.inputs.check import load  # noqa: PLC0415
+
+    load()
+
+
+def _become(uid: int, gid: int, groups: list[int]) -> None:
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _limit_processor_time() -> None:
+    """Have the kernel end this process (SIGXCPU) if the next folder takes more than its share."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a service would run, found out from its folder and a config: the playbook, its steps, its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from posixpath import dirname, join
+from typing import Any
+
+from deploy.adapters.ansible.command import AnsibleSettings
+from deploy.adapters.ansible.locate import (
+    check_hosts_may_be_shown,
+    find_inventory,
+    playbook_path,
+    read_settings,
+)
+from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.ansible.targets import host_patterns
+from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
+from deploy.adapters.service_folders.files import FileError, Files
+from deploy.adapters.supervisor.file_access import MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a service would run.
+
+    `is_script`: a script; its playbook, if it names one, is of no interest. `inventory` is None where Ansible finds it.
+    `hosts`: the patterns of the playbook's plays, None where only a run knows them. `fault`: why its playbook or
+    inventory cannot be used. `hidden`: why the hosts of its inventory may not be shown.
+    """
+
+    is_script: bool
+    playbook: str = ""
+    inventory: str | None = None
+    settings: AnsibleSettings = field(default_factory=AnsibleSettings)
+    steps: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None
+    fault: str = ""
+    hidden: str = ""
+
+
+def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
+    """Return what the service in `folder` would run with this config.
+
+    Raises:
+        TooComplicated: reading it takes too much.
+    """
+    is_script = has_script(files, folder, config)
+    try:
+        settings = read_settings(files, folder)
+        inventory = find_inventory(files, folder, config, settings)
+        playbook = "" if is_script else playbook_path(files, folder, config, dirname(folder))
+    except (PlaybookError, FileError) as error:
+        return Survey(is_script=is_script, fault=str(error))
+    return Survey(
+        is_script=is_script,
+        playbook=playbook,
+        inventory=inventory,
+        settings=settings,
+        steps=_steps(files, playbook) if playbook else (),
+        hosts=_hosts(files, playbook) if playbook else None,
+        hidden=_hidden(files, folder, inventory, settings),
+    )
+
+
+def has_script(files: Files, folder: str, config: Mapping[str, Any]) -> bool:
+    """Return True if a service is deployed by a script; otherwise the platform runs its playbook."""
+    if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
+        return True
+    return files.kind(join(folder, DEFAULT_SCRIPT)) != MISSING
+
+
+def _steps(files: Files, playbook: str) -> tuple[str, ...]:
+    try:
+        return tuple(task_names(files, playbook))
+    except (PlaybookError, FileError):
+        return ()  # the run says what is wrong
+
+
+def _hosts(files: Files, playbook: str) -> tuple[str, ...] | None:
+    try:
+        patterns = host_patterns(files, playbook)
+    except (PlaybookError, FileError):
+        return None
+    return None if patterns is None else tuple(patterns)
+
+
+def _hidden(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> str:
+    try:
+        check_hosts_may_be_shown(files, folder, inventory, settings)
+    except PlaybookError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,161 @@
+"""Looking at files where service folders may be, and nowhere else.
+
+The path of a file is checked after the file was opened with O_PATH, by what the kernel says was opened: no link can be
+exchanged between the check and the read, and nothing happens to a FIFO or a device (see open(2) and proc(5)).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FILE = "file"
+FOLDER = "folder"
+OTHER = "other"  # a device, a FIFO, a socket
+MISSING = "missing"
+OUTSIDE = "outside"
+PRIVATE = "private"  # the server's own: its data folder, its settings
+UNREADABLE = "unreadable"
+LOOP = "loop"
+
+MAX_NAMES = 10_000
+MAX_ENTRIES = 1_000
+_KINDS = {errno.EACCES: UNREADABLE, errno.EPERM: UNREADABLE, errno.ELOOP: LOOP}
+
+
+class Access:
+    """Files below `root`, and below folders that were admitted, which are below `outer`.
+
+    Nothing in `private` can be reached, with one exception: a root that is itself in a private folder.
+    """
+
+    def __init__(self, root: str, outer: str, private: Sequence[str]) -> None:
+        self._root = os.path.realpath(root)
+        self._outer = os.path.realpath(outer)
+        self._private = [os.path.realpath(path) for path in private]
+        self._admitted: list[str] = []
+
+    def forget(self) -> None:
+        """Admit nothing but the root."""
+        self._admitted = []
+
+    def names(self) -> tuple[str, list[tuple[str, str]]]:
+        """Return what the root is, and the name and kind of each entry in it that may be a service, sorted."""
+        try:
+            with os.scandir(self._root) as entries:
+                found = [self._entry(entry) for entry in entries if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return MISSING, []
+        except OSError:
+            return UNREADABLE, []
+        return FOLDER, sorted((name, kind) for name, kind in found if kind not in {FILE, OTHER})[:MAX_NAMES]
+
+    def look(self, path: str) -> tuple[str, str]:
+        """Return the kind of a path, and where its links lead; the latter is empty where it may not be reached."""
+        return self._look(path, self._may_reach)
+
+    def entries(self, path: str) -> tuple[str, list[tuple[str, str]]]:
+        """Return the kind of a path and, of a folder, the name and kind of its first MAX_ENTRIES entries, sorted."""
+        kind, real = self.look(path)
+        if kind != FOLDER:
+            return kind, []
+        try:
+            names = sorted(os.listdir(real))[:MAX_ENTRIES]
+        except OSError:
+            return UNREADABLE, []
+        return kind, [(name, self.look(os.path.join(real, name))[0]) for name in names]
+
+    def exists(self, path: str) -> bool:
+        """Return True if there is a file at `path`, wherever that is: for programs, which are run, not read."""
+        return self._look(path, lambda _: "")[0] == FILE
+
+    def admit(self, path: str, *, neighbors: bool) -> tuple[str, str]:
+        """Look at something below `outer`, and let it be reached from now on; with `neighbors`, all of its folder."""
+        kind, real = self._look(path, self._may_admit)
+        if kind in {FILE, FOLDER} and not _is_within(real, self._root):
+            self._admitted.append(os.path.dirname(real) if neighbors and kind == FILE else real)
+        return kind, real
+
+    def read(self, path: str, limit: int) -> tuple[str, int, bytes]:
+        """Return the kind of a path and, of a file, its size and its first `limit` bytes."""
+        opened, kind, _ = self._open(path, self._may_reach)
+        try:
+            if kind != FILE:
+                return kind, 0, b""
+            size = os.fstat(opened).st_size
+            fd = os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
+                return kind, size, file.read(limit)
+        except OSError as error:
+            return _KINDS.get(error.errno or 0, UNREADABLE), 0, b""
+        finally:
+            if opened >= 0:
+                os.close(opened)
+
+    def _entry(self, entry: os.DirEntry[str]) -> tuple[str, str]:
+        if entry.is_symlink():
+            return entry.name, self.look(entry.path)[0]
+        return entry.name, FOLDER if entry.is_dir(follow_symlinks=False) else FILE
+
+    def _look(self, path: str, refusal: Policy) -> tuple[str, str]:
+        opened, kind, real = self._open(path, refusal)
+        if opened >= 0:
+            os.close(opened)
+        return kind, real
+
+    def _open(self, path: str, refusal: Policy) -> tuple[int, str, str]:
+        """Return a descriptor (-1: none), the kind, and the real path of what may be reached."""
+        try:
+            opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except ValueError:  # a NUL
+            return -1, MISSING, ""
+        except OSError as error:
+            # Where a link leads decides before whether anything is there: no answer tells what exists outside.
+            refused = "" if error.errno == errno.ELOOP else refusal(os.path.realpath(path))
+            return -1, refused or _KINDS.get(error.errno or 0, MISSING), ""
+        try:
+            real = os.readlink(f"/proc/self/fd/{opened}")
+            kind = _kind(os.fstat(opened).st_mode)
+        except OSError:
+            os.close(opened)
+            return -1, UNREADABLE, ""
+        if refused := refusal(real):
+            os.close(opened)
+            return -1, refused, ""
+        return opened, kind, real
+
+    def _may_reach(self, real: str) -> str:
+        if self._is_private(real):
+            return PRIVATE
+        return "" if any(_is_within(real, folder) for folder in (self._root, *self._admitted)) else OUTSIDE
+
+    def _may_admit(self, real: str) -> str:
+        if _is_within(real, self._root) or self._is_private(real):
+            return self._may_reach(real)
+        hidden = any(part.startswith(".") for part in os.path.relpath(real, self._outer).split("/"))
+        return OUTSIDE if hidden and real != self._outer else ""
+
+    def _is_private(self, real: str) -> bool:
+        return any(
+            _is_within(real, path) and not (_is_within(self._root, path) and _is_within(real, self._root))
+            for path in self._private
+        )
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Policy = Callable[[str], str]  # of a real path: why it is refused, or empty
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _kind(mode: int) -> str:
+    return FILE if stat.S_ISREG(mode) else FOLDER if stat.S_ISDIR(mode) else OTHER

@@ -1,0 +1,87 @@
+"""Read files of service folders for the server, with the rights of the deploy user.
+
+A program of its own, like the supervisor. Descriptor 0 is a stream socket: each request is one line of JSON, a list,
+and each answer one line of JSON, an object. It ends when the other end of the socket is closed.
+
+| request                               | answer                                                       |
+|---------------------------------------|--------------------------------------------------------------|
+| ``["limits", root, outer, private]``  | ``{}``; comes first, see file_access.py                      |
+| ``["begin"]``                         | ``{}``; another folder: admit nothing but the root           |
+| ``["names"]``                         | ``{"kind", "names": [[name, kind], …]}``                     |
+| ``["look", path]``                    | ``{"kind", "path"}``                                         |
+| ``["entries", path]``                 | ``{"kind", "names": [[name, kind], …]}``                     |
+| ``["exists", path]``                  | ``{"exists"}``                                               |
+| ``["admit", path, neighbors]``        | ``{"kind", "path"}``                                         |
+| ``["read", path, limit]``             | ``{"kind", "size", "data"}``, `data` in base64               |
+| ``["verify", [[request, digest], …]]``| ``{"same"}``: whether each request has the answer with that SHA-256 |
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+from hashlib import sha256
+
+from .file_access import Access
+from .system import PR_SET_DUMPABLE, prctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REQUEST_LIMIT = 16 << 20
+
+
+class Reader:
+    """Answers requests; `limits` has to be the first."""
+
+    def __init__(self) -> None:
+        self._access: Access | None = None
+
+    def answer(self, request: list[Any]) -> bytes:
+        """Return the answer as one line."""
+        return json.dumps(self._answer(request[0], request[1:]), separators=(",", ":")).encode("ascii") + b"\n"
+
+    def _answer(self, verb: str, arguments: list[Any]) -> dict[str, Any]:
+        if verb == "limits":
+            self._access = Access(*arguments)
+            return {}
+        assert self._access is not None
+        if verb == "begin":
+            self._access.forget()
+            return {}
+        if verb == "verify":
+            return {
+                "same": all(sha256(self.answer(request)).hexdigest() == digest for request, digest in arguments[0])
+            }
+        return self._file(self._access, verb, arguments)
+
+    @staticmethod
+    def _file(access: Access, verb: str, arguments: list[Any]) -> dict[str, Any]:
+        if verb in {"names", "entries"}:
+            kind, names = access.names() if verb == "names" else access.entries(*arguments)
+            return {"kind": kind, "names": names}
+        if verb == "exists":
+            return {"exists": access.exists(*arguments)}
+        if verb == "read":
+            kind, size, data = access.read(*arguments)
+            return {"kind": kind, "size": size, "data": binascii.b2a_base64(data, newline=False).decode("ascii")}
+        if verb == "admit":
+            kind, path = access.admit(arguments[0], neighbors=arguments[1])
+        else:
+            kind, path = access.look(*arguments)
+        return {"kind": kind, "path": path}
+
+
+def main() -> int:
+    """Answer until nobody asks any more."""
+    os.closerange(3, 256)
+    os.chdir("/")
+    prctl(PR_SET_DUMPABLE, 0)
+    reader = Reader()
+    with open(0, "rb", closefd=False) as requests, open(os.dup(0), "wb") as answers:
+        while line := requests.readline(REQUEST_LIMIT):
+            answers.write(reader.answer(json.loads(line)))
+            answers.flush()
+    return 0

@@ -1,0 +1,36 @@
+"""A real reader of service folders, as the checker has it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.adapters.launching import DeployUser, start_detached, supervisor_command
+from deploy.adapters.service_folders.files import Files
+from deploy.adapters.service_folders.processes import Place
+
+
+@contextmanager
+def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
+    """Start a reader as `user` (None: as ourselves), and end it afterwards."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = start_detached(
+            supervisor_command(user, "read_files"),
+            user,
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+        yield ours
+        ours.shutdown(socket.SHUT_RDWR)
+    assert process.wait(10) == 0
+
+
+def files_of(reader: socket.socket, root: Path, *private: Path) -> Files:
+    """Return the files below `root`, as a service's folder is read."""
+    return Files(reader, Place(root, private).limits())
