@@ -18,66 +18,75 @@ class _TooMuch(Exception):
 
 
 def folder_digests(folder: Path) -> dict[str, str] | None:
-    """Return the first 12 hex digits of each file's SHA-256, by its path in the folder; None: the folder is too large.
+    """Return the first 12 hex digits of each file's SHA-256, by its path in the folder.
 
-    A link counts by the text of its target, hidden folders (.git, say) do not count, nor does what cannot be read.
+    None if the folder is too large, or is a link that leads out of the folder it is in. A link counts by the text of its
+    target. Hidden folders (`.git`, say) and what cannot be read are left out.
 
     Raises:
         OSError: the folder itself cannot be read.
     """
+    real = os.path.realpath(folder)
+    if not real.startswith(os.path.join(os.path.realpath(folder.parent), "")):
+        return None
     try:
-        return dict(_digests(str(folder)))
+        return dict(_digests(real))
     except _TooMuch:
         return None
 
 
 def _digests(root: str) -> Iterator[tuple[str, str]]:
     files, left = 0, BYTES
-    for entry in _entries(root):
+    for path, name, opened in _files(root):
         files += 1
         if files > FILES:
             raise _TooMuch
         try:
-            digest, size = _digest(entry, left)
+            digest, size = _digest(name, opened, left)
         except OSError:
             continue  # gone meanwhile, or not for us
         left -= size
-        name = os.path.relpath(entry.path, root)
         if digest is not None:
-            yield os.fsencode(name).decode("utf-8", "replace"), digest
+            yield os.fsencode(os.path.relpath(os.path.join(path, name), root)).decode("utf-8", "replace"), digest
 
 
-def _entries(root: str) -> Iterator[os.DirEntry[str]]:
-    """Yield everything but folders, below all folders that are not hidden."""
-    folders, seen = [root], 0
-    while folders:
-        folder = folders.pop()
-        seen += 1
-        if seen > FOLDERS:
+def _files(root: str) -> Iterator[tuple[str, str, int]]:
+    """Yield folder, name, and a descriptor of the folder, of everything but folders, below all that are not hidden.
+
+    `fwalk` notices a folder that is exchanged for a link meanwhile, and leaves it out.
+    """
+
+    def fail(error: OSError) -> None:
+        if error.filename == root:
+            raise error
+
+    for seen, (path, folders, files, opened) in enumerate(os.fwalk(root, onerror=fail, follow_symlinks=False)):
+        if seen >= FOLDERS:
             raise _TooMuch
-        try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
-        except OSError:
-            if folder == root:
-                raise
-            continue
-        for entry in found:
-            if not entry.is_dir(follow_symlinks=False):
-                yield entry
-            elif not entry.name.startswith("."):
-                folders.append(entry.path)
+        links = [name for name in folders if _is_link(name, opened)]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
+        for name in (*files, *links):
+            yield path, name, opened
 
 
-def _digest(entry: os.DirEntry[str], limit: int) -> tuple[str | None, int]:
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode)
+    except OSError:
+        return False
+
+
+def _digest(name: str, folder: int, limit: int) -> tuple[str | None, int]:
     """Return the digest of a file or a link (None: it is neither), and the bytes that it took."""
-    if entry.is_symlink():
-        target = b"-> " + os.fsencode(os.readlink(entry.path))
+    status = os.lstat(name, dir_fd=folder)
+    if stat.S_ISLNK(status.st_mode):
+        target = b"-> " + os.fsencode(os.readlink(name, dir_fd=folder))
         return hashlib.sha256(target).hexdigest()[:_LENGTH], len(target)
-    if not entry.is_file(follow_symlinks=False):
+    if not stat.S_ISREG(status.st_mode):
         return None, 0  # a pipe, a socket, a device
     # It may have become something else that moment: reading a pipe would never end.
-    with open(os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=folder), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             return None, 0

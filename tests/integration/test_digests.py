@@ -79,3 +79,15 @@ def test_many_folders_are_too_many(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         folder_digests(tmp_path / "gone")
+
+
+def test_a_folder_that_leads_out_of_its_own_folder_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "secret-key").write_text("secret")
+    (tmp_path / "services" / "shop").mkdir(parents=True)
+    (tmp_path / "services" / "linked").symlink_to("shop")
+    for name, target in (("data", "../data"), ("up", ".."), ("root", ".")):
+        (tmp_path / "services" / name).symlink_to(target)
+        assert folder_digests(tmp_path / "services" / name) is None
+    (tmp_path / "services" / "shop" / "deploy.sh").write_text("x")
+    assert folder_digests(tmp_path / "services" / "linked") == folder_digests(tmp_path / "services" / "shop") != {}

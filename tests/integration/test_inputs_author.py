@@ -143,3 +143,9 @@ def test_nothing_is_ever_fetched(check: Check) -> None:
                 check(one(**{keyword: url}))
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+def test_a_pattern_has_a_length_that_can_be_read(check: Check) -> None:
+    check(one(type="string", pattern="a" * 2_000))
+    with pytest.raises(SchemaFault, match="more than 2000 characters"):
+        check(one(type="string", pattern="a" * 2_001))

@@ -1,0 +1,421 @@
+"""Hostile service folders: nothing outside the services folder is shown, and nothing takes longer than its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.adapters.filesystem import FolderProblem, ServiceFolders
+from deploy.adapters.launching import DeployUser
+from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplicated
+from deploy.domain.commands import ServiceFolder
+from tests.e2e.waiting import wait_until
+from tests.reading import files_of
+
+SECRET = "c0ffee-secret-of-the-server"
+
+
+class Site:
+    """A services folder, a data folder beside it with a secret, and something else outside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "services"
+        self.data = folder / "data"
+        self.outside = folder / "outside"
+        for made in (self.root, self.data, self.outside):
+            made.mkdir(parents=True)
+        (self.data / "secret-key").write_text(SECRET)
+        (folder / ".env").write_text(f"SECRET_KEY={SECRET}")
+        for name in ("README.md", "config.json", "tasks.yml"):
+            (self.outside / name).write_text(SECRET)
+        self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"))
+
+    def add(self, name: str = "shop", config: dict[str, Any] | None = None, **files: str) -> Path:
+        """Make a service folder with a script; `__` in the name of a file is a slash, `_` a dot."""
+        folder = self.root / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config or {}))
+        (folder / "deploy.sh").write_text("#!/bin/sh\n")
+        for file, text in files.items():
+            path = folder / file.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return folder
+
+    async def read(self) -> tuple[list[ServiceFolder], list[FolderProblem]]:
+        """Read all folders; the secret is in no answer."""
+        found = await self.folders.read()
+        assert SECRET not in repr(found)
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "site")
+
+
+@pytest.fixture
+def watched(site: Site, reader: socket.socket) -> Files:
+    """The files of the site, as the checker has them."""
+    return files_of(reader, site.root, site.data, site.root.parent / ".env")
+
+
+def link(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+def hard_link_to_a_device(path: Path) -> None:
+    os.mknod(path, 0o666 | 0o020000, os.makedev(1, 5))  # /dev/zero
+
+
+def unix_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+
+
+ELSEWHERE: dict[str, Callable[[Path], None]] = {
+    "data-folder": link("../../data/secret-key"),
+    "data-folder-absolute": lambda path: path.symlink_to(path.parents[2] / "data" / "secret-key"),
+    "env-file": link("../../.env"),
+    "outside": link("../../outside/README.md"),
+    "etc": link("/etc/passwd"),
+    "through-proc": link("/proc/self/cwd/etc/passwd"),
+    "proc-root": link("/proc/self/root/etc/passwd"),
+    "proc-environment": link("/proc/self/environ"),
+    "device": link("/dev/zero"),
+    "standard-input": link("/dev/stdin"),
+    "nowhere": link("/nowhere/at/all"),
+}
+NOT_FILES: dict[str, Callable[[Path], None]] = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "socket": unix_socket,
+    "loop": lambda path: path.symlink_to(path.name),
+}
+if os.geteuid() == 0:
+    NOT_FILES["device"] = hard_link_to_a_device
+
+
+class TestFiles:
+    """What a folder may and may not lead to, file by file."""
+
+    @pytest.mark.parametrize("how", ELSEWHERE)
+    def test_links_that_lead_elsewhere_are_refused(self, site: Site, watched: Files, how: str) -> None:
+        path = site.add() / "link"
+        ELSEWHERE[how](path)
+        with pytest.raises(FileError, match="leads"):
+            watched.read(str(path))
+        with pytest.raises(FileError, match="leads"):
+            watched.read_beginning(str(path), 100)
+
+    @pytest.mark.parametrize("how", NOT_FILES)
+    def test_only_regular_files_are_read(self, site: Site, watched: Files, how: str, tmp_path: Path) -> None:
+        path = site.add() / "thing"
+        NOT_FILES[how](path)
+        with pytest.raises(FileError):
+            watched.read(str(path))
+
+    @pytest.mark.parametrize("target", ["../../data", "../../outside", "/etc", "../.."])
+    def test_folders_that_are_links_are_no_way_out(self, site: Site, watched: Files, target: str) -> None:
+        folder = site.add()
+        (folder / "roles").symlink_to(target)
+        for name in ("secret-key", "README.md", "passwd", "data/secret-key", ".env"):
+            with pytest.raises(FileError):
+                watched.read(str(folder / "roles" / name))
+
+    def test_whether_something_exists_outside_cannot_be_told(self, site: Site, watched: Files) -> None:
+        folder = site.add()
+        (folder / "there").symlink_to("/etc/passwd")
+        (folder / "missing").symlink_to("/etc/no-such-file")
+        assert watched.kind(str(folder / "there")) == watched.kind(str(folder / "missing")) == "outside"
+
+    def test_a_playbook_beside_the_services_opens_its_folder_and_no_other(self, site: Site, watched: Files) -> None:
+        beside = site.root.parent / "playbooks"
+        (beside / "roles").mkdir(parents=True)
+        (beside / "site.yml").write_text("[]")
+        (beside / "roles" / "main.yml").write_text("[]")
+        with pytest.raises(FileError, match="leads out"):
+            watched.read(str(beside / "site.yml"))
+        watched.admit(str(beside / "site.yml"), neighbors=True)
+        assert watched.read(str(beside / "roles" / "main.yml")) == b"[]"
+        for path in (site.outside / "README.md", site.data / "secret-key"):
+            with pytest.raises(FileError, match="leads"):
+                watched.read(str(path))
+        watched.begin()
+        with pytest.raises(FileError, match="leads out"):
+            watched.read(str(beside / "site.yml"))
+
+    def test_one_right_beside_the_services_opens_neither_data_nor_settings(self, site: Site, watched: Files) -> None:
+        (site.root.parent / "site.yml").write_text("[]")
+        watched.admit(str(site.root.parent / "site.yml"), neighbors=True)
+        for path in (site.data / "secret-key", site.root.parent / ".env"):
+            with pytest.raises(FileError, match="files of fastDeploy itself"):
+                watched.read(str(path))
+        with pytest.raises(FileError, match="leads out"):
+            watched.admit(str(site.root.parent.parent / "other.yml"))
+
+    def test_a_hidden_folder_beside_the_services_is_not_opened(self, site: Site, watched: Files) -> None:
+        hidden = site.root.parent / ".ssh"
+        hidden.mkdir()
+        (hidden / "site.yml").write_text("[]")
+        with pytest.raises(FileError, match="leads out"):
+            watched.admit(str(hidden / "site.yml"), neighbors=True)
+
+    def test_a_file_that_is_too_large_is_not_read(self, site: Site, watched: Files) -> None:
+        path = site.add() / "large"
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(FileError, match="larger than 1 MiB"):
+            watched.read(str(path))
+        assert watched.read_beginning(str(path), 10) == bytes(10)
+
+    def test_looks_and_bytes_are_counted_for_each_folder(self, site: Site, watched: Files) -> None:
+        path = site.add() / "file"
+        path.write_bytes(bytes(1 << 20))
+        watched.begin()
+        for _ in range(32):
+            watched.read(str(path))
+        with pytest.raises(TooComplicated, match="more than 32 MiB"):
+            watched.read(str(path))
+        watched.begin()
+        for _ in range(MAX_REQUESTS - 1):
+            watched.kind(str(path))
+        with pytest.raises(TooComplicated, match="looks at files"):
+            watched.kind(str(path))
+
+    @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
+    def test_paths_that_are_none(self, watched: Files, path: str) -> None:
+        assert watched.kind(path) in {"missing", "outside"}
+
+
+class TestFolders:
+    """The same, where users meet it: in what is reported of a folder."""
+
+    @pytest.mark.parametrize("how", ELSEWHERE)
+    async def test_a_readme_that_leads_elsewhere_is_not_shown(self, site: Site, how: str) -> None:
+        ELSEWHERE[how](site.add() / "README.md")
+        (folder,), (problem,) = await site.read()
+        assert folder.readme is None
+        assert (problem.file, "leads" in problem.reason) == ("README.md", True)
+
+    @pytest.mark.parametrize("how", [*ELSEWHERE, *NOT_FILES])
+    async def test_a_config_that_is_not_a_file_of_the_folder(self, site: Site, how: str) -> None:
+        config = site.add() / "config.json"
+        config.unlink()
+        (ELSEWHERE | NOT_FILES)[how](config)
+        found, (problem,) = await site.read()
+        assert (found, problem.file) == ([], "config.json")
+
+    @pytest.mark.parametrize("how", ["data-folder", "outside", "etc"])
+    async def test_a_script_that_leads_elsewhere(self, site: Site, how: str) -> None:
+        script = site.add() / "deploy.sh"
+        script.unlink()
+        ELSEWHERE[how](script)
+        found, (problem,) = await site.read()
+        assert found == []
+        assert "leads" in problem.reason
+
+    async def test_a_service_folder_that_leads_elsewhere(self, site: Site) -> None:
+        (site.root / "data").symlink_to("../data")
+        (site.root / "env").symlink_to("../outside")
+        found, problems = await site.read()
+        assert found == []
+        assert [problem.reason for problem in problems] == [
+            "it is a link that leads to files of fastDeploy itself.",
+            "it is a link that leads out of the services folder.",
+        ]
+
+    async def test_tasks_and_roles_that_lead_to_the_server_are_refused(self, site: Site) -> None:
+        playbook = "- hosts: all\n  tasks: [{import_tasks: more.yml}]\n"
+        folder = site.add(config={"ansible_playbook": "site.yml"}, site_yml=playbook)
+        (folder / "more.yml").symlink_to("../../data/secret-key")
+        (folder / "deploy.sh").unlink()
+        found, (problem,) = await site.read()
+        assert (found, problem.reason) == ([], "it leads to files of fastDeploy itself")
+
+    async def test_tasks_elsewhere_are_left_to_the_run(self, site: Site) -> None:
+        playbook = "- hosts: all\n  roles: [web]\n  tasks: [{import_tasks: more.yml}, {name: Last, ping: }]\n"
+        folder = site.add(config={"ansible_playbook": "site.yml"}, site_yml=playbook)
+        (folder / "more.yml").symlink_to("../../outside/tasks.yml")
+        (folder / "roles").symlink_to("../../outside")
+        (folder / "deploy.sh").unlink()
+        (service,), problems = await site.read()
+        assert problems == []
+        assert (await site.folders.survey("shop", service.data)).steps == ("Gathering Facts", "Last")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    async def test_files_are_read_as_the_deploy_user(self, site: Site, enterable: None) -> None:
+        folders = ServiceFolders(site.root, user=lambda: DeployUser.named("nobody"))
+        readable, unreadable = site.add("readable", README_md="# Hi"), site.add("unreadable")
+        (unreadable / "config.json").chmod(0o600)
+        (site.add("closed")).chmod(0o700)
+        (readable / "secret").write_text(SECRET)
+        (readable / "secret").chmod(0o600)
+        found, problems = await folders.read()
+        assert [(folder.name, folder.readme) for folder in found] == [("readable", "# Hi")]
+        reason = "it cannot be read by the user that runs deployments."
+        assert problems == [
+            FolderProblem("closed", "config.json", reason),
+            FolderProblem("unreadable", "config.json", reason),
+        ]
+        site.root.chmod(0o700)
+        _, (problem,) = await folders.read()
+        assert "cannot be read; let the deploy user nobody read it" in problem.reason
+
+
+@pytest.fixture
+def enterable(tmp_path: Path) -> None:
+    """Let other users pass through pytest's folders."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(0o711)
+
+
+def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
+    """A schema whose parts refer to each other: `width` to the power of `depth` of them, in few bytes."""
+    parts: dict[str, Any] = {f"a{depth}": {"properties": {"x": {"type": "string"}}}}
+    for level in range(depth):
+        references = [{"$ref": f"#/$defs/a{level + 1}"}] * width
+        wrapped = {f"p{number}": part for number, part in enumerate(references)}
+        parts[f"a{level}"] = {keyword: wrapped if keyword in {"properties", "dependentSchemas"} else references}
+    return {"type": "object", "allOf": [{"$ref": "#/$defs/a0"}], "$defs": parts}
+
+
+def conditions(depth: int = 25) -> dict[str, Any]:
+    """Conditions within conditions, two references in each."""
+    parts: dict[str, Any] = {f"a{depth}": {}}
+    for level in range(depth):
+        next_part = {"$ref": f"#/$defs/a{level + 1}"}
+        parts[f"a{level}"] = {"if": next_part, "then": next_part, "else": next_part}
+    return {"type": "object", "if": {"$ref": "#/$defs/a0"}, "$defs": parts}
+
+
+def aliases(inner: str, outer: str, depth: int = 8) -> str:
+    """A playbook of aliases of aliases, nine in each."""
+    lines = [f"    a0: &a0 [{inner}]"]
+    lines += [f"    a{n}: &a{n} [{', '.join([outer.format(f'*a{n - 1}')] * 9)}]" for n in range(1, depth + 1)]
+    return "- hosts: all\n  vars:\n" + "\n".join(lines) + f"\n  tasks: *a{depth}\n"
+
+
+def merges(depth: int = 30) -> str:
+    """Merge keys of merge keys: each doubles what comes before."""
+    lines = ["    a0: &a0 {x: 1}"]
+    lines += [f"    a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, depth + 1)]
+    return "- hosts: all\n  vars:\n" + "\n".join(lines) + "\n"
+
+
+SCHEMA_BOMBS = {
+    **{f"schema-{word}": nested(word) for word in ("allOf", "anyOf", "oneOf", "prefixItems", "properties")},
+    "schema-dependent": nested("dependentSchemas"),
+    "schema-conditions": conditions(),
+    "schema-chain": {
+        "type": "object",
+        "$ref": "#/$defs/a0",
+        "$defs": {"a5000": {}, **{f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(5000)}},
+    },
+}
+PLAYBOOK_BOMBS = {
+    "yaml-blocks": aliases("{name: x, debug: {}}", "{{block: {}}}"),
+    "yaml-rescue": aliases("{name: x, debug: {}}", "{{block: [], always: {}}}"),
+    "yaml-merges": merges(),
+    "yaml-many-tasks": "- hosts: all\n  tasks: &t\n" + "  - {ping: }\n" * 60_000,
+    "yaml-deep": "[" * 400_000,
+    "yaml-imports": "- hosts: all\n  tasks:\n" + "  - import_tasks: more.yml\n" * 200,
+}
+MORE = "- import_tasks: more2.yml\n" * 200
+MORE2 = "- {name: x, ping: }\n" * 200
+
+
+class TestBombs:
+    @pytest.mark.parametrize("name", SCHEMA_BOMBS)
+    async def test_schemas(self, site: Site, name: str) -> None:
+        site.add("bomb", {"inputs": SCHEMA_BOMBS[name]})
+        site.add("shop")
+        await self.check(site)
+
+    @pytest.mark.parametrize("name", PLAYBOOK_BOMBS)
+    async def test_playbooks(self, site: Site, name: str) -> None:
+        folder = site.add("bomb", {"ansible_playbook": "site.yml"}, more_yml=MORE, more2_yml=MORE2)
+        (folder / "deploy.sh").unlink()
+        (folder / "site.yml").write_text(PLAYBOOK_BOMBS[name])
+        site.add("shop")
+        await self.check(site)
+
+    async def test_a_circle_of_aliases(self, site: Site) -> None:
+        folder = site.add("bomb", {"ansible_playbook": "site.yml"})
+        (folder / "site.yml").write_text("- &p {hosts: all, tasks: &t [{block: *t}]}\n")
+        site.add("shop")
+        await self.check(site)
+
+    async def check(self, site: Site) -> None:
+        """The bomb is reported, as what it is, the other folder can be used, and what was found out is kept."""
+        found, (problem,) = await site.read()
+        assert [folder.name for folder in found] == ["shop"]
+        assert problem.folder == "bomb"
+        assert any(word in problem.reason for word in ("complicated", "nested too deeply", "larger than", "too long"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.executable", "/nowhere/python")  # no checker can be started
+            assert await site.read() == (found, [problem])
+
+
+class TestCache:
+    async def test_every_change_counts(self, site: Site) -> None:
+        playbook = "- hosts: all\n  tasks: [{name: One, ping: }, {import_tasks: more.yml}]\n"
+        folder = site.add(config={"ansible_playbook": "site.yml"}, site_yml=playbook)
+        (folder / "deploy.sh").unlink()
+
+        async def steps() -> tuple[str, ...]:
+            return (await site.folders.survey("shop", {"ansible_playbook": "site.yml"})).steps[1:]
+
+        assert await steps() == ("One",)
+        (folder / "more.yml").write_text("- {name: Two, ping: }\n")
+        assert await steps() == ("One", "Two")
+        (folder / "more.yml").write_text("- {name: Six, ping: }\n")
+        assert await steps() == ("One", "Six")
+        (folder / "more.yml").unlink()
+        (folder / "more.yml").symlink_to("/etc/passwd")
+        assert await steps() == ("One",)
+        (folder / "deploy.sh").write_text("#!/bin/sh\n")
+        assert await steps() == ()
+
+    async def test_readers_at_the_same_time_share_a_read(self, site: Site) -> None:
+        for number in range(3):
+            site.add(f"shop{number}")
+        results = await asyncio.gather(*(site.folders.read() for _ in range(20)))
+        assert all([folder.name for folder in found] == ["shop0", "shop1", "shop2"] for found, _ in results)
+
+    async def test_a_read_sees_what_was_there_when_it_was_asked_for(self, site: Site) -> None:
+        first = asyncio.ensure_future(site.folders.read())
+        await asyncio.sleep(0)
+        site.add("shop")
+        found, _ = await site.folders.read()
+        assert [folder.name for folder in found] == ["shop"]
+        await first
+
+
+class TestProcesses:
+    async def test_one_that_is_cancelled_leaves_no_process_behind(self, site: Site) -> None:
+        folder = site.add("bomb", {"ansible_playbook": "site.yml"})
+        (folder / "site.yml").write_text(merges())
+        before, tasks_before = children(), asyncio.all_tasks()
+        task = asyncio.ensure_future(site.folders.read())
+        await asyncio.to_thread(wait_until, lambda: len(children() - before) == 2, "the checker at work")
+        for pending in asyncio.all_tasks() - tasks_before:
+            pending.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(wait_until, lambda: children() <= before, "the end of all processes")
+
+
+def children() -> set[int]:
+    """Return the processes that this one has started and that have not ended."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return {pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"}
