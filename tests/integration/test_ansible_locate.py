@@ -148,7 +148,7 @@ class TestHostsOfAnInventoryElsewhere:
         (root / "shop" / "hosts").write_text("web1\n")
         (root / "shop" / "link").symlink_to("../../data")
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
-        assert "leads out" in self.hidden(files, root)
+        assert "leads" in self.hidden(files, root)
 
     @pytest.mark.parametrize("inventory", ["hosts", "./hosts", "inventory", "../hosts, hosts"])
     def test_those_of_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:
@@ -158,6 +158,17 @@ class TestHostsOfAnInventoryElsewhere:
         (root / "shop" / "hosts").symlink_to(root / "hosts")
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
         assert self.hidden(files, root) == ""
+
+    def test_one_beside_the_services_is_used_and_not_shown(self, files: Files, root: Path) -> None:
+        (root.parent / "production").write_text("web1\n")
+        seen = found(files, root, ansible_playbook="play.yml", ansible_inventory="../../production")
+        assert (seen.inventory, seen.fault) == (str(root.parent / "production"), "")
+        assert "leads out" in seen.hidden
+
+    def test_one_beside_the_playbook_is_shown(self, files: Files, root: Path) -> None:
+        (root.parent / "ansible" / "production").write_text("web1\n")
+        seen = found(files, root, ansible_playbook="ansible/old.yml", ansible_inventory="../../ansible/production")
+        assert (seen.fault, seen.hidden) == ("", "")
 
     def test_an_ansible_cfg_elsewhere_is_refused(self, files: Files, root: Path) -> None:
         (root / "shop" / "ansible.cfg").symlink_to(root.parent / "data" / "secret-key")

@@ -143,7 +143,7 @@ class TestFiles:
         (beside / "roles" / "main.yml").write_text("[]")
         with pytest.raises(FileError, match="leads out"):
             watched.read(str(beside / "site.yml"))
-        watched.admit(str(beside / "site.yml"), neighbors=True)
+        watched.look_beside(str(beside / "site.yml"), admit=True)
         assert watched.read(str(beside / "roles" / "main.yml")) == b"[]"
         for path in (site.outside / "README.md", site.data / "secret-key"):
             with pytest.raises(FileError, match="leads"):
@@ -154,19 +154,19 @@ class TestFiles:
 
     def test_one_right_beside_the_services_opens_neither_data_nor_settings(self, site: Site, watched: Files) -> None:
         (site.root.parent / "site.yml").write_text("[]")
-        watched.admit(str(site.root.parent / "site.yml"), neighbors=True)
+        watched.look_beside(str(site.root.parent / "site.yml"), admit=True)
         for path in (site.data / "secret-key", site.root.parent / ".env"):
             with pytest.raises(FileError, match="files of fastDeploy itself"):
                 watched.read(str(path))
         with pytest.raises(FileError, match="leads out"):
-            watched.admit(str(site.root.parent.parent / "other.yml"))
+            watched.look_beside(str(site.root.parent.parent / "other.yml"))
 
     def test_a_hidden_folder_beside_the_services_is_not_opened(self, site: Site, watched: Files) -> None:
         hidden = site.root.parent / ".ssh"
         hidden.mkdir()
         (hidden / "site.yml").write_text("[]")
         with pytest.raises(FileError, match="leads out"):
-            watched.admit(str(hidden / "site.yml"), neighbors=True)
+            watched.look_beside(str(hidden / "site.yml"), admit=True)
 
     def test_a_file_that_is_too_large_is_not_read(self, site: Site, watched: Files) -> None:
         path = site.add() / "large"
@@ -221,6 +221,15 @@ class TestFolders:
         found, (problem,) = await site.read()
         assert found == []
         assert "leads" in problem.reason
+
+    async def test_a_playbook_beside_the_services_is_named_and_not_linked(self, site: Site) -> None:
+        (site.outside / "site.yml").write_text("- hosts: all\n  tasks: [{name: Only, ping: }]\n")
+        for name, playbook in {"named": "../../outside/site.yml", "linked": "site.yml"}.items():
+            (site.add(name, {"ansible_playbook": playbook}) / "deploy.sh").unlink()
+        (site.root / "linked" / "site.yml").symlink_to("../../outside/site.yml")
+        found, (problem,) = await site.read()
+        assert [folder.name for folder in found] == ["named"]
+        assert problem.reason == "the playbook site.yml: it leads out of the services folder"
 
     async def test_a_service_folder_that_leads_elsewhere(self, site: Site) -> None:
         (site.root / "data").symlink_to("../data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from posixpath import dirname, join, normpath
 
@@ -54,7 +54,7 @@ def playbook_path(files: Files, folder: str, config: Mapping[str, object], servi
         raise PlaybookError("the config does not name an ansible_playbook")
     for base in (folder, dirname(services_root)):
         try:
-            kind, path = files.admit(join(base, name), neighbors=True)
+            kind, path = files.look_beside(normpath(join(base, name)), admit=True)
         except FileError as error:
             if error.kind != MISSING:
                 raise PlaybookError(f"the playbook {name}: {error}") from error
@@ -81,20 +81,25 @@ def find_inventory(files: Files, folder: str, config: Mapping[str, object], sett
     return None
 
 
-def check_hosts_may_be_shown(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> None:
-    """Do nothing if everything that Ansible would read as an inventory is where service folders may be.
+def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> str:
+    """Return why the hosts of an inventory may not be shown: what Ansible reads as one, it takes for their names.
 
     Raises:
-        PlaybookError: something is elsewhere, and what it contains would be shown as the names of hosts.
+        PlaybookError: it leads to files of the server itself, which not even a run may show.
     """
     named = [inventory] if inventory is not None else settings.inventory.split(",")
-    for path in filter(None, map(str.strip, named)):
-        _check_inventory(files, join(folder, path), depth=0)
+    paths = [join(folder, path.strip()) for path in named if path.strip()]
+    kinds = {kind for path in paths for kind in _kinds(files, path, depth=0)}
+    if PRIVATE in kinds:
+        raise PlaybookError(f"the inventory: {FileError(PRIVATE)}")
+    if kinds & {OUTSIDE, LOOP} or any("$" in path or "~" in path for path in paths):
+        return "the inventory leads out of the services folder, so its hosts are not shown"
+    return ""
 
 
 def _inventory(files: Files, path: str, name: str) -> str:
     try:
-        files.admit(path)
+        files.look_beside(normpath(path))
     except FileError as error:
         if error.kind == MISSING:
             raise PlaybookError(f"the inventory {name} does not exist") from error
@@ -102,13 +107,12 @@ def _inventory(files: Files, path: str, name: str) -> str:
     return normpath(path)
 
 
-def _check_inventory(files: Files, path: str, depth: int) -> None:
+def _kinds(files: Files, path: str, depth: int) -> Iterator[str]:
     kind = files.kind(path)
-    if kind in {OUTSIDE, PRIVATE, LOOP} or "$" in path or "~" in path:
-        raise PlaybookError("the inventory leads out of the services folder, so its hosts are not shown")
+    yield kind
     if kind == FOLDER and depth < MAX_INVENTORY_DEPTH:
         for name, _ in files.entries(path):
-            _check_inventory(files, join(path, name), depth + 1)
+            yield from _kinds(files, join(path, name), depth + 1)
 
 
 def read_settings(files: Files, folder: str) -> AnsibleSettings:

@@ -6,7 +6,7 @@ import json
 from posixpath import isabs, join, normpath
 from typing import Any
 
-from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_settings, switch
+from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_settings, switch, why_hosts_are_hidden
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.inputs.author import SchemaFault, check_inputs
@@ -47,7 +47,7 @@ def _check_playbook(files: Files, folder: str, data: dict[str, Any], mitogen_fau
     try:
         settings = read_settings(files, folder)
         task_names(files, playbook_path(files, folder, data, folder.rpartition("/")[0]))
-        find_inventory(files, folder, data, settings)
+        why_hosts_are_hidden(files, folder, find_inventory(files, folder, data, settings), settings)
         if switch(data, "mitogen") and mitogen_fault:
             raise PlaybookError(mitogen_fault)
     except (PlaybookError, FileError) as error:

@@ -87,15 +87,15 @@ class Files:
             raise FileError(answer["kind"])
         return str(answer["path"])
 
-    def admit(self, path: str, *, neighbors: bool = False) -> tuple[str, str]:
-        """Return kind and real path of something beside the services, which may be read from now on.
+    def look_beside(self, path: str, *, admit: bool = False) -> tuple[str, str]:
+        """Return kind and real path of something in the services folder or beside it.
 
-        With `neighbors`, the folder that a file is in may be, too.
+        `admit`: if it is a file, it and the others in its folder may be read from now on.
 
         Raises:
             FileError: there is nothing, or it may not be read.
         """
-        answer = self._ask("admit", path, neighbors)
+        answer = self._ask("beside", path, admit)
         if answer["kind"] not in {FILE, FOLDER}:
             raise FileError(answer["kind"])
         return answer["kind"], str(answer["path"])

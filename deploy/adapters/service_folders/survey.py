@@ -9,10 +9,10 @@ from typing import Any
 
 from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.locate import (
-    check_hosts_may_be_shown,
     find_inventory,
     playbook_path,
     read_settings,
+    why_hosts_are_hidden,
 )
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.targets import host_patterns
@@ -52,6 +52,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
         settings = read_settings(files, folder)
         inventory = find_inventory(files, folder, config, settings)
         playbook = "" if is_script else playbook_path(files, folder, config, dirname(folder))
+        hidden = why_hosts_are_hidden(files, folder, inventory, settings)
     except (PlaybookError, FileError) as error:
         return Survey(is_script=is_script, fault=str(error))
     return Survey(
@@ -61,7 +62,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
         settings=settings,
         steps=_steps(files, playbook) if playbook else (),
         hosts=_hosts(files, playbook) if playbook else None,
-        hidden=_hidden(files, folder, inventory, settings),
+        hidden=hidden,
     )
 
 
@@ -85,11 +86,3 @@ def _hosts(files: Files, playbook: str) -> tuple[str, ...] | None:
     except (PlaybookError, FileError):
         return None
     return None if patterns is None else tuple(patterns)
-
-
-def _hidden(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> str:
-    try:
-        check_hosts_may_be_shown(files, folder, inventory, settings)
-    except PlaybookError as error:
-        return str(error)
-    return ""

@@ -74,11 +74,15 @@ class Access:
         """Return True if there is a file at `path`, wherever that is: for programs, which are run, not read."""
         return self._look(path, lambda _: "")[0] == FILE
 
-    def admit(self, path: str, *, neighbors: bool) -> tuple[str, str]:
-        """Look at something below `outer`, and let it be reached from now on; with `neighbors`, all of its folder."""
-        kind, real = self._look(path, self._may_admit)
-        if kind in {FILE, FOLDER} and not _is_within(real, self._root):
-            self._admitted.append(os.path.dirname(real) if neighbors and kind == FILE else real)
+    def look_beside(self, path: str, *, admit: bool) -> tuple[str, str]:
+        """Look at something below `outer`; `admit`: if it is a file, its folder may be reached from now on.
+
+        A path that begins in the root, and leads out of it by a link, is refused as everywhere.
+        """
+        begins_inside = _is_within(os.path.normpath(path), self._root)
+        kind, real = self._look(path, self._may_reach if begins_inside else self._may_admit)
+        if admit and kind == FILE and not _is_within(real, self._root):
+            self._admitted.append(os.path.dirname(real))
         return kind, real
 
     def read(self, path: str, limit: int) -> tuple[str, int, bytes]:

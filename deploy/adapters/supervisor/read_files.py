@@ -11,7 +11,7 @@ and each answer one line of JSON, an object. It ends when the other end of the s
 | ``["look", path]``                    | ``{"kind", "path"}``                                         |
 | ``["entries", path]``                 | ``{"kind", "names": [[name, kind], …]}``                     |
 | ``["exists", path]``                  | ``{"exists"}``                                               |
-| ``["admit", path, neighbors]``        | ``{"kind", "path"}``                                         |
+| ``["beside", path, admit]``           | ``{"kind", "path"}``                                         |
 | ``["read", path, limit]``             | ``{"kind", "size", "data"}``, `data` in base64               |
 | ``["verify", [[request, digest], …]]``| ``{"same"}``: whether each request has the answer with that SHA-256 |
 """
@@ -67,8 +67,8 @@ class Reader:
         if verb == "read":
             kind, size, data = access.read(*arguments)
             return {"kind": kind, "size": size, "data": binascii.b2a_base64(data, newline=False).decode("ascii")}
-        if verb == "admit":
-            kind, path = access.admit(arguments[0], neighbors=arguments[1])
+        if verb == "beside":
+            kind, path = access.look_beside(arguments[0], admit=arguments[1])
         else:
             kind, path = access.look(*arguments)
         return {"kind": kind, "path": path}
