@@ -58,19 +58,18 @@ def recorded(data_dir: Path, record: ServerRecord) -> Iterator[None]:
     A server works without it, so what cannot be written is left out.
     """
     data_dir = data_dir.resolve()
-    descriptor = None
     try:
         _write(data_dir, record)
         _link(data_dir)
-        descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
     except OSError as error:
         log.info("Commands need --data-dir to find this server: %s", error)
+    descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def read_record(data_dir: Path) -> ServerRecord | None:

@@ -96,8 +96,8 @@ class TestPrepareDataDir:
 
 class TestSecretKey:
     def test_the_setting_wins(self, tmp_path: Path) -> None:
-        settings = Settings(data_dir=tmp_path, secret_key=SecretStr("mine"))
-        assert secret_key(settings) == "mine"
+        settings = Settings(data_dir=tmp_path, secret_key=SecretStr("a key of mine"))
+        assert secret_key(settings) == "a key of mine"
         assert list(tmp_path.iterdir()) == []
 
     def test_beside_the_bundled_database_it_is_made_once(self, tmp_path: Path) -> None:
