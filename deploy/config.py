@@ -150,7 +150,7 @@ def _make_private(folder: Path) -> None:
             raise ConfigurationError(
                 f"The data folder {folder} cannot be used (it is a file). Choose another one with --data-dir or DATA_DIR."
             ) from None
-        if info.st_mode & stat.S_ISVTX:
+        if info.st_mode & stat.S_ISVTX and any(folder.iterdir()):
             raise ConfigurationError(
                 f"The data folder {folder} cannot be used (all users share it). "
                 f"Choose a folder of its own with --data-dir or DATA_DIR, such as {folder / 'fastdeploy'}."

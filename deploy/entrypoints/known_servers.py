@@ -84,7 +84,7 @@ def read_record(data_dir: Path) -> ServerRecord | None:
                 return None
             fields = json.loads(file.read(LARGEST_RECORD))
         return ServerRecord(**{name: str(fields[name]) for name in ServerRecord.__dataclass_fields__})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
