@@ -154,7 +154,11 @@ def _links() -> Path | None:
     """Return the folder of the links; None for a user without a home."""
     from platformdirs import user_state_path  # noqa: PLC0415 - most commands are told where the data is
 
-    folder = user_state_path("fastdeploy", appauthor=False) / "servers"
+    try:
+        folder = user_state_path("fastdeploy", appauthor=False) / "servers"
+    except RuntimeError:
+        return None
+    # Older versions of platformdirs return a relative path then.
     return folder if folder.is_absolute() else None
 
 
