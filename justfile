@@ -34,12 +34,12 @@ dev: install
 # Create a user; asks for the password
 [group('run')]
 createuser name *arguments:
-    @{{ uv }} run --quiet fastdeploy user create "$@"
+    @{{ uv }} run --quiet fastdeploy user create --data-dir data "$@"
 
 # Read the folders below ./services into the database
 [group('run')]
 syncservices *arguments:
-    @{{ uv }} run --quiet fastdeploy services sync "$@"
+    @{{ uv }} run --quiet fastdeploy services sync --data-dir data --services-dir services "$@"
 
 # --- Set up ---------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ openapi:
 # Bring the database to the newest schema
 [group('database')]
 db-upgrade:
-    {{ uv }} run --quiet fastdeploy db upgrade
+    {{ uv }} run --quiet fastdeploy db upgrade --data-dir data
 
 # Write a new migration from the difference between tables and models
 [group('database')]

@@ -44,6 +44,7 @@ class Product:
             # The product beside these benchmarks, wherever another copy is installed.
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "INITIAL_USER_PASSWORD": PASSWORD,
+            "XDG_STATE_HOME": str(data_dir.parent / "state"),
             **settings,
         }
         self._began = time.monotonic()

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
 import secrets
+import stat
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deploy.domain.model import MAX_TIMEOUT
 
 ENV_FILE = ".env"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+# Other names that Python's logging knows; earlier versions took them.
+OTHER_LEVELS = {"warn": "warning", "critical": "error"}
+# Shorter keys are refused. Installations with keys below GOOD_KEY_LENGTH keep starting, with a warning.
+MIN_KEY_LENGTH, MIN_KEY_VARIETY, GOOD_KEY_LENGTH = 8, 4, 32
+MAKE_KEY = "openssl rand -hex 32"
+LIST_OF_TEXTS = 'a JSON list of texts, such as ["https://status.example.com"]'
 
 
 class ConfigurationError(Exception):
@@ -36,20 +47,65 @@ class Settings(BaseSettings):
     )
     sudo_user: str = Field(default="", description="The deploy user; empty: the server's own.")
     api_url: str = Field(default="", description="How runs reach the server; empty: the address it listens on.")
-    access_token_expire_minutes: float = Field(default=30, gt=0, description="Life of a user token.")
-    session_expire_days: float = Field(default=14, gt=0, description="How long a browser stays signed in.")
+    access_token_expire_minutes: float = Field(
+        default=30, gt=0, le=5_256_000, description="Life of a user token; ten years at most."
+    )
+    session_expire_days: float = Field(
+        default=14, gt=0, le=3650, description="How long a browser stays signed in; ten years at most."
+    )
     initial_user_name: str = Field(default="admin", description="First user, created when there is none.")
-    initial_user_password: SecretStr | None = Field(default=None, description="His password; empty: generated.")
+    initial_user_password: SecretStr | None = Field(default=None, description="Its password; empty: generated.")
     worker_slots: int = Field(default=20, ge=1, le=1000, description="Deployments that one worker runs at once.")
-    worker_grace_seconds: float = Field(default=300, gt=0, description="After this silence a worker counts as gone.")
+    worker_grace_seconds: float = Field(
+        default=300, gt=0, le=MAX_TIMEOUT, description="After this silence a worker counts as gone."
+    )
     deployment_timeout_seconds: float = Field(default=3600, gt=0, le=MAX_TIMEOUT, description="Time limit of a run.")
-    output_limit_mib: int = Field(default=512, ge=1, description="Output kept of one run, in MiB.")
-    retention_days: float = Field(default=0, ge=0, description="Deployments older than this go; 0 keeps them.")
-    retention_count: int = Field(default=0, ge=0, description="Deployments kept per service; 0 keeps all.")
-    allowed_origins: list[str] = Field(default=[], description="Further origins that may open the WebSocket.")
+    output_limit_mib: int = Field(default=512, ge=1, le=1 << 20, description="Output kept of one run, in MiB.")
+    retention_days: float = Field(
+        default=0, ge=0, le=36_500, description="Deployments older than this go; 0 keeps them."
+    )
+    retention_count: int = Field(
+        default=0, ge=0, le=1_000_000_000, description="Deployments kept per service; 0 keeps all."
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Further origins that may open the WebSocket."
+    )
     cookie_secure: bool = Field(default=False, description="Send the session cookie over HTTPS only.")
     postgres_bin_dir: Path | None = Field(default=None, description="Binaries of the bundled server.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _check_secret_key(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key is not None else ""
+        if text and (len(text) < MIN_KEY_LENGTH or len(set(text)) < MIN_KEY_VARIETY):
+            raise ValueError(
+                f"is too easy to guess: use at least {MIN_KEY_LENGTH} random characters, such as the output of: {MAKE_KEY}"
+            )
+        return key
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must be an address that starts with http:// or https://")
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _check_log_level(cls, level: str) -> str:
+        known = OTHER_LEVELS.get(level.lower(), level.lower())
+        if known not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return known
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _read_origins(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError(f"must be {LIST_OF_TEXTS}") from None
 
     @property
     def is_embedded(self) -> bool:
@@ -63,17 +119,17 @@ class Settings(BaseSettings):
 
 
 def prepare_data_dir(settings: Settings) -> None:
-    """Make the data folder, private to its owner.
+    """Create the data folder, private to its owner. Another user's folder keeps its permissions.
 
     Raises:
-        ConfigurationError: it cannot be made or written.
+        ConfigurationError: it cannot be created or written, or it is not ours.
     """
     folder = settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # As root the bundled PostgreSQL runs as another user, who has to get through to his own folder.
-        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        settings.runs_dir.mkdir(mode=0o700, exist_ok=True)
+        _make_private(folder)
+        if not settings.runs_dir.exists():
+            settings.runs_dir.mkdir(mode=0o700, exist_ok=True)
+            _give_to_owner(settings.runs_dir)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch(mode=0o600)
         probe.unlink()
@@ -82,6 +138,50 @@ def prepare_data_dir(settings: Settings) -> None:
             f"The data folder {folder} cannot be used ({error.strerror}). "
             "Give it to the user who runs fastDeploy, or choose another one with --data-dir or DATA_DIR."
         ) from error
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        info = folder.stat()
+        if not stat.S_ISDIR(info.st_mode):
+            raise ConfigurationError(
+                f"The data folder {folder} cannot be used (it is a file). Choose another one with --data-dir or DATA_DIR."
+            ) from None
+        if info.st_mode & stat.S_ISVTX and any(folder.iterdir()):
+            raise ConfigurationError(
+                f"The data folder {folder} cannot be used (all users share it). "
+                f"Choose a folder of its own with --data-dir or DATA_DIR, such as {folder / 'fastdeploy'}."
+            ) from None
+        if info.st_uid != os.geteuid():
+            _check_foreign(folder, info.st_uid)
+            return
+    # As root the bundled PostgreSQL runs as another user, which must be able to reach its own folder.
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+
+
+def _check_foreign(folder: Path, owner: int) -> None:
+    """Refuse another user's folder. Root may use it, but does not change who can enter it."""
+    if os.geteuid() != 0:
+        raise ConfigurationError(
+            f"The data folder {folder} cannot be used (it belongs to {_user_name(owner)}). "
+            "Run this as that user, or choose another one with --data-dir or DATA_DIR."
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user with id {uid}"
+
+
+def _give_to_owner(path: Path) -> None:
+    """Hand what root has created to the owner of the folder it is in, who would be locked out of it otherwise."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def secret_key(settings: Settings) -> str:
@@ -95,7 +195,7 @@ def secret_key(settings: Settings) -> str:
     if not settings.is_embedded:
         raise ConfigurationError(
             "SECRET_KEY is missing. With a database of your own, set it in the environment or in .env: the same long "
-            "random text for every process, for example the output of: openssl rand -hex 32"
+            f"random text for every process, for example the output of: {MAKE_KEY}"
         )
     return kept_secret(settings.data_dir / "secret-key", secrets.token_hex(32))
 
@@ -106,6 +206,7 @@ def kept_secret(path: Path, fresh: str) -> str:
         descriptor = os.open(path.with_suffix(f".{os.getpid()}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(fresh)
+        _give_to_owner(path.with_suffix(f".{os.getpid()}"))
         try:
             os.link(path.with_suffix(f".{os.getpid()}"), path)
         except FileExistsError:

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from deploy.adapters import migrations
 from deploy.adapters.database import Database
 from deploy.adapters.migrations.upgrading import config_for, engine_for
-from deploy.config import Settings, prepare_data_dir
+from deploy.config import prepare_data_dir
 from deploy.entrypoints.foreground import database
+from deploy.entrypoints.settings import load_settings
 
 
 def write(connection: Connection, message: str) -> None:
@@ -32,7 +33,7 @@ async def revise(url: str, message: str) -> None:
 
 
 if __name__ == "__main__":
-    settings = Settings()
+    settings = load_settings()
     prepare_data_dir(settings)
     with database(settings, attach=True) as (address, _):
         asyncio.run(revise(address, sys.argv[1]))

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 from deploy.config import Settings, prepare_data_dir, secret_key
+from deploy.entrypoints.first_user import Introduction, introduce, show_introduction
 from deploy.entrypoints.foreground import database
-from deploy.entrypoints.startup import FirstUser, prepare_database
+from deploy.entrypoints.settings import load_settings
+from deploy.entrypoints.startup import prepare_database
 from deploy.entrypoints.state import create_services
 
 ROOT = Path(__file__).parents[1]
@@ -33,11 +35,12 @@ COMMANDS = {
 PATIENCE = 15.0
 
 
-async def prepare(settings: Settings, url: str) -> FirstUser | None:
-    """Bring the database up to date before two processes do; return the first user if he is new."""
+async def prepare(settings: Settings, url: str) -> Introduction:
+    """Bring the database up to date before two processes do; return how to sign in."""
     services = create_services(settings, url)
     try:
-        return await prepare_database(services)
+        await prepare_database(services)
+        return await introduce(services)
     finally:
         await services.database.close()
 
@@ -73,14 +76,12 @@ def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
 
 def main() -> int:
     """Run until somebody stops us, or one of the processes ends."""
-    settings = Settings()
+    settings = load_settings()
     prepare_data_dir(settings)
     # As with Ctrl-C, so that the database is stopped in an orderly way, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with database(settings) as (url, _):
-        first = asyncio.run(prepare(settings, url))
-        if first is not None and first.password is not None:
-            print(f"\n  Sign in as {first.name} with the password {first.password} (shown this once)\n", flush=True)
+        show_introduction(asyncio.run(prepare(settings, url)), before="\n")
         processes = start(url, settings)
         try:
             while all(process.poll() is None for process in processes.values()):

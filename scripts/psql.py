@@ -10,7 +10,8 @@ import sys
 from sqlalchemy.engine import make_url
 
 from deploy.adapters.postgres import PostgresError, find_binaries
-from deploy.config import Settings, prepare_data_dir
+from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.entrypoints.cli.settings import server_settings
 from deploy.entrypoints.foreground import database
 
 
@@ -26,7 +27,10 @@ def find_psql(settings: Settings) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run psql with `arguments`; return its exit code."""
-    settings = Settings()
+    try:
+        settings = server_settings()
+    except ConfigurationError as error:
+        sys.exit(f"Error: {error}")
     prepare_data_dir(settings)
     with database(settings, attach=True) as (address, _):
         url = make_url(address)

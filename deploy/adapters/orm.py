@@ -67,6 +67,7 @@ users = Table(
     Column("is_admin", Boolean, nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("has_generated_password", Boolean, nullable=False, server_default=text("false")),
     Column("created", Moment, nullable=False, server_default=text("now()")),
     UniqueConstraint("name"),
 )

@@ -22,11 +22,13 @@ class ServiceFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateUser:
-    """Add a user; `password_hash` is argon2's."""
+    """Add a user; `password_hash` is argon2's. `only_first`: refuse if there is a user already."""
 
     name: str
     password_hash: str
     is_admin: bool = False
+    has_generated_password: bool = False
+    only_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

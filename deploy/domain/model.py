@@ -66,13 +66,17 @@ class Outcome(str, Enum):
 
 @dataclass(eq=False)
 class User:
-    """Somebody who signs in. `epoch` goes up whenever all his sessions have to end."""
+    """Somebody who signs in. `epoch` goes up whenever all their sessions have to end.
+
+    `has_generated_password`: the server made the password up at its first start, and it has not been changed since.
+    """
 
     name: str
     password_hash: str
     is_admin: bool = False
     is_active: bool = True
     epoch: int = 0
+    has_generated_password: bool = False
     created: datetime | None = None
     id: int = None  # type: ignore[assignment]  # given by the database
 

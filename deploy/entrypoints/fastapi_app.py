@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -11,6 +10,8 @@ from fastapi import FastAPI
 
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints import errors
+from deploy.entrypoints.background import background
+from deploy.entrypoints.first_user import introduce, show_introduction
 from deploy.entrypoints.middleware import Safety
 from deploy.entrypoints.routers import (
     access,
@@ -28,7 +29,9 @@ from deploy.entrypoints.routers import (
     users,
 )
 from deploy.entrypoints.routing import answer_both_spellings
-from deploy.entrypoints.startup import introduction, prepare_database
+from deploy.entrypoints.settings import load_settings
+from deploy.entrypoints.start_errors import StartErrors
+from deploy.entrypoints.startup import finish_sync, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 
 MODULES = (
@@ -63,7 +66,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if ready is None:
-                app.state.services = await stack.enter_async_context(_own_services(settings or Settings()))
+                app.state.services = await stack.enter_async_context(_own_services(settings or load_settings()))
             yield
 
     app = FastAPI(
@@ -83,6 +86,8 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
     app.add_middleware(Safety)
+    if ready is None:
+        app.add_middleware(StartErrors)
     return app
 
 
@@ -93,11 +98,10 @@ async def _own_services(settings: Settings) -> AsyncIterator[Services]:
             "DATABASE_URL is missing. `fastdeploy serve` brings a PostgreSQL of its own; under another server name one."
         )
     services = create_services(settings, settings.database_url)
-    first = await prepare_database(services)
-    # Not through the log, which is kept.
-    sys.stdout.write(introduction(first))
-    sys.stdout.flush()
-    async with running(services):
+    syncing = await prepare_database(services)
+    async with running(services), background(finish_sync(syncing)):
+        # Last, and not through the log, which is kept.
+        show_introduction(await introduce(services))
         yield services
 
 

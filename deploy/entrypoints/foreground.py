@@ -17,7 +17,7 @@ from deploy.adapters.postgres import PostgresServer, has_database, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.startup import FirstUser
+    from deploy.entrypoints.first_user import Introduction
 
 
 SERVER, UPGRADES = "deploy.entrypoints.server", "deploy.adapters.migrations.upgrading"
@@ -34,8 +34,8 @@ class ServeOptions:
     inherited: int | None = None
 
 
-def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstUser | None], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told the address, and the first user if he is new.
+def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Introduction], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the address, and how to sign in at first.
 
     Raises:
         ConfigurationError, PostgresError: it cannot start; the text says what to do.
@@ -46,9 +46,13 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     # there is time for what makes the tables in it, too.
     loading = threading.Thread(target=_load_server, args=[_is_first_start(settings)])
     loading.start()
-    with database(settings, attach=options.inherited is not None) as (url, postgres):
+    try:
+        with database(settings, attach=options.inherited is not None) as (url, postgres):
+            loading.join()
+            import_module(SERVER).run(settings, options, listening, url, postgres, announce)
+    finally:
+        # What it loads cannot be loaded any more while the interpreter ends.
         loading.join()
-        import_module(SERVER).run(settings, options, listening, url, postgres, announce)
 
 
 def _is_first_start(settings: Settings) -> bool:

@@ -21,9 +21,11 @@ from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
 from deploy.entrypoints.background import background
 from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.first_user import Introduction, introduce
 from deploy.entrypoints.foreground import ServeOptions
+from deploy.entrypoints.known_servers import record_of, recorded
 from deploy.entrypoints.memory import collect_from_now_on
-from deploy.entrypoints.startup import FirstUser, finish_loading, prepare_database
+from deploy.entrypoints.startup import finish_loading, finish_sync, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 from deploy.entrypoints.worker import create_worker
 
@@ -39,7 +41,7 @@ def run(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
-    announce: Callable[[str, FirstUser | None], None],
+    announce: Callable[[str, Introduction], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT: web server, live channel and worker, on a database that is there.
 
@@ -55,12 +57,15 @@ async def _serve(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
-    announce: Callable[[str, FirstUser | None], None],
+    announce: Callable[[str, Introduction], None],
 ) -> None:
     address = _address(listening)
     services = create_services(settings, url)
-    first = await prepare_database(services) if options.inherited is None else None
+    leads = options.inherited is None
+    syncing = await prepare_database(services) if leads else None
     async with running(services), contextlib.AsyncExitStack() as stack:
+        if syncing is not None:
+            await stack.enter_async_context(background(finish_sync(syncing)))
         if postgres is not None:
             await stack.enter_async_context(background(_keep_alive(postgres)))
         if options.with_worker:
@@ -68,7 +73,12 @@ async def _serve(
             await stack.enter_async_context(background(worker.run()))
         for _ in range(options.workers - 1):
             await stack.enter_async_context(background(_keep_sibling(settings, listening)))
-        announce(address, first)
+        introduction = Introduction()
+        if leads:
+            stack.enter_context(recorded(settings.data_dir, record_of(settings)))
+            # Last: a start that fails has not made up a password that nobody has seen.
+            introduction = await introduce(services)
+        announce(address, introduction)
         await _answer(services, settings, listening)
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS, is_away, without_password
 from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
-from deploy.config import ConfigurationError
-from deploy.domain.commands import CreateUser
-from deploy.domain.errors import Conflict
+from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
 from deploy.entrypoints.memory import collect_from_now_on
 from deploy.entrypoints.routers.services import accepted_inputs, sync_services
 from deploy.entrypoints.state import Services
@@ -26,36 +24,41 @@ log = logging.getLogger(__name__)
 # Seconds. Longer than service managers count quick failures before they give up.
 PATIENCE, LOOK_EVERY = 15.0, 0.5
 FIRST_REQUESTS = 0.5
+SYNC_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class FirstUser:
-    """The user that was made at the first start; `password` only where it was made up."""
+async def prepare_database(services: Services) -> asyncio.Task[None]:
+    """Bring the schema up to date and sync the services; return the sync, to be finished by `finish_sync`.
 
-    name: str
-    password: str | None
+    A sync that takes longer than SYNC_SECONDS does not hold up the start.
 
-
-def introduction(first: FirstUser | None) -> str:
-    """Return how the first user signs in, for whoever has started the server; empty where he is not new."""
-    if first is None:
-        return ""
-    if first.password is None:
-        return f"  Sign in as {first.name} with the password from INITIAL_USER_PASSWORD.\n"
-    return (
-        f"  Sign in as:  {first.name}\n  Password:    {first.password}\n"
-        "  (shown this once; change it with: fastdeploy user passwd)\n"
-    )
-
-
-async def prepare_database(services: Services) -> FirstUser | None:
-    """Bring the schema up to date, make the first user, sync the services; return the user if he is new."""
+    Raises:
+        ConfigurationError: the database cannot be used.
+    """
+    warn_of_short_key(services.settings)
     await wait_for_database(services)
     await upgrade_schema(services)
-    first = await create_first_user(services)
-    _, problems = await sync_services(services, starts=True)
+    syncing = asyncio.create_task(_sync(services))
+    await asyncio.wait([syncing], timeout=SYNC_SECONDS)
+    if syncing.done():
+        await syncing
+    else:
+        log.warning("The service folders take long to read. The server starts with the services that it knows.")
+    return syncing
+
+
+async def finish_sync(syncing: asyncio.Task[None]) -> None:
+    """Wait for a sync that goes on after the start; it ends with the process."""
+    try:
+        await syncing
+    except ConfigurationError as error:
+        log.error("The services could not be synced: %s", error)  # noqa: TRY400 - the sentence says it all
+
+
+async def _sync(services: Services) -> None:
+    with explained(services):
+        _, problems = await sync_services(services, starts=True)
     report(problems)
-    return first
 
 
 async def finish_loading(services: Services, answering: asyncio.Event) -> None:
@@ -90,7 +93,7 @@ async def upgrade_schema(services: Services) -> None:
     Raises:
         ConfigurationError: the database cannot be reached, does not let us in, or is newer than this program.
     """
-    try:
+    with explained(services):
         revision = await migrations.current(services.database)
         if revision is not None and revision > migrations.head():
             raise ConfigurationError(
@@ -98,6 +101,17 @@ async def upgrade_schema(services: Services) -> None:
                 "Install the newer one, or restore a backup from before."
             )
         await migrations.upgrade(services.database)
+
+
+@contextmanager
+def explained(services: Services) -> Iterator[None]:
+    """Turn errors of the database into a sentence.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, or refuses something.
+    """
+    try:
+        yield
     except DATABASE_ERRORS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         address = without_password(services.database.url)
@@ -106,24 +120,25 @@ async def upgrade_schema(services: Services) -> None:
         ) from error
 
 
-async def create_first_user(services: Services) -> FirstUser | None:
-    """Make the first user where there is none; without a password in the settings, make one up."""
-    async with services.open_unit_of_work() as uow:
-        if await uow.users.count():
-            return None
-    given = services.settings.initial_user_password
-    password = given.get_secret_value() if given is not None else secrets.token_urlsafe(12)
-    name = services.settings.initial_user_name
-    try:
-        await services.bus.handle(
-            CreateUser(name=name, password_hash=await services.passwords.hash(password), is_admin=True)
+def warn_of_short_key(settings: Settings) -> None:
+    """Log that SECRET_KEY can be guessed by trying; earlier versions took any, so it does not stop the start."""
+    key = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
+    if key and len(key) < GOOD_KEY_LENGTH:
+        log.warning(
+            "SECRET_KEY has only %d characters: anyone with a token can try to guess it, and forge others. "
+            "Use the output of: %s",
+            len(key),
+            MAKE_KEY,
         )
-    except Conflict:
-        return None  # another process was faster
-    return FirstUser(name, None if given is not None else password)
 
 
 def report(problems: list[FolderProblem]) -> None:
     """Log what is wrong with service folders."""
     for problem in problems:
-        log.warning("Service folder %s: %s: %s", problem.folder, problem.file, problem.reason)
+        log.warning("%s", problem_text(problem))
+
+
+def problem_text(problem: FolderProblem) -> str:
+    """Return a problem as one line: folder, file and reason, as far as it has them."""
+    place = "/".join(filter(None, [problem.folder, problem.file]))
+    return f"{place}: {problem.reason}" if place else problem.reason

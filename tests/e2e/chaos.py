@@ -82,6 +82,7 @@ class Site:
             WORKER_SLOTS=str(SLOTS),
             INITIAL_USER_NAME=USER,
             INITIAL_USER_PASSWORD=PASSWORD,
+            XDG_STATE_HOME=str(folder / "state"),
         )
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 

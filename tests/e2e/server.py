@@ -79,6 +79,8 @@ class Server:
             SERVICES_ROOT=str(self.services_dir),
             INITIAL_USER_NAME=USER,
             INITIAL_USER_PASSWORD=PASSWORD,
+            # Where a server writes down its data folder for commands; not in the home of whoever runs the tests.
+            XDG_STATE_HOME=str(folder / "state"),
             **(settings or {}),
         )
 

@@ -91,6 +91,31 @@ def test_a_data_folder_that_cannot_be_made_is_refused(new_server: NewServer) -> 
     assert "--data-dir" in words
 
 
+def test_a_start_that_fails_at_once_says_why_and_no_more(new_server: NewServer) -> None:
+    """While it fails, a thread still loads the web server."""
+    server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
+    assert "/nowhere" in refusal(server)
+    assert len(server.log().splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_read_only_disk_is_refused(new_server: NewServer) -> None:
+    server = new_server()
+    server.data_dir.mkdir()
+    mount = f'mount -t tmpfs -o ro none {server.data_dir} && exec "$0" "$@"'
+    server.through = ["unshare", "--mount", "sh", "-c", mount]
+    words = refusal(server)
+    assert f"{server.data_dir} cannot be used (Read-only file system)" in words
+    assert len(server.log().splitlines()) == 1
+
+
+def test_a_services_folder_that_is_missing_is_told_in_a_sentence(new_server: NewServer) -> None:
+    server = new_server()
+    server.services_dir.rmdir()
+    server.start()
+    assert f"WARNING The services folder {server.services_dir} does not exist" in server.log()
+
+
 # Settings
 
 

@@ -53,7 +53,9 @@ def test_everything_works_without_a_server_and_is_there_when_it_starts(stopped: 
     write_service(stopped.services_dir, "broken", config="{")
     assert "revision" in done(stopped, "db", "upgrade")
     assert done(stopped, "user", "create", "alice", "--password-stdin", stdin="the password of alice\n")
-    assert "added: shop" in done(stopped, "services", "sync")
+    synced = stopped.cli("services", "sync")
+    assert "added: shop" in synced.stdout
+    assert (synced.returncode, "broken/config.json: " in synced.stderr) == (1, True)
     token = done(stopped, "token", "config", "--days", "2").strip()
     with stopped as server:
         client = server.api.client(server.api.sign_in("alice", "the password of alice"))

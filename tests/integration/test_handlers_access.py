@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,16 @@ async def read_user(site: Site, user_id: int) -> User:
         return await uow.users.get(user_id)
 
 
+async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
+    """Wait until a lock keeps the task waiting; fail if nothing does."""
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+    waiting = 0
+    while not waiting:
+        assert not task.done()
+        async with site.open_uow() as uow:
+            waiting = await uow.users._driver.fetchval(query)
+
+
 class TestCreateUser:
     async def test_the_first_one_is_an_administrator(self, site: Site) -> None:
         first, second = await site.user("ada"), await site.user("bob")
@@ -44,6 +55,27 @@ class TestCreateUser:
         user = await read_user(site, await site.user("ada"))
         assert (user.name, user.password_hash, user.is_active, user.epoch) == ("ada", "hash", True, 0)
         assert user.created == site.clock.now
+
+    async def test_the_only_first_is_refused_where_there_is_one(self, site: Site) -> None:
+        await site.user("ada", only_first=True)
+        with pytest.raises(Conflict, match="There is a user already"):
+            await site.user("bob", only_first=True)
+
+    async def test_of_two_at_the_same_time_one_is_the_first(self, busy_site: Site) -> None:
+        async with busy_site.open_uow() as uow:
+            await uow.users.lock()
+            await uow.users.add(User(name="ada", password_hash="hash"))
+            second = asyncio.create_task(busy_site.user("bob", only_first=True))
+            await waits_for_lock(busy_site, second)
+        with pytest.raises(Conflict):
+            await second
+
+    async def test_a_generated_password_is_remembered_until_it_is_changed(self, site: Site) -> None:
+        user_id = await site.user("ada", has_generated_password=True)
+        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
+        assert (await read_user(site, user_id)).has_generated_password
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="another"))
+        assert not (await read_user(site, user_id)).has_generated_password
 
     async def test_a_name_is_taken_once(self, site: Site) -> None:
         await site.user("ada")

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from deploy.config import ConfigurationError, Settings, kept_secret, prepare_data_dir, secret_key
+from deploy.entrypoints.settings import SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +58,34 @@ class TestSettings:
             ("DEPLOYMENT_TIMEOUT_SECONDS", "inf"),
             ("OUTPUT_LIMIT_MIB", "0"),
             ("WORKER_GRACE_SECONDS", "nan"),
+            ("SESSION_EXPIRE_DAYS", "1e300"),
+            ("RETENTION_DAYS", "inf"),
+            ("RETENTION_COUNT", "-1"),
+            ("SECRET_KEY", "a"),
+            ("SECRET_KEY", "1234567"),
+            ("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ("API_URL", "deploy.example.com"),
+            ("LOG_LEVEL", "loud"),
+            ("ALLOWED_ORIGINS", "https://status.example.com"),
+            ("ALLOWED_ORIGINS", "[1]"),
+            ("COOKIE_SECURE", "perhaps"),
         ],
     )
     def test_nonsense_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
         with pytest.raises(ValidationError):
             Settings()
+        with pytest.raises(SettingsError, match=f"^{name} [^\n]+$") as raised:
+            load_settings()
+        assert (f"(got {value.strip('[]')!r})" in str(raised.value)) == (name != "SECRET_KEY")
+
+    def test_levels_of_earlier_versions_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, level in (("WARN", "warning"), ("critical", "error"), ("Info", "info")):
+            monkeypatch.setenv("LOG_LEVEL", name)
+            assert Settings().log_level == level
 
     def test_secrets_are_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SECRET_KEY", "very-secret")
+        monkeypatch.setenv("SECRET_KEY", "a-very-secret")
         monkeypatch.setenv("INITIAL_USER_PASSWORD", "very-secret")
         assert "very-secret" not in repr(Settings()) + str(Settings()) + Settings().model_dump_json()
 
@@ -93,11 +113,42 @@ class TestPrepareDataDir:
         with pytest.raises(ConfigurationError, match=r"file/data cannot be used .*--data-dir or DATA_DIR"):
             prepare_data_dir(Settings(data_dir=tmp_path / "file" / "data"))
 
+    def test_a_folder_that_everybody_shares_is_refused(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o1777)
+        (tmp_path / "of-somebody").touch()
+        with pytest.raises(ConfigurationError, match="all users share it"):
+            prepare_data_dir(Settings(data_dir=tmp_path))
+        assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+        # One that is new, such as a memory file system of a container, becomes ours.
+        (tmp_path / "of-somebody").unlink()
+        prepare_data_dir(Settings(data_dir=tmp_path))
+        assert not tmp_path.stat().st_mode & 0o1066
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_the_folder_of_another_user_keeps_its_mode_and_gets_files_of_that_user(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o700)
+        os.chown(tmp_path, 65534, 65534)
+        settings = Settings(data_dir=tmp_path)
+        prepare_data_dir(settings)
+        secret_key(settings)
+        assert tmp_path.stat().st_mode & 0o7777 == 0o700
+        assert {entry.name: entry.stat().st_uid for entry in tmp_path.iterdir()} == {
+            "runs": 65534,
+            "secret-key": 65534,
+        }
+
+    def test_the_folder_of_another_user_is_refused_for_everybody_but_root(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+        with pytest.raises(ConfigurationError, match="it belongs to"):
+            prepare_data_dir(Settings(data_dir=tmp_path))
+
 
 class TestSecretKey:
     def test_the_setting_wins(self, tmp_path: Path) -> None:
-        settings = Settings(data_dir=tmp_path, secret_key=SecretStr("mine"))
-        assert secret_key(settings) == "mine"
+        settings = Settings(data_dir=tmp_path, secret_key=SecretStr("a key of mine"))
+        assert secret_key(settings) == "a key of mine"
         assert list(tmp_path.iterdir()) == []
 
     def test_beside_the_bundled_database_it_is_made_once(self, tmp_path: Path) -> None:

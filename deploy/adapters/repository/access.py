@@ -17,18 +17,20 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 _USER = columns_of(User, "u")
 _ADD_USER = Statement(
-    "INSERT INTO users (name, password_hash, is_admin, is_active, epoch, created) "
-    "VALUES (:name, :password_hash, :is_admin, :is_active, :epoch, coalesce(:created, now())) RETURNING id"
+    "INSERT INTO users (name, password_hash, is_admin, is_active, epoch, has_generated_password, created) VALUES (:name, "
+    ":password_hash, :is_admin, :is_active, :epoch, :has_generated_password, coalesce(:created, now())) RETURNING id"
 )
 _STORE_USER = Statement(
-    "UPDATE users SET password_hash = :password_hash, is_admin = :is_admin, is_active = :is_active, epoch = :epoch "
-    "WHERE id = :id"
+    "UPDATE users SET password_hash = :password_hash, is_admin = :is_admin, is_active = :is_active, epoch = :epoch, "
+    "has_generated_password = :has_generated_password WHERE id = :id"
 )
 _GET_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id")
 _LOCK_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id FOR NO KEY UPDATE")
 _FIND_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.name = :name")
 _LIST_USERS = Statement(f"SELECT {_USER} FROM users AS u ORDER BY u.name")
 _COUNT_USERS = Statement("SELECT count(*) FROM users")
+# Others may read, and sign in; whoever adds or changes a user waits.
+_LOCK_USERS = Statement("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
 _LOCK_ADMINISTRATORS = Statement("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
 
 _SESSION = columns_of(BrowserSession, "s")
@@ -121,6 +123,10 @@ class Users:
         """Return how many users there are."""
         found: int = await _COUNT_USERS.value(self._driver)
         return found
+
+    async def lock(self) -> None:
+        """Keep the users as they are until the transaction ends."""
+        await _LOCK_USERS.value(self._driver)
 
     async def administrators_for_update(self) -> Sequence[int]:
         """Return the ids of the administrators who can sign in, locked against changes."""

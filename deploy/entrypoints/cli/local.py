@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from deploy.entrypoints.cli.settings import DataDir, ServicesDir, settings_from
+from deploy.domain.errors import InvalidInput
+from deploy.entrypoints.cli.settings import DataDir, ServicesDir, server_settings
 
 if TYPE_CHECKING:
     from deploy.config import Settings
@@ -20,7 +21,6 @@ users = typer.Typer(help="Users: create, list, change password, disable.", no_ar
 tokens = typer.Typer(help="Tokens: make, list, revoke.", no_args_is_help=True)
 database = typer.Typer(help="The database's schema.", no_args_is_help=True)
 services_app = typer.Typer(help="Service folders.", no_args_is_help=True)
-MIN_PASSWORD = 8
 
 
 def register(app: typer.Typer) -> None:
@@ -38,37 +38,41 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
     from deploy.adapters.postgres import running_url
     from deploy.config import prepare_data_dir
     from deploy.entrypoints.foreground import database as open_database
-    from deploy.entrypoints.startup import upgrade_schema
+    from deploy.entrypoints.startup import explained, upgrade_schema
     from deploy.entrypoints.state import create_services
 
     async def with_url(url: str) -> Result:
         services = create_services(settings, url)
         try:
             await upgrade_schema(services)
-            return await do(services)
+            with explained(services):
+                return await do(services)
         finally:
             await services.database.close()
 
-    prepare_data_dir(settings)
-    attach = settings.is_embedded and running_url(settings.data_dir) is not None
+    attach = False
+    if settings.is_embedded:
+        prepare_data_dir(settings)
+        attach = running_url(settings.data_dir) is not None
     with open_database(settings, attach=attach) as (url, _postgres):
         return asyncio.run(with_url(url))
 
 
 def read_password(from_stdin: bool) -> str:
-    """Return a new password, from standard input or asked for twice.
+    """Return a new password: from standard input if that is wished or no terminal, else asked for twice.
 
     Raises:
-        ConfigurationError: it is too short.
+        InvalidInput: it breaks a rule.
     """
-    from deploy.config import ConfigurationError
+    from deploy.domain.passwords import check_rules
 
-    if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+    if from_stdin or sys.stdin is None or not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n") if sys.stdin is not None else ""
+        if not password:
+            raise InvalidInput("No password was given on standard input.")
     else:
         password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
-    if len(password) < MIN_PASSWORD:
-        raise ConfigurationError(f"The password is too short: at least {MIN_PASSWORD} characters.")
+    check_rules(password)
     return password
 
 
@@ -92,7 +96,7 @@ def create_user(
         password_hash = await services.passwords.hash(password)
         await services.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
 
-    with_services(settings_from(data_dir), do)
+    with_services(server_settings(data_dir), do)
     typer.echo(f"User {name} created")
 
 
@@ -105,7 +109,7 @@ def list_users(json: Json = False, data_dir: DataDir = None) -> None:
         async with services.open_unit_of_work() as uow:
             return [UserOut.model_validate(user) for user in await uow.users.list()]
 
-    found = with_services(settings_from(data_dir), do)
+    found = with_services(server_settings(data_dir), do)
     if json:
         typer.echo("[" + ",".join(user.model_dump_json() for user in found) + "]")
         return
@@ -122,7 +126,7 @@ def change_password(name: str, password_stdin: PasswordStdin = False, data_dir: 
     async def do(services: Services) -> None:
         await _change(services, name, password_hash=await services.passwords.hash(password))
 
-    with_services(settings_from(data_dir), do)
+    with_services(server_settings(data_dir), do)
     typer.echo(f"Password of {name} changed")
 
 
@@ -137,7 +141,7 @@ def disable_user(
     async def do(services: Services) -> None:
         await _change(services, name, is_active=enable)
 
-    with_services(settings_from(data_dir), do)
+    with_services(server_settings(data_dir), do)
     typer.echo(f"User {name} {'enabled' if enable else 'disabled'}")
 
 
@@ -167,7 +171,7 @@ def make_config_token(
     async def do(services: Services) -> str:
         return await make_token(services, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
 
-    typer.echo(with_services(settings_from(data_dir), do))
+    typer.echo(with_services(server_settings(data_dir), do))
 
 
 @tokens.command("list")
@@ -175,7 +179,7 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
     from deploy.entrypoints.routers.tokens import token_rows
 
-    found = with_services(settings_from(data_dir), token_rows)
+    found = with_services(server_settings(data_dir), token_rows)
     if json:
         typer.echo("[" + ",".join(token.model_dump_json() for token in found) + "]")
         return
@@ -193,7 +197,7 @@ def revoke_token(token_id: str, data_dir: DataDir = None) -> None:
     async def do(services: Services) -> None:
         await services.bus.handle(RevokeToken(token_id=token_id, user_id=None))
 
-    with_services(settings_from(data_dir), do)
+    with_services(server_settings(data_dir), do)
     typer.echo(f"Token {token_id} revoked")
 
 
@@ -205,19 +209,25 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     async def do(services: Services) -> str | None:
         return await migrations.current(services.database)
 
-    typer.echo(f"The database is at revision {with_services(settings_from(data_dir), do)}")
+    typer.echo(f"The database is at revision {with_services(server_settings(data_dir), do)}")
 
 
 @services_app.command("sync")
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
-    """Make the services what the folders say."""
+    """Make the services what the folders say. Ends with exit code 1 if a folder cannot be used."""
     from deploy.domain.events import ServiceChanged
     from deploy.entrypoints.routers.services import sync_services
+    from deploy.entrypoints.startup import problem_text
 
-    events, problems = with_services(settings_from(data_dir, services_dir), sync_services)
+    settings = server_settings(data_dir, services_dir)
+    events, problems = with_services(settings, sync_services)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")
     for problem in problems:
-        typer.secho(f"broken: {problem.folder}: {problem.file}: {problem.reason}", fg="yellow", err=True)
-    typer.echo("Services synced")
+        typer.secho(f"broken: {problem_text(problem)}", fg="yellow", err=True)
+    if any(not problem.folder for problem in problems):
+        raise InvalidInput("Nothing was synced: the services folder cannot be read. Name it with --services-dir.")
+    if problems:
+        raise InvalidInput(f"Some folders in {settings.services_root} cannot be used; the others were synced.")
+    typer.echo(f"Services synced from {settings.services_root}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -19,6 +20,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fastdeploy {version('fastdeploy-server')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
 process.register(app)
 local.register(app)
 commands.register(app, local.services_app)
@@ -34,8 +54,12 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _told_to_operators()):
             raise
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        from deploy.entrypoints.settings import SettingsError
+
+        is_usage = isinstance(error, SettingsError)
+        for sentence in str(error).splitlines() if is_usage else [str(error)]:
+            typer.secho(f"Error: {sentence}", fg="red", err=True)
+        sys.exit(2 if is_usage else 1)
 
 
 def _told_to_operators() -> tuple[type[Exception], ...]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.entrypoints.cli.settings import DataDir, ServicesDir, require_database, settings_from
+from deploy.entrypoints.cli.settings import DataDir, ServicesDir, require_database, settings_from, worker_settings
 from deploy.entrypoints.memory import prepare_for_long
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.startup import FirstUser
+    from deploy.entrypoints.first_user import Introduction
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,9 @@ def serve(
     prepare_for_long()
     from deploy.entrypoints.foreground import ServeOptions
     from deploy.entrypoints.foreground import serve as run
+    from deploy.entrypoints.standard_streams import open_missing
+
+    open_missing()
 
     settings = settings_from(data_dir, services_dir)
     options = ServeOptions(host=host, port=port, with_worker=worker, workers=workers, inherited=listen_fd)
@@ -50,18 +53,17 @@ def worker(
     from deploy.config import prepare_data_dir
     from deploy.entrypoints.server import work
 
-    settings = settings_from(data_dir, services_dir, worker_slots=slots)
+    settings = worker_settings(data_dir, services_dir, worker_slots=slots)
+    url = require_database(settings)
     prepare_data_dir(settings)
-    uvloop.run(work(settings, require_database(settings), typer.echo))
+    uvloop.run(work(settings, url, typer.echo))
 
 
-def _announce(address: str, first: FirstUser | None) -> None:
-    from deploy.entrypoints.startup import introduction
+def _announce(address: str, introduction: Introduction) -> None:
+    from deploy.entrypoints.first_user import show_introduction
 
-    typer.echo(f"\n  fastDeploy is ready: {address}/\n")
-    if told := introduction(first):
-        typer.echo(told)
+    show_introduction(introduction, before=f"\n  fastDeploy is ready: {address}/\n\n")
 
 
-def _quiet(_address: str, _first: FirstUser | None) -> None:
+def _quiet(_address: str, _introduction: Introduction) -> None:
     return

@@ -18,13 +18,18 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
     """Add a user; the very first one is an administrator."""
     if not _NAME.fullmatch(command.name):
         raise InvalidInput("A user name has 1 to 64 letters, digits or any of . _ @ + -")
+    # Servers that start at the same time, and commands beside them, must agree on who is first.
+    await uow.users.lock()
+    is_first = await uow.users.count() == 0
+    if command.only_first and not is_first:
+        raise Conflict("There is a user already.")
     if await uow.users.find(command.name) is not None:
         raise Conflict(f"There is a user named {command.name} already.")
-    is_first = await uow.users.count() == 0
     user = User(
         name=command.name,
         password_hash=command.password_hash,
         is_admin=command.is_admin or is_first,
+        has_generated_password=command.has_generated_password,
         created=now(),
     )
     await uow.users.add(user)
@@ -40,6 +45,7 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
         raise Conflict(f"{user.name} is the only administrator; make somebody else one first.")
     if command.password_hash is not None:
         user.password_hash = command.password_hash
+        user.has_generated_password = False
     if command.is_admin is not None:
         user.is_admin = command.is_admin
     if command.is_active is not None:

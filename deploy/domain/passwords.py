@@ -1,0 +1,19 @@
+"""The rules for passwords that people choose."""
+
+from __future__ import annotations
+
+from deploy.domain.errors import InvalidInput
+
+MIN_PASSWORD, MAX_PASSWORD = 8, 1024
+
+
+def check_rules(password: str) -> None:
+    """Check a new password.
+
+    Raises:
+        InvalidInput: it breaks a rule; the text says which one, never the password.
+    """
+    if len(password) < MIN_PASSWORD:
+        raise InvalidInput(f"The password is too short: use at least {MIN_PASSWORD} characters.")
+    if len(password) > MAX_PASSWORD:
+        raise InvalidInput(f"The password is too long: use at most {MAX_PASSWORD} characters.")

@@ -1,0 +1,40 @@
+"""Start errors under another web server: one sentence in its log instead of a traceback."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deploy.adapters.postgres import PostgresError
+from deploy.config import ConfigurationError
+from deploy.domain.errors import DomainError
+
+EXPLAINED = (ConfigurationError, PostgresError, DomainError)
+
+
+class StartErrors:
+    """Middleware that reports a failed start to the web server by its reason, if that is for operators to read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on; the framework's own report of a failed start is its traceback."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        held: list[Message] = []
+
+        async def hold_failure(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                held.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, hold_failure)
+        except EXPLAINED as error:
+            await send({"type": "lifespan.startup.failed", "message": f"Error: {error}"})
+        except BaseException:
+            for message in held:
+                await send(message)
+            raise

@@ -1,0 +1,212 @@
+"""Commands on the server itself find its data, and create none where nobody asked for it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.adapters.postgres import PostgresServer
+from deploy.config import Settings
+from tests.e2e.conftest import NewServer
+from tests.e2e.folders import shell, write_service
+from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
+from tests.e2e.server import USER, Server, temporary_folder
+
+COMMANDS = [
+    ["user", "create", "ada", "--password-stdin"],
+    ["user", "list"],
+    ["user", "passwd", "ada", "--password-stdin"],
+    ["user", "disable", "ada"],
+    ["token", "config", "--days", "1"],
+    ["token", "list"],
+    ["token", "revoke", "1"],
+    ["db", "upgrade"],
+    ["services", "sync"],
+    ["worker"],
+]
+
+
+@pytest.fixture
+def server(new_server: NewServer) -> Server:
+    """A server that gets its folders by options, so that commands have to find them."""
+    server = new_server()
+    server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
+    del server.environment["DATA_DIR"], server.environment["SERVICES_ROOT"]
+    return server
+
+
+@pytest.fixture
+def elsewhere(server: Server) -> Iterator[Server]:
+    """The same user in another folder, in which the settings of something else are."""
+    with temporary_folder() as folder:
+        (folder / ".env").write_text("SECRET_KEY=of-another-program\nLOG_LEVEL=verbose\nSERVICES_ROOT=theirs\n")
+        write_service(folder / "services", "not-ours", script=shell("true"))
+        write_service(folder / "theirs", "not-ours", script=shell("true"))
+        other = Server(folder)
+        other.environment = server.environment
+        yield other
+        assert not (folder / "data").exists()
+
+
+def done(server: Server, *arguments: str, stdin: str = "") -> str:
+    run = server.cli(*arguments, stdin=stdin)
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stdout
+
+
+def refused(server: Server, *arguments: str, code: int = 1) -> str:
+    run = server.cli(*arguments, stdin="a long password\n")
+    assert (run.returncode, run.stdout) == (code, "")
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_without_any_server_a_command_is_refused_and_leaves_nothing(server: Server, command: list[str]) -> None:
+    words = refused(server, *command)
+    assert str(server.data_dir) in words
+    assert "--data-dir" in words
+    assert not server.data_dir.exists()
+
+
+def test_a_command_finds_the_server_from_another_folder(server: Server, elsewhere: Server) -> None:
+    (elsewhere.folder / ".env").unlink()
+    write_service(server.services_dir, "shop", script=shell("true"))
+    server.start()
+    write_service(server.services_dir, "blog", script=shell("true"))
+    assert done(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
+    assert "added: blog\n" in done(elsewhere, "services", "sync")
+    server.stop()
+    assert done(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
+    done(elsewhere, "user", "create", "bob", "--password-stdin", stdin="the password of bob\n")
+    assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).count("\n") == 2
+    listing = elsewhere.cli("user", "list")
+    assert str(server.data_dir) in listing.stderr  # which it has found
+
+
+def test_with_a_data_folder_the_settings_of_its_server_count(server: Server, elsewhere: Server) -> None:
+    """Not those in the folder that the command is called from, nor the services there."""
+    write_service(server.services_dir, "shop", script=shell("true"))
+    server.start()
+    named = ["--data-dir", str(server.data_dir)]
+    assert done(elsewhere, "services", "sync", *named) == f"Services synced from {server.services_dir}\n"
+    token = done(elsewhere, "token", "config", "--days", "1", *named).strip()
+    assert server.api.client(token).get("/deployed-services/").status_code == 200
+    moved = elsewhere.folder / "services"
+    assert "added: not-ours\n" in done(elsewhere, "services", "sync", "--services-dir", "services", *named)
+    elsewhere.environment = {**server.environment, "SERVICES_ROOT": str(moved)}
+    assert done(elsewhere, "services", "sync", *named) == f"Services synced from {moved}\n"
+
+
+def test_several_servers_are_listed(server: Server, elsewhere: Server, new_server: NewServer) -> None:
+    (elsewhere.folder / ".env").unlink()
+    other = new_server(options=server.options)
+    other.environment = server.environment
+    other.options[other.options.index(str(server.data_dir))] = str(other.data_dir)
+    for each in (server, other):
+        each.start()
+    words = refused(elsewhere, "user", "list")
+    assert f"{server.data_dir} (running)\n" in words
+    assert f"{other.data_dir} (running)\n" in words
+    # One that runs is meant rather than one that does not.
+    other.stop()
+    assert str(server.data_dir) in elsewhere.cli("user", "list").stderr
+    server.stop()
+    words = refused(elsewhere, "user", "list")
+    assert f"  {server.data_dir}\n" in words
+    assert f"  {other.data_dir}\n" in words
+
+
+def test_a_database_of_ones_own_is_found_where_its_address_is_in_a_file(server: Server, elsewhere: Server) -> None:
+    with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
+        (elsewhere.folder / ".env").unlink()
+        file = server.folder / ".env"
+        file.write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")
+        server.start()
+        password = postgres.url.split(":")[2].split("@")[0]
+        write_service(server.services_dir, "shop", script=shell("true"))
+        assert "added: shop\n" in done(elsewhere, "services", "sync")
+        assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).startswith(USER)
+        file.unlink()  # as if it had been in the environment of the server
+        for named in ([], ["--data-dir", str(server.data_dir)]):
+            words = refused(elsewhere, "user", "list", *named)
+            assert "DATABASE_URL" in words
+            assert password not in words
+        assert not list(server.data_dir.glob("pg*"))
+        assert password not in (server.data_dir / "server.json").read_text()
+        # With the address in the environment, the services folder is that of the server on the same database.
+        elsewhere.environment = {**server.environment, "DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
+        assert done(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
+
+
+def test_a_sync_fails_if_a_folder_or_the_root_cannot_be_used(server: Server) -> None:
+    named = ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
+    write_service(server.services_dir, "shop", script=shell("true"))
+    write_service(server.services_dir, "broken", config="{")
+    run = server.cli("services", "sync", *named)
+    assert (run.returncode, run.stdout) == (1, "added: shop\n")
+    assert "broken: broken/config.json: it is not valid JSON" in run.stderr
+    assert f"Some folders in {server.services_dir} cannot be used" in run.stderr
+    missing = ["--services-dir", str(server.folder / "missing")]
+    words = refused(server, "services", "sync", *named[:2], *missing)
+    assert str(server.folder / "missing") in words
+    assert "Nothing was synced" in words
+    (server.services_dir / "broken" / "config.json").write_text("{}")
+    (server.services_dir / "broken" / "deploy.sh").write_text(shell("true"))
+    # The services are still there: a missing root removes none.
+    assert done(server, "services", "sync", *named).splitlines()[0] == "added: broken"
+
+
+def test_a_password_comes_from_standard_input_where_there_is_no_terminal(server: Server) -> None:
+    named = ["--data-dir", str(server.data_dir)]
+    done(server, "user", "create", "ada", *named, stdin="a long password\n")
+    for stdin in ("", "\n"):
+        run = server.cli("user", "passwd", "ada", *named, stdin=stdin)
+        assert run.returncode == 1
+        assert "No password was given" in run.stderr
+    run = server.cli("user", "passwd", "ada", *named, stdin="x" * 1025)
+    assert "too long" in run.stderr
+
+
+def test_the_version_is_shown(server: Server) -> None:
+    assert done(server, "--version").startswith("fastdeploy ")
+
+
+def test_wrong_settings_are_one_sentence_each(server: Server) -> None:
+    server.environment |= {"SECRET_KEY": "a", "LOG_LEVEL": "loud", "API_URL": "nowhere", "COOKIE_SECURE": "perhaps"}
+    (server.folder / ".env").write_text("WORKER_SLOTS=many\nALLOWED_ORIGINS=https://x\nRETENTION_DAYS=nan\n")
+    for command in (["serve"], ["worker"], ["user", "list"]):
+        lines = refused(server, *command, code=2).splitlines()
+        assert all(line.startswith("Error: ") for line in lines)
+        names = [line.split()[1] for line in lines]
+        expected = {"SECRET_KEY", "LOG_LEVEL", "API_URL", "COOKIE_SECURE"}
+        assert set(names) == expected | {"WORKER_SLOTS", "ALLOWED_ORIGINS", "RETENTION_DAYS"}
+        assert len(names) == len(set(names))
+    assert not server.data_dir.exists()
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named(server: Server) -> None:
+    (server.folder / ".env").write_bytes(b"API_URL=\xff\n")
+    assert f"{server.folder / '.env'} cannot be read" in refused(server, "serve")
+
+
+def test_a_short_key_is_warned_of(server: Server) -> None:
+    server.environment["SECRET_KEY"] = "only-18-characters"
+    server.start()
+    assert "SECRET_KEY has only 18 characters" in server.log()
+
+
+def test_every_setting_has_a_rule_that_a_sentence_can_tell() -> None:
+    from deploy.entrypoints.settings import _rule
+
+    assert all(_rule(field).startswith("must be ") for field in Settings.model_fields.values())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_leaves_the_folder_of_another_user_as_it_is(server: Server) -> None:
+    server.data_dir.mkdir(mode=0o700)
+    os.chown(server.data_dir, 65534, 65534)
+    done(server, "user", "list", "--data-dir", str(server.data_dir))
+    assert server.data_dir.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_uid for path in server.data_dir.iterdir()} == {65534}
