@@ -158,17 +158,17 @@ def merges() -> str:
 
 def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
     server = new_server()
+    server.start()
+    good = server.add_service(shell("true"))
     for number in range(5):
         write_service(server.services_dir, f"schema{number}", script=shell("true"), config=references(8 + number, 12))
         files = {"site.yml": merges() + f"# {number}\n"}
         write_service(server.services_dir, f"yaml{number}", files=files, config={"ansible_playbook": "site.yml"})
-    write_service(server.services_dir, "good", script=shell("true"))
-    server.start()
     with ThreadPoolExecutor(20) as pool:
         reads = [pool.submit(server.api.admin.get, "/services/problems") for _ in range(10)]
         # While they are read, everything else works.
         assert server.api.anonymous.post("/token", data={"username": "admin", "password": "x"}).status_code == 401
-        assert server.api.run("good")["state"] == "success"
+        assert server.api.run(good)["state"] == "success"
         answers = [answer(read.result()) for read in reads]
     assert all(problems == answers[0] for problems in answers)
     assert {problem["folder"] for problem in answers[0]} == {
@@ -176,6 +176,10 @@ def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
     }
     assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]
+    # Nothing is known of them after a restart, and nothing waits for them.
+    server.stop()
+    server.start()
+    assert server.api.run(good)["state"] == "success"
 
 
 def test_a_server_that_reads_a_bomb_ends_when_it_is_told(new_server: NewServer) -> None:
