@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker_home
 from deploy.adapters.launching import RunError
 from deploy.adapters.spool import RunSpec
+from tests.ansible_files import read
 from tests.runs import a_deployment
 
 TOKEN = "the-token-of-this-deployment"
@@ -143,11 +143,9 @@ class TestPlaybook:
     ) -> None:
         spec = spec_of(launch, {"ansible_playbook": "site.yml"})
         assert spec.files.keys() == {EXTRA_VARS_FILE}
-        variables = yaml.compose(spec.files[EXTRA_VARS_FILE], Loader=yaml.SafeLoader)
-        assert isinstance(variables, yaml.MappingNode)
-        values = {key.value: value for key, value in variables.value}
-        assert (values["domain"].tag, values["domain"].value) == ("!unsafe", "example.org")
-        assert values["fastdeploy_deployment_id"].value == "7"
+        variables = read(spec.files[EXTRA_VARS_FILE])
+        assert variables["domain"] == "example.org"
+        assert variables["fastdeploy_deployment_id"] == 7
         for text in (*spec.argv, *spec.env.values()):
             assert TOKEN not in text
             assert SECRET not in text
