@@ -14,6 +14,7 @@ from typing import Any
 from deploy.adapters.ansible.command import Playbook, playbook_env
 from deploy.adapters.ansible.locate import find_executable, find_inventory, read_ansible_cfg
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.filesystem import has_script
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.asking import Kept, Question, Unanswered, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
@@ -65,6 +66,10 @@ class Choices:
             if isinstance(answer, Unanswered)
         }
         return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
+
+    def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
+        """Return True if the platform itself runs the playbook of a service."""
+        return not has_script(self._where.root.resolve() / service, dict(config))
 
     async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
         """Return the groups and hosts of a service's inventory, as Ansible sees it.
