@@ -60,7 +60,7 @@ build-page:
 [group('set up')]
 clean:
     rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-    rm -rf .venv-3.* build deploy/_web dist htmlcov site test-artifacts
+    rm -rf .venv-3.* .venv-ansible build deploy/_web dist htmlcov site test-artifacts
     rm -rf frontend/node_modules frontend/playwright-report frontend/test-results
     find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 

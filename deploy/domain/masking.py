@@ -17,6 +17,8 @@ from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reporte
 HIDDEN = "***"
 # Shorter ones occur everywhere: hiding them would hide the log, and tell where they are.
 SHORTEST = 4
+# Converting a text takes time that grows with its length, and no number in use is longer.
+LONGEST_NUMBER = 300
 # How `clean_text` and our Ansible callback end a text that they have cut: right before it, a value may have been cut in
 # two.
 _CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ bytes in all\))\Z")
@@ -189,3 +191,17 @@ def _spellings(value: str) -> Iterable[str]:
         yield from (quote(part), quote(part, safe=""), quote_plus(part))
         yield from (part.replace("'", "'\\''"), shlex.quote(part).strip("'"))  # as shells trace their commands
         yield base64.b64encode(part.encode("utf-8", "replace")).decode()
+        yield from _as_numbers(part)
+
+
+def _as_numbers(text: str) -> Iterable[str]:
+    """Yield the numbers that a playbook or script can convert the text to: `01067 | int` prints 1067."""
+    if len(text) > LONGEST_NUMBER:
+        return
+    for convert in (int, float):
+        try:
+            number = str(convert(text))
+        except ValueError:
+            continue
+        if len(number) >= SHORTEST and any(map(str.isdigit, number)):
+            yield number

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from deploy.adapters.ansible.values import RESERVED, names_with_reserved_fields
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.sealing import Unsealable, Vault
@@ -51,9 +52,10 @@ class Inputs:
     ) -> tuple[Answers, list[Fault]]:
         options = {name: config.get(name) for name in _OPTIONS}
         schema, env = config.get("inputs"), command.context.get(ENV, {})
+        faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return Answers(env=env, config=options), _for_nothing(command)
-        faults = _given_again(command, schema)
+            return Answers(env=env, config=options), faults + _for_nothing(command)
+        faults += _given_again(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
@@ -68,6 +70,19 @@ class Inputs:
             told = {fault.path for fault in faults}
             faults += [fault for fault in more if fault.path not in told]
         return Answers(env=complete, secrets=secrets, config=options), faults
+
+    async def _reserved(self, command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
+        """Return a fault for each value that has a name which Ansible reserves, if the service runs a playbook."""
+        names = names_with_reserved_fields(_given(command))
+        if not names or not await self.choices.runs_playbook(service, config):
+            return []
+        return [
+            Fault(
+                (ENV, name),
+                f"{name[:100]}: names that begin with `{RESERVED}` are reserved by Ansible. Rename the input, or the field in it",
+            )
+            for name in names
+        ]
 
     def fingerprint(self, command: StartDeployment) -> str:
         """Return by what the same request is known again; its secrets count, and cannot be told from it."""
@@ -106,12 +121,16 @@ def answers_of(command: StartDeployment, config: Mapping[str, Any]) -> Answers:
     """
     options = {name: config.get(name) for name in _OPTIONS}
     if command.answers is None:
-        if any(options.values()) or command.again:
+        if any(options.values()) or command.again or names_with_reserved_fields(_given(command)):
             raise Unprepared
         return Answers(env=command.context.get(ENV, {}))
     if command.answers.config != options:
         raise Conflict("This service was changed at this very moment. Look at what it asks for, and start it again.")
     return command.answers
+
+
+def _given(command: StartDeployment) -> dict[str, Any]:
+    return {**command.context.get(ENV, {}), **command.again}
 
 
 def check_shape(command: StartDeployment) -> None:

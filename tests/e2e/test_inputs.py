@@ -212,6 +212,102 @@ class TestStarting:
         assert "password=***" in str(deployment["steps"][0]["hosts"])
 
 
+TYPES = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Version {{ version }}
+      ansible.builtin.debug:
+        msg: ["{{ pin }}", "{{ pin | int }}", "{{ code }}", "{{ code | int }}", "{{ fastdeploy_context.pin }}"]
+    - name: Compare
+      ansible.builtin.assert:
+        that: [version == '1.10', answer == 'yes', plz | length == 5, pin is string, code is string]
+    - name: Numbers in values
+      ansible.builtin.debug:
+        msg: {pin: "{{ pin | int }}", code: ["{{ code | int }}", "{{ code | float }}"]}
+    - name: Keep what was given
+      ansible.builtin.copy:
+        content: "{{ fastdeploy_context | to_json }}"
+        dest: "{{ playbook_dir }}/given.json"
+        mode: "0600"
+      diff: true
+"""
+SECRET_DIGITS = {"pin": "0012345", "code": "7654321"}
+
+
+class TestPlaybookValues:
+    """Values reach a playbook unchanged."""
+
+    @pytest.fixture
+    def playbook(self, server: Server) -> str:
+        secret = {"type": "string", "writeOnly": True}
+        inputs = {
+            "type": "object",
+            "properties": {"pin": secret, "code": secret, "size": {"type": "integer"}},
+            "additionalProperties": True,
+        }
+        files = {"site.yml": TYPES, "inventory.ini": "localhost ansible_connection=local\n"}
+        return server.add_service(files=files, config={"ansible_playbook": "site.yml", "inputs": inputs})
+
+    def test_texts_stay_texts_and_secrets_of_digits_are_hidden(self, server: Server, api: Api, playbook: str) -> None:
+        env = {
+            "version": "1.10",
+            "answer": "yes",
+            "plz": "01067",
+            "at": "12:30",
+            "day": "2026-03-31",
+            "note": "",
+            "octal": "0o17",
+            "list": ["null", "~", "1e3", 1, 1.0, True, None],
+            "size": 2**64 + 1,
+            "template": "{{ 7 * 7 }}",
+            "lines": " a\r\n\0\u2028 ",
+            "labels": {"no": "off", "{{ 7 * 7 }}": ["1_000"]},
+        }
+        client = api.client(api.service_token(playbook))
+        started = answer(client.post("/deployments/", json={"env": {**env, **SECRET_DIGITS}}))
+        deployment = api.wait_until_final(started["id"])
+        assert deployment["state"] == "success", deployment["reason"]
+        arrived = (server.services_dir / playbook / "given.json").read_text()
+        assert sorted_json(json.loads(arrived)) == sorted_json({**env, **SECRET_DIGITS})
+        stored = json.dumps([deployment, api.lines(started["id"]), api.events(started["id"])])
+        assert "Version 1.10" in stored
+        assert not [digits for digits in ("12345", "7654321") if digits in stored]
+        messages = {step["name"]: str(step["hosts"]) for step in deployment["steps"]}
+        assert messages["Version 1.10"].count("***") == 5
+        assert messages["Numbers in values"].count("***") == 3
+        assert '"pin": "***"' in messages["Keep what was given"]
+
+    def test_names_that_ansible_reserves_are_refused(self, api: Api, playbook: str) -> None:
+        env = {
+            "version": "1",
+            "text": "__ansible_unsafe",
+            "__ansible_x": 1,
+            "cfg": {"__ansible_vault": "a"},
+            "deep": [{"a": [{"__ansible_type": "b"}]}],
+        }
+        assert faults(start(api, playbook, env)) == {
+            f"body.env.{name}": f"{name}: names that begin with `__ansible_` are reserved by Ansible. "
+            "Rename the input, or the field in it"
+            for name in ("__ansible_x", "cfg", "deep")
+        }
+
+    def test_without_inputs_reserved_names_are_refused_for_playbooks_only(self, server: Server, api: Api) -> None:
+        env = {"cfg": {"__ansible_unsafe": "{{ 7 * 7 }}"}}
+        config = {"ansible_playbook": "site.yml"}
+        playbook = server.add_service(files={"site.yml": TYPES}, config=config)
+        assert list(faults(start(api, playbook, env))) == ["body.env.cfg"]
+        script = server.add_service(SCRIPT, files={"site.yml": TYPES}, config=config)
+        deployment = api.wait_until_final(answer(start(api, script, env))["id"])
+        assert deployment["state"] == "success"
+        assert given(server, script) == env
+
+
+def sorted_json(value: Any) -> str:
+    """Return JSON that tells 1 from 1.0 and from true."""
+    return json.dumps(value, sort_keys=True)
+
+
 class TestConfirmation:
     def test_a_user_types_the_name_and_ci_does_not(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"), config={"confirm": True})

@@ -13,6 +13,7 @@ from textwrap import dedent
 
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, Playbook, extra_vars, playbook_argv, playbook_env
 from deploy.adapters.ansible.locate import find_executable, find_strategies
+from tests.ansible_versions import Ansible
 
 LIMIT = 120
 """Seconds after which a playbook that hangs is given up."""
@@ -79,8 +80,9 @@ def run(
     check: bool = False,
     agent: str | None = None,
     mitogen: bool = False,
+    ansible: Ansible | None = None,
 ) -> Run:
-    """Run the playbook in its folder; `inventory` is the text of an INI file."""
+    """Run the playbook in its folder; `inventory` is the text of an INI file, `ansible` another one than our own."""
     folder = path.parent
     run_dir, home = folder / ".run", folder / ".home"
     run_dir.mkdir(exist_ok=True)
@@ -88,9 +90,14 @@ def run(
     (folder / "hosts.ini").write_text(
         "[all:vars]\nansible_python_interpreter={{ ansible_playbook_python }}\n[all]\n" + inventory
     )
-    (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(answers or {}, deployment_id=7, service="shop"))
+    (run_dir / EXTRA_VARS_FILE).write_text(
+        extra_vars(answers or {}, deployment_id=7, service="shop"), encoding="utf-8"
+    )
     strategies = find_strategies({"mitogen": mitogen})
-    playbook = Playbook(executable(), path, folder, inventory=folder / "hosts.ini", strategies=strategies)
+    if ansible is not None and mitogen:
+        strategies = ansible.strategies
+    command = str(ansible.executable) if ansible is not None else executable()
+    playbook = Playbook(command, path, folder, inventory=folder / "hosts.ini", strategies=strategies)
     env = playbook_env(playbook, path=os.environ["PATH"], home=str(home), ssh_auth_sock=agent)
     env = {**env, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), **(environment or {})}
     argv = playbook_argv(playbook, check=check, diff=check)

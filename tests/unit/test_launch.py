@@ -15,6 +15,7 @@ from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker
 from deploy.adapters.launching import RunError
 from deploy.adapters.service_folders.survey import Survey
 from deploy.adapters.spool import RunSpec
+from tests.ansible_files import read
 from tests.runs import a_deployment
 
 TOKEN = "the-token-of-this-deployment"
@@ -151,7 +152,9 @@ class TestPlaybook:
     def test_the_answers_are_in_a_file_that_only_the_run_can_read(self, launch: LaunchSettings, found: Survey) -> None:
         spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert spec.files.keys() == {EXTRA_VARS_FILE}
-        assert "example.org" in spec.files[EXTRA_VARS_FILE]
+        variables = read(spec.files[EXTRA_VARS_FILE])
+        assert variables["domain"] == "example.org"
+        assert variables["fastdeploy_deployment_id"] == 7
         for text in (*spec.argv, *spec.env.values()):
             assert TOKEN not in text
             assert SECRET not in text

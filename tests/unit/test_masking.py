@@ -40,6 +40,11 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         ((PEM,), "> BBBB2222 <", "> *** <"),
         ((PEM,), "xy", "xy"),
         (("{{ 7*7 }}",), "a {{ 7*7 }} b", "a *** b"),
+        (("0012345",), "0012345 12345 012345 12346", "*** *** 0*** 12346"),
+        (("7654321",), "7654321.0 is 7654321", "*** is ***"),
+        (("98765.40", " +00123456\n"), "98765.4, 123456", "***, ***"),
+        (("\u0661\u0662\u0663\u0664",), "1234", "***"),
+        (("0042", "infinity", "nano", "1" * 5000), "42 inf nan", "42 inf nan"),
         ((".*.*",), "not a pattern .*.*", "not a pattern ***"),
     ],
 )
@@ -51,6 +56,12 @@ def test_free_form_data_is_searched_to_its_last_corner() -> None:
     value = {"a": ["hunter2", {"x-hunter2": 1.5}], "n": 123456, "ok": True, "none": None}
     expected = {"a": ["***", {"x-***": 1.5}], "n": "***", "ok": True, "none": None}
     assert Mask(["hunter2", "123456"]).value(value) == expected
+
+
+def test_a_number_that_a_secret_was_made_into_is_hidden() -> None:
+    value = {"n": 12345, "float": 12345.0, "other": 12346, "list": [98765.4]}
+    expected = {"n": "***", "float": "***", "other": 12346, "list": ["***"]}
+    assert Mask(["0012345", "98765.40"]).value(value) == expected
 
 
 def test_every_kind_of_entry() -> None:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from yaml.representer import SafeRepresenter
+from deploy.adapters.ansible.values import RESERVED, write_variables
 
 EXTRA_VARS_FILE = "extra_vars.yml"
 """Name of the file that holds what `extra_vars` returns, inside the run's private directory."""
@@ -123,16 +122,16 @@ _PIPELINING_SECTIONS = ("connection", "ssh_connection", "defaults")
 
 
 def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -> str:
-    """YAML with the answers in a deployment's context (`env`) as Ansible variables.
+    """Return the text of an extra-vars file with the values of a deployment (`env`) as Ansible variables.
 
-    Every string is tagged `!unsafe`, so that Ansible never evaluates a template in it. All answers are below
-    `fastdeploy_context`; those whose name may be a variable are also variables of their own.
+    Ansible keeps the type of every value and evaluates none as a template. All values are in `fastdeploy_context`;
+    those whose name is allowed as a variable are also variables of their own.
     """
     variables = {name: answer for name, answer in env.items() if is_variable(name)}
     variables["fastdeploy_context"] = dict(env)
     variables["fastdeploy_deployment_id"] = deployment_id
     variables["fastdeploy_service"] = service
-    return yaml.serialize(_node(variables), Dumper=yaml.SafeDumper)
+    return write_variables(variables)
 
 
 def is_variable(name: str) -> bool:
@@ -145,7 +144,7 @@ def is_variable(name: str) -> bool:
         name.isascii()
         and name.isidentifier()
         and not keyword.iskeyword(name)
-        and not name.startswith(("ansible_", "fastdeploy_"))
+        and not name.startswith(("ansible_", "fastdeploy_", RESERVED))
         and name not in _MAGIC_VARIABLES
     )
 
@@ -173,20 +172,3 @@ _MAGIC_VARIABLES = frozenset(
         "vars",
     )
 )
-
-
-def _node(value: object) -> yaml.Node:
-    if isinstance(value, str):
-        return _quoted("!unsafe", value)
-    if isinstance(value, Mapping):
-        # Keys are quoted, because a plain `on` or `no` would be a boolean; Ansible does not evaluate them.
-        pairs = [(_quoted("tag:yaml.org,2002:str", str(key)), _node(item)) for key, item in value.items()]
-        return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
-    if isinstance(value, list | tuple):
-        return yaml.SequenceNode("tag:yaml.org,2002:seq", [_node(item) for item in value], flow_style=False)
-    return SafeRepresenter().represent_data(value)  # numbers, booleans, null
-
-
-def _quoted(tag: str, text: str) -> yaml.ScalarNode:
-    # JSON can carry half of a surrogate pair, which no YAML reader accepts.
-    return yaml.ScalarNode(tag, text.encode("utf-8", "replace").decode("utf-8"), style='"')

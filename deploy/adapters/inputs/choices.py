@@ -68,6 +68,14 @@ class Choices:
         }
         return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
 
+    async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
+        """Return True if the platform itself runs the playbook of a service.
+
+        Raises:
+            FoldersUnavailable: the services folder cannot be read.
+        """
+        return not (await self._where.folders.survey(service, config)).is_script
+
     async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
         """Return the groups and hosts of a service's inventory, as Ansible sees it.
 

@@ -1,0 +1,93 @@
+"""Write values for Ansible so that every version keeps their types and evaluates none of them. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import yaml
+from yaml.representer import SafeRepresenter
+
+RESERVED = "__ansible_"
+"""Prefix of the names that Ansible interprets in the JSON that it reads, stores and sends to modules."""
+
+
+def write_variables(variables: Mapping[str, object]) -> str:
+    """Return the text of an extra-vars file with these variables: JSON, or YAML if JSON cannot protect a name.
+
+    JSON has no mark for the name of a field, and ansible-core 2.17 and 2.18 evaluate a name that a playbook loops over
+    as a template. A name that Ansible reserves would be taken for a mark itself. Ansible reads JSON several times
+    faster, so the file is YAML only if it must be.
+    """
+    if any("{" in name or name.startswith(RESERVED) for name in _names(variables)):
+        return _yaml(variables)
+    return _json(variables)
+
+
+def names_with_reserved_fields(values: Mapping[str, object]) -> list[str]:
+    """Return the names that Ansible reserves, and those of values that contain such a name at any depth."""
+    return [
+        name for name, value in values.items() if any(inner.startswith(RESERVED) for inner in _names({name: value}))
+    ]
+
+
+def _names(value: object) -> Iterator[str]:
+    """Yield the names of all fields in a value."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as fields:
+                yield from map(str, fields)
+                waiting.extend(fields.values())
+            case list() | tuple() as items:
+                waiting.extend(items)
+
+
+def _json(variables: Mapping[str, object]) -> str:
+    text = json.dumps(_marked(variables), ensure_ascii=False, separators=(",", ":"))
+    # If reading JSON fails, Ansible reads the file as YAML and trusts every text in it as a template. JSON may begin
+    # with a tab and YAML may not, so that the run fails instead.
+    return "\t" + _without_surrogates(text)
+
+
+def _marked(value: object) -> object:
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, Mapping):
+        return {str(name): _marked(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_marked(inner) for inner in value]
+    return value
+
+
+def _yaml(variables: Mapping[str, object]) -> str:
+    """Return YAML in which every list and object is tagged `!unsafe`, which covers all texts and names in it.
+
+    Texts have no tag: ansible-core 2.19 and later read `!unsafe "1.10"` as a number. Nested lists and objects need
+    tags of their own: without them, ansible-core 2.17 and 2.18 read them as empty.
+    """
+    dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+    return yaml.serialize(_node(variables), Dumper=dumper, width=_ONE_LINE, allow_unicode=True)
+
+
+_ONE_LINE = 2**31 - 1  # a secret that is split over lines would not be masked if Ansible quotes one of them
+
+
+def _node(value: object) -> yaml.Node:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, Mapping):
+        pairs = [(_quoted(str(name)), _node(inner)) for name, inner in value.items()]
+        return yaml.MappingNode("!unsafe", pairs, flow_style=False)
+    if isinstance(value, list | tuple):
+        return yaml.SequenceNode("!unsafe", [_node(inner) for inner in value], flow_style=False)
+    return SafeRepresenter().represent_data(value)  # numbers, booleans, null
+
+
+def _quoted(text: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", _without_surrogates(text), style='"')
+
+
+def _without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which JSON can spell and Ansible cannot read."""
+    return text.encode("utf-8", "replace").decode("utf-8")

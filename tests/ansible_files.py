@@ -1,0 +1,58 @@
+"""Read an extra-vars file as Ansible does, and fail on texts that Ansible would evaluate."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+MARK = "__ansible_unsafe"
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return the variables in an extra-vars file. An unmarked text or name fails the test."""
+    read_as = _read_json if text.lstrip().startswith("{") else _read_yaml
+    variables = read_as(text)
+    assert isinstance(variables, dict)
+    return variables
+
+
+def _read_json(text: str) -> Any:
+    return _unmarked(json.loads(text))
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {MARK}:
+            return value[MARK]
+        assert not [name for name in value if "{" in name or name.startswith("__ansible_")]
+        return {name: _unmarked(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_unmarked(inner) for inner in value]
+    assert not isinstance(value, str), value
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `!unsafe` lists and objects, and no others."""
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
+def _refuse(_loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    raise AssertionError(f"not marked: {node.value!r:.100}")
+
+
+def _collection(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    assert isinstance(node, yaml.SequenceNode)  # never a text: Ansible would guess its type
+    return loader.construct_sequence(node, deep=True)
+
+
+yaml.add_constructor("!unsafe", _collection, _Loader)
+for kind in ("map", "seq"):
+    yaml.add_constructor(f"tag:yaml.org,2002:{kind}", _refuse, _Loader)
