@@ -27,7 +27,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
-from deploy.entrypoints.routing import answer_both_spellings
+from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
 from deploy.entrypoints.startup import introduction, prepare_database
 from deploy.entrypoints.state import Services, create_services, running
 
@@ -82,6 +82,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
         # As they are: to include a router is to build each of its routes once more, at the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Safety)
     return app
 
