@@ -159,9 +159,8 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
             self.transport.abort()
             return
         if self._part is not Part.NOTHING or self.cycle is None:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections. Try again in a moment.")
+            self._finish(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections. Try again in a moment.")
         self.transport.close()
-        self.guard.done(self)
 
     @property
     def _is_busy(self) -> bool:
@@ -211,6 +210,13 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         raise Refused(detail)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        self._finish(status, detail)
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.guard.wait(self, LINGER_SECONDS)
+
+    def _finish(self, status: HTTPStatus, detail: str) -> None:
         self._finished = True
         if self.pipeline or (self._is_busy and self.cycle.response_started):
             self.transport.abort()  # in the middle of an answer
@@ -219,9 +225,6 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(_answer(status, detail, self.server_state.default_headers))
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self.guard.wait(self, LINGER_SECONDS)
 
 
 def _too_large(what: str) -> str:

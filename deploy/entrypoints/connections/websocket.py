@@ -80,25 +80,10 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
         else:
             super().handle_events()
 
-    def handle_ping(self) -> None:
-        """Answer a ping, unless the client does not read: answers would pile up."""
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
-            self.conn.data_to_send()
-
     def handle_parser_exception(self) -> None:
         """Say why the connection is closed, and give the client time to read that."""
-        assert self.conn.close_sent is not None
-        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._finish()
         self.transport.write_eof()
-        self.close_sent = self._finished = True
-        self.frames = []
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
         # uvicorn leaves a connection alone that has such a timer.
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
         self.guard.wait(self, LINGER_SECONDS)
@@ -143,9 +128,19 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         self.conn.fail(CloseCode.TRY_AGAIN_LATER, "Too many connections. Try again in a moment.")
-        self.handle_parser_exception()
-        self.guard.done(self)
+        self._finish()
         self.transport.close()
+
+    def _finish(self) -> None:
+        assert self.conn.close_sent is not None
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = self._finished = True
+        self.frames = []
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def _wait_for_sign_in(self) -> None:
         self.guard.wait(self, self.guard.limits.sign_in_seconds + SIGN_IN_GRACE)
