@@ -66,9 +66,13 @@ async def _sign_in(websocket: WebSocket, services: Services) -> Client:
             await websocket.send_text(_answer("failure", str(error)))
             continue
         client = Client(actor, str(fields["access_token"]))
-        # First counted in, then told so: what happens after the answer is not missed.
-        await services.feed.join(client)
-        await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+        try:
+            # First counted in, then told so: what happens after the answer is not missed.
+            await services.feed.join(client)
+            await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+        except BaseException:
+            services.hub.remove(client)  # otherwise its queue would stay
+            raise
         return client
 
 
