@@ -31,11 +31,9 @@ def impatient() -> Iterator[Server]:
         assert "Traceback" not in running.log_file.read_text()
 
 
-def drip(connection: Raw, piece: bytes) -> bytes:
-    """Send a piece again and again until the server has closed the connection; return what it has said."""
-    while connection.is_open():
-        connection.send(piece)
-    return connection.received
+def drip(connection: Raw, piece: bytes) -> None:
+    """Send a piece again and again until the server has closed the connection."""
+    wait_until(lambda: not (connection.send(piece) and connection.is_open()), "the connection being closed")
 
 
 def status(response: bytes) -> int:
@@ -64,7 +62,7 @@ def test_an_incomplete_head_times_out(impatient: Server, sent: bytes) -> None:
 def test_a_head_that_never_stops_growing_times_out(impatient: Server) -> None:
     with Raw(impatient) as slow:
         slow.send(HEAD)
-        wait_until(lambda: not (slow.send(b"X-A: b\r\n") and slow.is_open()), "the connection being closed")
+        drip(slow, b"X-A: b\r\n")
         assert status(slow.received) == 408 or b"More than" in slow.received
 
 
