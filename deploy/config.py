@@ -71,6 +71,17 @@ class Settings(BaseSettings):
         default=[], description="Further origins that may open the WebSocket."
     )
     cookie_secure: bool = Field(default=False, description="Send the session cookie over HTTPS only.")
+    max_waiting_connections: int = Field(
+        default=3000, ge=1, description="Connections that may wait for their clients, in each web server process."
+    )
+    max_waiting_connections_per_address: int = Field(default=1500, ge=1, description="The same, per client address.")
+    request_head_timeout_seconds: float = Field(default=15, gt=0, description="Time for a request line and headers.")
+    request_body_timeout_seconds: float = Field(default=60, gt=0, description="Time for a request body.")
+    sign_in_timeout_seconds: float = Field(default=10, gt=0, description="Time to sign in on a WebSocket.")
+    send_timeout_seconds: float = Field(
+        default=60, gt=0, description="A client that takes nothing for this long goes."
+    )
+    websocket_messages_per_second: float = Field(default=20, gt=0, description="Messages that a client may send.")
     postgres_bin_dir: Path | None = Field(default=None, description="Binaries of the bundled server.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

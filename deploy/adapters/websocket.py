@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from sys import getsizeof
 from typing import Protocol
 
 from deploy.domain.policy import Actor
 
 OUTBOX_MESSAGES = 2_000
-OUTBOX_CHARACTERS = 4 * 1024 * 1024
+OUTBOX_BYTES = 1024 * 1024
 
 
 class NumberedMessage(Protocol):
@@ -38,17 +39,16 @@ class Client:
         self.cursors: dict[int, int] = {}
         self.subscribed: set[int] = set()
         self.behind: set[int] = set()
-        self.sending_since: float | None = None  # monotonic; for as long as the connection takes nothing more
         self.missed: set[int] = set()  # of those behind: there is news since it was read last
         self.wake = asyncio.Event()
         self.rights_changed = asyncio.Event()
         self._outbox: deque[str] = deque()
-        self._characters = 0
+        self._bytes = 0
 
     @property
     def has_room(self) -> bool:
         """Whether more may be put into the outbox."""
-        return len(self._outbox) < OUTBOX_MESSAGES and self._characters < OUTBOX_CHARACTERS
+        return len(self._outbox) < OUTBOX_MESSAGES and self._bytes < OUTBOX_BYTES
 
     @property
     def is_empty(self) -> bool:
@@ -58,7 +58,7 @@ class Client:
     def put(self, message: str) -> None:
         """Put a message into the outbox."""
         self._outbox.append(message)
-        self._characters += len(message)
+        self._bytes += getsizeof(message)
         self.wake.set()
 
     def take(self) -> str | None:
@@ -66,7 +66,8 @@ class Client:
         if not self._outbox:
             return None
         message = self._outbox.popleft()
-        self._characters -= len(message)
+        # A string grows when its UTF-8 is cached; an empty outbox ends the difference.
+        self._bytes = self._bytes - getsizeof(message) if self._outbox else 0
         return message
 
     def subscribe(self, deployment_id: int, after: int) -> None:

@@ -28,7 +28,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
-from deploy.entrypoints.routing import answer_both_spellings
+from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
 from deploy.entrypoints.settings import load_settings
 from deploy.entrypoints.start_errors import StartErrors
 from deploy.entrypoints.startup import finish_sync, prepare_database
@@ -85,6 +85,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
         # As they are: to include a router is to build each of its routes once more, at the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Safety)
     if ready is None:
         app.add_middleware(StartErrors)

@@ -1,9 +1,12 @@
-"""Paths answer with and without their trailing slash. A redirect between them would lose the Authorization header."""
+"""What all routes have in common: HEAD, and paths with and without their trailing slash.
+
+A redirect between the two spellings of a path would lose the Authorization header.
+"""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _TRIED = "fastdeploy.other_spelling"
 
@@ -26,3 +29,23 @@ def answer_both_spellings(app: FastAPI) -> None:
         await router({**scope, "path": other, _TRIED: True}, receive, send)
 
     router.default = other_spelling
+
+
+class HeadAsGet:
+    """Answers HEAD like GET, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)

@@ -20,6 +20,7 @@ from deploy.adapters.postgres import PostgresError, PostgresServer
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
 from deploy.entrypoints.background import background
+from deploy.entrypoints.connections.config import WebConfig, limit_unsent
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.first_user import Introduction, introduce
 from deploy.entrypoints.foreground import ServeOptions
@@ -32,7 +33,6 @@ from deploy.entrypoints.worker import create_worker
 log = logging.getLogger(__name__)
 
 CHECK_DATABASE_EVERY = 0.5
-SHUTDOWN_SECONDS = 5
 
 
 def run(
@@ -83,23 +83,13 @@ async def _serve(
 
 
 async def _answer(services: Services, settings: Settings, listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        create_app(settings, ready=services),
-        http="httptools",
-        ws="websockets-sansio",
-        # Compressing each small message for each client costs more than half of what can be sent.
-        ws_per_message_deflate=False,
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        server_header=False,
-    )
+    limit_unsent(listening)
+    config = WebConfig(create_app(settings, ready=services), settings)
     server = QuietServer(config)
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, server.stop)
-    async with background(finish_loading(services, server.answering)):
+    async with background(finish_loading(services, server.answering), config.guard.run()):
         await server.serve(sockets=[listening])
 
 

@@ -25,6 +25,7 @@ SWEEP_EVERY = 2.0
 # Until what this process has committed is read, though it was about to tell it itself.
 OWN_PATIENCE = 0.1
 BATCH = 200
+CATCH_UP_BYTES = 512 * 1024
 REMEMBERED = 20_000
 
 
@@ -75,7 +76,10 @@ class LiveFeed:
             client.missed.discard(deployment_id)
             cursor = client.cursors.setdefault(deployment_id, 0)
             with_output = deployment_id in client.subscribed
-            events = await self._tail.after(deployment_id, cursor, limit=BATCH, with_output=with_output)
+            # One client takes little at once, since many may catch up at the same time.
+            events = await self._tail.some_after(
+                deployment_id, cursor, limit=BATCH, max_bytes=CATCH_UP_BYTES, with_output=with_output
+            )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
                 continue  # he has subscribed meanwhile: this is not what he wants any more
             if not events and deployment_id not in client.missed:

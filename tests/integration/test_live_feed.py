@@ -77,6 +77,11 @@ class CountedTail(Tail):
         self.reads += 1
         return await super().after(*arguments, **options)
 
+    async def some_after(self, *arguments: Any, **options: Any) -> list[StoredEvent]:
+        """Read, and count."""
+        self.reads += 1
+        return await super().some_after(*arguments, **options)
+
 
 class Channel:
     """The listener, the feed and the hub of one server process: of another one than the site's, or of that whose
@@ -447,3 +452,18 @@ async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, dat
     assert viewer.client.is_empty
     assert viewer.client.cursors == {deployment_id: (await busy_site.deployment(deployment_id)).seq}
     await channel.stop()
+
+
+class TestReadingForOneClient:
+    """Many clients may catch up at once: each takes little from the database at a time."""
+
+    @pytest.mark.parametrize(("max_bytes", "expected"), [(1, 1), (150_000, 2), (250_000, 3), (10**9, 4)])
+    async def test_it_stops_at_the_event_that_reaches_the_limit(
+        self, idle: Channel, busy_site: Site, max_bytes: int, expected: int
+    ) -> None:
+        deployment_id = await busy_site.running()
+        after = (await busy_site.deployment(deployment_id)).seq
+        for _ in range(4):
+            await busy_site.take_in(deployment_id, line("x" * 100_000))
+        events = await idle.tail.some_after(deployment_id, after, limit=100, max_bytes=max_bytes, with_output=True)
+        assert [event.seq for event in events] == list(range(after + 1, after + 1 + expected))

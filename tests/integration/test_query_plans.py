@@ -96,6 +96,9 @@ OutsideRead: TypeAlias = Callable[[Database], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
     "how far everything is": lambda database: Tail(database).cursors(since_seconds=60),
     "what is new": lambda database: Tail(database).after(MIDDLE, 3, limit=200, with_output=True),
+    "what is new for one client": lambda database: Tail(database).some_after(
+        MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True
+    ),
     "what is new but output": lambda database: Tail(database).after(MIDDLE, 3, limit=200, with_output=False),
     "the service of a deployment": lambda database: Tail(database).service_of(MIDDLE),
     "all services": lambda database: Listings(database).services(),

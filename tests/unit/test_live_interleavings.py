@@ -59,6 +59,13 @@ class Log:
         await Pause()
         return found
 
+    async def some_after(
+        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+    ) -> list[StoredEvent]:
+        """Return some of what there is."""
+        assert max_bytes > 0
+        return await self.after(deployment_id, seq, limit=limit, with_output=with_output)
+
     async def service_of(self, deployment_id: int) -> int:
         """Return whose deployment it is; the answer takes a while."""
         assert deployment_id == DEPLOYMENT

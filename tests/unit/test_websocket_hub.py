@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
+
 import pytest
 
 from deploy.adapters import websocket
@@ -69,14 +71,20 @@ class TestOutbox:
         assert has_room(client)
 
     def test_it_holds_so_many_characters(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(websocket, "OUTBOX_CHARACTERS", 10)
+        monkeypatch.setattr(websocket, "OUTBOX_BYTES", 2 * getsizeof("x" * 900))
         client = a_client()
-        client.put("x" * 9)
+        client.put("x" * 900)
         assert has_room(client)
-        client.put("x" * 9)
+        client.put("x" * 900)
         assert not has_room(client)
         client.take()
         assert has_room(client)
+
+    def test_it_counts_bytes_not_characters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(websocket, "OUTBOX_BYTES", 3000)
+        client = a_client()
+        client.put("\N{PARTY POPPER}" * 1000)
+        assert not has_room(client)
 
 
 class TestOffer:

@@ -25,6 +25,14 @@ _AFTER = Statement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
 )
+# The first event, however large it is, and those that fit after it.
+_SOME_AFTER = Statement(
+    "SELECT seq, last_line, message FROM (SELECT seq, last_line, message, "
+    "sum(octet_length(message)) OVER (ORDER BY seq) - octet_length(message) AS before "
+    "FROM events WHERE deployment_id = :deployment_id AND seq > :after "
+    "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit) AS counted "
+    "WHERE before < :max_bytes ORDER BY seq"
+)
 _OUTPUT = Statement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after ORDER BY last_line LIMIT :limit"
@@ -60,6 +68,20 @@ class Events:
         """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
         rows = await _AFTER.rows(
             self._driver, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
+        )
+        return [StoredEvent(*row) for row in rows]
+
+    async def some_after(
+        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+    ) -> list[StoredEvent]:
+        """Like `after`, but stop at the event that reaches `max_bytes`."""
+        rows = await _SOME_AFTER.rows(
+            self._driver,
+            deployment_id=deployment_id,
+            after=seq,
+            limit=limit,
+            max_bytes=max_bytes,
+            with_output=with_output,
         )
         return [StoredEvent(*row) for row in rows]
 

@@ -28,6 +28,15 @@ class Tail:
         async with self._database.connection() as connection:
             return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
 
+    async def some_after(
+        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+    ) -> list[StoredEvent]:
+        """Like `after`, but stop at the event that reaches `max_bytes`."""
+        async with self._database.connection() as connection:
+            return await Events(connection).some_after(
+                deployment_id, seq, limit=limit, max_bytes=max_bytes, with_output=with_output
+            )
+
     async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
         """Return (id, seq) of what is open or ended in the last seconds."""
         return [(row[0], row[1]) for row in await self._fetch(_CURSORS, since_seconds)]

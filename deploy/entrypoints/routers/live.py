@@ -15,15 +15,13 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.websocket import Client
 from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, may
+from deploy.entrypoints.connections.gate import sign_in_gate
 from deploy.entrypoints.state import Services
 from deploy.service_layer.live import warning
 
-SIGN_IN_WITHIN = 10.0
 PING_EVERY = 20.0
 WARN_BEFORE = 60.0
 SEND_WITHIN = 60.0
-BURST = 100
-LARGEST_MESSAGE = 16 * 1024
 POLICY_VIOLATION, TRY_AGAIN = 1008, 1013
 
 router = APIRouter()
@@ -36,12 +34,17 @@ async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 -
     if not origin_is_allowed(websocket, services.settings.allowed_origins):
         await websocket.close(POLICY_VIOLATION)
         return
+    gate = sign_in_gate(websocket.scope)
+    if gate is not None:
+        gate.await_sign_in(websocket.client.host if websocket.client else None)
     await websocket.accept()
     try:
-        client = await asyncio.wait_for(_sign_in(websocket, services), SIGN_IN_WITHIN)
+        client = await asyncio.wait_for(_sign_in(websocket, services), services.settings.sign_in_timeout_seconds)
     except (asyncio.TimeoutError, WebSocketDisconnect):
-        await _close(websocket, POLICY_VIOLATION)
+        await _close(websocket, POLICY_VIOLATION, "Not signed in in time.")
         return
+    if gate is not None:
+        gate.signed_in()
     try:
         await _serve(websocket, services, client)
     finally:
@@ -63,9 +66,13 @@ async def _sign_in(websocket: WebSocket, services: Services) -> Client:
             await websocket.send_text(_answer("failure", str(error)))
             continue
         client = Client(actor, str(fields["access_token"]))
-        # First counted in, then told so: what happens after the answer is not missed.
-        await services.feed.join(client)
-        await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+        try:
+            # First counted in, then told so: what happens after the answer is not missed.
+            await services.feed.join(client)
+            await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+        except BaseException:
+            services.hub.remove(client)  # otherwise its queue would stay
+            raise
         return client
 
 
@@ -85,7 +92,7 @@ async def _receive(websocket: WebSocket) -> dict[str, Any]:
     except KeyError:
         return {}  # a binary message
     try:
-        fields = json.loads(text) if len(text) <= LARGEST_MESSAGE else None
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
     return fields if isinstance(fields, dict) else {}
@@ -106,11 +113,9 @@ async def _serve(websocket: WebSocket, services: Services, client: Client) -> No
 async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
     """Send what is in the outbox; when there is room, read on where the client is behind."""
     while True:
-        # No timer here: it would cost more than sending does. `_watch_session` looks after those who take nothing.
-        while not client.is_empty:
-            client.sending_since = time.monotonic()
-            await _send_some(websocket, client)
-        client.sending_since = None
+        # No timer here: it would cost more than sending does. The protocol ends a connection that takes nothing.
+        while (message := client.take()) is not None:
+            await websocket.send_text(message)
         if client.behind:
             try:
                 await services.feed.catch_up(client, next(iter(client.behind)))
@@ -120,14 +125,6 @@ async def _send(websocket: WebSocket, services: Services, client: Client) -> int
         client.wake.clear()
         if not client.behind and client.is_empty:
             await client.wake.wait()
-
-
-async def _send_some(websocket: WebSocket, client: Client) -> None:
-    for _ in range(BURST):
-        message = client.take()
-        if message is None:
-            return
-        await websocket.send_text(message)
 
 
 async def _listen(websocket: WebSocket, services: Services, client: Client) -> int:
@@ -180,11 +177,9 @@ async def _subscribe(services: Services, client: Client, wanted: object) -> None
 
 
 async def _watch_session(websocket: WebSocket, services: Services, client: Client) -> int:
-    """Ping; warn before the session ends; end it when its time is over, its right is gone, or nothing is taken."""
+    """Ping; warn before the session ends; end it when its time is over, or its right is gone."""
     warned_for = ""
     while True:
-        if client.sending_since is not None and time.monotonic() - client.sending_since > SEND_WITHIN:
-            return TRY_AGAIN
         left = client.actor.expires - time.time()
         if left <= 0:
             return await _end_session(websocket, "Your session has ended. Sign in again.")
@@ -210,9 +205,9 @@ async def _end_session(websocket: WebSocket, why: str) -> int:
     return POLICY_VIOLATION
 
 
-async def _close(websocket: WebSocket, code: int) -> None:
+async def _close(websocket: WebSocket, code: int, reason: str | None = None) -> None:
     try:
-        await websocket.close(code)
+        await websocket.close(code, reason)
     except (RuntimeError, WebSocketDisconnect):
         return  # the client has closed it already
 

@@ -1,0 +1,48 @@
+"""uvicorn's configuration for `fastdeploy serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from deploy.config import Settings
+from deploy.entrypoints.connections.guard import ConnectionGuard, ConnectionLimits
+from deploy.entrypoints.connections.http import HttpProtocol
+from deploy.entrypoints.connections.websocket import MESSAGE_BYTES, WebSocketProtocol
+
+SHUTDOWN_SECONDS = 5
+# What the kernel takes for a client beyond what is on its way. Without a limit it takes megabytes, and the server
+# notices late that a client does not read.
+UNSENT_BYTES = 128 * 1024
+
+
+class WebConfig(uvicorn.Config):
+    """The configuration that the protocols get, with the guard of this process."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        super().__init__(
+            app,
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
+            ws_max_size=MESSAGE_BYTES,
+            # Compressing each small message for each client costs more than half of what can be sent.
+            ws_per_message_deflate=False,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            server_header=False,
+        )
+        trusted = ProxyHeadersMiddleware(cast("Any", app), self.forwarded_allow_ips).trusted_hosts
+        self.guard = ConnectionGuard(ConnectionLimits.of(settings), trusted)
+
+
+def limit_unsent(listening: socket.socket) -> None:
+    """Limit what the kernel buffers for each client of a listening socket, where it can."""
+    with contextlib.suppress(OSError, AttributeError):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

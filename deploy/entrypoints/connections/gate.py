@@ -1,0 +1,24 @@
+"""How the application tells the WebSocket protocol who has signed in. Light to load: routes import it."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from starlette.types import Scope
+
+GATE = "fastdeploy.sign_in_gate"
+
+
+class SignInGate(Protocol):
+    """A WebSocket that counts as waiting until its client has signed in."""
+
+    def await_sign_in(self, host: str | None) -> None:
+        """Count the connection by the address of its client, which only the application knows behind a proxy."""
+
+    def signed_in(self) -> None:
+        """Stop counting the connection."""
+
+
+def sign_in_gate(scope: Scope) -> SignInGate | None:
+    """Return the gate of a connection; None if the application runs in another server than ours."""
+    return cast("SignInGate | None", scope.get("state", {}).get(GATE))

@@ -1,0 +1,185 @@
+"""Limits for connections that wait for their client.
+
+A connection *waits* while it is the client's turn: to send a request, to sign in on a WebSocket, or to read what the
+server has sent. Every waiting connection has a deadline, and only so many may wait at once, in total and per client
+address. Beyond that, the connection that has waited longest makes room: clients that do their part at once get
+through even while others hold connections open. Connections that the server itself is busy with, and WebSockets that
+are signed in and read, do not wait and are not limited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Protocol
+
+from deploy.config import Settings
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.5
+LOG_SECONDS = 60.0
+# A client that takes less than this within SEND_TIMEOUT_SECONDS does not read.
+MIN_PROGRESS = 64 * 1024
+# File descriptors that connections leave to everything else: runs, the database, modules that are still to be loaded.
+RESERVED_DESCRIPTORS = 256
+
+
+class Trusted(Protocol):
+    """The proxies whose word counts, as uvicorn reads FORWARDED_ALLOW_IPS."""
+
+    def __contains__(self, host: str | None) -> bool: ...
+
+
+class Guarded:
+    """What the HTTP and the WebSocket protocol have in common. `address` is None if only the total limit applies."""
+
+    guard: ConnectionGuard
+    transport: asyncio.Transport
+    address: str | None = None
+    _unsent = 0
+
+    def expire(self) -> None:
+        """Close the connection: its deadline has passed."""
+        raise NotImplementedError
+
+    def make_room(self) -> None:
+        """Close the connection: too many wait, and this one has waited longest."""
+        raise NotImplementedError
+
+    def wait_for_reader(self) -> None:
+        """Start the deadline of a client that does not take what was sent."""
+        self._unsent = self.transport.get_write_buffer_size()
+        self.guard.wait(self, self.guard.limits.send_seconds)
+
+    def expire_reader(self) -> None:
+        """Abort the connection, unless its client has read on. To close it properly would wait for that client."""
+        if self.transport.get_write_buffer_size() <= self._unsent - MIN_PROGRESS:
+            self.wait_for_reader()
+        else:
+            self.transport.abort()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """The limits of one web server process. `waiting` and `open` count connections, `messages` those per second."""
+
+    head_seconds: float
+    body_seconds: float
+    sign_in_seconds: float
+    send_seconds: float
+    waiting: int
+    waiting_per_address: int
+    open: int
+    messages: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> ConnectionLimits:
+        """Return the limits that an operator has set, and what the process may open."""
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return cls(
+            head_seconds=settings.request_head_timeout_seconds,
+            body_seconds=settings.request_body_timeout_seconds,
+            sign_in_seconds=settings.sign_in_timeout_seconds,
+            send_seconds=settings.send_timeout_seconds,
+            waiting=settings.max_waiting_connections,
+            waiting_per_address=settings.max_waiting_connections_per_address,
+            open=max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2),
+            messages=settings.websocket_messages_per_second,
+        )
+
+
+class ConnectionGuard:
+    """All connections of one web server process."""
+
+    def __init__(self, limits: ConnectionLimits, trusted: Trusted) -> None:
+        self.limits = limits
+        self._trusted = trusted
+        self._open: set[Guarded] = set()
+        # Both in the order of how long they have waited, longest first.
+        self._deadlines: dict[Guarded, float] = {}
+        self._by_address: dict[str, dict[Guarded, None]] = {}
+        self._crowded_out = 0
+        self._logged = float("-inf")
+
+    async def run(self) -> None:
+        """Close connections whose deadline has passed, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep(_now())
+
+    def peer_address(self, host: str | None) -> str | None:
+        """Return what the connections of a peer are counted by; None for a proxy, which has many clients."""
+        return None if host in self._trusted else self.client_address(host)
+
+    def client_address(self, host: str | None) -> str | None:
+        """Return what the connections of a client are counted by; None if it has no address (a Unix socket)."""
+        return None if host is None else address_key(host)
+
+    def opened(self, connection: Guarded) -> None:
+        """Count a connection in. Without a free file descriptor nothing works: no run, no query, no answer."""
+        self._open.add(connection)
+        if len(self._open) > self.limits.open:
+            self._crowd_out(next(iter(self._deadlines), connection))
+
+    def closed(self, connection: Guarded) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        self.done(connection)
+
+    def wait(self, connection: Guarded, seconds: float) -> None:
+        """Note that it is the client's turn, for so many seconds at most."""
+        self.done(connection)
+        self._deadlines[connection] = _now() + seconds
+        if connection.address is not None:
+            same = self._by_address.setdefault(connection.address, {})
+            same[connection] = None
+            if len(same) > self.limits.waiting_per_address:
+                self._crowd_out(next(iter(same)))
+        if len(self._deadlines) > self.limits.waiting:
+            self._crowd_out(next(iter(self._deadlines)))
+
+    def done(self, connection: Guarded) -> None:
+        """Note that the client has done its part."""
+        if self._deadlines.pop(connection, None) is None or connection.address is None:
+            return
+        same = self._by_address[connection.address]
+        del same[connection]
+        if not same:
+            del self._by_address[connection.address]
+
+    def _crowd_out(self, connection: Guarded) -> None:
+        self._crowded_out += 1
+        self.done(connection)
+        connection.make_room()
+
+    def _sweep(self, now: float) -> None:
+        for connection in [waiting for waiting, deadline in self._deadlines.items() if deadline <= now]:
+            self.done(connection)
+            connection.expire()
+        for connection in self._open - self._deadlines.keys():
+            # Closed by us, but the last of what was sent is still waiting to be read.
+            if connection.transport.is_closing():
+                connection.wait_for_reader()
+        if self._crowded_out and now >= self._logged + LOG_SECONDS:
+            log.warning("Closed %d connections to make room: too many wait for their clients", self._crowded_out)
+            self._crowded_out, self._logged = 0, now
+
+
+def address_key(host: str) -> str:
+    """Return the address, or the network that one IPv6 client has to itself."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else str(ip_network((address.packed, 64), strict=False))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

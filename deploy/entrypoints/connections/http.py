@@ -1,0 +1,245 @@
+"""HTTP with limits: uvicorn's protocol has none for the size of a request's head, nor for the time it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from deploy.entrypoints.connections.guard import Guarded
+
+if TYPE_CHECKING:
+    from deploy.entrypoints.connections.config import WebConfig
+
+HEAD_BYTES = 64 * 1024
+HEADERS = 200
+# What surrounds a body on the wire: the head, the sizes of chunks, trailers. The parser keeps a trailer until it ends.
+OVERHEAD_BYTES = 1 << 20
+# Requests that a client may send ahead, before the first of them is answered.
+PIPELINED = 32
+# How long the server discards what a refused client still sends. Closing at once resets the connection, and the client
+# may never see why.
+LINGER_SECONDS = 2.0
+RETRY_AFTER_SECONDS = b"2"
+
+
+class Part(Enum):
+    """What the parser is in the middle of."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class Refused(Exception):
+    """A request is over a limit; raised inside the parser to stop it."""
+
+
+class HttpProtocol(Guarded, HttpToolsProtocol):
+    """One HTTP connection. It waits for its client, unless a complete request waits for its answer."""
+
+    def __init__(
+        self,
+        config: WebConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.guard = config.guard
+        self._part = Part.NOTHING
+        self._finished = False
+        self._refusal = (HTTPStatus.BAD_REQUEST, "")
+        self._chunk = 0  # bytes received last
+        self._bytes = 0  # bytes of the current message, without its body
+
+    # Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request."""
+        super().connection_made(transport)
+        self.address = self.guard.peer_address(self.client[0] if self.client else None)
+        self.guard.opened(self)
+        if not transport.is_closing():
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self.guard.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`, then note whose turn it is."""
+        if self._finished:
+            return
+        before = self._part
+        self._chunk = len(data)
+        self._bytes = self._chunk if before is Part.NOTHING else self._bytes + self._chunk
+        super().data_received(data)
+        self._note_turn(before)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the WebSocket protocol."""
+        self._finished = True
+        self.guard.closed(self)
+        super().handle_websocket_upgrade()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        super().resume_writing()
+        self._wait()
+
+    # Parser
+
+    def on_message_begin(self) -> None:
+        """Start a request."""
+        super().on_message_begin()
+        self._part = Part.HEAD
+
+    def on_headers_complete(self) -> None:
+        """Refuse a request that is over a limit before the application sees it."""
+        if len(self.headers) > HEADERS:
+            self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"More than {HEADERS} headers.")
+        # The cheap comparison first: it is true of all but the largest requests.
+        if max(self._bytes, self._chunk) > HEAD_BYTES and self._head_bytes() > HEAD_BYTES:
+            self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _too_large("request line and headers"))
+        if len(self.pipeline) >= PIPELINED:
+            self._refuse_in_parser(HTTPStatus.TOO_MANY_REQUESTS, f"More than {PIPELINED} requests without an answer.")
+        super().on_headers_complete()
+        self._part = Part.BODY
+
+    def on_body(self, body: bytes) -> None:
+        """Leave the body out of the count: the application limits it while it reads."""
+        self._bytes -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        super().on_message_complete()
+        self._part = Part.NOTHING
+        self._bytes = 0
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, unless there is one already."""
+        super().on_response_complete()
+        if not self._is_busy and not self.transport.is_closing():
+            self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser did not accept."""
+        status, detail = self._refusal
+        self._refuse(status, detail or msg)
+
+    # Limits
+
+    def expire(self) -> None:
+        """Close the connection: its client took too long."""
+        if self.flow.write_paused or (self.transport.is_closing() and not self._finished):
+            self.expire_reader()
+        elif self._finished:
+            self.transport.abort()
+        elif self._part is Part.NOTHING:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long to arrive. Send it again.")
+
+    def make_room(self) -> None:
+        """Close the connection for others."""
+        if self._finished or self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()
+            return
+        if self._part is not Part.NOTHING or self.cycle is None:
+            self._finish(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections. Try again in a moment.")
+        self.transport.close()
+
+    @property
+    def _is_busy(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it as if there always were one
+        return cycle is not None and not cycle.response_complete
+
+    def _note_turn(self, before: Part) -> None:
+        if not self._finished and self._part is not Part.NOTHING:
+            self._check_size()
+        if self._finished or self.flow.write_paused:
+            return
+        if self._part is not before:
+            self._wait()
+        elif self._is_busy and self._part is Part.NOTHING:
+            self.guard.done(self)
+
+    def _wait(self) -> None:
+        limits = self.guard.limits
+        if self.flow.write_paused:
+            self.wait_for_reader()
+        elif self._part is Part.BODY:
+            self.guard.wait(self, limits.body_seconds)
+        elif self._part is Part.HEAD:
+            self.guard.wait(self, limits.head_seconds)
+        elif self._is_busy:
+            self.guard.done(self)
+        else:
+            # uvicorn closes a connection that stays idle; this is for one that sends what does not begin a request.
+            self.guard.wait(self, self.timeout_keep_alive + limits.head_seconds)
+
+    def _head_bytes(self) -> int:
+        # Each header is followed by a line break, and its name by a colon and a space.
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _check_size(self) -> None:
+        if len(self.headers) > HEADERS:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"More than {HEADERS} headers.")
+        elif self._part is Part.HEAD and self._bytes > HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _too_large("request line and headers"))
+        elif self._bytes > OVERHEAD_BYTES:
+            self._refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The chunks of the body are too small, or its trailers too large."
+            )
+
+    def _refuse_in_parser(self, status: HTTPStatus, detail: str) -> NoReturn:
+        self._refusal = (status, detail)
+        raise Refused(detail)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        self._finish(status, detail)
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.guard.wait(self, LINGER_SECONDS)
+
+    def _finish(self, status: HTTPStatus, detail: str) -> None:
+        self._finished = True
+        if self.pipeline or (self._is_busy and self.cycle.response_started):
+            self.transport.abort()  # in the middle of an answer
+            return
+        if self._is_busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(_answer(status, detail, self.server_state.default_headers))
+
+
+def _too_large(what: str) -> str:
+    return f"The {what} are larger than {HEAD_BYTES} bytes."
+
+
+def _answer(status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [
+        *headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", RETRY_AFTER_SECONDS))
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
