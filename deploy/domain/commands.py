@@ -66,14 +66,6 @@ class EndSessions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteFailedLogin:
-    """Somebody gave a wrong password for an account, from an address."""
-
-    account: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterToken:
     """Record a service or config token that is about to be handed out."""
 
@@ -218,7 +210,6 @@ Command: TypeAlias = (
     | OpenSession
     | CloseSession
     | EndSessions
-    | NoteFailedLogin
     | RegisterToken
     | RevokeToken
     | SyncServices
