@@ -35,6 +35,7 @@ from tests.hashing import WatchedHashing, watched
 RIGHT, WRONG, NEW = "the right password", "a guess", "the next password"
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 ATTACK = 600
+# Seconds until a test that hangs fails.
 PATIENCE = 60.0
 
 
@@ -89,9 +90,9 @@ class Desk:
 
 
 async def outcome(attempt: Awaitable[object]) -> str:
-    """Return the name of the error that an attempt ended with, or of none."""
+    """Return the name of the error that an attempt ended with, or "ok"."""
     try:
-        await attempt
+        await asyncio.wait_for(attempt, PATIENCE)
     except DomainError as error:
         return type(error).__name__
     return "ok"
@@ -99,7 +100,7 @@ async def outcome(attempt: Awaitable[object]) -> str:
 
 async def outcomes(*attempts: Awaitable[object]) -> Counter[str]:
     """Make all attempts at the same time; return how they ended."""
-    return Counter(await asyncio.gather(*map(outcome, attempts)))
+    return Counter(await asyncio.wait_for(asyncio.gather(*map(outcome, attempts)), PATIENCE))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -120,14 +121,15 @@ async def desk_database(databases: Databases) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def desk(desk_database: Database, services_root: Path, clock: FixedClock) -> Desk:
+async def desk(desk_database: Database, services_root: Path, clock: FixedClock) -> AsyncIterator[Desk]:
     async with desk_database.connection() as connection:
         await connection.execute("TRUNCATE users, password_attempts, known_networks CASCADE")
     open_uow = unit_of_work(desk_database.transaction)
     bus = create_bus(open_uow, ServiceFolders(services_root), clock, inputs_of(open_uow, services_root))
     made = Desk(open_uow, bus, desk_database, clock, *watched())
     await made.add("ada")
-    return made
+    yield made
+    made.hashing.open()
 
 
 class TestWhoIsLetIn:
@@ -428,7 +430,7 @@ class TestRows:
 
 class TestQueue:
     async def occupy(self, desk: Desk) -> list[asyncio.Task[str]]:
-        """Fill the queue with guesses at as many accounts from as many addresses."""
+        """Fill the queue."""
         desk.hashing.close()
         waiting = [asyncio.ensure_future(desk.passwords.hash("another password")) for _ in range(THREADS + WAITING)]
         await until(lambda: desk.hashing.waiting == THREADS)
@@ -441,7 +443,7 @@ class TestQueue:
         assert found["Overloaded"] >= PER_ACCOUNT
         assert set(found) <= {"Overloaded", "TooManyAttempts"}
         with pytest.raises(Overloaded, match="Try again in a few seconds") as raised:
-            await desk.check(RIGHT)
+            await asyncio.wait_for(desk.check(RIGHT), PATIENCE)
         assert raised.value.retry_after > 0
         assert await desk.rows() == []
         desk.hashing.open()

@@ -246,10 +246,12 @@ class TestPasswords:
         hashing.close()
         waiting = [asyncio.ensure_future(passwords.hash("correct horse")) for _ in range(THREADS + WAITING)]
         await asyncio.sleep(0)
-        for work in (passwords.hash("correct horse"), passwords.verify("correct horse", None)):
-            with pytest.raises(Overloaded, match="too many passwords"):
-                await work
-        hashing.open()
+        try:
+            for work in (passwords.hash("correct horse"), passwords.verify("correct horse", None)):
+                with pytest.raises(Overloaded, match="too many passwords"):
+                    await asyncio.wait_for(work, 60)
+        finally:
+            hashing.open()
         await asyncio.gather(*waiting)
         assert await passwords.hash("correct horse")
 
