@@ -84,16 +84,22 @@ sessions = Table(
     Column("user_agent", Text, nullable=False),
 )
 
-# Wrong passwords of the last minutes, by account and by address, so that guessing gets slow in every process.
-login_failures = Table(
-    "login_failures",
+# Password attempts of the last minutes, counted for all processes together. Keys are keyed hashes: no name, address or
+# mistyped password can be read from them.
+password_attempts = Table(
+    "password_attempts",
     metadata,
-    _id(),
-    Column("account", Text, nullable=False),
-    Column("address", Text, nullable=False),
-    Column("at", Moment, nullable=False, server_default=text("now()")),
-    Index("ix_login_failures_account_at", "account", "at"),
-    Index("ix_login_failures_address_at", "address", "at"),
+    Column("bucket", LargeBinary, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("ends", Moment, nullable=False, index=True),
+)
+
+known_networks = Table(
+    "known_networks",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("expires", Moment, nullable=False, index=True),
 )
 
 services = Table(

@@ -9,23 +9,37 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
+import json
 import secrets
+import unicodedata
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from deploy.domain.errors import NotSignedIn
+from deploy.domain.errors import NotSignedIn, Overloaded
 
 if TYPE_CHECKING:
     from pwdlib import PasswordHash
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 ALGORITHM = "HS256"
 ISSUER = "fastdeploy"
 INVALID = "Could not validate credentials"
 # Of argon2id, as OWASP recommends: passes over the memory, KiB of it, threads.
 PASSES, MEMORY, LANES = 2, 19 * 1024, 1
+# Passwords that are hashed at the same time, and that wait. More than one network can have in flight (PER_NETWORK), so
+# that a single attacker does not fill the queue.
+THREADS, WAITING = 2, 30
+BUSY, BUSY_SECONDS = "The server is checking too many passwords at the moment. Try again in a few seconds.", 2
+# Normalizing takes quadratic time on hostile text.
+LONGEST_NORMALIZED = 1024
 
 
 def load() -> None:
@@ -86,14 +100,17 @@ class TokenSigner:
                 issuer=ISSUER,
                 options={"require": ["exp", "iat", "jti", "aud", "sub"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            expires = float(claims["exp"])
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise NotSignedIn(INVALID) from error
+        if not all(isinstance(claims[name], str) for name in ("aud", "sub", "jti")):
+            raise NotSignedIn(INVALID)
         own = {"iss", "aud", "sub", "jti", "iat", "exp"}
         return Claims(
-            kind=str(claims["aud"]).removeprefix(f"{ISSUER}:"),
+            kind=claims["aud"].removeprefix(f"{ISSUER}:"),
             subject=claims["sub"],
             token_id=claims["jti"],
-            expires=float(claims["exp"]),
+            expires=expires,
             extra={key: value for key, value in claims.items() if key not in own},
         )
 
@@ -113,12 +130,29 @@ def hash_secret(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
 
 
-class Passwords:
-    """Hashes and checks passwords in threads, two at a time: each takes 19 MiB and a core for 20 ms (OWASP)."""
+class KeyedHash:
+    """Hashes names and addresses. Without the key, a copy of the database tells nothing about them."""
 
-    def __init__(self) -> None:
-        self._limit = asyncio.Semaphore(2)
-        # Of no password, and nobody has computed it: checking against it takes as long as against any other.
+    def __init__(self, secret_key: str) -> None:
+        self._key = hashlib.sha256(b"fastdeploy/attempts/" + secret_key.encode()).digest()
+
+    def of(self, *parts: str) -> bytes:
+        """Return 32 bytes that stand for these parts, in this order."""
+        return hmac.digest(self._key, json.dumps(parts).encode("ascii"), "sha256")
+
+
+class Passwords:
+    """Hashes and checks passwords in two threads of its own: each takes 19 MiB and a core for 20 ms (OWASP).
+
+    No other work can occupy these threads. Beyond `WAITING` passwords in the queue, new ones are refused immediately.
+    """
+
+    def __init__(self, hashing: PasswordHash | None = None) -> None:
+        """`hashing` computes; by default argon2id with the parameters above."""
+        self._given = hashing
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
+        self._unfinished: set[Future[Any]] = set()
+        # The hash of no password: checking against it takes as long as against any other.
         self._nobody = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}${_random(16)}${_random(32)}"
 
     @cached_property
@@ -126,25 +160,51 @@ class Passwords:
         from pwdlib import PasswordHash  # noqa: PLC0415
         from pwdlib.hashers.argon2 import Argon2Hasher  # noqa: PLC0415
 
-        return PasswordHash((Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES),))
+        return self._given or PasswordHash((Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES),))
 
     def hash_now(self, password: str) -> str:
         """Return the hash of a password, in this thread."""
-        return self._hash.hash(password)
+        return self._hash.hash(_spellings(password)[0])
 
     async def hash(self, password: str) -> str:
-        """Return the hash of a password."""
-        async with self._limit:
-            return await asyncio.to_thread(self.hash_now, password)
+        """Return the hash of a password.
+
+        Raises:
+            Overloaded: too many passwords are waiting.
+        """
+        return await self._in_thread(self.hash_now, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether it is the password; takes as long for a user who does not exist (`None`)."""
-        async with self._limit:
-            matches = await asyncio.to_thread(self._verify_now, password, password_hash or self._nobody)
+        """Return True if it is the password. A user who does not exist (`None`) takes as long.
+
+        Raises:
+            Overloaded: too many passwords are waiting; nothing was checked.
+        """
+        matches = await self._in_thread(self._verify_now, password, password_hash or self._nobody)
         return matches and password_hash is not None
 
+    async def _in_thread(self, compute: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        if len(self._unfinished) >= THREADS + WAITING:
+            raise Overloaded(BUSY, BUSY_SECONDS)
+        job = self._threads.submit(compute, *args, **kwargs)
+        self._unfinished.add(job)
+        # A request that is cancelled gives up its place in the queue; a hash that has begun keeps its thread to the end.
+        job.add_done_callback(self._unfinished.discard)
+        return await asyncio.wrap_future(job)
+
     def _verify_now(self, password: str, password_hash: str) -> bool:
-        return self._hash.verify(password, password_hash)
+        return any(self._hash.verify(spelling, password_hash) for spelling in _spellings(password))
+
+
+def _spellings(password: str) -> list[str]:
+    """Return the Unicode spellings of a password, the one for new hashes (NFC, RFC 8265) first.
+
+    Systems differ in how they send "é": as one character, or as two. Hashes from before are of the password as it was sent.
+    """
+    if password.isascii() or len(password) > LONGEST_NORMALIZED:
+        return [password]
+    composed, decomposed = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
+    return list(dict.fromkeys((composed, password, decomposed)))
 
 
 def _random(size: int) -> str:

@@ -68,14 +68,6 @@ class EndSessions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteFailedLogin:
-    """Somebody gave a wrong password for an account, from an address."""
-
-    account: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterToken:
     """Record a service or config token that is about to be handed out."""
 
@@ -220,7 +212,6 @@ Command: TypeAlias = (
     | OpenSession
     | CloseSession
     | EndSessions
-    | NoteFailedLogin
     | RegisterToken
     | RevokeToken
     | SyncServices

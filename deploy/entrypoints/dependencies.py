@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.security import OAuth2PasswordBearer
 
 from deploy.domain.errors import NotSignedIn
@@ -22,6 +22,16 @@ async def get_services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(get_services)]
 BearerDep = Annotated["str | None", Depends(oauth2_scheme)]
+
+
+async def no_store(response: Response) -> None:
+    """Keep an answer that holds a token out of every cache (RFC 6750, section 5.3)."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+def client_address(request: Request) -> str:
+    """Return the IP address of the client, as a trusted proxy forwards it; empty on a Unix socket."""
+    return request.client.host if request.client else ""
 
 
 def require(action: Action) -> Any:

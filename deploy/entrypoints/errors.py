@@ -14,7 +14,17 @@ from starlette.exceptions import HTTPException
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
 from deploy.adapters.service_folders.processes import FoldersUnavailable
-from deploy.domain.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, NotSignedIn
+from deploy.domain.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+    Overloaded,
+    TooManyAttempts,
+    TryLater,
+)
 from deploy.domain.inputs import Fault, InvalidAnswers
 
 log = logging.getLogger(__name__)
@@ -25,28 +35,22 @@ STATUS: dict[type[DomainError], int] = {
     NotFound: 404,
     Conflict: 409,
     InvalidInput: 422,
+    TooManyAttempts: 429,
+    Overloaded: 503,
 }
 AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
 UNEXPECTED = "Something went wrong on the server. Its log says what; tell whoever runs it."
 RETRY_AFTER = {"Retry-After": "2"}
 
 
-class TooManyRequests(DomainError):
-    """Slow down; `seconds` says for how long."""
-
-    def __init__(self, text: str, seconds: int) -> None:
-        super().__init__(text)
-        self.seconds = seconds
-
-
 def domain_error(_request: Request, error: Exception) -> JSONResponse:
     """Answer with the status of the error's class."""
-    if isinstance(error, TooManyRequests):
-        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.seconds)})
     if isinstance(error, InvalidAnswers):
         return JSONResponse({"detail": [_told(fault) for fault in error.faults]}, 422)
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if isinstance(error, TryLater):
+        headers = {"Retry-After": str(error.retry_after)}
     return JSONResponse({"detail": str(error)}, status, headers)
 
 

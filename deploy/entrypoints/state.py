@@ -15,7 +15,7 @@ from deploy.adapters.launching import DeployUser
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Listings, Tail
 from deploy.adapters.sealing import Vault
-from deploy.adapters.tokens import Passwords, TokenSigner
+from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
 from deploy.domain.events import AccessChanged
@@ -27,6 +27,7 @@ from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
+from deploy.service_layer.sign_in import SignIn
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 
 URL_SCHEME = "postgresql+asyncpg://"
@@ -45,6 +46,7 @@ class Services:
     folders: ServiceFolders
     signer: TokenSigner
     passwords: Passwords
+    sign_in: SignIn
     authenticator: Authenticator
     listener: Listener
     hub: Hub
@@ -70,7 +72,8 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     database = Database(database_url)
     open_unit_of_work = unit_of_work(database.transaction)
     folders = create_folders(settings)
-    signer = TokenSigner(secret_key(settings))
+    key = secret_key(settings)
+    signer, passwords = TokenSigner(key), Passwords()
     authenticator = Authenticator(signer, open_unit_of_work, now)
     listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
@@ -96,7 +99,8 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
         inputs=inputs,
         folders=folders,
         signer=signer,
-        passwords=Passwords(),
+        passwords=passwords,
+        sign_in=SignIn(open_unit_of_work, bus, passwords, signer, KeyedHash(key), now),
         authenticator=authenticator,
         listener=listener,
         hub=hub,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import asyncpg
+
 from deploy.adapters.repository.access import TOUCH_EVERY
-from deploy.adapters.tokens import INVALID, Claims, Passwords, TokenSigner
+from deploy.adapters.tokens import INVALID, Claims, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
 from deploy.domain.policy import Actor, Kind
@@ -37,8 +39,7 @@ class Authenticator:
         if actor is not None and until > time.monotonic() and actor.expires > time.time() and actor.kind in kinds:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
-        async with self._open_unit_of_work() as uow:
-            actor = await self._actor(claims, uow)
+        actor = await self._found(claims)
         if len(known) >= REMEMBERED:
             known.clear()
         known[token] = (time.monotonic() + TRUST, actor)
@@ -49,6 +50,14 @@ class Authenticator:
         others = {token: known for token, known in self._known.items() if known[1].user_id != user_id}
         # A new one: answers that are on their way are older than the news, and go into the old one.
         self._known = others if user_id is not None else {}
+
+    async def _found(self, claims: Claims) -> Actor:
+        try:
+            async with self._open_unit_of_work() as uow:
+                return await self._actor(claims, uow)
+        except (ValueError, asyncpg.DataError) as error:
+            # Signed with our key, yet not by us: a claim that cannot be a number or a text of the database.
+            raise NotSignedIn(INVALID) from error
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
         kind = Kind(claims.kind)
@@ -96,19 +105,5 @@ class Authenticator:
 async def _of_account(claims: Claims, uow: UnitOfWork) -> User:
     try:
         return await uow.users.get(int(claims.subject))
-    except (NotFound, ValueError) as error:
+    except NotFound as error:
         raise NotSignedIn(INVALID) from error
-
-
-async def check_password(name: str, password: str, open_unit_of_work: OpenUnitOfWork, passwords: Passwords) -> User:
-    """Return the user if it is his password. While that is computed, two at a time, nobody holds a connection.
-
-    Raises:
-        NotSignedIn: it is not, or there is no such user, or he is disabled; nobody learns which.
-    """
-    async with open_unit_of_work() as uow:
-        user = await uow.users.find(name)
-    usable = user.password_hash if user is not None and user.is_active else None
-    if not await passwords.verify(password, usable) or user is None:
-        raise NotSignedIn("Incorrect username or password")
-    return user

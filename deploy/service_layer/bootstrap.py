@@ -31,7 +31,6 @@ def create_bus(
     bus.on_command(commands.OpenSession, partial(access.open_session, now=now))
     bus.on_command(commands.CloseSession, access.close_session)
     bus.on_command(commands.EndSessions, partial(access.end_sessions, now=now))
-    bus.on_command(commands.NoteFailedLogin, access.note_failed_login)
     bus.on_command(commands.RegisterToken, partial(access.register_token, now=now))
     bus.on_command(commands.RevokeToken, partial(access.revoke_token, now=now))
     bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))

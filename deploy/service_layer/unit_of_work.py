@@ -39,9 +39,9 @@ class UnitOfWork:
         return repository.Sessions(self._driver)
 
     @cached_property
-    def logins(self) -> repository.Logins:
-        """Wrong passwords of the last minutes."""
-        return repository.Logins(self._driver)
+    def attempts(self) -> repository.Attempts:
+        """Password attempts of the last minutes, and the networks that are known to accounts."""
+        return repository.Attempts(self._driver)
 
     @cached_property
     def tokens(self) -> repository.Tokens:

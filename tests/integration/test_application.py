@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -14,17 +17,30 @@ from pydantic import SecretStr
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from deploy.adapters.database import Database
+from deploy.adapters.tokens import BUSY, THREADS, WAITING, KeyedHash, Passwords
 from deploy.config import ConfigurationError, Settings
-from deploy.domain.commands import RegisterToken, RevokeToken
+from deploy.domain.commands import CreateUser, RegisterToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
+from deploy.domain.events import UserCreated
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Kind
 from deploy.entrypoints.fastapi_app import create_app
-from deploy.entrypoints.state import create_services
+from deploy.entrypoints.state import Services, create_services
 from deploy.service_layer.clock import utc_now
+from deploy.service_layer.sign_in import SignIn
 from tests.databases import Databases
+from tests.hashing import watched
 
 HOUR = timedelta(hours=1)
+PATIENCE = 60.0
+
+
+def with_passwords(services: Services, passwords: Passwords) -> Services:
+    """Return the parts of a process, whose passwords are hashed by these."""
+    sign_in = SignIn(
+        services.open_unit_of_work, services.bus, passwords, services.signer, KeyedHash("k"), services.now
+    )
+    return replace(services, passwords=passwords, sign_in=sign_in)
 
 
 @pytest.fixture
@@ -68,6 +84,52 @@ async def test_who_loses_a_right_has_lost_it_when_that_is_answered(settings: Set
             await services.authenticator.authenticate(token, frozenset(Kind))
     finally:
         await services.database.close()
+
+
+async def test_every_route_that_hashes_a_password_is_refused_while_the_queue_is_full(settings: Settings) -> None:
+    passwords, hashing = watched()
+    services = with_passwords(create_services(settings, settings.database_url), passwords)
+    app = create_app(settings, ready=services)
+    secret = "correct horse battery"
+    created = await services.bus.handle(CreateUser(name="ada", password_hash=passwords.hash_now(secret)))
+    user_id = next(event.user_id for event in created if isinstance(event, UserCreated))
+    sign_in = {"username": "ada", "password": secret}
+    try:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+            token = (await client.post("/token", data=sign_in)).json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            requests: list[tuple[str, str, dict[str, Any]]] = [
+                ("POST", "/token", {"data": sign_in}),
+                ("POST", "/session", {"json": sign_in}),
+                ("POST", "/users/", {"json": {"name": "bob", "password": secret}}),
+                ("PATCH", f"/users/{user_id}", {"json": {"password": "another password"}}),
+                ("POST", "/users/me/password", {"json": {"current": secret, "new": "another password"}}),
+            ]
+            hashing.close()
+            waiting = [asyncio.ensure_future(passwords.hash("a password")) for _ in range(THREADS + WAITING)]
+            await asyncio.sleep(0)
+            for method, path, body in requests:
+                # A request that waited for the queue would never be answered.
+                response = await asyncio.wait_for(client.request(method, path, **body), PATIENCE)
+                assert (response.status_code, response.json()) == (503, {"detail": BUSY}), path
+                assert int(response.headers["Retry-After"]) > 0
+            hashing.open()
+            await asyncio.gather(*waiting)
+            # Nothing was changed.
+            assert (await client.post("/token", data=sign_in)).status_code == 200
+            assert [user["name"] for user in (await client.get("/users/")).json()] == ["ada"]
+    finally:
+        await services.database.close()
+
+
+def test_the_limits_are_in_the_openapi_document(settings: Settings) -> None:
+    paths = create_app(settings).openapi()["paths"]
+    for path in ("/token", "/session", "/users/me/password"):
+        assert {"429", "503"} <= paths[path]["post"]["responses"].keys()
+        for status in ("429", "503"):
+            assert "Retry-After" in paths[path]["post"]["responses"][status]["headers"]
+    for path, method in (("/users/", "post"), ("/users/{user_id}", "patch")):
+        assert "503" in paths[path][method]["responses"]
 
 
 async def test_without_a_database_it_says_what_is_missing(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.database import Database
-from deploy.adapters.tokens import Passwords, TokenSigner
+from deploy.adapters.tokens import TokenSigner
 from deploy.domain.commands import ChangeUser, EndSessions, OpenSession, RegisterToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Actor, Kind
 from deploy.service_layer import authentication
-from deploy.service_layer.authentication import Authenticator, check_password
-from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
+from deploy.service_layer.authentication import Authenticator
+from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.site import Site
 
 HOUR = timedelta(hours=1)
@@ -101,6 +99,27 @@ class TestUserTokens:
     @pytest.mark.parametrize("extra", [{}, {"epoch": None}, {"epoch": "0"}, {"epoch": 1}])
     async def test_the_epoch_counts(self, door: Door, site: Site, extra: dict[str, Any]) -> None:
         assert await door.refused(door.token(Kind.USER, await site.user(), **extra))
+
+
+class TestForgedClaims:
+    """Signed with our key, which somebody else must have."""
+
+    @pytest.mark.parametrize(
+        ("kind", "subject", "extra"),
+        [
+            (Kind.DEPLOYMENT, "x", {}),
+            (Kind.DEPLOYMENT, "9" * 5000, {}),
+            (Kind.USER, "9" * 30, {}),
+            (Kind.USER, "9" * 5000, {}),
+            (Kind.USER, "1", {"session": "a\x00b"}),
+            (Kind.USER, "1", {"session": {"a": 1}}),
+            (Kind.SERVICE, "x", {"token_id": "a\x00b"}),
+        ],
+    )
+    async def test_what_cannot_be_looked_up_is_refused(
+        self, door: Door, kind: Kind, subject: str, extra: dict[str, Any]
+    ) -> None:
+        assert await door.refused(door.token(kind, subject, **extra))
 
 
 class TestBrowsersTokens:
@@ -234,48 +253,3 @@ class TestMemory:
         token = door.token(Kind.USER, await site.user("ada"), epoch=0)
         await authenticator.authenticate(token, ANY)
         assert not authenticator._known
-
-
-class TestCheckPassword:
-    @pytest.fixture
-    def passwords(self) -> Passwords:
-        return Passwords()
-
-    async def test_the_right_one(self, site: Site, passwords: Passwords) -> None:
-        user_id = await self.user(site, passwords)
-        assert (await check_password("ada", "secret", site.open_uow, passwords)).id == user_id
-
-    @pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("ada", ""), ("eve", "secret"), ("", "")])
-    async def test_nobody_learns_what_was_wrong(
-        self, site: Site, passwords: Passwords, name: str, password: str
-    ) -> None:
-        await self.user(site, passwords)
-        with pytest.raises(NotSignedIn, match=r"^Incorrect username or password$"):
-            await check_password(name, password, site.open_uow, passwords)
-
-    async def test_a_disabled_user_has_none(self, site: Site, passwords: Passwords) -> None:
-        await site.user("root")
-        user_id = await self.user(site, passwords)
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
-        with pytest.raises(NotSignedIn):
-            await check_password("ada", "secret", site.open_uow, passwords)
-
-    async def test_no_connection_is_held_meanwhile(self, busy_site: Site, database_url: str) -> None:
-        only = Database(database_url, pool_size=1)
-        open_uow = unit_of_work(only.transaction)
-
-        class Watched(Passwords):
-            async def verify(self, password: str, password_hash: str | None) -> bool:
-                async with open_uow() as uow:
-                    assert await uow.users.count() == 1
-                return await super().verify(password, password_hash)
-
-        user_id = await self.user(busy_site, Watched())
-        found = await asyncio.wait_for(check_password("ada", "secret", open_uow, Watched()), PATIENCE)
-        assert found.id == user_id
-        await only.close()
-
-    async def user(self, site: Site, passwords: Passwords) -> int:
-        user_id = await site.user("ada")
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash=passwords.hash_now("secret")))
-        return user_id

@@ -13,7 +13,6 @@ from deploy.domain.commands import (
     CloseSession,
     CreateUser,
     EndSessions,
-    NoteFailedLogin,
     OpenSession,
     RegisterToken,
     RevokeToken,
@@ -238,21 +237,6 @@ class TestEndSessions:
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
         async with site.open_uow() as uow:
             assert await uow.sessions.of(user_id, site.clock.now) == []
-
-
-class TestNoteFailedLogin:
-    async def test_failures_count_by_account_and_by_address(self, site: Site) -> None:
-        for account, address in (("ada", "1.1.1.1"), ("ada", "2.2.2.2"), ("bob", "1.1.1.1")):
-            await site.bus.handle(NoteFailedLogin(account=account, address=address))
-        async with site.open_uow() as uow:
-            assert await uow.logins.failures("ada", "1.1.1.1") == (2, 2)
-            assert await uow.logins.failures("bob", "2.2.2.2") == (1, 1)
-            assert await uow.logins.failures("eve", "3.3.3.3") == (0, 0)
-
-    async def test_an_account_of_any_length(self, site: Site) -> None:
-        await site.bus.handle(NoteFailedLogin(account="x" * 10_000, address="1.1.1.1"))
-        async with site.open_uow() as uow:
-            assert await uow.logins.failures("x" * 10_000, "2.2.2.2") == (1, 0)
 
 
 class TestRegisterToken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -15,18 +16,22 @@ from argon2 import extract_parameters
 
 from deploy.adapters.tokens import (
     ISSUER,
+    THREADS,
+    WAITING,
     Passwords,
     TokenSigner,
     hash_secret,
     new_secret,
     new_token_id,
 )
-from deploy.domain.errors import NotSignedIn
+from deploy.domain.errors import NotSignedIn, Overloaded
 from deploy.domain.policy import Kind
+from tests.hashing import watched
 
 KEY = "k" * 40
 KINDS = [kind.value for kind in Kind]
 HOUR = timedelta(hours=1)
+COMPOSED, DECOMPOSED = "pa\u00dfwort\u00e9", "pa\u00dfworte\u0301"
 
 
 @pytest.fixture
@@ -112,6 +117,12 @@ class TestRead:
             {"sub": 1},
             {"nbf": 2**40},
             {"iat": 2**40},
+            {"exp": 10**400},
+            {"jti": 1},
+            {"aud": [f"{ISSUER}:user"]},
+            {"aud": [f"{ISSUER}:user", f"{ISSUER}:service"]},
+            {"aud": []},
+            {"aud": {"fastdeploy:user": 1}},
         ],
         ids=str,
     )
@@ -192,8 +203,57 @@ class TestPasswords:
         assert not await passwords.verify("", None)
         assert not await passwords.verify("correct horse", None)
 
-    def test_nobodys_takes_as_long_as_anybodys(self, passwords: Passwords) -> None:
-        assert extract_parameters(passwords._nobody) == extract_parameters(passwords.hash_now("correct horse"))
+    async def test_a_user_who_does_not_exist_costs_the_same_work(self) -> None:
+        passwords, hashing = watched()
+        kept = Passwords().hash_now("correct horse")
+        for password in ("a guess", "\u00e4 guess"):
+            hashing.checked.clear()
+            assert not await passwords.verify(password, kept)
+            work = [extract_parameters(one) for one in hashing.checked]
+            hashing.checked.clear()
+            assert not await passwords.verify(password, None)
+            assert [extract_parameters(one) for one in hashing.checked] == work
+
+    @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+    @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED])
+    async def test_it_is_recognised_in_every_unicode_spelling(
+        self, passwords: Passwords, first: str, typed: str
+    ) -> None:
+        assert await passwords.verify(typed, await passwords.hash(first))
+
+    @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+    @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED, f"{COMPOSED}{DECOMPOSED}"])
+    async def test_hashes_of_a_password_as_it_was_sent_stay_good(
+        self, passwords: Passwords, first: str, typed: str
+    ) -> None:
+        _, hashing = watched()
+        assert await passwords.verify(first, hashing.hash(first))
+        if first != f"{COMPOSED}{DECOMPOSED}":
+            assert await passwords.verify(typed, hashing.hash(first))
+
+    async def test_letters_that_only_look_alike_are_different(self, passwords: Passwords) -> None:
+        kept = await passwords.hash(COMPOSED)
+        assert not await passwords.verify("pa\u00dfworte\u0300", kept)
+        assert not await passwords.verify("passworte", kept)
+
+    async def test_a_hostile_length_is_not_normalized(self, passwords: Passwords) -> None:
+        # Normalizing this would take minutes: each mark is sorted among those before it.
+        hostile = "a" + "\u0315\u0300" * 200_000
+        assert not await passwords.verify(hostile, None)
+
+    async def test_beyond_the_bound_of_the_queue_it_refuses_at_once(self) -> None:
+        passwords, hashing = watched()
+        hashing.close()
+        waiting = [asyncio.ensure_future(passwords.hash("correct horse")) for _ in range(THREADS + WAITING)]
+        await asyncio.sleep(0)
+        try:
+            for work in (passwords.hash("correct horse"), passwords.verify("correct horse", None)):
+                with pytest.raises(Overloaded, match="too many passwords"):
+                    await asyncio.wait_for(work, 60)
+        finally:
+            hashing.open()
+        await asyncio.gather(*waiting)
+        assert await passwords.hash("correct horse")
 
     def test_equal_passwords_have_different_hashes(self, passwords: Passwords) -> None:
         assert passwords.hash_now("a") != passwords.hash_now("a")

@@ -1,7 +1,8 @@
 """All SQL, one class per aggregate; each works on the connection of one unit of work."""
 
-from deploy.adapters.repository.access import Logins, Sessions, Tokens, Users
+from deploy.adapters.repository.access import Sessions, Tokens, Users
 from deploy.adapters.repository.answers import Answers
+from deploy.adapters.repository.attempts import Attempts, BucketState
 from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import Events, News, StoredEvent
@@ -17,14 +18,15 @@ from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
     "Answers",
+    "Attempts",
     "Batches",
+    "BucketState",
     "Change",
     "DeployedServices",
     "Deployments",
     "Events",
     "History",
     "Listings",
-    "Logins",
     "NewJob",
     "News",
     "Plans",

@@ -12,7 +12,6 @@ from deploy.adapters.statement import Statement
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import BrowserSession, Token, User
 
-THROTTLE_WINDOW = timedelta(minutes=5)
 TOUCH_EVERY = timedelta(minutes=1)
 
 _USER = columns_of(User, "u")
@@ -50,13 +49,6 @@ _TOUCH_SESSION = Statement(
 )
 _END_SESSIONS = Statement("DELETE FROM sessions WHERE id = ANY(:ids)")
 _REMOVE_SESSION = Statement("DELETE FROM sessions WHERE id = :id OR expires < now() RETURNING id, user_id")
-
-_FORGET_FAILURES = Statement("DELETE FROM login_failures WHERE at < now() - CAST(:window AS interval)")
-_ADD_FAILURE = Statement("INSERT INTO login_failures (account, address) VALUES (:account, :address)")
-_COUNT_FAILURES = Statement(
-    "SELECT (SELECT count(*) FROM login_failures WHERE account = :account AND at > now() - CAST(:window AS interval)), "
-    "(SELECT count(*) FROM login_failures WHERE address = :address AND at > now() - CAST(:window AS interval))"
-)
 
 _TOKEN = columns_of(Token, "t")
 _ADD_TOKEN = Statement(
@@ -169,24 +161,6 @@ class Sessions:
         """Forget a browser, and those whose time is over; return the id of its user, if it was known."""
         gone = await _REMOVE_SESSION.rows(self._driver, id=session_id)
         return {row["id"]: row["user_id"] for row in gone}.get(session_id)
-
-
-class Logins:
-    """Wrong passwords of the last minutes."""
-
-    def __init__(self, driver: asyncpg.Connection) -> None:
-        self._driver = driver
-
-    async def add_failure(self, account: str, address: str) -> None:
-        """Remember one, and forget those that do not count any more."""
-        await _FORGET_FAILURES.value(self._driver, window=THROTTLE_WINDOW)
-        await _ADD_FAILURE.value(self._driver, account=account[:200], address=address)
-
-    async def failures(self, account: str, address: str) -> tuple[int, int]:
-        """Return how many there were lately (for the account, from the address)."""
-        row = await _COUNT_FAILURES.row(self._driver, account=account[:200], address=address, window=THROTTLE_WINDOW)
-        assert row is not None, "counts are always told"
-        return row[0], row[1]
 
 
 class Tokens:

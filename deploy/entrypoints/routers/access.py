@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Cookie, Form, Header, Request, Response
+from fastapi import APIRouter, Cookie, Depends, Form, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from deploy.adapters.tokens import hash_secret, new_secret
-from deploy.domain.commands import CloseSession, NoteFailedLogin, OpenSession
+from deploy.domain.attempts import BROWSER_KNOWN_FOR
+from deploy.domain.commands import CloseSession, OpenSession
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import User
 from deploy.domain.policy import Kind
-from deploy.entrypoints.dependencies import ServicesDep
-from deploy.entrypoints.errors import TooManyRequests
+from deploy.entrypoints.dependencies import ServicesDep, client_address, no_store
 from deploy.entrypoints.schemas.access import AccessToken, SessionToken, SignIn, SignInForm
-from deploy.entrypoints.schemas.common import Detail
+from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail
 from deploy.entrypoints.state import Services
-from deploy.service_layer.authentication import check_password
+from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
-FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS = 10, 50
-PAUSE_SECONDS = 60
+# One for each user who has signed in with this browser: the user's id follows.
+BROWSER_COOKIE = "fastdeploy_browser_"
+PATH = "/session"
 
 router = APIRouter(tags=["sign in"])
+KEPT_PRIVATE = [Depends(no_store)]
+REFUSED: dict[int | str, dict[str, Any]] = {401: {"model": Detail}, 429: TOO_MANY_ATTEMPTS, 503: OVERLOADED}
 SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 
-@router.post("/token", responses={401: {"model": Detail}, 429: {"model": Detail}})
+@router.post("/token", responses=REFUSED, dependencies=KEPT_PRIVATE)
 async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, request: Request) -> AccessToken:
     """Exchange name and password for a user token (OAuth 2 password flow)."""
     await _check_complete(request)
-    user = await _signed_in(form.username, form.password, services, request)
+    user = await services.sign_in.check(form.username, form.password, _client(request))
     return AccessToken(access_token=_user_token(user, services), token_type="bearer")  # noqa: S106
 
 
-@router.post("/session", responses={401: {"model": Detail}, 429: {"model": Detail}})
+@router.post("/session", responses=REFUSED, dependencies=KEPT_PRIVATE)
 async def open_session(body: SignIn, services: ServicesDep, request: Request, response: Response) -> SessionToken:
     """Sign a browser in: a user token for the page's memory, and a cookie that can only renew it."""
-    user = await _signed_in(body.username, body.password, services, request)
+    client = _client(request)
+    user = await services.sign_in.check(body.username, body.password, client)
     secret = new_secret()
     session_id = hash_secret(secret)
     lifetime = timedelta(days=services.settings.session_expire_days)
@@ -47,11 +51,14 @@ async def open_session(body: SignIn, services: ServicesDep, request: Request, re
     await services.bus.handle(
         OpenSession(session_id=session_id, user_id=user.id, expires=services.now() + lifetime, user_agent=agent)
     )
-    _set_cookie(response, secret, int(lifetime.total_seconds()), request, services)
+    known = services.sign_in.browser_cookie(user, client)
+    is_secure = services.settings.cookie_secure or request.url.scheme == "https"
+    _set_cookie(response, COOKIE, secret, lifetime, secure=is_secure)
+    _set_cookie(response, f"{BROWSER_COOKIE}{user.id}", known, BROWSER_KNOWN_FOR, secure=is_secure)
     return _session_token(user, session_id, services)
 
 
-@router.post("/session/refresh", responses={401: {"model": Detail}})
+@router.post("/session/refresh", responses={401: {"model": Detail}}, dependencies=KEPT_PRIVATE)
 async def refresh_session(
     services: ServicesDep,
     cookie: SessionCookie = None,
@@ -74,7 +81,7 @@ async def close_session(services: ServicesDep, response: Response, cookie: Sessi
     """Sign a browser out."""
     if cookie:
         await services.bus.handle(CloseSession(session_id=hash_secret(cookie)))
-    response.delete_cookie(COOKIE, path="/session")
+    response.delete_cookie(COOKIE, path=PATH)
 
 
 async def _check_complete(request: Request) -> None:
@@ -87,17 +94,13 @@ async def _check_complete(request: Request) -> None:
         )
 
 
-async def _signed_in(name: str, password: str, services: Services, request: Request) -> User:
-    address = request.client.host if request.client else "unknown"
-    async with services.open_unit_of_work() as uow:
-        by_account, by_address = await uow.logins.failures(name.replace("\x00", ""), address)
-    if by_account >= FAILURES_PER_ACCOUNT or by_address >= FAILURES_PER_ADDRESS:
-        raise TooManyRequests("Too many wrong passwords. Wait a few minutes, then try again.", PAUSE_SECONDS)
-    try:
-        return await check_password(name.replace("\x00", ""), password, services.open_unit_of_work, services.passwords)
-    except NotSignedIn:
-        await services.bus.handle(NoteFailedLogin(account=name.replace("\x00", ""), address=address))
-        raise
+def _client(request: Request) -> Client:
+    cookies = {
+        int(number): value
+        for name, value in request.cookies.items()
+        if (number := name.removeprefix(BROWSER_COOKIE)) != name and number.isdecimal() and len(number) < 20
+    }
+    return Client(address=client_address(request), cookies=cookies)
 
 
 def _user_token(user: User, services: Services, **more: str) -> str:
@@ -115,13 +118,6 @@ def _session_token(user: User, session_id: str, services: Services) -> SessionTo
     )
 
 
-def _set_cookie(response: Response, secret: str, max_age: int, request: Request, services: Services) -> None:
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=max_age,
-        path="/session",
-        httponly=True,
-        samesite="strict",
-        secure=services.settings.cookie_secure or request.url.scheme == "https",
-    )
+def _set_cookie(response: Response, name: str, value: str, lifetime: timedelta, *, secure: bool) -> None:
+    max_age = int(lifetime.total_seconds())
+    response.set_cookie(name, value, max_age=max_age, path=PATH, httponly=True, samesite="strict", secure=secure)

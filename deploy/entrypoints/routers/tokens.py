@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from deploy.adapters.tokens import new_token_id
 from deploy.domain.commands import RegisterToken, RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import ServicesDep, no_store, require
 from deploy.entrypoints.schemas.access import ConfigToken, ConfigTokenIn, ServiceToken, ServiceTokenIn, TokenOut
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.state import Services
@@ -19,7 +19,7 @@ from deploy.entrypoints.state import Services
 router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
 
 
-@router.post("/service-token", responses={404: {"model": Detail}})
+@router.post("/service-token", responses={404: {"model": Detail}}, dependencies=[Depends(no_store)])
 async def make_service_token(
     body: ServiceTokenIn, actor: Annotated[Actor, require(Action.MAKE_SERVICE_TOKEN)], services: ServicesDep
 ) -> ServiceToken:
@@ -35,7 +35,7 @@ async def make_service_token(
     return ServiceToken(service_token=token, token_type="bearer")  # noqa: S106
 
 
-@router.post("/config-token", responses={403: {"model": Detail}})
+@router.post("/config-token", responses={403: {"model": Detail}}, dependencies=[Depends(no_store)])
 async def make_config_token(
     body: ConfigTokenIn, actor: Annotated[Actor, require(Action.MAKE_CONFIG_TOKEN)], services: ServicesDep
 ) -> ConfigToken:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from deploy.domain.commands import ChangeUser, CreateUser
-from deploy.domain.errors import Forbidden
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import ServicesDep, client_address, require
 from deploy.entrypoints.schemas.access import PasswordChange, UserChange, UserIn, UserOut
-from deploy.entrypoints.schemas.common import Detail, Id
+from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail, Id
 
 router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]
@@ -27,14 +26,18 @@ async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
         return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
 
 
-@router.post("/me/password", status_code=204, responses={403: {"model": Detail}})
-async def change_own_password(body: PasswordChange, actor: MyPassword, services: ServicesDep) -> None:
+@router.post(
+    "/me/password",
+    status_code=204,
+    responses={403: {"model": Detail}, 429: TOO_MANY_ATTEMPTS, 503: OVERLOADED},
+)
+async def change_own_password(
+    body: PasswordChange, actor: MyPassword, services: ServicesDep, request: Request
+) -> None:
     """Change my password; all my sessions and user tokens end."""
-    async with services.open_unit_of_work() as uow:
-        user = await uow.users.get(actor.user_id or 0)
-    if not await services.passwords.verify(body.current, user.password_hash):
-        raise Forbidden("The current password is not right.")
-    await services.bus.handle(ChangeUser(user_id=user.id, password_hash=await services.passwords.hash(body.new)))
+    await services.sign_in.change_password(
+        actor.user_id or 0, actor.session, body.current, body.new, client_address(request)
+    )
 
 
 @router.get("/", responses={403: {"model": Detail}})
@@ -44,7 +47,7 @@ async def list_users(_actor: Administrator, services: ServicesDep) -> list[UserO
         return [UserOut.model_validate(user) for user in await uow.users.list()]
 
 
-@router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}})
+@router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED})
 async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep) -> UserOut:
     """Add a user."""
     password_hash = await services.passwords.hash(body.password)
@@ -54,7 +57,10 @@ async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep
         return UserOut.model_validate(await uow.users.get(user_id))
 
 
-@router.patch("/{user_id}", responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}})
+@router.patch(
+    "/{user_id}",
+    responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED},
+)
 async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: ServicesDep) -> UserOut:
     """Change a user's password, role or state; his sessions end."""
     password_hash = await services.passwords.hash(body.password) if body.password is not None else None

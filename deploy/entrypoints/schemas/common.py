@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -35,6 +35,20 @@ class Detail(Answer):
     """A sentence."""
 
     detail: str
+
+
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+# What a route answers that checks or hashes a password.
+TOO_MANY_ATTEMPTS: dict[str, Any] = {
+    "model": Detail,
+    "description": "Too many wrong passwords, or too many attempts at once.",
+    "headers": RETRY_AFTER,
+}
+OVERLOADED: dict[str, Any] = {
+    "model": Detail,
+    "description": "Too many passwords are being checked, or the database is away; nothing was changed.",
+    "headers": RETRY_AFTER,
+}
 
 
 class Health(Answer):

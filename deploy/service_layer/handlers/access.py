@@ -87,12 +87,6 @@ async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: C
     return [AccessChanged(command.user_id)] if gone else []
 
 
-async def note_failed_login(command: commands.NoteFailedLogin, uow: UnitOfWork) -> list[Event]:
-    """Remember a wrong password for the throttle."""
-    await uow.logins.add_failure(command.account, command.address)
-    return []
-
-
 async def register_token(command: commands.RegisterToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Record a token before it is handed out."""
     service_id = None

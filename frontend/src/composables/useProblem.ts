@@ -2,7 +2,7 @@ import { ref } from "vue";
 import { useI18n } from "vue-i18n";
 import { ApiError } from "@/api/errors";
 
-const OWN_SENTENCES = [401, 429, 503] as const;
+const SERVER_SENTENCES = [403, 404, 409, 429, 503] as const;
 
 /** Turns errors into sentences for the reader, and runs actions such that their failure is shown instead of thrown. */
 export function useProblem() {
@@ -16,10 +16,11 @@ export function useProblem() {
     if (!(error instanceof ApiError)) throw error;
     const { status, detail } = error;
     if (status === 0) return t("error.offline");
-    const own = OWN_SENTENCES.find(known => known === status);
-    if (own) return t(`error.${own}`);
+    if (status === 401) return t("error.401");
     if (status === 422) return t("error.422", { detail: detail ?? "" });
-    if (status === 403 || status === 404 || status === 409) return detail ?? t(`error.${status}`);
+    const known = SERVER_SENTENCES.find(one => one === status);
+    // The server knows how long to wait, and for what; a proxy in front of it says nothing.
+    if (known) return detail ?? t(`error.${known}`);
     return t("error.server", { status });
   }
 

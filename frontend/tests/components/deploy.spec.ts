@@ -110,7 +110,7 @@ describe("deploying a service that asks for nothing", () => {
   });
 
   it("says why when the service cannot be asked, and asks again", async () => {
-    server.json("GET /services/1/inputs", { detail: "…" }, 503);
+    server.json("GET /services/1/inputs", {}, 503);
     await mountInApp(ServiceView, { at: "/service/1" });
     await press("Deploy");
     expect(text()).toContain("The database is away for a moment.");

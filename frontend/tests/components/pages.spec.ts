@@ -54,12 +54,14 @@ describe("signing in", () => {
   });
 
   it.each([
-    [401, "The user name or the password is not right."],
-    [429, "Too many attempts. Wait a minute, then try again."],
-    [503, "The database is away for a moment. Deployments go on; try again shortly."],
-    [500, "The server made a mistake (500). Try again; if it stays, tell whoever runs this fastDeploy."],
-  ])("says what to do after a %d", async (status, sentence) => {
-    server.json("POST /session", { detail: "…" }, status);
+    [401, { detail: "…" }, "The user name or the password is not right."],
+    [429, { detail: "Too many wrong passwords. Try again in 5 minutes." }, "Too many wrong passwords. Try again in 5 minutes."],
+    [429, {}, "Too many attempts. Wait a minute, then try again."],
+    [503, { detail: "The server is busy. Try again in a few seconds." }, "The server is busy. Try again in a few seconds."],
+    [503, {}, "The database is away for a moment. Deployments go on; try again shortly."],
+    [500, { detail: "…" }, "The server made a mistake (500). Try again; if it stays, tell whoever runs this fastDeploy."],
+  ])("says what to do after a %d", async (status, body, sentence) => {
+    server.json("POST /session", body, status);
     const { wrapper } = await attempt("/sign-in");
     expect(wrapper.get("[role=alert]").text()).toBe(sentence);
   });

@@ -69,3 +69,15 @@ describe("the browser sessions of the profile", () => {
     expect(rows(wrapper)).toHaveLength(1);
   });
 });
+
+describe("changing the own password", () => {
+  it.each([429, 503])("says how long to wait after a %d", async (status) => {
+    const sentence = "Too many wrong passwords. Try again in 5 minutes.";
+    const page = await open([]);
+    server.json("POST /users/me/password", { detail: sentence }, status);
+    for (const field of page.findAll("input[type=password]")) await field.setValue("a password");
+    await page.get("form").trigger("submit");
+    await flushPromises();
+    expect(page.get("form [role=alert]").text()).toBe(sentence);
+  });
+});

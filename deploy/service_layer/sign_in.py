@@ -1,0 +1,210 @@
+"""Checking passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from deploy.adapters.repository import BucketState
+from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner, new_token_id
+from deploy.domain.attempts import (
+    BROWSER_KNOWN_FOR,
+    NETWORK_KNOWN_FOR,
+    WINDOW,
+    Bucket,
+    known_browser,
+    known_network,
+    network_of,
+    password_change,
+    unknown_client,
+)
+from deploy.domain.commands import ChangeUser
+from deploy.domain.errors import Forbidden, NotSignedIn, Overloaded, TooManyAttempts
+from deploy.domain.model import User
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+
+# The audience of a browser's cookie. No route accepts it as a token.
+BROWSER = "browser"
+# More than any user name has, in any Unicode spelling; the rest of a longer one cannot matter.
+LONGEST_NAME = 1024
+# All attempts are still being checked: each takes some milliseconds.
+SOON_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where an attempt comes from: an IP address, and a browser's cookies of earlier sign-ins, by user id."""
+
+    address: str
+    cookies: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An attempt that has been counted: its buckets, each with the end of its window."""
+
+    windows: Mapping[bytes, datetime]
+
+
+class SignIn:
+    """Checks passwords of users who sign in, and of those who change theirs."""
+
+    def __init__(
+        self,
+        open_unit_of_work: OpenUnitOfWork,
+        bus: MessageBus,
+        passwords: Passwords,
+        signer: TokenSigner,
+        keyed_hash: KeyedHash,
+        now: Clock,
+    ) -> None:
+        self._open_unit_of_work = open_unit_of_work
+        self._bus = bus
+        self._passwords = passwords
+        self._signer = signer
+        self._keyed_hash = keyed_hash
+        self._now = now
+
+    async def check(self, name: str, password: str, client: Client) -> User:
+        """Return the user if it is their password. No database connection is held while it is hashed.
+
+        Raises:
+            NotSignedIn: wrong password, no such user, or disabled; the answer does not tell which.
+            TooManyAttempts: a limit was reached. Overloaded: too many passwords are waiting to be hashed.
+        """
+        name = name.replace("\x00", "")[:LONGEST_NAME]  # PostgreSQL takes no NUL
+        async with self._open_unit_of_work() as uow:
+            user = await _find(name, uow)
+            buckets = await self._buckets(user, _composed(name), client, uow)
+            reserved = await self._reserve(buckets, uow)
+        usable = user.password_hash if user is not None and user.is_active else None
+        if not await self._matches(password, usable, reserved) or user is None:
+            raise NotSignedIn("Incorrect username or password")
+        await self._succeed(user, client.address, reserved)
+        return user
+
+    async def change_password(self, user_id: int, session: str | None, current: str, new: str, address: str) -> None:
+        """Change a user's own password; their sessions, user tokens and known browsers end.
+
+        Raises:
+            Forbidden: `current` is wrong. TooManyAttempts, Overloaded: as in `check`.
+        """
+        async with self._open_unit_of_work() as uow:
+            user = await uow.users.get(user_id)
+            reserved = await self._reserve(password_change(user_id, session or ""), uow)
+        if not await self._matches(current, user.password_hash, reserved):
+            raise Forbidden("The current password is not right.")
+        await self._succeed(None, address, reserved)
+        await self._bus.handle(ChangeUser(user_id=user_id, password_hash=await self._passwords.hash(new)))
+        # Known networks ended, too; without this one, an attack could keep the user from signing in again.
+        async with self._open_unit_of_work() as uow:
+            await self._remember(await uow.users.get(user_id), address, uow)
+
+    def browser_cookie(self, user: User, client: Client) -> str:
+        """Return the cookie by which this browser is known to the user's account from now on.
+
+        It is signed, and bound to the account and its present password. A browser that is known keeps its bucket.
+        """
+        browser_id = self._known_browser(user, client) or new_token_id()
+        return self._signer.sign(
+            BROWSER, str(user.id), now=self._now(), lifetime=BROWSER_KNOWN_FOR, token_id=browser_id, epoch=user.epoch
+        )
+
+    def _known_browser(self, user: User, client: Client) -> str | None:
+        cookie = client.cookies.get(user.id or 0)
+        if cookie is None:
+            return None
+        try:
+            claims = self._signer.read(cookie, frozenset({BROWSER}))
+        except NotSignedIn:
+            return None
+        is_current = claims.subject == str(user.id) and claims.extra.get("epoch") == user.epoch
+        return claims.token_id if is_current else None
+
+    async def _buckets(self, user: User | None, name: str, client: Client, uow: UnitOfWork) -> Sequence[Bucket]:
+        browser_id = self._known_browser(user, client) if user is not None else None
+        if browser_id is not None:
+            return known_browser(browser_id)
+        network = network_of(client.address)
+        # Also asked for names that do not exist, so that these take as long.
+        is_known = await uow.attempts.knows_network(self._network_key(user, network), self._now())
+        if user is not None and is_known:
+            return known_network(user.id or 0, network)
+        return unknown_client(name, network)
+
+    def _network_key(self, user: User | None, network: str) -> bytes:
+        account = (str(user.id), str(user.epoch)) if user is not None else ("", "")
+        return self._keyed_hash.of("known", *account, network)
+
+    async def _reserve(self, buckets: Sequence[Bucket], uow: UnitOfWork) -> Reservation:
+        """Count an attempt in all of these buckets, or in none.
+
+        Raises:
+            TooManyAttempts: one of them is full.
+        """
+        now = self._now()
+        by_key = {self._keyed_hash.of(*bucket.key): bucket for bucket in buckets}
+        # First without a write: a flood of refused attempts costs one read each.
+        for key, state in (await uow.attempts.states(list(by_key), now)).items():
+            if state.attempts >= by_key[key].limit:
+                raise _refusal(by_key[key], state, now)
+        windows = {}
+        # Everyone locks in the same order, so two attempts cannot deadlock.
+        for key in sorted(by_key):
+            ends = await uow.attempts.reserve(key, by_key[key].limit, now, now + WINDOW)
+            if ends is None:
+                raise _refusal(by_key[key], (await uow.attempts.states([key], now))[key], now)
+            windows[key] = ends
+        await uow.attempts.forget_expired(now)
+        return Reservation(windows)
+
+    async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
+        """Check a password. Unless it was right, or was not looked at, the attempt stays used, even if we are cancelled."""
+        try:
+            matches = await self._passwords.verify(password, password_hash)
+        except Overloaded:
+            async with self._open_unit_of_work() as uow:
+                await _refund(reserved, uow)
+            raise
+        if not matches:
+            async with self._open_unit_of_work() as uow:
+                for bucket, ends in reserved.windows.items():
+                    await uow.attempts.fail(bucket, ends)
+        return matches
+
+    async def _succeed(self, user: User | None, address: str, reserved: Reservation) -> None:
+        async with self._open_unit_of_work() as uow:
+            await _refund(reserved, uow)
+            if user is not None:
+                await self._remember(user, address, uow)
+
+    async def _remember(self, user: User, address: str, uow: UnitOfWork) -> None:
+        key = self._network_key(user, network_of(address))
+        await uow.attempts.remember_network(key, self._now() + NETWORK_KNOWN_FOR)
+
+
+async def _find(name: str, uow: UnitOfWork) -> User | None:
+    """Return the user of that name. Some systems send "é" as two characters; names are stored with one."""
+    user = await uow.users.find(name)
+    return user if user is not None or name == _composed(name) else await uow.users.find(_composed(name))
+
+
+async def _refund(reserved: Reservation, uow: UnitOfWork) -> None:
+    for bucket, ends in reserved.windows.items():
+        await uow.attempts.refund(bucket, ends)
+
+
+def _refusal(bucket: Bucket, state: BucketState, now: datetime) -> TooManyAttempts:
+    if state.failures < bucket.limit:
+        return TooManyAttempts("Too many attempts at once. Try again in a moment.", SOON_SECONDS)
+    seconds = max(1, math.ceil((state.ends - now).total_seconds()))
+    return TooManyAttempts(bucket.refusal(seconds), seconds)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
