@@ -52,7 +52,7 @@ def test_what_signs_in_is_loaded_once_requests_are_answered(new_server: NewServe
 
 
 def test_what_upgrades_a_schema_is_loaded_where_there_is_something_to_upgrade(new_server: NewServer) -> None:
-    server = new_server()
+    server = new_server(blank=True)
     first, _ = start(server)
     assert {"sqlalchemy.sql", "alembic.config"} <= first
     server.stop()
