@@ -33,7 +33,7 @@ class Phase:
 
     title: str
     command: list[str]
-    minutes: int
+    minutes: float
     outcome: str = "not run"
     seconds: float = 0
     cpu_seconds: float = 0
@@ -66,7 +66,7 @@ def plan_for(everything: bool) -> Plan:
         ],
         lanes=[
             [
-                Phase("Python", ["just", f"test-python{suffix}"], 30 * factor),
+                Phase("Python", ["just", f"test-python{suffix}"], 35 * factor),
                 Phase("Python 3.10", ["just", f"test-py310{suffix}"], 10 * factor),
             ],
             [
@@ -83,23 +83,33 @@ def plan_for(everything: bool) -> Plan:
 class Runner:
     """Runs phases, and stops those that are running when this process is stopped."""
 
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopped_by: int | None = None
     console: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, plan: Plan) -> bool:
-        """Run all phases. Return True if all succeeded."""
+    def run(self, plan: Plan) -> int:
+        """Run all phases, print a summary and return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.on_signal)
         self.run_lane(plan.setup)
         threads = [threading.Thread(target=self.run_lane, args=[lane]) for lane in plan.lanes]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return all(phase.succeeded for phase in plan.phases)
+        for phase in plan.phases:
+            self.say(f"=== {phase.title}: {result_of(phase)}\n")
+        if self.stopped_by is not None:
+            return 128 + self.stopped_by
+        return int(not all(phase.succeeded for phase in plan.phases))
+
+    def on_signal(self, number: int, _frame: object) -> None:
+        """Stop the running phases, and start no others."""
+        self.stopped_by = number
 
     def run_lane(self, lane: list[Phase]) -> None:
         """Run phases one after the other."""
         for phase in lane:
-            if not self.stopping.is_set():
+            if self.stopped_by is None:
                 self.run_phase(phase)
 
     def run_phase(self, phase: Phase) -> None:
@@ -120,9 +130,9 @@ class Runner:
         """Wait until the process of a phase ends, its time is over, or this process is stopped."""
         deadline = began + phase.minutes * 60
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            if self.stopping.is_set() or time.monotonic() > deadline:
+            if self.stopped_by is not None or time.monotonic() > deadline:
+                phase.outcome = "STOPPED" if self.stopped_by else f"FAILED (stopped after {phase.minutes:g} min)"
                 ended = stop(process)
-                phase.outcome = "STOPPED" if self.stopping.is_set() else f"FAILED (stopped after {phase.minutes} min)"
                 break
             time.sleep(0.1)
         _, status, usage = ended
@@ -163,23 +173,10 @@ def result_of(phase: Phase) -> str:
 
 
 def main() -> int:
-    """Run the phases and print a summary."""
+    """Run the phases that the arguments ask for."""
     parser = argparse.ArgumentParser(description="Run all tests of the first tier.")
     parser.add_argument("--all", action="store_true", help="run the second tier, too")
-    plan = plan_for(parser.parse_args().all)
-    runner = Runner()
-    stopped_by: list[int] = []
-
-    def on_signal(number: int, _frame: object) -> None:
-        stopped_by.append(number)
-        runner.stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    succeeded = runner.run(plan)
-    for phase in plan.phases:
-        sys.stdout.write(f"=== {phase.title}: {result_of(phase)}\n")
-    return 128 + stopped_by[0] if stopped_by else int(not succeeded)
+    return Runner().run(plan_for(parser.parse_args().all))
 
 
 if __name__ == "__main__":
