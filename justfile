@@ -76,13 +76,13 @@ clean:
 
 # First tier, at most 15 minutes on two cores: style, types, tests that are not marked slow, docs, wheel
 [group('test')]
-test:
-    @exec {{ uv }} run --quiet python scripts/run_phases.py
+test *arguments:
+    @exec {{ uv }} run --quiet python scripts/run_phases.py "$@"
 
 # Both tiers, at most 60 minutes on two cores: every test on Python 3.13 and 3.10, the page in every look
 [group('test')]
-test-all:
-    @exec {{ uv }} run --quiet python scripts/run_phases.py --all
+test-all *arguments:
+    @exec {{ uv }} run --quiet python scripts/run_phases.py --all "$@"
 
 # Python tests of the first tier on Python 3.13; arguments go to pytest
 [group('test')]

@@ -55,14 +55,15 @@ class Plan:
         return [*self.setup, *(phase for lane in self.lanes for phase in lane)]
 
 
-def plan_for(everything: bool) -> Plan:
-    """Return the phases of the first tier, or of both tiers."""
-    suffix, factor = ("-all", 2) if everything else ("", 1)
+def plan_for(everything: bool, factor: float) -> Plan:
+    """Return the phases of the first tier, or of both tiers, with their time limits multiplied by a factor."""
+    suffix = "-all" if everything else ""
+    factor = 2 * factor if everything else factor
     return Plan(
         setup=[
-            Phase("programs for the tests", ["scripts/system-packages"], 10),
+            Phase("programs for the tests", ["scripts/system-packages"], 10 * factor),
             # Installs the packages that the other phases need.
-            Phase("wheel with the page", ["just", "build"], 10),
+            Phase("wheel with the page", ["just", "build"], 10 * factor),
         ],
         lanes=[
             [
@@ -71,9 +72,9 @@ def plan_for(everything: bool) -> Plan:
             ],
             [
                 Phase("page, browser", ["just", f"test-e2e{suffix}"], 20 * factor),
-                Phase("page, units", ["just", "test-js"], 10),
-                Phase("style and docs", ["just", "lint"], 10),
-                Phase("types", ["just", "typecheck"], 10),
+                Phase("page, units", ["just", "test-js"], 10 * factor),
+                Phase("style and docs", ["just", "lint"], 10 * factor),
+                Phase("types", ["just", "typecheck"], 10 * factor),
             ],
         ],
     )
@@ -176,7 +177,9 @@ def main() -> int:
     """Run the phases that the arguments ask for."""
     parser = argparse.ArgumentParser(description="Run all tests of the first tier.")
     parser.add_argument("--all", action="store_true", help="run the second tier, too")
-    return Runner().run(plan_for(parser.parse_args().all))
+    parser.add_argument("--limit-factor", type=float, default=1, help="multiply the time limits, for a slow machine")
+    given = parser.parse_args()
+    return Runner().run(plan_for(given.all, given.limit_factor))
 
 
 if __name__ == "__main__":
