@@ -9,8 +9,8 @@ uv := env('UV', 'uv')
 export UV_COMPILE_BYTECODE := '1'
 # The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
 main_python := 'scripts/with-python main'
-# Each worker takes half of the tests, and one that has finished takes over tests of the other.
-parallel := '-n 2 --dist worksteal'
+# Each worker starts with half of the tests; one that has finished takes over tests of the other. The slowest are named.
+parallel := '-n 2 --dist worksteal --durations 15'
 # Tests of code that may behave differently on another Python version, or with the ansible-core that it gets.
 version_dependent := 'tests/unit ' + \
     'tests/integration/test_supervisor.py tests/integration/test_supervisor_hostile.py ' + \
