@@ -9,6 +9,14 @@ uv := env('UV', 'uv')
 export UV_COMPILE_BYTECODE := '1'
 # The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
 main_python := 'scripts/with-python main'
+# Each worker starts with half of the tests; one that has finished takes over tests of the other. The slowest are named.
+parallel := '-n 2 --dist worksteal --durations 15'
+# Tests of code that may behave differently on another Python version, or with the ansible-core that it gets.
+version_dependent := 'tests/unit ' + \
+    'tests/integration/test_supervisor.py tests/integration/test_supervisor_hostile.py ' + \
+    'tests/integration/test_fork_server.py tests/integration/test_spool.py tests/integration/test_follower.py ' + \
+    'tests/integration/test_ansible_callback.py tests/integration/test_database.py ' + \
+    'tests/e2e/test_start.py tests/e2e/test_process_cli.py'
 
 # List the recipes
 [private]
@@ -66,21 +74,35 @@ clean:
 
 # --- Test -----------------------------------------------------------------------------------------------------------
 
-# Everything: style, types, all tests on Python 3.13, unit and integration tests on 3.10, page, browser, docs, wheel
+# First tier, at most 15 minutes on two cores: style, types, tests that are not marked slow, docs, wheel
 [group('test')]
-test:
-    @scripts/test
+test *arguments:
+    @exec {{ uv }} run --quiet python scripts/run_phases.py "$@"
 
-# The whole Python suite on Python 3.13; arguments go to pytest
+# Both tiers, at most 60 minutes on two cores: every test on Python 3.13 and 3.10, the page in every look
+[group('test')]
+test-all *arguments:
+    @exec {{ uv }} run --quiet python scripts/run_phases.py --all "$@"
+
+# Python tests of the first tier on Python 3.13; arguments go to pytest
 [group('test')]
 test-python *arguments:
-    {{ main_python }} pytest -n 2 --dist loadfile "$@"
+    {{ main_python }} pytest {{ parallel }} -m 'not slow' "$@"
 
-# Unit and integration tests on Python 3.10, the oldest one supported; skipped where it is not installed
+# Python tests of both tiers on Python 3.13
+[group('test')]
+test-python-all *arguments:
+    {{ main_python }} pytest {{ parallel }} "$@"
+
+# What may depend on the Python version, on Python 3.10, the oldest one supported; skipped where it is not installed
 [group('test')]
 test-py310 *arguments:
-    @scripts/python-for 3.10 >/dev/null || echo "Python 3.10 is not installed here: its tests are skipped."
-    @! scripts/python-for 3.10 >/dev/null || scripts/with-python 3.10 pytest -n 2 --dist loadfile tests/unit tests/integration "$@"
+    @scripts/if-python 3.10 pytest {{ parallel }} -m 'not slow' {{ version_dependent }} "$@"
+
+# All unit and integration tests on Python 3.10
+[group('test')]
+test-py310-all *arguments:
+    @scripts/if-python 3.10 pytest {{ parallel }} tests/unit tests/integration "$@"
 
 # The page's unit tests (Vitest)
 [group('test')]
@@ -88,12 +110,19 @@ test-js *arguments:
     @scripts/build-page install
     cd frontend && npm run test -- "$@"
 
-# The page in a real browser against the real server (Playwright)
+# The page in a real browser against the real server (Playwright), each page in two looks
 [group('test')]
 test-e2e *arguments:
     @scripts/system-packages
     @scripts/build-page
     cd frontend && npm run test:e2e -- "$@"
+
+# The same with each page in all looks: wide and narrow, light and dark
+[group('test')]
+test-e2e-all *arguments:
+    @scripts/system-packages
+    @scripts/build-page
+    cd frontend && ALL_LOOKS=1 npm run test:e2e -- "$@"
 
 # Python suite with coverage, of the processes it starts, too; report in htmlcov/
 [group('test')]

@@ -27,6 +27,7 @@ from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from tests.data_folders import begin_session, copy_data_folder, end_session
 from tests.databases import Databases
 
 # A test database that does not survive a power failure is quick.
@@ -48,6 +49,18 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what all workers of pytest-xdist share; they inherit the environment of the process that starts them."""
+    if not hasattr(config, "workerinput"):
+        begin_session()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    if not hasattr(config, "workerinput"):
+        end_session()
 
 
 @dataclass
@@ -76,6 +89,7 @@ def server_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-"))
     folder.chmod(0o755)
     try:
+        copy_data_folder(folder / "data")
         with PostgresServer(folder / "data", settings=THROWAWAY) as server:
             yield server.url
     finally:

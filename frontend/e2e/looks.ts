@@ -10,9 +10,12 @@ type Theme = "light" | "dark";
 
 export const SIZES = { desktop: { width: 1280, height: 860 }, phone: { width: 360, height: 740 } };
 
-const LOOKS = [["desktop", "light"], ["desktop", "dark"], ["phone", "dark"], ["phone", "light"]] as const;
+/** The second tier (`just test-all`) looks at each page in both themes at each width, the first tier once in each. */
+const everyLook = Boolean(process.env.ALL_LOOKS);
+const FIRST_TIER = [["desktop", "light"], ["phone", "dark"]] as const;
+const LOOKS = everyLook ? [...FIRST_TIER, ["desktop", "dark"], ["phone", "light"]] as const : FIRST_TIER;
 
-/** In both themes, at both widths: no serious or critical finding of axe, no sideways scrolling; a picture of each. */
+/** At both widths, in both themes: no serious or critical finding of axe, no sideways scrolling; a picture of each. */
 export async function inspectLooks(page: Page, name: string): Promise<void> {
   for (const [size, theme] of LOOKS) {
     await page.setViewportSize(SIZES[size]);
@@ -22,11 +25,13 @@ export async function inspectLooks(page: Page, name: string): Promise<void> {
   await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
 }
 
-/** The same in both themes, at the project's width: for what is reached, and loaded, at each width by itself. */
+/** The same at the project's width, in its theme first: for pages that each project opens at its own width. */
 export async function inspectThemes(page: Page, name: string): Promise<void> {
   const { name: size, use } = test.info().project;
   const loaded: Theme = use.colorScheme === "dark" ? "dark" : "light";
-  for (const theme of [loaded, loaded === "dark" ? "light" : "dark"] as const) {
+  const themes: Theme[] = [loaded];
+  if (everyLook) themes.push(loaded === "dark" ? "light" : "dark");
+  for (const theme of themes) {
     await inspect(page, name, `${size}-${theme}`, theme);
   }
   await page.emulateMedia({ colorScheme: loaded, reducedMotion: null });

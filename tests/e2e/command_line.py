@@ -13,9 +13,11 @@ import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
+from deploy.entrypoints.cli.client.logins import Login, Logins
 from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, Server, clean_environment
 from tests.e2e.waiting import PATIENCE, wait_until
 
@@ -184,7 +186,12 @@ def line_of(text: str, beginning: str) -> str:
 
 
 def command_line(server: Server, folder: Path) -> CommandLine:
-    """Return the command line of a user who has signed in at this server."""
+    """Return the command line of a user who has signed in at this server.
+
+    Stores a session as `fastdeploy login` does, without starting a process for it: most tests are about other commands.
+    """
     made = CommandLine(folder, server.base_url)
-    made.login()
+    answer = server.api.anonymous.post("/session", json={"username": USER, "password": PASSWORD})
+    (session,) = SimpleCookie(answer.raise_for_status().headers["set-cookie"]).values()
+    Logins(made.folder / "config" / "fastdeploy" / "logins.json").keep(Login(made.url, USER, session.value))
     return made

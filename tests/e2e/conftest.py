@@ -70,8 +70,11 @@ def new_server() -> Iterator[NewServer]:
     """Make servers, not started yet, that this test may end, kill and configure."""
     with ExitStack() as stack:
 
-        def make(*, options: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> Server:
-            made = Server(stack.enter_context(temporary_folder()), options=options, settings=settings)
+        def make(
+            *, options: Sequence[str] = (), settings: Mapping[str, str] | None = None, blank: bool = False
+        ) -> Server:
+            folder = stack.enter_context(temporary_folder())
+            made = Server(folder, options=options, settings=settings, blank=blank)
             stack.callback(made.api.close)
             stack.callback(made.stop)
             return made

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from deploy.adapters.postgres import PostgresServer
+from tests.data_folders import copy_data_folder
 from tests.e2e.server import FASTDEPLOY, Server, temporary_folder
 from tests.e2e.waiting import PATIENCE, wait_until
 
@@ -197,7 +198,9 @@ class Site:
 @contextmanager
 def running_site() -> Iterator[Site]:
     """A site that is ready, without a worker yet."""
-    with temporary_folder() as folder, PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
-        site = Site(folder, postgres)
-        with site.server:
-            yield site
+    with temporary_folder() as folder:
+        copy_data_folder(folder / "postgres")
+        with PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+            site = Site(folder, postgres)
+            with site.server:
+                yield site

@@ -23,6 +23,7 @@ from typing import Any
 import httpx2
 
 from deploy.config import Settings
+from tests.data_folders import copy_data_folder
 from tests.e2e.api import Api
 from tests.e2e.folders import Puppet, puppet, write_service
 from tests.e2e.waiting import PATIENCE, wait_until
@@ -51,6 +52,7 @@ class Server:
     `options` go to `fastdeploy serve`, `settings` into its environment. `through`: a command that it is started through,
     and which becomes it. It has an administrator, USER with PASSWORD.
     It ends when this process ends, however that happens, if it was started from the main thread.
+    Its database is a copy of the session's template, unless it has to start `blank`, as on a new machine.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Server:
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
         through: Sequence[str] = (),
+        blank: bool = False,
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
@@ -68,6 +71,8 @@ class Server:
         self.log_file = folder / "server.log"
         self.options = list(options)
         self.through = list(through)
+        # A copy would belong to this process's user, not to the one that `through` changes to.
+        self.blank = blank or bool(through)
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.api = Api(self.base_url, USER, PASSWORD)
@@ -106,6 +111,8 @@ class Server:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
+        if self._uses_template():
+            copy_data_folder(self.data_dir)
         command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
         if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
             command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
@@ -115,6 +122,11 @@ class Server:
             )
         if wait:
             self.wait_until_ready()
+
+    def _uses_template(self) -> bool:
+        has_own_database = "DATABASE_URL" not in self.environment
+        is_new = self.environment.get("DATA_DIR") == str(self.data_dir) and not self.data_dir.exists()
+        return has_own_database and is_new and not self.blank
 
     def wait_until_ready(self) -> None:
         """Wait until it serves requests."""

@@ -49,7 +49,9 @@ def without_durations(text: str) -> list[str]:
 # --- Sign in --------------------------------------------------------------------------------------------------------
 
 
-def test_a_login_stores_the_session_but_not_the_password(cli: CommandLine) -> None:
+def test_a_login_stores_the_session_but_not_the_password(anonymous: CommandLine) -> None:
+    cli = anonymous
+    cli.login()
     stored = login_file(cli).read_text()
     assert PASSWORD not in stored
     assert stat.S_IMODE(login_file(cli).stat().st_mode) == 0o600
@@ -250,7 +252,10 @@ def test_ctrl_c_stops_watching_and_nothing_else(server: Server, cli: CommandLine
     )
 
 
-@pytest.mark.parametrize(("ends", "by"), [(signal.SIGTERM, "service token"), (signal.SIGKILL, "login")])
+@pytest.mark.parametrize(
+    ("ends", "by"),
+    [pytest.param(signal.SIGTERM, "service token", marks=pytest.mark.slow), (signal.SIGKILL, "login")],
+)
 def test_watching_survives_a_restart_of_the_server(
     new_server: NewServer, tmp_path: Path, ends: signal.Signals, by: str
 ) -> None:
@@ -424,7 +429,7 @@ def test_a_deployment_that_does_not_exist_is_told_so_by_every_command(cli: Comma
 # --- On a terminal --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("columns", [pytest.param(60, marks=pytest.mark.slow), 80])
 def test_a_terminal_shows_a_progress_bar_and_then_the_outcome(server: Server, cli: CommandLine, columns: int) -> None:
     with server.puppet({"steps": [{"name": "Build"}, {"name": "Install"}]}) as (name, puppet):
         with cli.terminal("deploy", name, "--watch", columns=columns) as terminal:

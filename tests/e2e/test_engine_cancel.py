@@ -98,7 +98,10 @@ def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
     assert (refused.status_code, "cancelled" in refused.json()["detail"]) == (409, True)
 
 
-@pytest.mark.parametrize(("step", "state"), [("success", "success"), ("failure", "failure")])
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [("success", "success"), pytest.param("failure", "failure", marks=pytest.mark.slow)],
+)
 def test_what_has_declared_itself_done_and_hangs_is_cancelled_and_makes_way(
     server: Server, step: str, state: str
 ) -> None:

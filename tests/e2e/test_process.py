@@ -33,7 +33,7 @@ def listens(port: int) -> bool:
 # Start and end
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_cleanly_and_runs_go_on(new_server: NewServer, by: signal.Signals) -> None:
     server = new_server()
     server.start()

@@ -119,7 +119,7 @@ def test_a_database_of_somebody_else_needs_a_secret_key(new_server: NewServer) -
     "url",
     [
         "postgresql+asyncpg://nobody:hush-hush@127.0.0.1:1/none",
-        "postgresql://nobody:hush-hush@127.0.0.1:1/none",
+        pytest.param("postgresql://nobody:hush-hush@127.0.0.1:1/none", marks=pytest.mark.slow),
         "nonsense",
     ],
 )

@@ -301,7 +301,7 @@ PLAIN = """
 """
 
 
-@pytest.mark.parametrize("verbosity", ["", "-v"])
+@pytest.mark.parametrize("verbosity", ["", pytest.param("-v", marks=pytest.mark.slow)])
 def test_text_is_what_the_default_callback_prints(tmp_path: Path, verbosity: str) -> None:
     path = write_playbook(tmp_path, PLAIN)
     environment = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_FORCE_COLOR": "1"}
@@ -324,7 +324,15 @@ def test_without_a_pipe_it_is_the_default_callback(tmp_path: Path) -> None:
     assert ours.printed == run(path, environment={"ANSIBLE_STDOUT_CALLBACK": "default"}, events=False).printed
 
 
-@pytest.mark.parametrize("number", ["", "x", "999", "-1"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param("", marks=pytest.mark.slow),
+        pytest.param("x", marks=pytest.mark.slow),
+        "999",
+        pytest.param("-1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_number_that_is_no_open_pipe_is_taken_for_none(tmp_path: Path, number: str) -> None:
     path = write_playbook(tmp_path, "- {hosts: all, gather_facts: false, tasks: [{name: ok, debug: }]}\n")
     result = run(path, events=False, environment={"FASTDEPLOY_EVENTS_FD": number})
@@ -369,7 +377,7 @@ def test_a_run_that_breaks_off_still_ends_the_tasks_that_were_done(tmp_path: Pat
 HOSTS = "".join(f"web{number} ansible_connection=local\n" for number in (1, 2, 3))
 
 
-@pytest.mark.parametrize("strategy", ["linear", "free", "host_pinned"])
+@pytest.mark.parametrize("strategy", ["linear", "free", pytest.param("host_pinned", marks=pytest.mark.slow)])
 def test_every_host_reports_whatever_the_strategy(tmp_path: Path, strategy: str) -> None:
     path = write_playbook(
         tmp_path,

@@ -57,7 +57,7 @@ def taken_notes(hosts: SshHosts) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("pipelining", ["1", "0"])
+@pytest.mark.parametrize("pipelining", ["1", pytest.param("0", marks=pytest.mark.slow)])
 def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining: str) -> None:
     path = write_playbook(folder, PLAYBOOK)
     environment = {"ANSIBLE_PIPELINING": pipelining}
@@ -129,7 +129,10 @@ def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts,
 
 @pytest.mark.parametrize(
     ("stranger", "complaint"),
-    [("changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"), ("unknown", "Host key verification failed")],
+    [
+        ("changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+        pytest.param("unknown", "Host key verification failed", marks=pytest.mark.slow),
+    ],
 )
 def test_a_host_with_another_key_is_refused(hosts: SshHosts, folder: Path, stranger: str, complaint: str) -> None:
     first, second = hosts.hosts

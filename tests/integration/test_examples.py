@@ -220,6 +220,7 @@ def website(files: Files, tmp_path: Path) -> Iterator[Website]:
     made.stop()
 
 
+@pytest.mark.slow
 def test_the_website_is_deployed_again_and_again(website: Website) -> None:
     announced = list(website.found.steps)
     runs = [website.deploy(1, website_title="<First>"), website.deploy(2)]
@@ -239,12 +240,22 @@ def test_the_website_runs_on_after_its_deployment_and_holds_nothing_open(website
     result = website.deploy(1, website_title="<Title>")  # comes back, although the server runs on
 
     assert result.code == 0
+    assert result.task_names() == task_names(website.service / "playbook.yml")
+    assert result.states()["Remove all but the last few"] == "skipped"
+    assert result.message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
     assert "<h1>&lt;Title&gt;</h1>" in website.page()
     pid = int((website.folder / "server.pid").read_text())
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1)} == {os.devnull}
 
 
-@pytest.mark.parametrize("answers", [{"website_port": "80"}, {"website_port": "x"}, {"website_home": "relative"}])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"website_port": "80"},
+        pytest.param({"website_port": "x"}, marks=pytest.mark.slow),
+        pytest.param({"website_home": "relative"}, marks=pytest.mark.slow),
+    ],
+)
 def test_the_website_refuses_wrong_answers_with_a_sentence(website: Website, answers: dict[str, object]) -> None:
     result = website.deploy(1, **answers)
 

@@ -17,7 +17,7 @@ from tests.integration.postgres_processes import FAST, Starter, ask, is_alive, w
 UNFINISHED = "pg-unfinished-*"
 
 
-@pytest.fixture(scope="module", params=["reachable", "private"])
+@pytest.fixture(scope="module", params=["reachable", pytest.param("private", marks=pytest.mark.slow)])
 def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A data folder that ordinary users reach, and one that (as root) only root does."""
     parent = Path(tempfile.mkdtemp())
@@ -105,7 +105,13 @@ async def test_a_stale_process_id_that_somebody_else_has_now_does_no_harm(data_d
 
 
 @pytest.mark.parametrize(
-    "stage", ["PG_VERSION", "base/1/pg_filenode.map", "base/5/PG_VERSION", "base/16384/PG_VERSION"]
+    "stage",
+    [
+        "PG_VERSION",
+        pytest.param("base/1/pg_filenode.map", marks=pytest.mark.slow),
+        pytest.param("base/5/PG_VERSION", marks=pytest.mark.slow),
+        "base/16384/PG_VERSION",
+    ],
 )
 async def test_a_start_killed_while_it_creates_the_database_is_done_again(data_dir: Path, stage: str) -> None:
     fresh = data_dir.parent / f"fresh-{stage.replace('/', '-')}"

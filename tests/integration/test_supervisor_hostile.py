@@ -25,7 +25,8 @@ MEBIBYTE = 1024 * 1024
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
 
 
-@pytest.fixture(params=["directly", "forked"])
+# test_supervisor.py runs its tests both ways in the first tier, too.
+@pytest.fixture(params=[pytest.param("directly", marks=pytest.mark.slow), "forked"])
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     with supervised_runs(request.param) as started:
         yield started
@@ -39,17 +40,17 @@ def peak_memory(run: Run) -> int:
 
 
 class TestOutput:
-    @pytest.mark.slow
-    def test_a_million_lines_are_all_there_in_order_in_bounded_memory(self, runs: Runs) -> None:
+    @pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+    def test_a_flood_of_lines_is_all_there_in_order_in_bounded_memory(self, runs: Runs, count: int) -> None:
         os.mkfifo(runs.folder / "go")
-        run = runs.sh("seq 1 1000000; read -r _ < go")
-        wait_until(lambda: b'"1000000"' in tail_of(run))
+        run = runs.sh(f"seq 1 {count}; read -r _ < go")
+        wait_until(lambda: f'"{count}"'.encode() in tail_of(run))
         assert peak_memory(run) < 40 * MEBIBYTE
         (runs.folder / "go").write_text("\n")
         assert run.outcome()["code"] == 0
         records = run.records()
-        assert [record.data for record in records[1:-1]] == [str(number) for number in range(1, 1_000_001)]
-        assert [record.number for record in records] == list(range(1, 1_000_003))
+        assert [record.data for record in records[1:-1]] == [str(number) for number in range(1, count + 1)]
+        assert [record.number for record in records] == list(range(1, count + 3))
 
     def test_a_line_of_a_megabyte_is_one_record(self, runs: Runs) -> None:
         run = runs.sh("head -c 1048576 /dev/zero | tr '\\0' x; echo")
@@ -57,16 +58,19 @@ class TestOutput:
         assert run.kinds() == ["start", "out", "exit"]
         assert run.lines() == ["x" * MEBIBYTE]
 
-    @pytest.mark.parametrize("byte", ["x", "\\0", pytest.param("\\377", marks=pytest.mark.slow)])
-    def test_ten_megabytes_without_a_newline_come_in_pieces_in_bounded_memory(self, runs: Runs, byte: str) -> None:
+    @pytest.mark.parametrize("size", [2_500_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("byte", ["x", "\\0", "\\377"])
+    def test_megabytes_without_a_newline_come_in_pieces_in_bounded_memory(
+        self, runs: Runs, byte: str, size: int
+    ) -> None:
         os.mkfifo(runs.folder / "go")
-        run = runs.sh(f"head -c 10000000 /dev/zero | tr '\\0' '{byte}'; read -r _ < go; echo end")
-        wait_until(lambda: run.kinds().count("part") == 9)
+        run = runs.sh(f"head -c {size} /dev/zero | tr '\\0' '{byte}'; read -r _ < go; echo end")
+        wait_until(lambda: run.kinds().count("part") == size // MEBIBYTE)
         assert peak_memory(run) < 64 * MEBIBYTE
         (runs.folder / "go").write_text("\n")
         assert run.outcome()["code"] == 0
         shown = {"x": "x", "\\0": "\0", "\\377": "\\xff"}[byte]
-        assert run.lines() == [shown * 10_000_000 + "end"]
+        assert run.lines() == [shown * size + "end"]
 
     def test_binary_output_is_text_in_which_nothing_is_lost(self, runs: Runs) -> None:
         data = bytes(range(256)) * 64 + "€".encode()[:2] + b"\n" + "€".encode()

@@ -166,7 +166,15 @@ class TestLongContexts:
         arrived = json.loads((tmp_path / "arrived").read_text(encoding="utf-8"))
         assert arrived["context"]["env"] == {"answer": answer}
 
-    @pytest.mark.parametrize("kind", ["Cyrillic", "double quotes", "newlines", "backslashes"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "Cyrillic",
+            pytest.param("double quotes", marks=pytest.mark.slow),
+            pytest.param("newlines", marks=pytest.mark.slow),
+            pytest.param("backslashes", marks=pytest.mark.slow),
+        ],
+    )
     async def test_a_playbook_gets_them_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, kind: str
     ) -> None:

@@ -1,0 +1,186 @@
+"""Run the phases of the test suite: `python scripts/run_phases.py`, or with `--all` for the second tier, too.
+
+The first phases install and build what the others need. The others form two lanes that run side by side: the Python
+suite keeps the processors busy, the browser tests mostly wait. Each phase prints nothing until it ends, and then all of
+its output at once. A failed phase does not stop the others; the exit status is 1 if any phase failed.
+
+A phase that exceeds its time limit is stopped and counts as failed, so that a hung test cannot use up the time limit
+of a CI job without showing any output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+GRACE_SECONDS = 15
+
+
+@dataclass
+class Phase:
+    """A command, the minutes after which it is stopped, and what became of it."""
+
+    title: str
+    command: list[str]
+    minutes: float
+    outcome: str = "not run"
+    seconds: float = 0
+    cpu_seconds: float = 0
+
+    @property
+    def succeeded(self) -> bool:
+        return self.outcome == "ok"
+
+
+@dataclass
+class Plan:
+    """What runs first, one phase after the other, and the lanes that run side by side afterward."""
+
+    setup: list[Phase]
+    lanes: list[list[Phase]]
+
+    @property
+    def phases(self) -> list[Phase]:
+        return [*self.setup, *(phase for lane in self.lanes for phase in lane)]
+
+
+def plan_for(everything: bool, factor: float) -> Plan:
+    """Return the phases of the first tier, or of both tiers, with their time limits multiplied by a factor."""
+    suffix = "-all" if everything else ""
+    factor = 2 * factor if everything else factor
+    return Plan(
+        setup=[
+            Phase("programs for the tests", ["scripts/system-packages"], 10 * factor),
+            # Installs the packages that the other phases need.
+            Phase("wheel with the page", ["just", "build"], 10 * factor),
+        ],
+        lanes=[
+            [
+                Phase("Python", ["just", f"test-python{suffix}"], 35 * factor),
+                Phase("Python 3.10", ["just", f"test-py310{suffix}"], 10 * factor),
+            ],
+            [
+                Phase("page, browser", ["just", f"test-e2e{suffix}"], 20 * factor),
+                Phase("page, units", ["just", "test-js"], 10 * factor),
+                Phase("style and docs", ["just", "lint"], 10 * factor),
+                Phase("types", ["just", "typecheck"], 10 * factor),
+            ],
+        ],
+    )
+
+
+@dataclass
+class Runner:
+    """Runs phases, and stops those that are running when this process is stopped."""
+
+    stopped_by: int | None = None
+    console: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, plan: Plan) -> int:
+        """Run all phases, print a summary and return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.on_signal)
+        self.run_lane(plan.setup)
+        threads = [threading.Thread(target=self.run_lane, args=[lane]) for lane in plan.lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for phase in plan.phases:
+            self.say(f"=== {phase.title}: {result_of(phase)}\n")
+        if self.stopped_by is not None:
+            return 128 + self.stopped_by
+        return int(not all(phase.succeeded for phase in plan.phases))
+
+    def on_signal(self, number: int, _frame: object) -> None:
+        """Stop the running phases, and start no others."""
+        self.stopped_by = number
+
+    def run_lane(self, lane: list[Phase]) -> None:
+        """Run phases one after the other."""
+        for phase in lane:
+            if self.stopped_by is None:
+                self.run_phase(phase)
+
+    def run_phase(self, phase: Phase) -> None:
+        """Run a phase and print its output."""
+        self.say(f"=== {phase.title}: started ({' '.join(phase.command)})\n")
+        began = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            try:
+                self.wait_for(phase, start(phase.command, output), began)
+            except OSError as error:
+                phase.outcome = f"FAILED ({error})"
+            phase.seconds = time.monotonic() - began
+            output.seek(0)
+            text = output.read().decode(errors="replace").rstrip()
+        self.say(f"\n=== {phase.title}: output\n{text}\n=== {phase.title}: {result_of(phase)}\n\n")
+
+    def wait_for(self, phase: Phase, process: subprocess.Popen[bytes], began: float) -> None:
+        """Wait until the process of a phase ends, its time is over, or this process is stopped."""
+        deadline = began + phase.minutes * 60
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            if self.stopped_by is not None or time.monotonic() > deadline:
+                phase.outcome = "STOPPED" if self.stopped_by else f"FAILED (stopped after {phase.minutes:g} min)"
+                ended = stop(process)
+                break
+            time.sleep(0.1)
+        _, status, usage = ended
+        phase.cpu_seconds = usage.ru_utime + usage.ru_stime
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if phase.outcome == "not run":
+            phase.outcome = "ok" if process.returncode == 0 else f"FAILED ({process.returncode})"
+
+    def say(self, text: str) -> None:
+        """Print without mixing with what another lane prints."""
+        with self.console:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a command as a process group of its own, which can be stopped as a whole."""
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> tuple[int, int, os.struct_rusage]:
+    """Stop the process group of a phase. Return what `os.wait4` says about its first process."""
+    os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # Whatever is left of the group, whether or not its first process has ended.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return ended if ended[0] else os.wait4(process.pid, 0)
+
+
+def result_of(phase: Phase) -> str:
+    """Return the outcome of a phase and what it took."""
+    return f"{phase.outcome} after {phase.seconds:.0f} s ({phase.cpu_seconds:.0f} s of processor time)"
+
+
+def main() -> int:
+    """Run the phases that the arguments ask for."""
+    parser = argparse.ArgumentParser(description="Run all tests of the first tier.")
+    parser.add_argument("--all", action="store_true", help="run the second tier, too")
+    parser.add_argument("--limit-factor", type=float, default=1, help="multiply the time limits, for a slow machine")
+    given = parser.parse_args()
+    return Runner().run(plan_for(given.all, given.limit_factor))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Data folders with a database in them, copied from one that is made once per test session.
+
+Creating and migrating a database takes seconds, copying one takes a tenth of a second. Tests about creating a database
+start on an empty folder instead.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Passed by the environment: it is the same for every process of a session, and servers may be started by any of them.
+_VARIABLE = "FASTDEPLOY_TEST_TEMPLATE"
+_FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
+
+
+def begin_session() -> None:
+    """Create the folder for the session's template. The first test that needs the template fills it."""
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-template-"))
+    # As root, the bundled PostgreSQL runs as another user.
+    folder.chmod(0o711)
+    os.environ[_VARIABLE] = str(folder)
+
+
+def end_session() -> None:
+    """Remove the session's template."""
+    if folder := os.environ.pop(_VARIABLE, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_data_folder(target: Path) -> bool:
+    """Copy the template to `target`, a data folder that does not exist yet.
+
+    It has the current schema and no rows. Return False outside a test session, where there is no template.
+    """
+    folder = os.environ.get(_VARIABLE)
+    if folder is None:
+        return False
+    template = _template(Path(folder))
+    # Preserves the owner, and shares the blocks where the file system can.
+    subprocess.run(["cp", "--archive", "--reflink=auto", "--", template, target], check=True)
+    return True
+
+
+def _template(folder: Path) -> Path:
+    template = folder / "data"
+    with _lock(folder / "lock"):
+        if not template.exists():
+            unfinished = folder / "unfinished"
+            environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DATA_DIR": str(unfinished)}
+            subprocess.run(
+                [_FASTDEPLOY, "db", "upgrade"], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+            )
+            # Each copy gets its own.
+            for path in (unfinished / "lock", unfinished / "postgres.log", unfinished / "secret-key"):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(unfinished / "run", ignore_errors=True)
+            unfinished.rename(template)
+    return template
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold a lock that the workers of a session share."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,74 @@
+"""The phases of `just test`: one that fails or hangs fails the run, and each shows its output whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.supervised_runs import running
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+RUN = """
+import sys
+from run_phases import Phase, Plan, Runner
+def shell(title, script, minutes=1):
+    return Phase(title, ["sh", "-c", script], minutes)
+plan = Plan(setup=[%s], lanes=[[%s], [%s]])
+sys.exit(Runner().run(plan))
+"""
+
+
+def run(*, setup: str = "", first: str = "", second: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", RUN % (setup, first, second)],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_failed_phase_fails_the_run_and_does_not_stop_the_others() -> None:
+    done = run(setup='shell("one", "echo out; echo err >&2; exit 3")', first='shell("two", "echo second")')
+    assert done.returncode == 1
+    assert "=== one: output\nout\nerr\n=== one: FAILED (3) after" in done.stdout
+    assert "=== two: output\nsecond\n=== two: ok after" in done.stdout
+
+
+def test_a_run_in_which_all_phases_succeed_succeeds() -> None:
+    assert run(setup='shell("one", "true")', second='shell("two", "true")').returncode == 0
+
+
+def test_a_program_that_does_not_exist_fails_the_run() -> None:
+    done = run(first='Phase("gone", ["/no/such/program"], 1)')
+    assert done.returncode == 1
+    assert "/no/such/program" in done.stdout
+
+
+def test_lanes_run_side_by_side_and_their_output_does_not_mix(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    meet = "echo begin; touch {}; while [ ! -e {} ]; do sleep 0.01; done; echo end"
+    first, second = meet.format(here, there), meet.format(there, here)
+    done = run(first=f'shell("a", "{first}")', second=f'shell("b", "{second}")')
+    assert done.returncode == 0
+    for title in "ab":
+        assert f"=== {title}: output\nbegin\nend\n=== {title}: ok" in done.stdout
+
+
+def test_a_phase_that_hangs_is_stopped_with_its_children_and_shows_its_output_so_far() -> None:
+    script = "echo before; sleep 600 & echo $!; wait"
+    done = run(first=f'shell("hangs", "{script}", 0.02)', second='shell("other", "true")')
+    assert done.returncode == 1
+    output = done.stdout.partition("=== hangs: output\n")[2].splitlines()
+    assert output[0] == "before"
+    assert output[2].startswith("=== hangs: FAILED (stopped after 0.02 min)")
+    assert not running(int(output[1]))
+
+
+def test_a_run_that_is_terminated_stops_its_phases_and_shows_their_output() -> None:
+    terminate = "echo before; kill -TERM $PPID; sleep 600"
+    done = run(first=f'shell("terminates", "{terminate}"), shell("later", "true")')
+    assert done.returncode == 128 + 15
+    assert "=== terminates: output\nbefore\n=== terminates: STOPPED after" in done.stdout
+    assert "=== later: not run" in done.stdout
