@@ -63,3 +63,8 @@ def test_reserved_fields_are_found_at_any_depth() -> None:
     }
 
     assert names_with_reserved_fields(values) == ["object", "deep", "__ansible_new"]
+
+
+@pytest.mark.parametrize("more", [{}, {"{": 1}], ids=["json", "yaml"])
+def test_texts_in_tuples_are_marked(more: dict[str, Any]) -> None:
+    assert read(write_variables({"pair": ("1.10", ["{{ 1 }}"]), **more})) == {"pair": ["1.10", ["{{ 1 }}"]], **more}

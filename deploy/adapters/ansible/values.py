@@ -12,7 +12,7 @@ RESERVED = "__ansible_"
 """Prefix of the names that Ansible interprets in the JSON that it reads, stores and sends to modules."""
 
 
-def write_variables(variables: Mapping[str, object]) -> str:
+def write_variables(variables: dict[str, object]) -> str:
     """Return the text of an extra-vars file with these variables: JSON, or YAML if JSON cannot protect a name.
 
     JSON has no mark for the name of a field, and ansible-core 2.17 and 2.18 evaluate a name that a playbook loops over
@@ -35,15 +35,15 @@ def _names(value: object) -> Iterator[str]:
     """Yield the names of all fields in a value."""
     waiting = [value]
     while waiting:
-        match waiting.pop():
-            case Mapping() as fields:
-                yield from map(str, fields)
-                waiting.extend(fields.values())
-            case list() | tuple() as items:
-                waiting.extend(items)
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            yield from inner
+            waiting.extend(inner.values())
+        elif isinstance(inner, (list, tuple)):
+            waiting.extend(inner)
 
 
-def _json(variables: Mapping[str, object]) -> str:
+def _json(variables: dict[str, object]) -> str:
     text = json.dumps(_marked(variables), ensure_ascii=False, separators=(",", ":"))
     # If reading JSON fails, Ansible reads the file as YAML and trusts every text in it as a template. JSON may begin
     # with a tab and YAML may not, so that the run fails instead.
@@ -53,14 +53,14 @@ def _json(variables: Mapping[str, object]) -> str:
 def _marked(value: object) -> object:
     if isinstance(value, str):
         return {"__ansible_unsafe": value}
-    if isinstance(value, Mapping):
-        return {str(name): _marked(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {name: _marked(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
         return [_marked(inner) for inner in value]
     return value
 
 
-def _yaml(variables: Mapping[str, object]) -> str:
+def _yaml(variables: dict[str, object]) -> str:
     """Return YAML in which every list and object is tagged `!unsafe`, which covers all texts and names in it.
 
     Texts have no tag: ansible-core 2.19 and later read `!unsafe "1.10"` as a number. Nested lists and objects need
@@ -76,10 +76,10 @@ _ONE_LINE = 2**31 - 1  # a secret that is split over lines would not be masked i
 def _node(value: object) -> yaml.Node:
     if isinstance(value, str):
         return _quoted(value)
-    if isinstance(value, Mapping):
-        pairs = [(_quoted(str(name)), _node(inner)) for name, inner in value.items()]
+    if isinstance(value, dict):
+        pairs = [(_quoted(name), _node(inner)) for name, inner in value.items()]
         return yaml.MappingNode("!unsafe", pairs, flow_style=False)
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return yaml.SequenceNode("!unsafe", [_node(inner) for inner in value], flow_style=False)
     return SafeRepresenter().represent_data(value)  # numbers, booleans, null
 
