@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from contextlib import suppress
 
 
 def open_missing() -> None:
@@ -31,7 +30,6 @@ def show(text: str) -> bool:
         output.buffer.write(os.fsencode(text))
         output.flush()
     except (OSError, ValueError):
-        _discard_rest()
         return False
     return not _is_discarded()
 
@@ -42,11 +40,3 @@ def _is_discarded() -> bool:
     except (OSError, ValueError):  # a stand-in, such as that of a test
         return False
     return stat.S_ISCHR(target.st_mode) and target.st_rdev == os.stat(os.devnull).st_rdev
-
-
-def _discard_rest() -> None:
-    """Send what is still buffered to nowhere. The interpreter would try to write it once more, and fail, when it ends."""
-    with suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)

@@ -111,7 +111,7 @@ def test_several_servers_are_listed(server: Server, elsewhere: Server, new_serve
     assert f"{other.data_dir} (running)\n" in words
     # One that runs is meant rather than one that does not.
     other.stop()
-    assert str(server.data_dir) in elsewhere.cli("user", "list").stderr
+    assert done(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
     server.stop()
     words = refused(elsewhere, "user", "list")
     assert f"  {server.data_dir}\n" in words
