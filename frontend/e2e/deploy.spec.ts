@@ -89,13 +89,15 @@ test("settings reach the deployment and are shown", async ({ page }) => {
 });
 
 test("another browser sees the deployment appear", async ({ page, browser }) => {
+  // One that takes seconds, so that a busy machine shows it while it is running.
+  const service = await hasService(page, "slow") ? "slow" : "hello-shell";
   const other = await browser.newContext({ storageState: await page.context().storageState() });
   const watcher = await other.newPage();
   await watcher.goto("/ui/deployments");
   await expect(watcher.locator("[data-live=live]")).toBeVisible();
-  const id = await deploy(page, "hello-shell");
+  const id = await deploy(page, service);
   await expect(watcher.locator(`[data-deployment="${id}"]`)).toContainText("Running");
-  await expect(watcher.locator(`[data-deployment="${id}"]`)).toContainText("Succeeded");
+  await expect(watcher.locator(`[data-deployment="${id}"]`)).toContainText("Succeeded", { timeout: 90_000 });
   await other.close();
 });
 
