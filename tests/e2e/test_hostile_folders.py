@@ -48,22 +48,29 @@ FILES = {
 }
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        "own account",
-        pytest.param("deploy user", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")),
+        pytest.param(({}, ["key", "outside"]), id="own account"),
+        pytest.param((SETTINGS, ["key", "passwd"]), id="deploy user", marks=as_root),
+        pytest.param(({}, []), id="own account, all", marks=pytest.mark.slow),
+        pytest.param((SETTINGS, []), id="deploy user, all", marks=[as_root, pytest.mark.slow]),
     ],
 )
 def hostile(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server whose services folder is full of links to what is not theirs."""
-    settings = SETTINGS if request.param == "deploy user" else {}
+    """A server whose services folder is full of links to what is not theirs: to these places, or to all."""
+    settings, places = request.param
     with temporary_folder() as folder, Server(folder, settings=settings) as server:
         (folder / "outside").mkdir()
         for name in ("words", "main.yml"):
             (folder / "outside" / name).write_text(OUTSIDE)
         (folder / ".env").write_text(f"# {OUTSIDE}\n")
         for place, target in targets(server).items():
+            if places and place not in places:
+                continue
             for number, (file, config) in enumerate(LOOKED_AT.items()):
                 lead_elsewhere(server, f"{place}{number}", file, config, target)
         yield server
