@@ -27,6 +27,8 @@ from deploy.domain.model import PlannedStep, Service
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 KEPT_BYTES = 16 << 20
 PROCESSES = 2
+MAX_TIMEOUTS = 2
+NO_ANSWER = "The program that reads service folders does not answer."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LINKS = {
     LOOP: "its links form a loop.",
@@ -159,7 +161,7 @@ class ServiceFolders:
     async def _entries(self, line: Line) -> list[tuple[str, str]]:
         answer = await line.ask("names")
         if answer is None:
-            raise FoldersUnavailable("The program that reads service folders does not answer.")
+            raise FoldersUnavailable(NO_ANSWER)
         if answer["kind"] == MISSING:
             raise RootMissing(f"The services folder {self.root} does not exist; create it or set SERVICES_ROOT.")
         if answer["kind"] != FOLDER:
@@ -172,16 +174,20 @@ class ServiceFolders:
         """Return what comes of each request: kept, where no file has changed since, or found out anew."""
         found = await self._still_true(requests)
         missing = [number for number, checked in enumerate(found) if checked is None]
+        timeouts = 0
         while missing:
             async with self._turn(), checker(self._place, self._deploy_user()) as process:
                 while missing and not process.is_gone:
                     number = missing.pop(0)
-                    found[number] = await process.check(requests[number])
-        for request, checked in zip(requests, found, strict=True):
-            assert checked is not None
-            if checked.is_final:
-                self._keep(_key(request), checked)
-        return [checked for checked in found if checked is not None]
+                    checked = await process.check(requests[number])
+                    found[number], timeouts = checked, 0 if checked.is_final else timeouts + 1
+            if timeouts == MAX_TIMEOUTS:  # not a matter of one folder
+                raise FoldersUnavailable(NO_ANSWER)
+        results = [result for result in found if result is not None]
+        for request, result in zip(requests, results, strict=True):
+            if result.is_final:
+                self._keep(_key(request), result)
+        return results
 
     async def _still_true(self, requests: list[dict[str, Any]]) -> list[Checked | None]:
         kept = [self._kept.get(_key(request)) for request in requests]
@@ -219,7 +225,9 @@ class ServiceFolders:
 
 async def _is_unchanged(line: Line, checked: Checked) -> bool:
     answer = await line.ask("verify", checked.used)
-    return answer is not None and bool(answer["same"])
+    if answer is None:
+        raise FoldersUnavailable(NO_ANSWER)
+    return bool(answer["same"])
 
 
 def _problem_of_entry(name: str, kind: str, entries: list[tuple[str, str]]) -> FolderProblem | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -410,6 +411,20 @@ class TestCache:
 
 
 class TestProcesses:
+    async def test_a_reader_that_is_stopped_by_a_script_is_given_up(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Scripts have the same user as the reader, and can send it signals."""
+        monkeypatch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 0.2)
+        for number in range(5):
+            site.add(f"shop{number}")
+        stopping = asyncio.create_task(asyncio.to_thread(stop_readers))
+        found, (problem,) = await site.folders.read()
+        stopped = await stopping
+        assert (found, problem.folder) == ([], "")
+        assert "cannot be read" in problem.reason
+        await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
+
     async def test_one_that_is_cancelled_leaves_no_process_behind(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text(merges())
@@ -420,6 +435,18 @@ class TestProcesses:
             pending.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(wait_until, lambda: children() <= before, "the end of all processes")
+
+
+def stop_readers() -> set[int]:
+    """Send SIGSTOP to the first child that reads service folders, as soon as there is one."""
+
+    def found() -> set[int]:
+        return {pid for pid in children() if "supervisor.read_files" in Path(f"/proc/{pid}/cmdline").read_text()}
+
+    readers = wait_until(found, "a reader")
+    for pid in readers:
+        os.kill(pid, signal.SIGSTOP)
+    return readers
 
 
 def children() -> set[int]:

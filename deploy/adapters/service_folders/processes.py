@@ -115,7 +115,7 @@ async def reader(place: Place, user: DeployUser | None) -> AsyncIterator[Line]:
         line = Line(await asyncio.open_connection(sock=ours, limit=LINE_LIMIT))
         try:
             if await line.ask("limits", *place.limits()) is None:
-                raise FoldersUnavailable(str(not_started(command, _read(words))))
+                raise FoldersUnavailable(f"The services folder cannot be read: {not_started(command, _read(words))}")
             yield line
         finally:
             line.close()
