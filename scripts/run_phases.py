@@ -95,8 +95,10 @@ class Runner:
         threads = [threading.Thread(target=self.run_lane, args=[lane]) for lane in plan.lanes]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        while any(thread.is_alive() for thread in threads):
+            # In short waits: some versions of Python handle no signal during a long one.
+            threads[0].join(0.2)
+            time.sleep(0.05)
         for phase in plan.phases:
             self.say(f"=== {phase.title}: {result_of(phase)}\n")
         if self.stopped_by is not None:

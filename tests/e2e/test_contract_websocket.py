@@ -65,6 +65,13 @@ def test_a_bad_token_fails_and_a_good_one_may_follow(api: Api, token: str) -> No
         assert (said["type"], said["status"]) == ("authentication", "success")
 
 
+def test_a_token_that_is_larger_than_a_message_may_be_fails(api: Api) -> None:
+    with Live(api.base_url) as live:
+        said = live.sign_in("x" * 100_000)
+        assert (said["type"], said["status"]) == ("authentication", "failure")
+        assert "64" in said["detail"] or "65536" in said["detail"]
+
+
 def test_garbage_instead_of_a_token_fails(api: Api) -> None:
     with Live(api.base_url) as live:
         for count, garbage in enumerate([*GARBAGE, b"\xff\x00"], 1):

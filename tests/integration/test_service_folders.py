@@ -77,8 +77,10 @@ def hard_link_to_a_device(path: Path) -> None:
 
 
 def unix_socket(path: Path) -> None:
+    folder = os.open(path.parent, os.O_PATH)
     with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))
+        made.bind(f"/proc/self/fd/{folder}/{path.name}")  # the path itself may be too long
+    os.close(folder)
 
 
 ELSEWHERE: dict[str, Callable[[Path], None]] = {

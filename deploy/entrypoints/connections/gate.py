@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Protocol, cast
 
 from starlette.types import Scope
@@ -22,3 +23,8 @@ class SignInGate(Protocol):
 def sign_in_gate(scope: Scope) -> SignInGate | None:
     """Return the gate of a connection; None if the application runs in another server than ours."""
     return cast("SignInGate | None", scope.get("state", {}).get(GATE))
+
+
+def authentication_answer(status: str, detail: str) -> str:
+    """Return the message that answers a sign-in on the WebSocket."""
+    return json.dumps({"type": "authentication", "status": status, "detail": detail})

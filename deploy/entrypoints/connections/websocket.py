@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 
-from deploy.entrypoints.connections.gate import GATE
+from deploy.entrypoints.connections.gate import GATE, authentication_answer
 from deploy.entrypoints.connections.guard import Guarded
 
 if TYPE_CHECKING:
     from deploy.entrypoints.connections.config import WebConfig
 
 MESSAGE_BYTES = 64 * 1024
+TOO_LARGE = authentication_answer("failure", f"Messages can have {MESSAGE_BYTES} bytes at most.")
 # A client may send ahead what the limit allows in this time: a page that reconnects subscribes to all it shows.
 BURST_SECONDS = 10.0
 # How long the server discards what a refused client still sends. Closing at once resets the connection, and the client
@@ -82,6 +83,9 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Say why the connection is closed, and give the client time to read that."""
+        if not self._signed_in and self._sent_close(CloseCode.MESSAGE_TOO_BIG):
+            # The answer to a sign-in that cannot be right, as clients expect it.
+            self.transport.write(Frame(Opcode.TEXT, TOO_LARGE.encode()).serialize(mask=False))
         self._finish()
         self.transport.write_eof()
         # uvicorn leaves a connection alone that has such a timer.
@@ -130,6 +134,9 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
         self.conn.fail(CloseCode.TRY_AGAIN_LATER, "Too many connections. Try again in a moment.")
         self._finish()
         self.transport.close()
+
+    def _sent_close(self, code: CloseCode) -> bool:
+        return self.conn.close_sent is not None and self.conn.close_sent.code == code
 
     def _finish(self) -> None:
         assert self.conn.close_sent is not None

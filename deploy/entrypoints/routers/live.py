@@ -15,7 +15,7 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.websocket import Client
 from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, may
-from deploy.entrypoints.connections.gate import sign_in_gate
+from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
 from deploy.entrypoints.state import Services
 from deploy.service_layer.live import warning
 
@@ -63,13 +63,13 @@ async def _sign_in(websocket: WebSocket, services: Services) -> Client:
         try:
             actor = await _authenticate(str(fields.get("access_token") or ""), services)
         except NotSignedIn as error:
-            await websocket.send_text(_answer("failure", str(error)))
+            await websocket.send_text(authentication_answer("failure", str(error)))
             continue
         client = Client(actor, str(fields["access_token"]))
         try:
             # First counted in, then told so: what happens after the answer is not missed.
             await services.feed.join(client)
-            await websocket.send_text(_answer("success", f"Signed in as {actor.name}"))
+            await websocket.send_text(authentication_answer("success", f"Signed in as {actor.name}"))
         except BaseException:
             services.hub.remove(client)  # otherwise its queue would stay
             raise
@@ -80,10 +80,6 @@ async def _authenticate(token: str, services: Services) -> Actor:
     if not token:
         raise NotSignedIn("Not authenticated")
     return await services.authenticator.authenticate(token, KINDS[Action.LIST_DEPLOYMENTS])
-
-
-def _answer(status: str, detail: str) -> str:
-    return json.dumps({"type": "authentication", "status": status, "detail": detail})
 
 
 async def _receive(websocket: WebSocket) -> dict[str, Any]:
@@ -148,16 +144,16 @@ async def _renew(services: Services, client: Client, token: str) -> None:
     try:
         actor = await _authenticate(token, services)
     except NotSignedIn as error:
-        client.put(_answer("failure", str(error)))
+        client.put(authentication_answer("failure", str(error)))
         return
     except DATABASE_ERRORS:
-        client.put(_answer("failure", "The database cannot be reached; try again in a moment."))
+        client.put(authentication_answer("failure", "The database cannot be reached; try again in a moment."))
         return
     if actor.user_id != client.actor.user_id:
-        client.put(_answer("failure", "Another user has to open a connection of his own."))
+        client.put(authentication_answer("failure", "Another user has to open a connection of his own."))
         return
     client.actor, client.token = actor, token
-    client.put(_answer("success", f"Signed in as {actor.name}"))
+    client.put(authentication_answer("success", f"Signed in as {actor.name}"))
 
 
 async def _subscribe(services: Services, client: Client, wanted: object) -> None:
