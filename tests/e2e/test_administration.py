@@ -147,7 +147,7 @@ def test_a_sync_fails_if_a_folder_or_the_root_cannot_be_used(server: Server) -> 
     run = server.cli("services", "sync", *named)
     assert (run.returncode, run.stdout) == (1, "added: shop\n")
     assert "broken: broken/config.json: it is not valid JSON" in run.stderr
-    assert f"Some folders in {server.services_dir} cannot be used" in run.stderr
+    assert f"Some folders in {server.services_dir} are invalid" in run.stderr
     missing = ["--services-dir", str(server.folder / "missing")]
     words = refused(server, "services", "sync", *named[:2], *missing)
     assert str(server.folder / "missing") in words
@@ -164,7 +164,7 @@ def test_a_password_comes_from_standard_input_where_there_is_no_terminal(server:
     for stdin in ("", "\n"):
         run = server.cli("user", "passwd", "ada", *named, stdin=stdin)
         assert run.returncode == 1
-        assert "No password was given" in run.stderr
+        assert "no password on standard input" in run.stderr
     run = server.cli("user", "passwd", "ada", *named, stdin="x" * 1025)
     assert "too long" in run.stderr
 

@@ -72,7 +72,7 @@ def test_the_password_is_asked_for_without_showing_it(anonymous: CommandLine) ->
         terminal.wait_for("Password: ")
         terminal.type(f"{PASSWORD}\r")
         assert terminal.wait() == 0
-    assert f"Signed in at {anonymous.url} as {USER}" in terminal.text
+    assert f"Signed in to {anonymous.url} as {USER}" in terminal.text
     assert PASSWORD not in terminal.text
 
 
@@ -273,7 +273,7 @@ def test_watching_survives_a_restart_of_the_server(
                 server.stop(ends)
             away = [f"while away {number}" for number in range(50)]
             puppet.print(*away, report("Work", message="done meanwhile"))
-            wait_until(lambda: "trying to connect again" in watching.stderr, "the loss being noticed")
+            wait_until(lambda: "Reconnecting" in watching.stderr, "the loss being noticed")
             server.start()
             puppet.print("after")
             puppet.exit()
@@ -281,7 +281,7 @@ def test_watching_survives_a_restart_of_the_server(
         shown = [line.removeprefix("| ") for line in watching.stdout.splitlines() if line.startswith("| ")]
         assert shown == ["before", *away, "after"]
         assert watching.stdout.count("step Work: success") == 1
-        assert "Connected again" in watching.stderr
+        assert "Reconnected" in watching.stderr
 
 
 def test_behind_a_proxy_with_a_path_and_no_websocket_nothing_is_missing(server: Server, tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
         puppet.config()
         with cli.start("deployments", "watch", str(deployment_id)) as watching:
             watching.wait_for("running")
-            assert "being stopped" in cli.run("deployments", "cancel", str(deployment_id)).stdout
+            assert "Stopping" in cli.run("deployments", "cancel", str(deployment_id)).stdout
             assert watching.wait() == 3
         assert f"cancelled by {USER}" in watching.stdout.lower()
     again = cli.run("deployments", "cancel", str(deployment_id))
@@ -412,7 +412,7 @@ def test_cancel_stops_what_has_declared_itself_done_and_goes_on(server: Server, 
         client = server.api.client(puppet.config()["access_token"])
         assert client.put("/deployments/finish/").is_success
         said = cli.run("deployments", "cancel", str(deployment_id)).stdout
-        assert "being stopped; its outcome stays: success" in said
+        assert "Its outcome does not change: success" in said
         wait_until(lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "its end")
     watched = cli.run("deployments", "watch", str(deployment_id))
     assert (watched.returncode, watched.stdout.count("success")) == (0, 1)
@@ -422,7 +422,7 @@ def test_a_deployment_that_does_not_exist_is_told_so_by_every_command(cli: Comma
     for command in ("show", "logs", "watch", "cancel", "retry"):
         finished = cli.run("deployments", command, "999999")
         assert finished.returncode == 4, command
-        assert "There is no deployment 999999" in finished.stderr, command
+        assert "Deployment 999999 does not exist" in finished.stderr, command
     assert cli.run("deployments", "show", "latest").returncode == 2
 
 
@@ -453,7 +453,7 @@ def test_ctrl_c_on_a_terminal_leaves_it_in_order(server: Server, cli: CommandLin
             terminal.wait_for("Build")
             terminal.type("\x03")
             assert terminal.wait() == 130
-        assert "goes on without us" in terminal.text
+        assert "continues" in terminal.text
         assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is back
         assert "Traceback" not in terminal.text
         puppet.exit()

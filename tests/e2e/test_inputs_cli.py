@@ -89,15 +89,15 @@ def test_a_service_token_is_enough(server: Server, cli: CommandLine, service: st
 def test_what_is_needed_is_asked_for_on_a_terminal(server: Server, cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "-e", "replicas=12", "--watch") as terminal:
         terminal.wait_for("Replicas: at most 9")
-        terminal.wait_for("a whole number, Enter for 2")
+        terminal.wait_for("whole number, Enter for 2")
         terminal.type("3\n")
         terminal.wait_for("2  p")
         terminal.wait_for("number or value")
         terminal.type("2\n")
-        terminal.wait_for("not shown")
+        terminal.wait_for("hidden")
         terminal.type_hidden(f"{SECRET}\n")
         terminal.wait_for("Ticket")
-        terminal.wait_for("answer")
+        terminal.wait_for("  value:")
         terminal.type("T\n")
         terminal.wait_for("Ticket: at least 2 characters")
         terminal.type("T1\n")
@@ -116,9 +116,9 @@ def test_everything_is_asked_for_where_that_is_wanted(server: Server, cli: Comma
         terminal.type("y\n")
         terminal.wait_for("notify: has to be yes or no")
         terminal.type("yes\n")
-        terminal.wait_for("numbers or values, separated by commas")
+        terminal.wait_for("numbers or values, comma-separated")
         terminal.type("2, web1\n")
-        terminal.wait_for("not shown")
+        terminal.wait_for("hidden")
         terminal.type_hidden(f"{SECRET}\n")
         assert terminal.wait() == 0, terminal.text
     expected = {"environment": "s", "replicas": 2, "notify": True, "hosts": ["web2", "web1"], "password": SECRET}
@@ -152,7 +152,7 @@ def test_a_retry_asks_for_its_secrets(server: Server, cli: CommandLine, service:
     assert cli.run("deployments", "retry", str(started["id"]), "-e", "password=new", "-w").returncode == 0
     assert given(server, service)["password"] == "new"
     with cli.terminal("deployments", "retry", str(started["id"]), "--watch") as terminal:
-        terminal.wait_for("Password (not shown)")
+        terminal.wait_for("Password (hidden)")
         terminal.type_hidden("typed\n")
         assert terminal.wait() == 0, terminal.text
     assert given(server, service)["password"] == "typed"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.entrypoints.cli.client.api import open_api
-from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, WrongUsage
+from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, UsageError
 from deploy.entrypoints.cli.client.logins import Login, Logins
 
 STAGING = Login("https://staging.example.com", "admin", "secret-1")
@@ -59,7 +59,7 @@ def test_a_file_that_nobody_understands_means_not_signed_in(logins: Logins, cont
 
 def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ClientError, match="The login cannot be stored"):
+    with pytest.raises(ClientError, match="The login could not be stored"):
         Logins(tmp_path / "file" / "logins.json").keep(STAGING)
 
 
@@ -78,7 +78,7 @@ def test_without_any_login_it_says_what_to_do(logins: Logins) -> None:
         open_api({}, logins)
     with pytest.raises(NotSignedIn, match=r"fastdeploy login https://deploy\.example\.com"):
         open_api({"FASTDEPLOY_URL": "deploy.example.com"}, logins)
-    with pytest.raises(WrongUsage, match="FASTDEPLOY_URL"):
+    with pytest.raises(UsageError, match="FASTDEPLOY_URL"):
         open_api({"FASTDEPLOY_TOKEN": "abc"}, logins)
-    with pytest.raises(WrongUsage, match="no token"):
+    with pytest.raises(UsageError, match="not a valid token"):
         open_api({"FASTDEPLOY_URL": "deploy.example.com", "FASTDEPLOY_TOKEN": "two words"}, logins)

@@ -21,7 +21,7 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
-    WrongUsage,
+    UsageError,
 )
 from deploy.entrypoints.cli.client.transport import Transport
 
@@ -136,7 +136,7 @@ def status(code: int, body: bytes = b'{"detail": "No."}', **headers: str) -> Ans
             "env.a: Too long; Bad",
         ),
         (status(418, b"<html>teapot"), Refused, "418"),
-        (status(200, b"<html>welcome"), Refused, "no fastDeploy server"),
+        (status(200, b"<html>welcome"), Refused, "does not look like a fastDeploy server"),
         (status(301, b"", Location="https://elsewhere.example.com/"), Refused, "elsewhere.example.com"),
         (status(502, b"<html>bad gateway"), Unavailable, "502"),
         (status(500, b"Internal Server Error"), Refused, "500"),
@@ -156,12 +156,12 @@ def test_proxies_of_the_environment_are_not_used_for_this_machine(monkeypatch: p
 
 
 def test_an_address_that_does_not_speak_tls_is_told_so() -> None:
-    with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="does not speak TLS"):
+    with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="TLS connection to"):
         Transport(server.url.replace("http:", "https:")).send("GET", "/")
 
 
 def test_what_cannot_be_sent_is_told_instead_of_sent() -> None:
-    with serving(Scripted(good({}))) as server, pytest.raises(WrongUsage, match="no text"):
+    with serving(Scripted(good({}))) as server, pytest.raises(UsageError, match="not valid text"):
         server.api().post("/deployments/", {"env": {"a": "\udcff"}}, key="key-1")
 
 

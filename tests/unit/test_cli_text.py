@@ -6,9 +6,9 @@ import pytest
 import typer
 
 from deploy.entrypoints.cli.client.address import base_url, is_loopback, page_url, socket_url
-from deploy.entrypoints.cli.client.api import no_service
-from deploy.entrypoints.cli.client.errors import WrongUsage
-from deploy.entrypoints.cli.client.options import answers_of, checked_key, numbered_lines, read_answers
+from deploy.entrypoints.cli.client.api import service_not_found
+from deploy.entrypoints.cli.client.errors import UsageError
+from deploy.entrypoints.cli.client.options import numbered_lines, parse_values, read_values, validate_key
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between
 
 
@@ -38,7 +38,7 @@ def test_an_address_is_understood_as_people_type_it(typed: str, address: str) ->
     "typed", ["", "https://", "ftp://example.com", "https://name:secret@example.com", "https://a b", "https://x:port"]
 )
 def test_what_is_no_address_is_refused(typed: str) -> None:
-    with pytest.raises(WrongUsage) as refusal:
+    with pytest.raises(UsageError) as refusal:
         base_url(typed)
     assert "secret" not in str(refusal.value)
 
@@ -65,7 +65,7 @@ def test_a_path_prefix_is_kept_in_every_address() -> None:
 
 def test_answers_are_texts_and_keep_everything_after_the_first_equals_sign() -> None:
     given = ["version=1.4.2", "empty=", "query=a=b&c=d", "tag=@latest", "count=3"]
-    assert read_answers(given, None) == {
+    assert read_values(given, None) == {
         "version": "1.4.2",
         "empty": "",
         "query": "a=b&c=d",
@@ -77,20 +77,20 @@ def test_answers_are_texts_and_keep_everything_after_the_first_equals_sign() -> 
 @pytest.mark.parametrize("given", [["version"], ["=1"], [" =1"], ["a=1", "a=2"]])
 def test_answers_in_a_wrong_form_are_refused(given: list[str]) -> None:
     with pytest.raises(typer.BadParameter):
-        read_answers(given, None)
+        read_values(given, None)
 
 
 @pytest.mark.parametrize("key", ["", "\n", "schlüssel", "x" * 201])
 def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
     with pytest.raises(typer.BadParameter):
-        checked_key(key)
+        validate_key(key)
 
 
 def test_a_file_of_answers_has_comments_and_empty_lines_and_does_not_leak_into_errors() -> None:
     lines = numbered_lines("# the release\n\nversion=1.4.2\n  notes = all new \n")
-    assert answers_of(lines, "--env-file") == {"version": "1.4.2", "notes": " all new"}
+    assert parse_values(lines, "--env-file") == {"version": "1.4.2", "notes": " all new"}
     with pytest.raises(typer.BadParameter) as refusal:
-        answers_of(numbered_lines("a=1\nhunter2"), "--env-file")
+        parse_values(numbered_lines("a=1\nhunter2"), "--env-file")
     assert "line 2" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
 
@@ -158,9 +158,9 @@ def test_time_between_never_runs_backwards() -> None:
     [
         ("hello-shel", ["hello-python", "hello-shell", "website"], "Did you mean hello-shell or hello-python?"),
         ("Website", ["hello-shell", "website"], "Did you mean website?"),
-        ("xyz", ["hello-shell", "website"], "There are: hello-shell, website"),
+        ("xyz", ["hello-shell", "website"], "Available services: hello-shell, website"),
         ("xyz", [], "There are no services yet"),
     ],
 )
 def test_a_service_that_does_not_exist_is_answered_with_those_that_do(name: str, known: list[str], hint: str) -> None:
-    assert hint in no_service(name, known)
+    assert hint in service_not_found(name, known)

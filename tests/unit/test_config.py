@@ -116,7 +116,7 @@ class TestPrepareDataDir:
     def test_a_folder_that_everybody_shares_is_refused(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o1777)
         (tmp_path / "of-somebody").touch()
-        with pytest.raises(ConfigurationError, match="all users share it"):
+        with pytest.raises(ConfigurationError, match="shared by all users"):
             prepare_data_dir(Settings(data_dir=tmp_path))
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         # One that is new, such as a memory file system of a container, becomes ours.
