@@ -77,7 +77,7 @@ def read_password(from_stdin: bool) -> str:
 
 
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
-UserName = Annotated[str, typer.Argument(help="Name of the user.")]
+UserName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the user.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -155,7 +155,7 @@ async def _change(
     async with services.open_unit_of_work() as uow:
         user = await uow.users.find(name)
     if user is None:
-        raise NotFound(f"There is no user named {name}. List them with: fastdeploy user list")
+        raise NotFound(f"User {name} does not exist. List users with: fastdeploy user list")
     await services.bus.handle(ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active))
 
 
@@ -192,7 +192,10 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
 
 @tokens.command("revoke")
 def revoke_token(
-    token_id: Annotated[str, typer.Argument(help="ID from `fastdeploy token list`.")], data_dir: DataDir = None
+    token_id: Annotated[
+        str, typer.Argument(metavar="TOKEN_ID", help="ID of the token. List tokens with: fastdeploy token list")
+    ],
+    data_dir: DataDir = None,
 ) -> None:
     """Revoke a token."""
     from deploy.domain.commands import RevokeToken

@@ -22,7 +22,7 @@ REDIRECTS = 5
 Address = Annotated[
     str | None,
     typer.Argument(
-        metavar="[URL]", help="URL of the server. Default: FASTDEPLOY_URL, else the current login, else this machine."
+        metavar="URL", help="URL of the server. Default: FASTDEPLOY_URL, else the current login, else this machine."
     ),
 ]
 
@@ -72,7 +72,11 @@ def login(
         say(f"{TOKEN_VARIABLE} is set, so commands use that token instead of this login.", error=True)
 
 
-def logout(url: Address = None) -> None:
+def logout(
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="URL of the server. Default: the current login.")
+    ] = None,
+) -> None:
     """Sign out of a server: end the session and delete it from this machine."""
     logins = Logins(default_path())
     address = base_url(url) if url else None
