@@ -1,4 +1,4 @@
-"""Values given as text on the command line, made what the schema says they are."""
+"""Conversion of values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.client.inputs import choices_of, convert_values, inp
 
 
 def one(described: dict[str, Any], text: str) -> Any:
-    """Return one answer as the schema has it."""
+    """Return one value, converted to its schema."""
     return convert_values({"type": "object", "properties": {"x": described}}, {"x": text})["x"]
 
 
@@ -49,7 +49,7 @@ def one(described: dict[str, Any], text: str) -> Any:
         ({"$ref": "#/$defs/gone"}, "x", "x"),
     ],
 )
-def test_text_becomes_a_value(described: dict[str, Any], text: str, expected: Any) -> None:
+def test_text_is_converted_to_a_value(described: dict[str, Any], text: str, expected: Any) -> None:
     assert one(described, text) == expected
     assert type(one(described, text)) is type(expected)
 
@@ -84,19 +84,19 @@ CONDITIONAL = {
 }
 
 
-def test_what_is_still_needed() -> None:
+def test_missing_inputs_depend_on_given_values() -> None:
     assert missing(CONDITIONAL, {}) == ["where"]
     assert missing(CONDITIONAL, {"where": "there"}) == ["ticket"]
     assert missing(CONDITIONAL, {"where": "here", "why": "x"}) == ["who"]
     assert missing(CONDITIONAL, {"where": "there", "ticket": "T"}) == []
 
 
-def test_what_is_asked_for_depends_on_the_answers() -> None:
+def test_active_inputs_depend_on_given_values() -> None:
     assert active_names(CONDITIONAL, {"where": "here"}) == ["where", "size", "why"]
     assert active_names(CONDITIONAL, {"where": "there"}) == ["where", "size", "why", "ticket", "who"]
 
 
-def test_inputs_as_lines() -> None:
+def test_inputs_are_listed_as_rows() -> None:
     schema = {
         "required": ["a", "b"],
         "properties": {
@@ -114,7 +114,7 @@ def test_inputs_as_lines() -> None:
     ]
 
 
-def test_faults_are_listed_by_name() -> None:
+def test_invalid_values_are_listed_by_name() -> None:
     error = InvalidValues({"replicas": "Replicas: at most 9", "env": "Environment: has to be given"})
     assert str(error).splitlines()[1:] == [
         "  replicas  Replicas: at most 9",
