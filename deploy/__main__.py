@@ -1,4 +1,4 @@
-"""`fastdeploy`, which is also `python -m deploy`."""
+"""Entry point of `fastdeploy` and `python -m deploy`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deploy.entrypoints.memory import loading
 def main() -> None:
     """Run a command."""
     with loading():
-        from deploy.entrypoints.cli import main as command  # noqa: PLC0415 - what takes long has to come inside
+        from deploy.entrypoints.cli import main as command  # noqa: PLC0415 - slow to import, so inside loading()
 
     command()
 

@@ -1,8 +1,8 @@
-"""The first user: created when the server is about to answer, and how to get in if the password was lost.
+"""Create the first user at the first start, and help users who lost the generated password.
 
-A generated password is shown once, right after it is stored. Whatever happens in between (a kill, a closed terminal,
-a service manager that drops the output), the database remembers that it was generated. Until it is changed, each
-start shows the command that sets a new one.
+A generated password is shown once, right after it is stored. It may never be seen: the process may be killed, the
+terminal closed, or the output discarded by a service manager. The database therefore records that the password was
+generated, and each start shows the command that sets a new one until it is changed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What to show at the end of a start. `without_secret`: what to log if `text` could not be shown."""
+    """Text to show when the server is ready. `without_secret` is logged if `text` could not be shown."""
 
     text: str = ""
     without_secret: str = ""
 
 
 async def introduce(services: Services) -> Introduction:
-    """Create the first user if there is none; return how to sign in, or how to replace a generated password.
+    """Create the first user if there are no users. Return how to sign in or how to replace a generated password.
 
     Raises:
-        ConfigurationError: INITIAL_USER_NAME or INITIAL_USER_PASSWORD cannot be used, or the database.
+        ConfigurationError: INITIAL_USER_NAME, INITIAL_USER_PASSWORD or the database cannot be used.
     """
     with explained(services):
         return await _introduce(services)
@@ -51,19 +51,19 @@ async def _introduce(services: Services) -> Introduction:
         return _first_introduction(services.settings, name, None if given is not None else password)
     async with services.open_unit_of_work() as uow:
         names = [user.name for user in await uow.users.list() if user.has_generated_password and user.is_active]
-    # The server generates at most one password.
+    # At most one password is generated.
     return _reminder(services.settings, names[0]) if names else Introduction()
 
 
 async def _create_first_user(services: Services, name: str, password: str, *, is_generated: bool) -> bool:
-    """Create the administrator; return False if there is a user already."""
+    """Create the administrator. Return False if a user already exists."""
     async with services.open_unit_of_work() as uow:
         if await uow.users.count():
             return False
     try:
         check_rules(password)
     except InvalidInput as error:
-        raise ConfigurationError(f"INITIAL_USER_PASSWORD cannot be used. {error}") from error
+        raise ConfigurationError(f"INITIAL_USER_PASSWORD is invalid. {error}") from error
     command = CreateUser(
         name=name,
         password_hash=await services.passwords.hash(password),
@@ -76,7 +76,7 @@ async def _create_first_user(services: Services, name: str, password: str, *, is
     except Conflict:
         return False  # another process was faster
     except InvalidInput as error:
-        raise ConfigurationError(f"INITIAL_USER_NAME {name!r} cannot be used. {error}") from error
+        raise ConfigurationError(f"INITIAL_USER_NAME {name!r} is invalid. {error}") from error
     return True
 
 
@@ -87,38 +87,38 @@ def _first_introduction(settings: Settings, name: str, password: str | None) -> 
     command = change_password_command(settings, name)
     return Introduction(
         f"  Sign in as:  {name}\n  Password:    {password}\n\n"
-        f"  This password is not shown again. Change it with:\n    {command}\n{_needs(settings)}",
-        f"The password that was generated for {name} could not be shown. Set a new one with: {command}",
+        f"  This password is not shown again. Change it with:\n    {command}\n{_requirements(settings)}",
+        f"The password generated for {name} could not be shown. Set a new one with: {command}",
     )
 
 
 def _reminder(settings: Settings, name: str) -> Introduction:
     command = change_password_command(settings, name)
-    fact = f"{name} still has the password that was generated at the first start."
+    notice = f"{name} still has the password that was generated at the first start."
     return Introduction(
-        f"  {fact}\n  Change it, or replace it if it was lost, with:\n    {command}\n{_needs(settings)}",
-        f"{fact} Change it, or replace it if it was lost, with: {command}",
+        f"  {notice}\n  Change it, or replace it if you lost it, with:\n    {command}\n{_requirements(settings)}",
+        f"{notice} Change it, or replace it if you lost it, with: {command}",
     )
 
 
 def change_password_command(settings: Settings, name: str) -> str:
-    """Return the command that sets a user's password, to be copied into a shell of the same user, in any folder."""
-    # Under another web server there is no data folder.
-    place = ["--data-dir", str(settings.data_dir.absolute())] if settings.data_dir.is_dir() else []
+    """Return the command that sets a user's password. It works for the same system user, in any folder."""
+    # There is no data folder under another web server.
+    data_dir = ["--data-dir", str(settings.data_dir.absolute())] if settings.data_dir.is_dir() else []
     # A name that starts with a dash looks like an option.
-    return own_command("user", "passwd", *([*place, "--", name] if name.startswith("-") else [name, *place]))
+    return own_command("user", "passwd", *([*data_dir, "--", name] if name.startswith("-") else [name, *data_dir]))
 
 
-def _needs(settings: Settings) -> str:
-    """Return what a command cannot find by itself: it never gets to know the password of a database of one's own."""
+def _requirements(settings: Settings) -> str:
+    """Return what else the command needs: it has no access to the password of an external database."""
     if settings.is_embedded:
         return ""
     if from_environment("database_url") is not None:
-        return "  It needs the server's DATABASE_URL and SECRET_KEY in its environment.\n"
-    return "" if settings.data_dir.is_dir() else f"  Run it in {Path.cwd()}, where the settings are in .env.\n"
+        return "  The command needs the DATABASE_URL and SECRET_KEY of the server in its environment.\n"
+    return "" if settings.data_dir.is_dir() else f"  Run it in {Path.cwd()}, where .env has the settings.\n"
 
 
 def show_introduction(introduction: Introduction, before: str = "") -> None:
-    """Print an introduction, with a text before it. If nobody can have seen it, log what to do, without the password."""
+    """Print an introduction after the text `before`. If it cannot be shown, log what to do, without the password."""
     if not show(before + introduction.text) and introduction.without_secret:
         log.error("%s", introduction.without_secret)

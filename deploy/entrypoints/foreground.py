@@ -1,4 +1,7 @@
-"""`fastdeploy serve` in the foreground: its socket, its database, and then the server. Light to load, hence quick to complain."""
+"""Run `fastdeploy serve`: open the socket and the database, then run the server.
+
+Imports little, so that errors are reported quickly.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ SERVER, UPGRADES = "deploy.entrypoints.server", "deploy.adapters.migrations.upgr
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """How to serve. `workers` counts web server processes; `inherited` is a listening socket from a parent."""
+    """Options of `serve`. `workers`: number of web server processes; `inherited`: descriptor of a listening socket."""
 
     host: str
     port: int
@@ -35,15 +38,15 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Introduction], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the address, and how to sign in at first.
+    """Serve until SIGTERM or SIGINT. Call `announce` with the address and the introduction when ready.
 
     Raises:
-        ConfigurationError, PostgresError: it cannot start; the text says what to do.
+        ConfigurationError, PostgresError: The server cannot start. The message says what to do.
     """
     prepare_data_dir(settings)
     listening = listening_socket(options)
-    # The web server takes longer to load than the database to start: both at the same time. While a database is created,
-    # there is time for what makes the tables in it, too.
+    # Importing the web server takes longer than starting the database, so do both at the same time. Creating a
+    # database takes long enough to import the migrations as well.
     loading = threading.Thread(target=_load_server, args=[_is_first_start(settings)])
     loading.start()
     try:
@@ -51,7 +54,7 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, In
             loading.join()
             import_module(SERVER).run(settings, options, listening, url, postgres, announce)
     finally:
-        # What it loads cannot be loaded any more while the interpreter ends.
+        # Imports fail while the interpreter is shutting down.
         loading.join()
 
 
@@ -60,9 +63,9 @@ def _is_first_start(settings: Settings) -> bool:
 
 
 def _load_server(with_upgrades: bool) -> None:
-    # FastAPI would load it, all of it, to tell whether a model is one of Pydantic 1; nobody here has any.
+    # FastAPI would import all of it to recognize Pydantic 1 models, which this project does not use.
     sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
-    with _models_built_later():
+    with _deferred_models():
         import_module("fastapi")
     import_module(SERVER)
     if with_upgrades:
@@ -70,11 +73,11 @@ def _load_server(with_upgrades: bool) -> None:
 
 
 @contextmanager
-def _models_built_later() -> Iterator[None]:
-    """Do not build models as they are loaded.
+def _deferred_models() -> Iterator[None]:
+    """Defer building Pydantic models until they are used.
 
-    Those by which FastAPI describes an API take a tenth of a second, and nobody needs them until he asks for the
-    description. Pydantic has no other way to say so of classes that are not ours.
+    The models of FastAPI's OpenAPI schema take 0.1 s to build, and most processes never need them. Pydantic has no
+    other way to defer models of other packages.
     """
     BaseModel.model_config["defer_build"] = True
     try:
@@ -84,10 +87,10 @@ def _models_built_later() -> Iterator[None]:
 
 
 def listening_socket(options: ServeOptions) -> socket.socket:
-    """Return the socket to answer on.
+    """Return the listening socket.
 
     Raises:
-        ConfigurationError: the address cannot be had.
+        ConfigurationError: The address cannot be used.
     """
     if options.inherited is not None:
         return socket.socket(fileno=options.inherited)
@@ -96,7 +99,7 @@ def listening_socket(options: ServeOptions) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"Port {options.port} on {options.host} cannot be used ({error.strerror}). "
-            "Stop what uses it, or choose another one with --port."
+            "Stop the program that uses it, or choose another port with --port."
         ) from error
 
 
@@ -116,9 +119,9 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
-    """Give the URL of the database, and the bundled server where we run it.
+    """Yield the URL of the database, and the bundled server if this process runs it.
 
-    `attach`: use the bundled server that another process runs, do not start one.
+    With `attach`, use a bundled server that another process runs, if there is one.
     """
     if not settings.is_embedded:
         yield settings.database_url, None

@@ -1,8 +1,8 @@
-"""Which servers there are: what each leaves in its data folder, and which data folders a user has started one on.
+"""Keep records of the servers that a user has started, so that commands find them.
 
-A server writes `server.json` into its data folder: where its `.env` is, which services folder it uses, and which
-database, without a password. The user's own state folder (`~/.local/state/fastdeploy/servers`) has a link to each
-data folder. So commands find the data from any folder, and use the settings that the server has.
+A server writes `server.json` into its data folder: its working directory, its services folder, and the URL of its
+database without the password. The user's state folder (`~/.local/state/fastdeploy/servers`) has a link to each data
+folder. Commands use these to find the data from any folder and to use the settings of the server.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from deploy.config import Settings
 log = logging.getLogger(__name__)
 
 RECORD = "server.json"
-LARGEST_RECORD = 65_536
+MAX_RECORD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """How a server was started last. `database`: address without the password, empty for the bundled one."""
+    """How a server was last started. `database`: URL without the password; empty for the bundled one."""
 
     working_dir: str
     services_root: str
@@ -36,13 +36,13 @@ class ServerRecord:
 
     @property
     def env_file(self) -> Path:
-        """Return where the server looks for `.env`."""
+        """Return the path of the `.env` file of the server."""
         return Path(self.working_dir) / ".env"
 
 
 def record_of(settings: Settings) -> ServerRecord:
-    """Return what to write down about a server that this process starts with these settings."""
-    from deploy.adapters.database import without_password  # noqa: PLC0415 - commands that only read need no driver
+    """Return the record of a server that this process starts with these settings."""
+    from deploy.adapters.database import without_password  # noqa: PLC0415 - commands that only read do not need the driver
 
     return ServerRecord(
         working_dir=os.getcwd(),
@@ -53,16 +53,16 @@ def record_of(settings: Settings) -> ServerRecord:
 
 @contextmanager
 def recorded(data_dir: Path, record: ServerRecord) -> Iterator[None]:
-    """Let commands find this server, now and after it has ended; while the block runs, it counts as running.
+    """Record a server so that commands find it, and mark it as running while the block runs.
 
-    A server works without it, so what cannot be written is left out.
+    Errors are logged only: the server works without a record.
     """
     data_dir = data_dir.resolve()
     try:
         _write(data_dir, record)
         _link(data_dir)
     except OSError as error:
-        log.info("Commands need --data-dir to find this server: %s", error)
+        log.info("The server could not be recorded; commands need --data-dir to find it: %s", error)
     descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # a file system without locks
@@ -73,23 +73,23 @@ def recorded(data_dir: Path, record: ServerRecord) -> Iterator[None]:
 
 
 def read_record(data_dir: Path) -> ServerRecord | None:
-    """Return how the server on this data folder was started last; None if this user has started none there.
+    """Return the record of the server on a data folder, or None if this user has not started one there.
 
-    What others wrote is ignored: it would choose the files that this process reads with its own rights.
+    Records of other users are ignored: they could make this process read files that those users cannot.
     """
     try:
         descriptor = os.open(data_dir / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
             if os.fstat(descriptor).st_uid != os.geteuid():
                 return None
-            fields = json.loads(file.read(LARGEST_RECORD))
+            fields = json.loads(file.read(MAX_RECORD_BYTES))
         return ServerRecord(**{name: str(fields[name]) for name in ServerRecord.__dataclass_fields__})
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
 def known_data_dirs() -> list[Path]:
-    """Return the data folders that this user has started servers on, as far as they are still there, sorted."""
+    """Return the existing data folders on which this user has started servers, sorted."""
     folder = _links()
     if folder is None or not _is_ours(folder):
         return []
@@ -97,7 +97,7 @@ def known_data_dirs() -> list[Path]:
     for link in folder.iterdir():
         with suppress(OSError):
             data_dir = Path(os.readlink(link))
-            # A folder that somebody else has put in its place is none of ours.
+            # Another user may have replaced the folder.
             if _is_ours(link) and _is_ours(data_dir) and read_record(data_dir) is not None:
                 found.append(data_dir)
     return sorted(found)
@@ -151,14 +151,14 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _links() -> Path | None:
-    """Return the folder of the links; None for a user without a home."""
-    from platformdirs import user_state_path  # noqa: PLC0415 - most commands are told where the data is
+    """Return the folder of the links, or None for a user without a home folder."""
+    from platformdirs import user_state_path  # noqa: PLC0415 - slow, and rarely needed
 
     try:
         folder = user_state_path("fastdeploy", appauthor=False) / "servers"
     except RuntimeError:
         return None
-    # Older versions of platformdirs return a relative path then.
+    # Older versions of platformdirs return a relative path for such a user.
     return folder if folder.is_absolute() else None
 
 

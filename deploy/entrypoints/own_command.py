@@ -1,4 +1,4 @@
-"""How a person runs this very program: commands that can be copied into a shell."""
+"""Commands of this installation that users can copy into a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRAM = "fastdeploy"
 
 
 def own_command(*words: str) -> str:
-    """Return a `fastdeploy` command, quoted for a shell. It names the program by its path: few have it on PATH."""
+    """Return a `fastdeploy` command, quoted for a shell, with the full path because few users have it on PATH."""
     return shlex.join([*_program(), *words])
 
 

@@ -1,4 +1,4 @@
-"""Load the settings. What is wrong with them becomes one sentence for each."""
+"""Load the settings and report each invalid value in one sentence."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from deploy.config import LIST_OF_TEXTS, ConfigurationError, Settings
+from deploy.config import STRING_LIST, ConfigurationError, Settings
 
 ENV_FILE = Path(".env")
-# Passwords and keys, and addresses that hold them.
-NEVER_SHOWN = {"secret_key", "initial_user_password", "database_url"}
+# Passwords and keys, and URLs that contain them.
+SECRET_SETTINGS = {"secret_key", "initial_user_password", "database_url"}
 
 
 class SettingsError(ConfigurationError):
-    """Settings have values that break their rules; the text has one sentence for each."""
+    """Settings have invalid values. The message has one line for each."""
 
 
 def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
-    """Return the settings; `given` (by field, None: not given) wins over the environment, that over `env_file`.
+    """Return the settings. `given` overrides the environment, which overrides `env_file`.
+
+    `given` has the names of fields; None means not given.
 
     Raises:
-        SettingsError: values break their rules; one sentence for each.
+        SettingsError: Values are invalid.
         ConfigurationError: `env_file` cannot be read.
     """
     known = {name: value for name, value in given.items() if value is not None}
@@ -33,36 +35,36 @@ def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault, env_file) for fault in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"The settings in {_shown(env_file)} cannot be read ({reason}).") from None
 
 
 def from_environment(name: str) -> str | None:
-    """Return the value that the environment has for this setting; as for Pydantic, case and empty values do not count."""
+    """Return the value of a setting in the environment. Like Pydantic, ignore case and empty values."""
     return next((value for variable, value in os.environ.items() if variable.lower() == name and value), None)
 
 
 def _sentence(fault: Any, env_file: Path | None) -> str:
     name = str(fault["loc"][0])
     reason = fault.get("ctx", {}).get("error") if fault["type"] == "value_error" else None
-    words = f"{name.upper()} {reason or _rule(Settings.model_fields[name])}"
-    if name in NEVER_SHOWN:
-        return f"{words}."
-    place = "" if from_environment(name) is not None or env_file is None else f", in {_shown(env_file)}"
-    return f"{words} (got {str(fault['input'])[:100]!r}{place})."
+    rule = f"{name.upper()} {reason or _rule(Settings.model_fields[name])}"
+    if name in SECRET_SETTINGS:
+        return f"{rule}."
+    source = "" if from_environment(name) is not None or env_file is None else f" in {_shown(env_file)}"
+    return f"{rule} (got {str(fault['input'])[:100]!r}{source})."
 
 
 def _rule(field: FieldInfo) -> str:
-    """Return what a value of this field must be, from its type and its limits."""
-    kinds = {int: "an integer", float: "a number", bool: "true or false", Path: "a path", str: "text"}
-    kind = kinds.get(field.annotation, LIST_OF_TEXTS)  # type: ignore[arg-type]
+    """Return the rule for values of a field, from its type and limits."""
+    kinds = {int: "an integer", float: "a number", bool: "true or false", Path: "a path", str: "a string"}
+    kind = kinds.get(field.annotation, STRING_LIST)  # type: ignore[arg-type]
     limits = {
         name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
     }
     if "ge" in limits and "le" in limits:
         return f"must be {kind} between {limits['ge']} and {limits['le']}"
     if "gt" in limits and "le" in limits:
-        return f"must be {kind} greater than {limits['gt']}, and at most {limits['le']}"
+        return f"must be {kind} greater than {limits['gt']} and at most {limits['le']}"
     return f"must be {kind}"
 
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error, which may be closed, broken, full or thrown away."""
+"""Handle standard streams that are closed, broken, full or discarded."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 
 
 def open_missing() -> None:
-    """Open standard streams that were closed before we were started, on nothing.
+    """Open standard streams that were closed at the start on /dev/null.
 
-    Otherwise the next socket would get the number of standard output, and what a library prints would go there.
+    Otherwise, the next socket would get the file descriptor of standard output, and printed text would go there.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # opens the lowest free descriptor, which is this one
 
 
 def show(text: str) -> bool:
-    """Print the text; return False if nobody can have seen it."""
+    """Print the text. Return False if it was not shown anywhere."""
     output = sys.stdout
-    if output is None:  # closed before we were started
+    if output is None:  # closed at the start
         return False
     try:
         output.flush()
-        # Paths keep their bytes, whatever the encoding of the terminal is.
+        # Keep the bytes of paths, whatever the encoding of the terminal is.
         output.buffer.write(os.fsencode(text))
         output.flush()
     except (OSError, ValueError):
@@ -37,6 +37,6 @@ def show(text: str) -> bool:
 def _is_discarded() -> bool:
     try:
         target = os.fstat(sys.stdout.fileno())
-    except (OSError, ValueError):  # a stand-in, such as that of a test
+    except (OSError, ValueError):  # a replacement without a file descriptor, as in tests
         return False
     return stat.S_ISCHR(target.st_mode) and target.st_rdev == os.stat(os.devnull).st_rdev

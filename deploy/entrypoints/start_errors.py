@@ -1,4 +1,4 @@
-"""Start errors under another web server: one sentence in its log instead of a traceback."""
+"""Report start errors to another web server as a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ EXPLAINED = (ConfigurationError, PostgresError, DomainError)
 
 
 class StartErrors:
-    """Middleware that reports a failed start to the web server by its reason, if that is for operators to read."""
+    """Middleware that replaces the traceback of a failed start with its message, for errors in EXPLAINED."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on; the framework's own report of a failed start is its traceback."""
+        """Forward everything, but hold back the framework's report of a failed start, which is a traceback."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return

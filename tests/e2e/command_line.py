@@ -13,21 +13,21 @@ import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
+from deploy.entrypoints.cli.client.credentials import COOKIE
 from deploy.entrypoints.cli.client.logins import Login, Logins
 from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, Server, clean_environment
 from tests.e2e.waiting import PATIENCE, wait_until
 
 Finished = subprocess.CompletedProcess[str]
-# What moves the cursor and sets colors; the text in between is what somebody sees.
+# Control sequences for the cursor and colors.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")
 
 
 class CommandLine:
-    """Runs `fastdeploy` for one user of one machine: `folder` holds his config and is where he is."""
+    """Runs `fastdeploy` as one user: `folder` is their home and working directory."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class CommandLine:
             self.environment.pop(name, None)
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:
-        """Run a command to its end."""
+        """Run a command and wait until it exits."""
         return subprocess.run(
             [FASTDEPLOY, *arguments],
             cwd=self.folder,
@@ -52,7 +52,7 @@ class CommandLine:
         )
 
     def json(self, *arguments: str, **environment: str) -> Any:
-        """Run a command that succeeds, and return the JSON that it prints."""
+        """Run a command that succeeds and return the JSON it prints."""
         finished = self.run(*arguments, "--json", **environment)
         assert finished.returncode == 0, finished.stderr
         return json.loads(finished.stdout)
@@ -64,7 +64,7 @@ class CommandLine:
 
     @contextmanager
     def start(self, *arguments: str, **environment: str) -> Iterator["Running"]:
-        """Start a command; its output goes into files."""
+        """Start a command with its output in files."""
         running = Running(self, [FASTDEPLOY, *arguments], {**self.environment, **environment})
         try:
             yield running
@@ -74,7 +74,7 @@ class CommandLine:
 
     @contextmanager
     def terminal(self, *arguments: str, columns: int = 80, **environment: str) -> Iterator["Terminal"]:
-        """Start a command on a terminal of its own."""
+        """Start a command on its own terminal."""
         terminal = Terminal([FASTDEPLOY, *arguments], self.folder, {**self.environment, **environment}, columns)
         try:
             yield terminal
@@ -83,7 +83,7 @@ class CommandLine:
 
 
 class Running:
-    """A command that runs; what it has printed so far."""
+    """A running command and its output so far."""
 
     def __init__(self, owner: CommandLine, command: list[str], environment: Mapping[str, str]) -> None:
         self._stdout, self._stderr = owner.folder / "stdout", owner.folder / "stderr"
@@ -94,18 +94,18 @@ class Running:
 
     @property
     def stdout(self) -> str:
-        """What it has printed."""
+        """Return its standard output so far."""
         return self._stdout.read_text()
 
     @property
     def stderr(self) -> str:
-        """What it has said besides."""
+        """Return its standard error so far."""
         return self._stderr.read_text()
 
     def wait_for(self, text: str) -> None:
-        """Wait until it has printed this."""
+        """Wait until it has printed this text."""
         wait_until(lambda: text in self.stdout or self.process.poll() is not None, f"{text!r} being printed")
-        assert text in self.stdout, f"it has ended: {self.stdout}\n{self.stderr}"
+        assert text in self.stdout, f"it has exited: {self.stdout}\n{self.stderr}"
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -117,7 +117,7 @@ class Running:
 
 
 class Terminal:
-    """A command on a pseudo terminal: everything it has drawn."""
+    """A command on a pseudo terminal and everything it has drawn."""
 
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], columns: int) -> None:
         self._ours, theirs = pty.openpty()
@@ -135,63 +135,63 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What it has drawn, without what moves the cursor."""
+        """Return the text it has drawn, without control sequences."""
         return _CONTROL.sub("", self.drawn)
 
     def wait_for(self, text: str) -> None:
-        """Wait until it has drawn this."""
+        """Wait until it has drawn this text."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.text:
-            assert self._read(), f"it has ended without {text!r}:\n{self.text}"
-            assert time.monotonic() < deadline, f"{text!r} has not come:\n{self.text}"
+            assert self._read(), f"it exited without {text!r}:\n{self.text}"
+            assert time.monotonic() < deadline, f"{text!r} did not appear:\n{self.text}"
 
     def type(self, keys: str) -> None:
         """Press keys."""
         os.write(self._ours, keys.encode())
 
     def type_hidden(self, keys: str) -> None:
-        """Press keys once nothing is shown of them: what was typed before is thrown away."""
-        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "what is typed being hidden")
+        """Press keys once the terminal hides them. Keys pressed earlier would be discarded."""
+        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "input being hidden")
         self.type(keys)
 
     def wait(self) -> int:
-        """Return its exit code, once everything it has drawn has been read."""
+        """Read the remaining output and return the exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._read():
-            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
+            assert time.monotonic() < deadline, f"it does not exit:\n{self.text}"
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
-        """End it."""
+        """Kill the command and close the terminal."""
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
 
     def _read(self) -> bool:
-        """Read what has come, after a moment at most; return whether more may come."""
+        """Read available output. Return False at the end of the output."""
         if not select.select([self._ours], [], [], 0.2)[0]:
             return True
         try:
             data = os.read(self._ours, 65536)
-        except OSError:  # how Linux tells the end of a terminal
+        except OSError:  # raised by Linux at the end of a terminal
             return False
         self.drawn += data.decode("utf-8", "replace")
         return bool(data)
 
 
 def line_of(text: str, beginning: str) -> str:
-    """Return the one line that begins so."""
+    """Return the only line that starts with this text."""
     (found,) = [line for line in text.splitlines() if line.startswith(beginning)]
     return found
 
 
 def command_line(server: Server, folder: Path) -> CommandLine:
-    """Return the command line of a user who has signed in at this server.
+    """Return the command line of a user who is signed in to this server.
 
-    Stores a session as `fastdeploy login` does, without starting a process for it: most tests are about other commands.
+    Store the session without running `fastdeploy login`, which would be slower.
     """
     made = CommandLine(folder, server.base_url)
     answer = server.api.anonymous.post("/session", json={"username": USER, "password": PASSWORD})
-    (session,) = SimpleCookie(answer.raise_for_status().headers["set-cookie"]).values()
-    Logins(made.folder / "config" / "fastdeploy" / "logins.json").keep(Login(made.url, USER, session.value))
+    session = answer.raise_for_status().cookies[COOKIE]
+    Logins(made.folder / "config" / "fastdeploy" / "logins.json").keep(Login(made.url, USER, session))
     return made

@@ -1,4 +1,4 @@
-"""Commands on the server itself find its data, and create none where nobody asked for it."""
+"""Administration commands find the data of the server and do not create data elsewhere."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ COMMANDS = [
 
 @pytest.fixture
 def server(new_server: NewServer) -> Server:
-    """A server that gets its folders by options, so that commands have to find them."""
+    """A server whose folders are set by options, so that commands have to find them."""
     server = new_server()
     server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     del server.environment["DATA_DIR"], server.environment["SERVICES_ROOT"]
@@ -37,7 +37,7 @@ def server(new_server: NewServer) -> Server:
 
 @pytest.fixture
 def elsewhere(server: Server) -> Iterator[Server]:
-    """The same user in another folder, in which the settings of something else are."""
+    """The same user in a folder with settings of another program."""
     with temporary_folder() as folder:
         (folder / ".env").write_text("SECRET_KEY=of-another-program\nLOG_LEVEL=verbose\nSERVICES_ROOT=theirs\n")
         write_service(folder / "services", "not-ours", script=shell("true"))
@@ -63,7 +63,7 @@ def refused(server: Server, *arguments: str, code: int = 1) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_without_any_server_a_command_is_refused_and_leaves_nothing(server: Server, command: list[str]) -> None:
+def test_commands_without_a_server_fail_and_create_nothing(server: Server, command: list[str]) -> None:
     words = refused(server, *command)
     assert str(server.data_dir) in words
     assert "--data-dir" in words
@@ -82,11 +82,11 @@ def test_a_command_finds_the_server_from_another_folder(server: Server, elsewher
     done(elsewhere, "user", "create", "bob", "--password-stdin", stdin="the password of bob\n")
     assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).count("\n") == 2
     listing = elsewhere.cli("user", "list")
-    assert str(server.data_dir) in listing.stderr  # which it has found
+    assert str(server.data_dir) in listing.stderr  # the data folder it found
 
 
-def test_with_a_data_folder_the_settings_of_its_server_count(server: Server, elsewhere: Server) -> None:
-    """Not those in the folder that the command is called from, nor the services there."""
+def test_the_settings_of_the_server_on_the_data_folder_apply(server: Server, elsewhere: Server) -> None:
+    """The settings and services in the current folder do not."""
     write_service(server.services_dir, "shop", script=shell("true"))
     server.start()
     named = ["--data-dir", str(server.data_dir)]
@@ -109,7 +109,7 @@ def test_several_servers_are_listed(server: Server, elsewhere: Server, new_serve
     words = refused(elsewhere, "user", "list")
     assert f"{server.data_dir} (running)\n" in words
     assert f"{other.data_dir} (running)\n" in words
-    # One that runs is meant rather than one that does not.
+    # A running server takes precedence.
     other.stop()
     assert done(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
     server.stop()
@@ -118,7 +118,7 @@ def test_several_servers_are_listed(server: Server, elsewhere: Server, new_serve
     assert f"  {other.data_dir}\n" in words
 
 
-def test_a_database_of_ones_own_is_found_where_its_address_is_in_a_file(server: Server, elsewhere: Server) -> None:
+def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewhere: Server) -> None:
     with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
         (elsewhere.folder / ".env").unlink()
         file = server.folder / ".env"
@@ -128,43 +128,43 @@ def test_a_database_of_ones_own_is_found_where_its_address_is_in_a_file(server: 
         write_service(server.services_dir, "shop", script=shell("true"))
         assert "added: shop\n" in done(elsewhere, "services", "sync")
         assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).startswith(USER)
-        file.unlink()  # as if it had been in the environment of the server
+        file.unlink()  # as if the server had read it from the environment
         for named in ([], ["--data-dir", str(server.data_dir)]):
             words = refused(elsewhere, "user", "list", *named)
             assert "DATABASE_URL" in words
             assert password not in words
         assert not list(server.data_dir.glob("pg*"))
         assert password not in (server.data_dir / "server.json").read_text()
-        # With the address in the environment, the services folder is that of the server on the same database.
+        # With DATABASE_URL in the environment, use the services folder of the server on that database.
         elsewhere.environment = {**server.environment, "DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
         assert done(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
 
 
-def test_a_sync_fails_if_a_folder_or_the_root_cannot_be_used(server: Server) -> None:
+def test_sync_fails_for_an_invalid_folder_or_a_missing_root(server: Server) -> None:
     named = ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     write_service(server.services_dir, "shop", script=shell("true"))
     write_service(server.services_dir, "broken", config="{")
     run = server.cli("services", "sync", *named)
     assert (run.returncode, run.stdout) == (1, "added: shop\n")
     assert "broken: broken/config.json: it is not valid JSON" in run.stderr
-    assert f"Some folders in {server.services_dir} cannot be used" in run.stderr
+    assert f"Some folders in {server.services_dir} are invalid" in run.stderr
     missing = ["--services-dir", str(server.folder / "missing")]
     words = refused(server, "services", "sync", *named[:2], *missing)
     assert str(server.folder / "missing") in words
     assert "Nothing was synced" in words
     (server.services_dir / "broken" / "config.json").write_text("{}")
     (server.services_dir / "broken" / "deploy.sh").write_text(shell("true"))
-    # The services are still there: a missing root removes none.
+    # A missing root does not remove services.
     assert done(server, "services", "sync", *named).splitlines()[0] == "added: broken"
 
 
-def test_a_password_comes_from_standard_input_where_there_is_no_terminal(server: Server) -> None:
+def test_the_password_is_read_from_standard_input_without_a_terminal(server: Server) -> None:
     named = ["--data-dir", str(server.data_dir)]
     done(server, "user", "create", "ada", *named, stdin="a long password\n")
     for stdin in ("", "\n"):
         run = server.cli("user", "passwd", "ada", *named, stdin=stdin)
         assert run.returncode == 1
-        assert "No password was given" in run.stderr
+        assert "no password on standard input" in run.stderr
     run = server.cli("user", "passwd", "ada", *named, stdin="x" * 1025)
     assert "too long" in run.stderr
 
@@ -173,7 +173,7 @@ def test_the_version_is_shown(server: Server) -> None:
     assert done(server, "--version").startswith("fastdeploy ")
 
 
-def test_wrong_settings_are_one_sentence_each(server: Server) -> None:
+def test_each_invalid_setting_is_reported_on_one_line(server: Server) -> None:
     server.environment |= {"SECRET_KEY": "a", "LOG_LEVEL": "loud", "API_URL": "nowhere", "COOKIE_SECURE": "perhaps"}
     (server.folder / ".env").write_text("WORKER_SLOTS=many\nALLOWED_ORIGINS=https://x\nRETENTION_DAYS=nan\n")
     for command in (["serve"], ["worker"], ["user", "list"]):
@@ -186,25 +186,25 @@ def test_wrong_settings_are_one_sentence_each(server: Server) -> None:
     assert not server.data_dir.exists()
 
 
-def test_a_file_of_settings_that_cannot_be_read_is_named(server: Server) -> None:
+def test_an_unreadable_dotenv_file_is_named(server: Server) -> None:
     (server.folder / ".env").write_bytes(b"API_URL=\xff\n")
     assert f"{server.folder / '.env'} cannot be read" in refused(server, "serve")
 
 
-def test_a_short_key_is_warned_of(server: Server) -> None:
+def test_a_short_key_causes_a_warning(server: Server) -> None:
     server.environment["SECRET_KEY"] = "only-18-characters"
     server.start()
     assert "SECRET_KEY has only 18 characters" in server.log()
 
 
-def test_every_setting_has_a_rule_that_a_sentence_can_tell() -> None:
+def test_every_setting_has_a_rule() -> None:
     from deploy.entrypoints.settings import _rule
 
     assert all(_rule(field).startswith("must be ") for field in Settings.model_fields.values())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_root_leaves_the_folder_of_another_user_as_it_is(server: Server) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
+def test_root_does_not_change_the_folder_of_another_user(server: Server) -> None:
     server.data_dir.mkdir(mode=0o700)
     os.chown(server.data_dir, 65534, 65534)
     done(server, "user", "list", "--data-dir", str(server.data_dir))

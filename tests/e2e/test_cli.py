@@ -1,4 +1,4 @@
-"""The command line against a running server: sign in, deploy, watch, look back."""
+"""Client commands with a running server: sign in, deploy, watch, inspect."""
 
 import json
 import re
@@ -21,13 +21,13 @@ LONE = re.compile(r"\d+\.\ds")
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of a user who is signed in at the shared server."""
+    """The command line of a user who is signed in to the shared server."""
     return command_line(server, tmp_path)
 
 
 @pytest.fixture
 def anonymous(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of somebody who has not signed in anywhere."""
+    """The command line of a user who is not signed in."""
     return CommandLine(tmp_path, server.base_url)
 
 
@@ -58,31 +58,31 @@ def test_a_login_stores_the_session_but_not_the_password(anonymous: CommandLine)
     assert cli.run("services", "list").returncode == 0
 
 
-def test_a_wrong_password_is_told_and_leaves_nothing_behind(anonymous: CommandLine) -> None:
+def test_a_wrong_password_is_reported_and_stores_nothing(anonymous: CommandLine) -> None:
     finished = anonymous.run("login", anonymous.url, "-u", "nobody-at-all", "--password-stdin", stdin="wrong\n")
     assert (finished.returncode, finished.stdout) == (4, "")
     assert "Incorrect username or password" in finished.stderr
     assert not login_file(anonymous).exists()
 
 
-def test_the_password_is_asked_for_without_showing_it(anonymous: CommandLine) -> None:
+def test_the_password_prompt_hides_input(anonymous: CommandLine) -> None:
     with anonymous.terminal("login", anonymous.url) as terminal:
         terminal.wait_for("Name: ")
         terminal.type(f"{USER}\r")
         terminal.wait_for("Password: ")
         terminal.type(f"{PASSWORD}\r")
         assert terminal.wait() == 0
-    assert f"Signed in at {anonymous.url} as {USER}" in terminal.text
+    assert f"Signed in to {anonymous.url} as {USER}" in terminal.text
     assert PASSWORD not in terminal.text
 
 
-def test_nobody_is_asked_where_there_is_no_terminal(anonymous: CommandLine) -> None:
+def test_login_does_not_prompt_without_a_terminal(anonymous: CommandLine) -> None:
     finished = anonymous.run("login", anonymous.url)
     assert finished.returncode == 2
     assert "--password-stdin" in finished.stderr
 
 
-def test_after_logout_the_session_is_worth_nothing(cli: CommandLine) -> None:
+def test_logout_revokes_the_session(cli: CommandLine) -> None:
     before = login_file(cli).read_text()
     assert cli.run("logout").returncode == 0
     assert "fastdeploy login" in cli.run("services", "list").stderr
@@ -100,7 +100,7 @@ def test_a_session_outlives_its_tokens(new_server: NewServer, tmp_path: Path) ->
         with cli.start("deploy", name, "--watch", "--output") as watching:
             watching.wait_for("running")
             token = server.api.sign_in(USER, PASSWORD)
-            wait_until(lambda: server.api.client(token).get("/users/me").status_code == 401, "a token's end")
+            wait_until(lambda: server.api.client(token).get("/users/me").status_code == 401, "the token expiring")
             puppet.print("still here")
             watching.wait_for("| still here")
             puppet.exit()
@@ -108,7 +108,7 @@ def test_a_session_outlives_its_tokens(new_server: NewServer, tmp_path: Path) ->
     assert cli.run("services", "list").returncode == 0
 
 
-def test_without_a_server_it_says_how_to_get_one(anonymous: CommandLine) -> None:
+def test_commands_without_a_server_say_how_to_start_one(anonymous: CommandLine) -> None:
     finished = anonymous.run("login", "127.0.0.1:1", "-u", USER, "--password-stdin", stdin="x\n")
     assert finished.returncode == 4
     assert "fastdeploy serve" in finished.stderr
@@ -119,7 +119,7 @@ def test_without_a_server_it_says_how_to_get_one(anonymous: CommandLine) -> None
 # --- Deploy and watch -----------------------------------------------------------------------------------------------
 
 
-def test_the_first_example_is_deployed_and_watched_line_by_line(server: Server, cli: CommandLine) -> None:
+def test_watching_prints_the_first_example_line_by_line(server: Server, cli: CommandLine) -> None:
     name = example(server, "hello-shell")
     finished = cli.run("deploy", name, "--watch", "--output")
     assert finished.returncode == 0, finished.stderr
@@ -145,7 +145,7 @@ def test_the_first_example_is_deployed_and_watched_line_by_line(server: Server, 
     assert "\x1b" not in finished.stdout
 
 
-def test_a_failure_is_exit_code_1_and_the_last_line_says_why(server: Server, cli: CommandLine) -> None:
+def test_a_failure_exits_with_code_1_and_ends_with_the_reason(server: Server, cli: CommandLine) -> None:
     finished = cli.run("deploy", example(server, "fails-halfway"), "--watch")
     assert finished.returncode == 1
     lines = finished.stdout.splitlines()
@@ -154,32 +154,32 @@ def test_a_failure_is_exit_code_1_and_the_last_line_says_why(server: Server, cli
     assert lines[-2] == "| There is no folder /mnt/fastdeploy-example-backup."
 
 
-def test_answers_reach_the_script(server: Server, cli: CommandLine) -> None:
+def test_values_reach_the_script(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell('grep -o \'"env": {[^}]*}\' "$DEPLOY_CONFIG_FILE"'))
-    (cli.folder / "answers").write_text("# kept out of the list of processes\nPASSWORD=a=b \nversion=1\n")
+    (cli.folder / "values").write_text("# kept out of process lists\nPASSWORD=a=b \nversion=1\n")
     finished = cli.run(
-        "deploy", name, "-e", "version=@2", "-e", "empty=", "--env-file", "answers", "--watch", "--output"
+        "deploy", name, "-e", "version=@2", "-e", "empty=", "--env-file", "values", "--watch", "--output"
     )
     assert finished.returncode == 0, finished.stdout
     said = line_of(finished.stdout, '| "env"').partition(": ")[2]
     assert json.loads(said) == {"PASSWORD": "a=b", "version": "@2", "empty": ""}
 
 
-def test_answers_in_a_wrong_form_start_nothing(server: Server, cli: CommandLine) -> None:
+def test_malformed_values_start_nothing(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"))
     assert cli.run("deploy", name, "-e", "version").returncode == 2
     assert cli.run("deploy", name, "--env-file", "none").returncode == 2
     assert server.api.service(name)["last_deployment"] is None
 
 
-def test_an_unknown_service_is_answered_with_a_similar_one(server: Server, cli: CommandLine) -> None:
+def test_an_unknown_service_suggests_a_similar_name(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"), name="bookshop-of-the-year")
     finished = cli.run("deploy", "bokshop-of-the-year")
     assert finished.returncode == 4
     assert f"Did you mean {name}?" in finished.stderr
 
 
-def test_without_watching_it_says_where_to_look(server: Server, cli: CommandLine) -> None:
+def test_deploy_without_watch_prints_where_to_look(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"))
     finished = cli.run("deploy", name)
     assert finished.returncode == 0
@@ -189,7 +189,7 @@ def test_without_watching_it_says_where_to_look(server: Server, cli: CommandLine
     assert server.api.deployment(deployment_id)["origin"] == "cli"
 
 
-def test_json_is_one_document_and_progress_goes_elsewhere(server: Server, cli: CommandLine) -> None:
+def test_json_is_one_document_and_progress_goes_to_stderr(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell(say("Grüße", message="naïve ✔")))
     started = cli.json("deploy", name)
     assert (started["service"], started["state"], "steps" in started) == (name, "queued", False)
@@ -200,7 +200,7 @@ def test_json_is_one_document_and_progress_goes_elsewhere(server: Server, cli: C
     assert "step Grüße: success" in finished.stderr
 
 
-def test_json_is_right_where_the_output_knows_no_unicode(server: Server, cli: CommandLine) -> None:
+def test_json_is_valid_without_unicode_support(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell(say("Grüße", message="✔")))
     result = cli.run("deploy", name, "--json", "--watch", PYTHONIOENCODING="ascii")
     assert json.loads(result.stdout)["steps"][0]["name"] == "Grüße"
@@ -217,7 +217,7 @@ def test_the_same_key_starts_one_deployment(server: Server, cli: CommandLine) ->
     assert (other.returncode, "Idempotency-Key" in other.stderr) == (4, True)
 
 
-def test_why_it_waits_is_shown(server: Server, cli: CommandLine) -> None:
+def test_watching_shows_why_a_deployment_is_waiting(server: Server, cli: CommandLine) -> None:
     with server.puppet() as (name, puppet):
         first = cli.json("deploy", name)["id"]
         puppet.config()
@@ -228,7 +228,7 @@ def test_why_it_waits_is_shown(server: Server, cli: CommandLine) -> None:
         puppet.exit()
 
 
-# --- Interrupted, cut off, restarted --------------------------------------------------------------------------------
+# --- Interrupts and lost connections --------------------------------------------------------------------------------
 
 
 def test_ctrl_c_stops_watching_and_nothing_else(server: Server, cli: CommandLine) -> None:
@@ -273,7 +273,7 @@ def test_watching_survives_a_restart_of_the_server(
                 server.stop(ends)
             away = [f"while away {number}" for number in range(50)]
             puppet.print(*away, report("Work", message="done meanwhile"))
-            wait_until(lambda: "trying to connect again" in watching.stderr, "the loss being noticed")
+            wait_until(lambda: "Reconnecting" in watching.stderr, "the lost connection being reported")
             server.start()
             puppet.print("after")
             puppet.exit()
@@ -281,10 +281,10 @@ def test_watching_survives_a_restart_of_the_server(
         shown = [line.removeprefix("| ") for line in watching.stdout.splitlines() if line.startswith("| ")]
         assert shown == ["before", *away, "after"]
         assert watching.stdout.count("step Work: success") == 1
-        assert "Connected again" in watching.stderr
+        assert "Reconnected" in watching.stderr
 
 
-def test_behind_a_proxy_with_a_path_and_no_websocket_nothing_is_missing(server: Server, tmp_path: Path) -> None:
+def test_watching_polls_behind_a_proxy_without_websocket(server: Server, tmp_path: Path) -> None:
     name = server.add_service(shell("for i in $(seq 1 3000); do echo line $i; done"))
     with prefix_proxy(server.base_url, "/tools/deploy") as (url, asked):
         cli = CommandLine(tmp_path, url)
@@ -321,7 +321,7 @@ def test_a_service_token_deploys_its_service_and_nothing_else(server: Server, an
     assert not login_file(anonymous).exists()
 
 
-def test_a_token_that_does_not_count_is_told_so(server: Server, anonymous: CommandLine) -> None:
+def test_an_invalid_token_is_reported(server: Server, anonymous: CommandLine) -> None:
     finished = anonymous.run("deploy", "x", FASTDEPLOY_URL=server.base_url, FASTDEPLOY_TOKEN="a.b.c")
     assert finished.returncode == 4
     assert "FASTDEPLOY_TOKEN" in finished.stderr
@@ -333,10 +333,10 @@ def test_a_user_token_from_the_environment_needs_no_login(server: Server, anonym
     assert anonymous.run("deploy", name, "--watch", **environment).returncode == 0
 
 
-# --- Look back ------------------------------------------------------------------------------------------------------
+# --- Lists and logs -------------------------------------------------------------------------------------------------
 
 
-def test_lists_are_narrowed_down_and_have_tabs_for_scripts(server: Server, cli: CommandLine) -> None:
+def test_lists_are_filtered_and_tab_separated(server: Server, cli: CommandLine) -> None:
     good, bad = server.add_service(shell("true")), server.add_service(shell("exit 3"))
     for name in (good, bad, bad):
         server.api.run(name)
@@ -351,7 +351,7 @@ def test_lists_are_narrowed_down_and_have_tabs_for_scripts(server: Server, cli: 
     assert good in [each["name"] for each in cli.json("services", "list")]
 
 
-def test_show_tells_the_reason_before_the_steps(server: Server, cli: CommandLine) -> None:
+def test_show_prints_the_reason_before_the_steps(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell(say("Prepare") + say("Install", "failure", error_message="The disk is full.")))
     deployment_id = server.api.run(name, {"version": "1.4.2"})["id"]
     shown = cli.run("deployments", "show", str(deployment_id)).stdout
@@ -364,7 +364,7 @@ def test_show_tells_the_reason_before_the_steps(server: Server, cli: CommandLine
     ]
 
 
-def test_logs_are_the_output_as_it_was(server: Server, cli: CommandLine) -> None:
+def test_logs_print_the_output_unchanged(server: Server, cli: CommandLine) -> None:
     name = server.add_service(
         shell(r"for i in $(seq 1 12000); do echo line $i; done; printf '\033[31mError: red\033[0m\n'")
     )
@@ -377,7 +377,7 @@ def test_logs_are_the_output_as_it_was(server: Server, cli: CommandLine) -> None
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z Error: red\n", stamped)
 
 
-def test_logs_are_followed_to_the_end_each_line_once(server: Server, cli: CommandLine) -> None:
+def test_logs_follow_prints_each_line_once(server: Server, cli: CommandLine) -> None:
     with server.puppet() as (name, puppet):
         deployment_id = str(cli.json("deploy", name)["id"])
         puppet.print("first", "second")
@@ -397,7 +397,7 @@ def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
         puppet.config()
         with cli.start("deployments", "watch", str(deployment_id)) as watching:
             watching.wait_for("running")
-            assert "being stopped" in cli.run("deployments", "cancel", str(deployment_id)).stdout
+            assert "Stopping" in cli.run("deployments", "cancel", str(deployment_id)).stdout
             assert watching.wait() == 3
         assert f"cancelled by {USER}" in watching.stdout.lower()
     again = cli.run("deployments", "cancel", str(deployment_id))
@@ -406,23 +406,25 @@ def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
     assert (retried["retry_of"], retried["context"]) == (deployment_id, {"env": {"a": "1"}})
 
 
-def test_cancel_stops_what_has_declared_itself_done_and_goes_on(server: Server, cli: CommandLine) -> None:
+def test_cancel_stops_processes_after_a_reported_result(server: Server, cli: CommandLine) -> None:
     with server.puppet() as (name, puppet):
         deployment_id = cli.json("deploy", name)["id"]
         client = server.api.client(puppet.config()["access_token"])
         assert client.put("/deployments/finish/").is_success
         said = cli.run("deployments", "cancel", str(deployment_id)).stdout
-        assert "being stopped; its outcome stays: success" in said
-        wait_until(lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "its end")
+        assert "Its outcome does not change: success" in said
+        wait_until(
+            lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "the processes ending"
+        )
     watched = cli.run("deployments", "watch", str(deployment_id))
     assert (watched.returncode, watched.stdout.count("success")) == (0, 1)
 
 
-def test_a_deployment_that_does_not_exist_is_told_so_by_every_command(cli: CommandLine) -> None:
+def test_every_command_reports_a_missing_deployment(cli: CommandLine) -> None:
     for command in ("show", "logs", "watch", "cancel", "retry"):
         finished = cli.run("deployments", command, "999999")
         assert finished.returncode == 4, command
-        assert "There is no deployment 999999" in finished.stderr, command
+        assert "Deployment 999999 does not exist" in finished.stderr, command
     assert cli.run("deployments", "show", "latest").returncode == 2
 
 
@@ -446,14 +448,14 @@ def test_a_terminal_shows_a_progress_bar_and_then_the_outcome(server: Server, cl
         assert "✔ Install" in terminal.text
 
 
-def test_ctrl_c_on_a_terminal_leaves_it_in_order(server: Server, cli: CommandLine) -> None:
+def test_ctrl_c_restores_the_terminal(server: Server, cli: CommandLine) -> None:
     with server.puppet() as (name, puppet):
         with cli.terminal("deploy", name, "--watch") as terminal:
             puppet.print(report("Build", "running"))
             terminal.wait_for("Build")
             terminal.type("\x03")
             assert terminal.wait() == 130
-        assert "goes on without us" in terminal.text
+        assert "continues" in terminal.text
         assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is back
         assert "Traceback" not in terminal.text
         puppet.exit()
@@ -472,7 +474,7 @@ def test_no_color_and_dumb_terminals_are_respected(server: Server, cli: CommandL
     assert "\x1b" not in colored.stdout
 
 
-def test_what_a_script_prints_cannot_take_over_the_terminal(server: Server, cli: CommandLine) -> None:
+def test_output_cannot_control_the_terminal(server: Server, cli: CommandLine) -> None:
     attack = r"printf '\033]0;owned\007\033[2J\033[31mred\033[0m\n'"
     name = server.add_service(shell(attack))
     with cli.terminal("deploy", name, "--watch", "--output") as terminal:
@@ -485,7 +487,7 @@ def test_what_a_script_prints_cannot_take_over_the_terminal(server: Server, cli:
     assert terminal.drawn == "\x1b[31mred\x1b[0m\x1b[0m\r\n"
 
 
-def test_an_address_out_of_the_browser_is_good_enough(server: Server, tmp_path: Path) -> None:
+def test_login_accepts_a_url_copied_from_the_browser(server: Server, tmp_path: Path) -> None:
     cli = CommandLine(tmp_path, f"{urlsplit(server.base_url).netloc}/ui/services/3")
     cli.login()
     assert f'"current": "{server.base_url}"' in login_file(cli).read_text()

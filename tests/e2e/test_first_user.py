@@ -1,4 +1,4 @@
-"""The first user's generated password: shown when a start succeeds, and never lost for good."""
+"""The generated password of the first user is shown when a start succeeds, and can always be replaced."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ NEW_PASSWORD = "a password of my own"
 
 @pytest.fixture
 def server(new_server: NewServer) -> Server:
-    """A server that makes up the first user's password, and writes only what it is told by options."""
+    """A server that generates the password of the first user and has its folders set by options."""
     server = new_server()
     server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     for name in ("INITIAL_USER_PASSWORD", "DATA_DIR", "SERVICES_ROOT"):
@@ -33,7 +33,7 @@ def server(new_server: NewServer) -> Server:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Path]:
-    """A folder in which no server was ever started."""
+    """A folder in which no server has been started."""
     with temporary_folder() as folder:
         yield folder
 
@@ -43,13 +43,13 @@ def shown_passwords(log: str) -> list[str]:
 
 
 def shown_command(log: str) -> str:
-    """Return the command that a start shows, to the end of its line."""
+    """Return the command that a start shows, up to the end of its line."""
     (line,) = [line for line in log.splitlines() if "user passwd" in line]
     return line[line.index("/") :]
 
 
 def follow(command: str, folder: Path, environment: dict[str, str]) -> None:
-    """Run a command as it was shown, in a shell in `folder`."""
+    """Run a command in a shell in `folder`, exactly as shown."""
     finished = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
@@ -73,7 +73,7 @@ def sign_in(base_url: str, password: str, name: str = USER) -> None:
 
 
 def restart(server: Server) -> str:
-    """Start it with a log of its own; return that."""
+    """Restart the server with a new log and return the log."""
     server.log_file.unlink(missing_ok=True)
     server.start()
     return server.log()
@@ -81,7 +81,7 @@ def restart(server: Server) -> str:
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """Give the end of a pipe that takes no more: whoever writes to it waits for ever."""
+    """Yield the write end of a full pipe, on which writes block."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     try:
@@ -111,14 +111,14 @@ def test_a_start_that_fails_creates_no_user(server: Server, setting: dict[str, s
     sign_in(server.base_url, password)
 
 
-def test_a_kill_before_the_password_is_shown_loses_nothing(server: Server, elsewhere: Path) -> None:
+def test_a_password_lost_in_a_kill_can_be_replaced(server: Server, elsewhere: Path) -> None:
     with full_pipe() as nowhere, server.log_file.open("ab") as log:
         command = [*server.through, *_command(server)]
         process = subprocess.Popen(command, cwd=server.folder, env=server.environment, stdout=nowhere, stderr=log)
         try:
             wait_until((server.data_dir / "server.json").exists, "the server being nearly ready")
-            # The password is stored, and waits for somebody to read it.
-            wait_until(lambda: f"{USER}\tadministrator" in server.cli("user", "list").stdout, "the user being there")
+            # The password is stored, but printing it blocks.
+            wait_until(lambda: f"{USER}\tadministrator" in server.cli("user", "list").stdout, "the user being created")
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -141,13 +141,11 @@ def test_a_password_that_cannot_be_shown_can_be_replaced(server: Server, elsewhe
     assert server.stop() == 0, server.log()
 
 
-def test_the_command_that_is_shown_works_while_the_server_runs_and_while_it_does_not(
-    server: Server, elsewhere: Path
-) -> None:
+def test_the_shown_command_works_with_and_without_a_running_server(server: Server, elsewhere: Path) -> None:
     server.start()
     (password,) = shown_passwords(server.log())
     command = shown_command(server.log())
-    # Neither the current folder's settings count, nor a PATH with fastDeploy on it.
+    # It does not depend on the current folder or on PATH.
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(elsewhere)}
     follow(command, elsewhere, bare)
     sign_in(server.base_url, NEW_PASSWORD)
@@ -156,7 +154,7 @@ def test_the_command_that_is_shown_works_while_the_server_runs_and_while_it_does
     follow(command, elsewhere, bare)
 
 
-def test_a_generated_password_is_reminded_of_until_it_is_changed(server: Server) -> None:
+def test_starts_mention_a_generated_password_until_it_is_changed(server: Server) -> None:
     server.start()
     (password,) = shown_passwords(server.log())
     server.stop()
@@ -172,7 +170,7 @@ def test_a_generated_password_is_reminded_of_until_it_is_changed(server: Server)
     assert "still has" not in restart(server)
 
 
-def test_servers_that_start_at_the_same_time_make_one_user(new_server: NewServer) -> None:
+def test_servers_that_start_at_the_same_time_create_one_user(new_server: NewServer) -> None:
     with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
         settings = {"DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
         names = ("ada", "bob")
@@ -193,7 +191,7 @@ def test_servers_that_start_at_the_same_time_make_one_user(new_server: NewServer
         sign_in(servers[1 - first].base_url, password, names[first])
 
 
-def test_under_another_web_server_it_is_the_same(elsewhere: Path, new_server: NewServer) -> None:
+def test_another_web_server_shows_the_password_once(elsewhere: Path, new_server: NewServer) -> None:
     with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
         (elsewhere / ".env").write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")
         first, second = (_under_uvicorn(elsewhere) for _ in range(2))
@@ -215,7 +213,7 @@ def test_under_another_web_server_it_is_the_same(elsewhere: Path, new_server: Ne
         assert [path.name for path in elsewhere.iterdir()] == [".env"]
 
 
-def test_under_another_web_server_a_start_error_is_a_sentence(elsewhere: Path) -> None:
+def test_another_web_server_logs_start_errors_without_a_traceback(elsewhere: Path) -> None:
     (elsewhere / ".env").write_text("LOG_LEVEL=info\n")
     log = _under_uvicorn(elsewhere)
     assert "Error: DATABASE_URL is missing" in log
@@ -227,7 +225,7 @@ def _command(server: Server) -> list[str]:
 
 
 def _under_uvicorn(folder: Path) -> str:
-    """Run the application until it has started, or does not; return what it has said."""
+    """Run the application until it has started or failed. Return its log."""
     command = [sys.executable, "-m", "uvicorn", "--port", str(free_port()), "deploy.entrypoints.fastapi_app:app"]
     log = folder.parent / f"{folder.name}.log"
     with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""Inputs of services on the command line: as options, from files, asked for on a terminal."""
+"""Values on the command line: from options, files and prompts."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ KEEP = shell('cp "$DEPLOY_CONFIG_FILE" given.json')
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of a user who is signed in at the shared server."""
+    """The command line of a user who is signed in to the shared server."""
     return command_line(server, tmp_path)
 
 
 @pytest.fixture
 def service(server: Server) -> str:
-    """A service that asks for much."""
+    """A service with inputs of many types."""
     files = {"hosts.sh": shell("echo web1; echo web2")}
     return server.add_service(KEEP, files=files, config={"inputs": INPUTS})
 
 
 def given(server: Server, service: str) -> dict[str, Any]:
-    """Return what the script was given."""
-    handed_over = json.loads((server.services_dir / service / "given.json").read_text())
-    return dict(handed_over["context"]["env"])
+    """Return the values that the script received."""
+    config = json.loads((server.services_dir / service / "given.json").read_text())
+    return dict(config["context"]["env"])
 
 
-def test_texts_become_what_the_schema_says(server: Server, cli: CommandLine, service: str) -> None:
+def test_values_are_converted_to_the_types_in_the_schema(server: Server, cli: CommandLine, service: str) -> None:
     (cli.folder / "password").write_text(f"{SECRET}\n")
     options = ["-e", "environment=Staging", "-e", "replicas=3", "-e", "notify=no", "-e", "hosts=web2,web1"]
     finished = cli.run("deploy", service, *options, "-e", "password=@password", "--watch")
@@ -66,7 +66,7 @@ def test_secrets_from_standard_input(server: Server, cli: CommandLine, service: 
     assert given(server, service)["password"] == "other"
 
 
-def test_faults_are_listed_by_name_where_nobody_can_be_asked(cli: CommandLine, service: str) -> None:
+def test_invalid_values_are_listed_without_a_terminal(cli: CommandLine, service: str) -> None:
     finished = cli.run("deploy", service, "-e", "replicas=12", "-e", "environment=p", "-e", "replica=1")
     assert finished.returncode == 2
     assert finished.stdout == ""
@@ -86,18 +86,18 @@ def test_a_service_token_is_enough(server: Server, cli: CommandLine, service: st
     }
 
 
-def test_what_is_needed_is_asked_for_on_a_terminal(server: Server, cli: CommandLine, service: str) -> None:
+def test_required_values_are_prompted_for_on_a_terminal(server: Server, cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "-e", "replicas=12", "--watch") as terminal:
         terminal.wait_for("Replicas: at most 9")
-        terminal.wait_for("a whole number, Enter for 2")
+        terminal.wait_for("whole number, Enter for 2")
         terminal.type("3\n")
         terminal.wait_for("2  p")
         terminal.wait_for("number or value")
         terminal.type("2\n")
-        terminal.wait_for("not shown")
+        terminal.wait_for("hidden")
         terminal.type_hidden(f"{SECRET}\n")
         terminal.wait_for("Ticket")
-        terminal.wait_for("answer")
+        terminal.wait_for("  value:")
         terminal.type("T\n")
         terminal.wait_for("Ticket: at least 2 characters")
         terminal.type("T1\n")
@@ -106,7 +106,7 @@ def test_what_is_needed_is_asked_for_on_a_terminal(server: Server, cli: CommandL
     assert given(server, service) == {"environment": "p", "replicas": 3, "password": SECRET, "ticket": "T1"}
 
 
-def test_everything_is_asked_for_where_that_is_wanted(server: Server, cli: CommandLine, service: str) -> None:
+def test_ask_prompts_for_all_inputs(server: Server, cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "--ask", "--watch") as terminal:
         terminal.wait_for("number or value")
         terminal.type("Staging\n")
@@ -116,16 +116,16 @@ def test_everything_is_asked_for_where_that_is_wanted(server: Server, cli: Comma
         terminal.type("y\n")
         terminal.wait_for("notify: has to be yes or no")
         terminal.type("yes\n")
-        terminal.wait_for("numbers or values, separated by commas")
+        terminal.wait_for("numbers or values, comma-separated")
         terminal.type("2, web1\n")
-        terminal.wait_for("not shown")
+        terminal.wait_for("hidden")
         terminal.type_hidden(f"{SECRET}\n")
         assert terminal.wait() == 0, terminal.text
     expected = {"environment": "s", "replicas": 2, "notify": True, "hosts": ["web2", "web1"], "password": SECRET}
     assert given(server, service) == expected
 
 
-def test_nobody_is_asked_who_does_not_want_that(cli: CommandLine, service: str) -> None:
+def test_no_ask_does_not_prompt(cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "--no-ask") as terminal:
         assert terminal.wait() == 2
         assert "Password: has to be given" in terminal.text
@@ -143,7 +143,7 @@ def test_confirmation_by_name(server: Server, cli: CommandLine) -> None:
         assert terminal.wait() == 0, terminal.text
 
 
-def test_a_retry_asks_for_its_secrets(server: Server, cli: CommandLine, service: str) -> None:
+def test_retry_prompts_for_secrets(server: Server, cli: CommandLine, service: str) -> None:
     started = cli.json("deploy", service, "-e", "environment=s", "-e", f"password={SECRET}")
     server.api.wait_until_final(started["id"])
     finished = cli.run("deployments", "retry", str(started["id"]))
@@ -152,13 +152,13 @@ def test_a_retry_asks_for_its_secrets(server: Server, cli: CommandLine, service:
     assert cli.run("deployments", "retry", str(started["id"]), "-e", "password=new", "-w").returncode == 0
     assert given(server, service)["password"] == "new"
     with cli.terminal("deployments", "retry", str(started["id"]), "--watch") as terminal:
-        terminal.wait_for("Password (not shown)")
+        terminal.wait_for("Password (hidden)")
         terminal.type_hidden("typed\n")
         assert terminal.wait() == 0, terminal.text
     assert given(server, service)["password"] == "typed"
 
 
-def test_what_a_service_asks_for(cli: CommandLine, service: str) -> None:
+def test_inputs_are_listed(cli: CommandLine, service: str) -> None:
     lines = cli.run("services", "inputs", service).stdout.splitlines()
     assert lines[0].split("\t") == ["environment", "one of s, p", "yes", "", "Where to"]
     assert lines[3].split("\t") == ["hosts", "some of web1, web2", "", "", ""]

@@ -1,4 +1,4 @@
-"""Contract, the process: how it starts, what it refuses with a sentence, and how it ends."""
+"""The process contract: start, error messages for failed starts, and shutdown."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.e2e.waiting import PATIENCE, wait_until
 
 
 def refusal(server: Server) -> str:
-    """Start a server that must not start; return its last words."""
+    """Start a server that must fail to start. Return the last line of its log."""
     server.start(wait=False)
     assert server.process is not None
     assert server.process.wait(PATIENCE) == 1, server.log()
@@ -34,7 +34,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_ends_it_cleanly_and_runs_go_on(new_server: NewServer, by: signal.Signals) -> None:
+def test_a_signal_stops_the_server_and_runs_continue(new_server: NewServer, by: signal.Signals) -> None:
     server = new_server()
     server.start()
     with server.puppet() as (name, puppet):
@@ -46,18 +46,18 @@ def test_a_signal_ends_it_cleanly_and_runs_go_on(new_server: NewServer, by: sign
             assert live.wait_until_closed() in {1001, 1006, 1012}
         assert not listens(server.port)
         assert "Traceback" not in server.log()
-        puppet.print("said while nobody listened", '{"name": "A", "state": "success"}')
+        puppet.print("printed while the server was down", '{"name": "A", "state": "success"}')
         server.start()
         puppet.exit()
         done = server.api.wait_until_final(started["id"])
     assert done["state"] == "success"
     assert [step["name"] for step in done["steps"]] == ["A"]
-    assert server.api.lines(started["id"]) == ["said while nobody listened"]
-    # Whatever it had started, but for the run, ended with it.
+    assert server.api.lines(started["id"]) == ["printed while the server was down"]
+    # Its other child processes ended with it.
     assert len([pid for pid in family if process(pid) is not None]) <= 1
 
 
-def test_a_second_one_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
+def test_a_second_server_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
     first, second = new_server(), new_server()
     first.start()
     second.environment["DATA_DIR"] = str(first.data_dir)
@@ -66,7 +66,7 @@ def test_a_second_one_on_the_same_data_folder_is_refused(new_server: NewServer) 
     assert first.api.run(first.add_service(shell("true")))["state"] == "success"
 
 
-def test_a_port_that_is_taken_is_refused(new_server: NewServer) -> None:
+def test_a_port_in_use_is_refused(new_server: NewServer) -> None:
     server = new_server()
     with socket.create_server(("127.0.0.1", server.port)):
         words = refusal(server)
@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_is_refused(new_server: NewServer) -> None:
     assert "--port" in words
 
 
-def test_a_file_in_the_way_of_the_data_folder_is_refused(new_server: NewServer) -> None:
+def test_a_file_as_data_folder_is_refused(new_server: NewServer) -> None:
     server = new_server()
     server.data_dir.write_text("in the way")
     words = refusal(server)
@@ -83,16 +83,16 @@ def test_a_file_in_the_way_of_the_data_folder_is_refused(new_server: NewServer) 
     assert server.data_dir.read_text() == "in the way"
 
 
-def test_a_data_folder_that_cannot_be_made_is_refused(new_server: NewServer) -> None:
-    # Not even root may.
+def test_a_data_folder_that_cannot_be_created_is_refused(new_server: NewServer) -> None:
+    # Not even root can create it.
     server = new_server(options=["--data-dir", "/sys/fastdeploy"])
     words = refusal(server)
     assert "/sys/fastdeploy" in words
     assert "--data-dir" in words
 
 
-def test_a_start_that_fails_at_once_says_why_and_no_more(new_server: NewServer) -> None:
-    """While it fails, a thread still loads the web server."""
+def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
+    """A thread is still importing the web server when it fails."""
     server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
     assert "/nowhere" in refusal(server)
     assert len(server.log().splitlines()) == 1
@@ -109,7 +109,7 @@ def test_a_read_only_disk_is_refused(new_server: NewServer) -> None:
     assert len(server.log().splitlines()) == 1
 
 
-def test_a_services_folder_that_is_missing_is_told_in_a_sentence(new_server: NewServer) -> None:
+def test_a_missing_services_folder_causes_a_warning(new_server: NewServer) -> None:
     server = new_server()
     server.services_dir.rmdir()
     server.start()
@@ -120,7 +120,7 @@ def test_a_services_folder_that_is_missing_is_told_in_a_sentence(new_server: New
 
 
 def test_settings_come_from_options_the_environment_and_a_file(new_server: NewServer) -> None:
-    """Options win over the environment, the environment over `.env`."""
+    """Options override the environment, which overrides `.env`."""
     server = new_server()
     other = server.folder / "other"
     for name in ("DATA_DIR", "SERVICES_ROOT", "INITIAL_USER_NAME", "INITIAL_USER_PASSWORD"):
@@ -148,7 +148,7 @@ def test_settings_come_from_options_the_environment_and_a_file(new_server: NewSe
         api.close()
 
 
-def test_without_a_password_one_is_made_up_and_shown_once(new_server: NewServer) -> None:
+def test_a_generated_password_is_shown_once(new_server: NewServer) -> None:
     server = new_server()
     server.environment.pop("INITIAL_USER_PASSWORD")
     server.start()
@@ -168,7 +168,7 @@ def test_without_a_password_one_is_made_up_and_shown_once(new_server: NewServer)
 # Several processes
 
 
-def test_a_worker_of_its_own_does_the_work(new_server: NewServer) -> None:
+def test_a_separate_worker_runs_deployments(new_server: NewServer) -> None:
     server = new_server(options=["--no-worker"])
     server.start()
     name = server.add_service(python("import os\nprint(os.environ['DEPLOY_CONFIG_FILE'])"))
@@ -211,7 +211,7 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
 
     (sibling,) = wait_until(siblings, "the second process")
     name = server.add_service(shell(say("A") + "echo B"))
-    # So many connections that both processes get some.
+    # Enough connections that both processes get some.
     listeners = [server.api.live() for _ in range(12)]
     try:
         started = server.api.start(name)

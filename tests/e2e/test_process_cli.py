@@ -1,4 +1,4 @@
-"""Contract, the process: the commands that work while the server runs and while it does not; databases of others."""
+"""The process contract: administration commands with and without a running server, and external databases."""
 
 import json
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from tests.e2e.folders import shell, write_service
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.test_process import refusal
 
-SECRET = "a long random text for these tests"  # of every process on that database
+SECRET = "a long random text for these tests"  # shared by all processes on the external database
 
 
 @pytest.fixture
 def stopped() -> Iterator[Server]:
-    """A server that is not running; its data folder is used by commands only."""
+    """A server that is not running. Only commands use its data folder."""
     with temporary_folder() as folder:
         server = Server(folder)
         yield server
@@ -28,7 +28,7 @@ def stopped() -> Iterator[Server]:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[str]:
-    """The address of a PostgreSQL that somebody else runs."""
+    """The URL of an external PostgreSQL."""
     with temporary_folder() as folder, PostgresServer(folder, settings={"fsync": "off"}) as postgres:
         yield postgres.url
 
@@ -48,7 +48,7 @@ def refused(server: Server, *arguments: str, stdin: str = "") -> str:
     return run.stderr
 
 
-def test_everything_works_without_a_server_and_is_there_when_it_starts(stopped: Server) -> None:
+def test_commands_work_without_a_server(stopped: Server) -> None:
     write_service(stopped.services_dir, "shop", script=shell("true"))
     write_service(stopped.services_dir, "broken", config="{")
     assert "revision" in done(stopped, "db", "upgrade")
@@ -60,40 +60,40 @@ def test_everything_works_without_a_server_and_is_there_when_it_starts(stopped: 
     with stopped as server:
         client = server.api.client(server.api.sign_in("alice", "the password of alice"))
         assert [service["name"] for service in answer(client.get("/services/"))] == ["shop"]
-        assert answer(client.get("/users/me"))["is_admin"] is True  # the very first one
+        assert answer(client.get("/users/me"))["is_admin"] is True  # the first user
         assert answer(server.api.client(token).get("/deployed-services/")) == []
 
 
-def test_everything_works_while_the_server_runs(server: Server) -> None:
+def test_commands_work_while_the_server_runs(server: Server) -> None:
     name = server.new_name("user")
-    assert done(server, "user", "create", name, "--password-stdin", stdin="his password\n")
-    token = server.api.sign_in(name, "his password")
+    assert done(server, "user", "create", name, "--password-stdin", stdin="their password\n")
+    token = server.api.sign_in(name, "their password")
     assert answer(server.api.client(token).get("/users/me"))["is_admin"] is False
     service = server.new_name()
     with server.api.live() as live:
         write_service(server.services_dir, service, script=shell("true"))
         assert f"added: {service}" in done(server, "services", "sync")
-        assert live.wait_for(lambda told: told.get("name") == service)["type"] == "service"
+        assert live.wait_for(lambda message: message.get("name") == service)["type"] == "service"
     assert server.api.run(service)["state"] == "success"
 
 
 def test_users_are_managed_while_the_server_runs(server: Server) -> None:
     name = server.new_name("user")
-    server.api.create_user(name, "his password")
-    token = server.api.sign_in(name, "his password")
-    assert name in refused(server, "user", "create", name, "--password-stdin", stdin="his password\n")
-    done(server, "user", "passwd", name, "--password-stdin", stdin="his new password\n")
+    server.api.create_user(name, "their password")
+    token = server.api.sign_in(name, "their password")
+    assert name in refused(server, "user", "create", name, "--password-stdin", stdin="their password\n")
+    done(server, "user", "passwd", name, "--password-stdin", stdin="their new password\n")
     assert server.api.client(token).get("/users/me").status_code == 401
-    token = server.api.sign_in(name, "his new password")
+    token = server.api.sign_in(name, "their new password")
     done(server, "user", "disable", name)
     assert server.api.client(token).get("/users/me").status_code == 401
 
 
-def test_a_password_that_is_too_short_is_refused(stopped: Server) -> None:
+def test_a_short_password_is_refused(stopped: Server) -> None:
     assert "too short" in refused(stopped, "user", "create", "bob", "--password-stdin", stdin="short\n")
 
 
-def test_a_config_token_for_an_impossible_time_is_refused(stopped: Server) -> None:
+def test_a_config_token_with_an_invalid_lifetime_is_refused(stopped: Server) -> None:
     assert "--days" in refused(stopped, "token", "config", "--days", "0")
 
 
@@ -108,7 +108,7 @@ def test_a_config_token_is_listed_and_revoked(server: Server) -> None:
     assert server.api.client(token).get("/deployed-services/").status_code == 401
 
 
-def test_a_database_of_somebody_else_needs_a_secret_key(new_server: NewServer) -> None:
+def test_an_external_database_requires_a_secret_key(new_server: NewServer) -> None:
     server = new_server(settings={"DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"})
     words = refusal(server)
     assert "SECRET_KEY" in words
@@ -123,14 +123,14 @@ def test_a_database_of_somebody_else_needs_a_secret_key(new_server: NewServer) -
         "nonsense",
     ],
 )
-def test_a_database_that_cannot_be_used_is_told_in_a_sentence(stopped: Server, url: str) -> None:
+def test_an_unusable_database_is_reported(stopped: Server, url: str) -> None:
     stopped.environment |= {"DATABASE_URL": url, "SECRET_KEY": SECRET}
     words = refused(stopped, "serve", "--port", str(stopped.port))
     assert "DATABASE_URL" in words
     assert "hush-hush" not in words
 
 
-def test_a_database_of_somebody_else_and_a_worker_elsewhere(new_server: NewServer, database: str) -> None:
+def test_servers_share_an_external_database(new_server: NewServer, database: str) -> None:
     settings = {"DATABASE_URL": database, "SECRET_KEY": SECRET}
     server, elsewhere = (new_server(settings=settings, options=options) for options in (["--no-worker"], []))
     server.start()
@@ -138,7 +138,7 @@ def test_a_database_of_somebody_else_and_a_worker_elsewhere(new_server: NewServe
     name = server.add_service(shell("true"))
     write_service(elsewhere.services_dir, name, script=shell("echo done elsewhere"))
     started = server.api.start(name)
-    # A whole server is a worker, too; its web page is another door to the same house.
+    # A server is also a worker, and its web page shows the same data.
     elsewhere.start()
     finished = server.api.wait_until_final(started["id"])
     assert (finished["state"], server.api.lines(finished["id"])) == ("success", ["done elsewhere"])

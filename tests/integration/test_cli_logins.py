@@ -1,4 +1,4 @@
-"""The file that keeps logins: private, whole, and never a reason to fail."""
+"""The file with logins is private, written atomically, and replaced if it is invalid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.entrypoints.cli.client.api import open_api
-from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, WrongUsage
+from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, UsageError
 from deploy.entrypoints.cli.client.logins import Login, Logins
 
 STAGING = Login("https://staging.example.com", "admin", "secret-1")
@@ -17,11 +17,11 @@ PRODUCTION = Login("https://deploy.example.com", "admin", "secret-2")
 
 @pytest.fixture
 def logins(tmp_path: Path) -> Logins:
-    """No login yet, and not even a folder for them."""
+    """Logins without an existing file or folder."""
     return Logins(tmp_path / "config" / "fastdeploy" / "logins.json")
 
 
-def test_the_login_made_last_is_the_current_one(logins: Logins) -> None:
+def test_the_most_recent_login_is_current(logins: Logins) -> None:
     assert logins.current() is None
     logins.keep(STAGING)
     logins.keep(PRODUCTION)
@@ -30,7 +30,7 @@ def test_the_login_made_last_is_the_current_one(logins: Logins) -> None:
     assert logins.at("https://elsewhere.example.com") is None
 
 
-def test_forgetting_the_current_login_leaves_the_others(logins: Logins) -> None:
+def test_removing_the_current_login_keeps_the_others(logins: Logins) -> None:
     logins.keep(STAGING)
     logins.keep(PRODUCTION)
     logins.remove(PRODUCTION.url)
@@ -39,7 +39,7 @@ def test_forgetting_the_current_login_leaves_the_others(logins: Logins) -> None:
     assert logins.current() is None
 
 
-def test_nobody_else_can_read_it_and_nothing_is_left_beside_it(logins: Logins) -> None:
+def test_the_file_is_private_and_no_temporary_files_remain(logins: Logins) -> None:
     logins.keep(STAGING)
     logins.path.chmod(0o644)
     logins.keep(PRODUCTION)
@@ -49,7 +49,7 @@ def test_nobody_else_can_read_it_and_nothing_is_left_beside_it(logins: Logins) -
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"current": 3}', '{"current": "x", "servers": []}'])
-def test_a_file_that_nobody_understands_means_not_signed_in(logins: Logins, content: str) -> None:
+def test_an_invalid_file_means_not_signed_in(logins: Logins, content: str) -> None:
     logins.path.parent.mkdir(parents=True)
     logins.path.write_text(content)
     assert logins.current() is None
@@ -57,13 +57,13 @@ def test_a_file_that_nobody_understands_means_not_signed_in(logins: Logins, cont
     assert logins.current() == STAGING
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ClientError, match="The login cannot be stored"):
+    with pytest.raises(ClientError, match="The login could not be stored"):
         Logins(tmp_path / "file" / "logins.json").keep(STAGING)
 
 
-def test_the_environment_wins_over_the_login(logins: Logins) -> None:
+def test_the_environment_overrides_the_login(logins: Logins) -> None:
     logins.keep(STAGING)
     logins.keep(PRODUCTION)
     assert open_api({}, logins).url == PRODUCTION.url
@@ -73,12 +73,12 @@ def test_the_environment_wins_over_the_login(logins: Logins) -> None:
     assert open_api({"FASTDEPLOY_TOKEN": "abc"}, logins).url == PRODUCTION.url
 
 
-def test_without_any_login_it_says_what_to_do(logins: Logins) -> None:
+def test_errors_without_a_login_say_what_to_do(logins: Logins) -> None:
     with pytest.raises(NotSignedIn, match=r"fastdeploy login URL[\s\S]*fastdeploy serve"):
         open_api({}, logins)
     with pytest.raises(NotSignedIn, match=r"fastdeploy login https://deploy\.example\.com"):
         open_api({"FASTDEPLOY_URL": "deploy.example.com"}, logins)
-    with pytest.raises(WrongUsage, match="FASTDEPLOY_URL"):
+    with pytest.raises(UsageError, match="FASTDEPLOY_URL"):
         open_api({"FASTDEPLOY_TOKEN": "abc"}, logins)
-    with pytest.raises(WrongUsage, match="no token"):
+    with pytest.raises(UsageError, match="not a valid token"):
         open_api({"FASTDEPLOY_URL": "deploy.example.com", "FASTDEPLOY_TOKEN": "two words"}, logins)

@@ -1,4 +1,4 @@
-"""How the command line deals with servers that are busy, broken, elsewhere, or no fastDeploy at all."""
+"""Requests to servers that are busy, broken, redirected or not fastDeploy."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
-    WrongUsage,
+    UsageError,
 )
 from deploy.entrypoints.cli.client.transport import Transport
 
-# What to answer: status, headers, body; None breaks the connection off without an answer.
+# Status, headers and body of a response; None closes the connection without a response.
 Answer = tuple[int, dict[str, str], bytes] | None
 BUSY = (503, {"Retry-After": "2"}, b'{"detail": "The database cannot be reached at the moment."}')
 
@@ -35,7 +35,7 @@ def good(body: Any) -> Answer:
 
 
 class Scripted:
-    """A server that gives its answers one after the other (the last one for ever), and what it was asked."""
+    """A server that returns its answers in order, repeats the last one, and records requests."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
@@ -83,36 +83,36 @@ def serving(script: Scripted) -> Iterator[Scripted]:
             thread.join()
 
 
-def test_a_read_comes_back_after_as_long_as_the_server_asks_for() -> None:
+def test_reads_are_retried_after_the_requested_delay() -> None:
     with serving(Scripted(BUSY, BUSY, good([]))) as server:
         assert server.api().get("/services/") == []
     assert server.pauses == [2.0, 2.0]
 
 
-def test_a_start_is_repeated_with_the_same_key() -> None:
+def test_starts_are_retried_with_the_same_key() -> None:
     with serving(Scripted(BUSY, None, good({"id": 7}))) as server:
         assert start(server.api(), "/deployments/", "key-1", {"env": {}}) == {"id": 7}
     assert [headers["Idempotency-Key"] for _, _, headers in server.asked] == ["key-1"] * 3
 
 
-def test_a_start_that_nobody_answers_says_how_to_find_out() -> None:
+def test_a_start_without_a_response_says_how_to_retry() -> None:
     with serving(Scripted(None)) as server, pytest.raises(Unreachable, match="--idempotency-key key-1"):
         start(server.api(), "/deployments/", "key-1")
 
 
-def test_a_request_without_a_key_is_not_repeated() -> None:
+def test_requests_without_a_key_are_not_retried() -> None:
     with serving(Scripted(BUSY)) as server, pytest.raises(Unavailable, match="database cannot be reached"):
         server.api().post("/deployments/7/cancel")
     assert len(server.asked) == 1
 
 
-def test_a_server_that_stays_busy_is_given_up() -> None:
+def test_retries_are_limited() -> None:
     with serving(Scripted(BUSY)) as server, pytest.raises(Unavailable):
         server.api().get("/services/")
     assert 1 < len(server.asked) < 20
 
 
-def test_without_a_connection_it_fails_at_once() -> None:
+def test_a_failed_connection_is_not_retried() -> None:
     with serving(Scripted(good([]))) as server:
         api = server.api()
     with pytest.raises(NeverConnected, match="fastdeploy serve"):
@@ -136,36 +136,36 @@ def status(code: int, body: bytes = b'{"detail": "No."}', **headers: str) -> Ans
             "env.a: Too long; Bad",
         ),
         (status(418, b"<html>teapot"), Refused, "418"),
-        (status(200, b"<html>welcome"), Refused, "no fastDeploy server"),
+        (status(200, b"<html>welcome"), Refused, "does not look like a fastDeploy server"),
         (status(301, b"", Location="https://elsewhere.example.com/"), Refused, "elsewhere.example.com"),
         (status(502, b"<html>bad gateway"), Unavailable, "502"),
         (status(500, b"Internal Server Error"), Refused, "500"),
         (status(403, b'{"detail": "\\u001b[2Jgone"}'), Refused, "^gone$"),
     ],
 )
-def test_every_answer_becomes_a_sentence(answer: Answer, kind: type[ClientError], text: str) -> None:
+def test_error_responses_become_messages(answer: Answer, kind: type[ClientError], text: str) -> None:
     with serving(Scripted(answer)) as server, pytest.raises(kind, match=text):
         server.api().get("/deployments/7")
 
 
-def test_proxies_of_the_environment_are_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with serving(Scripted(good([]))) as server:
         assert server.api().get("/services/") == []
 
 
-def test_an_address_that_does_not_speak_tls_is_told_so() -> None:
-    with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="does not speak TLS"):
+def test_a_url_without_tls_is_reported() -> None:
+    with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="TLS connection to"):
         Transport(server.url.replace("http:", "https:")).send("GET", "/")
 
 
-def test_what_cannot_be_sent_is_told_instead_of_sent() -> None:
-    with serving(Scripted(good({}))) as server, pytest.raises(WrongUsage, match="no text"):
+def test_invalid_text_is_reported_and_not_sent() -> None:
+    with serving(Scripted(good({}))) as server, pytest.raises(UsageError, match="not valid text"):
         server.api().post("/deployments/", {"env": {"a": "\udcff"}}, key="key-1")
 
 
-def test_requests_go_below_a_path_prefix() -> None:
+def test_requests_keep_the_path_prefix() -> None:
     with serving(Scripted(good([]))) as server:
         url = f"{server.url}/tools/deploy"
         Api(Transport(url), FixedToken("abc", url)).get("/deployments/", state="failure", user=None)

@@ -1,4 +1,4 @@
-"""Every command that talks to a server explains itself."""
+"""Every client command has help and an example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.client import commands
 
 
 def walk(command: Any, path: tuple[str, ...] = ("fastdeploy",)) -> Iterator[tuple[str, Any]]:
-    """Give each command below this one with the words that call it."""
+    """Yield each command below this one with its full name."""
     inner = getattr(command, "commands", None)
     if inner is None:
         yield " ".join(path), command
@@ -37,7 +37,7 @@ def test_a_command_has_help_and_an_example(name: str, command: Any) -> None:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name}"
 
 
-def test_all_commands_are_there() -> None:
+def test_all_commands_are_registered() -> None:
     assert sorted(name.removeprefix("fastdeploy ") for name, _ in client_commands()) == [
         "deploy",
         *[f"deployments {each}" for each in ("cancel", "list", "logs", "retry", "show", "watch")],

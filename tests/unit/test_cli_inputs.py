@@ -1,4 +1,4 @@
-"""Answers given as text on the command line, made what the schema says they are."""
+"""Conversion of values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from deploy.adapters.inputs.check import active_names, missing
-from deploy.entrypoints.cli.client.errors import WrongAnswers, WrongUsage
-from deploy.entrypoints.cli.client.inputs import choices_of, converted, input_record
+from deploy.entrypoints.cli.client.errors import InvalidValues, UsageError
+from deploy.entrypoints.cli.client.inputs import choices_of, convert_values, input_record
 
 
 def one(described: dict[str, Any], text: str) -> Any:
-    """Return one answer as the schema has it."""
-    return converted({"type": "object", "properties": {"x": described}}, {"x": text})["x"]
+    """Return one value, converted to its schema."""
+    return convert_values({"type": "object", "properties": {"x": described}}, {"x": text})["x"]
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def one(described: dict[str, Any], text: str) -> Any:
         ({"$ref": "#/$defs/gone"}, "x", "x"),
     ],
 )
-def test_text_becomes_a_value(described: dict[str, Any], text: str, expected: Any) -> None:
+def test_text_is_converted_to_a_value(described: dict[str, Any], text: str, expected: Any) -> None:
     assert one(described, text) == expected
     assert type(one(described, text)) is type(expected)
 
 
 def test_without_a_schema_everything_is_text() -> None:
-    assert converted(None, {"a": "1", "b": "@file"}) == {"a": "1", "b": "@file"}
+    assert convert_values(None, {"a": "1", "b": "@file"}) == {"a": "1", "b": "@file"}
 
 
 def test_secrets_and_long_texts_can_come_from_files(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_secrets_and_long_texts_can_come_from_files(tmp_path: Path) -> None:
     assert one({"writeOnly": True}, f"@{file}") == "line 1\nline 2"
     assert one({"format": "multiline"}, f"@{file}") == "line 1\nline 2\n"
     assert one({"writeOnly": True}, "@@home") == "@home"
-    with pytest.raises(WrongUsage, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         one({"writeOnly": True}, f"@{tmp_path / 'gone'}")
 
 
@@ -84,19 +84,19 @@ CONDITIONAL = {
 }
 
 
-def test_what_is_still_needed() -> None:
+def test_missing_inputs_depend_on_given_values() -> None:
     assert missing(CONDITIONAL, {}) == ["where"]
     assert missing(CONDITIONAL, {"where": "there"}) == ["ticket"]
     assert missing(CONDITIONAL, {"where": "here", "why": "x"}) == ["who"]
     assert missing(CONDITIONAL, {"where": "there", "ticket": "T"}) == []
 
 
-def test_what_is_asked_for_depends_on_the_answers() -> None:
+def test_active_inputs_depend_on_given_values() -> None:
     assert active_names(CONDITIONAL, {"where": "here"}) == ["where", "size", "why"]
     assert active_names(CONDITIONAL, {"where": "there"}) == ["where", "size", "why", "ticket", "who"]
 
 
-def test_inputs_as_lines() -> None:
+def test_inputs_are_listed_as_rows() -> None:
     schema = {
         "required": ["a", "b"],
         "properties": {
@@ -114,8 +114,8 @@ def test_inputs_as_lines() -> None:
     ]
 
 
-def test_faults_are_listed_by_name() -> None:
-    error = WrongAnswers({"replicas": "Replicas: at most 9", "env": "Environment: has to be given"})
+def test_invalid_values_are_listed_by_name() -> None:
+    error = InvalidValues({"replicas": "Replicas: at most 9", "env": "Environment: has to be given"})
     assert str(error).splitlines()[1:] == [
         "  replicas  Replicas: at most 9",
         "  env       Environment: has to be given",

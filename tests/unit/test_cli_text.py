@@ -1,4 +1,4 @@
-"""What is typed, and what is shown: addresses, answers, and texts from scripts that a terminal would obey."""
+"""URLs, values and keys from users, and text from scripts that must not control the terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import typer
 
 from deploy.entrypoints.cli.client.address import base_url, is_loopback, page_url, socket_url
-from deploy.entrypoints.cli.client.api import no_service
-from deploy.entrypoints.cli.client.errors import WrongUsage
-from deploy.entrypoints.cli.client.options import answers_of, checked_key, numbered_lines, read_answers
+from deploy.entrypoints.cli.client.api import service_not_found
+from deploy.entrypoints.cli.client.errors import UsageError
+from deploy.entrypoints.cli.client.options import numbered_lines, parse_values, read_values, validate_key
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between
 
 
@@ -30,15 +30,15 @@ from deploy.entrypoints.cli.client.text import colored, duration, one_line, prin
         ("  https://example.com\n", "https://example.com"),
     ],
 )
-def test_an_address_is_understood_as_people_type_it(typed: str, address: str) -> None:
+def test_server_urls_are_normalized(typed: str, address: str) -> None:
     assert base_url(typed) == address
 
 
 @pytest.mark.parametrize(
     "typed", ["", "https://", "ftp://example.com", "https://name:secret@example.com", "https://a b", "https://x:port"]
 )
-def test_what_is_no_address_is_refused(typed: str) -> None:
-    with pytest.raises(WrongUsage) as refusal:
+def test_invalid_server_urls_are_refused(typed: str) -> None:
+    with pytest.raises(UsageError) as refusal:
         base_url(typed)
     assert "secret" not in str(refusal.value)
 
@@ -54,7 +54,7 @@ def test_what_is_no_address_is_refused(typed: str) -> None:
         ("http://10.0.0.1", False),
     ],
 )
-def test_this_machine_is_told_from_others(address: str, expected: bool) -> None:
+def test_loopback_urls_are_recognized(address: str, expected: bool) -> None:
     assert is_loopback(address) is expected
 
 
@@ -63,9 +63,9 @@ def test_a_path_prefix_is_kept_in_every_address() -> None:
     assert page_url("http://example.com/deploy", 7) == "http://example.com/deploy/ui/deployments/7"
 
 
-def test_answers_are_texts_and_keep_everything_after_the_first_equals_sign() -> None:
+def test_values_keep_everything_after_the_first_equals_sign() -> None:
     given = ["version=1.4.2", "empty=", "query=a=b&c=d", "tag=@latest", "count=3"]
-    assert read_answers(given, None) == {
+    assert read_values(given, None) == {
         "version": "1.4.2",
         "empty": "",
         "query": "a=b&c=d",
@@ -75,22 +75,22 @@ def test_answers_are_texts_and_keep_everything_after_the_first_equals_sign() -> 
 
 
 @pytest.mark.parametrize("given", [["version"], ["=1"], [" =1"], ["a=1", "a=2"]])
-def test_answers_in_a_wrong_form_are_refused(given: list[str]) -> None:
+def test_malformed_values_are_refused(given: list[str]) -> None:
     with pytest.raises(typer.BadParameter):
-        read_answers(given, None)
+        read_values(given, None)
 
 
 @pytest.mark.parametrize("key", ["", "\n", "schlüssel", "x" * 201])
-def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+def test_keys_that_are_invalid_in_headers_are_refused(key: str) -> None:
     with pytest.raises(typer.BadParameter):
-        checked_key(key)
+        validate_key(key)
 
 
-def test_a_file_of_answers_has_comments_and_empty_lines_and_does_not_leak_into_errors() -> None:
+def test_value_files_allow_comments_and_errors_do_not_repeat_values() -> None:
     lines = numbered_lines("# the release\n\nversion=1.4.2\n  notes = all new \n")
-    assert answers_of(lines, "--env-file") == {"version": "1.4.2", "notes": " all new"}
+    assert parse_values(lines, "--env-file") == {"version": "1.4.2", "notes": " all new"}
     with pytest.raises(typer.BadParameter) as refusal:
-        answers_of(numbered_lines("a=1\nhunter2"), "--env-file")
+        parse_values(numbered_lines("a=1\nhunter2"), "--env-file")
     assert "line 2" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
 
@@ -113,11 +113,11 @@ def test_a_file_of_answers_has_comments_and_empty_lines_and_does_not_leak_into_e
         ("two\nlines", "two lines"),
     ],
 )
-def test_text_from_a_script_does_nothing_to_the_terminal(text: str, shown: str) -> None:
+def test_printable_removes_control_sequences(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_colors_of_a_line_survive_but_nothing_else() -> None:
+def test_colored_keeps_only_colors() -> None:
     line = "\x1b[0;32mok\x1b[0m \x1b]0;title\x07\x1b[38;2;1;2;3mx\x1b[2J\x1b[m\x07"
     assert colored(line) == "\x1b[0;32mok\x1b[0m \x1b[38;2;1;2;3mx\x1b[m\\x07"
 
@@ -145,7 +145,7 @@ def test_durations_are_short_and_readable(seconds: float | None, shown: str) -> 
     assert duration(seconds) == shown
 
 
-def test_time_between_never_runs_backwards() -> None:
+def test_seconds_between_are_never_negative() -> None:
     early, late = "2026-11-22T22:30:26.823020Z", "2026-11-22T22:30:28Z"
     assert seconds_between(early, late) == pytest.approx(1.17698)
     assert seconds_between(late, early) == 0.0
@@ -158,9 +158,9 @@ def test_time_between_never_runs_backwards() -> None:
     [
         ("hello-shel", ["hello-python", "hello-shell", "website"], "Did you mean hello-shell or hello-python?"),
         ("Website", ["hello-shell", "website"], "Did you mean website?"),
-        ("xyz", ["hello-shell", "website"], "There are: hello-shell, website"),
+        ("xyz", ["hello-shell", "website"], "Available services: hello-shell, website"),
         ("xyz", [], "There are no services yet"),
     ],
 )
-def test_a_service_that_does_not_exist_is_answered_with_those_that_do(name: str, known: list[str], hint: str) -> None:
-    assert hint in no_service(name, known)
+def test_an_unknown_service_suggests_existing_ones(name: str, known: list[str], hint: str) -> None:
+    assert hint in service_not_found(name, known)

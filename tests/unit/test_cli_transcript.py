@@ -1,4 +1,4 @@
-"""Messages of a watched deployment: each once, in order, and one stable line for each change."""
+"""Messages of a watched deployment, applied once and in order, and the lines that show them."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def output(*texts: str) -> Message:
 # --- Order ----------------------------------------------------------------------------------------------------------
 
 
-def test_messages_go_through_once_and_in_order() -> None:
+def test_messages_are_accepted_once_and_in_order() -> None:
     order = Sequencer(5)
     taken, has_gap = order.take([numbered(1), numbered(2), numbered(2), numbered(1), numbered(3)])
     assert ([message["seq"] for message in taken], has_gap, order.last) == ([1, 2, 3], False, 3)
 
 
-def test_nothing_goes_through_after_a_gap() -> None:
+def test_messages_after_a_gap_are_not_accepted() -> None:
     order = Sequencer(5, last=2)
     taken, has_gap = order.take([numbered(3), numbered(6), numbered(4)])
     assert ([message["seq"] for message in taken], has_gap, order.last) == ([3], True, 3)
 
 
-def test_messages_of_other_deployments_and_without_number_are_passed_over() -> None:
+def test_messages_of_other_deployments_and_without_number_are_ignored() -> None:
     order = Sequencer(5)
     taken, has_gap = order.take([{"type": "ping"}, numbered(1, deployment_id=6), {"type": "service", "id": 5}])
     assert (taken, has_gap, order.last) == ([], False, 0)
 
 
 @given(st.lists(st.integers(min_value=1, max_value=30)))
-def test_whatever_arrives_what_goes_through_counts_up_by_one(numbers: list[int]) -> None:
+def test_accepted_messages_are_consecutive(numbers: list[int]) -> None:
     order = Sequencer(5)
     seen: list[int] = []
     for number in numbers:
@@ -89,10 +89,10 @@ def test_whatever_arrives_what_goes_through_counts_up_by_one(numbers: list[int])
     assert seen == list(range(1, order.last + 1))
 
 
-# --- What is told ---------------------------------------------------------------------------------------------------
+# --- Changes --------------------------------------------------------------------------------------------------------
 
 
-def test_planned_and_removed_steps_are_known_but_not_told() -> None:
+def test_pending_and_removed_steps_are_not_shown() -> None:
     transcript = Transcript()
     assert transcript.take([step(1, "Build", "pending"), step(2, "Install", "pending")]) == []
     assert [pending["name"] for pending in transcript.pending()] == ["Build", "Install"]
@@ -100,7 +100,7 @@ def test_planned_and_removed_steps_are_known_but_not_told() -> None:
     assert list(transcript.steps) == [1]
 
 
-def test_a_step_is_told_when_its_state_or_message_changes() -> None:
+def test_a_step_is_shown_when_its_state_or_message_changes() -> None:
     transcript = Transcript()
     same = step(1, "Build", "running", "1 of 2")
     changes = transcript.take(
@@ -116,7 +116,7 @@ def test_a_step_is_told_when_its_state_or_message_changes() -> None:
     assert (transcript.done, transcript.running()) == (1, [])
 
 
-def test_a_deployment_is_told_when_its_state_changes_or_it_is_to_be_cancelled() -> None:
+def test_a_deployment_is_shown_when_its_state_changes_or_it_is_cancelled() -> None:
     transcript = Transcript()
     asked = deployment("running", cancel_requested="Cancelled by admin.")
     changes = transcript.take([deployment("queued"), deployment("running"), deployment("running"), asked])
@@ -148,7 +148,7 @@ def test_lines_look_as_documented() -> None:
     assert output_line("") == "|"
 
 
-def test_a_change_is_always_one_line_whatever_is_in_it() -> None:
+def test_a_change_is_always_one_line() -> None:
     nasty = "a\r\nb\x0bc\u2028d\x1b[2Je\x00"
     lines = [
         step_line(step(1, nasty, "success", nasty)),
@@ -175,7 +175,7 @@ FAILED = [
 ]
 
 
-def test_the_last_line_is_the_outcome_and_a_failure_comes_with_the_end_of_the_output() -> None:
+def test_a_failure_prints_the_end_of_the_output_before_the_outcome() -> None:
     assert plain(FAILED, with_output=False)[-4:] == [
         "step Build: failure (2.5s): no disk",
         "| compiling",
@@ -184,7 +184,7 @@ def test_the_last_line_is_the_outcome_and_a_failure_comes_with_the_end_of_the_ou
     ]
 
 
-def test_with_output_each_line_comes_once_and_where_it_belongs() -> None:
+def test_output_lines_are_printed_once_and_in_order() -> None:
     assert plain(FAILED, with_output=True) == [
         "deployment 5 (shop): queued",
         "deployment 5 (shop): running",
@@ -197,7 +197,7 @@ def test_with_output_each_line_comes_once_and_where_it_belongs() -> None:
     ]
 
 
-def test_why_it_waits_is_told_once_for_each_reason() -> None:
+def test_each_waiting_reason_is_printed_once() -> None:
     transcript, lines = Transcript(), list[str]()
     view = PlainView(transcript, lines.append, lines.append, with_output=False)
     transcript.take([deployment("queued")])
@@ -209,7 +209,7 @@ def test_why_it_waits_is_told_once_for_each_reason() -> None:
     ]
 
 
-def test_lists_for_scripts_have_tabs_between_their_fields() -> None:
+def test_records_are_tab_separated() -> None:
     assert deployment_record(deployment("success")) == f"5\tshop\tsuccess\tadmin\tcli\t{START}\t2.500"
     service = {
         "id": 3,
@@ -222,7 +222,7 @@ def test_lists_for_scripts_have_tabs_between_their_fields() -> None:
     assert service_record({**service, "active_deployments": []}) == "3\tshop\t\t\tThe shop"
 
 
-def test_hosts_where_a_step_failed_are_named() -> None:
+def test_failed_hosts_are_listed() -> None:
     hosts = [
         {"host": "web1", "outcome": "ok", "message": ""},
         {"host": "web2", "outcome": "unreachable", "message": "no route\nto host"},
@@ -256,20 +256,20 @@ def test_a_terminal_shows_header_steps_a_bar_and_the_outcome_with_its_reason() -
     assert "fastdeploy deployments logs 5" in text
 
 
-def test_nothing_on_a_narrow_terminal_is_wider_than_it() -> None:
+def test_lines_fit_a_narrow_terminal() -> None:
     long = [step(1, "A name of a step that is rather long", "success", "and a message that is even longer " * 3)]
     lines = drawn([deployment("running"), *long, deployment("success")], width=60, marks=Marks()).split("\n")
     visible = [line.replace("\x1b[2K", "").replace("\x1b[1A", "").split("\r")[-1] for line in lines]
     assert max(len(line) for line in visible) <= 60
 
 
-def test_marks_are_ascii_where_the_terminal_knows_no_more() -> None:
+def test_marks_are_ascii_without_unicode_support() -> None:
     messages = [deployment("running"), step(1, "Build", "success"), deployment("success")]
     text = drawn(messages, width=80, marks=ASCII)
     assert "+ Build" in text
     assert "✔" not in text
 
 
-def test_markup_in_what_a_script_says_is_shown_as_it_is() -> None:
+def test_markup_in_output_is_shown_unchanged() -> None:
     text = drawn([deployment("running"), output("[bold]x[/bold] :smile:")], width=80, marks=Marks(), with_output=True)
     assert "| [bold]x[/bold] :smile:" in text

@@ -1,4 +1,4 @@
-"""Settings, and the files that a data folder begins with."""
+"""Settings and the initial files in a data folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.entrypoints.settings import SettingsError, load_settings
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting from outside: neither from the environment nor from a `.env`."""
+    """Remove settings from the environment and change to an empty folder."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -28,14 +28,14 @@ class TestSettings:
         assert settings.initial_user_password is None
         assert settings.runs_dir == Path("data/runs")
 
-    def test_the_environment_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://db/x")
         monkeypatch.setenv("ACCESS_TOKEN_EXPIRE_MINUTES", "0.5")
         settings = Settings()
         assert not settings.is_embedded
         assert settings.access_token_expire_minutes == 0.5
 
-    def test_a_dotenv_file_counts_less_than_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_overrides_a_dotenv_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(".env").write_text("SUDO_USER=deploy\nAPI_URL=http://file\nUNKNOWN=1\n")
         monkeypatch.setenv("API_URL", "http://environment")
         settings = Settings()
@@ -71,7 +71,7 @@ class TestSettings:
             ("COOKIE_SECURE", "perhaps"),
         ],
     )
-    def test_nonsense_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    def test_invalid_values_are_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
         with pytest.raises(ValidationError):
             Settings()
@@ -79,7 +79,7 @@ class TestSettings:
             load_settings()
         assert (f"(got {value.strip('[]')!r})" in str(raised.value)) == (name != "SECRET_KEY")
 
-    def test_levels_of_earlier_versions_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_log_levels_of_earlier_versions_are_accepted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, level in (("WARN", "warning"), ("critical", "error"), ("Info", "info")):
             monkeypatch.setenv("LOG_LEVEL", name)
             assert Settings().log_level == level
@@ -94,33 +94,33 @@ class TestSettings:
 
 
 class TestPrepareDataDir:
-    def test_it_is_made_and_private(self, tmp_path: Path) -> None:
+    def test_it_is_created_and_private(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path / "a" / "data")
         prepare_data_dir(settings)
         assert settings.data_dir.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
         assert settings.runs_dir.stat().st_mode & 0o777 == 0o700
         assert [entry.name for entry in settings.data_dir.iterdir()] == ["runs"]
 
-    def test_twice_does_no_harm(self, tmp_path: Path) -> None:
+    def test_it_can_run_twice(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path / "data")
         prepare_data_dir(settings)
         (settings.runs_dir / "7").mkdir()
         prepare_data_dir(settings)
         assert (settings.runs_dir / "7").is_dir()
 
-    def test_a_folder_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
+    def test_an_unusable_folder_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigurationError, match=r"file/data cannot be used .*--data-dir or DATA_DIR"):
             prepare_data_dir(Settings(data_dir=tmp_path / "file" / "data"))
 
-    def test_a_folder_that_everybody_shares_is_refused(self, tmp_path: Path) -> None:
+    def test_a_shared_folder_is_refused(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o1777)
-        (tmp_path / "of-somebody").touch()
-        with pytest.raises(ConfigurationError, match="all users share it"):
+        (tmp_path / "of-another-user").touch()
+        with pytest.raises(ConfigurationError, match="shared by all users"):
             prepare_data_dir(Settings(data_dir=tmp_path))
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
-        # One that is new, such as a memory file system of a container, becomes ours.
-        (tmp_path / "of-somebody").unlink()
+        # An empty one, such as a tmpfs in a container, is made private.
+        (tmp_path / "of-another-user").unlink()
         prepare_data_dir(Settings(data_dir=tmp_path))
         assert not tmp_path.stat().st_mode & 0o1066
 
@@ -137,7 +137,7 @@ class TestPrepareDataDir:
             "secret-key": 65534,
         }
 
-    def test_the_folder_of_another_user_is_refused_for_everybody_but_root(
+    def test_the_folder_of_another_user_is_refused_except_for_root(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
@@ -151,30 +151,30 @@ class TestSecretKey:
         assert secret_key(settings) == "a key of mine"
         assert list(tmp_path.iterdir()) == []
 
-    def test_beside_the_bundled_database_it_is_made_once(self, tmp_path: Path) -> None:
+    def test_with_the_bundled_database_it_is_generated_once(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path)
         first = secret_key(settings)
         assert len(first) == 64
         assert secret_key(settings) == first
         assert (tmp_path / "secret-key").stat().st_mode & 0o777 == 0o600
 
-    def test_with_a_database_of_ones_own_it_has_to_be_set(self, tmp_path: Path) -> None:
+    def test_with_an_external_database_it_is_required(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, database_url="postgresql+asyncpg://db/x")
         with pytest.raises(ConfigurationError, match="SECRET_KEY is missing"):
             secret_key(settings)
 
-    def test_an_empty_one_is_none(self, tmp_path: Path) -> None:
+    def test_an_empty_one_is_not_set(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, secret_key=SecretStr(""), database_url="postgresql+asyncpg://db/x")
         with pytest.raises(ConfigurationError):
             secret_key(settings)
 
 
 class TestKeptSecret:
-    def test_the_first_one_stays(self, tmp_path: Path) -> None:
+    def test_the_first_value_is_kept(self, tmp_path: Path) -> None:
         assert kept_secret(tmp_path / "key", "one") == "one"
         assert kept_secret(tmp_path / "key", "two") == "one"
         assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
-    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+    def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot be read or written"):
             kept_secret(tmp_path / "gone" / "key", "one")

@@ -1,4 +1,4 @@
-"""The command line: `fastdeploy`."""
+"""The `fastdeploy` command-line interface."""
 
 from deploy.entrypoints.cli.main import app, main
 

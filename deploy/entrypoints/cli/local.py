@@ -1,4 +1,4 @@
-"""Commands that work on the database directly, whether a server runs or not: user, token, db, services."""
+"""Commands that use the database directly, with or without a running server: user, token, db, services."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-users = typer.Typer(help="Users: create, list, change password, disable.", no_args_is_help=True)
-tokens = typer.Typer(help="Tokens: make, list, revoke.", no_args_is_help=True)
-database = typer.Typer(help="The database's schema.", no_args_is_help=True)
-services_app = typer.Typer(help="Service folders.", no_args_is_help=True)
+users = typer.Typer(help="Manage users.", no_args_is_help=True)
+tokens = typer.Typer(help="Manage tokens.", no_args_is_help=True)
+database = typer.Typer(help="Manage the database schema.", no_args_is_help=True)
+services_app = typer.Typer(help="List and sync services.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]]) -> Result:
-    """Do something with the database: the running one, or the bundled one started for this moment."""
+    """Return the result of `do`. Start the bundled database for the call if it is not running."""
     import asyncio
 
     from deploy.adapters.postgres import running_url
@@ -59,17 +59,17 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
 
 
 def read_password(from_stdin: bool) -> str:
-    """Return a new password: from standard input if that is wished or no terminal, else asked for twice.
+    """Return a new password from standard input, or prompt for it twice on a terminal.
 
     Raises:
-        InvalidInput: it breaks a rule.
+        InvalidInput: It breaks a password rule.
     """
     from deploy.domain.passwords import check_rules
 
     if from_stdin or sys.stdin is None or not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n") if sys.stdin is not None else ""
         if not password:
-            raise InvalidInput("No password was given on standard input.")
+            raise InvalidInput("There is no password on standard input.")
     else:
         password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     check_rules(password)
@@ -77,17 +77,18 @@ def read_password(from_stdin: bool) -> str:
 
 
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+UserName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the user.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @users.command("create")
 def create_user(
-    name: str,
+    name: UserName,
     password_stdin: PasswordStdin = False,
-    admin: Annotated[bool, typer.Option("--admin", help="Make an administrator.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Make the user an administrator.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Create a user. The very first one is an administrator."""
+    """Create a user. The first user is always an administrator."""
     from deploy.domain.commands import CreateUser
 
     password = read_password(password_stdin)
@@ -102,7 +103,7 @@ def create_user(
 
 @users.command("list")
 def list_users(json: Json = False, data_dir: DataDir = None) -> None:
-    """List the users."""
+    """List users."""
     from deploy.entrypoints.schemas.access import UserOut
 
     async def do(services: Services) -> list[UserOut]:
@@ -119,8 +120,8 @@ def list_users(json: Json = False, data_dir: DataDir = None) -> None:
 
 
 @users.command("passwd")
-def change_password(name: str, password_stdin: PasswordStdin = False, data_dir: DataDir = None) -> None:
-    """Change a user's password; his sessions end."""
+def change_password(name: UserName, password_stdin: PasswordStdin = False, data_dir: DataDir = None) -> None:
+    """Change a user's password and end their sessions."""
     password = read_password(password_stdin)
 
     async def do(services: Services) -> None:
@@ -132,11 +133,11 @@ def change_password(name: str, password_stdin: PasswordStdin = False, data_dir: 
 
 @users.command("disable")
 def disable_user(
-    name: str,
-    enable: Annotated[bool, typer.Option("--enable", help="Let the user sign in again.")] = False,
+    name: UserName,
+    enable: Annotated[bool, typer.Option("--enable", help="Enable the user again.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Keep a user from signing in; his sessions and tokens stop working."""
+    """Disable a user. Their sessions and tokens stop working."""
 
     async def do(services: Services) -> None:
         await _change(services, name, is_active=enable)
@@ -154,17 +155,17 @@ async def _change(
     async with services.open_unit_of_work() as uow:
         user = await uow.users.find(name)
     if user is None:
-        raise NotFound(f"There is no user named {name}. List them with: fastdeploy user list")
+        raise NotFound(f"User {name} does not exist. List users with: fastdeploy user list")
     await services.bus.handle(ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active))
 
 
 @tokens.command("config")
 def make_config_token(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it lives.")],
-    origin: Annotated[str, typer.Option(help="Who uses it.")] = "config",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Lifetime in days.")],
+    origin: Annotated[str, typer.Option(help="Where the token is used.")] = "config",
     data_dir: DataDir = None,
 ) -> None:
-    """Print a token that may read the deployed services (for monitoring, backup, logging)."""
+    """Create a config token, which can read the deployed services, and print it."""
     from deploy.domain.model import TokenKind
     from deploy.entrypoints.routers.tokens import make_token
 
@@ -190,8 +191,13 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
 
 
 @tokens.command("revoke")
-def revoke_token(token_id: str, data_dir: DataDir = None) -> None:
-    """Make a token worthless."""
+def revoke_token(
+    token_id: Annotated[
+        str, typer.Argument(metavar="TOKEN_ID", help="ID of the token. List tokens with: fastdeploy token list")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Revoke a token."""
     from deploy.domain.commands import RevokeToken
 
     async def do(services: Services) -> None:
@@ -203,7 +209,7 @@ def revoke_token(token_id: str, data_dir: DataDir = None) -> None:
 
 @database.command("upgrade")
 def upgrade_database(data_dir: DataDir = None) -> None:
-    """Bring the database's schema up to date."""
+    """Upgrade the database schema to the latest version."""
     from deploy.adapters import migrations
 
     async def do(services: Services) -> str | None:
@@ -214,7 +220,7 @@ def upgrade_database(data_dir: DataDir = None) -> None:
 
 @services_app.command("sync")
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
-    """Make the services what the folders say. Ends with exit code 1 if a folder cannot be used."""
+    """Sync services with the service folders. Exit with code 1 if a folder is invalid."""
     from deploy.domain.events import ServiceChanged
     from deploy.entrypoints.routers.services import sync_services
     from deploy.entrypoints.startup import problem_text
@@ -227,7 +233,9 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     for problem in problems:
         typer.secho(f"broken: {problem_text(problem)}", fg="yellow", err=True)
     if any(not problem.folder for problem in problems):
-        raise InvalidInput("Nothing was synced: the services folder cannot be read. Name it with --services-dir.")
+        raise InvalidInput(
+            "Nothing was synced: the services folder cannot be read. Set --services-dir to the right folder."
+        )
     if problems:
-        raise InvalidInput(f"Some folders in {settings.services_root} cannot be used; the others were synced.")
+        raise InvalidInput(f"Some folders in {settings.services_root} are invalid. All others were synced.")
     typer.echo(f"Services synced from {settings.services_root}")

@@ -1,4 +1,4 @@
-"""All commands, and how errors are told."""
+"""Assemble all commands and report errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deploy.entrypoints.cli.client.screen import say
 
 app = typer.Typer(
     name="fastdeploy",
-    help="Deploy to Linux hosts from a web page, an HTTP API or here, and watch every step live.",
+    help="Deploy to Linux hosts and watch every step live, from a web page, an HTTP API or the command line.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"fastdeploy {version('fastdeploy-server')}")
@@ -36,7 +36,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that come before a command."""
+    """Handle the options before a command."""
 
 
 process.register(app)
@@ -45,25 +45,25 @@ commands.register(app, local.services_app)
 
 
 def main() -> None:
-    """Run a command; what can be told in a sentence ends with that sentence and an exit code that is not 0."""
+    """Run a command. Print expected errors without a traceback and exit with a nonzero code."""
     try:
         app()
     except ClientError as error:
         say(f"Error: {error}", style="red", error=True)
         sys.exit(error.exit_code)
     except Exception as error:
-        if not isinstance(error, _told_to_operators()):
+        if not isinstance(error, _operator_errors()):
             raise
         from deploy.entrypoints.settings import SettingsError
 
         is_usage = isinstance(error, SettingsError)
-        for sentence in str(error).splitlines() if is_usage else [str(error)]:
-            typer.secho(f"Error: {sentence}", fg="red", err=True)
+        for message in str(error).splitlines() if is_usage else [str(error)]:
+            typer.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(2 if is_usage else 1)
 
 
-def _told_to_operators() -> tuple[type[Exception], ...]:
-    """What commands on the server itself fail by. Clients need not wait until it is loaded."""
+def _operator_errors() -> tuple[type[Exception], ...]:
+    """Return the expected errors of server commands. Imported late to keep client commands fast."""
     from deploy.adapters.launching import RunError
     from deploy.adapters.postgres import PostgresError
     from deploy.config import ConfigurationError

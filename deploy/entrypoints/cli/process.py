@@ -1,4 +1,4 @@
-"""`serve` and `worker`."""
+"""The commands `serve` and `worker`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     data_dir: DataDir = None,
     services_dir: ServicesDir = None,
-    worker: Annotated[bool, typer.Option(help="Run deployments in this process, too.")] = True,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Web server processes.")] = 1,
+    worker: Annotated[bool, typer.Option(help="Run a worker in this process.")] = True,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of web server processes.")] = 1,
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the whole product in the foreground: database, web page, API and a worker."""
+    """Run fastDeploy in the foreground: database, web page, API and a worker."""
     prepare_for_long()
     from deploy.entrypoints.foreground import ServeOptions
     from deploy.entrypoints.foreground import serve as run
@@ -44,9 +44,12 @@ def serve(
 def worker(
     data_dir: DataDir = None,
     services_dir: ServicesDir = None,
-    slots: Annotated[int | None, typer.Option(min=1, max=1000, help="Deployments at once [WORKER_SLOTS].")] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Maximum number of deployments to run at once. Overrides WORKER_SLOTS."),
+    ] = None,
 ) -> None:
-    """Run deployments: a worker on its own, here or on another machine."""
+    """Run only a worker, on this machine or another."""
     prepare_for_long()
     import uvloop
 

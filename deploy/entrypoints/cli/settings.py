@@ -1,4 +1,4 @@
-"""Where commands on the server itself find it: its folders, its settings, its database."""
+"""Find the folders, settings and database of the server for commands that run on its machine."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ if TYPE_CHECKING:
     from deploy.config import Settings
     from deploy.entrypoints.known_servers import ServerRecord
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the bundled database, secrets and runs [DATA_DIR].")]
-ServicesDir = Annotated[Path | None, typer.Option(help="Folder that holds the service folders [SERVICES_ROOT].")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder for the bundled database, secrets and runs. Overrides DATA_DIR.")
+]
+ServicesDir = Annotated[
+    Path | None, typer.Option(help="Folder that holds the service folders. Overrides SERVICES_ROOT.")
+]
 
 
 def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
-    """Return the settings, in which options of the command line win; folders are made absolute."""
+    """Return the settings, overridden by command-line options, with absolute paths."""
     from deploy.entrypoints.settings import load_settings
 
     return _prepared(load_settings(data_dir=data_dir, services_root=services_dir, **more), _current_folder())
 
 
 def server_settings(data_dir: Path | None = None, services_dir: Path | None = None) -> Settings:
-    """Return the settings of the server whose data a command is for.
+    """Return the settings of the server that a command works on.
 
-    A data folder or a database that was named (by option, environment or `.env`) is used, even if it is new. Otherwise
-    it must be there: in `data` below the current folder, or where this user has started a server. The `.env` and the
-    services folder of that server count, not those of the current folder.
+    A data folder or database given by option, environment or `.env` is used even if it is new. Otherwise, use an
+    existing one: `data` in the current folder, or a folder on which this user has started a server. The `.env` and
+    services folder of that server apply, not those of the current folder.
 
     Raises:
-        ConfigurationError: no data, or several, were found; or they are in a database whose address is not known here.
+        ConfigurationError: No data or several data folders were found, or the database URL is not known here.
     """
     from deploy.entrypoints.known_servers import read_record
     from deploy.entrypoints.settings import ENV_FILE, from_environment, load_settings
@@ -49,11 +53,11 @@ def server_settings(data_dir: Path | None = None, services_dir: Path | None = No
     record = read_record(named)
     if record is None:
         return settings_from(named, services_dir)
-    return _as_the_server(record, named, services_dir, env_file)
+    return _settings_of_server(record, named, services_dir, env_file)
 
 
 def worker_settings(data_dir: Path | None, services_dir: Path | None, **more: Any) -> Settings:
-    """Return the settings of a worker: its own, and the folders of the server where they are not named."""
+    """Return the settings of a worker, with the folders of the server unless they are given."""
     from deploy.entrypoints.known_servers import read_record
     from deploy.entrypoints.settings import load_settings
 
@@ -68,10 +72,10 @@ def worker_settings(data_dir: Path | None, services_dir: Path | None, **more: An
 
 
 def require_database(settings: Settings) -> str:
-    """Return the URL of the database that is in use.
+    """Return the URL of a running database.
 
     Raises:
-        ConfigurationError: no server runs on the data folder, and DATABASE_URL names none.
+        ConfigurationError: No server runs on the data folder, and DATABASE_URL is not set.
     """
     from deploy.adapters.postgres import running_url
     from deploy.config import ConfigurationError
@@ -79,8 +83,8 @@ def require_database(settings: Settings) -> str:
     url = settings.database_url or running_url(settings.data_dir)
     if url is None:
         raise ConfigurationError(
-            f"No fastDeploy runs on the data folder {settings.data_dir}. Start `fastdeploy serve` first, "
-            "or set DATABASE_URL."
+            f"No server is running on the data folder {settings.data_dir}. Start one with: fastdeploy serve. "
+            "Or set DATABASE_URL."
         )
     return url
 
@@ -95,17 +99,17 @@ def _find(default: Path) -> Path:
     known = known_data_dirs()
     running = [folder for folder in known if is_running(folder)]
     if len(candidates := running or known) == 1:
-        typer.echo(f"Using the data folder {candidates[0]} of the server that was started on it.", err=True)
+        typer.echo(f"Using data folder {candidates[0]}", err=True)
         return candidates[0]
-    name_it = "Name the server's data folder with --data-dir or DATA_DIR"
+    advice = "Set --data-dir or DATA_DIR to the data folder of the server"
     if not known:
-        raise ConfigurationError(f"There is no database in {default}. {name_it}, or its database with DATABASE_URL.")
-    marked = [f"{folder} (running)" if folder in running else str(folder) for folder in known]
-    raise ConfigurationError(f"Several servers were started by this user. {name_it}:\n  " + "\n  ".join(marked))
+        raise ConfigurationError(f"There is no database in {default}. {advice}, or set DATABASE_URL to its database.")
+    labels = [f"{folder} (running)" if folder in running else str(folder) for folder in known]
+    raise ConfigurationError(f"You have started several servers. {advice}:\n  " + "\n  ".join(labels))
 
 
 def _with_services_root(settings: Settings) -> Settings:
-    """Use the services folder that a server on the same database uses, unless one is named here."""
+    """Use the services folder of a server on the same database, unless one is given."""
     from deploy.adapters.database import without_password
     from deploy.entrypoints.known_servers import known_data_dirs, read_record
 
@@ -119,10 +123,10 @@ def _with_services_root(settings: Settings) -> Settings:
     return settings
 
 
-def _as_the_server(
+def _settings_of_server(
     record: ServerRecord, data_dir: Path, services_dir: Path | None, env_file: Path | None = None
 ) -> Settings:
-    """Return the settings that a server has, as far as they are not named here. `env_file`: read it, not the server's."""
+    """Return the settings of a server, overridden by those given here. `env_file` replaces the server's file."""
     from deploy.config import ConfigurationError
     from deploy.entrypoints.settings import from_environment, load_settings
 
@@ -132,7 +136,7 @@ def _as_the_server(
     if record.database and settings.is_embedded:
         raise ConfigurationError(
             f"The server on {data_dir} uses the database {record.database}. "
-            "Set DATABASE_URL and SECRET_KEY to the values that the server has."
+            "Set DATABASE_URL and SECRET_KEY to the same values as for the server."
         )
     return _prepared(settings, _current_folder() if env_file is not None else Path(record.working_dir))
 
@@ -142,7 +146,7 @@ def _path_from(text: str | None) -> Path | None:
 
 
 def _prepared(settings: Settings, folder: Path) -> Settings:
-    """Make folders absolute (relative ones are below `folder`), and log as the settings say."""
+    """Make relative paths absolute, based on `folder`, and configure logging."""
     settings.data_dir = _absolute(settings.data_dir, folder)
     settings.services_root = _absolute(settings.services_root, folder)
     if settings.postgres_bin_dir is not None:
@@ -158,7 +162,7 @@ def _absolute(path: Path, folder: Path) -> Path:
     try:
         return folder / path.expanduser()
     except RuntimeError as error:
-        raise ConfigurationError(f"The path {path} cannot be used ({error}).") from error
+        raise ConfigurationError(f"The path {path} is invalid ({error}).") from error
 
 
 def _current_folder() -> Path:
@@ -167,4 +171,4 @@ def _current_folder() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError as error:
-        raise ConfigurationError("The current folder does not exist any more. Change to another one.") from error
+        raise ConfigurationError("The current folder no longer exists. Change to another folder.") from error

@@ -1,1 +1,1 @@
-"""The commands that talk to a running server: sign in, deploy, watch, look back."""
+"""Commands that use the HTTP API of a running server."""

@@ -1,4 +1,4 @@
-"""Addresses of servers, as people type them."""
+"""URLs of servers, as users type them."""
 
 from __future__ import annotations
 
@@ -6,37 +6,36 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from deploy.entrypoints.cli.client.errors import WrongUsage
+from deploy.entrypoints.cli.client.errors import UsageError
 
 LOCAL = "http://127.0.0.1:8000"
-# What somebody gets who copies the address out of a browser: the page's own paths are no part of the server's address.
+# Paths of the web page, which users copy from the browser along with the URL of the server.
 _PAGE = re.compile(r"/(ui(/.*)?|docs|openapi\.json|health/(live|ready))?$")
 
 
 def base_url(text: str) -> str:
-    """Return the address of a server without a slash at its end; a path prefix stays.
+    """Return the URL of a server without a trailing slash. A path prefix is kept.
 
-    Without a scheme it is `https`, or `http` for this very machine. An address that was copied from the page is
-    understood, too.
+    The default scheme is `https`, or `http` for this machine. The URL of the web page is also accepted.
 
     Raises:
-        WrongUsage: it is no address, or has a password in it.
+        UsageError: The URL is invalid or contains a user name.
     """
     typed = text.strip()
     try:
         parts = urlsplit(typed if "://" in typed else f"{_scheme(typed)}://{typed}")
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise WrongUsage(f"{text!r} is no address of a server ({error}).") from error
+        raise UsageError(f"{text!r} is not a valid server URL ({error}).") from error
     if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\<>\"]", typed):
-        raise WrongUsage(f"{text!r} is no address of a server. It looks like https://deploy.example.com")
+        raise UsageError(f"{text!r} is not a valid server URL. Use a URL such as https://deploy.example.com")
     if parts.username is not None:
-        raise WrongUsage("Leave name and password out of the address; they are asked for.")
+        raise UsageError("Remove the user name and password from the URL. You are prompted for them.")
     return urlunsplit(SplitResult(parts.scheme, parts.netloc.lower(), _PAGE.sub("", parts.path), "", "")).rstrip("/")
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this very machine: no proxy leads there, and nobody listens in between."""
+    """Return True if the URL is on this machine, where proxies and encryption are not needed."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -47,12 +46,12 @@ def is_loopback(url: str) -> bool:
 
 
 def socket_url(url: str, client_id: str) -> str:
-    """Return the address of the WebSocket."""
+    """Return the URL of the WebSocket."""
     return f"ws{url.removeprefix('http')}/deployments/ws/{client_id}"
 
 
 def page_url(url: str, deployment_id: int) -> str:
-    """Return where a person looks at a deployment."""
+    """Return the URL of the web page of a deployment."""
     return f"{url}/ui/deployments/{deployment_id}"
 
 

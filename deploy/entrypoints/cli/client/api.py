@@ -1,4 +1,4 @@
-"""The server's API as the signed-in user, or the holder of a token, sees it."""
+"""Client for the HTTP API, with a login or a token."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from deploy.entrypoints.cli.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
-    WrongUsage,
+    UsageError,
 )
 from deploy.entrypoints.cli.client.logins import Logins, default_path
 from deploy.entrypoints.cli.client.text import printable
-from deploy.entrypoints.cli.client.transport import Transport, answer
+from deploy.entrypoints.cli.client.transport import Transport, parse_response
 
 URL_VARIABLE = "FASTDEPLOY_URL"
 ATTEMPTS = 6
@@ -29,7 +29,7 @@ EVENTS_AT_ONCE, LINES_AT_ONCE = 1000, 5000
 
 
 class Api:
-    """Reads and starts deployments. Requests that may be repeated are, when the server asks to come back."""
+    """Reads and starts deployments. Retries requests that are safe to repeat."""
 
     def __init__(
         self, transport: Transport, credentials: FixedToken | Session, sleep: Callable[[float], None] = time.sleep
@@ -40,21 +40,21 @@ class Api:
 
     @property
     def url(self) -> str:
-        """Return the server's address."""
+        """Return the URL of the server."""
         return self.transport.url
 
     def get(self, path: str, **params: Any) -> Any:
-        """Return what is there; parameters that are None are left out."""
+        """Send a GET request and return the result. Parameters that are None are omitted."""
         given = {name: value for name, value in params.items() if value is not None}
         return self._request("GET", path, params=given, repeatable=True)
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
-        """Ask for something. With a `key` (Idempotency-Key) it is done once, however often it has to be asked for."""
+        """Send a POST request and return the result. With a `key` (Idempotency-Key), it is retried if necessary."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self._request("POST", path, json=body, headers=headers, repeatable=key is not None)
 
     def events(self, deployment_id: int, after: int) -> dict[str, Any]:
-        """Return the messages of a deployment after number `after`, in one attempt."""
+        """Return the messages of a deployment after number `after`, without retries."""
         params = {"after": after, "limit": EVENTS_AT_ONCE}
         fields: dict[str, Any] = self._once("GET", f"/deployments/{deployment_id}/events", {"params": params})
         return fields
@@ -64,11 +64,11 @@ class Api:
         try:
             fields: dict[str, Any] = self.get(f"/deployments/{deployment_id}")
         except Refused as error:
-            raise self.explained(error, deployment_id) from error
+            raise self.explain(error, deployment_id) from error
         return fields
 
-    def why_waiting(self, deployment_id: int) -> str | None:
-        """Return why a deployment waits, in one attempt; None when it does not, or nobody answers."""
+    def waiting_reason(self, deployment_id: int) -> str | None:
+        """Return why a deployment is waiting, or None if it is not or the server is unreachable. No retries."""
         try:
             waiting = self._once("GET", f"/deployments/{deployment_id}", {})["waiting"]
         except (Unreachable, Unavailable):
@@ -81,32 +81,32 @@ class Api:
         return found
 
     def service_id(self, name: str) -> int:
-        """Return the id of a service.
+        """Return the ID of a service.
 
         Raises:
-            Refused: there is none of that name; the text names similar ones.
+            Refused: The service does not exist. The message suggests similar names.
         """
         ids = {str(service["name"]): int(service["id"]) for service in self.services()}
         if name not in ids:
-            raise Refused(no_service(name, sorted(ids)), 404)
+            raise Refused(service_not_found(name, sorted(ids)), 404)
         return ids[name]
 
-    def need_user(self, what: str) -> None:
-        """Make sure that we are a user, who alone may do `what`.
+    def require_user(self, what: str) -> None:
+        """Check that the credentials are those of a user, which `what` requires.
 
         Raises:
-            WrongUsage: the token in the environment is of another type.
+            UsageError: The token in the environment has another type.
         """
         if self.credentials.kind != "user":
-            raise WrongUsage(
-                f"To {what}, sign in as a user: fastdeploy login {self.url} (and unset {TOKEN_VARIABLE}). "
+            raise UsageError(
+                f"To {what}, unset {TOKEN_VARIABLE} and sign in as a user: fastdeploy login {self.url}\n"
                 f"The {self.credentials.kind} token in {TOKEN_VARIABLE} does not allow it."
             )
 
-    def explained(self, error: Refused, deployment_id: int) -> ClientError:
-        """Return an error about one deployment with what can be done about it."""
+    def explain(self, error: Refused, deployment_id: int) -> ClientError:
+        """Return a clearer error for a request about a deployment."""
         if error.status == 404:
-            return Refused(f"There is no deployment {deployment_id} at {self.url}.", 404)
+            return Refused(f"Deployment {deployment_id} does not exist on {self.url}.", 404)
         if error.status == 403 and self.credentials.service:
             return Refused(
                 f"The service token is for {self.credentials.service}; deployment {deployment_id} belongs to "
@@ -123,7 +123,7 @@ class Api:
             except (Unavailable, Unreachable) as error:
                 never_connected = isinstance(error, NeverConnected)
                 if isinstance(error, Unreachable) and not never_connected:
-                    in_doubt = in_doubt or error  # it may have been done: only an answer tells
+                    in_doubt = in_doubt or error  # the request may have been processed
                 if not repeatable or attempt == ATTEMPTS or (attempt == 1 and never_connected):
                     raise (in_doubt or error) from None
                 self._sleep(error.retry_after if isinstance(error, Unavailable) else 1.0)
@@ -135,14 +135,15 @@ class Api:
         if response.status_code == 401:
             headers["Authorization"] = f"Bearer {self.credentials.renew()}"
             response = self.transport.send(method, path, **{**parts, "headers": headers})
-        return answer(response, self.url)
+        return parse_response(response, self.url)
 
 
 def open_api(environment: Mapping[str, str] = os.environ, logins: Logins | None = None) -> Api:
-    """Return the API of the server that the environment names, or else that of the current login.
+    """Return a client for the server in the environment, or for the current login.
 
     Raises:
-        NotSignedIn: there is neither.
+        NotSignedIn: There is no login and no token.
+        UsageError: A token is set, but its server is unknown.
     """
     known = logins or Logins(default_path())
     token, named = environment.get(TOKEN_VARIABLE, "").strip(), environment.get(URL_VARIABLE, "").strip()
@@ -152,25 +153,25 @@ def open_api(environment: Mapping[str, str] = os.environ, logins: Logins | None 
         url = url or (login.url if login else "")
         return Api(Transport(url), FixedToken(token, url))
     if token:
-        raise WrongUsage(f"{TOKEN_VARIABLE} is set, but not the server it is for: set {URL_VARIABLE}, too.")
+        raise UsageError(f"{TOKEN_VARIABLE} is set, but {URL_VARIABLE} is not. Set it to the URL of the server.")
     if login is None:
-        where = f" at {url}" if url else ""
+        where = f" to {url}" if url else ""
         raise NotSignedIn(
             f"You are not signed in{where}. Sign in with: fastdeploy login {url or 'URL'}\n"
             f"In a CI job, set {URL_VARIABLE} and {TOKEN_VARIABLE} instead. "
-            "There is no server yet? Start one with: fastdeploy serve"
+            "To start a server, run: fastdeploy serve"
         )
     transport = Transport(login.url)
     return Api(transport, Session(login, transport))
 
 
-def no_service(name: str, known: list[str]) -> str:
-    """Return the sentence for a service that does not exist, with those that may have been meant."""
+def service_not_found(name: str, known: list[str]) -> str:
+    """Return the error message for a service that does not exist, with similar names."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
     elif known:
-        hint = f"There are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}"
+        hint = f"Available services: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}"
     else:
-        hint = "There are no services yet; see: fastdeploy services sync"
-    return f"There is no service named {printable(name)}. {hint}"
+        hint = "There are no services yet. Sync them with: fastdeploy services sync"
+    return f"Service {printable(name)} does not exist. {hint}"

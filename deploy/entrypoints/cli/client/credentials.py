@@ -1,4 +1,4 @@
-"""With what a request proves who is asking: a token from the environment, or a login that renews its own."""
+"""Credentials for requests: a token from the environment, or a login that renews its tokens."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import json
 import time
 from typing import Any
 
-from deploy.entrypoints.cli.client.errors import NotSignedIn, Refused, WrongUsage
+from deploy.entrypoints.cli.client.errors import NotSignedIn, Refused, UsageError
 from deploy.entrypoints.cli.client.logins import Login
-from deploy.entrypoints.cli.client.transport import Transport, answer
+from deploy.entrypoints.cli.client.transport import Transport, parse_response
 
 COOKIE = "fastdeploy_session"
 TOKEN_VARIABLE = "FASTDEPLOY_TOKEN"  # noqa: S105 - a name
-# Renewed when it would end within so many seconds: a request and a slow network fit into that.
+# Renew a token this many seconds before it expires, to allow for a slow request.
 RENEW_BEFORE = 30.0
 
 
 class FixedToken:
-    """A token from the environment. It cannot be renewed.
+    """A token from the environment, which cannot be renewed.
 
-    `kind` and `service` are what the token says of itself, for better messages only; the server decides.
+    `kind` and `service` are read from the token without verification and used only for messages.
     """
 
     can_renew = False
 
     def __init__(self, token: str, url: str) -> None:
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise WrongUsage(f"{TOKEN_VARIABLE} holds no token.")
+            raise UsageError(f"{TOKEN_VARIABLE} is not a valid token.")
         self._token = token
         self._url = url
         claims = _claims(token)
@@ -39,19 +39,19 @@ class FixedToken:
         return self._token
 
     def renew(self) -> str:
-        """Say that this is not possible.
+        """Raise an error, because a fixed token cannot be renewed.
 
         Raises:
-            NotSignedIn: always.
+            NotSignedIn: Always.
         """
         raise NotSignedIn(
-            f"{self._url} does not accept the token in {TOKEN_VARIABLE}: it has expired, was revoked, or is for "
-            "another server."
+            f"{self._url} does not accept the token in {TOKEN_VARIABLE}. It may have expired, have been revoked, or "
+            "belong to another server."
         )
 
 
 class Session:
-    """A login: it exchanges its cookie for short-lived tokens as often as needed."""
+    """A login that exchanges its session cookie for short-lived tokens."""
 
     can_renew = True
     kind = "user"
@@ -64,38 +64,38 @@ class Session:
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """Return a token that is good for a while."""
+        """Return a valid token, renewed if necessary."""
         return self._token if time.monotonic() < self._renew_at else self.renew()
 
     def renew(self) -> str:
         """Return a new token.
 
         Raises:
-            NotSignedIn: the session has ended.
+            NotSignedIn: The session has ended.
         """
         headers = {"Cookie": f"{COOKIE}={self._login.session}", "X-Requested-With": "fastdeploy"}
         response = self._transport.send("POST", "/session/refresh", headers=headers)
         try:
-            fields = answer(response, self._login.url)
+            fields = parse_response(response, self._login.url)
         except NotSignedIn as error:
             raise NotSignedIn(
                 f"Your session at {self._login.url} has ended. Sign in again: fastdeploy login {self._login.url}"
             ) from error
-        self._token, lifetime = token_of(fields, self._login.url)
+        self._token, lifetime = parse_token(fields, self._login.url)
         self._renew_at = time.monotonic() + max(lifetime - RENEW_BEFORE, lifetime / 2)
         return self._token
 
 
-def token_of(fields: Any, url: str) -> tuple[str, float]:
-    """Return the token, and its life in seconds, out of the answer to a sign-in.
+def parse_token(fields: Any, url: str) -> tuple[str, float]:
+    """Return the token and its lifetime in seconds from the response to a sign-in.
 
     Raises:
-        Refused: it is no such answer.
+        Refused: The response has no token.
     """
     try:
         return str(fields["access_token"]), float(fields["expires_in"])
     except (TypeError, KeyError, ValueError) as error:
-        raise Refused(f"What answers at {url} is no fastDeploy server.", 200) from error
+        raise Refused(f"{url} does not look like a fastDeploy server.", 200) from error
 
 
 def _claims(token: str) -> dict[str, Any]:

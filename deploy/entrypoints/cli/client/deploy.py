@@ -1,4 +1,4 @@
-"""`deploy`: start a deployment, and watch it."""
+"""The command `deploy`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import typer
 
 from deploy.entrypoints.cli.client.address import page_url
 from deploy.entrypoints.cli.client.api import Api, open_api
-from deploy.entrypoints.cli.client.asking import complete, confirmed, may_ask
-from deploy.entrypoints.cli.client.errors import NeverConnected, Unreachable, WrongUsage
-from deploy.entrypoints.cli.client.inputs import asked_by, converted
+from deploy.entrypoints.cli.client.asking import can_prompt, prompt_confirmation, prompt_missing
+from deploy.entrypoints.cli.client.errors import NeverConnected, Unreachable, UsageError
+from deploy.entrypoints.cli.client.inputs import convert_values, inputs_of
 from deploy.entrypoints.cli.client.options import (
     EXIT_CODES_HELP,
-    Answers,
-    AnswersFile,
     Ask,
     Confirm,
     Json,
     Key,
     Output,
+    Values,
+    ValuesFile,
     Watch,
     examples,
-    read_answers,
+    read_values,
 )
 from deploy.entrypoints.cli.client.screen import print_json, say
 from deploy.entrypoints.cli.client.watching import watch as watch_deployment
@@ -39,10 +39,10 @@ def register(app: typer.Typer) -> None:
             "fastdeploy deploy shop -e version=1.4.2 -e 'notes=All new' --watch --output",
             'fastdeploy deploy --watch --idempotency-key "$CI_JOB_ID"     # in CI',
             "fastdeploy deploy shop -e version=1.4.2 -e password=@password.txt --confirm shop",
-            note="What a service asks for (fastdeploy services inputs SERVICE) is asked for on a terminal; elsewhere, what is "
-            "missing or does not fit is listed (exit code 2).\n\nIt is started once, even where the request has to be repeated. With --json --watch, standard output "
-            "gets the result with its steps at the end, and standard error the progress meanwhile.\n\n"
-            + EXIT_CODES_HELP,
+            note="Show the inputs of a service with `fastdeploy services inputs SERVICE`. On a terminal, you are prompted for "
+            "required values. Otherwise, missing and invalid values are listed and the exit code is 2.\n\n"
+            "Retried requests start only one deployment. With --json --watch, progress goes to standard error and "
+            "the result with its steps to standard output.\n\n" + EXIT_CODES_HELP,
         )
     )(deploy)
 
@@ -52,11 +52,11 @@ def deploy(
         str | None,
         typer.Argument(
             metavar="SERVICE",
-            help="What to deploy. With a service token in FASTDEPLOY_TOKEN it may be left out: the token knows.",
+            help="Service to deploy. Optional with a service token, which is bound to one service.",
         ),
     ] = None,
-    env: Answers = None,
-    env_file: AnswersFile = None,
+    env: Values = None,
+    env_file: ValuesFile = None,
     watch: Watch = False,
     output: Output = False,
     json: Json = False,
@@ -64,20 +64,24 @@ def deploy(
     confirm: Confirm = None,
     ask: Ask = None,
 ) -> None:
-    """Start a deployment of a service; with --watch, see it through."""
-    answers = read_answers(env or [], env_file)
+    """Start a deployment. With --watch, follow it to its end."""
+    values = read_values(env or [], env_file)
     key = idempotency_key or str(uuid.uuid4())
     api = open_api()
     service_id = _service_id(api, service)
     path = "/deployments/" if service_id is None else f"/services/{service_id}/deployments"
-    asked = asked_by(api, service_id)
-    is_there = may_ask(ask)
-    given = complete(asked, answers, everything=ask is True) if is_there else converted(asked["schema"], answers)
+    inputs = inputs_of(api, service_id)
+    is_interactive = can_prompt(ask)
+    given = (
+        prompt_missing(inputs, values, everything=ask is True)
+        if is_interactive
+        else convert_values(inputs["schema"], values)
+    )
     body: dict[str, Any] = {"env": given}
     if service_id is not None:
         body["origin"] = ORIGIN
-        if asked["confirm"] and confirm is None and is_there:
-            confirm = confirmed(str(service))
+        if inputs["confirm"] and confirm is None and is_interactive:
+            confirm = prompt_confirmation(str(service))
         if confirm is not None:
             body["confirm"] = confirm
     started = start(api, path, key, body)
@@ -85,10 +89,10 @@ def deploy(
 
 
 def start(api: Api, path: str, key: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask for a deployment, and return it.
+    """Start a deployment and return it.
 
     Raises:
-        ClientError: it was not started, or nobody knows; then the text says how to find out.
+        ClientError: It was not started, or its state is unknown. The message says what to do.
     """
     try:
         started: dict[str, Any] = api.post(path, body, key=key)
@@ -96,14 +100,14 @@ def start(api: Api, path: str, key: str, body: dict[str, Any] | None = None) -> 
         raise
     except Unreachable as error:
         raise Unreachable(
-            f"{error}\nThe deployment may have been started all the same. "
-            f"Ask again, and it is started once at most: --idempotency-key {key}"
+            f"{error}\nThe deployment may have been started. To retry without starting it twice, add: "
+            f"--idempotency-key {key}"
         ) from error
     return started
 
 
 def follow_up(api: Api, started: dict[str, Any], *, watch: bool, with_output: bool, as_json: bool) -> None:
-    """Watch what was started, or say what it is."""
+    """Watch a started deployment, or print it."""
     deployment_id = int(started["id"])
     if watch:
         watch_deployment(api, deployment_id, with_output=with_output, as_json=as_json)
@@ -116,13 +120,13 @@ def follow_up(api: Api, started: dict[str, Any], *, watch: bool, with_output: bo
 
 
 def _service_id(api: Api, service: str | None) -> int | None:
-    """Return the id of the service; None: the token knows it."""
+    """Return the ID of the service, or None with a service token."""
     own = api.credentials.service
     if own is not None:
         if service not in (None, own):
-            raise WrongUsage(f"The service token in FASTDEPLOY_TOKEN is for {own}, not for {service}.")
+            raise UsageError(f"The service token in FASTDEPLOY_TOKEN is for {own}, not for {service}.")
         return None
-    api.need_user("start a deployment")
+    api.require_user("start deployments")
     if service is None:
-        raise WrongUsage("Which service? List them with: fastdeploy services list")
+        raise UsageError("Name a service to deploy. List them with: fastdeploy services list")
     return api.service_id(service)

@@ -1,4 +1,4 @@
-"""`deployments`: look back, watch, cancel, retry."""
+"""The `deployments` commands: list, show, logs, watch, cancel, retry."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import typer
 from deploy.adapters.inputs.schema import title
 from deploy.entrypoints.cli.client import listing
 from deploy.entrypoints.cli.client.api import LINES_AT_ONCE, Api, open_api
-from deploy.entrypoints.cli.client.asking import confirmed, may_ask, secret
+from deploy.entrypoints.cli.client.asking import can_prompt, prompt_confirmation, prompt_secret
 from deploy.entrypoints.cli.client.deploy import follow_up, start
 from deploy.entrypoints.cli.client.errors import INTERRUPTED, Refused
-from deploy.entrypoints.cli.client.inputs import asked_by, converted
+from deploy.entrypoints.cli.client.inputs import convert_values, inputs_of
 from deploy.entrypoints.cli.client.options import (
     EXIT_CODES_HELP,
-    Answers,
-    AnswersFile,
     Confirm,
     DeploymentId,
     Json,
     Output,
+    Values,
+    ValuesFile,
     Watch,
     examples,
-    read_answers,
+    read_values,
 )
 from deploy.entrypoints.cli.client.screen import print_json, say
 from deploy.entrypoints.cli.client.transcript import FINAL, OutputLine, Transcript
 from deploy.entrypoints.cli.client.watching import watch as watch_deployment
 
-deployments = typer.Typer(help="Deployments: list, show, logs, watch, cancel, retry.", no_args_is_help=True)
+deployments = typer.Typer(help="List, inspect, watch, cancel and retry deployments.", no_args_is_help=True)
 
 
 class State(str, Enum):
-    """What a list can be limited to."""
+    """States to filter a list by."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -55,20 +55,22 @@ def register(app: typer.Typer) -> None:
     "list",
     epilog=examples(
         "fastdeploy deployments list --service shop --state failure",
-        note="Where standard output is no terminal: a line for each, its fields (id, service, state, user, origin, "
-        "created, seconds) separated by tabs.",
+        note="If standard output is not a terminal, print one line per deployment with tab-separated fields: id, "
+        "service, state, user, origin, created, seconds.",
     ),
 )
 def list_deployments(
-    service: Annotated[str | None, typer.Option(help="Only of this service.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
-    user: Annotated[str | None, typer.Option(help="Only by this user.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 20,
+    service: Annotated[str | None, typer.Option(help="Filter by service.")] = None,
+    state: Annotated[State | None, typer.Option(help="Filter by state.")] = None,
+    user: Annotated[str | None, typer.Option(help="Filter by user.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of deployments to list.")
+    ] = 20,
     json: Json = False,
 ) -> None:
-    """List deployments, the newest first."""
+    """List deployments, newest first."""
     api = open_api()
-    api.need_user("list deployments")
+    api.require_user("list deployments")
     service_id = api.service_id(service) if service is not None else None
     wanted = state.value if state is not None else None
     found = api.get("/deployments/", service_id=service_id, state=wanted, user=user, limit=limit)
@@ -82,7 +84,7 @@ def list_deployments(
     "show", epilog=examples("fastdeploy deployments show 42", "fastdeploy deployments show 42 --json")
 )
 def show(deployment_id: DeploymentId, json: Json = False) -> None:
-    """Show one deployment: why it failed or waits, and its steps."""
+    """Show a deployment: its state, why it failed or is waiting, and its steps."""
     api = open_api()
     found = api.deployment(deployment_id)
     if json:
@@ -101,24 +103,26 @@ def show(deployment_id: DeploymentId, json: Json = False) -> None:
 )
 def logs(
     deployment_id: DeploymentId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the deployment has ended.")] = False,
-    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Begin each line with its time.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the output until the deployment ends.")
+    ] = False,
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Prefix each line with its time.")] = False,
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only lines that contain this text, whatever the case.")
+        str, typer.Option(metavar="TEXT", help="Show only lines that contain this text, ignoring case.")
     ] = "",
-    tail: Annotated[int | None, typer.Option(min=0, help="Only the last so many lines.")] = None,
+    tail: Annotated[int | None, typer.Option(metavar="N", min=0, help="Show only the last N lines.")] = None,
 ) -> None:
-    """Print what a deployment has said."""
+    """Print the output of a deployment."""
     api = open_api()
     found = api.deployment(deployment_id)
     after = max(0, int(found["lines"]) - tail) if tail is not None else 0
     printer = listing.LinePrinter(sys.stdout, with_times=timestamps)
     try:
-        for line in _lines(api, deployment_id, after, search):
+        for line in _stored_lines(api, deployment_id, after, search):
             printer.print(line)
             after = line.number
         if follow and found["state"] not in FINAL:
-            for line in _further_lines(api, deployment_id):
+            for line in _followed_lines(api, deployment_id):
                 if line.number > after and search.lower() in line.text.lower():
                     printer.print(line)
     except KeyboardInterrupt:
@@ -127,7 +131,7 @@ def logs(
 
 @deployments.command("watch", epilog=examples("fastdeploy deployments watch 42 --output", note=EXIT_CODES_HELP))
 def watch(deployment_id: DeploymentId, output: Output = False, json: Json = False) -> None:
-    """Watch a deployment from its beginning to its end, now or afterwards; the exit code is its outcome."""
+    """Watch a deployment, running or finished, from its start. The exit code is its outcome."""
     api = open_api()
     api.deployment(deployment_id)
     watch_deployment(api, deployment_id, with_output=output, as_json=json)
@@ -135,22 +139,24 @@ def watch(deployment_id: DeploymentId, output: Output = False, json: Json = Fals
 
 @deployments.command("cancel", epilog=examples("fastdeploy deployments cancel 42"))
 def cancel(deployment_id: DeploymentId, json: Json = False) -> None:
-    """Stop a deployment, or take it out of the queue."""
+    """Cancel a queued or running deployment."""
     api = open_api()
-    api.need_user("cancel a deployment")
+    api.require_user("cancel deployments")
     try:
         found = api.post(f"/deployments/{deployment_id}/cancel")
     except Refused as error:
-        raise api.explained(error, deployment_id) from error
+        raise api.explain(error, deployment_id) from error
     if json:
         print_json(found)
     elif found["state"] == "cancelled":
-        say(f"Deployment {deployment_id} of {found['service']} is cancelled")
+        say(f"Cancelled deployment {deployment_id} of {found['service']}")
     elif found["state"] in FINAL:
-        say(f"Deployment {deployment_id} of {found['service']} is being stopped; its outcome stays: {found['state']}")
+        say(
+            f"Stopping deployment {deployment_id} of {found['service']}. Its outcome does not change: {found['state']}"
+        )
     else:
-        say(f"Deployment {deployment_id} of {found['service']} is being stopped")
-        say(f"  See it end:  fastdeploy deployments watch {deployment_id}")
+        say(f"Stopping deployment {deployment_id} of {found['service']}")
+        say(f"  Watch it:  fastdeploy deployments watch {deployment_id}")
 
 
 @deployments.command(
@@ -158,46 +164,46 @@ def cancel(deployment_id: DeploymentId, json: Json = False) -> None:
     epilog=examples(
         "fastdeploy deployments retry 42 --watch",
         "fastdeploy deployments retry 42 -e password=@password.txt",
-        note="Secrets are not kept, so they have to be given again: on a terminal they are asked for.\n\n"
+        note="Secrets are not stored, so you must give them again. On a terminal, you are prompted for them.\n\n"
         + EXIT_CODES_HELP,
     ),
 )
 def retry(
     deployment_id: DeploymentId,
-    env: Answers = None,
-    env_file: AnswersFile = None,
+    env: Values = None,
+    env_file: ValuesFile = None,
     watch: Watch = False,
     output: Output = False,
     json: Json = False,
     confirm: Confirm = None,
 ) -> None:
-    """Start the same once more: same service, same answers."""
-    answers = read_answers(env or [], env_file)
+    """Retry a deployment with the same values."""
+    values = read_values(env or [], env_file)
     api = open_api()
-    api.need_user("retry a deployment")
-    body = _again(api, deployment_id, answers, confirm)
+    api.require_user("retry deployments")
+    body = _retry_body(api, deployment_id, values, confirm)
     try:
         started = start(api, f"/deployments/{deployment_id}/retry", str(uuid.uuid4()), body)
     except Refused as error:
-        raise api.explained(error, deployment_id) from error
+        raise api.explain(error, deployment_id) from error
     follow_up(api, started, watch=watch, with_output=output, as_json=json)
 
 
-def _again(api: Api, deployment_id: int, answers: dict[str, str], confirm: str | None) -> dict[str, Any]:
-    """Return what a retry has to bring: secrets, and the name of a service that asks for it."""
+def _retry_body(api: Api, deployment_id: int, values: dict[str, str], confirm: str | None) -> dict[str, Any]:
+    """Return the body of a retry request: secrets, and the name of the service if it requires confirmation."""
     before = api.deployment(deployment_id)
-    asked = asked_by(api, int(before["service_id"]))
-    given = converted({"properties": {name: {"writeOnly": True} for name in answers}}, answers)
-    if may_ask(None):
-        needed = [name for name in before["secret_inputs"] if name not in given]
-        given |= {name: secret(title(asked["schema"] or {}, name)) for name in needed}
-        if asked["confirm"] and confirm is None:
-            confirm = confirmed(str(before["service"]))
+    inputs = inputs_of(api, int(before["service_id"]))
+    given = convert_values({"properties": {name: {"writeOnly": True} for name in values}}, values)
+    if can_prompt(None):
+        missing = [name for name in before["secret_inputs"] if name not in given]
+        given |= {name: prompt_secret(title(inputs["schema"] or {}, name)) for name in missing}
+        if inputs["confirm"] and confirm is None:
+            confirm = prompt_confirmation(str(before["service"]))
     return {"env": given, **({"confirm": confirm} if confirm is not None else {})}
 
 
-def _lines(api: Api, deployment_id: int, after: int, search: str) -> Iterator[OutputLine]:
-    """Read the stored lines, page by page."""
+def _stored_lines(api: Api, deployment_id: int, after: int, search: str) -> Iterator[OutputLine]:
+    """Yield the stored lines, page by page."""
     next_after: int | None = after
     while next_after is not None:
         page: dict[str, Any] = api.get(
@@ -208,12 +214,12 @@ def _lines(api: Api, deployment_id: int, after: int, search: str) -> Iterator[Ou
         next_after = page["next_after"]
 
 
-def _further_lines(api: Api, deployment_id: int) -> Iterator[OutputLine]:
-    """Read all lines, those that are stored already among them, until the deployment has ended."""
+def _followed_lines(api: Api, deployment_id: int) -> Iterator[OutputLine]:
+    """Yield all lines, including the stored ones, until the deployment has ended."""
     from deploy.entrypoints.cli.client.feed import Feed
 
     transcript = Transcript()
-    for messages in Feed(api, deployment_id, lambda text: say(text or "Connected again.", error=True)):
+    for messages in Feed(api, deployment_id, lambda text: say(text or "Reconnected.", error=True)):
         for change in transcript.take(messages):
             if isinstance(change, OutputLine):
                 yield change

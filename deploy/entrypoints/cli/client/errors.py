@@ -1,47 +1,47 @@
-"""What can go wrong between here and the server, each told in a sentence that says what to do."""
+"""Errors of client commands and their exit codes."""
 
 from __future__ import annotations
 
-# Exit codes: a script can tell a deployment that failed from one that could not be started or watched.
-SUCCESS, FAILURE, USAGE, CANCELLED, NOT_DONE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+# Exit codes distinguish a failed deployment from one that could not be started or watched.
+SUCCESS, FAILURE, USAGE, CANCELLED, ERROR, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class ClientError(Exception):
-    """A command could not be carried out; the text is for the user, `exit_code` for scripts."""
+    """A command failed. The message is for the user, `exit_code` for scripts."""
 
-    exit_code = NOT_DONE
+    exit_code = ERROR
 
 
-class WrongUsage(ClientError):
-    """The command was not given what it needs."""
+class UsageError(ClientError):
+    """The command was called with wrong or missing arguments."""
 
     exit_code = USAGE
 
 
-class WrongAnswers(WrongUsage):
-    """Answers do not fit what the service asks for; `faults` by the name of each."""
+class InvalidValues(UsageError):
+    """Values do not match the inputs of the service. `faults` maps names of inputs to messages."""
 
     def __init__(self, faults: dict[str, str]) -> None:
         width = max((len(name) for name in faults), default=0)
         lines = (f"  {name:{width}}  {words}" for name, words in faults.items())
-        super().__init__("\n".join(["Some answers are missing or do not fit:", *lines]))
+        super().__init__("\n".join(["Some values are missing or invalid:", *lines]))
         self.faults = faults
 
 
 class NotSignedIn(ClientError):
-    """There is no login, or the server does not accept it any more."""
+    """There is no login, or the server no longer accepts it."""
 
 
 class Unreachable(ClientError):
-    """No answer came; nobody knows whether the request has arrived."""
+    """No response was received. The request may or may not have arrived."""
 
 
 class NeverConnected(Unreachable):
-    """There is no connection: the request has certainly not arrived."""
+    """The connection failed, so the request has not arrived."""
 
 
 class Unavailable(ClientError):
-    """The server (or the proxy before it) asks to come back; `retry_after` in seconds."""
+    """The server or its proxy asks to retry later. `retry_after` is in seconds."""
 
     def __init__(self, text: str, retry_after: float) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ class Unavailable(ClientError):
 
 
 class Refused(ClientError):
-    """The server has understood and says no; `status` as in HTTP."""
+    """The server refused the request. `status` is the HTTP status."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""What a service asks for, and answers given as text: made what its schema says they are."""
+"""Inputs of a service, and conversion of values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from typing import Any
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.schema import Field, Schema
 from deploy.entrypoints.cli.client.api import Api
-from deploy.entrypoints.cli.client.errors import Refused, WrongUsage
+from deploy.entrypoints.cli.client.errors import Refused, UsageError
 from deploy.entrypoints.cli.client.text import one_line
 
-Asked = dict[str, Any]
-NOTHING: Asked = {"schema": None, "confirm": False, "problems": [], "last": None}
-_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+ServiceInputs = dict[str, Any]
+NO_INPUTS: ServiceInputs = {"schema": None, "confirm": False, "problems": [], "last": None}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def asked_by(api: Api, service_id: int | None) -> Asked:
-    """Return what a service asks for; None: the one that a service token is for."""
+def inputs_of(api: Api, service_id: int | None) -> ServiceInputs:
+    """Return the inputs of a service. With None, use the service of the token."""
     try:
-        asked: Asked = api.get(f"/services/{'own' if service_id is None else service_id}/inputs")
+        inputs: ServiceInputs = api.get(f"/services/{'own' if service_id is None else service_id}/inputs")
     except Refused as error:
         if error.status == 404:
-            return NOTHING  # an older server, or a service that has just gone: starting will tell
+            return NO_INPUTS  # an older server or a deleted service; starting the deployment reports it
         raise
-    return asked
+    return inputs
 
 
-def described(schema: Schema) -> dict[str, Field]:
-    """Return the inputs by name, each as the schema describes it first."""
+def fields_by_name(schema: Schema) -> dict[str, Field]:
+    """Return the inputs by name, each with its first description in the schema."""
     found: dict[str, Field] = {}
     for field in shape.fields(schema):
         found.setdefault(field.name, field)
     return found
 
 
-def converted(schema: Schema | None, answers: dict[str, str]) -> dict[str, Any]:
-    """Return answers as the schema has them: numbers, booleans, lists; texts where it does not say.
+def convert_values(schema: Schema | None, values: dict[str, str]) -> dict[str, Any]:
+    """Return values converted to the types in the schema, or as text if the schema has no type.
 
-    What cannot be converted stays as it is: the server says what is wrong with it.
+    Values that cannot be converted stay text, and the server reports the error.
 
     Raises:
-        WrongUsage: a file that an answer names cannot be read.
+        UsageError: A file named by a value cannot be read.
     """
     if schema is None:
-        return dict(answers)
-    fields = described(schema)
+        return dict(values)
+    fields = fields_by_name(schema)
     return {
-        name: _from_text(_read(name, text, fields[name].schema), fields[name].schema) if name in fields else text
-        for name, text in answers.items()
+        name: _convert(_read(name, text, fields[name].schema), fields[name].schema) if name in fields else text
+        for name, text in values.items()
     }
 
 
 def choices_of(schema: Schema) -> list[tuple[Any, str]]:
-    """Return the values that may be chosen, each with what people read; none where anything may be given."""
+    """Return the choices of an input as values and labels. Empty if any value is allowed."""
     items = schema.get("items")
     if schema.get("type") == "array" and isinstance(items, dict):
         return choices_of(items)
@@ -68,12 +68,12 @@ def choices_of(schema: Schema) -> list[tuple[Any, str]]:
 
 
 def input_record(schema: Schema) -> list[list[str]]:
-    """Return a row for each input: name, kind, whether it is needed, default, description."""
-    needed = set(schema.get("required", []))
+    """Return a row for each input: name, type, `yes` if required, default, description."""
+    required = set(schema.get("required", []))
     rows = []
-    for name, field in described(schema).items():
+    for name, field in fields_by_name(schema).items():
         default = field.schema.get("default")
-        texts = [name, _kind(field.schema), "yes" if name in needed and default is None else ""]
+        texts = [name, _kind(field.schema), "yes" if name in required and default is None else ""]
         texts += ["" if default is None else _shown(default)]
         texts += [" ".join(filter(None, (field.schema.get("title"), field.schema.get("description"))))]
         rows.append([one_line(text) for text in texts])
@@ -91,22 +91,22 @@ def _kind(schema: Schema) -> str:
 
 
 def is_secret(schema: Schema) -> bool:
-    """Whether nobody may see the answer."""
+    """Return True if the value must not be shown."""
     return schema.get("writeOnly") is True
 
 
-def is_long(schema: Schema) -> bool:
-    """Whether the answer may have several lines."""
+def is_multiline(schema: Schema) -> bool:
+    """Return True if the value may have several lines."""
     return schema.get("format") == "multiline"
 
 
-def from_text(schema: Schema, name: str, text: str) -> Any:
-    """Return one answer as the schema has it; `@FILE` is read."""
-    return _from_text(_read(name, text, schema), schema)
+def parse_value(schema: Schema, name: str, text: str) -> Any:
+    """Return a value converted to the type in the schema, read from a file for `@FILE`."""
+    return _convert(_read(name, text, schema), schema)
 
 
 def _read(name: str, text: str, schema: Schema) -> str:
-    if not text.startswith("@") or not (is_secret(schema) or is_long(schema)):
+    if not text.startswith("@") or not (is_secret(schema) or is_multiline(schema)):
         return text
     if text.startswith("@@"):
         return text[1:]
@@ -117,13 +117,15 @@ def _read(name: str, text: str, schema: Schema) -> str:
             with open(text[1:], encoding="utf-8") as file:
                 content = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no UTF-8 text"
-        raise WrongUsage(f"{name}: {text[1:]} cannot be read ({reason}). A leading @ itself is written @@.") from error
-    # An editor ends a file with a line end, which belongs to no password.
-    return content if is_long(schema) else content.removesuffix("\n").removesuffix("\r")
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UsageError(
+            f"{name}: {text[1:]} cannot be read ({reason}). For a value that starts with @, write @@."
+        ) from error
+    # Editors add a line break at the end of a file, which is not part of a password.
+    return content if is_multiline(schema) else content.removesuffix("\n").removesuffix("\r")
 
 
-def _from_text(text: str, schema: Schema) -> Any:
+def _convert(text: str, schema: Schema) -> Any:
     for value, title in choices_of(schema) if schema.get("type") != "array" else ():
         if text in (_shown(value), title):
             return value
@@ -136,7 +138,7 @@ def _from_text(text: str, schema: Schema) -> Any:
 
 
 def _boolean(text: str, _schema: Schema) -> bool | None:
-    return _WORDS.get(text.strip().lower())
+    return _BOOLEANS.get(text.strip().lower())
 
 
 def _integer(text: str, _schema: Schema) -> int | None:
@@ -162,7 +164,7 @@ def _list(text: str, schema: Schema) -> list[Any] | None:
     items = schema.get("items")
     inner: Schema = items if isinstance(items, dict) else {}
     separator = "\n" if "\n" in text else ","
-    return [_from_text(part.strip(), inner) for part in text.split(separator) if part.strip()]
+    return [_convert(part.strip(), inner) for part in text.split(separator) if part.strip()]
 
 
 def _json(text: str, _schema: Schema) -> Any:

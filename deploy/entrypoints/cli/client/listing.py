@@ -1,4 +1,4 @@
-"""Tables for people, tabs for scripts."""
+"""Print lists and details: tables on a terminal, tab-separated fields elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Fields = dict[str, Any]
-# Below this width a table leaves out what can be had with `show`.
-ROOMY = 78
+# Narrower tables omit columns that `show` has.
+WIDE = 78
 
 
 def print_deployments(found: list[Fields], stream: TextIO) -> None:
@@ -36,27 +36,27 @@ def print_deployments(found: list[Fields], stream: TextIO) -> None:
     from rich.text import Text
 
     out_console, marks = console(stream), marks_for(stream)
-    roomy = out_console.width >= ROOMY
+    is_wide = out_console.width >= WIDE
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("ID", "Service", "State", *(["By"] if roomy else []), "Created", "Took"):
+    for title in ("ID", "Service", "State", *(["By"] if is_wide else []), "Created", "Took"):
         table.add_column(title, justify="right" if title in ("ID", "Took") else "left", no_wrap=title != "Service")
     for fields in found:
         state = str(fields["state"])
-        by = [f"{printable(fields['user'])}, {printable(fields['origin'])}"] if roomy else []
+        by = [f"{printable(fields['user'])}, {printable(fields['origin'])}"] if is_wide else []
         created = local_time(fields["created"])
         cells = [str(fields["id"]), printable(fields["service"])]
         table.add_row(
             *cells,
             Text(f"{marks.of(state)} {state}", style=COLORS.get(state, "")),
             *by,
-            created if roomy else created[5:16],
+            created if is_wide else created[5:16],
             _took(fields),
         )
-    out_console.print(table if found else Text("There are no such deployments.", style="dim"))
+    out_console.print(table if found else Text("No deployments found.", style="dim"))
 
 
 def deployment_record(fields: Fields) -> str:
-    """Return a deployment as a line for scripts."""
+    """Return a deployment as a tab-separated line."""
     seconds = seconds_between(fields["started"], fields["finished"])
     parts = [fields["id"], fields["service"], fields["state"], fields["user"], fields["origin"], fields["created"]]
     return "\t".join([*(printable(str(part)) for part in parts), "" if seconds is None else f"{seconds:.3f}"])
@@ -85,22 +85,22 @@ def print_services(found: list[Fields], stream: TextIO) -> None:
             Text(shown, style=COLORS.get(state, "dim")),
             one_line(str(fields["data"].get("description") or "")),
         )
-    none = Text("There are no services yet. Read the folders with: fastdeploy services sync", style="dim")
+    none = Text("There are no services. Sync the service folders with: fastdeploy services sync", style="dim")
     console(stream).print(table if found else none)
 
 
 def service_record(fields: Fields) -> str:
-    """Return a service as a line for scripts."""
+    """Return a service as a tab-separated line."""
     last = (fields["active_deployments"] or [fields["last_deployment"]])[0] or {}
     parts = [fields["id"], fields["name"], last.get("state", ""), last.get("created", "")]
     return "\t".join([*(printable(str(part)) for part in parts), one_line(fields["data"].get("description") or "")])
 
 
-def print_inputs(asked: Fields, stream: TextIO) -> None:
-    """Print what a service asks for: a line for each input (tabs where nobody looks), then what else to know."""
+def print_inputs(inputs: Fields, stream: TextIO) -> None:
+    """Print the inputs of a service: a table and notes on a terminal, tab-separated lines elsewhere."""
     from deploy.entrypoints.cli.client.inputs import input_record
 
-    rows = input_record(asked["schema"]) if asked["schema"] else []
+    rows = input_record(inputs["schema"]) if inputs["schema"] else []
     if not is_interactive(stream):
         console(stream).file.writelines("\t".join(row) + "\n" for row in rows)
         return
@@ -108,25 +108,32 @@ def print_inputs(asked: Fields, stream: TextIO) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("Input", "Kind", "Needed", "Default", "Description"):
+    for column in ("Input", "Type", "Required", "Default", "Description"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out = console(stream)
-    out.print(table if rows else Text("It asks for nothing; any -e KEY=VALUE reaches its script.", style="dim"))
-    for problem in asked["problems"]:
+    out.print(
+        table if rows else Text("This service declares no inputs. Its script receives any -e KEY=VALUE.", style="dim")
+    )
+    for problem in inputs["problems"]:
         out.print(Text(f"{printable(problem['path'])}: {one_line(problem['detail'])}", style="yellow"))
-    if asked["confirm"]:
-        out.print(Text("Whoever starts it types its name (--confirm NAME).", style="dim"))
+    if inputs["confirm"]:
+        out.print(
+            Text(
+                "Starting it requires confirmation: --confirm NAME, where NAME is the name of the service.",
+                style="dim",
+            )
+        )
 
 
 def print_deployment(fields: Fields, url: str, stream: TextIO) -> None:
-    """Print a deployment: the reason first when it failed, then who, when and with what, then the steps."""
+    """Print the state, details and steps of a deployment."""
     out, marks = console(stream), marks_for(stream)
     with out.capture() as shown:
         out.print(*_deployment(fields, url, marks, out.width), sep="\n")
     text = shown.get()
-    # Tables fill their lines with blanks; in a file nobody wants them.
+    # Tables pad their lines with spaces, which are useless in a file.
     out.file.write(text if out.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
@@ -141,12 +148,12 @@ def _deployment(fields: Fields, url: str, marks: Marks, width: int) -> Iterator[
         (f"{marks.of(state)} {state}", f"bold {COLORS.get(state, '')}".strip()),
         f"{marks.between}{printable(fields['service'])}{marks.between}deployment {fields['id']}",
     )
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in facts_of(fields, url):
-        facts.add_row(name, value)
-    yield facts
+    details = Table.grid(padding=(0, 2))
+    details.add_column(style="dim", no_wrap=True)
+    details.add_column(overflow="fold")
+    for name, value in deployment_details(fields, url):
+        details.add_row(name, value)
+    yield details
     steps = fields["steps"]
     name_width = min(max((Text(one_line(step["name"])).cell_len for step in steps), default=0), width * 2 // 5)
     if steps:
@@ -159,34 +166,34 @@ def _deployment(fields: Fields, url: str, marks: Marks, width: int) -> Iterator[
             yield Text(f"    {host}", style="red")
 
 
-def facts_of(fields: Fields, url: str) -> list[tuple[str, str]]:
-    """Return what is to be said of a deployment above its steps, as names and values."""
+def deployment_details(fields: Fields, url: str) -> list[tuple[str, str]]:
+    """Return the details of a deployment to show above its steps, as names and values."""
     waiting = fields.get("waiting")
-    answers = (fields.get("context") or {}).get("env") or {}
+    values = (fields.get("context") or {}).get("env") or {}
     took = duration(seconds_between(fields["started"], fields["finished"], utc_now()))
-    facts = [
+    details = [
         ("Reason", one_line(fields.get("reason") or "")),
         ("Waiting", one_line(waiting["reason"]) if waiting else ""),
         ("By", f"{printable(fields['user'])} from {printable(fields['origin'])}"),
         ("Created", local_time(fields["created"])),
         ("Took" if fields["finished"] else "Running for", took),
-        ("Answers", " ".join(f"{one_line(key)}={one_line(str(value))}" for key, value in answers.items())),
+        ("Values", " ".join(f"{one_line(key)}={one_line(str(value))}" for key, value in values.items())),
         ("Retry of", str(fields["retry_of"] or "")),
         ("Output", f"{fields['lines']} lines: fastdeploy deployments logs {fields['id']}" if fields["lines"] else ""),
         ("Page", page_url(url, fields["id"])),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in details if value]
 
 
 def failed_hosts(step: Fields) -> list[str]:
-    """Return a line for each host where a step went wrong."""
+    """Return a line for each host on which a step failed."""
     bad = ("failed", "unreachable")
     hosts = [host for host in step.get("hosts") or [] if host["outcome"] in bad]
     return [f"{printable(host['host'])}: {host['outcome']}: {one_line(host['message'] or '')}" for host in hosts]
 
 
 class LinePrinter:
-    """Prints lines of output: in color on a terminal, as plain text elsewhere."""
+    """Prints lines of output, in color on a terminal and as plain text elsewhere."""
 
     def __init__(self, stream: TextIO, *, with_times: bool) -> None:
         out = console(stream)

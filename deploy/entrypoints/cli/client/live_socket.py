@@ -1,4 +1,4 @@
-"""The WebSocket, signed in (docs/reference/websocket)."""
+"""Client for the WebSocket (docs/reference/websocket.md)."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from deploy.entrypoints.cli.client.address import socket_url
 from deploy.entrypoints.cli.client.api import Api
 from deploy.entrypoints.cli.client.errors import Unavailable, Unreachable
 from deploy.entrypoints.cli.client.transcript import Message
-from deploy.entrypoints.cli.client.transport import COME_BACK, user_agent
+from deploy.entrypoints.cli.client.transport import RETRY_STATUSES, user_agent
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
-OPEN_SECONDS = 10.0
-# Waits for news so long before it says that there is none.
-TICK_SECONDS = 0.5
+OPEN_TIMEOUT = 10.0
+# `receive` returns after this long if there are no messages.
+POLL_SECONDS = 0.5
 BATCH = 500
-# The server sends at least a ping every 20 seconds.
-SILENCE_SECONDS = 60.0
-LARGEST_MESSAGE = 64 * 1024 * 1024
+# The server sends a ping every 20 seconds at least.
+SILENCE_TIMEOUT = 60.0
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
-class NoSocket(Exception):
-    """There is no WebSocket to be had here; `for_good`: because something in between does not let it through."""
+class SocketUnavailable(Exception):
+    """The WebSocket cannot be opened. `permanent`: retrying will not help, for example behind some proxies."""
 
-    def __init__(self, text: str, *, for_good: bool) -> None:
+    def __init__(self, text: str, *, permanent: bool) -> None:
         super().__init__(text)
-        self.for_good = for_good
+        self.permanent = permanent
 
 
 @dataclass(slots=True)
 class Received:
-    """What has come: numbered messages, and whether to subscribe again."""
+    """Received messages, and whether to subscribe again."""
 
     messages: list[Message] = field(default_factory=list)
     must_resume: bool = False
 
 
 class LiveSocket:
-    """A context manager: the connection, signed in as the user whose API it is."""
+    """A context manager for a WebSocket that is signed in as the user of the API."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._connection: ClientConnection | None = None
-        self._heard_at = 0.0
+        self._last_message_at = 0.0
 
     def __enter__(self) -> LiveSocket:
         """Connect and sign in.
 
         Raises:
-            NoSocket: HTTP works (we have just got a token), but the WebSocket does not open.
-            Unreachable, Unavailable, NotSignedIn: not even HTTP works, or the server is about to stop.
+            SocketUnavailable: HTTP works, but the WebSocket cannot be opened.
+            Unreachable, Unavailable, NotSignedIn: HTTP does not work either, or the server is stopping.
         """
         from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -65,13 +65,13 @@ class LiveSocket:
             self._connection = self._connect()
         except InvalidStatus as error:
             status = error.response.status_code
-            if status in COME_BACK:
-                raise Unavailable(f"{self._api.url} answers {status}.", 1.0) from error
-            raise NoSocket(str(error), for_good=True) from error
+            if status in RETRY_STATUSES:
+                raise Unavailable(f"{self._api.url} returned {status}.", 1.0) from error
+            raise SocketUnavailable(str(error), permanent=True) from error
         except ConnectionRefusedError as error:
-            raise Unreachable(f"The connection to {self._api.url} is lost.") from error
+            raise Unreachable(f"Lost connection to {self._api.url}.") from error
         except (OSError, EOFError, WebSocketException, ImportError) as error:
-            raise NoSocket(str(error), for_good=isinstance(error, ImportError)) from error
+            raise SocketUnavailable(str(error), permanent=isinstance(error, ImportError)) from error
         try:
             self._sign_in(token)
         except BaseException:
@@ -87,27 +87,27 @@ class LiveSocket:
             self._connection.close()
 
     def subscribe(self, deployment_id: int, *, after: int) -> None:
-        """Ask for everything of a deployment after message number `after`."""
+        """Subscribe to the messages of a deployment after number `after`."""
         self._send({"subscribe": {"deployment_id": deployment_id, "after": after}})
 
     def receive(self) -> Received:
-        """Return what has come, after a moment at most.
+        """Return the messages received within POLL_SECONDS.
 
         Raises:
-            Unreachable: the connection is lost.
-            NotSignedIn: the session has ended.
+            Unreachable: The connection is lost.
+            NotSignedIn: The session has ended.
         """
         received = Received()
-        wait = TICK_SECONDS
+        wait = POLL_SECONDS
         while len(received.messages) < BATCH:
             fields = self._next(wait)
             if fields is None:
                 break
             wait = 0.0
-            self._sort(fields, received)
+            self._handle(fields, received)
         return received
 
-    def _sort(self, fields: Message, received: Received) -> None:
+    def _handle(self, fields: Message, received: Received) -> None:
         kind, code = fields.get("type"), fields.get("code")
         if kind in ("deployment", "step", "output"):
             received.messages.append(fields)
@@ -116,8 +116,8 @@ class LiveSocket:
         elif code == "token_expires" and self._api.credentials.can_renew:
             self._send({"access_token": self._api.credentials.renew()})
         elif (kind == "authentication" and fields.get("status") == "failure") or code == "session_ended":
-            self._api.credentials.renew()  # raises where there is nothing to renew; else come back with the new token
-            raise Unreachable("The session on the connection has ended.")
+            self._api.credentials.renew()  # raises if it cannot be renewed; otherwise reconnect with the new token
+            raise Unreachable("The session of the connection has ended.")
 
     def _connect(self) -> ClientConnection:
         from websockets.sync.client import connect
@@ -128,24 +128,24 @@ class LiveSocket:
             url,
             ssl=transport.tls if url.startswith("wss") else None,
             proxy=True if transport.trusts_environment else None,
-            open_timeout=OPEN_SECONDS,
+            open_timeout=OPEN_TIMEOUT,
             close_timeout=1.0,
-            max_size=LARGEST_MESSAGE,
+            max_size=MAX_MESSAGE_BYTES,
             user_agent_header=user_agent(),
         )
 
     def _sign_in(self, token: str) -> None:
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
         self._send({"access_token": token})
         while True:
-            fields = self._next(OPEN_SECONDS)
+            fields = self._next(OPEN_TIMEOUT)
             if fields is None:
-                raise NoSocket("The WebSocket does not answer.", for_good=False)
+                raise SocketUnavailable("The WebSocket does not respond.", permanent=False)
             if fields.get("type") == "authentication":
                 break
         if fields.get("status") != "success":
             self._api.credentials.renew()
-            raise Unreachable("The token was not accepted on the connection.")
+            raise Unreachable("The server did not accept the token.")
 
     def _send(self, fields: dict[str, Any]) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -153,7 +153,7 @@ class LiveSocket:
         try:
             self._open().send(json.dumps(fields))
         except (ConnectionClosed, OSError) as error:
-            raise self._lost() from error
+            raise self._connection_lost() from error
 
     def _next(self, wait: float) -> Message | None:
         from websockets.exceptions import ConnectionClosed
@@ -161,23 +161,23 @@ class LiveSocket:
         try:
             text = self._open().recv(timeout=wait)
         except TimeoutError as error:
-            if time.monotonic() - self._heard_at > SILENCE_SECONDS:
-                raise self._lost() from error
+            if time.monotonic() - self._last_message_at > SILENCE_TIMEOUT:
+                raise self._connection_lost() from error
             return None
         except (ConnectionClosed, OSError) as error:
-            raise self._lost() from error
-        self._heard_at = time.monotonic()
-        return _object(text)
+            raise self._connection_lost() from error
+        self._last_message_at = time.monotonic()
+        return _parse(text)
 
     def _open(self) -> ClientConnection:
-        assert self._connection is not None, "used before it was entered"
+        assert self._connection is not None, "used outside of its context"
         return self._connection
 
-    def _lost(self) -> Unreachable:
-        return Unreachable(f"The connection to {self._api.url} is lost.")
+    def _connection_lost(self) -> Unreachable:
+        return Unreachable(f"Lost connection to {self._api.url}.")
 
 
-def _object(text: str | bytes) -> Message:
+def _parse(text: str | bytes) -> Message:
     try:
         fields = json.loads(text)
     except ValueError:

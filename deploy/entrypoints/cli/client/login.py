@@ -1,4 +1,4 @@
-"""`login` and `logout`."""
+"""The commands `login` and `logout`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import typer
 
 from deploy.entrypoints.cli.client.address import LOCAL, base_url, is_loopback
 from deploy.entrypoints.cli.client.api import URL_VARIABLE
-from deploy.entrypoints.cli.client.credentials import COOKIE, TOKEN_VARIABLE, token_of
-from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, Refused, WrongUsage
+from deploy.entrypoints.cli.client.credentials import COOKIE, TOKEN_VARIABLE, parse_token
+from deploy.entrypoints.cli.client.errors import ClientError, NotSignedIn, Refused, UsageError
 from deploy.entrypoints.cli.client.logins import Login, Logins, default_path
 from deploy.entrypoints.cli.client.options import examples
 from deploy.entrypoints.cli.client.screen import say
-from deploy.entrypoints.cli.client.transport import Transport, answer
+from deploy.entrypoints.cli.client.transport import Transport, parse_response
 
 REDIRECTS = 5
 Address = Annotated[
     str | None,
     typer.Argument(
-        metavar="[URL]", help="The server. Without it: FASTDEPLOY_URL, else the last one, else this machine."
+        metavar="URL", help="URL of the server. Default: FASTDEPLOY_URL, else the current login, else this machine."
     ),
 ]
 
@@ -33,9 +33,9 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "fastdeploy login https://deploy.example.com",
             "fastdeploy login --username admin --password-stdin < password.txt",
-            note="A session is kept in your config folder, never the password. It ends with `fastdeploy logout`, with a "
-            "change of the password, or after a while (SESSION_EXPIRE_DAYS on the server). CI jobs need no login: "
-            "set FASTDEPLOY_URL and FASTDEPLOY_TOKEN.",
+            note="Stores a session in your config folder, never the password. The session ends when you run "
+            "`fastdeploy logout`, when you change your password, or when it expires (SESSION_EXPIRE_DAYS on the "
+            "server). CI jobs do not need to log in: set FASTDEPLOY_URL and FASTDEPLOY_TOKEN.",
         )
     )(login)
     app.command(epilog=examples("fastdeploy logout", "fastdeploy logout https://deploy.example.com"))(logout)
@@ -43,45 +43,51 @@ def register(app: typer.Typer) -> None:
 
 def login(
     url: Address = None,
-    username: Annotated[str | None, typer.Option("--username", "-u", help="Your name; else it is asked for.")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", "-u", help="User name. Prompted for if not given.")
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
 ) -> None:
-    """Sign in at a server; later commands go there, as you."""
+    """Sign in to a server and use it for later commands."""
     logins = Logins(default_path())
     address = _address(url, logins)
-    transport = Transport(_found(address))
+    transport = Transport(_checked_url(address))
     if transport.url.startswith("http://") and not is_loopback(transport.url):
-        say(f"Careful: {transport.url} is not encrypted; others may read your password on its way.", error=True)
-    name = username or _ask("Name")
+        say(f"Warning: {transport.url} is not encrypted. Others on the network can read your password.", error=True)
+    name = username or _prompt("Name")
     password = _password(from_stdin=password_stdin)
     session = _sign_in(transport, name, password)
     before, now = logins.at(transport.url), Login(url=transport.url, user=name, session=session)
     try:
         logins.keep(now)
     except ClientError:
-        _end(now)
+        _end_session(now)
         raise
     if before is not None:
-        _end(before)
-    say(f"Signed in at {transport.url} as {name}")
+        _end_session(before)
+    say(f"Signed in to {transport.url} as {name}")
     if os.environ.get(TOKEN_VARIABLE):
         say(f"{TOKEN_VARIABLE} is set, so commands use that token instead of this login.", error=True)
 
 
-def logout(url: Address = None) -> None:
-    """Sign out: the session ends on the server, and is forgotten here."""
+def logout(
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="URL of the server. Default: the current login.")
+    ] = None,
+) -> None:
+    """Sign out of a server: end the session and delete it from this machine."""
     logins = Logins(default_path())
     address = base_url(url) if url else None
     login = logins.at(address) if address else logins.current()
     if login is None:
-        raise NotSignedIn(f"You are not signed in{f' at {address}' if address else ''}.")
-    problem = _end(login)
+        raise NotSignedIn(f"You are not signed in{f' to {address}' if address else ''}.")
+    problem = _end_session(login)
     logins.remove(login.url)
-    say(f"Signed out at {login.url}")
+    say(f"Signed out of {login.url}")
     if problem is not None:
-        say(f"The server could not be told, so the session lives on there until it expires: {problem}", error=True)
+        say(f"The session could not be ended on the server and stays valid until it expires: {problem}", error=True)
 
 
 def _address(given: str | None, logins: Logins) -> str:
@@ -90,10 +96,11 @@ def _address(given: str | None, logins: Logins) -> str:
     return base_url(named) if named else current.url if current else LOCAL
 
 
-def _found(address: str) -> str:
-    """Return the address that answers, once it is clear that it is a fastDeploy.
+def _checked_url(address: str) -> str:
+    """Return the URL of the server, after checking that it is a fastDeploy server.
 
-    It may be behind a redirect on the same host (from http to https, say). Elsewhere a password is not taken unasked.
+    Redirects on the same host are followed, such as from http to https. Redirects to other hosts are refused, so that
+    a password is not sent there.
     """
     for _ in range(REDIRECTS):
         response = Transport(address).send("GET", "/health/live")
@@ -103,40 +110,45 @@ def _found(address: str) -> str:
         if urlsplit(target).hostname != urlsplit(address).hostname or target.startswith("http:"):
             raise Refused(f"{address} redirects to {target}. To sign in there: fastdeploy login {target}", 301)
         address = target
-    fields: Any = answer(response, address)
+    fields: Any = parse_response(response, address)
     if not isinstance(fields, dict) or fields.get("status") != "ok":
-        raise Refused(f"What answers at {address} is no fastDeploy server.", response.status_code)
+        raise Refused(f"{address} does not look like a fastDeploy server.", response.status_code)
     return address
 
 
-def _ask(what: str, *, hidden: bool = False) -> str:
+def _prompt(what: str, *, hidden: bool = False) -> str:
     if not sys.stdin.isatty():
-        raise WrongUsage("Nobody is there to ask: give --username, and the password with --password-stdin.")
+        raise UsageError("Cannot prompt without a terminal. Use --username, and --password-stdin for the password.")
     return str(typer.prompt(what, hide_input=hidden, err=True))
 
 
 def _password(*, from_stdin: bool) -> str:
     if not from_stdin:
-        return _ask("Password", hidden=True)
+        return _prompt("Password", hidden=True)
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise WrongUsage("There is no password on standard input.")
+        raise UsageError("There is no password on standard input.")
     return password
 
 
 def _sign_in(transport: Transport, name: str, password: str) -> str:
     response = transport.send("POST", "/session", json={"username": name, "password": password})
-    token_of(answer(response, transport.url), transport.url)
+    parse_token(parse_response(response, transport.url), transport.url)
     session = response.cookies.get(COOKIE)
     if not session:
-        raise Refused(f"{transport.url} has sent no session. Does a proxy take cookies away?", response.status_code)
+        raise Refused(
+            f"{transport.url} did not send a session cookie. Check whether a proxy removes cookies.",
+            response.status_code,
+        )
     return session
 
 
-def _end(login: Login) -> ClientError | None:
-    """End a session on the server; return what has kept us from it."""
+def _end_session(login: Login) -> ClientError | None:
+    """End a session on the server. Return the error if that failed."""
     try:
-        answer(Transport(login.url).send("DELETE", "/session", headers={"Cookie": f"{COOKIE}={login.session}"}), "")
+        parse_response(
+            Transport(login.url).send("DELETE", "/session", headers={"Cookie": f"{COOKIE}={login.session}"}), ""
+        )
     except ClientError as error:
         return error
     return None

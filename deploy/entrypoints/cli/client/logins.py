@@ -1,7 +1,7 @@
-"""Who is signed in where: a file in the user's config folder, readable by him alone.
+"""Logins to servers, in a file in the config folder that only the user can read.
 
-It holds, per server, the value of the session cookie: good for getting short-lived tokens until the session ends or
-is ended, and for nothing else. Passwords are never stored.
+For each server, it stores the session cookie, which can only be exchanged for short-lived tokens until the session
+ends. Passwords are never stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deploy.entrypoints.cli.client.errors import ClientError
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user is signed in at a server; `session` is secret."""
+    """A login of a user to a server. `session` is secret."""
 
     url: str
     user: str
@@ -26,35 +26,35 @@ class Login:
 
 
 class Logins:
-    """The logins in one file; the one made last is the current one."""
+    """The logins in a file. The most recent one is the current login."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def current(self) -> Login | None:
-        """Return the login that commands use when no server is named."""
+        """Return the login that commands use by default."""
         stored = self._read()
         return _login(stored, stored.get("current"))
 
     def at(self, url: str) -> Login | None:
-        """Return the login at this server."""
+        """Return the login to this server."""
         return _login(self._read(), url)
 
     def keep(self, login: Login) -> None:
         """Store a login and make it the current one.
 
         Raises:
-            ClientError: the file cannot be written.
+            ClientError: The file cannot be written.
         """
         stored = self._read()
         stored["servers"] = {**_servers(stored), login.url: {"user": login.user, "session": login.session}}
         self._write({**stored, "current": login.url})
 
     def remove(self, url: str) -> None:
-        """Forget the login at this server.
+        """Delete the login to this server.
 
         Raises:
-            ClientError: the file cannot be written.
+            ClientError: The file cannot be written.
         """
         stored = self._read()
         servers = {known: entry for known, entry in _servers(stored).items() if known != url}
@@ -65,7 +65,7 @@ class Logins:
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}  # a file that nobody can read is worth as much as none: sign in again
+            return {}  # treat an invalid file as missing: the user signs in again
         except OSError as error:
             raise ClientError(f"{self.path} cannot be read ({error.strerror}).") from error
         return stored if isinstance(stored, dict) else {}
@@ -83,13 +83,13 @@ class Logins:
                 raise
         except OSError as error:
             raise ClientError(
-                f"The login cannot be stored: {self.path}: {error.strerror}. "
+                f"The login could not be stored: {self.path}: {error.strerror}. "
                 "Make that folder writable, or choose another one with XDG_CONFIG_HOME."
             ) from error
 
 
 def default_path() -> Path:
-    """Return the file of the user who runs us."""
+    """Return the path of the file for the current system user."""
     import platformdirs
 
     return platformdirs.user_config_path("fastdeploy", appauthor=False) / "logins.json"

@@ -1,4 +1,4 @@
-"""A deployment told line by line: for log files, pipes and CI jobs. docs/reference/cli promises how they look."""
+"""Plain progress lines for log files, pipes and CI jobs. docs/reference/cli.md documents their stable format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Write = Callable[[str], None]
 
 
 def deployment_line(deployment: Message) -> str:
-    """Return the line for a state of a deployment."""
+    """Return the line for the state of a deployment."""
     state = str(deployment["state"])
     title = f"deployment {deployment['id']} ({printable(deployment['service'])})"
     if state not in FINAL:
-        asked = deployment.get("cancel_requested")
-        return f"{title}: cancelling: {one_line(asked)}" if asked else f"{title}: {state}"
+        cancelling = deployment.get("cancel_requested")
+        return f"{title}: cancelling: {one_line(cancelling)}" if cancelling else f"{title}: {state}"
     took = duration(seconds_between(deployment.get("started"), deployment.get("finished")))
     reason = one_line(deployment.get("reason") or "")
     return f"{title}: {state}" + (f" ({took})" if took else "") + (f": {reason}" if reason else "")
 
 
 def step_line(step: Message) -> str:
-    """Return the line for a state or message of a step."""
+    """Return the line for the state and message of a step."""
     took = duration(seconds_between(step.get("started"), step.get("finished")))
     message = one_line(step.get("message") or "")
     return (
@@ -40,7 +40,7 @@ def output_line(text: str) -> str:
 
 
 class PlainView:
-    """A context manager that writes a line for each change; remarks about the connection go to `remark`."""
+    """A context manager that writes a line for each change. Messages about the connection go to `remark`."""
 
     def __init__(self, transcript: Transcript, write: Write, remark: Write, *, with_output: bool) -> None:
         self._transcript = transcript
@@ -50,16 +50,16 @@ class PlainView:
         self._waiting: str | None = None
 
     def __enter__(self) -> PlainView:
-        """Begin."""
+        """Return the view."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End."""
+        """Do nothing."""
 
     def show(self, changes: Sequence[Change]) -> None:
-        """Write what has changed, and the outcome at the end: after a failure with the last lines of output."""
+        """Write the changes. After a failure, write the last lines of output before the outcome."""
         for change in changes:
             if isinstance(change, OutputLine):
                 if self._with_output:
@@ -70,19 +70,19 @@ class PlainView:
                 self._write(step_line(change.step))
 
     def waiting(self, reason: str | None) -> None:
-        """Write why the deployment waits, when that is news."""
+        """Write why the deployment is waiting, if the reason has changed."""
         if reason and reason != self._waiting:
             deployment = self._transcript.deployment
             name = f" ({printable(deployment['service'])})" if deployment else ""
             self._write(f"deployment {deployment.get('id', '')}{name}: waiting: {one_line(reason)}")
         self._waiting = reason
 
-    def trouble(self, sentence: str | None) -> None:
-        """Tell that the connection is lost, or (None) that it is back."""
-        if sentence is None:
-            self._remark("Connected again.")
+    def connection_changed(self, error: str | None) -> None:
+        """Report a lost connection, or (None) that it is restored."""
+        if error is None:
+            self._remark("Reconnected.")
         else:
-            self._remark(f"{sentence} The deployment goes on; trying to connect again …")
+            self._remark(f"{error} The deployment is not affected. Reconnecting …")
 
     def _state(self, deployment: Message) -> None:
         if deployment["state"] == "failure" and not self._with_output:

@@ -1,4 +1,4 @@
-"""A deployment on a terminal: what has ended scrolls by, what runs stays below, with a progress bar."""
+"""Progress of a deployment on a terminal: finished steps above, running steps and a progress bar below."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from deploy.entrypoints.cli.client.transcript import (
 
 REFRESH_PER_SECOND = 10
 RUNNING_ROWS = 5
-NARROWEST_NAME, TOOK_WIDTH = 12, 7
+MIN_NAME_WIDTH, TOOK_WIDTH = 12, 7
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the moving part shows; made by one thread, drawn by another."""
+    """Snapshot for the live display, which another thread draws."""
 
     deployment: Message
     running: tuple[Message, ...]
@@ -43,7 +43,7 @@ class Frame:
 
 
 class ProgressView:
-    """A context manager that draws on a terminal."""
+    """A context manager that shows progress on a terminal."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class ProgressView:
         self._with_output = with_output
         self._offset = timedelta(seconds=clock_offset_seconds)
         self._spinner = Spinner("dots" if marks == Marks() else "line", style="cyan")
-        self._frame = Frame({}, (), 0, 0, NARROWEST_NAME)
-        self._waiting = self._trouble = ""
+        self._frame = Frame({}, (), 0, 0, MIN_NAME_WIDTH)
+        self._waiting = self._connection_error = ""
         self._has_header = False
         self._live = Live(
             console=console,
-            get_renderable=self._moving_part,
+            get_renderable=self._live_display,
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
             redirect_stdout=False,
@@ -73,32 +73,32 @@ class ProgressView:
         )
 
     def __enter__(self) -> ProgressView:
-        """Begin to draw."""
+        """Start the live display."""
         self._live.start(refresh=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the moving part away; what has scrolled by stays."""
+        """Remove the live display and keep the lines above it."""
         self._live.stop()
 
     def show(self, changes: Sequence[Change]) -> None:
-        """Draw what has changed."""
+        """Show the changes."""
         self._frame = self._snapshot()
         lines = [line for change in changes for line in self._lines(change)]
         if lines:
-            # All at once: each print draws the moving part anew.
+            # Print once, because each print redraws the live display.
             self._console.print(Group(*lines), crop=False)
         self._live.refresh()
 
     def waiting(self, reason: str | None) -> None:
-        """Show why the deployment waits."""
+        """Show why the deployment is waiting."""
         self._waiting = f"Waiting: {one_line(reason)}" if reason else ""
 
-    def trouble(self, sentence: str | None) -> None:
-        """Show that the connection is lost, or (None) that it is back."""
-        self._trouble = f"{one_line(sentence)} The deployment goes on; trying again …" if sentence else ""
+    def connection_changed(self, error: str | None) -> None:
+        """Show that the connection is lost, or (None) that it is restored."""
+        self._connection_error = f"{one_line(error)} The deployment is not affected. Reconnecting …" if error else ""
 
     def _snapshot(self) -> Frame:
         known = self._transcript
@@ -108,7 +108,7 @@ class ProgressView:
             running=tuple(known.running()),
             done=known.done,
             total=len(known.steps),
-            # It only grows: lines that have scrolled by cannot be set in again.
+            # Never shrinks, because printed lines cannot be aligned again.
             name_width=max(self._frame.name_width, min(widest, self._console.width * 2 // 5)),
         )
 
@@ -128,7 +128,7 @@ class ProgressView:
         if self._transcript.is_over and deployment is self._transcript.deployment:
             lines += outcome(deployment, self._marks, () if self._with_output else self._transcript.tail)
         elif deployment.get("cancel_requested"):
-            lines.append(Text("It is being stopped …", style="yellow"))
+            lines.append(Text("Stopping …", style="yellow"))
         return lines
 
     def _row(self, step: Message, mark: RenderableType | None = None) -> Table:
@@ -139,11 +139,11 @@ class ProgressView:
             took=duration(seconds_between(step["started"], step["finished"], utc_now() + self._offset)),
         )
 
-    def _moving_part(self) -> RenderableType:
+    def _live_display(self) -> RenderableType:
         frame = self._frame
         spinner = self._spinner.render(self._console.get_time())
         rows: list[RenderableType] = [self._row(step, spinner) for step in frame.running[:RUNNING_ROWS]]
-        rows += [Text(remark, style="yellow") for remark in (self._waiting, self._trouble) if remark]
+        rows += [Text(remark, style="yellow") for remark in (self._waiting, self._connection_error) if remark]
         if not rows and not frame.deployment:
             rows.append(step_row({"name": "Connecting"}, spinner, name_width=frame.name_width, took=""))
         if frame.deployment:
@@ -151,7 +151,7 @@ class ProgressView:
         return Group(*rows)
 
     def _bar(self, frame: Frame) -> Table:
-        # Room for the ^C that a terminal writes where the cursor is: in a full line it would begin another one.
+        # Leave room for the ^C that a terminal echoes. On a full line, it would wrap.
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.width = max(20, self._console.width - 3)
         bar.add_column(ratio=1)
@@ -168,7 +168,7 @@ class ProgressView:
 
 
 def header(deployment: Message, marks: Marks) -> Text:
-    """Return the line above everything: what, which, who."""
+    """Return the header: service, deployment, user and origin."""
     by = f"{printable(deployment['user'])} from {printable(deployment['origin'])}"
     return Text.assemble(
         (printable(deployment["service"]), "bold"),
@@ -177,7 +177,7 @@ def header(deployment: Message, marks: Marks) -> Text:
 
 
 def step_row(step: Message, mark: RenderableType, *, name_width: int, took: str, whole_message: bool = False) -> Table:
-    """Return the line of a step: mark, name, duration, and as much of the message as fits (or all of it)."""
+    """Return the row of a step: symbol, name, duration and message, which is cut to fit unless `whole_message`."""
     row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(width=1)
     row.add_column(width=name_width, overflow="fold")
@@ -188,7 +188,7 @@ def step_row(step: Message, mark: RenderableType, *, name_width: int, took: str,
 
 
 def outcome(deployment: Message, marks: Marks, tail: Sequence[str] = ()) -> list[RenderableType]:
-    """Return how it went; after a failure with the reason, the last lines of output, and where to read on."""
+    """Return the outcome. After a failure, add the last lines of output and the command that shows all of it."""
     state = str(deployment["state"])
     took = duration(seconds_between(deployment["started"], deployment["finished"]))
     title = f"{marks.of(state)} Deployment {deployment['id']} of {printable(deployment['service'])}: {state}"
@@ -198,12 +198,12 @@ def outcome(deployment: Message, marks: Marks, tail: Sequence[str] = ()) -> list
         lines.append(Text(one_line(deployment["reason"])))
     if state == "failure":
         lines += [_output(text) for text in tail]
-        lines.append(Text(f"Everything it said: fastdeploy deployments logs {deployment['id']}", style="dim"))
+        lines.append(Text(f"Full output: fastdeploy deployments logs {deployment['id']}", style="dim"))
     return lines
 
 
 def _output(text: str) -> Text:
-    # Not broken into lines: that is the terminal's business, and who copies it gets it as it was.
+    # Let the terminal wrap the line, so that copying it gives the original text.
     line = Text.assemble(("| ", "dim"), Text.from_ansi(colored(text)), no_wrap=True, overflow="ignore")
     line.rstrip()
     return line

@@ -1,4 +1,4 @@
-"""Where output goes: consoles that know what their stream can show."""
+"""Print to the console, in the form that the output stream supports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How states look: in Unicode, or in ASCII where the stream knows no more."""
+    """Symbols for states, in Unicode by default."""
 
     success: str = "✔"
     failure: str = "✘"
@@ -26,7 +26,7 @@ class Marks:
     between: str = " · "
 
     def of(self, state: str) -> str:
-        """Return the mark of a step's or deployment's state."""
+        """Return the symbol for a state of a step or deployment."""
         return str(getattr(self, state, self.waiting))
 
 
@@ -35,10 +35,9 @@ COLORS = {"success": "green", "failure": "red", "cancelled": "yellow", "running"
 
 
 def console(stream: TextIO) -> Console:
-    """Return a console that takes texts as they are: no markup, no smileys, nothing highlighted by guessing.
+    """Return a console that prints text unchanged: no markup, emoji codes or automatic highlighting.
 
-    Whether there are colors is rich's decision (it knows NO_COLOR); a character that the stream cannot encode is
-    escaped.
+    Rich decides about colors (it respects NO_COLOR). Characters that the stream cannot encode are escaped.
     """
     from rich.console import Console
 
@@ -48,24 +47,24 @@ def console(stream: TextIO) -> Console:
 
 
 def is_interactive(stream: TextIO) -> bool:
-    """Whether somebody looks at it on a terminal that can move its cursor (so not whether there are colors)."""
+    """Return True if the stream is a terminal that can move its cursor. Color support is a separate question."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
 def marks_for(stream: TextIO) -> Marks:
-    """Return the marks that this stream can show."""
+    """Return the symbols that the stream can encode."""
     return Marks() if _is_unicode(stream) else ASCII
 
 
 def print_json(value: Any, stream: TextIO | None = None) -> None:
-    """Print a JSON document for a script."""
+    """Print a value as JSON."""
     out = stream or sys.stdout
     out.write(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(out)) + "\n")
     out.flush()
 
 
 def say(text: str, *, style: str = "", error: bool = False) -> None:
-    """Print a sentence, unbroken, to standard output or, for errors and remarks, to standard error."""
+    """Print a message without wrapping it, to standard output or, if `error`, to standard error."""
     console(sys.stderr if error else sys.stdout).print(text, style=style or None, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`services list` and `services inputs`: what can be deployed, and what each asks for."""
+"""The commands `services list` and `services inputs`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import typer
 
 from deploy.entrypoints.cli.client import listing
 from deploy.entrypoints.cli.client.api import open_api
-from deploy.entrypoints.cli.client.errors import WrongUsage
-from deploy.entrypoints.cli.client.inputs import asked_by
+from deploy.entrypoints.cli.client.errors import UsageError
+from deploy.entrypoints.cli.client.inputs import inputs_of
 from deploy.entrypoints.cli.client.options import Json, examples
 from deploy.entrypoints.cli.client.screen import print_json
 
 
 def register(services: typer.Typer) -> None:
-    """Add the command to those about services."""
+    """Add the commands to the `services` group."""
     services.command(
         "list",
         epilog=examples(
             "fastdeploy services list",
-            note="Where standard output is no terminal: a line for each, its fields (id, name, last state, last time, "
-            "description) separated by tabs.",
+            note="If standard output is not a terminal, print one line per service with tab-separated fields: id, name, "
+            "last state, last time, description.",
         ),
     )(list_services)
     services.command(
@@ -30,15 +30,15 @@ def register(services: typer.Typer) -> None:
         epilog=examples(
             "fastdeploy services inputs shop",
             "fastdeploy services inputs shop --json | jq .schema",
-            note="With --json: the schema with all choices, the answers of last time, and what will happen.",
+            note="With --json, print the schema with all choices, the previous values, and what a deployment will do.",
         ),
     )(show_inputs)
 
 
 def list_services(json: Json = False) -> None:
-    """List what can be deployed, and how it went last time."""
+    """List services and their last deployment."""
     api = open_api()
-    api.need_user("list services")
+    api.require_user("list services")
     found = api.services()
     if json:
         print_json(found)
@@ -49,19 +49,22 @@ def list_services(json: Json = False) -> None:
 def show_inputs(
     service: Annotated[
         str | None,
-        typer.Argument(metavar="SERVICE", help="Which one; a service token in FASTDEPLOY_TOKEN knows its own."),
+        typer.Argument(
+            metavar="SERVICE",
+            help="Name of the service. Optional with a service token, which is bound to one service.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a service asks for before it is deployed."""
+    """Show the inputs of a service."""
     api = open_api()
     if api.credentials.service is None:
-        api.need_user("look at what a service asks for")
+        api.require_user("show the inputs of a service")
         if service is None:
-            raise WrongUsage("Of which service? List them with: fastdeploy services list")
+            raise UsageError("Name a service. List them with: fastdeploy services list")
     own = api.credentials.service is not None
-    asked = asked_by(api, None if own else api.service_id(str(service)))
+    inputs = inputs_of(api, None if own else api.service_id(str(service)))
     if json:
-        print_json(asked)
+        print_json(inputs)
     else:
-        listing.print_inputs(asked, sys.stdout)
+        listing.print_inputs(inputs, sys.stdout)

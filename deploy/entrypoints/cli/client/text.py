@@ -1,4 +1,4 @@
-"""Text from servers and scripts, made fit to be shown: it may hold anything, and a terminal obeys a lot."""
+"""Make text from servers and scripts safe to print: terminals execute control sequences in it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import re
 from datetime import datetime, timezone
 
 _ESCAPE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colors, and moving the cursor
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colors and cursor movement
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS, ...: window titles, links, the clipboard
     r"|\x1b[ -/]*[0-~]?"
 )
 _COLOR = re.compile(r"\x1b\[[0-9;:]*m")
-# Everything that is not to be seen but does something; the last two ranges turn the direction of writing.
+# Invisible characters with an effect. The last two ranges change the text direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    """Return one line that does nothing but be read: no escape sequences, no control characters."""
+    """Return a line without escape sequences and control characters."""
     return _CONTROL.sub(_shown, _ESCAPE.sub("", overwritten(text)))
 
 
 def colored(text: str) -> str:
-    """Return one line like `printable`, with the escape sequences for colors still in it."""
+    """Return a line like `printable`, but keep the escape sequences for colors."""
     parts: list[str] = []
     end = 0
     text = overwritten(text)
@@ -32,12 +32,12 @@ def colored(text: str) -> str:
 
 
 def overwritten(text: str) -> str:
-    """Return what is left of a line whose beginning was written over (progress bars do that)."""
+    """Return what a terminal shows of a line with carriage returns, as printed by progress bars."""
     return text.rstrip("\r").rpartition("\r")[2]
 
 
 def one_line(text: str) -> str:
-    """Return a message as one printable line, with a blank for each break and tab."""
+    """Return a message as one printable line, with whitespace collapsed to single spaces."""
     return printable(" ".join(text.split()))
 
 
@@ -46,22 +46,22 @@ def _shown(match: re.Match[str]) -> str:
     return " " if code in (0x0A, 0x0B, 0x0C, 0x2028, 0x2029) else f"\\x{code:02x}" if code < 0x100 else ""
 
 
-def moment(text: str | None) -> datetime | None:
-    """Return the time that a server's answer holds (ISO 8601), or None."""
-    # Python 3.10 does not know the Z.
+def parse_time(text: str | None) -> datetime | None:
+    """Parse a time from the server (ISO 8601), or return None for None."""
+    # Python 3.10 cannot parse Z.
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
 def seconds_between(start: str | None, end: str | None, now: datetime | None = None) -> float | None:
-    """Return how long it took, in seconds; until `now` if it has not ended. None when it has not begun."""
-    begun, ended = moment(start), moment(end) or now
+    """Return the seconds between two times, until `now` without an end. None if it has not started."""
+    begun, ended = parse_time(start), parse_time(end) or now
     if begun is None or ended is None:
         return None
     return max(0.0, (ended - begun).total_seconds())
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration for people: `0.3s`, `12s`, `2m 05s`, `1h 02m`; nothing for None."""
+    """Format a duration: `0.3s`, `12s`, `2m 05s`, `1h 02m`. Empty for None."""
     if seconds is None:
         return ""
     if seconds < 9.95:
@@ -75,11 +75,11 @@ def duration(seconds: float | None) -> str:
 
 
 def local_time(text: str | None) -> str:
-    """Return a time of the server as the user's clock shows it, to the second."""
-    at = moment(text)
+    """Format a time from the server in the local time zone, to the second."""
+    at = parse_time(text)
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
 def utc_now() -> datetime:
-    """Return the time by this machine's clock."""
+    """Return the current time of this machine in UTC."""
     return datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""What is known of a deployment that is watched: its messages applied once each, in order."""
+"""State of a watched deployment, built from its messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TAIL_LINES = 10
 
 
 class Sequencer:
-    """Lets the messages of one deployment through in order: no duplicate, and nothing after a gap.
+    """Filters the messages of a deployment: in order, without duplicates, and up to the first gap.
 
-    `last` is the number of the last message that went through.
+    `last` is the number of the last accepted message.
     """
 
     def __init__(self, deployment_id: int, last: int = 0) -> None:
@@ -24,7 +24,7 @@ class Sequencer:
         self.last = last
 
     def take(self, messages: Iterable[Message]) -> tuple[list[Message], bool]:
-        """Return the messages that come next, and whether one is missing before the others."""
+        """Return the next messages, and True if a gap precedes the remaining ones."""
         taken: list[Message] = []
         for message in messages:
             seq = message.get("seq")
@@ -39,21 +39,21 @@ class Sequencer:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The deployment has this state now."""
+    """The deployment changed its state."""
 
     deployment: Message
 
 
 @dataclass(frozen=True, slots=True)
 class StepChange:
-    """A step has this state or message now."""
+    """A step changed its state or message."""
 
     step: Message
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLine:
-    """A line of output; `at` as the server wrote it."""
+    """A line of output. `at` is the time as sent by the server."""
 
     number: int
     at: str
@@ -64,7 +64,7 @@ Change: TypeAlias = StateChange | StepChange | OutputLine
 
 
 class Transcript:
-    """A deployment as it is shown: state, steps, and the last lines of its output."""
+    """State, steps and last lines of output of a deployment."""
 
     def __init__(self) -> None:
         self.deployment: Message = {}
@@ -73,30 +73,30 @@ class Transcript:
 
     @property
     def state(self) -> str:
-        """Return the deployment's state; queued as long as nothing is known."""
+        """Return the state of the deployment, `queued` before the first message."""
         return str(self.deployment.get("state", "queued"))
 
     @property
     def is_over(self) -> bool:
-        """Whether the deployment has ended."""
+        """Return True if the deployment has ended."""
         return self.state in FINAL
 
     @property
     def done(self) -> int:
-        """Return how many steps have ended."""
+        """Return the number of finished steps."""
         return sum(step["state"] in FINAL_STEP for step in self.steps.values())
 
     def running(self) -> list[Message]:
-        """Return the steps that run now."""
+        """Return the running steps."""
         return [step for step in self.steps.values() if step["state"] == "running"]
 
     def pending(self) -> list[Message]:
-        """Return the steps that are expected, in order."""
+        """Return the pending steps in order."""
         waiting = [step for step in self.steps.values() if step["state"] == "pending"]
         return sorted(waiting, key=lambda step: int(step["position"]))
 
     def take(self, messages: Sequence[Message]) -> list[Change]:
-        """Apply messages; return what is worth telling of them."""
+        """Apply messages and return the changes to show."""
         changes: list[Change] = []
         for message in messages:
             kind = message.get("type")
@@ -111,9 +111,11 @@ class Transcript:
     def _deployment(self, message: Message) -> list[Change]:
         before = self.deployment
         self.deployment = message
-        # Whoever stops what has told its outcome, and goes on, changes no more of that.
-        told = ("state",) if self.is_over else ("state", "cancel_requested")
-        return [] if before and all(before.get(name) == message.get(name) for name in told) else [StateChange(message)]
+        # After a reported outcome, cancelling only stops the remaining processes, so it is not shown.
+        shown = ("state",) if self.is_over else ("state", "cancel_requested")
+        return (
+            [] if before and all(before.get(name) == message.get(name) for name in shown) else [StateChange(message)]
+        )
 
     def _step(self, message: Message) -> list[Change]:
         step_id = int(message["id"])
@@ -122,9 +124,9 @@ class Transcript:
             return []
         before = self.steps.get(step_id, {})
         self.steps[step_id] = message
-        told = ("state", "message")
-        is_news = message["state"] != "pending" and any(before.get(name) != message.get(name) for name in told)
-        return [StepChange(message)] if is_news else []
+        shown = ("state", "message")
+        has_changed = message["state"] != "pending" and any(before.get(name) != message.get(name) for name in shown)
+        return [StepChange(message)] if has_changed else []
 
     def _output(self, message: Message) -> list[Change]:
         lines = [OutputLine(int(number), str(at), str(text)) for number, at, text, *_ in message["lines"]]

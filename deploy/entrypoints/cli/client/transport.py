@@ -1,4 +1,4 @@
-"""One server over HTTP: requests out, answers or a telling error in."""
+"""HTTP requests to a server, with errors that users can act on."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import TYPE_CHECKING, Any
 from deploy.entrypoints.cli.client.address import is_loopback
 from deploy.entrypoints.cli.client.errors import (
     ClientError,
+    InvalidValues,
     NeverConnected,
     NotSignedIn,
     Refused,
     Unavailable,
     Unreachable,
-    WrongAnswers,
-    WrongUsage,
+    UsageError,
 )
 from deploy.entrypoints.cli.client.text import one_line, utc_now
 
 if TYPE_CHECKING:
     import httpx2
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
-COME_BACK = frozenset({429, 502, 503, 504})
-# A clock that is wrong by less is not worth correcting: the header has no fractions.
+CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 30.0
+RETRY_STATUSES = frozenset({429, 502, 503, 504})
+# Smaller differences are ignored because the Date header has no fractions of a second.
 CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class Transport:
     """Sends requests to the server at `url`.
 
-    Proxies from the environment are used, but never for this very machine. Redirects are not followed: they would
-    carry a token to who knows where.
+    Proxies from the environment are used, except for this machine. Redirects are not followed, because they could send
+    a token to another server.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,7 +49,7 @@ class Transport:
             base_url=url,
             verify=self.tls,
             trust_env=self.trusts_environment,
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx2.Timeout(RESPONSE_TIMEOUT, connect=CONNECT_TIMEOUT),
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
         )
 
@@ -62,24 +62,25 @@ class Transport:
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
-        """Return the answer, whatever its status, unless it asks to come back.
+        """Return the response with any status except those that ask to retry.
 
         Raises:
-            Unreachable: no answer came. NeverConnected: the request was not even sent.
-            Unavailable: 429, 502, 503, 504.
-            WrongUsage: it cannot be sent.
+            Unreachable: No response was received.
+            NeverConnected: The request was not sent.
+            Unavailable: The status is 429, 502, 503 or 504.
+            UsageError: A value is not valid text.
         """
         import httpx2
 
         try:
             response = self._client.request(method, path, json=json, params=params, headers=headers)
         except httpx2.HTTPError as error:
-            raise _told(error, self.url) from error
+            raise _connection_error(error, self.url) from error
         except UnicodeEncodeError as error:
-            raise WrongUsage("Something that was given is no text: it has bytes that are not UTF-8.") from error
+            raise UsageError("A value is not valid text: it contains bytes that are not UTF-8.") from error
         self._compare_clocks(response.headers.get("date"))
-        if response.status_code in COME_BACK:
-            raise Unavailable(_busy(response, self.url), _retry_after(response))
+        if response.status_code in RETRY_STATUSES:
+            raise Unavailable(_unavailable_message(response, self.url), _retry_after(response))
         return response
 
     def _compare_clocks(self, date: str | None) -> None:
@@ -92,35 +93,37 @@ class Transport:
 
 
 def user_agent() -> str:
-    """Return how we introduce ourselves."""
+    """Return the User-Agent header."""
     return f"fastdeploy/{version('fastdeploy-server')}"
 
 
-def answer(response: httpx2.Response, url: str) -> Any:
-    """Return the JSON of a good answer, None where it has no body.
+def parse_response(response: httpx2.Response, url: str) -> Any:
+    """Return the JSON of a successful response, or None if it has no body.
 
     Raises:
-        NotSignedIn: 401. Refused: any other status that is not good, or no JSON.
+        NotSignedIn: The status is 401.
+        InvalidValues: Values do not match the inputs of the service.
+        Refused: The status is another error or a redirect, or the body is not JSON.
     """
     status = response.status_code
     if status == 401:
-        raise NotSignedIn(detail(response))
+        raise NotSignedIn(error_message(response))
     if response.is_redirect:
-        raise Refused(f"{url} redirects to {response.headers.get('location')}. Use that address instead.", status)
+        raise Refused(f"{url} redirects to {response.headers.get('location')}. Use that URL instead.", status)
     if status == 422 and (faults := _faults(response)):
-        raise WrongAnswers(faults)
+        raise InvalidValues(faults)
     if not response.is_success:
-        raise Refused(detail(response), status)
+        raise Refused(error_message(response), status)
     if not response.content:
         return None
     try:
         return response.json()
     except ValueError as error:
-        raise Refused(f"What answers at {url} is no fastDeploy server.", status) from error
+        raise Refused(f"{url} does not look like a fastDeploy server.", status) from error
 
 
 def _faults(response: httpx2.Response) -> dict[str, str]:
-    """Return what is wrong with answers, by the name of each; empty where something else is wrong."""
+    """Return messages about invalid values by input name. Empty for other kinds of errors."""
     try:
         said = response.json()["detail"]
         found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in said if fault["type"] == "input"]
@@ -129,12 +132,12 @@ def _faults(response: httpx2.Response) -> dict[str, str]:
     return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): words for loc, words in found}
 
 
-def detail(response: httpx2.Response) -> str:
-    """Return the sentence of an error: its `detail`, or what can be said without one."""
+def error_message(response: httpx2.Response) -> str:
+    """Return the `detail` of an error response, or a message with its status."""
     try:
         said = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
-        return f"The server answered {response.status_code} {response.reason_phrase}."
+        return f"The server returned {response.status_code} {response.reason_phrase}."
     if isinstance(said, list):
         return "; ".join(_field_error(item) for item in said)
     return one_line(str(said))
@@ -147,38 +150,38 @@ def _field_error(item: Any) -> str:
     return one_line(f"{where}: {item.get('msg')}" if where else str(item.get("msg")))
 
 
-def _busy(response: httpx2.Response, url: str) -> str:
+def _unavailable_message(response: httpx2.Response, url: str) -> str:
     try:
         fields = response.json()
         said = fields.get("detail") or " ".join(fields.get("reasons") or [])
     except (ValueError, AttributeError, TypeError):
         said = ""
-    return one_line(str(said)) or f"{url} answers {response.status_code} {response.reason_phrase}. Try again later."
+    return one_line(str(said)) or f"{url} returned {response.status_code} {response.reason_phrase}. Try again later."
 
 
 def _retry_after(response: httpx2.Response) -> float:
     try:
         return min(60.0, max(0.0, float(response.headers.get("retry-after", "1"))))
     except ValueError:
-        return 5.0  # a date: rare, and no reason to compare clocks
+        return 5.0  # a date, which is rare; not worth comparing clocks
 
 
 def _tls(url: str) -> ssl.SSLContext:
     import httpx2
 
     if url.startswith("http://") and is_loopback(url):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; loading the certificates takes a while
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and loading the certificates is slow
     return httpx2.create_ssl_context()
 
 
-def _told(error: httpx2.HTTPError, url: str) -> ClientError:
+def _connection_error(error: httpx2.HTTPError, url: str) -> ClientError:
     import httpx2
 
     if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)):
         return NeverConnected(_no_connection(error, url))
     if isinstance(error, httpx2.TimeoutException):
-        return Unreachable(f"{url} has not answered within {ANSWER_SECONDS:.0f} seconds.")
-    return Unreachable(f"The connection to {url} broke off ({_why(error)}).")
+        return Unreachable(f"{url} did not respond within {RESPONSE_TIMEOUT:.0f} seconds.")
+    return Unreachable(f"Lost connection to {url} ({_reason(error)}).")
 
 
 def _no_connection(error: Exception, url: str) -> str:
@@ -186,19 +189,19 @@ def _no_connection(error: Exception, url: str) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"The certificate of {url} cannot be trusted: {cause.verify_message}. If it comes from an authority "
-                "of your own, name its certificate in SSL_CERT_FILE."
+                f"The certificate of {url} cannot be verified: {cause.verify_message}. For a private certificate "
+                "authority, set SSL_CERT_FILE to the path of its certificate."
             )
         if isinstance(cause, ssl.SSLError):
-            return f"{url} does not speak TLS ({cause.reason or cause}). Is it an http:// address?"
+            return f"TLS connection to {url} failed ({cause.reason or cause}). Try http:// if the server does not use TLS."
         if isinstance(cause, socket.gaierror):
-            return f"The host of {url} cannot be found ({cause.strerror}). Check the address."
+            return f"Could not resolve the host of {url} ({cause.strerror}). Check the URL."
     if is_loopback(url) and any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return (
-            f"No server answers at {url}. Start one here with: fastdeploy serve\n"
-            "Or sign in at another one with: fastdeploy login URL"
+            f"No server is running at {url}. Start one with: fastdeploy serve\n"
+            "Or sign in to another server with: fastdeploy login URL"
         )
-    return f"{url} cannot be reached ({_why(error)})."
+    return f"Could not connect to {url} ({_reason(error)})."
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -210,6 +213,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     root = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), error)
     return one_line(getattr(root, "strerror", None) or str(error) or type(error).__name__)

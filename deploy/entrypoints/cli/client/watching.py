@@ -1,4 +1,4 @@
-"""Watch a deployment until it ends; its outcome is the exit code."""
+"""Watch a deployment until it ends, and exit with the code of its outcome."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from deploy.entrypoints.cli.client.progress import ProgressView
 
 EXIT_CODES = {"success": SUCCESS, "failure": FAILURE, "cancelled": CANCELLED}
-ASK_WHY_EVERY = 3.0
+WAITING_REASON_INTERVAL = 3.0
 
 
 def watch(api: Api, deployment_id: int, *, with_output: bool, as_json: bool) -> None:
-    """Show a deployment from its beginning to its end, then leave with the exit code of its outcome.
+    """Show a deployment from its start to its end, then exit with the code of its outcome.
 
-    With `as_json` standard output gets the deployment once it has ended, and everything else goes to standard error.
+    With `as_json`, print the finished deployment to standard output and everything else to standard error.
 
     Raises:
-        typer.Exit: always; 130 when the user stops watching.
-        ClientError: it cannot be watched any more.
+        typer.Exit: Always; with code 130 if the user stops watching.
+        ClientError: The deployment can no longer be watched.
     """
     try:
         state = _follow(api, deployment_id, sys.stderr if as_json else sys.stdout, with_output=with_output)
         if as_json:
             print_json(api.deployment(deployment_id))
     except KeyboardInterrupt:
-        _say_that_it_goes_on(api, deployment_id)
+        _report_interruption(api, deployment_id)
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(EXIT_CODES[state])
 
@@ -45,18 +45,18 @@ def _follow(api: Api, deployment_id: int, stream: TextIO, *, with_output: bool) 
     from deploy.entrypoints.cli.client.feed import Feed
 
     transcript = Transcript()
-    asked_why = -ASK_WHY_EVERY
+    reason_read_at = -WAITING_REASON_INTERVAL
     view = _view(api, transcript, stream, with_output=with_output)
-    with view, contextlib.closing(iter(Feed(api, deployment_id, view.trouble))) as batches:
+    with view, contextlib.closing(iter(Feed(api, deployment_id, view.connection_changed))) as batches:
         for messages in batches:
             view.show(transcript.take(messages))
             if transcript.is_over:
                 break
             if transcript.state != "queued":
                 view.waiting(None)
-            elif transcript.deployment and time.monotonic() - asked_why > ASK_WHY_EVERY:
-                view.waiting(api.why_waiting(deployment_id))
-                asked_why = time.monotonic()
+            elif transcript.deployment and time.monotonic() - reason_read_at > WAITING_REASON_INTERVAL:
+                view.waiting(api.waiting_reason(deployment_id))
+                reason_read_at = time.monotonic()
     return transcript.state
 
 
@@ -75,13 +75,13 @@ def _view(api: Api, transcript: Transcript, stream: TextIO, *, with_output: bool
 
     def write(line: str) -> None:
         stream.write(f"{line}\n")
-        stream.flush()  # a line that waits in a buffer is no live line
+        stream.flush()  # show each line immediately
 
     return PlainView(transcript, write, lambda text: say(text, error=True), with_output=with_output)
 
 
-def _say_that_it_goes_on(api: Api, deployment_id: int) -> None:
-    say(f"\nNo longer watching: deployment {deployment_id} goes on without us.", error=True)
+def _report_interruption(api: Api, deployment_id: int) -> None:
+    say(f"\nStopped watching. Deployment {deployment_id} continues.", error=True)
     say(f"  Watch it again:  fastdeploy deployments watch {deployment_id}", error=True)
     if api.credentials.kind == "user":
         say(f"  Cancel it:       fastdeploy deployments cancel {deployment_id}", error=True)
