@@ -13,7 +13,7 @@ const apiPaths = [
   "/config-token", "/workers", "/queue", "/sessions", "/deployed-services", "/health", "/docs", "/openapi.json",
 ];
 
-/** What the API's documentation page (`/docs`) needs comes with the page: it may load nothing from elsewhere. */
+/** Assets of the API documentation page (`/docs`) are bundled, because it must not load anything external. */
 function swaggerUi(): Plugin {
   const resolve = createRequire(import.meta.url).resolve;
   const files = ["swagger-ui-bundle.js", "swagger-ui.css"];

@@ -10,7 +10,7 @@ export default mergeConfig(viteConfig, defineConfig({
     exclude: [...configDefaults.exclude, "e2e/**"],
     root: fileURLToPath(new URL("./", import.meta.url)),
     setupFiles: ["tests/setup.ts"],
-    // A busy machine takes longer than the default of 5 s, which says nothing about the page.
+    // A busy machine takes longer than the default of 5 s.
     testTimeout: 30_000,
     restoreMocks: true,
     unstubGlobals: true,

@@ -11,7 +11,7 @@ interface Service {
   name: string;
 }
 
-/** The API as other programs use it, with a token of the tests' user: for what a test needs but does not show. */
+/** The API with a token of the test user, for setup that a test does not show. */
 export class Api {
   readonly #page: Page;
   readonly #token: string;
@@ -37,7 +37,7 @@ export class Api {
   }
 
   async serviceId(name: string): Promise<number | null> {
-    // Asked for once: which there are does not change while a test runs.
+    // Fetched once, because the services do not change during a test.
     this.#services ??= this.#ask("GET", "/services/") as Promise<Service[]>;
     return (await this.#services).find(service => service.name === name)?.id ?? null;
   }
@@ -51,7 +51,7 @@ export class Api {
     await this.#ask("POST", `/deployments/${id}/cancel`);
   }
 
-  /** Waits until it has ended; gives its outcome. */
+  /** Waits until it has ended and returns its outcome. */
   async ended(id: number): Promise<string> {
     for (;;) {
       const { state } = await this.#ask("GET", `/deployments/${id}`) as Started;

@@ -2,7 +2,7 @@ import { expect, type Page } from "@playwright/test";
 
 export const ARTIFACTS = "../test-artifacts";
 
-/** From the list of services to the page of a new deployment. Gives the deployment's number. */
+/** Starts a deployment from the list of services and returns its ID. */
 export async function deploy(page: Page, service: string): Promise<number> {
   await page.goto("/ui/");
   await page.getByRole("button", { name: `Deploy ${service}`, exact: true }).click();
@@ -15,21 +15,21 @@ export async function expectOutcome(page: Page, outcome: "success" | "failure" |
   await expect(page.locator(`[data-outcome=${outcome}]`)).toBeVisible({ timeout: 90_000 });
 }
 
-/** Whether this server has a service; those of e2e/services are only on the server that serve.js starts. */
+/** Returns true if the server has a service; those in e2e/services exist only on the server started by serve.js. */
 export async function hasService(page: Page, service: string): Promise<boolean> {
   await page.goto("/ui/");
   await page.getByRole("article").first().waitFor();
   return await page.locator(`[data-service="${service}"]`).count() > 0;
 }
 
-/** The numbers and texts of all lines of the log, from its top to its end. */
+/** Returns the numbers and texts of all log lines. */
 export async function readLog(page: Page): Promise<string[]> {
   const log = page.getByRole("log");
   const lines = new Map<number, string>();
   await log.evaluate(element => element.scrollTo(0, 0));
   for (;;) {
     await expect(log.locator(".log-line .text:empty")).toHaveCount(0);
-    // All at once: only what can be seen is there, and that changes as the log is measured.
+    // Read all at once: only visible lines exist, and those change while the log is measured.
     const seen = await log.locator(".log-line").evaluateAll(elements => elements.map(element =>
       [Number(element.querySelector(".number")?.textContent), element.querySelector(".text")?.textContent ?? ""] as const));
     for (const [number, text] of seen) lines.set(number, text);
@@ -43,7 +43,7 @@ export async function readLog(page: Page): Promise<string[]> {
   return [...lines].sort(([a], [b]) => a - b).map(([, text]) => text);
 }
 
-/** The page as it is, with what would differ from run to run left as it is: these pictures are for people. */
+/** Takes a screenshot for people to look at; parts that differ between runs are not masked. */
 export async function picture(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: `${ARTIFACTS}/${name}.png`, fullPage: true, animations: "disabled" });
 }

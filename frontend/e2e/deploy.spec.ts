@@ -2,7 +2,7 @@ import { expect, test } from "@playwright/test";
 import { deploy, expectOutcome, hasService, picture, readLog } from "./app";
 import { account } from "./target";
 
-test.describe("from nothing to a deployment seen", () => {
+test.describe("from sign-in to a finished deployment", () => {
   test.use({ storageState: { cookies: [], origins: [] } });
 
   test("sign in, deploy the example, see it finish", async ({ page }) => {
@@ -10,7 +10,7 @@ test.describe("from nothing to a deployment seen", () => {
     await page.goto("/");
     await expect(page).toHaveURL(/\/ui\/sign-in$/);
     await picture(page, "01-sign-in");
-    await page.getByLabel("User name").fill(user);
+    await page.getByLabel("Username").fill(user);
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Sign in" }).click();
     await expect(page.getByRole("heading", { name: "Services", level: 1 })).toBeVisible();
@@ -31,12 +31,12 @@ test.describe("from nothing to a deployment seen", () => {
     await picture(page, "05-succeeded");
   });
 
-  test("a wrong password says so, and nothing more", async ({ page }) => {
+  test("a wrong password shows a generic error", async ({ page }) => {
     await page.goto("/ui/sign-in");
-    await page.getByLabel("User name").fill("nobody");
+    await page.getByLabel("Username").fill("nobody");
     await page.getByLabel("Password").fill("wrong");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await expect(page.getByRole("alert")).toHaveText("The user name or the password is not right.");
+    await expect(page.getByRole("alert")).toHaveText("Incorrect username or password.");
   });
 });
 
@@ -51,7 +51,7 @@ test("a session survives a reload, and holds no token where scripts could find i
   expect(stored).not.toContain("session");
 });
 
-test("by keyboard alone", async ({ page }) => {
+test("using only the keyboard", async ({ page }) => {
   await page.goto("/ui/");
   await page.getByRole("button", { name: "Deploy hello-python" }).focus();
   await page.keyboard.press("Enter");
@@ -68,22 +68,22 @@ test("by keyboard alone", async ({ page }) => {
   await expectOutcome(page, "success");
 });
 
-test("a deployment that fails says first what went wrong", async ({ page }) => {
+test("a failed deployment shows the error first", async ({ page }) => {
   await deploy(page, "fails-halfway");
   await expectOutcome(page, "failure");
   const outcome = page.locator("[data-outcome]");
-  await expect(outcome).toContainText("It failed at “Check the backup disk”");
+  await expect(outcome).toContainText("Failed at “Check the backup disk”");
   await expect(outcome).toContainText("There is no folder");
-  await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
+  await expect(page.getByRole("button", { name: "Retry" })).toBeVisible();
   await picture(page, "06-failed");
 });
 
-test("settings reach the deployment and are shown", async ({ page }) => {
+test("values reach the deployment and are shown", async ({ page }) => {
   await page.goto("/ui/");
   await page.getByRole("button", { name: "Deploy with-context" }).click();
-  await page.getByText("Add settings").click();
-  await page.getByLabel("Name of setting 1").fill("GREETING");
-  await page.getByLabel("Value of setting 1").fill("Good morning");
+  await page.getByText("Add values").click();
+  await page.getByLabel("Name of value 1").fill("GREETING");
+  await page.getByLabel("Value 1", { exact: true }).fill("Good morning");
   await page.getByRole("button", { name: "Deploy now" }).click();
   await expect(page.getByText("GREETING=Good morning")).toBeVisible();
 });
@@ -101,14 +101,14 @@ test("another browser sees the deployment appear", async ({ page, browser }) => 
   await other.close();
 });
 
-test.describe("watching what takes its time", () => {
+test.describe("watching a long deployment", () => {
   const expected = Array.from({ length: 80 }, (_, index) => `counting ${index + 1}`);
 
   test.beforeEach(async ({ page }) => {
     test.skip(!await hasService(page, "slow"), "This server does not have the services of e2e/services.");
   });
 
-  test("with the socket cut again and again, no line is missing and none is there twice", async ({ page }) => {
+  test("with the socket cut again and again, no line is missing or duplicated", async ({ page }) => {
     let cut: (() => void) | undefined;
     await page.routeWebSocket(/\/deployments\/ws\//, (socket) => {
       const server = socket.connectToServer();
@@ -125,17 +125,17 @@ test.describe("watching what takes its time", () => {
     expect(await readLog(page)).toEqual(expected);
   });
 
-  test("with the socket blocked it still works, and says that it is not live", async ({ page }) => {
+  test("with the socket blocked, it still works and shows that it is not live", async ({ page }) => {
     await page.routeWebSocket(/\/deployments\/ws\//, socket => socket.close());
     await deploy(page, "slow");
     await expect(page.locator("[data-live=polling]")).toContainText("Reconnecting");
-    // Which line depends on the moment of a poll: those above the last ones are not drawn.
+    // Which lines are rendered depends on the time of a poll.
     await expect(page.getByRole("log")).toContainText(/counting \d+/);
     await expectOutcome(page, "success");
     expect(await readLog(page)).toEqual(expected);
   });
 
-  test("joined late it shows the past, and follows only a reader who is at the end", async ({ page }) => {
+  test("joining late shows the past and follows only at the end of the log", async ({ page }) => {
     const id = await deploy(page, "slow");
     await expect(page.getByRole("log")).toContainText("counting 10");
     await page.goto(`/ui/deployments/${id}`);
@@ -144,7 +144,7 @@ test.describe("watching what takes its time", () => {
     await expect.poll(count).toBeGreaterThan(35);
     await log.hover();
     await page.mouse.wheel(0, -2000);
-    const follow = page.getByRole("button", { name: "Jump to the newest" });
+    const follow = page.getByRole("button", { name: "Jump to latest" });
     await expect(follow).toBeVisible();
     const [top, before] = [await log.evaluate(element => element.scrollTop), await count()];
     await expect.poll(count).toBeGreaterThan(before);
@@ -155,27 +155,27 @@ test.describe("watching what takes its time", () => {
     expect(await readLog(page)).toEqual(expected);
   });
 
-  test("cancelling stops it, after a question", async ({ page }) => {
+  test("cancelling stops it after confirmation", async ({ page }) => {
     await deploy(page, "slow");
     await expect(page.getByRole("log")).toContainText("counting 5");
     await page.getByRole("button", { name: "Cancel deployment" }).click();
-    await page.getByRole("button", { name: "Stop it" }).click();
+    await page.getByRole("button", { name: "Yes, cancel it" }).click();
     await expectOutcome(page, "cancelled");
     await expect(page.locator("[data-outcome]")).toContainText(account().user);
   });
 
-  test("a second one waits, says why, and starts by itself", async ({ page }) => {
+  test("a second one waits, shows why, and starts automatically", async ({ page }) => {
     const first = await deploy(page, "slow");
     await page.getByRole("link", { name: "slow" }).first().click();
     await page.getByRole("button", { name: "Deploy", exact: true }).click();
     await expect(page.getByRole("dialog")).toContainText("Another deployment of slow is running.");
     await page.getByRole("button", { name: "Deploy now" }).click();
-    await expect(page.locator("[data-outcome=queued]")).toContainText("Waiting for its turn");
-    await expect(page.getByRole("link", { name: "See what it is waiting for" })).toHaveAttribute("href", new RegExp(`/${first}$`));
+    await expect(page.locator("[data-outcome=queued]")).toContainText("Waiting to start");
+    await expect(page.getByRole("link", { name: "View the blocking deployment" })).toHaveAttribute("href", new RegExp(`/${first}$`));
     await picture(page, "07-waiting");
     await expectOutcome(page, "running");
     await page.getByRole("button", { name: "Cancel deployment" }).click();
-    await page.getByRole("button", { name: "Stop it" }).click();
+    await page.getByRole("button", { name: "Yes, cancel it" }).click();
     await expectOutcome(page, "cancelled");
   });
 });

@@ -30,7 +30,7 @@ test("with the socket dropped mid-run, the page has exactly what the server has"
   expect(await readLog(page)).toEqual(lines);
 });
 
-test("the title and the tab's icon tell how it goes", async ({ page }) => {
+test("the title and the tab icon show the progress", async ({ page }) => {
   const { id } = await api.start("counts");
   await page.goto(`/ui/deployments/${id}`);
   const icon = () => page.locator("link[rel=icon]").getAttribute("href");
@@ -43,9 +43,9 @@ test("the title and the tab's icon tell how it goes", async ({ page }) => {
   await expect.poll(icon).toContain("/ui/favicon.svg");
 });
 
-test("what was opened and closed stays so; expectations come from earlier runs", async ({ page }) => {
+test("steps stay opened or closed; expected durations come from earlier runs", async ({ page }) => {
   await api.ended((await api.start("slow-deployment")).id);
-  // It has to be running still when a busy machine has loaded the page.
+  // It must still be running when a busy machine has loaded the page.
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}`);
   const count = page.locator("[data-step='Count slowly']");
@@ -68,7 +68,7 @@ test("links to lines, to ranges and to steps open exactly there", async ({ page 
   await expect(page).toHaveURL(/#L61$/);
   await page.locator("[data-line='64']").click({ modifiers: ["Shift"] });
   await expect(page).toHaveURL(/#L61-L64$/);
-  await page.getByRole("button", { name: "Show the step Count" }).click();
+  await page.getByRole("button", { name: "Show step Count" }).click();
   await expect(page).toHaveURL(/#step-\d+$/);
   const step = page.locator("[data-step='Count']");
   await expect(step).toHaveAttribute("data-linked", "true");
@@ -80,10 +80,10 @@ test("links to lines, to ranges and to steps open exactly there", async ({ page 
   await expect(page.locator(".log-line-step").first()).toContainText("number 1");
 });
 
-test("a reader who is not at the end is told how much has come", async ({ page }) => {
+test("a user who is not at the end sees how many lines are new", async ({ page }) => {
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}#L1`);
-  const jump = page.getByRole("button", { name: "Jump to the newest" });
+  const jump = page.getByRole("button", { name: "Jump to latest" });
   // The log's window has to be full before there is anything below it.
   await expect(page.getByRole("log")).toContainText("counting 30");
   await page.getByRole("log").evaluate(log => log.scrollTo(0, 0));
@@ -100,19 +100,19 @@ test("a reader who is not at the end is told how much has come", async ({ page }
   await expect.poll(matches).toBe(80);
 });
 
-test("one that failed says where, and what changed since it worked; a retry asks for the secret", async ({ page }) => {
+test("a failed one shows the step and the changes since the last success; a retry asks for the secret", async ({ page }) => {
   await api.ended((await api.start("asks", { size: 2, key: "first-secret" }, "asks")).id);
   const { id } = await api.start("asks", { size: 3, key: "second-secret" }, "asks");
   expect(await api.ended(id)).toBe("failure");
   await page.goto(`/ui/deployments/${id}`);
   const outcome = page.locator("[data-outcome=failure]");
-  await expect(outcome).toContainText("It failed at “Resize”");
+  await expect(outcome).toContainText("Failed at “Resize”");
   await expect(outcome).toContainText("there is no room for 3");
   await expect(page.locator("[data-changes]")).toContainText("size");
   await expect(page.locator("[data-changes] ins").first()).toHaveText("3");
   await inspectLooks(page, "11-deployment-failed");
 
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Retry" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Access key").fill("third-secret");
   const submit = dialog.getByRole("button", { name: "Deploy again" });
@@ -121,17 +121,17 @@ test("one that failed says where, and what changed since it worked; a retry asks
   await dialog.getByLabel("Type asks to confirm").fill("asks");
   await submit.click();
   await page.waitForURL(new RegExp(`/deployments/(?!${id}$)\\d+$`));
-  await expect(page.getByRole("link", { name: `No. ${id}` })).toBeVisible();
+  await expect(page.getByRole("link", { name: `#${id}` })).toBeVisible();
   expect(await page.content()).not.toContain("secret");
 });
 
-test("cancelled by keyboard alone", async ({ page }) => {
+test("cancelled using only the keyboard", async ({ page }) => {
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}`);
   await page.getByRole("button", { name: "Cancel deployment" }).focus();
   await page.keyboard.press("Enter");
   await expect(page.getByRole("alertdialog")).toContainText("in the middle of what it is doing");
-  await expect(page.getByRole("button", { name: "Let it run" })).toBeFocused();
+  await expect(page.getByRole("button", { name: "Don't cancel" })).toBeFocused();
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await expectOutcome(page, "cancelled");

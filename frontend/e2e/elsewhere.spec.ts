@@ -11,10 +11,10 @@ test.beforeEach(async ({ page }) => {
 });
 
 test.describe("the list of deployments", () => {
-  test("goes on as one scrolls, and keeps its filters in the address", async ({ page }) => {
+  test("loads more while scrolling and keeps its filters in the URL", async ({ page }) => {
     test.setTimeout(240_000);
     const waiting = await Promise.all(Array.from({ length: 130 }, () => api.start("quick")));
-    // They run one after the other, in the order of their numbers.
+    // They run one after the other, in order.
     await api.ended(Math.max(...waiting.map(({ id }) => id)));
     const quick = String(await api.serviceId("quick"));
 
@@ -41,7 +41,7 @@ test.describe("the list of deployments", () => {
     await expect(page).toHaveURL("/ui/deployments");
   });
 
-  test("does not move what is read: new ones wait above", async ({ page }) => {
+  test("does not move rows while reading: new ones wait above", async ({ page }) => {
     await api.ended((await api.start("quick")).id);
     await page.goto("/ui/deployments");
     await expect(page.locator("[data-live=live]")).toBeVisible();
@@ -51,7 +51,7 @@ test.describe("the list of deployments", () => {
     await expect(links.first()).toBeFocused();
     const first = await links.first().innerText();
     const { id } = await api.start("quick");
-    const fresh = page.getByRole("button", { name: "One new deployment" });
+    const fresh = page.getByRole("button", { name: "1 new deployment" });
     await expect(fresh).toBeVisible();
     expect(await links.first().innerText()).toBe(first);
     await fresh.click();
@@ -80,13 +80,13 @@ test.describe("the list of deployments", () => {
 });
 
 test.describe("the queue", () => {
-  test("shows what runs, what waits and why, and who works, live", async ({ page }) => {
+  test("shows running and waiting deployments, reasons, and workers live", async ({ page }) => {
     await page.goto("/ui/queue");
     await expect(page.locator("[data-worker][data-alive=true]")).toContainText("slots in use");
     const [first, second] = [await api.start("slow-elsewhere"), await api.start("slow-elsewhere")];
     await expect(page.locator(`a[data-deployment="${first.id}"]`)).toContainText("slow-elsewhere");
     const row = page.locator(`ol [data-deployment="${second.id}"]`);
-    await expect(row.getByRole("link", { name: `See no. ${first.id}` })).toBeVisible();
+    await expect(row.getByRole("link", { name: `View #${first.id}` })).toBeVisible();
     await inspectLooks(page, "15-queue");
     await api.cancel(first.id);
     await expect(page.locator(`a[data-deployment="${second.id}"]`)).toBeVisible();
@@ -97,11 +97,11 @@ test.describe("the queue", () => {
   });
 });
 
-test("the outcome of one's own deployment is told on other pages, with a link", async ({ page }) => {
+test("the outcome of the user's own deployment is shown on other pages, with a link", async ({ page }) => {
   await page.goto("/ui/profile");
   await expect(page.locator("[data-live=live]")).toBeVisible();
   const { id } = await api.start("counts-elsewhere");
-  const toast = page.locator("[data-toast]").filter({ hasText: `counts-elsewhere no. ${id} succeeded.` });
+  const toast = page.locator("[data-toast]").filter({ hasText: `counts-elsewhere #${id} succeeded.` });
   await expect(toast).toBeVisible({ timeout: 30_000 });
   await toast.getByRole("link", { name: "Open" }).click();
   await expect(page).toHaveURL(`/ui/deployments/${id}`);
@@ -114,7 +114,7 @@ test.describe("browser sessions", () => {
     const other = await browser.newContext({ storageState: { cookies: [], origins: [] } });
     const elsewhere = await other.newPage();
     await elsewhere.goto("/ui/sign-in");
-    await elsewhere.getByLabel("User name").fill(user);
+    await elsewhere.getByLabel("Username").fill(user);
     await elsewhere.getByLabel("Password").fill(password);
     await elsewhere.getByRole("button", { name: "Sign in" }).click();
     await expect(elsewhere.getByRole("heading", { name: "Services", level: 1 })).toBeVisible();
@@ -135,7 +135,7 @@ test.describe("browser sessions", () => {
   });
 });
 
-test("shortcuts lead through the pages, and are explained", async ({ page }) => {
+test("shortcuts navigate the pages and are listed", async ({ page }) => {
   await page.goto("/ui/");
   await page.getByRole("article").first().waitFor();
   await page.keyboard.press("g");

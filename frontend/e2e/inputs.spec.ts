@@ -27,26 +27,26 @@ test("a deployment with every kind of input", async ({ page }) => {
   const dialog = await open(page, "all-inputs");
   await inspectLooks(page, "inputs");
 
-  await test.step("what is missing is told at once, and the keyboard is there", async () => {
+  await test.step("missing values are reported immediately, and the first field has focus", async () => {
     await next(dialog);
     await expect(dialog.getByRole("textbox", { name: "Version" })).toBeFocused();
-    await expect(field(dialog, "version")).toContainText("This has to be filled in.");
-    await expect(field(dialog, "password")).toContainText("This has to be filled in.");
+    await expect(field(dialog, "version")).toContainText("This field is required.");
+    await expect(field(dialog, "password")).toContainText("This field is required.");
   });
 
-  await test.step("what is wrong is told at its field", async () => {
+  await test.step("errors are shown at their field", async () => {
     await dialog.getByRole("textbox", { name: "Version" }).fill("1.4");
     await expect(field(dialog, "version")).toContainText("for example v1.4.2");
     await dialog.getByRole("textbox", { name: "Version" }).fill("v1.4");
     await expect(field(dialog, "version")).not.toContainText("for example");
     await dialog.getByRole("spinbutton", { name: "Copies" }).fill("9");
-    await expect(field(dialog, "replicas")).toContainText("At most 5.");
+    await expect(field(dialog, "replicas")).toContainText("Must be at most 5.");
     await dialog.getByRole("spinbutton", { name: "Copies" }).fill("3");
     await dialog.getByRole("spinbutton", { name: "Copies" }).press("ArrowUp");
     await expect(dialog.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
   });
 
-  await test.step("fields appear where others ask for them", async () => {
+  await test.step("conditional fields appear", async () => {
     await expect(field(dialog, "ticket")).toHaveCount(0);
     await dialog.getByText("Production").click();
     await dialog.getByRole("textbox", { name: "Ticket" }).fill("T-77");
@@ -68,13 +68,13 @@ test("a deployment with every kind of input", async ({ page }) => {
     await dialog.getByRole("button", { name: "Hide Password of the registry" }).click();
   });
 
-  await test.step("the summary tells what will happen, and what is different from usual", async () => {
+  await test.step("the summary shows what will happen and which values differ from the defaults", async () => {
     await next(dialog);
     await expect(dialog).toContainText("Script deploy.py");
     await expect(dialog).toContainText("Read the answers → Write them down");
     await expect(summary(dialog, "environment")).toContainText("Where to: Production");
     await expect(summary(dialog, "parts")).toContainText("Website, Mail");
-    await expect(summary(dialog, "password")).toContainText("given, kept secret");
+    await expect(summary(dialog, "password")).toContainText("provided, hidden");
     await expect(dialog).not.toContainText("hunter2");
     await inspectLooks(page, "inputs-summary");
   });
@@ -82,13 +82,13 @@ test("a deployment with every kind of input", async ({ page }) => {
   await test.step("it is confirmed by its name", async () => {
     const go = dialog.getByRole("button", { name: "Deploy now" });
     await expect(go).toBeDisabled();
-    await dialog.getByRole("textbox", { name: "To be sure, type all-inputs" }).fill("all-inputs");
+    await dialog.getByRole("textbox", { name: "Type all-inputs to confirm" }).fill("all-inputs");
     await go.click();
     await page.waitForURL(/\/deployments\/\d+$/);
     await expectOutcome(page, "success");
   });
 
-  await test.step("the script was given all of it, and the secret is not shown", async () => {
+  await test.step("the script received all values, and the secret is not shown", async () => {
     const log = (await readLog(page)).join("\n");
     for (const line of [
       "version = \"v1.4\"", "notes = \"A new front page\\nand faster search\"", "replicas = 4", "environment = \"production\"",
@@ -97,10 +97,10 @@ test("a deployment with every kind of input", async ({ page }) => {
     ]) expect(log).toContain(line);
   });
 
-  await test.step("the values of last time can be used again, secrets excepted", async () => {
+  await test.step("previous values can be reused, except secrets", async () => {
     await page.goto("/ui/");
     const again = await open(page, "all-inputs");
-    await again.getByRole("button", { name: "Use the values of last time" }).click();
+    await again.getByRole("button", { name: "Reuse previous values" }).click();
     await expect(again.getByRole("textbox", { name: "Version" })).toHaveValue("v1.4");
     await expect(again.getByRole("textbox", { name: "Ticket" })).toHaveValue("T-77");
     await expect(again.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
@@ -111,9 +111,9 @@ test("a deployment with every kind of input", async ({ page }) => {
   });
 });
 
-test("what the server finds wrong is told at its field; choices that could not be found out are asked for again", async ({ page }) => {
+test("server errors are shown at their field; choices that could not be loaded are loaded again", async ({ page }) => {
   const dialog = await open(page, "unknown-choices");
-  await expect(dialog).toContainText("Some choices could not be found out");
+  await expect(dialog).toContainText("Some choices could not be loaded");
   await expect(dialog).toContainText("no branches today");
   const asked = page.waitForResponse(/\/services\/\d+\/inputs$/);
   await dialog.getByRole("button", { name: "Try again" }).click();
@@ -152,7 +152,7 @@ test("a double click starts one deployment", async ({ page }) => {
 
 test("with the keyboard alone", async ({ page }) => {
   await page.getByRole("link", { name: "all-inputs", exact: true }).click();
-  await expect(page.getByRole("heading", { name: "What it asks for" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Inputs", exact: true })).toBeVisible();
   await page.keyboard.press("d");
   const dialog = page.getByRole("dialog");
   await expect(dialog.getByRole("textbox", { name: "Version" })).toBeFocused();
@@ -174,19 +174,19 @@ test("with the keyboard alone", async ({ page }) => {
   }
   await page.keyboard.type("secret-by-keyboard");
   await page.keyboard.press("Enter");
-  await expect(dialog.getByRole("textbox", { name: "To be sure, type all-inputs" })).toBeFocused();
+  await expect(dialog.getByRole("textbox", { name: "Type all-inputs to confirm" })).toBeFocused();
   await page.keyboard.type("all-inputs");
   await page.keyboard.press("Enter");
   await expectOutcome(page, "success");
   expect((await readLog(page)).join("\n")).toContain("environment = \"production\"");
 });
 
-test("three clicks from the door to a deployment", async ({ browser, baseURL }) => {
+test("three clicks from sign-in to a deployment", async ({ browser, baseURL }) => {
   const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
   const page = await context.newPage();
   const { user, password } = account();
   await page.goto("/ui/");
-  await page.getByLabel("User name").fill(user);
+  await page.getByLabel("Username").fill(user);
   await page.getByLabel("Password").fill(password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("button", { name: "Deploy hello-shell", exact: true }).click();

@@ -38,7 +38,7 @@ export async function inspectThemes(page: Page, name: string): Promise<void> {
 }
 
 async function inspect(page: Page, name: string, look: string, colorScheme: Theme): Promise<void> {
-  // Without motion: axe wants to see colours as they stay, not on their way.
+  // Disable motion: axe must check final colors, not transitions.
   await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
   await drawn(page);
   expect(await severeFindings(page), look).toEqual([]);
@@ -50,14 +50,14 @@ async function inspect(page: Page, name: string, look: string, colorScheme: Them
   await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
 }
 
-/** Waits until a change of theme is drawn: even without motion, colours stay the old ones until the next frame. */
+/** Waits until a change of theme is drawn: even without motion, colors do not change until the next frame. */
 async function drawn(page: Page): Promise<void> {
   await page.evaluate(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
   await page.waitForFunction(() => document.getAnimations().every(animation =>
     !(animation instanceof CSSTransition) || animation.playState !== "running"));
 }
 
-/** All of axe's rules. What passed is not described: that takes longest, and nobody looks at it. */
+/** All of axe's rules. Passed rules are not described, which would take longest. */
 async function severeFindings(page: Page): Promise<string[]> {
   expect(page.frames(), "axe looks into no frames").toHaveLength(1);
   if (!await page.evaluate(() => "axe" in window)) await page.evaluate(axe.source);
@@ -68,7 +68,7 @@ async function severeFindings(page: Page): Promise<string[]> {
   });
 }
 
-/** What the browser complains about from now on: errors, refusals of the content security policy, Vue's warnings. */
+/** Collects browser messages: errors, content security policy violations, and Vue warnings. */
 export function complaintsOf(page: Page): string[] {
   const complaints: string[] = [];
   page.on("pageerror", error => complaints.push(error.message));

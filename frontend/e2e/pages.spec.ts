@@ -26,12 +26,12 @@ for (const [name, path, heading] of pages) {
   });
 }
 
-test("services, and the question before a deployment", async ({ page }) => {
+test("services and the deploy dialog", async ({ page }) => {
   await page.goto("/ui/");
   await expect(page.getByRole("article").first()).toBeVisible();
   await inspectThemes(page, "services");
   await page.getByRole("button", { name: "Deploy hello-shell" }).click();
-  await page.getByText("Add settings").click();
+  await page.getByText("Add values").click();
   await inspectThemes(page, "deploy");
 });
 
@@ -44,11 +44,11 @@ test("a service", async ({ page }) => {
 });
 
 test("a deployment that runs, and succeeds", async ({ page }) => {
-  // The playbook takes its time: once is enough.
+  // The playbook is slow, so run it once.
   const playbook = test.info().project.name === "desktop";
   await deploy(page, playbook ? "website" : "hello-python");
   const started = page.locator("[data-outcome=running], [data-outcome=success]");
-  // It may have to wait for the one that another test deploys.
+  // It may have to wait for a deployment of another test.
   await expect(started).toBeVisible({ timeout: 90_000 });
   await inspectThemes(page, "deployment-running");
   await expectOutcome(page, "success");
@@ -67,7 +67,7 @@ test("a deployment that failed", async ({ page }) => {
 test("a new token", async ({ page }) => {
   await page.goto("/ui/tokens");
   await page.getByRole("button", { name: "New token" }).click();
-  await page.getByLabel("Where it is used").fill("GitHub");
+  await page.getByLabel("Origin").fill("GitHub");
   await inspectThemes(page, "token-new");
   await page.getByRole("button", { name: "Create token" }).click();
   await expect(page.getByLabel("Token", { exact: true })).toHaveValue(/^ey/);
@@ -78,17 +78,17 @@ test("a new token", async ({ page }) => {
 
 test("the account's menu", async ({ page }) => {
   await page.goto("/ui/profile");
-  await page.getByRole("button", { name: /^Account of/ }).click();
+  await page.getByRole("button", { name: /^Account menu for/ }).click();
   await expect(page.getByRole("menu")).toBeVisible();
   await inspectThemes(page, "menu");
 });
 
 test("a page that does not exist, and a deployment that does not", async ({ page }) => {
   await page.goto("/ui/nothing/here");
-  await expect(page.getByRole("heading", { name: "There is nothing here" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Page not found" })).toBeVisible();
   await inspectThemes(page, "not-found");
   await page.goto("/ui/deployments/999999999");
-  await expect(page.getByRole("heading", { name: "This deployment does not exist" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Deployment not found" })).toBeVisible();
   await inspectThemes(page, "deployment-not-found");
 });
 
@@ -98,7 +98,7 @@ test("sign in", async ({ browser }, testInfo) => {
   const context = await browser.newContext({ viewport, colorScheme, baseURL, storageState });
   const page = await context.newPage();
   await page.goto("/ui/sign-in");
-  await expect(page.getByLabel("User name")).toBeVisible();
+  await expect(page.getByLabel("Username")).toBeVisible();
   await inspectThemes(page, "sign-in");
   await context.close();
 });

@@ -10,7 +10,7 @@ test.afterEach(() => expect(complaints).toEqual([]));
 
 const articles = (page: Page) => page.getByRole("article");
 
-/** Has the page believe that there are so many services, made from those that there are. */
+/** Makes the page show this many services, copied from the existing ones. */
 async function pretend(page: Page, count: number): Promise<void> {
   await page.route(/\/services\/$/, async (route) => {
     const response = await route.fetch();
@@ -74,17 +74,17 @@ test.describe("the overview", () => {
     await inspectLooks(page, "services-300");
   });
 
-  test("explains how to make the first one", async ({ page }) => {
+  test("explains how to add the first one", async ({ page }) => {
     await page.route(/\/services\/$/, route => route.fulfill({ json: [] }));
     await page.goto("/ui/");
     await expect(page.getByRole("heading", { name: "No services yet" })).toBeVisible();
     await inspectLooks(page, "services-empty");
   });
 
-  test("says so when it cannot be loaded, and comes back", async ({ page }) => {
+  test("shows an error when it cannot be loaded, and recovers", async ({ page }) => {
     await page.route(/\/services\/$/, route => route.fulfill({ status: 500, json: { detail: "Oh" } }));
     await page.goto("/ui/");
-    await expect(page.getByRole("alert")).toContainText("The server made a mistake (500).");
+    await expect(page.getByRole("alert")).toContainText("Server error (500).");
     await inspectLooks(page, "services-error");
     await page.unroute(/\/services\/$/);
     await page.getByRole("button", { name: "Try again" }).click();
@@ -92,19 +92,19 @@ test.describe("the overview", () => {
   });
 });
 
-test("a service's past: figures, a chart, and the same as a table", async ({ page }) => {
+test("a service's history as figures, a chart, and a table", async ({ page }) => {
   for (let times = 0; times < 2; times += 1) {
     await deploy(page, "hello-shell");
     await expectOutcome(page, "success");
   }
   await page.goto("/ui/");
   await page.getByRole("link", { name: "hello-shell", exact: true }).click();
-  const chart = page.getByRole("img", { name: /^The last \d+ deployments: \d+% succeeded/ });
+  const chart = page.getByRole("img", { name: /^Last \d+ deployments: success rate \d+%/ });
   await expect(chart.locator("canvas")).toBeVisible();
-  await expect(page.getByText("What a deployment does").locator("..")).toContainText(/Say hello.*\d s/s);
+  await expect(page.getByText("Deployment steps").locator("..")).toContainText(/Say hello.*\d s/s);
   await inspectLooks(page, "service-chart");
   await page.getByText("Show as a table").click();
-  await expect(page.getByRole("table").getByRole("row").nth(1)).toContainText(/No\. \d+Succeeded1/);
+  await expect(page.getByRole("table").getByRole("row").nth(1)).toContainText(/#\d+Succeeded1/);
   await inspectLooks(page, "service-table");
   const box = await chart.locator(".u-over").boundingBox();
   if (!box) throw new Error("The chart has no size");
@@ -116,12 +116,12 @@ test("a service's past: figures, a chart, and the same as a table", async ({ pag
   await expectOutcome(page, "success");
 });
 
-test("a token for CI: made, used by a snippet, revoked", async ({ page }) => {
+test("a token for CI is created, used by a snippet, and revoked", async ({ page }) => {
   await page.goto("/ui/");
   await page.getByRole("link", { name: "all-inputs", exact: true }).click();
   await page.getByRole("button", { name: "New token" }).click();
   const dialog = page.getByRole("dialog");
-  await dialog.getByLabel("Where it is used").fill("Build server");
+  await dialog.getByLabel("Origin").fill("Build server");
   await dialog.getByRole("button", { name: "Create token" }).click();
   const token = await dialog.getByRole("textbox", { name: "Token", exact: true }).inputValue();
   expect(token).toMatch(/^ey/);
@@ -138,7 +138,7 @@ test("a token for CI: made, used by a snippet, revoked", async ({ page }) => {
   const row = page.locator("[data-token]").filter({ hasText: "Build server" });
   await expect(row).toContainText(`by ${account().user}`);
   await expect(row).toContainText("never");
-  // Let in, and told what is missing: nothing is started that other tests would see.
+  // Accepted but incomplete, so that nothing starts that other tests would see.
   const start = () => page.request.post("/deployments/", { headers: { Authorization: `Bearer ${token}` }, data: { env: {} } });
   expect((await start()).status()).toBe(422);
   await page.goto("/ui/tokens");

@@ -5,7 +5,7 @@ test("sign in", async ({ page }) => {
   const { user, password } = account();
   await page.goto("/ui/deployments");
   await expect(page).toHaveURL(/\/ui\/sign-in\?next=/);
-  await page.getByLabel("User name").fill(user);
+  await page.getByLabel("Username").fill(user);
   await page.getByLabel("Password").fill(password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page).toHaveURL(/\/ui\/deployments$/);

@@ -1,13 +1,13 @@
-/** Where the cookie of the signed-in browser is kept between the tests. */
+/** File that stores the session cookie between tests. */
 export const SIGNED_IN = "test-results/signed-in.json";
 
-/** The server under test: that of `BASE_URL`, or one that is started for these tests (see serve.js). */
+/** The server under test: `BASE_URL`, or one started for these tests (see serve.js). */
 export function target() {
   const { BASE_URL, E2E_PORT = "8199" } = process.env;
   return { baseURL: BASE_URL ?? `http://127.0.0.1:${E2E_PORT}`, startsServer: BASE_URL === undefined };
 }
 
-/** Who signs in; serve.js creates this user. */
+/** The user who signs in; created by serve.js. */
 export function account() {
   const { FASTDEPLOY_USER = "admin", FASTDEPLOY_PASSWORD = "playwright-only" } = process.env;
   return { user: FASTDEPLOY_USER, password: FASTDEPLOY_PASSWORD };

@@ -1,7 +1,7 @@
-// Runs before the first paint, as a file of its own: the content security policy allows no inline script.
+// Runs before the first paint, in a separate file, because the content security policy blocks inline scripts.
 try {
   const theme = localStorage.getItem("fastdeploy.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // Storage is refused (private window): the system's preference decides.
+  // Storage is blocked (private window): use the system's preference.
 }

@@ -20,18 +20,18 @@ const used = [...source.matchAll(/\bt\(\s*(["'`])([^"'`]+)\1|title: "([a-zA-Z]+\
   .map(match => (match[2] ?? match[3] ?? "").replace(/\$\{[^}]+\}/g, "*"));
 const patterns = [...new Set(used)].map(key => new RegExp(`^${key.replaceAll(".", "\\.").replaceAll("*", "[\\w-]+")}$`));
 
-describe("the catalogue of texts", () => {
+describe("the text catalog", () => {
   it("has every text that is used", () => {
     const missing = [...new Set(used)].filter((_, index) => !keys.some(key => patterns[index]?.test(key)));
     expect(missing).toEqual([]);
   });
 
-  it("has no text that nobody uses", () => {
+  it("has no unused text", () => {
     const dynamic = (key: string) => key.startsWith("outcome.");
     expect(keys.filter(key => !dynamic(key) && !patterns.some(pattern => pattern.test(key)))).toEqual([]);
   });
 
-  it("can be read by the compiler of messages, all of it", () => {
+  it("is compiled by the message compiler without errors", () => {
     for (const key of keys) expect(() => i18n.global.t(key as "app.name", { n: 2 }, 2)).not.toThrow();
   });
 

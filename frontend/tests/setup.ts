@@ -1,7 +1,7 @@
 import { enableAutoUnmount } from "@vue/test-utils";
 import { afterEach } from "vitest";
 
-// What jsdom has no layout for.
+// Layout functions missing in jsdom.
 class NoResize {
   observe(): void {}
   unobserve(): void {}

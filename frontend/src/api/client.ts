@@ -3,11 +3,11 @@ import type { paths } from "./schema";
 
 export type Api = Client<paths>;
 
-/** Who signs the requests. `renew` gets a fresh token after a 401 and says whether it did. */
+/** Provides the access token. `renew` gets a fresh one after a 401 and returns whether it succeeded. */
 export interface Signer {
   token: () => string | null;
   renew: () => Promise<boolean>;
-  /** Told after each request whether there was an answer at all. */
+  /** Called after each request with whether the server responded. */
   reached: (answered: boolean) => void;
 }
 
@@ -27,7 +27,7 @@ async function send(request: Request, signer: Signer): Promise<Response> {
   }
 }
 
-/** Sends a request; a 401 is answered by one renewal of the token and one second attempt. */
+/** Sends a request. On a 401, renews the token and retries once. */
 export async function sendSigned(request: Request, signer: Signer): Promise<Response> {
   const token = signer.token();
   const secondAttempt = request.clone();

@@ -1,6 +1,6 @@
 /**
- * The server refused, or could not be reached (`status` 0). `detail` is the server's own sentence, if any; `faults`
- * are what is wrong with each part of the body.
+ * The server rejected the request or could not be reached (`status` 0). `detail` is the server's message, if any;
+ * `faults` are the errors in each part of the body.
  */
 export class ApiError extends Error {
   constructor(readonly status: number, readonly detail: string | null, readonly faults: readonly Fault[] = []) {
@@ -19,7 +19,7 @@ function sentence(fault: Fault): string {
   return field ? `${field}: ${String(fault.msg)}` : String(fault.msg);
 }
 
-/** Makes one sentence of `{"detail": text}` and of `{"detail": [{loc, msg}…]}`; null for anything else. */
+/** Returns one message for `{"detail": text}` and for `{"detail": [{loc, msg}…]}`; null for anything else. */
 export function readDetail(body: unknown): string | null {
   if (typeof body !== "object" || body === null || !("detail" in body)) return null;
   const { detail } = body;
@@ -39,7 +39,7 @@ interface Answer<T> {
   response: Response;
 }
 
-/** Awaits a call of the API client: its data, or an `ApiError`. */
+/** Awaits a call of the API client: returns its data or throws an `ApiError`. */
 export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
   let answer: Answer<T>;
   try {

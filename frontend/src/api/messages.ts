@@ -1,6 +1,6 @@
 import type { Deployment, Service, Step } from "./types";
 
-/** What the server sends over the socket, and what `GET /deployments/{id}/events` answers with. */
+/** Messages that the server sends over the socket and returns from `GET /deployments/{id}/events`. */
 export interface DeploymentMessage extends Deployment {
   type: "deployment";
   deployment_id: number;
@@ -22,7 +22,7 @@ export interface OutputMessage {
   lines: WireLine[];
 }
 
-/** A message with a place in the order of one deployment. */
+/** A message with a position in the order of one deployment. */
 export type DeploymentEvent = DeploymentMessage | StepMessage | OutputMessage;
 
 export interface ServiceMessage extends Pick<Service, "id" | "name" | "data"> {
@@ -42,7 +42,7 @@ export interface WarningMessage {
   code?: string;
 }
 
-/** "You were too slow: subscribe again from what you have." */
+/** The client was too slow and has to subscribe again from its cursor. */
 export interface ResumeMessage {
   type: "resume";
   deployment_id: number;
@@ -67,7 +67,7 @@ export function isDeploymentEvent(message: ServerMessage): message is Deployment
   return message.type === "deployment" || message.type === "step" || message.type === "output";
 }
 
-/** Reads one frame; null when it is not a message (a newer server may send types that we don't know: they pass). */
+/** Parses one frame; null if it is not a message. Unknown types from a newer server pass through. */
 export function parseMessage(frame: string): ServerMessage | null {
   try {
     const message: unknown = JSON.parse(frame);

@@ -2,7 +2,7 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 
-/** What the document leaves open, since scripts and configs may carry fields of their own. */
+/** Fields that the OpenAPI document leaves open, because scripts and configs may add their own. */
 type With<T, Known> = Omit<T, keyof Known> & Known;
 
 export interface ServiceData {

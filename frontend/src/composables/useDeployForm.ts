@@ -14,7 +14,7 @@ import { useRefusedInputs } from "./useRefusedInputs";
 
 type Validation = typeof import("@/lib/inputs/validation");
 
-/** Everything between "Deploy" and the deployment: what is asked for, what was entered, what is wrong with it. */
+/** State of the deploy dialog: the service's inputs, the values entered, and their errors. */
 export function useDeployForm(service: () => Service) {
   const { t } = useI18n();
   const services = useServicesStore();
@@ -44,7 +44,7 @@ export function useDeployForm(service: () => Service) {
     return validation.value.findFaults(fields.value, draft.value.values, schema.value);
   });
 
-  /** What is missing is told when everything is sent, what is wrong as soon as its field has been left. */
+  /** Missing values are reported on submit, invalid ones as soon as the field loses focus. */
   const errors = computed<Record<string, string>>(() => {
     const own = Object.entries(faults.value)
       .filter(([name, { key }]) => submitted.value || (left.value.has(name) && key !== "required" && key !== "choose"))
@@ -88,13 +88,13 @@ export function useDeployForm(service: () => Service) {
     drafts.change(service().id, { settings });
   }
 
-  /** True when everything entered makes sense; from now on the faults are shown. */
+  /** Returns true if all values are valid; from now on, errors are shown. */
   function check(): boolean {
     submitted.value = true;
     return Object.keys(errors.value).length === 0 && settingsFault.value === null;
   }
 
-  /** The started deployment; null when the server refused, and the faults or the problem say why. */
+  /** Returns the started deployment; null if the server rejected it (see `errors` and `sending.problem`). */
   async function start(): Promise<Deployment | null> {
     if (sending.busy.value) return null;
     const { id } = service();

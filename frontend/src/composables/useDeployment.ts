@@ -9,10 +9,10 @@ import { useStepsStore } from "@/stores/steps";
 import { useProblem } from "./useProblem";
 import { useResync } from "./useResync";
 
-/** Why a deployment waits is not told by messages: asked again this often while it does. */
+/** Messages do not carry the reason for waiting, so it is polled at this interval. */
 const WAITING_MS = 3000;
 
-/** One deployment from its snapshot on, followed live: itself, its steps, why it waits, its output. */
+/** Follows one deployment live from its snapshot: the deployment, its steps, its reason for waiting, its output. */
 export function useDeployment(id: number) {
   const deployments = useDeploymentsStore();
   const steps = useStepsStore();

@@ -7,9 +7,9 @@ import { useProblem } from "./useProblem";
 import { useResync } from "./useResync";
 
 /**
- * The newest deployments that match, page by page, and new ones as they appear. What has been listed stays, in its
- * newest version, even if a change makes it leave the filter: rows don't vanish under the reader's finger. While
- * `reading` says so, new ones are only counted (`fresh`) until `showFresh` is called: rows don't move either.
+ * The newest matching deployments, page by page, and new ones as they appear. Listed deployments stay, in their
+ * newest version, even if they no longer match the filter, so that rows don't vanish under the pointer. While
+ * `reading` returns true, new ones are only counted (`fresh`) until `showFresh` is called, so rows don't move.
  */
 export function useDeploymentList(filters: () => DeploymentFilters, reading: () => boolean = () => false) {
   const store = useDeploymentsStore();
@@ -60,14 +60,14 @@ export function useDeploymentList(filters: () => DeploymentFilters, reading: () 
     });
   }
 
-  /** Takes in what is new at the top; older pages that have been read stay. */
+  /** Adds new deployments at the top; older pages that are already loaded stay. */
   async function refresh(): Promise<void> {
     const current = generation;
     const page = await store.fetchPage(filters());
     if (current === generation) page.forEach(appear);
   }
 
-  /** Rows of other filters would be a wrong answer: rather none, and the reason. */
+  /** Rows of other filters would be wrong: show none, and the error. */
   async function reload(): Promise<void> {
     if (!await attempt(loadFirst)) loaded.value = false;
   }

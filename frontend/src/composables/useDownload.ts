@@ -1,7 +1,7 @@
 import { call } from "@/api/errors";
 import { useSessionStore } from "@/stores/session";
 
-/** A plain link can't carry the access token: the file is fetched, then handed to the browser. */
+/** Fetches the file and hands it to the browser, because a plain link can't carry the access token. */
 export function useDownload() {
   const session = useSessionStore();
 

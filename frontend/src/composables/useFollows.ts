@@ -13,15 +13,15 @@ interface Follow {
 export interface FollowOptions {
   api: Api;
   send: (message: ClientMessage) => void;
-  /** Gets every message of a followed deployment, in order, each once. */
+  /** Called with every message of a followed deployment, in order, exactly once. */
   emit: (messages: readonly DeploymentEvent[]) => void;
 }
 
 const EVENTS_PER_PAGE = 200;
-/** A gap that the socket's own replay closes in this time needs no request. */
-const GAP_PATIENCE_MS = 200;
+/** Wait this long for the socket's replay to close a gap before fetching it. */
+const GAP_TIMEOUT_MS = 200;
 
-/** The deployments that somebody watches closely: a cursor for each, and how what is missing after it is had. */
+/** Followed deployments: a cursor for each, and fetching of the messages missing after it. */
 export function useFollows({ api, send, emit }: FollowOptions) {
   const follows = new Map<number, Follow>();
 
@@ -29,7 +29,7 @@ export function useFollows({ api, send, emit }: FollowOptions) {
     follow.sequence = merged.sequence;
     emit(merged.ready);
     clearTimeout(follow.gapTimer);
-    if (merged.gap) follow.gapTimer = setTimeout(() => void catchUp(id), GAP_PATIENCE_MS);
+    if (merged.gap) follow.gapTimer = setTimeout(() => void catchUp(id), GAP_TIMEOUT_MS);
   }
 
   async function fetchPage(id: number, follow: Follow): Promise<boolean> {
@@ -40,13 +40,13 @@ export function useFollows({ api, send, emit }: FollowOptions) {
     if (follows.get(id) !== follow) return false;
     const events = page.events as unknown as DeploymentEvent[];
     const last = events.at(-1)?.seq ?? after;
-    // With more to come the page is complete up to its last event; the last page, up to what the server has.
+    // A page is complete up to its last event; the last page is complete up to the server's position.
     const upTo = page.more ? last : Math.max(last, page.last_seq);
     accept(id, follow, mergePage(follow.sequence, { after, upTo, events }));
     return page.more && events.length > 0;
   }
 
-  /** Fetches what came after the cursor, page by page. A failure only means that the next round tries again. */
+  /** Fetches the messages after the cursor, page by page. A failure is retried in the next round. */
   async function catchUp(id: number): Promise<void> {
     const follow = follows.get(id);
     if (!follow || follow.fetching) return;
@@ -60,7 +60,7 @@ export function useFollows({ api, send, emit }: FollowOptions) {
     }
   }
 
-  /** True when the message belongs to a followed deployment: it is emitted when its turn comes. */
+  /** Returns true if the message belongs to a followed deployment; it is then emitted in order. */
   function take(message: DeploymentEvent): boolean {
     const follow = follows.get(message.deployment_id);
     if (follow) accept(message.deployment_id, follow, mergeBySeq(follow.sequence, [message]));
@@ -80,7 +80,7 @@ export function useFollows({ api, send, emit }: FollowOptions) {
     send({ unsubscribe: { deployment_id: id } });
   }
 
-  /** From now on every message of the deployment after `after` is emitted. Returns what ends it. */
+  /** Emits every message of the deployment after `after` from now on. Returns a function that stops it. */
   function follow(id: number, after: number): () => void {
     const known = follows.get(id);
     const entry = known ?? { readers: 0, sequence: startSequence<DeploymentEvent>(after), fetching: false };

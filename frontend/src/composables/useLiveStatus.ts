@@ -1,10 +1,10 @@
 import { onScopeDispose, readonly, ref, watch, type Ref } from "vue";
 import { usePushStore, type PushStatus } from "@/stores/push";
 
-/** A connection that is back sooner was never worth a word. */
+/** Shorter interruptions are not shown. */
 const CALM_MS = 2000;
 
-/** How live the page is, as it is told to the reader: trouble only once it lasts; null until anything is known. */
+/** Connection status as shown to the user: problems appear only once they last; null until known. */
 export function useLiveStatus(): Readonly<Ref<PushStatus | null>> {
   const push = usePushStore();
   const shown = ref<PushStatus | null>(null);

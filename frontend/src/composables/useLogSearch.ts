@@ -5,7 +5,7 @@ import { useOutputStore, type Log } from "@/stores/output";
 const TYPING_MS = 150;
 const RESCAN_MS = 300;
 
-/** Numbers of the lines that contain `query`, in any case. */
+/** Returns the numbers of the lines that contain `query`, ignoring case. */
 export function findLines(lines: Log["lines"], query: string): number[] {
   const needle = query.toLowerCase();
   const found: number[] = [];
@@ -15,7 +15,7 @@ export function findLines(lines: Log["lines"], query: string): number[] {
   return found;
 }
 
-/** Searches a whole log, also while it grows; fetches for that what had not been looked at yet. */
+/** Searches a whole log, even while it grows, and fetches the lines that are not loaded yet. */
 export function useLogSearch(deploymentId: number, log: Log, show: (n: number) => void) {
   const output = useOutputStore();
   const query = ref("");

@@ -3,7 +3,7 @@ import { computed, nextTick, ref, watch, type Ref } from "vue";
 import { useOutputStore, type Log } from "@/stores/output";
 
 export const ROW_HEIGHT = 22;
-/** So near to the end, the reader is at the end. */
+/** Distance from the end, in pixels, that still counts as being at the end. */
 const SLACK = 2 * ROW_HEIGHT;
 
 interface Options {
@@ -13,11 +13,11 @@ interface Options {
   wrap: Readonly<Ref<boolean>>;
 }
 
-/** The visible part of a log: which rows to draw, fetching their lines, following the end if the reader is there. */
+/** The visible part of a log: selects the rows to draw, fetches their lines, follows the end if the user is there. */
 export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   const output = useOutputStore();
   const following = ref(false);
-  /** How many lines there were when the reader stopped following. */
+  /** Number of lines when the user stopped following. */
   const left = ref(log.total);
   let lastTop = 0;
 
@@ -31,7 +31,7 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
   })));
   const rows = computed(() => virtualizer.value.getVirtualItems());
   const height = computed(() => virtualizer.value.getTotalSize());
-  /** The lines that are seen, as indices; not those drawn around them. */
+  /** Indices of the visible lines, without the overscan. */
   const seen = computed(() => virtualizer.value.range);
   const fresh = computed(() => following.value ? 0 : Math.max(0, log.total - left.value));
 
@@ -47,7 +47,7 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
     if (!element) return;
     const distance = element.scrollHeight - element.scrollTop - element.clientHeight;
     if (distance <= SLACK) following.value = true;
-    // New lines make the distance grow as well: only going up is the reader's doing.
+    // New lines increase the distance as well; only upward scrolling comes from the user.
     else if (element.scrollTop < lastTop - 1) following.value = false;
     lastTop = element.scrollTop;
   }
@@ -57,14 +57,14 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
     toEnd();
   }
 
-  /** Brings line `n` (from 1) into view and stays there. */
+  /** Scrolls to line `n` (from 1) and stops following. */
   function show(n: number, align: "center" | "start" = "center"): void {
     following.value = false;
     lastTop = 0;
     virtualizer.value.scrollToIndex(n - 1, { align });
   }
 
-  /** Whether line `n` is seen. */
+  /** Returns true if line `n` is visible. */
   function isSeen(n: number): boolean {
     return seen.value !== null && n - 1 >= seen.value.startIndex && n - 1 <= seen.value.endIndex;
   }

@@ -1,6 +1,6 @@
 import { useI18n } from "vue-i18n";
 
-/** Where a deployment was asked for, in words: this page and our command line have names of their own. */
+/** Returns the display name of an origin: this page and the command line have names of their own. */
 export function useOrigin(): (origin: string) => string {
   const { t } = useI18n();
   const names = new Map([["frontend", () => t("origin.frontend")], ["cli", () => t("origin.cli")]]);

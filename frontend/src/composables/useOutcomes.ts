@@ -12,7 +12,7 @@ import { useResync } from "./useResync";
 
 const KINDS: Partial<Record<Deployment["state"], Toast["kind"]>> = { success: "success", failure: "failure" };
 
-/** Tells how the reader's deployments ended while they were looking elsewhere. */
+/** Notifies users about outcomes of their deployments while they look at something else. */
 export function useOutcomes(): void {
   const { t } = useI18n();
   const route = useRoute();
@@ -35,8 +35,8 @@ export function useOutcomes(): void {
     }
   }
 
-  /** Without a socket nobody tells about those that no page follows. */
-  async function askAbout(): Promise<void> {
+  /** Without a socket, deployments that no page follows have to be polled. */
+  async function pollOpen(): Promise<void> {
     const open = Object.values(deployments.byId).filter(known => !isFinal(known) && watched.has(known));
     await Promise.all(open.map(({ id }) => deployments.fetchOne(id).catch((error: unknown) => {
       if (!(error instanceof ApiError)) throw error;
@@ -44,5 +44,5 @@ export function useOutcomes(): void {
   }
 
   onScopeDispose(deployments.onOutcome(tell));
-  useResync(askAbout);
+  useResync(pollOpen);
 }

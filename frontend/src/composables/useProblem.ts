@@ -4,11 +4,11 @@ import { ApiError } from "@/api/errors";
 
 const SERVER_SENTENCES = [403, 404, 409, 429, 503] as const;
 
-/** Turns errors into sentences for the reader, and runs actions such that their failure is shown instead of thrown. */
+/** Turns errors into messages for the user, and runs actions so that failures are shown instead of thrown. */
 export function useProblem() {
   const { t } = useI18n();
   const problem = ref<string | null>(null);
-  /** The server's answer to what failed last; 0 when there was none. */
+  /** HTTP status of the last failure; 0 if the server did not respond. */
   const status = ref<number | null>(null);
   const busy = ref(false);
 
@@ -19,12 +19,12 @@ export function useProblem() {
     if (status === 401) return t("error.401");
     if (status === 422) return t("error.422", { detail: detail ?? "" });
     const known = SERVER_SENTENCES.find(one => one === status);
-    // The server knows how long to wait, and for what; a proxy in front of it says nothing.
+    // The server's message says how long to wait and why; a proxy in front of it sends none.
     if (known) return detail ?? t(`error.${known}`);
     return t("error.server", { status });
   }
 
-  /** True when `action` succeeded. */
+  /** Returns true if `action` succeeded. */
   async function attempt(action: () => Promise<unknown>): Promise<boolean> {
     busy.value = true;
     problem.value = null;

@@ -6,13 +6,13 @@ import { remaining } from "@/lib/remaining";
 import { formatElapsed } from "@/lib/time";
 import { useNow } from "./useNow";
 
-/** Nobody believes the single seconds of a forecast. */
+/** Estimates are rounded, because single seconds suggest too much precision. */
 function roughly(seconds: number): number {
   if (seconds < 10) return Math.ceil(seconds);
   return seconds < 60 ? Math.ceil(seconds / 5) * 5 : Math.ceil(seconds / 30) * 30;
 }
 
-/** How far a deployment is, renewed each second, and the sentence that says how long it still takes. */
+/** Progress of a deployment, updated each second, and the text for the time left. */
 export function useProgress(deployment: () => Deployment | undefined, steps: () => readonly Step[]) {
   const { t } = useI18n();
   const now = useNow(1000);

@@ -4,14 +4,14 @@ import { faviconOf } from "@/lib/favicon";
 
 export interface Standing {
   state: DeploymentState;
-  /** 0…1; null while unknown. */
+  /** 0–1; null while unknown. */
   fraction: number | null;
 }
 
-/** Twenty steps around the ring: more can't be seen, and each changes the tab. */
+/** Twenty increments around the ring: more are not visible, and each one updates the tab. */
 const STEPS = 20;
 
-/** The tab's icon shows where a deployment stands, as long as the calling page is shown. */
+/** Shows a deployment's progress in the tab icon while the calling page is shown. */
 export function useProgressFavicon(standing: () => Standing | null): void {
   const icon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
   if (!icon) return;

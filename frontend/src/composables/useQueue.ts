@@ -5,12 +5,12 @@ import { useQueueStore } from "@/stores/queue";
 import { useProblem } from "./useProblem";
 import { useResync } from "./useResync";
 
-/** Several changes that come together are asked about once. */
+/** Changes within this time are combined into one request. */
 const SETTLE_MS = 250;
-/** When a worker was last seen is told by no message. */
+/** Messages do not carry a worker's last heartbeat, so it is polled. */
 const REFRESH_MS = 5000;
 
-/** The queue, loaded again whenever a deployment comes, starts or ends. */
+/** The queue, reloaded whenever a deployment is created, starts, or ends. */
 export function useQueue() {
   const queue = useQueueStore();
   const push = usePushStore();

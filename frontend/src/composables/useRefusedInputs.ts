@@ -2,24 +2,24 @@ import { ref, type Ref } from "vue";
 import type { Fault } from "@/api/errors";
 import type { Field } from "@/lib/inputs/fields";
 
-/** Which part of the body a fault is about: `["body", "env", name, …]` or `["body", "confirm"]`. */
+/** The part of the body that an error is about: `["body", "env", name, …]` or `["body", "confirm"]`. */
 function placeOf({ loc = [] }: Fault): string {
   const [, part, name] = loc;
   return part === "env" && name !== undefined ? `env:${String(name)}` : String(part ?? "");
 }
 
-/** The server names the field in its sentence; beside the field that is said already. */
+/** The server's message starts with the field's name, which is redundant next to the field. */
 function withoutLabel(sentence: string, label: string): string {
   const rest = sentence.startsWith(`${label}: `) ? sentence.slice(label.length + 2) : sentence;
   return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
-/** What the server found wrong: by field, and what is about no field (`together`). */
+/** Errors from the server: by field, and those that belong to no single field (`together`). */
 export function useRefusedInputs(fields: Readonly<Ref<Field[]>>) {
   const errors = ref<Record<string, string>>({});
   const together = ref<string | null>(null);
 
-  /** Shows the faults; false when there are none to show. */
+  /** Shows the errors; returns false if there are none. */
   function take(faults: readonly Fault[]): boolean {
     const labels = new Map(fields.value.map(({ name, label }) => [`env:${name}`, label]));
     labels.set("confirm", "");
@@ -31,7 +31,7 @@ export function useRefusedInputs(fields: Readonly<Ref<Field[]>>) {
     return faults.length > 0;
   }
 
-  /** Forgets what was wrong with one field, or all of it. */
+  /** Clears the errors of one field, or all of them. */
   function forget(name?: string): void {
     const others = Object.entries(errors.value).filter(([other]) => name !== undefined && other !== name);
     errors.value = Object.fromEntries(others);

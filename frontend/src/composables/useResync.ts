@@ -2,7 +2,7 @@ import { onScopeDispose } from "vue";
 import { ApiError } from "@/api/errors";
 import { usePushStore } from "@/stores/push";
 
-/** Calls `load` whenever what it loads may be stale; a failure leaves what is shown, the connection's sign tells. */
+/** Calls `load` whenever its data may be stale. A failure keeps the old data; the live indicator shows the outage. */
 export function useResync(load: () => Promise<unknown>): void {
   const push = usePushStore();
   onScopeDispose(push.onResync(() => {

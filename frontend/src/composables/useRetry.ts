@@ -8,9 +8,9 @@ import { useServicesStore } from "@/stores/services";
 import { useProblem } from "./useProblem";
 
 export interface RetryNeeds {
-  /** Names of the secret inputs to be given again. */
+  /** Names of the secret inputs to enter again. */
   secrets: string[];
-  /** The service wants its name typed. */
+  /** The service requires its name as confirmation. */
   confirm: boolean;
 }
 
@@ -18,7 +18,7 @@ function locOf(fault: Fault): string[] {
   return Array.isArray(fault.loc) ? fault.loc.map(String) : [];
 }
 
-/** What the server misses: secret inputs, the service's name; null when it complains about something else. */
+/** Returns what a server error says is missing: secret inputs, confirmation; null for any other error. */
 export function readNeeds(faults: readonly Fault[]): RetryNeeds | null {
   const locs = faults.map(locOf);
   const secrets = locs.flatMap(([body, part, name]) => body === "body" && part === "env" && name ? [name] : []);
@@ -26,7 +26,7 @@ export function readNeeds(faults: readonly Fault[]): RetryNeeds | null {
   return secrets.length > 0 || confirm ? { secrets, confirm } : null;
 }
 
-/** Starts a deployment once more. What is not stored, secret inputs and the confirmation, is asked for again. */
+/** Retries a deployment. Asks again for what is not stored: secret inputs and the confirmation. */
 export function useRetry(deployment: () => Deployment) {
   const deployments = useDeploymentsStore();
   const services = useServicesStore();
@@ -57,14 +57,14 @@ export function useRetry(deployment: () => Deployment) {
     });
   }
 
-  /** The service's config says how it calls its inputs, and whether it is confirmed. Without it the server asks. */
+  /** Loads the service config for input titles and confirmation. Without it, the server reports what is missing. */
   async function readService(): Promise<void> {
     const { service_id: id } = deployment();
     if (!services.byId[id]) await attempt(() => services.loadOne(id));
     needs.confirm = services.byId[id]?.data.confirm === true;
   }
 
-  /** Starts it, or opens the dialog when something is needed for that. */
+  /** Starts the retry, or opens the dialog if something is missing. */
   async function begin(): Promise<void> {
     key = randomId();
     needs.secrets = [...deployment().secret_inputs];

@@ -1,10 +1,10 @@
 import type { Ref } from "vue";
 
-/** Moves the keyboard's focus through the rows of a list: to the link of the next or the previous one. */
+/** Moves keyboard focus through the rows of a list, to the link of the next or previous one. */
 export function useRows(list: Readonly<Ref<HTMLElement | null>>) {
   const links = () => [...list.value?.querySelectorAll<HTMLElement>("[data-row-link]") ?? []];
 
-  /** The first row that is not above the window, for a reader who has not chosen one yet. */
+  /** The first row that is not above the viewport, if none has focus yet. */
   function firstVisible(rows: HTMLElement[]): HTMLElement | undefined {
     return rows.find(row => row.getBoundingClientRect().top >= 0) ?? rows[0];
   }

@@ -1,6 +1,6 @@
 import { onScopeDispose, watch, type Ref } from "vue";
 
-/** Calls back whenever the element comes near to the window's visible part. */
+/** Calls back whenever the element comes close to the viewport. */
 export function useSeen(element: Readonly<Ref<Element | null>>, margin: string, seen: () => void): void {
   const observer = new IntersectionObserver((entries) => {
     if (entries.some(entry => entry.isIntersecting)) seen();

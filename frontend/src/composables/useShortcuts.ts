@@ -2,20 +2,20 @@ import { onScopeDispose } from "vue";
 import { useShortcutsStore, type Shortcut, type ShortcutScope } from "@/stores/shortcuts";
 
 const TYPING = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
-/** While one of these is open, keys belong to it. */
+/** While one of these is open, it handles all keys. */
 const OVERLAYS = "[role=dialog], [role=alertdialog], [role=menu], [role=listbox]";
 
-/** Whether a key pressed there belongs to something that the reader types into or chooses from. */
+/** Returns true if the element handles keys itself, such as a text field or a select. */
 export function isTyping(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest(TYPING) !== null;
 }
 
-/** Keys with which the calling page can be used, as long as it is shown; `?` lists them. */
+/** Registers keyboard shortcuts while the calling page is shown; `?` lists them. */
 export function useShortcuts(shortcuts: readonly Shortcut[], scope: ShortcutScope = "page"): void {
   onScopeDispose(useShortcutsStore().register(shortcuts, scope));
 }
 
-/** Hands the keys of the whole document to the shortcuts: once, by the application. */
+/** Forwards the document's key events to the shortcuts. Called once, by the application. */
 export function useShortcutKeys(): void {
   const store = useShortcutsStore();
 

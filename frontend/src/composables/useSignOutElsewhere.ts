@@ -3,7 +3,7 @@ import { useSessionStore } from "@/stores/session";
 
 const SIGNED_OUT = "signed-out";
 
-/** Signing out in one tab signs out the others of this browser. */
+/** Signs out all tabs of this browser together. */
 export function useSignOutElsewhere(): void {
   const session = useSessionStore();
   const channel = new BroadcastChannel("fastdeploy.session");

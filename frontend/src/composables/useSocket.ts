@@ -7,18 +7,18 @@ export type SocketStatus = "off" | "connecting" | "live" | "waiting";
 export interface SocketOptions {
   url: () => string;
   token: Readonly<Ref<string | null>>;
-  /** Asks for a new token; the socket sends it on by watching `token`. */
+  /** Requests a new token; the socket watches `token` and sends it. */
   renew: () => Promise<boolean>;
   receive: (message: ServerMessage) => void;
 }
 
-/** The server sends a ping every 20 s: this long without a word, and the connection is dead. */
+/** The server sends a ping every 20 s; after this long without a message, the connection is dead. */
 const SILENCE_MS = 50_000;
-/** A connection that takes longer than this to authenticate is given up. */
+/** Timeout for connecting and authenticating. */
 const HANDSHAKE_MS = 10_000;
 
 /**
- * One connection that is kept up: authenticates, watches the heartbeat, reconnects with backoff, and re-authenticates
+ * A persistent connection: authenticates, watches the heartbeat, reconnects with backoff, and re-authenticates
  * on the open connection whenever the token changes. It knows nothing of deployments.
  */
 export function useSocket(options: SocketOptions) {
@@ -64,7 +64,7 @@ export function useSocket(options: SocketOptions) {
   }
 
   function authenticated(success: boolean): void {
-    // A token refused on a connection that is signed in leaves the connection as it was.
+    // A rejected token leaves an authenticated connection unchanged.
     if (!success && status.value === "live") return;
     if (success) {
       attempt = 0;
@@ -72,7 +72,7 @@ export function useSocket(options: SocketOptions) {
       status.value = "live";
       return;
     }
-    // One renewal for a refused token; a new token connects by itself, being watched.
+    // Renew a rejected token once; the watcher reconnects with the new one.
     const first = !refused;
     refused = true;
     lost();
@@ -107,7 +107,7 @@ export function useSocket(options: SocketOptions) {
     status.value = "off";
   }
 
-  /** The network is back, or the reader is: no need to sit out the backoff. */
+  /** The network or the user is back, so skip the rest of the backoff. */
   function hurry(): void {
     if (status.value === "waiting" && document.visibilityState === "visible") connect();
   }

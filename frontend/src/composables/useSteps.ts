@@ -5,7 +5,7 @@ import { useStepsStore } from "@/stores/steps";
 import { useResync } from "./useResync";
 import type { Step } from "@/api/types";
 
-/** The steps of a deployment that is only glanced at: fetched once, then kept by the messages. */
+/** The steps of a deployment that is not followed: fetched once, then updated by messages. */
 export function useSteps(id: () => number): ComputedRef<Step[]> {
   const deployments = useDeploymentsStore();
   const steps = useStepsStore();

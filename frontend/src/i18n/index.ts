@@ -1,14 +1,14 @@
 import { createI18n } from "vue-i18n";
 import en from "./en.json";
 
-type Catalogue = typeof en;
+type Catalog = typeof en;
 
 declare module "vue-i18n" {
   // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- the interface is how vue-i18n learns the keys
-  export interface DefineLocaleMessage extends Catalogue {}
+  export interface DefineLocaleMessage extends Catalog {}
 }
 
-export const i18n = createI18n<[Catalogue], "en">({
+export const i18n = createI18n<[Catalog], "en">({
   legacy: false,
   locale: "en",
   fallbackLocale: "en",

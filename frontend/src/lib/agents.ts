@@ -15,7 +15,7 @@ export interface Agent {
 
 const find = (list: [RegExp, string][], text: string) => list.find(([pattern]) => pattern.test(text))?.[1] ?? null;
 
-/** What a browser says of itself in `User-Agent`, as people call it. */
+/** Returns the common names of the browser and system in a `User-Agent` header. */
 export function readAgent(userAgent: string): Agent {
   const system = find(SYSTEMS, userAgent);
   return { browser: find(BROWSERS, userAgent), system, handheld: ["Android", "iPhone", "iPad"].includes(system ?? "") };

@@ -1,6 +1,6 @@
 /**
- * Terminal colours as data: segments that a template renders as text. No HTML is built, so nothing in a log can become
- * markup, and colours beyond the palette are set through the DOM, which a strict content security policy allows.
+ * Terminal colors as data: segments that a template renders as text. No HTML is built, so nothing in a log can become
+ * markup, and colors beyond the palette are set through the DOM, which a strict content security policy allows.
  */
 export interface Segment {
   text: string;
@@ -33,7 +33,7 @@ function blank(): Pen {
 
 const CUBE = [0, 95, 135, 175, 215, 255] as const;
 
-/** The colour number of the 256-colour palette: the first 16 by name (the theme's), the others by value. */
+/** Converts an index of the 256-color palette: the first 16 by name (from the theme), the others by value. */
 function paletteColor(index: number): string {
   if (index < 16) return `palette-${index}`;
   if (index >= 232) {
@@ -45,7 +45,7 @@ function paletteColor(index: number): string {
   return `rgb(${r}, ${g}, ${b})`;
 }
 
-/** Reads `38;5;n` and `38;2;r;g;b`: the colour, and how many numbers it took. */
+/** Reads `38;5;n` and `38;2;r;g;b`: the color and how many numbers it used. */
 function extendedColor(codes: number[], at: number): [color: string | null, used: number] {
   if (codes[at + 1] === 5) return [paletteColor(codes[at + 2] ?? 0), 2];
   if (codes[at + 1] === 2) return [`rgb(${codes[at + 2] ?? 0}, ${codes[at + 3] ?? 0}, ${codes[at + 4] ?? 0})`, 4];
@@ -94,7 +94,7 @@ function segment(text: string, pen: Pen): Segment {
   return made;
 }
 
-/** A progress bar rewrites its line with carriage returns: what a terminal would show in the end is its last part. */
+/** Progress bars rewrite their line with carriage returns; keep the last part, which a terminal would show. */
 function lastRewrite(text: string): string {
   const trimmed = text.replace(/\r+$/, "");
   return trimmed.slice(trimmed.lastIndexOf("\r") + 1);
@@ -122,7 +122,7 @@ export function plainText(line: string): string {
   return lastRewrite(line).replace(ESCAPES, "").replace(CONTROLS, "");
 }
 
-/** Splits segments such that each occurrence of `query` (any case) is of its own, with `match`. */
+/** Splits segments so that each occurrence of `query` (ignoring case) is a segment with `match`. */
 export function markMatches(segments: Segment[], query: string): Segment[] {
   if (!query) return segments;
   const needle = query.toLowerCase();

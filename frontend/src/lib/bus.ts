@@ -2,7 +2,7 @@ import type { MessageOf, MessageType, ServerMessage } from "@/api/messages";
 
 type Handler = (message: ServerMessage) => void;
 
-/** Hands each message to those who asked for its type. Subscribing returns the function that ends it. */
+/** Delivers each message to the subscribers of its type. Subscribing returns the unsubscribe function. */
 export class MessageFan {
   readonly #handlers = new Map<string, Set<Handler>>();
 

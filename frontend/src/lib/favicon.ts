@@ -1,6 +1,6 @@
 import type { DeploymentState } from "@/api/types";
 
-/** Bright enough for dark tab bars, dark enough for bright ones. */
+/** Readable on dark and light tab bars. */
 const COLORS: Readonly<Record<DeploymentState, string>> = {
   queued: "#c07d00", running: "#3f6fe0", success: "#1f8a4c", failure: "#d3343d", cancelled: "#7b8290",
 };
@@ -25,7 +25,7 @@ function sign(color: string, path: string): string {
     + `<path d="${path}" fill="none" stroke="#fff" stroke-width="3.5" stroke-linecap="round" stroke-linejoin="round"/>`;
 }
 
-/** A tab's icon for a deployment: a ring that fills (`fraction` 0…1, null while unknown), then its outcome. */
+/** Tab icon for a deployment: a ring that fills (`fraction` 0–1, null while unknown), then its outcome. */
 export function faviconOf(state: DeploymentState, fraction: number | null): string {
   const path = SIGNS[state];
   const picture = path === undefined ? ring(COLORS[state], fraction) : sign(COLORS[state], path);

@@ -2,15 +2,15 @@ import type { LocationQuery, LocationQueryRaw } from "vue-router";
 import type { Deployment, DeploymentState } from "@/api/types";
 import type { DeploymentFilters } from "@/stores/deployments";
 
-/** The filters as the form and the URL have them: texts, empty for "any". */
+/** The filters as strings, as in the form and the URL; empty means "any". */
 export interface FilterTexts {
   service: string;
   state: string[];
   user: string;
   origin: string;
-  /** "24h", "7d", "30d", or a date, from which day on: "2026-01-31". */
+  /** "24h", "7d", "30d", or the first day: "2026-01-31". */
   since: string;
-  /** A date: up to the end of that day. */
+  /** A date; includes that day. */
   until: string;
 }
 
@@ -50,12 +50,12 @@ export function writeFilters(filters: FilterTexts): LocationQueryRaw {
   return Object.fromEntries(Object.entries(filters).filter(([, value]) => value.length > 0));
 }
 
-/** How many filters are set; the two ends of a time count as one. */
+/** Returns how many filters are set; a time range counts as one. */
 export function countFilters({ since, until, ...others }: FilterTexts): number {
   return Object.values(others).filter(value => value.length > 0).length + Number(since !== "" || until !== "");
 }
 
-/** The start of a day in the reader's time zone, `days` later; null if it is no date. */
+/** Returns the start of a day, plus `days`, in the user's time zone; null if the text is not a date. */
 function startOf(date: string, days = 0): string | null {
   if (!DATE.test(date)) return null;
   const [year = 0, month = 1, day = 1] = date.split("-").map(Number);
@@ -63,7 +63,7 @@ function startOf(date: string, days = 0): string | null {
   return Number.isNaN(start.getTime()) ? null : start.toISOString();
 }
 
-/** What the API is asked for; values in the URL that make no sense are left out. `now` in milliseconds. */
+/** Returns the query for the API; invalid values from the URL are dropped. `now` is in milliseconds. */
 export function toApiFilters(filters: FilterTexts, now: number): DeploymentFilters {
   const { service, state, user, origin, since, until } = filters;
   const wanted: DeploymentFilters = {};
@@ -80,7 +80,7 @@ export function toApiFilters(filters: FilterTexts, now: number): DeploymentFilte
   return wanted;
 }
 
-/** Whether the server would list it. */
+/** Returns true if the server would list the deployment. */
 export function matches(deployment: Deployment, filters: DeploymentFilters): boolean {
   const { service_id: service, state, user, origin, since, until } = filters;
   const created = Date.parse(deployment.created);

@@ -1,10 +1,10 @@
-/** Lines of a log, first and last included. */
+/** A range of log lines, both ends inclusive. */
 export interface LineRange {
   from: number;
   to: number;
 }
 
-/** Reads "#L12" and "#L12-L20" (in either order, the second L may be missing); null for anything else. */
+/** Parses "#L12" and "#L12-L20" (in either order, the second L is optional); null for anything else. */
 export function readLines(hash: string): LineRange | null {
   const match = /^#L(\d{1,9})(?:-L?(\d{1,9}))?$/.exec(hash);
   if (!match) return null;
@@ -16,13 +16,13 @@ export function writeLines({ from, to }: LineRange): string {
   return from === to ? `#L${from}` : `#L${from}-L${to}`;
 }
 
-/** The range from its first line to a line that is clicked while Shift is held. */
+/** Returns the range from its first line to the line that was Shift-clicked. */
 export function extend(range: LineRange | null, line: number): LineRange {
   if (!range) return { from: line, to: line };
   return { from: Math.min(range.from, line), to: Math.max(range.from, line) };
 }
 
-/** Reads "#step-7": the step's id. */
+/** Parses "#step-7" to the step's ID. */
 export function readStep(hash: string): number | null {
   const match = /^#step-(\d{1,15})$/.exec(hash);
   return match ? Number(match[1]) : null;

@@ -2,7 +2,7 @@ import MarkdownIt from "markdown-it";
 
 type Token = ReturnType<MarkdownIt["parse"]>[number];
 
-/** Alignment of table cells as a class: a `style` attribute would be refused by the content security policy. */
+/** Align table cells with a class; the content security policy would block a `style` attribute. */
 function alignByClass(tokens: Token[]): void {
   for (const token of tokens) {
     const style = token.attrGet("style");
@@ -12,7 +12,7 @@ function alignByClass(tokens: Token[]): void {
   }
 }
 
-/** The page has its own first-level heading, so the README's start one level below. */
+/** Lower headings by one level, because the page has its own first-level heading. */
 function lowerHeadings(tokens: Token[]): void {
   for (const token of tokens) {
     if (/^h[1-5]$/.test(token.tag)) token.tag = `h${Number(token.tag[1]) + 1}`;
@@ -29,7 +29,7 @@ function openOutside(tokens: Token[]): void {
   }
 }
 
-/** What may be wider than the page scrolls by itself: it has to be reachable by keyboard for that. */
+/** Make wide elements focusable, so that they can be scrolled with the keyboard. */
 function scrollByKeyboard(markdown: MarkdownIt): void {
   const { rules } = markdown.renderer;
   for (const name of ["fence", "code_block"] as const) {

@@ -2,7 +2,7 @@ export interface Sequenced {
   seq: number;
 }
 
-/** How far one deployment has been applied, and the messages that arrived ahead of their turn (sorted, unique). */
+/** The last applied `seq` of a deployment, and the messages that arrived early (sorted, unique). */
 export interface Sequence<M extends Sequenced> {
   cursor: number;
   early: readonly M[];
@@ -10,13 +10,13 @@ export interface Sequence<M extends Sequenced> {
 
 export interface Merged<M extends Sequenced> {
   sequence: Sequence<M>;
-  /** To be applied now, in order, each once. */
+  /** Messages to apply now, in order, each once. */
   ready: M[];
-  /** Something between the cursor and the early messages is missing. */
+  /** Messages between the cursor and the early ones are missing. */
   gap: boolean;
 }
 
-/** An answer to "what came after `after`?": complete from there to `upTo`, so numbers absent in it don't exist. */
+/** The events after `after`, complete up to `upTo`: a `seq` missing in between does not exist. */
 export interface Page<M extends Sequenced> {
   after: number;
   upTo: number;
@@ -33,7 +33,7 @@ function sortedUnique<M extends Sequenced>(cursor: number, ...batches: (readonly
   return [...bySeq.values()].sort((a, b) => a.seq - b.seq);
 }
 
-/** Takes messages in any order, with duplicates and holes: gives out those whose turn it is, keeps the others. */
+/** Accepts messages in any order, with duplicates and gaps; returns those that are due and keeps the others. */
 export function mergeBySeq<M extends Sequenced>(sequence: Sequence<M>, incoming: readonly M[]): Merged<M> {
   const waiting = sortedUnique(sequence.cursor, sequence.early, incoming);
   let { cursor } = sequence;
@@ -46,7 +46,7 @@ export function mergeBySeq<M extends Sequenced>(sequence: Sequence<M>, incoming:
   return { sequence: { cursor, early }, ready: waiting.slice(0, taken), gap: early.length > 0 };
 }
 
-/** Takes a complete page of the history, and then whatever had been waiting for it. */
+/** Applies a complete page of the history, then the messages that were waiting for it. */
 export function mergePage<M extends Sequenced>(sequence: Sequence<M>, page: Page<M>): Merged<M> {
   if (page.after > sequence.cursor) return mergeBySeq(sequence, page.events);
   const upTo = Math.max(sequence.cursor, page.upTo);

@@ -3,7 +3,7 @@ import type { Service } from "@/api/types";
 export type Show = "all" | "active" | "failed";
 export const SHOWS: readonly Show[] = ["all", "active", "failed"];
 
-/** Whether the service's name and description have every word of the query. */
+/** Returns true if the service's name and description contain every word of the query. */
 export function fits({ name, data }: Service, query: string): boolean {
   const text = `${name} ${data.description ?? ""}`.toLowerCase();
   return query.toLowerCase().split(/\s+/).every(word => text.includes(word));

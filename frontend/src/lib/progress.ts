@@ -3,7 +3,7 @@ import type { Deployment, DeploymentState, Step } from "@/api/types";
 export interface Progress {
   done: number;
   total: number;
-  /** 0…1; a running step counts half. */
+  /** 0–1; a running step counts half. */
   share: number;
   current: Step | null;
 }

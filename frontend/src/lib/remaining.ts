@@ -3,17 +3,17 @@ import { isFinal, progressOf } from "./progress";
 import { elapsed } from "./time";
 
 export interface Remaining {
-  /** 0…1 of the work that is done; null while nothing is known about it. */
+  /** Share of the work that is done, 0–1; null while unknown. */
   fraction: number | null;
-  /** Seconds until the end, judged by the last successes; null while nothing is known. */
+  /** Seconds left, estimated from the last successful runs; null while unknown. */
   seconds: number | null;
-  /** It takes noticeably longer than it usually does. */
+  /** It takes noticeably longer than usual. */
   overdue: boolean;
 }
 
 type Timed = Pick<Step, "started" | "finished" | "expected_seconds">;
 
-/** What runs is never shown as done: the end of the bar belongs to the outcome. */
+/** Upper limit of the bar while running; only the outcome fills it. */
 const MOST = 0.99;
 
 function isOverdue(taken: number, expected: number): boolean {
@@ -33,7 +33,7 @@ function byWhole(deployment: Pick<Deployment, "started" | "finished">, expected:
   };
 }
 
-/** Steps whose usual duration is known count with it; the others are taken to need no time. */
+/** Steps count with their expected duration; steps without one count as zero. */
 function bySteps(steps: readonly Step[], now: number): Remaining {
   let [total, done, overdue] = [0, 0, false];
   for (const step of steps) {
@@ -50,7 +50,7 @@ function bySteps(steps: readonly Step[], now: number): Remaining {
   return { fraction: total > 0 ? Math.min(MOST, done / total) : null, seconds: total - done, overdue };
 }
 
-/** The same for one step; without an expectation nothing is known. */
+/** The same for one step; unknown without an expected duration. */
 export function stepRemaining(step: Timed, now: number): Remaining {
   const expected = step.expected_seconds;
   return expected === null || step.started === null
@@ -58,15 +58,15 @@ export function stepRemaining(step: Timed, now: number): Remaining {
     : byWhole(step, expected, now);
 }
 
-/** Whether what is still to do has been timed before: otherwise the whole deployment tells more than its steps. */
-function stepsTell(steps: readonly Step[]): boolean {
+/** Returns true if the remaining steps have expected durations; otherwise the whole deployment's is more accurate. */
+function stepsAreTimed(steps: readonly Step[]): boolean {
   const open = steps.filter(step => step.state === "pending" || step.state === "running");
   return open.length > 0 && open.every(step => step.expected_seconds !== null);
 }
 
 /**
- * How far a deployment is, and how long it still takes: from what its steps usually take, otherwise from what the
- * whole usually takes; without either, the share of the steps that are done. `now` in milliseconds since the epoch.
+ * Returns the progress and time left of a deployment: from the expected durations of its steps, otherwise from that
+ * of the whole; without either, the share of finished steps. `now` is in milliseconds since the epoch.
  */
 export function remaining(
   deployment: Pick<Deployment, "state" | "started" | "finished" | "expected_seconds">,
@@ -76,9 +76,9 @@ export function remaining(
   const { state, expected_seconds: expected } = deployment;
   if (isFinal(deployment)) return { fraction: 1, seconds: 0, overdue: false };
   if (state === "queued") return { fraction: 0, seconds: expected, overdue: false };
-  if (stepsTell(steps)) {
-    const told = bySteps(steps, now);
-    if (told.fraction !== null) return told;
+  if (stepsAreTimed(steps)) {
+    const fromSteps = bySteps(steps, now);
+    if (fromSteps.fraction !== null) return fromSteps;
   }
   if (expected !== null) return byWhole(deployment, expected, now);
   return { fraction: steps.length > 0 ? progressOf(steps).share : null, seconds: null, overdue: false };

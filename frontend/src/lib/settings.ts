@@ -7,7 +7,7 @@ export interface Setting {
 
 export type SettingsFault = { kind: "duplicate"; key: string } | { kind: "nameless" };
 
-/** Rows of a form → the deployment's context. Rows that are empty altogether are left out. */
+/** Converts form rows to the deployment's `env`. Empty rows are dropped. */
 export function toEnv(settings: readonly Setting[]): Record<string, string> {
   return Object.fromEntries(settings.filter(({ key }) => key.trim()).map(({ key, value }) => [key.trim(), value]));
 }

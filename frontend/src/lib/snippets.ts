@@ -7,7 +7,7 @@ export interface Snippet {
   code: string;
 }
 
-/** What to show for an input that has to be given: an example, a choice, or its own name to be replaced. */
+/** Returns a sample value for a required input: an example, a choice, or a placeholder with its name. */
 function exampleOf(field: Field): unknown {
   if (field.example) return field.example;
   const [choice] = field.choices;
@@ -17,7 +17,7 @@ function exampleOf(field: Field): unknown {
   return field.kind === "multiline" || field.kind === "text" || field.kind === "secret" ? `YOUR ${field.name}` : undefined;
 }
 
-/** The settings a request has to have: defaults are the server's affair. Conditions are followed for no values. */
+/** Returns sample values for the required inputs without a default. Conditions are evaluated with no values. */
 export function exampleEnv(schema: unknown): Record<string, unknown> {
   if (!isSchema(schema)) return {};
   const fields = activeFields(schema, {}, () => false)
@@ -26,14 +26,14 @@ export function exampleEnv(schema: unknown): Record<string, unknown> {
   return toEnv(fields, values);
 }
 
-/** A text as one word of a POSIX shell. */
+/** Quotes a text as one word for a POSIX shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /**
- * A shell script that starts a deployment, waits for its end and fails if it does. It works while the server restarts:
- * requests are repeated, and the key keeps them from starting a second deployment.
+ * Returns a shell script that starts a deployment, waits for it, and fails if it fails. It survives server restarts:
+ * requests are retried, and the idempotency key prevents a second deployment.
  */
 function script(url: string, key: string, env: Record<string, unknown>): string[] {
   return [
@@ -59,7 +59,7 @@ function script(url: string, key: string, env: Record<string, unknown>): string[
 
 const indent = (lines: readonly string[], by: number) => lines.map(line => " ".repeat(by) + line);
 
-/** How other programs deploy `service` with its token, and wait for the outcome; `url` is this fastDeploy's own. */
+/** Returns snippets that deploy `service` with its token and wait for the outcome; `url` is this server's own. */
 export function deploySnippets(url: string, service: string, schema: unknown): Snippet[] {
   const env = exampleEnv(schema);
   const options = Object.entries(env).map(([name, value]) =>

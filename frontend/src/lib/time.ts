@@ -1,4 +1,4 @@
-/** What stands before the lines of a log. */
+/** Timestamps shown in front of log lines. */
 export const LINE_TIMES = ["off", "clock", "elapsed"] as const;
 export type LineTimes = typeof LINE_TIMES[number];
 
@@ -7,7 +7,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** "< 0.1 s", "3.2 s", "12 s", "3 min 4 s", "2 h 10 min": two units at most, in their international symbols. */
+/** "< 0.1 s", "3.2 s", "12 s", "3 min 4 s", "2 h 10 min": at most two units. */
 export function formatDuration(milliseconds: number): string {
   const ms = Math.max(0, milliseconds);
   if (ms < SECOND / 10) return "< 0.1 s";
@@ -17,7 +17,7 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(ms / HOUR)} h ${Math.floor(ms % HOUR / MINUTE)} min`;
 }
 
-/** The same for what still runs, in whole seconds: it is shown once a second. */
+/** The same in whole seconds, for running deployments that update once a second. */
 export function formatElapsed(milliseconds: number): string {
   return milliseconds < 10 * SECOND ? `${Math.max(0, Math.floor(milliseconds / SECOND))} s` : formatDuration(milliseconds);
 }
@@ -31,7 +31,7 @@ const STEPS: [limit: number, unit: Intl.RelativeTimeFormatUnit, size: number][] 
   [Infinity, "year", 365 * DAY],
 ];
 
-/** "5 minutes ago", "in 3 days"; less than ten seconds either way is "now". */
+/** "5 minutes ago", "in 3 days"; less than ten seconds in either direction is "now". */
 export function formatRelative(at: Date, now: number, locale: string): string {
   const difference = at.getTime() - now;
   const format = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
@@ -45,13 +45,13 @@ export function formatDateTime(at: Date, locale: string): string {
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }).format(at);
 }
 
-/** The clock time of a log line, "14:03:07.123", in the reader's time zone. */
+/** Returns the time of day of a log line, "14:03:07.123", in the user's time zone. */
 export function formatClock(at: Date): string {
   const pad = (value: number, width = 2) => String(value).padStart(width, "0");
   return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)}`;
 }
 
-/** How long after the start a log line came: "+0:07.123", "+1:02:03.004". */
+/** Returns the time from the start to a log line: "+0:07.123", "+1:02:03.004". */
 export function formatOffset(milliseconds: number): string {
   const ms = Math.max(0, Math.round(milliseconds));
   const pad = (value: number, width = 2) => String(value).padStart(width, "0");
@@ -61,7 +61,7 @@ export function formatOffset(milliseconds: number): string {
   return `+${clock}:${pad(seconds)}.${pad(ms % SECOND, 3)}`;
 }
 
-/** Milliseconds between two ISO times; up to `now` while there is no end; null before the start. */
+/** Returns the milliseconds between two ISO times; until `now` if not finished; null if not started. */
 export function elapsed(started: string | null, finished: string | null, now: number): number | null {
   if (started === null) return null;
   return (finished === null ? now : Date.parse(finished)) - Date.parse(started);

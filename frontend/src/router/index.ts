@@ -3,14 +3,14 @@ import { useSessionStore } from "@/stores/session";
 
 declare module "vue-router" {
   interface RouteMeta {
-    /** Key of the page's title in the catalogue. */
+    /** Key of the page title in the catalog. */
     title?: string;
-    /** Can be seen without signing in. */
+    /** Accessible without signing in. */
     open?: boolean;
   }
 }
 
-/** The page to go to after signing in: only a path of ours, never another site. */
+/** Returns the path to open after signing in; never another site. */
 export function returnPath(next: unknown): string {
   return typeof next === "string" && /^\/(?![/\\])/.test(next) ? next : "/";
 }

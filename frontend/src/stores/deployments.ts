@@ -17,17 +17,17 @@ export interface DeploymentFilters {
   until?: string;
 }
 
-/** What a retry needs besides what the server has stored. */
+/** Data for a retry that the server has not stored. */
 export interface RetryRequest {
-  /** The secret inputs, once more. */
+  /** The secret inputs. */
   env?: Record<string, unknown>;
-  /** The service's name as the reader typed it. */
+  /** The service's name as typed by the user. */
   confirm?: string;
 }
 
 export const PAGE_SIZE = 50;
 
-/** Every deployment that the page has heard of, by id; the newest version of each by `seq`. */
+/** Every known deployment by ID, each in its newest version by `seq`. */
 export const useDeploymentsStore = defineStore("deployments", () => {
   const session = useSessionStore();
   const push = usePushStore();
@@ -42,7 +42,7 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     if (known && !isFinal(known) && isFinal(deployment)) for (const handler of outcomeHandlers) handler(deployment);
   }
 
-  /** Calls back whenever a deployment is found to have ended that was known to be under way. */
+  /** Calls back whenever a deployment that was queued or running turns out to have ended. */
   function onOutcome(handler: (deployment: Deployment) => void): () => void {
     outcomeHandlers.add(handler);
     return () => outcomeHandlers.delete(handler);
@@ -67,7 +67,7 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     return detail;
   }
 
-  /** Starts a deployment. The same `key` never starts two; `confirm` is the service's name as the reader typed it. */
+  /** Starts a deployment. The same `key` never starts two; `confirm` is the typed service name. */
   async function start(
     serviceId: number, env: Record<string, unknown>, key: string, confirm?: string,
   ): Promise<Deployment> {
@@ -85,7 +85,7 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     })));
   }
 
-  /** Starts it once more. The same `key` never starts two. */
+  /** Retries it. The same `key` never starts two. */
   async function retry(id: number, key: string, { env = {}, confirm }: RetryRequest = {}): Promise<Deployment> {
     const started = await call(session.api.POST("/deployments/{deployment_id}/retry", {
       params: { path: { deployment_id: id }, header: { "Idempotency-Key": key } },
@@ -95,7 +95,7 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     return started;
   }
 
-  /** What is different from the service's last success before this deployment. */
+  /** Fetches the changes since the service's last success before this deployment. */
   function fetchChanges(id: number): Promise<Changes> {
     return call(session.api.GET("/deployments/{deployment_id}/changes", { params: { path: { deployment_id: id } } }));
   }

@@ -4,11 +4,11 @@ import { randomId } from "@/lib/random";
 import type { Setting } from "@/lib/settings";
 import { useSessionStore } from "./session";
 
-/** What has been entered for the next deployment of a service, and not been sent. */
+/** Values entered for the next deployment of a service but not sent yet. */
 export interface Draft {
   values: Record<string, unknown>;
   settings: Setting[];
-  /** Sent along, such that sending the same draft again never starts a second deployment. */
+  /** Idempotency key: sending the same draft again never starts a second deployment. */
   key: string;
 }
 
@@ -16,7 +16,7 @@ function blank(): Draft {
   return { values: {}, settings: [{ row: 1, key: "", value: "" }], key: randomId() };
 }
 
-/** In memory only, secrets included: it survives a dialog that was closed by accident, and nothing else. */
+/** In memory only, including secrets: survives closing the dialog, but not a reload. */
 export const useDraftsStore = defineStore("drafts", () => {
   const session = useSessionStore();
   const byService = ref<Record<number, Draft>>({});
@@ -29,7 +29,7 @@ export const useDraftsStore = defineStore("drafts", () => {
     byService.value[serviceId] ??= blank();
   }
 
-  /** Each change is a new thing to ask for: it gets a key of its own. */
+  /** Each change is a new request, so it gets a new key. */
   function change(serviceId: number, fields: Partial<Omit<Draft, "key">>): void {
     byService.value[serviceId] = { ...of(serviceId), ...fields, key: randomId() };
   }

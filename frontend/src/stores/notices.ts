@@ -6,7 +6,7 @@ export interface Toast {
   id: number;
   kind: "info" | "success" | "failure";
   text: string;
-  /** Where to read more. */
+  /** Link to the details. */
   link?: ToastLink;
 }
 
@@ -16,10 +16,10 @@ export interface ToastLink {
 }
 
 const TOAST_MS = 7000;
-/** More at once would hide the page; the oldest go. */
+/** Maximum number of toasts; the oldest are removed. */
 const AT_ONCE = 3;
 
-/** Short messages to the reader: toasts, and sentences that only screen readers get. */
+/** Short messages to the user: toasts, and announcements for screen readers only. */
 export const useNoticesStore = defineStore("notices", () => {
   const toasts = ref<Toast[]>([]);
   const announcement = ref("");
@@ -32,7 +32,7 @@ export const useNoticesStore = defineStore("notices", () => {
     toasts.value = toasts.value.filter(toast => toast.id !== id);
   }
 
-  /** A failure stays until it has been read. */
+  /** A failure stays until it is dismissed. */
   function expireLater({ id, kind }: Toast): void {
     if (kind !== "failure") timers.set(id, setTimeout(() => dismiss(id), TOAST_MS));
   }
@@ -44,14 +44,14 @@ export const useNoticesStore = defineStore("notices", () => {
     expireLater(toast);
   }
 
-  /** While somebody points at the toasts they stay; afterwards they have their time again. */
+  /** Toasts stay while the pointer is over them; then their timers restart. */
   function hold(held: boolean): void {
     for (const timer of timers.values()) clearTimeout(timer);
     timers.clear();
     if (!held) toasts.value.forEach(expireLater);
   }
 
-  /** Has a screen reader say the sentence at its next pause. */
+  /** Announces a text to screen readers at the next pause. */
   function announce(text: string): void {
     announcement.value = text;
   }

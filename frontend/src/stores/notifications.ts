@@ -18,11 +18,11 @@ function remember(wanted: boolean): void {
     if (wanted) localStorage.setItem(KEY, "on");
     else localStorage.removeItem(KEY);
   } catch {
-    // Storage is refused (private window): the choice holds until the page is closed.
+    // Storage is blocked (private window): the choice lasts until the page is closed.
   }
 }
 
-/** The browser's own notifications: only for who asked for them, by a click. */
+/** Browser notifications; permission is requested only on a click. */
 export const useNotificationsStore = defineStore("notifications", () => {
   const supported = "Notification" in window && window.isSecureContext;
   const permission = ref<NotificationPermission>(supported ? Notification.permission : "denied");
@@ -45,7 +45,7 @@ export const useNotificationsStore = defineStore("notifications", () => {
     remember(false);
   }
 
-  /** Shows one, if they are on. The same `tag` never shows two, whatever the number of tabs. */
+  /** Shows a notification if enabled. The same `tag` is shown once across all tabs. */
   function notify(title: string, body: string, tag: string, open: () => void): void {
     if (state.value !== "on") return;
     try {
@@ -56,7 +56,7 @@ export const useNotificationsStore = defineStore("notifications", () => {
         notification.close();
       };
     } catch (error) {
-      // Some mobile browsers have the permission, but only for service workers.
+      // Some mobile browsers allow notifications only from service workers.
       if (!(error instanceof TypeError)) throw error;
     }
   }

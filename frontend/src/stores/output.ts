@@ -13,8 +13,8 @@ export interface LogLine {
 }
 
 /**
- * The output of one deployment. Line n lies at index n - 1; lines that nobody has looked at yet are absent and fetched
- * block by block. `version` changes at most once per frame, whatever arrives, so that a flood costs no renderings.
+ * The output of one deployment. Line n is at index n - 1; lines that have not been viewed are absent and fetched
+ * block by block. `version` changes at most once per frame, so that a flood of lines does not cause extra renders.
  */
 export interface Log {
   readonly lines: (LogLine | undefined)[];
@@ -24,9 +24,9 @@ export interface Log {
   error: unknown;
 }
 
-/** Lines that are fetched together when somebody looks at one of them. */
+/** Lines per fetched block. */
 const BLOCK = 1000;
-/** Blocks that are fetched together when all are wanted: the most that the server gives at once. */
+/** Blocks per request when all lines are needed: the server's maximum. */
 const BLOCKS_AT_ONCE = 10;
 
 export const useOutputStore = defineStore("output", () => {
@@ -70,7 +70,7 @@ export const useOutputStore = defineStore("output", () => {
 
   push.on("output", message => append(message.deployment_id, message.lines));
 
-  /** Says that the log has this many lines, seen or not. */
+  /** Sets the total number of lines, loaded or not. */
   function announce(deploymentId: number, total: number): Log {
     const log = of(deploymentId);
     if (log.lines.length < total) log.lines.length = total;
@@ -111,7 +111,7 @@ export const useOutputStore = defineStore("output", () => {
     return false;
   }
 
-  /** Fetches the blocks that hold the lines at `from`…`to` (indices, both included), as far as they are absent. */
+  /** Fetches the absent blocks with the lines `from`–`to` (indices, inclusive). */
   async function ensure(deploymentId: number, from: number, to: number): Promise<void> {
     const log = of(deploymentId);
     const missing: Promise<void>[] = [];
@@ -121,7 +121,7 @@ export const useOutputStore = defineStore("output", () => {
     await Promise.all(missing);
   }
 
-  /** Fetches everything that is absent, one part after the other, until `stop` says so: for a search. */
+  /** Fetches all absent lines sequentially until `stop` returns true; used by the search. */
   async function ensureAll(deploymentId: number, stop: () => boolean): Promise<void> {
     const log = of(deploymentId);
     const total = Math.ceil(log.lines.length / BLOCK);

@@ -10,10 +10,10 @@ import { useSessionStore } from "./session";
 export type PushStatus = "live" | "connecting" | "polling" | "offline";
 
 const POLL_MS = 1500;
-/** Snapshots of whole lists are polled at every third round. */
+/** Poll snapshots of whole lists every third round. */
 const RESYNC_ROUNDS = 3;
 
-/** The database was away when we wanted to subscribe. */
+/** Delay before subscribing again if the database was unavailable. */
 const RESUBSCRIBE_MS = 2000;
 
 function socketUrl(): string {
@@ -22,8 +22,8 @@ function socketUrl(): string {
 }
 
 /**
- * Everything that is told about changes comes through here, in order per deployment, each once: from the socket, or,
- * when it cannot be had, by asking. A followed deployment keeps a cursor; whatever is missing is fetched after it.
+ * Delivers all changes, in order per deployment and exactly once: from the socket, or by polling while there is no
+ * connection. A followed deployment has a cursor; messages missing after it are fetched.
  */
 export const usePushStore = defineStore("push", () => {
   const session = useSessionStore();
@@ -53,7 +53,7 @@ export const usePushStore = defineStore("push", () => {
     else if (!isDeploymentEvent(message) || !follows.take(message)) fan.emit(message);
   }
 
-  /** Calls back whenever a list may be stale: after each (re)connection, and regularly while there is no socket. */
+  /** Calls back whenever lists may be stale: after each (re)connection, and regularly without a socket. */
   function onResync(handler: () => void): () => void {
     resyncs.add(handler);
     return () => resyncs.delete(handler);

@@ -6,7 +6,7 @@ import { isFinal } from "@/lib/progress";
 import { useDeploymentsStore } from "./deployments";
 import { useSessionStore } from "./session";
 
-/** What runs, what waits and why, and who works on it, as of the last `load`; states are those known by now. */
+/** Running and waiting deployments and workers as of the last `load`; states are current. */
 export const useQueueStore = defineStore("queue", () => {
   const session = useSessionStore();
   const deployments = useDeploymentsStore();

@@ -11,7 +11,7 @@ function newer(a: Deployment | null, b: Deployment): Deployment {
   return a !== null && (a.id > b.id || (a.id === b.id && a.seq > b.seq)) ? a : b;
 }
 
-/** The service as it is after one of its deployments has changed. */
+/** Returns the service after a change of one of its deployments. */
 export function withDeployment(service: Service, deployment: Deployment): Service {
   const others = service.active_deployments.filter(active => active.id !== deployment.id);
   const active = isFinal(deployment) ? others : [...others, deployment].sort((a, b) => a.id - b.id);
@@ -40,7 +40,7 @@ export const useServicesStore = defineStore("services", () => {
     if (service) byId.value[service.id] = withDeployment(service, message);
   });
 
-  /** The server tells the newest deployment, which may still wait or run: the last one that ended says how it went. */
+  /** The server sends the newest deployment, which may not have ended; keep the last one that has. */
   async function withOutcome<S extends Service>(service: S): Promise<S> {
     const last = service.last_deployment;
     if (last === null || isFinal(last)) return service;
@@ -64,12 +64,12 @@ export const useServicesStore = defineStore("services", () => {
     plans.value[id] = plan;
   }
 
-  /** What to ask for before a deployment; choices are found out anew each time. */
+  /** Loads the inputs of a service; dynamic choices are evaluated each time. */
   function loadInputs(id: number): Promise<Inputs> {
     return call(session.api.GET("/services/{service_id}/inputs", { params: { path: { service_id: id } } }));
   }
 
-  /** How the last `limit` deployments went. */
+  /** Loads the outcomes of the last `limit` deployments. */
   function loadStatistics(id: number, limit: number): Promise<Statistics> {
     return call(session.api.GET("/services/{service_id}/statistics", {
       params: { path: { service_id: id }, query: { limit } },
@@ -80,7 +80,7 @@ export const useServicesStore = defineStore("services", () => {
     problems.value = await call(session.api.GET("/services/problems"));
   }
 
-  /** Reads the service folders again: what changed, and what could not be read. */
+  /** Reloads the service folders; returns what changed and what could not be read. */
   async function sync(): Promise<SyncReport> {
     const report = await call(session.api.POST("/services/sync"));
     problems.value = report.problems;

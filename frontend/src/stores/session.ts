@@ -7,10 +7,10 @@ import type { Session, User } from "@/api/types";
 export type SessionState = "restoring" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 3000;
-/** No other site can have a browser send it: the cookie alone is not enough. */
+/** Other sites cannot make a browser send this header, so the cookie alone is not enough. */
 const REFRESH_HEADER = { "X-Requested-With": "fastdeploy" };
 
-/** Renewed a minute before the end, or half-way through a shorter life. */
+/** Renew one minute before expiry, or halfway through a shorter lifetime. */
 function renewalDelay(expiresIn: number): number {
   return Math.max(expiresIn - 60, expiresIn / 2) * 1000;
 }
@@ -18,8 +18,8 @@ function renewalDelay(expiresIn: number): number {
 const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
 /**
- * Who is signed in. The access token lives here, in memory, and nowhere else; the HttpOnly cookie, which no script can
- * read, brings a fresh one after a reload and before the old one ends.
+ * The signed-in user. The access token is kept in memory only; the HttpOnly cookie, which scripts cannot
+ * read, provides a fresh one after a reload and before the old one expires.
  */
 export const useSessionStore = defineStore("session", () => {
   const token = ref<string | null>(null);
@@ -62,7 +62,7 @@ export const useSessionStore = defineStore("session", () => {
       await refresh();
       return true;
     } catch (error) {
-      // Only a refusal ends the session: a server that restarts must not sign everybody out.
+      // Only a rejection ends the session; a server restart must not sign users out.
       if (error instanceof ApiError && error.status === 401) forget();
       else schedule(RETRY_MS);
       return false;
@@ -71,7 +71,7 @@ export const useSessionStore = defineStore("session", () => {
     }
   }
 
-  /** Gets a new access token, once for all who ask at the same time; false when there is none to be had. */
+  /** Gets a new access token, shared by concurrent callers; returns false if there is none. */
   function renew(): Promise<boolean> {
     renewing ??= tryRenew();
     return renewing;
@@ -96,7 +96,7 @@ export const useSessionStore = defineStore("session", () => {
     }
   }
 
-  /** Finds out, once, whether the browser holds a session; waits for a server that cannot be reached. */
+  /** Checks once whether the browser has a session; waits while the server is unreachable. */
   function restore(): Promise<void> {
     restoring ??= tryRestore();
     return restoring;

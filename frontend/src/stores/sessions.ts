@@ -4,7 +4,7 @@ import { call } from "@/api/errors";
 import type { BrowserSession } from "@/api/types";
 import { useSessionStore } from "./session";
 
-/** The browsers in which the reader is signed in; this one first, then the last used. */
+/** The user's browser sessions: this one first, then the most recently used. */
 export const useSessionsStore = defineStore("sessions", () => {
   const session = useSessionStore();
   const list = ref<BrowserSession[]>([]);

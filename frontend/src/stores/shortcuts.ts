@@ -4,9 +4,9 @@ import { computed, ref, shallowRef, watch } from "vue";
 export interface Shortcut {
   /** Keys as `KeyboardEvent.key` names them; one after the other with a space between: "g s". */
   keys: string;
-  /** What it does, as the help shows it. */
+  /** Description shown in the help. */
   text: string;
-  /** Absent for what the browser does by itself, and is only explained. */
+  /** Absent if the browser handles the key and the help only lists it. */
   action?: () => void;
 }
 
@@ -18,7 +18,7 @@ interface Group {
 }
 
 const KEY = "fastdeploy.shortcuts";
-/** The keys of a sequence follow each other within this time. */
+/** Maximum time between the keys of a sequence. */
 const SEQUENCE_MS = 1200;
 
 function remembered(): boolean {
@@ -34,11 +34,11 @@ function remember(enabled: boolean): void {
     if (enabled) localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, "off");
   } catch {
-    // Storage is refused (private window): the choice holds until the page is closed.
+    // Storage is blocked (private window): the choice lasts until the page is closed.
   }
 }
 
-/** What single keys do, by the pages that are shown; the reader can switch all of them off. */
+/** Keyboard shortcuts of the visible pages; the user can turn all of them off. */
 export const useShortcutsStore = defineStore("shortcuts", () => {
   const groups = shallowRef<readonly Group[]>([]);
   const enabled = ref(remembered());
@@ -72,7 +72,7 @@ export const useShortcutsStore = defineStore("shortcuts", () => {
     return found !== undefined || goesOn;
   }
 
-  /** Takes a key; true when it meant something. */
+  /** Handles a key; returns true if it was a shortcut. */
   function press(key: string): boolean {
     const before = begun;
     return (before !== "" && run(`${before} ${key}`)) || run(key);

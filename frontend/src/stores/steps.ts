@@ -5,12 +5,12 @@ import type { Step } from "@/api/types";
 import { usePushStore } from "./push";
 
 interface Known {
-  /** The last change that is in `steps`. */
+  /** `seq` of the last change in `steps`. */
   seq: number;
   steps: Step[];
 }
 
-/** In the order in which they ran; then those to come, as planned. */
+/** In the order in which they ran, then the planned ones. */
 function inOrder(steps: readonly Step[]): Step[] {
   const place = (step: Step) => step.run_order ?? Infinity;
   return [...steps].sort((a, b) => place(a) === place(b) ? a.position - b.position : place(a) - place(b));
@@ -20,7 +20,7 @@ function toStep({ type: _type, seq: _seq, deleted: _deleted, ...step }: StepMess
   return step;
 }
 
-/** The steps of those deployments of which a snapshot has been fetched, kept up to date by messages. */
+/** Steps of the deployments with a fetched snapshot, kept up to date by messages. */
 export const useStepsStore = defineStore("steps", () => {
   const push = usePushStore();
   const byDeployment = ref<Record<number, Known>>({});

@@ -16,11 +16,11 @@ function remember(theme: Theme): void {
     if (theme === "system") localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, theme);
   } catch {
-    // Storage is refused (private window): the choice holds until the page is closed.
+    // Storage is blocked (private window): the choice lasts until the page is closed.
   }
 }
 
-/** The reader's choice of appearance. `public/theme.js` applies it before the first paint. */
+/** The user's theme. `public/theme.js` applies it before the first paint. */
 export const useThemeStore = defineStore("theme", () => {
   const theme = ref<Theme>(current());
   watch(theme, (chosen) => {

@@ -18,7 +18,7 @@ export function tokenState(token: Token, now: number): TokenState {
   return Date.parse(token.expires) <= now ? "expired" : "active";
 }
 
-/** The tokens that exist. Their values are known to nobody but the reader of `create`'s answer. */
+/** The existing tokens. Their values are returned only by `create`. */
 export const useTokensStore = defineStore("tokens", () => {
   const session = useSessionStore();
   const list = ref<Token[]>([]);
@@ -39,7 +39,7 @@ export const useTokensStore = defineStore("tokens", () => {
     return (await call(session.api.POST("/config-token", { body }))).config_token;
   }
 
-  /** Creates a token and gives its value, which can't be had a second time. */
+  /** Creates a token and returns its value, which cannot be retrieved again. */
   async function create(request: TokenRequest): Promise<string> {
     const value = await (request.kind === "service" ? createService(request) : createConfig(request));
     await load();

@@ -3,10 +3,10 @@ import { ref } from "vue";
 import type { Deployment } from "@/api/types";
 import { useSessionStore } from "./session";
 
-/** From where people start deployments themselves: they want to know how those end. */
+/** Origins of deployments that people start themselves; they get notified about them. */
 const BY_HAND: readonly string[] = ["frontend", "cli"];
 
-/** The deployments whose outcome the reader wants to be told: those they started, and those they chose. */
+/** Deployments to notify the user about: those they started and those they watch. */
 export const useWatchedStore = defineStore("watched", () => {
   const session = useSessionStore();
   const choices = ref<Record<number, boolean>>({});

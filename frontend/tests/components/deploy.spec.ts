@@ -68,13 +68,13 @@ async function open(inputs: Partial<Inputs> = {}) {
 
 const sent = () => server.called("POST /services/1/deployments").map(({ body }) => body);
 
-describe("deploying a service that asks for nothing", () => {
-  it("shows what will happen, and starts with one press", async () => {
+describe("deploying a service without inputs", () => {
+  it("shows a summary and starts with one click", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     const { router } = await open({
       summary: { kind: "playbook", file: "site.yml", hosts: ["web1", "web2"], runs_as: "deploy", ahead: 0 },
     });
-    for (const part of ["Ansible playbook site.yml", "web1", "web2", "deploy", "Fetch → Install", "Usually takes 12 s", "right away"]) {
+    for (const part of ["Ansible playbook site.yml", "web1", "web2", "deploy", "Fetch → Install", "Usually takes 12 s", "Immediately"]) {
       expect(text()).toContain(part);
     }
     await press("Deploy now");
@@ -82,20 +82,20 @@ describe("deploying a service that asks for nothing", () => {
     expect(sent()).toEqual([{ env: {}, origin: "frontend" }]);
   });
 
-  it("says what it will wait for", async () => {
+  it("shows what it will wait for", async () => {
     await open({ summary: { ...someInputs().summary, ahead: 2 } });
-    expect(text()).toContain("2 deployments of shop are before it.");
+    expect(text()).toContain("2 deployments of shop are ahead.");
   });
 
-  it("takes the settings of last time", async () => {
+  it("reuses the previous values", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ last: { BRANCH: "next", COUNT: 3 } });
-    await press("Use the values of last time");
+    await press("Reuse previous values");
     await press("Deploy now");
     expect(sent()).toEqual([{ env: { BRANCH: "next", COUNT: "3" }, origin: "frontend" }]);
   });
 
-  it("asks for its name where the service wants that", async () => {
+  it("asks for its name if the service requires confirmation", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ confirm: true });
     await press("Deploy now");
@@ -109,11 +109,11 @@ describe("deploying a service that asks for nothing", () => {
     expect(sent()).toEqual([{ env: {}, origin: "frontend", confirm: "shop" }]);
   });
 
-  it("says why when the service cannot be asked, and asks again", async () => {
+  it("shows why the inputs cannot be loaded, and retries", async () => {
     server.json("GET /services/1/inputs", {}, 503);
     await mountInApp(ServiceView, { at: "/service/1" });
     await press("Deploy");
-    expect(text()).toContain("The database is away for a moment.");
+    expect(text()).toContain("The database is temporarily unavailable.");
     server.json("GET /services/1/inputs", someInputs());
     await press("Try again");
     expect(text()).toContain("Script deploy.sh");
@@ -121,15 +121,15 @@ describe("deploying a service that asks for nothing", () => {
 });
 
 describe("deploying a service with inputs", () => {
-  it("tells what is missing, at its field, and leads there", async () => {
+  it("reports a missing value at its field and focuses it", async () => {
     await open({ schema: SCHEMA });
     expect(text()).not.toContain("has to be filled in.");
     await press("Continue");
-    expect(field("version")?.textContent).toContain("This has to be filled in.");
+    expect(field("version")?.textContent).toContain("This field is required.");
     await expect.poll(() => document.activeElement).toBe(field("version")?.querySelector("input"));
   });
 
-  it("shows fields when they are needed, and sends only those", async () => {
+  it("shows conditional fields and sends only visible ones", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ schema: SCHEMA });
     await enter("version", "v2");
@@ -143,7 +143,7 @@ describe("deploying a service with inputs", () => {
     expect(sent()).toEqual([{ env: { version: "v2", where: "staging" }, origin: "frontend" }]);
   });
 
-  it("shows what the server finds wrong at its field, until that is changed", async () => {
+  it("shows server errors at their field until it is changed", async () => {
     server.json("POST /services/1/deployments", {
       detail: [{ loc: ["body", "env", "version"], msg: "Version: there is no such release", type: "input" }],
     }, 422);
@@ -156,7 +156,7 @@ describe("deploying a service with inputs", () => {
     expect(field("version")?.textContent).not.toContain("no such release");
   });
 
-  it("shows what is about no field, too", async () => {
+  it("shows errors that belong to no field", async () => {
     server.json("POST /services/1/deployments", {
       detail: [{ loc: ["body", "env"], msg: "These inputs do not go together", type: "input" }],
     }, 422);
@@ -172,11 +172,11 @@ describe("deploying a service with inputs", () => {
     await enter("version", "v2");
     await enter("password", "hunter2");
     await press("Continue");
-    expect(text()).toContain("Password: given, kept secret");
+    expect(text()).toContain("Password: provided, hidden");
     expect(text()).not.toContain("hunter2");
   });
 
-  it("keeps what was entered when it is closed, and forgets it once it has been sent", async () => {
+  it("keeps entered values when closed and clears them once sent", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ schema: SCHEMA });
     await enter("version", "v2");
@@ -189,7 +189,7 @@ describe("deploying a service with inputs", () => {
     expect(field("version")?.querySelector("input")?.value).toBe("");
   });
 
-  it("sends the same key again, but another one for other values", async () => {
+  it("resends the same key, but a new one for other values", async () => {
     server.on("POST /services/1/deployments", () => "unreachable");
     await open({ schema: SCHEMA });
     await enter("version", "v2");
@@ -205,7 +205,7 @@ describe("deploying a service with inputs", () => {
     expect(keys[2]).not.toBe(keys[0]);
   });
 
-  it("tells which choices could not be found out", async () => {
+  it("shows which choices could not be loaded", async () => {
     await open({ schema: SCHEMA, problems: [{ path: "version", detail: "It ended with exit code 3." }] });
     expect(text()).toContain("Version: It ended with exit code 3.");
   });

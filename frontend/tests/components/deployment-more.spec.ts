@@ -57,7 +57,7 @@ const dialog = () => document.querySelector<HTMLElement>("[role=dialog]");
 const failed = { state: "failure", finished: AT, started: AT } as const;
 
 describe("what steps usually take", () => {
-  it("is a figure ahead of them, a bar while they run, and nothing where it is not known", async () => {
+  it("is a number before they run, a bar while they run, and nothing if unknown", async () => {
     const { page } = await open({
       steps: [
         aStep({ id: 1, name: "Build", state: "running", started: ago(10), expected_seconds: 20 }),
@@ -73,18 +73,18 @@ describe("what steps usually take", () => {
     expect(check?.find("[role=progressbar]").exists()).toBe(false);
   });
 
-  it("is said when it takes longer", async () => {
+  it("is shown when it takes longer", async () => {
     const { page } = await open({
       expected_seconds: 4, started: ago(60),
       steps: [aStep({ state: "running", started: ago(60), expected_seconds: 4 })],
     });
     expect(page.get("[data-step]").text()).toContain("Longer than usual");
-    expect(page.get("[data-outcome]").text()).toContain("Takes longer than usual");
+    expect(page.get("[data-outcome]").text()).toContain("Taking longer than usual");
   });
 
   it("is in the title and in the tab's icon", async () => {
     const { page } = await open({ expected_seconds: 100, started: ago(50) });
-    expect(document.title).toMatch(/^Running 5\d %: shop No. 5/);
+    expect(document.title).toMatch(/^Running 5\d %: shop #5/);
     const icon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
     expect(icon?.href).toMatch(/^data:image\/svg/);
     page.unmount();
@@ -93,7 +93,7 @@ describe("what steps usually take", () => {
 });
 
 describe("links", () => {
-  it("mark a range of lines, and are made by clicks", async () => {
+  it("mark a range of lines and are created by clicks", async () => {
     stored = ["one", "two", "three", "four"];
     const { page, router } = await open({ state: "success", finished: AT }, "/deployment/5#L2-L3");
     const marked = () => page.findAll(".log-line-now .number").map(number => number.text());
@@ -119,7 +119,7 @@ describe("links", () => {
     expect(page.get("[data-step=Copy] button").attributes("aria-expanded")).toBe("false");
     expect(page.findAll(".log-line-step .text").map(line => line.text())).toEqual(["one", "two"]);
     await page.get("[data-step=Copy] button").trigger("click");
-    await page.findAll("[data-step=Copy] button").find(button => button.text() === "Show in the log")?.trigger("click");
+    await page.findAll("[data-step=Copy] button").find(button => button.text() === "Show in log")?.trigger("click");
     await settle();
     expect(router.currentRoute.value.hash).toBe("#step-2");
     expect(page.findAll(".log-line-step .text").map(line => line.text())).toEqual(["three"]);
@@ -127,7 +127,7 @@ describe("links", () => {
 });
 
 describe("a deployment that failed", () => {
-  it("says what changed since it worked", async () => {
+  it("shows the changes since the last success", async () => {
     server.json("GET /deployments/5/changes", {
       since: aDeployment({ id: 3, user: "sam", state: "success" }),
       env: [{ name: "replicas", kind: "changed", before: 2, after: 5 }], config: [],
@@ -136,7 +136,7 @@ describe("a deployment that failed", () => {
     });
     const { page } = await open(failed);
     const text = page.get("[data-changes]").text();
-    expect(text).toContain("No. 3");
+    expect(text).toContain("#3");
     expect(text).toContain("by sam");
     expect(page.get("[data-changes] del").text()).toBe("2");
     expect(page.get("[data-changes] ins").text()).toBe("5");
@@ -144,20 +144,20 @@ describe("a deployment that failed", () => {
     expect(text).not.toContain("Config");
   });
 
-  it("claims nothing of what cannot be compared", async () => {
+  it("makes no claim about changes that cannot be compared", async () => {
     server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [], unknown: ["files"] });
     const text = (await open(failed)).page.get("[data-changes]").text();
     expect(text).toContain("cannot be compared");
     expect(text).not.toContain("the same files");
   });
 
-  it("says that nothing changed, too, and that it never worked", async () => {
+  it("shows that nothing changed or that there was no earlier success", async () => {
     server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [], unknown: [] });
     const { page } = await open(failed);
-    expect(page.get("[data-changes]").text()).toContain("Nothing: the same settings");
+    expect(page.get("[data-changes]").text()).toContain("No changes: the values");
     page.unmount();
     server.json("GET /deployments/5/changes", { since: null, env: [], config: [], files: [], unknown: [] });
-    expect((await open(failed)).page.get("[data-changes]").text()).toContain("It has never succeeded before");
+    expect((await open(failed)).page.get("[data-changes]").text()).toContain("There is no earlier successful deployment");
   });
 });
 
@@ -179,12 +179,12 @@ describe("a retry", () => {
     await settle();
   };
 
-  it("asks for the secrets again, by the names that the service gives them", async () => {
+  it("asks for the secrets again by their titles", async () => {
     const inputs = { properties: { key: { title: "Access key", writeOnly: true } } };
     server.json("GET /services/1", { ...aService({ data: { inputs } }), readme: null, plan: [] });
     server.json("POST /deployments/5/retry", aDeployment({ id: 6, state: "queued" }));
     const { page, router } = await open({ ...failed, secret_inputs: ["key"] });
-    await press(page, "Try again");
+    await press(page, "Retry");
     expect(server.called("POST /deployments/5/retry")).toHaveLength(0);
     expect((await type("Access key", "s3cret")).type).toBe("password");
     await submit();
@@ -194,10 +194,10 @@ describe("a retry", () => {
     expect(router.currentRoute.value.path).toBe("/deployment/6");
   });
 
-  it("asks for the service's name where that is wanted", async () => {
+  it("asks for the service's name if required", async () => {
     server.json("POST /deployments/5/retry", { detail: [{ loc: ["body", "confirm"], msg: "Type shop.", type: "input" }] }, 422);
     const { page } = await open(failed);
-    await press(page, "Try again");
+    await press(page, "Retry");
     expect(dialog()?.textContent).toContain("Type shop to confirm");
     const button = () => dialog()?.querySelector<HTMLButtonElement>("button[type=submit]");
     expect(button()?.disabled).toBe(true);
@@ -210,12 +210,12 @@ describe("a retry", () => {
 });
 
 describe("cancelling", () => {
-  it("shows at once that it is under way, and takes that back if it could not be asked", async () => {
+  it("is shown immediately, and reset if the request fails", async () => {
     const { page } = await open();
     server.json("POST /deployments/5/cancel", {}, 503);
     await page.findAll("button").find(button => button.text() === "Cancel deployment")?.trigger("click");
     await settle();
-    const confirm = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")].find(found => found.textContent.trim() === "Stop it");
+    const confirm = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")].find(found => found.textContent.trim() === "Yes, cancel it");
     confirm?.click();
     await Promise.resolve();
     await Promise.resolve();

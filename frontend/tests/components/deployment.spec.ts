@@ -61,7 +61,7 @@ const lines = (page: VueWrapper) => page.findAll(".log .log-line .text").map(lin
 const states = (page: VueWrapper) => page.findAll("[data-step]").map(item => `${item.attributes("data-step")} ${item.attributes("data-state")}`);
 
 describe("a deployment that runs", () => {
-  it("shows the past, and what happens from then on, each once", async () => {
+  it("shows past and new messages, each once", async () => {
     stored = ["one", "two"];
     const page = await open({ seq: 4, steps: [aStep({ name: "Build", state: "running" })] });
     expect(lines(page)).toEqual(["one", "two"]);
@@ -71,7 +71,7 @@ describe("a deployment that runs", () => {
     expect(states(page)).toEqual(["Build success"]);
   });
 
-  it("says which step it is at", async () => {
+  it("shows the current step", async () => {
     const page = await open({
       steps: [aStep({ id: 1, state: "success" }), aStep({ id: 2, name: "Switch over", position: 2, state: "running" }), aStep({ id: 3, position: 3 })],
     });
@@ -79,38 +79,38 @@ describe("a deployment that runs", () => {
     expect(page.get("[data-outcome]").text()).toContain("Step 2 of 3");
   });
 
-  it("is cancelled after a question only", async () => {
+  it("is cancelled only after confirmation", async () => {
     server.json("POST /deployments/5/cancel", aDeployment({ seq: 9, cancel_requested: "Cancelled by lena" }));
     const page = await open();
     const button = page.findAll("button").find(found => found.text() === "Cancel deployment");
     await button?.trigger("click");
     await settle();
     expect(server.called("POST /deployments/5/cancel")).toHaveLength(0);
-    const confirm = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")].find(found => found.textContent.trim() === "Stop it");
+    const confirm = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")].find(found => found.textContent.trim() === "Yes, cancel it");
     confirm?.click();
     await settle();
     expect(server.called("POST /deployments/5/cancel")).toHaveLength(1);
     expect(page.text()).toContain("Cancelling…");
   });
 
-  it("tells screen readers and the title how it ended", async () => {
+  it("announces the outcome to screen readers and in the title", async () => {
     const page = await open({ seq: 1 });
     await say(change(2, { state: "success", finished: "2026-01-01T10:00:09Z" }));
-    expect(document.title).toBe("Succeeded: shop No. 5 – fastDeploy");
-    expect(page.get("[data-outcome]").text()).toContain("Everything worked");
+    expect(document.title).toBe("Succeeded: shop #5 – fastDeploy");
+    expect(page.get("[data-outcome]").text()).toContain("Deployed successfully");
     expect(page.text()).toContain("Deploy again");
   });
 });
 
 describe("a deployment that waits", () => {
-  it("says why, how long the queue is, and where to look", async () => {
+  it("shows the reason, the position, and a link to the blocking deployment", async () => {
     const page = await open({
       state: "queued", started: null, waiting: { reason: "Deployment 4 of shop is running.", position: 2, blocked_by: 4 },
     });
     const text = page.get("[data-outcome]").text();
-    expect(text).toContain("Waiting for its turn");
+    expect(text).toContain("Waiting to start");
     expect(text).toContain("Deployment 4 of shop is running.");
-    expect(text).toContain("2 deployments are before it");
+    expect(text).toContain("2 deployments are ahead");
     expect(page.get("[data-outcome] a").attributes("href")).toBe("/deployment/4");
   });
 });
@@ -124,17 +124,17 @@ describe("a deployment that failed", () => {
     ],
   });
 
-  it("says first what went wrong, where, and what was printed before", async () => {
+  it("shows the error, the step, and the log around the failure first", async () => {
     stored = ["fine", "copying", "cannot write"];
     const page = await open({ state: "failure", reason: "The step “Install” failed: No space left", finished: AT, steps: [failed] });
     const text = page.get("[data-outcome]").text();
-    expect(text).toContain("It failed at “Install”");
-    expect(text).toContain("Affected: web2");
+    expect(text).toContain("Failed at “Install”");
+    expect(text).toContain("Affected hosts: web2");
     expect(text).toContain("cannot write");
     expect(text.match(/No space left/g)).toHaveLength(1);
   });
 
-  it("has its failed step open, with what happened on each host", async () => {
+  it("opens its failed step with the results of each host", async () => {
     const page = await open({ state: "failure", finished: AT, steps: [failed] });
     const item = page.get("[data-step=Install]");
     expect(item.get("button").attributes("aria-expanded")).toBe("true");
@@ -143,17 +143,17 @@ describe("a deployment that failed", () => {
     expect(item.text()).toContain("+new");
   });
 
-  it("leaves closed what the reader has closed, whatever comes", async () => {
+  it("keeps steps closed that the user closed", async () => {
     const page = await open({ seq: 1, steps: [failed] });
     await page.get("[data-step=Install] button").trigger("click");
     await say(step(2, { ...failed, message: "No space left at all" }));
     expect(page.get("[data-step=Install] button").attributes("aria-expanded")).toBe("false");
   });
 
-  it("is tried again with a button", async () => {
+  it("can be retried with a button", async () => {
     server.json("POST /deployments/5/retry", aDeployment({ id: 6, retry_of: 5, state: "queued" }));
     const page = await open({ state: "failure", finished: AT });
-    const button = page.findAll("button").find(found => found.text() === "Try again");
+    const button = page.findAll("button").find(found => found.text() === "Retry");
     await button?.trigger("click");
     await settle();
     expect(server.called("POST /deployments/5/retry")).toHaveLength(1);
@@ -161,7 +161,7 @@ describe("a deployment that failed", () => {
 });
 
 describe("the log", () => {
-  it("draws only what fits, of a log of any length", async () => {
+  it("renders only visible lines of a log of any length", async () => {
     stored = Array.from({ length: 1000 }, (_, index) => `line ${index + 1}`);
     const page = await open({ state: "success", finished: AT });
     expect(page.text()).toContain("1,000 lines");
@@ -169,7 +169,7 @@ describe("the log", () => {
     expect(lines(page)[0]).toBe("line 1");
   });
 
-  it("shows markup as text, and colours as classes", async () => {
+  it("shows markup as text, and colors as classes", async () => {
     stored = ["\u001b[31m<img src=x onerror=alert(1)>\u001b[0m"];
     const page = await open({ state: "success", finished: AT });
     expect(page.find(".log img").exists()).toBe(false);
@@ -182,7 +182,7 @@ describe("the log", () => {
     expect(page.get(".log-line-now .number").text()).toBe("2");
   });
 
-  it("counts and marks what is searched for", async () => {
+  it("counts and marks search matches", async () => {
     stored = ["all is well", "an Error", "well", "error again"];
     const page = await open({ state: "success", finished: AT });
     await page.get("input[type=search]").setValue("error");
@@ -192,17 +192,17 @@ describe("the log", () => {
     await vi.waitFor(() => expect(page.get(".log-line-now .number").text()).toBe("4"));
   });
 
-  it("says that nothing was written", async () => {
-    expect((await open({ state: "success", finished: AT })).text()).toContain("It wrote nothing.");
+  it("shows that there is no output", async () => {
+    expect((await open({ state: "success", finished: AT })).text()).toContain("No output");
   });
 });
 
 describe("a deployment that does not exist", () => {
-  it("is said so", async () => {
+  it("shows that it was not found", async () => {
     server.json("GET /deployments/5", { detail: "Deployment not found" }, 404);
     const { wrapper } = await mountInApp(DeploymentView, { at: "/deployment/5" });
     await settle();
-    expect(wrapper.text()).toContain("This deployment does not exist");
+    expect(wrapper.text()).toContain("Deployment not found");
   });
 });
 

@@ -37,7 +37,7 @@ describe("signing in", () => {
     return page;
   }
 
-  it("leads to the page that was wanted", async () => {
+  it("leads to the requested page", async () => {
     server
       .json("POST /session", { access_token: "t", token_type: "bearer", expires_in: 1800 })
       .json("GET /users/me", aUser());
@@ -54,12 +54,12 @@ describe("signing in", () => {
   });
 
   it.each([
-    [401, { detail: "…" }, "The user name or the password is not right."],
+    [401, { detail: "…" }, "Incorrect username or password."],
     [429, { detail: "Too many wrong passwords. Try again in 5 minutes." }, "Too many wrong passwords. Try again in 5 minutes."],
-    [429, {}, "Too many attempts. Wait a minute, then try again."],
+    [429, {}, "Too many attempts. Wait a minute and try again."],
     [503, { detail: "The server is busy. Try again in a few seconds." }, "The server is busy. Try again in a few seconds."],
-    [503, {}, "The database is away for a moment. Deployments go on; try again shortly."],
-    [500, { detail: "…" }, "The server made a mistake (500). Try again; if it stays, tell whoever runs this fastDeploy."],
+    [503, {}, "The database is temporarily unavailable. Deployments keep running. Try again shortly."],
+    [500, { detail: "…" }, "Server error (500). If it keeps happening, contact your administrator."],
   ])("says what to do after a %d", async (status, body, sentence) => {
     server.json("POST /session", body, status);
     const { wrapper } = await attempt("/sign-in");
@@ -77,7 +77,7 @@ describe("the services", () => {
     server.json("GET /services/2", aServiceDetail({ id: 2, name: "wiki" })).json("GET /services/2/inputs", someInputs());
   });
 
-  it("say where each stands", async () => {
+  it("show the state of each", async () => {
     const { wrapper } = await mountInApp(ServicesView);
     const [shop, wiki] = wrapper.findAll("article");
     expect(shop?.text()).toContain("Failed");
@@ -93,7 +93,7 @@ describe("the services", () => {
     expect(wrapper.text()).toContain("No service matches “nothing like it”");
   });
 
-  it("show the progress of what runs, live", async () => {
+  it("show the progress of running deployments live", async () => {
     usePushStore().start();
     FakeSocket.last.welcome();
     const steps = [aStep({ id: 1, name: "Fetch", state: "running" }), aStep({ id: 2, name: "Build", position: 2 })];
@@ -113,7 +113,7 @@ describe("the services", () => {
     usePushStore().stop();
   });
 
-  it("are deployed with a button, a question and nothing else", async () => {
+  it("are deployed with a button and a confirmation", async () => {
     server.json("POST /services/2/deployments", aDeployment({ id: 31, service_id: 2, state: "queued" }));
     const { wrapper, router } = await mountInApp(ServicesView);
     await wrapper.get("[aria-label='Deploy wiki']").trigger("click");
@@ -125,7 +125,7 @@ describe("the services", () => {
     expect(server.called("POST /services/2/deployments")[0]?.body).toEqual({ env: {}, origin: "frontend" });
   });
 
-  it("keep the same key when a deployment has to be sent again", async () => {
+  it("keep the same key when a deployment is resent", async () => {
     let answer: "unreachable" | { json: unknown } = "unreachable";
     server.on("POST /services/2/deployments", () => answer);
     const { wrapper } = await mountInApp(ServicesView);
@@ -142,10 +142,10 @@ describe("the services", () => {
     expect(new Set(keys).size).toBe(1);
   });
 
-  it("tell which folders could not be read, and why", async () => {
+  it("show which folders could not be read, and why", async () => {
     server.json("GET /services/problems", [{ folder: "broken", file: "config.json", reason: "it is no JSON" }]);
     const { wrapper } = await mountInApp(ServicesView);
-    expect(wrapper.text()).toContain("One folder could not be read");
+    expect(wrapper.text()).toContain("1 folder could not be read");
     expect(wrapper.text()).toContain("services/broken/config.json");
     expect(wrapper.text()).toContain("it is no JSON");
   });
@@ -157,7 +157,7 @@ describe("the services", () => {
     expect(wrapper.get("pre").text()).toContain("config.json");
   });
 
-  it("say so when they cannot be loaded, and try again on request", async () => {
+  it("show an error when they cannot be loaded, and retry on request", async () => {
     server.on("GET /services/", () => "unreachable");
     const { wrapper } = await mountInApp(ServicesView);
     expect(wrapper.get("[role=alert]").text()).toContain("The server cannot be reached.");
@@ -174,7 +174,7 @@ describe("the tokens", () => {
     server.json("GET /services/", [aService()]);
   });
 
-  it("show the value of a new one once, with how to use it", async () => {
+  it("show the value of a new one once, with usage", async () => {
     const { wrapper } = await mountInApp(TokensView);
     press("New token");
     await flushPromises();
@@ -192,7 +192,7 @@ describe("the tokens", () => {
     expect(wrapper.findAll("[data-token]")).toHaveLength(1);
   });
 
-  it("are revoked after a question", async () => {
+  it("are revoked after confirmation", async () => {
     server.json("GET /tokens/", [aToken({ expires: "2999-01-01T00:00:00Z" })]).on("DELETE /tokens/abc", () => ({ status: 204 }));
     await mountInApp(TokensView);
     press("Revoke");
@@ -201,19 +201,19 @@ describe("the tokens", () => {
     press("Revoke token", dialog() ?? undefined);
     await flushPromises();
     expect(server.called("DELETE /tokens/abc")).toHaveLength(1);
-    expect(useNoticesStore().toasts[0]?.text).toBe("The token has been revoked.");
+    expect(useNoticesStore().toasts[0]?.text).toBe("The token was revoked.");
   });
 });
 
 describe("the users", () => {
-  it("are for administrators only, and the page says so", async () => {
+  it("are for administrators only", async () => {
     await signIn(server);
     const { wrapper } = await mountInApp(UsersView);
     expect(wrapper.text()).toContain("Only administrators can see this page");
     expect(server.called("GET /users/")).toHaveLength(0);
   });
 
-  it("are listed, with oneself marked", async () => {
+  it("are listed, with the current user marked", async () => {
     await signIn(server, aUser({ is_admin: true }));
     server.json("GET /users/", [aUser({ is_admin: true }), aUser({ id: 2, name: "jonas", is_active: false })]);
     const { wrapper } = await mountInApp(UsersView);

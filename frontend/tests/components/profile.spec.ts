@@ -27,7 +27,7 @@ async function open(sessions: BrowserSession[]) {
 const rows = (page: Awaited<ReturnType<typeof open>>) => page.findAll("[data-session]");
 
 describe("the browser sessions of the profile", () => {
-  it("begin with this one, which is marked and can't be ended by a slip", async () => {
+  it("start with this one, which is marked and cannot be ended by accident", async () => {
     const page = await open([aSession({ last_used: "2026-01-03T10:00:00Z" }), aSession({ id: "s2", current: true })]);
     expect(rows(page).map(row => row.attributes("data-session"))).toEqual(["current", "other"]);
     expect(rows(page)[0]?.text()).toContain("This browser");
@@ -44,25 +44,25 @@ describe("the browser sessions of the profile", () => {
     expect(rows(page)).toHaveLength(1);
   });
 
-  it("are ended all but this, after a question", async () => {
+  it("are all ended except this one, after confirmation", async () => {
     const page = await open([aSession({ id: "s2", current: true }), aSession(), aSession({ id: "s3" })]);
     server.json("DELETE /sessions/", null, 204);
-    const all = page.findAll("button").find(button => button.text() === "End all others");
+    const all = page.findAll("button").find(button => button.text() === "End all other sessions");
     await all?.trigger("click");
     await flushPromises();
     expect(server.called("DELETE /sessions/")).toHaveLength(0);
     server.json("GET /sessions/", [aSession({ id: "s2", current: true })]);
     const buttons = [...document.querySelectorAll<HTMLElement>("[role=alertdialog] button")];
-    buttons.find(button => button.textContent.trim() === "End all others")?.click();
+    buttons.find(button => button.textContent.trim() === "End all other sessions")?.click();
     await flushPromises();
     expect(server.called("DELETE /sessions/")).toHaveLength(1);
     expect(rows(page)).toHaveLength(1);
   });
 
-  it("that cannot be loaded are said so, with a way on", async () => {
+  it("show an error with a retry button if they cannot be loaded", async () => {
     server.json("GET /sessions/", {}, 503);
     const { wrapper } = await mountInApp(ProfileView);
-    expect(wrapper.get("[role=alert]").text()).toContain("The database is away");
+    expect(wrapper.get("[role=alert]").text()).toContain("The database is temporarily unavailable");
     server.json("GET /sessions/", [aSession({ current: true })]);
     await wrapper.get("[role=alert] button").trigger("click");
     await flushPromises();
@@ -71,7 +71,7 @@ describe("the browser sessions of the profile", () => {
 });
 
 describe("changing the own password", () => {
-  it.each([429, 503])("says how long to wait after a %d", async (status) => {
+  it.each([429, 503])("shows how long to wait after a %d", async (status) => {
     const sentence = "Too many wrong passwords. Try again in 5 minutes.";
     const page = await open([]);
     server.json("POST /users/me/password", { detail: sentence }, status);

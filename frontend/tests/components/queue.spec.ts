@@ -36,18 +36,18 @@ async function open(answer: object, status = 200) {
 }
 
 describe("the queue", () => {
-  it("shows what runs, and what waits and why, linked", async () => {
+  it("shows running and waiting deployments with reasons and links", async () => {
     const page = await open(queue({
       running: [aDeployment()], waiting: [waiting(6), waiting(7)], workers: [aWorker({ running: [5] })],
     }));
     expect(page.get("a[data-deployment='5']").text()).toContain("shop");
     expect(page.findAll("ol [data-deployment]").map(row => row.attributes("data-deployment"))).toEqual(["6", "7"]);
     expect(page.get("ol").text()).toContain("one at a time");
-    expect(page.get("ol a[href='/deployment/5']").text()).toBe("See no. 5");
+    expect(page.get("ol a[href='/deployment/5']").text()).toBe("View #5");
     expect(page.get("[data-worker]").text()).toContain("1 of 4 slots in use");
   });
 
-  it("follows the news: what ends leaves, and the queue is asked for again", async () => {
+  it("removes finished deployments and reloads the queue", async () => {
     const page = await open(queue({ running: [aDeployment()], waiting: [waiting(6)] }));
     server.json("GET /queue/", queue({ running: [aDeployment({ id: 6 })] })).json("GET /deployments/6", aDetail({ id: 6 }));
     FakeSocket.last.say({ type: "deployment", deployment_id: 5, ...aDeployment({ state: "success", seq: 2 }) });
@@ -57,29 +57,29 @@ describe("the queue", () => {
     expect(page.find("ol").exists()).toBe(false);
   });
 
-  it("says that it is quiet", async () => {
-    expect((await open(queue())).text()).toContain("All quiet");
+  it("shows that it is empty", async () => {
+    expect((await open(queue())).text()).toContain("The queue is empty");
   });
 
-  it("marks a worker that is gone, with what to do, behind those that work", async () => {
+  it("marks an offline worker with instructions, after the online ones", async () => {
     const page = await open(queue({ workers: [aWorker({ id: "w0", host: "app1", alive: false }), aWorker()] }));
     const cards = page.findAll("[data-worker]");
     expect(cards.map(card => card.attributes("data-alive"))).toEqual(["true", "false"]);
-    expect(cards[1]?.text()).toContain("Start it again on app1");
+    expect(cards[1]?.text()).toContain("Restart it on app1");
     expect(page.find("[role=alert]").exists()).toBe(false);
   });
 
-  it("warns when nobody works", async () => {
+  it("warns when no worker is online", async () => {
     const page = await open(queue({ workers: [aWorker({ alive: false })] }));
-    expect(page.get("[role=alert]").text()).toContain("No worker is there");
+    expect(page.get("[role=alert]").text()).toContain("No workers online");
   });
 
-  it("says what went wrong, and tries again on request", async () => {
+  it("shows the error and retries on request", async () => {
     const page = await open({}, 503);
-    expect(page.get("[role=alert]").text()).toContain("The database is away");
+    expect(page.get("[role=alert]").text()).toContain("The database is temporarily unavailable");
     server.json("GET /queue/", queue());
     await page.get("[role=alert] button").trigger("click");
     await flushPromises();
-    expect(page.text()).toContain("All quiet");
+    expect(page.text()).toContain("The queue is empty");
   });
 });

@@ -50,7 +50,7 @@ describe("a list of deployments", () => {
     expect(complete.value).toBe(true);
   });
 
-  it("grows at the top when deployments appear that match", async () => {
+  it("adds new matching deployments at the top", async () => {
     const { ids } = await open(ref<DeploymentFilters>({ state: ["running"] }));
     appear({ id: 200, state: "running" });
     appear({ id: 201, state: "queued" });
@@ -86,10 +86,10 @@ describe("a list of deployments", () => {
     expect(new Set(list.value.map(({ state }) => state))).toEqual(new Set(["failure"]));
   });
 
-  it("says what went wrong", async () => {
+  it("shows the error", async () => {
     server.json("GET /deployments/", {}, 503);
     const { problem, loaded } = await open();
-    expect(problem.value).toContain("The database is away");
+    expect(problem.value).toContain("The database is temporarily unavailable");
     expect(loaded.value).toBe(false);
   });
 });

@@ -22,8 +22,8 @@ async function open() {
   return result;
 }
 
-describe("the sign of the connection", () => {
-  it("says nothing until something is known", async () => {
+describe("the connection indicator", () => {
+  it("shows nothing until the status is known", async () => {
     const status = await open();
     expect(status.value).toBeNull();
     FakeSocket.last.welcome();
@@ -31,7 +31,7 @@ describe("the sign of the connection", () => {
     expect(status.value).toBe("live");
   });
 
-  it("is calm: what is back within two seconds was never away", async () => {
+  it("ignores interruptions shorter than two seconds", async () => {
     const status = await open();
     FakeSocket.last.welcome();
     await nextTick();
@@ -43,7 +43,7 @@ describe("the sign of the connection", () => {
     expect(status.value).toBe("live");
   });
 
-  it("tells of trouble that lasts, and at once when it is over", async () => {
+  it("shows lasting problems, and immediately when they are over", async () => {
     const status = await open();
     FakeSocket.last.welcome();
     await nextTick();

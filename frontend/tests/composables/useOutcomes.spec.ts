@@ -56,25 +56,25 @@ const end = (fields: Parameters<typeof aDeployment>[0] = {}) => {
   say({ ...fields, state: "running", seq: 1 });
   say({ state: "success", ...fields, seq: 2 });
 };
-const told = () => useNoticesStore().toasts.map(({ text, kind }) => `${kind}: ${text}`);
+const toasts = () => useNoticesStore().toasts.map(({ text, kind }) => `${kind}: ${text}`);
 
 describe("outcomes elsewhere", () => {
-  it("are told for what the reader has started, once, with a link", async () => {
+  it("are shown once, with a link, for deployments the user started", async () => {
     await open();
     end();
     say({ state: "success", seq: 3 });
-    expect(told()).toEqual(["success: shop no. 5 succeeded."]);
+    expect(toasts()).toEqual(["success: shop #5 succeeded."]);
     expect(useNoticesStore().toasts[0]?.link?.to).toEqual({ name: "deployment", params: { id: 5 } });
   });
 
-  it("are not told to who is looking at it", async () => {
+  it("are not shown to a user who is viewing the deployment", async () => {
     await open("/deployment/5");
     end();
     end({ id: 6, state: "failure" });
-    expect(told()).toEqual(["failure: shop no. 6 failed."]);
+    expect(toasts()).toEqual(["failure: shop #6 failed."]);
   });
 
-  it("are not told of others' deployments, nor of those of programs, unless they are watched", async () => {
+  it("are not shown for deployments of other users or programs, unless watched", async () => {
     await open();
     end({ id: 6, user: "sam" });
     end({ id: 7, origin: "GitHub" });
@@ -82,27 +82,27 @@ describe("outcomes elsewhere", () => {
     end({ id: 8, user: "sam" });
     useWatchedStore().set(9, false);
     end({ id: 9 });
-    expect(told()).toEqual(["success: shop no. 8 succeeded."]);
+    expect(toasts()).toEqual(["success: shop #8 succeeded."]);
   });
 
-  it("are not told of what had ended before", async () => {
+  it("are not shown for deployments that had already ended", async () => {
     await open();
     say({ state: "failure", seq: 4 });
-    expect(told()).toEqual([]);
+    expect(toasts()).toEqual([]);
   });
 
-  it("are three at most at once", async () => {
+  it("are limited to three", async () => {
     await open();
     for (const id of [11, 12, 13, 14]) end({ id, state: "failure" });
-    expect(told()).toHaveLength(3);
-    expect(told()[0]).toContain("no. 12");
+    expect(toasts()).toHaveLength(3);
+    expect(toasts()[0]).toContain("#12");
   });
 });
 
 describe("the browser's notifications", () => {
   const hide = () => vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
 
-  it("are asked for by a click only, and shown while the page is hidden", async () => {
+  it("are requested only by a click, and shown while the page is hidden", async () => {
     const { router } = await open();
     vi.spyOn(window, "focus").mockReturnValue();
     hide();
@@ -111,14 +111,14 @@ describe("the browser's notifications", () => {
     await useNotificationsStore().turnOn();
     end({ id: 6, state: "failure", reason: "The step “Install” failed" });
     const [shown] = FakeNotification.shown;
-    expect(shown?.title).toBe("shop no. 6 failed.");
+    expect(shown?.title).toBe("shop #6 failed.");
     expect(shown?.options).toMatchObject({ body: "The step “Install” failed", tag: "fastdeploy-6" });
     shown?.onclick?.();
     await flushPromises();
     expect(router.currentRoute.value.path).toBe("/deployment/6");
   });
 
-  it("are not shown to who sees the page, or has turned them off", async () => {
+  it("are not shown while the page is visible or when turned off", async () => {
     await open();
     await useNotificationsStore().turnOn();
     end();
@@ -128,7 +128,7 @@ describe("the browser's notifications", () => {
     expect(FakeNotification.shown).toHaveLength(0);
   });
 
-  it("know when the browser blocks them", () => {
+  it("detect that the browser blocks them", () => {
     FakeNotification.permission = "denied";
     freshStores();
     expect(useNotificationsStore().state).toBe("blocked");

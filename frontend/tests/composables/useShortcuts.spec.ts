@@ -25,7 +25,7 @@ describe("shortcuts", () => {
     await runInApp(() => useShortcutKeys());
   });
 
-  it("act on a key, and on keys one after the other", async () => {
+  it("act on single keys and on sequences", async () => {
     const [help, services] = [vi.fn(), vi.fn()];
     await listen({ "?": help, "g s": services });
     expect(press("?")).toBe(true);
@@ -36,7 +36,7 @@ describe("shortcuts", () => {
     expect([help.mock.calls.length, services.mock.calls.length]).toEqual([1, 1]);
   });
 
-  it("take a key for itself when it does not continue what was begun", async () => {
+  it("treat a key that does not continue a sequence as a single key", async () => {
     const next = vi.fn();
     await listen({ "g s": vi.fn(), j: next });
     press("g");
@@ -52,7 +52,7 @@ describe("shortcuts", () => {
     expect(action).not.toHaveBeenCalled();
   });
 
-  it("leave combinations to the browser, and open dialogs to themselves", async () => {
+  it("ignore key combinations and open dialogs", async () => {
     const action = vi.fn();
     await listen({ j: action });
     press("j", document.body, { ctrlKey: true });
@@ -62,7 +62,7 @@ describe("shortcuts", () => {
     expect(action).not.toHaveBeenCalled();
   });
 
-  it("end with the page that brought them; a page's own come before the others", async () => {
+  it("are removed with their page; a page's own take precedence", async () => {
     const [own, general] = [vi.fn(), vi.fn()];
     await listen({ n: general }, "everywhere");
     const { unmount } = await listen({ n: own });
@@ -72,7 +72,7 @@ describe("shortcuts", () => {
     expect([own.mock.calls.length, general.mock.calls.length]).toEqual([1, 1]);
   });
 
-  it("can be switched off for good", async () => {
+  it("can be turned off permanently", async () => {
     const action = vi.fn();
     await listen({ j: action });
     useShortcutsStore().enabled = false;

@@ -39,7 +39,7 @@ async function nextAttempt(): Promise<number> {
 }
 
 describe("connecting", () => {
-  it("authenticates first, and is live once the server has said so", () => {
+  it("authenticates first and is live once the server confirms", () => {
     expect(socket.status.value).toBe("connecting");
     FakeSocket.last.open();
     expect(FakeSocket.last.sent).toEqual([{ access_token: "token-1" }]);
@@ -49,7 +49,7 @@ describe("connecting", () => {
     expect(socket.send({ unsubscribe: { deployment_id: 1 } })).toBe(true);
   });
 
-  it("hands messages on, and passes over what is not one", () => {
+  it("passes messages on and ignores invalid ones", () => {
     FakeSocket.last.welcome();
     FakeSocket.last.onmessage?.({ data: "not json" });
     FakeSocket.last.onmessage?.({ data: "[1]" });
@@ -57,7 +57,7 @@ describe("connecting", () => {
     expect(received.map(message => message.type)).toEqual(["authentication", "ping"]);
   });
 
-  it("renews a refused token once, and comes back with the new one", async () => {
+  it("renews a rejected token once and reconnects with the new one", async () => {
     renew.mockImplementation(() => {
       token.value = "token-2";
       return Promise.resolve(true);
@@ -91,7 +91,7 @@ describe("connecting", () => {
 });
 
 describe("a connection that is lost", () => {
-  it("is tried again, later and later", async () => {
+  it("is retried with increasing delays", async () => {
     const waits: number[] = [];
     for (let attempt = 0; attempt < 5; attempt += 1) {
       FakeSocket.last.breakOff();
@@ -102,7 +102,7 @@ describe("a connection that is lost", () => {
     expect(waits[4]).toBeGreaterThanOrEqual(3900);
   });
 
-  it("starts over with short waits after a success", async () => {
+  it("resets the backoff after a success", async () => {
     for (let attempt = 0; attempt < 6; attempt += 1) {
       FakeSocket.last.breakOff();
       await nextAttempt();
@@ -112,7 +112,7 @@ describe("a connection that is lost", () => {
     expect(await nextAttempt()).toBeLessThanOrEqual(550);
   });
 
-  it("is noticed by its silence", async () => {
+  it("is detected by its silence", async () => {
     FakeSocket.last.welcome();
     await vi.advanceTimersByTimeAsync(40_000);
     FakeSocket.last.say({ type: "ping" });
@@ -122,13 +122,13 @@ describe("a connection that is lost", () => {
     expect(socket.status.value).toBe("waiting");
   });
 
-  it("is tried at once when the network is back", () => {
+  it("is retried immediately when the network is back", () => {
     FakeSocket.last.breakOff();
     window.dispatchEvent(new Event("online"));
     expect(FakeSocket.opened).toHaveLength(2);
   });
 
-  it("has no say any more once it has been replaced", async () => {
+  it("is ignored once it has been replaced", async () => {
     const old = FakeSocket.last;
     old.welcome();
     old.breakOff();
@@ -163,7 +163,7 @@ describe("staying signed in", () => {
     expect(renew).toHaveBeenCalledTimes(1);
   });
 
-  it("keeps a connection on which only the new token was refused", () => {
+  it("keeps a connection whose new token was rejected", () => {
     FakeSocket.last.welcome();
     FakeSocket.last.say({ type: "authentication", status: "failure", detail: "The database cannot be reached." });
     expect(socket.status.value).toBe("live");

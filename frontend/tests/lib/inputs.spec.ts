@@ -105,7 +105,7 @@ describe("fields that depend on others", () => {
   });
 });
 
-describe("what is sent", () => {
+describe("values that are sent", () => {
   const sent = (property: InputSchema, value?: unknown, required = false) => {
     const field = only(property, required);
     return toEnv([field], value === undefined ? {} : { it: value }).it;
@@ -134,7 +134,7 @@ describe("what is sent", () => {
     expect(sent({ type: "array", items: { enum: ["a"] }, default: ["a"] }, [])).toEqual([]);
   });
 
-  it("is told apart from how a field starts", () => {
+  it("differs from the initial value of a field", () => {
     const field = only({ type: "string", default: "main" });
     expect(isChanged(field, {})).toBe(false);
     expect(isChanged(field, { it: "main" })).toBe(false);
@@ -166,7 +166,7 @@ describe("faults", () => {
     [{ type: "array", items: { enum: ["a"] }, default: ["a"], minItems: 1 }, [], { key: "choose" }],
   ])("%o with %o", (property, value, expected) => expect(fault(property, value)).toEqual(expected));
 
-  it("are told where something has to be given", () => {
+  it("are reported for missing values", () => {
     expect(fault({ type: "string" }, undefined, true)).toEqual({ key: "required" });
     expect(fault({ enum: ["a"] }, undefined, true)).toEqual({ key: "choose" });
     expect(fault({ type: "string" })).toBeNull();

@@ -23,7 +23,7 @@ describe("a README", () => {
     expect(render(`[click](${target})`).querySelector("a")).toBeNull();
   });
 
-  it("opens other sites in a page of their own, which cannot reach ours", () => {
+  it("opens other sites in a new page without access to ours", () => {
     const link = render("[handbook](https://example.com/)").querySelector("a");
     expect(link?.getAttribute("target")).toBe("_blank");
     expect(link?.getAttribute("rel")).toBe("noopener noreferrer");
@@ -37,7 +37,7 @@ describe("a README", () => {
     expect([...render("# A\n\n## B").children].map(child => child.tagName)).toEqual(["H2", "H3"]);
   });
 
-  it("lets the keyboard scroll what is too wide", () => {
+  it("makes wide content scrollable by keyboard", () => {
     const page = render("```sh\nls\n```\n\n    indented\n\n| a |\n|---|\n| 1 |");
     expect([...page.querySelectorAll("[tabindex='0']")].map(({ tagName }) => tagName)).toEqual(["PRE", "PRE", "DIV"]);
   });

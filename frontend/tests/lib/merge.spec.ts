@@ -56,14 +56,14 @@ describe("messages in any order", () => {
     }));
   });
 
-  it("say that there is a gap exactly while something waits", () => {
+  it("report a gap exactly while messages are waiting", () => {
     expect(mergeBySeq(startSequence(3), messages([4, 5])).gap).toBe(false);
     expect(mergeBySeq(startSequence(3), messages([5])).gap).toBe(true);
     const waiting = mergeBySeq(startSequence<Message>(3), messages([6, 5])).sequence;
     expect(mergeBySeq(waiting, messages([4]))).toMatchObject({ gap: false, ready: messages([4, 5, 6]) });
   });
 
-  it("are passed over when the cursor is beyond them", () => {
+  it("are ignored if the cursor is past them", () => {
     expect(mergeBySeq(startSequence(9), messages([1, 9, 8]))).toEqual({
       sequence: { cursor: 9, early: [] }, ready: [], gap: false,
     });
@@ -73,7 +73,7 @@ describe("messages in any order", () => {
 describe("pages of the history", () => {
   const page = (after: number, upTo: number, events: number[]) => ({ after, upTo, events: messages(events) });
 
-  it("together with a torn live stream give everything once, in order", () => {
+  it("combined with an interrupted live stream, deliver everything once, in order", () => {
     const [rhythm, beginning] = [fc.integer({ min: 1, max: 8 }), fc.integer({ min: 0, max: 60 })];
     fc.assert(fc.property(delivery, rhythm, beginning, (given, every, from) => {
       let sequence = startSequence<Message>(Math.min(from, given.total));
@@ -103,7 +103,7 @@ describe("pages of the history", () => {
     expect(merged.gap).toBe(false);
   });
 
-  it("that are late do not turn the cursor back", () => {
+  it("that are late do not move the cursor back", () => {
     const merged = mergePage(startSequence<Message>(10), page(2, 6, [3, 4, 5, 6]));
     expect(merged).toEqual({ sequence: { cursor: 10, early: [] }, ready: [], gap: false });
   });

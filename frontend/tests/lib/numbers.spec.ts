@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { limitsOf, step } from "@/lib/inputs/numbers";
 
-describe("numbers that are stepped through", () => {
+describe("stepping numbers", () => {
   const limits = limitsOf({ minimum: 1, maximum: 5 }, true);
 
   it("stay within their limits", () => {

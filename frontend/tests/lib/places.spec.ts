@@ -18,7 +18,7 @@ describe("links to lines", () => {
     ["", null],
   ])("%s", (hash, range) => expect(readLines(hash)).toEqual(range));
 
-  it("are written as they are read", () => {
+  it("are written in the format that is parsed", () => {
     for (const hash of ["#L7", "#L7-L9"]) expect(writeLines(readLines(hash) ?? { from: 0, to: 0 })).toBe(hash);
     expect(readStep(writeStep(42))).toBe(42);
     expect(readStep("#L42")).toBeNull();
@@ -37,11 +37,11 @@ describe("times of lines", () => {
   ])("%d ms after the start", (ms, text) => expect(formatOffset(ms)).toBe(text));
 });
 
-describe("what a step still takes", () => {
+describe("the time left of a step", () => {
   const NOW = Date.parse("2026-01-01T10:00:10Z");
   const running = aStep({ state: "running", started: "2026-01-01T10:00:00Z", expected_seconds: 20 });
 
-  it("is told by what it usually takes", () => {
+  it("is estimated from its usual duration", () => {
     expect(stepRemaining(running, NOW)).toEqual({ fraction: 0.5, seconds: 10, overdue: false });
   });
 

@@ -9,8 +9,8 @@ const pending = (expected: number | null) => aStep({ id: 9, state: "pending", ex
 const done = (expected: number | null) => aStep({ id: 8, state: "success", expected_seconds: expected });
 const active = (expected: number | null) => aStep({ id: 7, state: "running", started: START, expected_seconds: expected });
 
-describe("what remains of a deployment", () => {
-  it("is told by what its steps usually take", () => {
+describe("the time left of a deployment", () => {
+  it("is estimated from the usual durations of its steps", () => {
     const steps = [done(10), active(20), pending(10)];
     expect(remaining(running(500), steps, after(10))).toEqual({ fraction: 0.5, seconds: 20, overdue: false });
   });
@@ -26,7 +26,7 @@ describe("what remains of a deployment", () => {
     expect(remaining(running(null), steps, after(60))).toEqual({ fraction: 0.25, seconds: 30, overdue: true });
   });
 
-  it("is told by the whole when what is still to do has never been timed", () => {
+  it("is estimated from the whole if the remaining steps have never been timed", () => {
     const steps = [done(10), active(null)];
     expect(remaining(running(40), steps, after(10))).toEqual({ fraction: 0.25, seconds: 30, overdue: false });
     expect(remaining(running(40), [], after(30))).toEqual({ fraction: 0.75, seconds: 10, overdue: false });
@@ -43,7 +43,7 @@ describe("what remains of a deployment", () => {
     expect(remaining(running(null), [], after(5))).toEqual({ fraction: null, seconds: null, overdue: false });
   });
 
-  it("holds on a clock that is behind the server's", () => {
+  it("tolerates a clock that is behind the server's", () => {
     expect(remaining(running(40), [active(40)], after(-30))).toEqual({ fraction: 0, seconds: 40, overdue: false });
   });
 

@@ -20,7 +20,7 @@ describe("durations", () => {
     expect(formatElapsed(61_000)).toBe("1 min 1 s");
   });
 
-  it("go up to now while there is no end, and are unknown before the start", () => {
+  it("count until now if not finished, and are unknown before the start", () => {
     expect(elapsed("2026-01-01T10:00:00Z", "2026-01-01T10:00:03Z", 0)).toBe(3000);
     expect(elapsed("2026-01-01T10:00:00Z", null, Date.parse("2026-01-01T10:00:05Z"))).toBe(5000);
     expect(elapsed(null, null, 0)).toBeNull();
@@ -61,7 +61,7 @@ describe("progress", () => {
   });
 });
 
-describe("settings of a deployment", () => {
+describe("values of a deployment", () => {
   const rows = (...pairs: [string, string][]) => pairs.map(([key, value], row) => ({ row, key, value }));
 
   it("become the context, without empty rows", () => {
@@ -92,14 +92,14 @@ describe("filters in the URL", () => {
     expect(readFilters({ state: null }).state).toEqual([]);
   });
 
-  it("that make no sense are not asked for", () => {
+  it("that are invalid are not sent", () => {
     const odd = { ...none, service: "x", state: ["odd"], origin: "cli", since: "soon", until: "2026-99-99x" };
     expect(toApiFilters(odd, NOW)).toEqual({ origin: "cli" });
     expect(toApiFilters({ ...none, service: "3", state: ["odd", "queued"], user: "a" }, NOW))
       .toEqual({ service_id: 3, state: ["queued"], user: "a" });
   });
 
-  it("of time are the last days, or whole days of the reader", () => {
+  it("of time are recent days, or whole days in the user's time zone", () => {
     expect(toApiFilters({ ...none, since: "24h" }, NOW)).toEqual({ since: "2026-01-30T12:00:00.000Z" });
     expect(toApiFilters({ ...none, since: "2026-01-02", until: "2026-01-03" }, NOW)).toEqual({
       since: new Date(2026, 0, 2).toISOString(), until: new Date(2026, 0, 4).toISOString(),

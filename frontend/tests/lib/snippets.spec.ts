@@ -27,7 +27,7 @@ describe("snippets", () => {
     expect(codeOf("cli")).toBe(`export FASTDEPLOY_URL=${URL}\nfastdeploy deploy --watch`);
   });
 
-  it("show what has to be given", () => {
+  it("show required inputs", () => {
     expect(exampleEnv(schema)).toEqual({ version: "it's 1.4", where: "staging", token: "YOUR token", count: 2 });
     expect(exampleEnv(null)).toEqual({});
     expect(codeOf("cli", schema)).toContain("-e 'count=2'");
@@ -60,7 +60,7 @@ describe("the script in them", () => {
     });
   }
 
-  it("waits for the outcome, and ends with it", async () => {
+  it("waits for the outcome and exits with it", async () => {
     const good = await run(["queued", "running", "success"]);
     expect(good.code).toBe(0);
     expect(good.sent.match(/\/deployments\/7$/gm)).toHaveLength(3);
@@ -68,11 +68,11 @@ describe("the script in them", () => {
     expect((await run(["cancelled"])).code).toBe(1);
   });
 
-  it("does not wait for ever when there is no answer", async () => {
+  it("times out when there is no response", async () => {
     expect((await run([])).code).toBe(1);
   });
 
-  it("sends any value as it is", async () => {
+  it("sends any value unchanged", async () => {
     const { sent } = await run(["success"], schema);
     expect(sent).toContain(JSON.stringify({ env: exampleEnv(schema) }));
   });

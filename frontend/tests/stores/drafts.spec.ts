@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 
 describe("drafts of deployments", () => {
-  it("are kept by service, and are gone once they have been sent", () => {
+  it("are kept per service and removed once sent", () => {
     const drafts = useDraftsStore();
     drafts.open(1);
     drafts.change(1, { values: { version: "v1" } });
@@ -25,7 +25,7 @@ describe("drafts of deployments", () => {
     expect(drafts.of(1).values).toEqual({});
   });
 
-  it("are forgotten, secrets and all, at the end of the session", async () => {
+  it("are cleared, including secrets, at the end of the session", async () => {
     const drafts = useDraftsStore();
     drafts.change(1, { values: { password: "hunter2" } });
     server.json("DELETE /session", {}, 204);

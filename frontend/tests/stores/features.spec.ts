@@ -38,7 +38,7 @@ describe("services", () => {
     expect(useServicesStore().list.map(({ name }) => name)).toEqual(["shop", "wiki"]);
   });
 
-  it("appear, change and disappear as the server says", () => {
+  it("appear, change, and disappear with the server's messages", () => {
     const store = useServicesStore();
     say({ type: "service", id: 3, name: "blog", data: {}, deleted: false });
     expect(store.list.map(({ name }) => name)).toEqual(["blog", "shop", "wiki"]);
@@ -59,7 +59,7 @@ describe("services", () => {
     expect(store.byId[1]?.last_deployment).toMatchObject({ id: 8, state: "failure" });
   });
 
-  it("show how the last one went that has ended, while another one runs", async () => {
+  it("show the last outcome while another deployment runs", async () => {
     const [running, ended] = [aDeployment({ id: 9 }), aDeployment({ id: 8, state: "failure" })];
     server.json("GET /services/", [aService({ last_deployment: running, active_deployments: [running] })]);
     server.json("GET /deployments/", [ended]);
@@ -74,7 +74,7 @@ describe("services", () => {
     expect(withDeployment(service, aDeployment({ id: 8, state: "cancelled" })).last_deployment?.id).toBe(9);
   });
 
-  it("report what a look at the folders brought", async () => {
+  it("report the result of a reload", async () => {
     const problems = [{ folder: "broken", file: "config.json", reason: "no JSON" }];
     server.json("POST /services/sync", { detail: "Services synced", added: [], changed: ["shop"], removed: [], problems });
     const report = await useServicesStore().sync();
@@ -91,7 +91,7 @@ describe("deployments", () => {
     expect(store.byId[5]).toMatchObject({ seq: 5, state: "success" });
   });
 
-  it("are started with their settings and a key against starting twice", async () => {
+  it("are started with their values and an idempotency key", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 77, state: "queued" }));
     const started = await useDeploymentsStore().start(1, { BRANCH: "main" }, "key-1");
     expect(started.id).toBe(77);
@@ -139,7 +139,7 @@ describe("steps", () => {
     expect(names()[0]).toBe("First success");
   });
 
-  it("of a deployment that nobody looks at are not kept", () => {
+  it("of a deployment without viewers are not kept", () => {
     stepChange(3, { id: 9, deployment_id: 6 });
     expect(useStepsStore().of(6)).toEqual([]);
   });
@@ -153,7 +153,7 @@ describe("tokens", () => {
     expect(tokenState(aToken({ revoked: "2026-02-01T00:00:00Z" }), now)).toBe("revoked");
   });
 
-  it("give their value to who creates them, and keep only the record", async () => {
+  it("return their value on creation and keep only the record", async () => {
     server.json("POST /service-token", { service_token: "s3cret", token_type: "bearer" }).json("GET /tokens/", [aToken()]);
     const store = useTokensStore();
     const value = await store.create({ kind: "service", service: "shop", origin: "GitHub", days: 30 });
@@ -164,7 +164,7 @@ describe("tokens", () => {
     });
   });
 
-  it("are revoked by their id", async () => {
+  it("are revoked by their ID", async () => {
     const revoked = vi.fn(() => ({ status: 204 }));
     server.on("DELETE /tokens/abc", revoked).json("GET /tokens/", [aToken({ revoked: "2026-02-01T00:00:00Z" })]);
     await useTokensStore().revoke("abc");

@@ -33,7 +33,7 @@ const print = (...numbers: number[]) => FakeSocket.last.say({
 });
 
 describe("the output of a deployment", () => {
-  it("is fetched only where somebody looks", async () => {
+  it("is fetched only where it is viewed", async () => {
     const store = useOutputStore();
     const log = store.announce(5, TOTAL);
     await store.ensure(5, 1990, 2010);
@@ -51,7 +51,7 @@ describe("the output of a deployment", () => {
     expect(server.called("GET /deployments/5/output")).toHaveLength(1);
   });
 
-  it("grows by what is printed, each line once, whatever overlaps", async () => {
+  it("grows with new lines, each once, even if messages overlap", async () => {
     const store = useOutputStore();
     const log = store.of(5);
     print(1, 2);
@@ -61,7 +61,7 @@ describe("the output of a deployment", () => {
     expect(log).toMatchObject({ total: 3, loaded: 3 });
   });
 
-  it("asks to be drawn once a frame, however much arrives", async () => {
+  it("renders at most once per frame", async () => {
     const log = useOutputStore().of(5);
     for (let n = 1; n <= 500; n += 1) print(n);
     expect(log.version).toBe(0);
@@ -69,7 +69,7 @@ describe("the output of a deployment", () => {
     expect(log).toMatchObject({ version: 1, total: 500 });
   });
 
-  it("says when lines cannot be had, and tries again when asked again", async () => {
+  it("reports lines that cannot be loaded and retries on request", async () => {
     const store = useOutputStore();
     const log = store.announce(5, 10);
     let up = false;
@@ -84,7 +84,7 @@ describe("the output of a deployment", () => {
     expect(log.lines[0]?.text).toBe("there");
   });
 
-  it("is fetched as a whole for a search, unless that is not wanted any more", async () => {
+  it("is fetched completely for a search, until the search is stopped", async () => {
     const store = useOutputStore();
     const log = store.announce(5, TOTAL);
     await store.ensureAll(5, () => true);
@@ -94,14 +94,14 @@ describe("the output of a deployment", () => {
     expect(findLines(log.lines, "STORED 249")).toEqual([249, ...Array.from({ length: 10 }, (_, index) => 2490 + index)]);
   });
 
-  it("is let go of when nobody looks any more", () => {
+  it("is released when the last viewer leaves", () => {
     const store = useOutputStore();
     store.announce(5, 10);
     store.drop(5);
     expect(store.of(5).total).toBe(0);
   });
 
-  it("is searched without its colours", () => {
+  it("is searched without its colors", () => {
     const lines = [{ n: 1, at: AT, text: "con\u001b[31mnection", stepId: null }, undefined];
     expect(findLines(lines, "connection")).toEqual([1]);
   });

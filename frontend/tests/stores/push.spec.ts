@@ -40,7 +40,7 @@ function happen(...seqs: number[]): void {
 }
 
 describe("following a deployment", () => {
-  it("subscribes after what is known, and takes messages in order, each once", () => {
+  it("subscribes after its cursor and applies messages in order, each once", () => {
     FakeSocket.last.welcome();
     push.follow(5, 2);
     expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 2 } });
@@ -48,13 +48,13 @@ describe("following a deployment", () => {
     expect(heard).toEqual([3, 4, 5, 6]);
   });
 
-  it("that began before the connection subscribes when it is there", () => {
+  it("subscribes after connecting if it began before", () => {
     push.follow(5, 7);
     FakeSocket.last.welcome();
     expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 7 } });
   });
 
-  it("fetches what is missing when a gap stays open", async () => {
+  it("fetches missing messages when a gap stays open", async () => {
     FakeSocket.last.welcome();
     push.follow(5, 0);
     happen(1, 2, 3, 4, 5);
@@ -65,7 +65,7 @@ describe("following a deployment", () => {
     expect(heard).toEqual([1, 2, 3, 4, 5]);
   });
 
-  it("asks for nothing when the gap closes by itself", async () => {
+  it("sends no request when the socket closes the gap", async () => {
     FakeSocket.last.welcome();
     push.follow(5, 0);
     for (const seq of [2, 1, 3]) FakeSocket.last.say(output(seq));
@@ -74,7 +74,7 @@ describe("following a deployment", () => {
     expect(server.called("GET /deployments/5/events")).toHaveLength(0);
   });
 
-  it("goes on after the cursor when the connection was cut: no gap, no duplicate", async () => {
+  it("resumes after the cursor when the connection was lost, without gaps or duplicates", async () => {
     FakeSocket.last.welcome();
     push.follow(5, 0);
     [1, 2].forEach(seq => FakeSocket.last.say(output(seq)));
@@ -87,7 +87,7 @@ describe("following a deployment", () => {
     expect(heard).toEqual([1, 2, 3, 4, 5]);
   });
 
-  it("resumes when the server says that it was too slow", () => {
+  it("resumes when the server reports that the client was too slow", () => {
     FakeSocket.last.welcome();
     push.follow(5, 0);
     FakeSocket.last.say(output(1));
@@ -95,7 +95,7 @@ describe("following a deployment", () => {
     expect(FakeSocket.last.sent.at(-1)).toEqual({ subscribe: { deployment_id: 5, after: 1 } });
   });
 
-  it("subscribes again when the server could not just now", async () => {
+  it("subscribes again when the server was temporarily unable to", async () => {
     FakeSocket.last.welcome();
     push.follow(5, 3);
     FakeSocket.last.sent.length = 0;
@@ -104,7 +104,7 @@ describe("following a deployment", () => {
     expect(FakeSocket.last.sent).toEqual([{ subscribe: { deployment_id: 5, after: 3 } }]);
   });
 
-  it("ends for the server when the last reader has gone", () => {
+  it("unsubscribes when the last viewer leaves", () => {
     FakeSocket.last.welcome();
     const [first, second] = [push.follow(5, 0), push.follow(5, 0)];
     first();
@@ -115,7 +115,7 @@ describe("following a deployment", () => {
 });
 
 describe("without a socket", () => {
-  it("polls for what came after the cursor, all pages of it", async () => {
+  it("polls all pages of messages after the cursor", async () => {
     push.follow(5, 0);
     FakeSocket.last.breakOff();
     happen(1, 2, 3, 4, 5, 6, 7, 8);
@@ -127,7 +127,7 @@ describe("without a socket", () => {
     expect(heard).toHaveLength(9);
   });
 
-  it("says that it is not live, and when it is again", async () => {
+  it("shows that it is not live, and when it is again", async () => {
     expect(push.status).toBe("connecting");
     FakeSocket.last.breakOff();
     expect(push.status).toBe("polling");
@@ -136,7 +136,7 @@ describe("without a socket", () => {
     expect(push.status).toBe("live");
   });
 
-  it("says that it is offline when the server does not answer at all", async () => {
+  it("shows that it is offline when the server does not respond", async () => {
     server.on("GET /deployments/5/events", () => "unreachable");
     push.follow(5, 0);
     FakeSocket.last.breakOff();
@@ -144,7 +144,7 @@ describe("without a socket", () => {
     expect(push.status).toBe("offline");
   });
 
-  it("stops asking once the socket is there", async () => {
+  it("stops polling once the socket is connected", async () => {
     push.follow(5, 0);
     FakeSocket.last.welcome();
     await vi.advanceTimersByTimeAsync(10_000);
@@ -164,7 +164,7 @@ describe("lists that may be stale", () => {
     expect(load).toHaveBeenCalledTimes(1);
   });
 
-  it("are loaded regularly while there is no socket, until nobody wants them", async () => {
+  it("are loaded regularly while there is no socket, until the last subscriber leaves", async () => {
     const load = vi.fn();
     const end = push.onResync(load);
     FakeSocket.last.breakOff();
@@ -177,8 +177,8 @@ describe("lists that may be stale", () => {
   });
 });
 
-describe("messages of deployments that nobody follows", () => {
-  it("are handed on as they come, to those who still listen", () => {
+describe("messages of deployments that are not followed", () => {
+  it("are passed to the remaining subscribers as they arrive", () => {
     FakeSocket.last.welcome();
     const others: number[] = [];
     const end = push.on("output", message => others.push(message.seq));

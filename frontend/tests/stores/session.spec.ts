@@ -28,7 +28,7 @@ describe("restoring a session", () => {
     expect(server.called("GET /users/me")[0]?.headers.get("Authorization")).toBe("Bearer token-1");
   });
 
-  it("asks once, whoever wants to know", async () => {
+  it("sends one request for concurrent callers", async () => {
     server.json("POST /session/refresh", session("token-1"));
     const store = useSessionStore();
     await Promise.all([store.restore(), store.restore()]);
@@ -36,7 +36,7 @@ describe("restoring a session", () => {
     expect(server.called("POST /session/refresh")).toHaveLength(1);
   });
 
-  it("ends at the sign-in page without a cookie", async () => {
+  it("leads to the sign-in page without a cookie", async () => {
     server.json("POST /session/refresh", { detail: "Not authenticated" }, 401);
     const store = useSessionStore();
     await store.restore();
@@ -64,7 +64,7 @@ describe("the access token", () => {
     expect(document.cookie).toBe("");
   });
 
-  it("is renewed before it ends", async () => {
+  it("is renewed before it expires", async () => {
     await signIn(server);
     server.json("POST /session/refresh", session("token-2"));
     await vi.advanceTimersByTimeAsync((1800 - 61) * 1000);
@@ -73,7 +73,7 @@ describe("the access token", () => {
     expect(useSessionStore().token).toBe("token-2");
   });
 
-  it("is renewed once for all requests that were refused, and these are repeated", async () => {
+  it("is renewed once for all rejected requests, which are then retried", async () => {
     await signIn(server);
     const { api } = useSessionStore();
     server
@@ -86,7 +86,7 @@ describe("the access token", () => {
     expect(server.called("POST /session/refresh")).toHaveLength(1);
   });
 
-  it("sends the body again when a request is repeated", async () => {
+  it("resends the body when a request is retried", async () => {
     await signIn(server);
     server
       .json("POST /session/refresh", session("token-2"))
@@ -100,7 +100,7 @@ describe("the access token", () => {
 });
 
 describe("a session that has ended", () => {
-  it("signs out when the cookie is refused as well", async () => {
+  it("signs out when the cookie is rejected as well", async () => {
     await signIn(server);
     server.json("POST /session/refresh", {}, 401).json("GET /services/", {}, 401);
     const store = useSessionStore();
@@ -109,7 +109,7 @@ describe("a session that has ended", () => {
     expect(store.token).toBeNull();
   });
 
-  it("is not taken for ended by a server that restarts", async () => {
+  it("survives a server restart", async () => {
     await signIn(server);
     let answer: "unreachable" | { json: unknown } = "unreachable";
     server.on("POST /session/refresh", () => answer);
@@ -125,14 +125,14 @@ describe("a session that has ended", () => {
 });
 
 describe("signing in and out", () => {
-  it("refuses a wrong password with what the server says", async () => {
+  it("rejects a wrong password with the server's message", async () => {
     server.json("POST /session", { detail: "Incorrect username or password" }, 401);
     await expect(useSessionStore().signIn("lena", "wrong")).rejects.toMatchObject({
       status: 401, detail: "Incorrect username or password",
     });
   });
 
-  it("forgets everything even if the server cannot be told", async () => {
+  it("clears everything even if the server cannot be reached", async () => {
     await signIn(server);
     server.on("DELETE /session", () => "unreachable");
     const store = useSessionStore();

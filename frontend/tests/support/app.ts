@@ -15,7 +15,7 @@ export function createTestRouter(): Router {
   return createRouter({ history: createMemoryHistory(), routes });
 }
 
-/** Mounts a component as the application does: with stores, texts and routes, attached to the document. */
+/** Mounts a component like the application: with stores, texts, and routes, attached to the document. */
 export async function mountInApp(component: Component, options: { at?: string } = {}) {
   const router = createTestRouter();
   await router.push(options.at ?? "/");
@@ -36,7 +36,7 @@ export function freshStores(): Pinia {
   return currentPinia;
 }
 
-/** Signs in through the front door. */
+/** Signs in through the session store. */
 export async function signIn(server: FakeServer, user = aUser()): Promise<void> {
   server
     .json("POST /session", { access_token: "token-1", token_type: "bearer", expires_in: 1800 })

@@ -11,7 +11,7 @@ export interface Call {
 type Answer = { status?: number; json?: unknown } | "unreachable";
 type Handler = (call: Call) => Answer;
 
-/** Stands in for the network: answers by `METHOD path`, and remembers what was asked. */
+/** Fake network: responds by `METHOD path` and records requests. */
 export class FakeServer {
   readonly calls: Call[] = [];
   readonly #handlers = new Map<string, Handler>();
@@ -54,7 +54,7 @@ export class FakeServer {
   }
 }
 
-/** Stands in for the browser's WebSocket; the test plays the server. */
+/** Fake WebSocket; the test acts as the server. */
 export class FakeSocket {
   static opened: FakeSocket[] = [];
   onopen: (() => void) | null = null;
@@ -95,7 +95,7 @@ export class FakeSocket {
     this.onmessage?.({ data: JSON.stringify(message) });
   }
 
-  /** Opens, and lets the client in. */
+  /** Opens the connection and authenticates the client. */
   welcome(): void {
     this.open();
     this.say({ type: "authentication", status: "success" });

@@ -15,5 +15,5 @@ export const places: readonly Place[] = [
   { route: "users", icon: Users, adminOnly: true },
 ];
 
-/** Pages that belong to a place without being it. */
+/** Pages that highlight a navigation entry without being its target. */
 export const placeOf: Readonly<Record<string, Place["route"]>> = { service: "services", deployment: "deployments" };

@@ -4,7 +4,7 @@ import { useThemeStore } from "@/stores/theme";
 export const COLORS = ["ink", "muted", "line", "surface", "accent", "ok", "bad"] as const;
 export type Palette = Record<typeof COLORS[number], string>;
 
-/** The theme's colours as a canvas understands them: `light-dark()` is worked out by the browser for an element. */
+/** The theme's colors in a form that a canvas accepts: the browser resolves `light-dark()` only for elements. */
 export function readPalette(within: HTMLElement): Palette {
   const probe = document.createElement("span");
   within.append(probe);
@@ -16,7 +16,7 @@ export function readPalette(within: HTMLElement): Palette {
   return Object.fromEntries(entries) as Palette;
 }
 
-/** Calls back after the colours have changed: by the reader's choice, or by the system's. */
+/** Calls back after the colors have changed, through the user's choice or the system's. */
 export function onThemeChange(callback: () => void): void {
   const theme = useThemeStore();
   const system = matchMedia("(prefers-color-scheme: dark)");

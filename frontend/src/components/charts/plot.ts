@@ -12,11 +12,11 @@ export interface PlotOptions {
   locale: string;
   font: string;
   width: number;
-  /** The pointer is at this deployment, whose point stands there (in pixels of the plot); null when it has left. */
+  /** The deployment under the pointer and the position of its point (in plot pixels); null without one. */
   hover: (index: number | null, left: number, top: number) => void;
 }
 
-/** Room for one date below the chart, in pixels. */
+/** Width of one date label below the chart, in pixels. */
 const LABEL_WIDTH = 90;
 const RADIUS = 4;
 const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
@@ -40,7 +40,7 @@ function drawMedian(u: uPlot, median: number, color: string): void {
   u.ctx.restore();
 }
 
-/** A disc for a success, a diamond for a failure, a ring for what was cancelled: told apart without colours, too. */
+/** Success is a disc, failure a diamond, cancelled a ring, so they differ without color as well. */
 function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, palette: Palette): void {
   const { ctx } = u;
   const x = u.valToPos(index, "x", true);
@@ -66,7 +66,7 @@ function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, pale
   if (cancelled) ctx.stroke();
 }
 
-/** Dates, or the times of one day. */
+/** Labels with dates, or with times if all points are on one day. */
 function timeFormat(deployments: readonly FinishedDeployment[], locale: string): Intl.DateTimeFormat {
   const days = new Set(deployments.map(({ finished }) => new Date(finished).toDateString()));
   return new Intl.DateTimeFormat(locale, days.size > 1 ? { day: "numeric", month: "short" } : { timeStyle: "short" });
@@ -101,7 +101,7 @@ function axes({ deployments, locale, font, palette }: PlotOptions): uPlot.Axis[]
   ];
 }
 
-/** How long deployments took, one beside the other, with their outcomes as points. */
+/** Durations of deployments side by side, with their outcomes as points. */
 export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
   const { deployments, median, palette, width, hover } = options;
   const longest = Math.max(1, ...deployments.map(({ seconds }) => seconds ?? 0));

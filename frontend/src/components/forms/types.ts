@@ -1,6 +1,6 @@
 import type { Field } from "@/lib/inputs/fields";
 
-/** What every control of a form is given by the frame around it. */
+/** Props that `FormField` passes to every control. */
 export interface ControlProps {
   field: Field;
   id: string;

@@ -7,7 +7,7 @@ export interface Choice {
   title: string;
 }
 
-/** One input of a service as a form shows it. */
+/** One input of a service, as shown in the form. */
 export interface Field {
   name: string;
   kind: FieldKind;
@@ -20,10 +20,10 @@ export interface Field {
   schema: InputSchema;
 }
 
-/** What the reader has entered, by field; what he has not touched is missing. */
+/** The entered values by field; untouched fields are absent. */
 export type Values = Readonly<Record<string, unknown>>;
 
-/** Whether an instance satisfies a schema that is part of `root`. */
+/** Returns true if an instance is valid against a schema that is part of `root`. */
 export type Matches = (schema: Schema, instance: Values, root: InputSchema) => boolean;
 
 function asText(value: unknown): string {
@@ -54,7 +54,7 @@ function kindOf(schema: InputSchema, choices: Choice[]): FieldKind {
   return schema.format === "multiline" ? "multiline" : "text";
 }
 
-/** "target_branch" → "Target branch": for a property without a title. */
+/** Returns the label of a property without a title: "target_branch" → "Target branch". */
 function labelOf(name: string): string {
   const words = name.replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").trim();
   return words === words.toUpperCase() ? words : words.charAt(0).toUpperCase() + words.slice(1).toLowerCase();
@@ -84,7 +84,7 @@ interface Collected {
   required: Set<string>;
 }
 
-/** Adds the properties of a schema; those of a condition stand below the last field that it asks about. */
+/** Adds the properties of a schema; conditional ones go below the last field that the condition depends on. */
 class Collector {
   readonly #found: Collected = { order: [], properties: new Map(), forbidden: new Set(), required: new Set() };
 
@@ -120,7 +120,7 @@ class Collector {
     }
   }
 
-  /** The last field in the form that a condition asks about. */
+  /** The last field in the form that a condition depends on. */
   #lastOf(condition: Schema): string | null {
     const asked = resolve(condition, this.root);
     const names = isSchema(asked) ? [...Object.keys(asked.properties ?? {}), ...asked.required ?? []] : [];
@@ -139,7 +139,7 @@ class Collector {
   }
 }
 
-/** The fields that a form shows for these values (as `toJson` gives them), in their order. */
+/** Returns the fields to show for these values (as returned by `toJson`), in order. */
 function fieldsFor(root: InputSchema, instance: Values, matches: Matches): Field[] {
   const { order, properties, forbidden, required } = new Collector(root, instance, matches).collect();
   return order.flatMap((name) => {
@@ -148,7 +148,7 @@ function fieldsFor(root: InputSchema, instance: Values, matches: Matches): Field
   });
 }
 
-/** What a field shows before anything is entered. */
+/** Returns a field's initial value. */
 export function initialValue(field: Field): unknown {
   const { default: preset, const: only } = field.schema;
   if (preset !== undefined) return preset;
@@ -157,16 +157,16 @@ export function initialValue(field: Field): unknown {
   return field.kind === "choices" ? [] : field.kind === "choice" ? undefined : "";
 }
 
-/** What a field shows: what was entered, else how it starts. */
+/** Returns the entered value of a field, or its initial value. */
 export function shownValue(field: Field, values: Values): unknown {
   return values[field.name] === undefined ? initialValue(field) : values[field.name];
 }
 
-/** A field's value as it is sent; undefined when there is nothing to send. */
+/** Returns a field's value as it is sent; undefined if there is nothing to send. */
 export function toJson(field: Field, values: Values): unknown {
   const value = shownValue(field, values);
   const preset = field.schema.default !== undefined;
-  // What was emptied is sent as such where a default would take its place.
+  // Send a cleared value explicitly if a default would replace it.
   if (field.kind === "switch") return value === true || field.required || preset ? value : undefined;
   if (field.kind === "choices") return isFilled(value) || field.required || preset ? value : undefined;
   if (field.kind === "number") return toNumber(value);
@@ -193,10 +193,10 @@ export function toEnv(fields: readonly Field[], values: Values): Record<string, 
     .filter(([, value]) => value !== undefined));
 }
 
-/** A condition may depend on a field that another condition brings: this deep at most. */
+/** Maximum depth of conditions that depend on fields added by other conditions. */
 const MOST_ROUNDS = 12;
 
-/** The fields to be shown, given what has been entered so far: conditions are followed until nothing changes. */
+/** Returns the fields to show for the values entered so far; evaluates conditions until nothing changes. */
 export function activeFields(root: InputSchema, values: Values, matches: Matches): Field[] {
   let fields = fieldsFor(root, {}, matches);
   for (let round = 0; round < MOST_ROUNDS; round += 1) {
@@ -209,7 +209,7 @@ export function activeFields(root: InputSchema, values: Values, matches: Matches
   return fields;
 }
 
-/** Whether a field says something else than it does by itself. */
+/** Returns true if a field's value differs from its default. */
 export function isChanged(field: Field, values: Values): boolean {
   return JSON.stringify(toJson(field, values)) !== JSON.stringify(toJson(field, {}));
 }

@@ -14,7 +14,7 @@ export function limitsOf(schema: InputSchema, integer: boolean): Limits {
   return { min: minimum ?? above ?? null, max: maximum ?? below ?? null, step: size };
 }
 
-/** The next number up or down that is a multiple of the step, within the limits; from nothing, the nearest to zero. */
+/** Returns the next multiple of the step, up or down, within the limits; starts nearest to zero if empty. */
 export function step(number: number | null, direction: 1 | -1, { min, max, step: size }: Limits): number {
   const at = (number ?? 0) / size;
   const near = Math.abs(at - Math.round(at)) < 1e-9 ? Math.round(at) : at;

@@ -46,7 +46,7 @@ function point(root: InputSchema, pointer: string): unknown {
   return steps.reduce<unknown>((at, step) => isSchema(at) ? at[step] : undefined, root);
 }
 
-/** The schema itself in place of a reference into the same document; what stands beside the reference goes first. */
+/** Resolves a reference into the same document; keywords next to the reference take precedence. */
 export function resolve(schema: Schema, root: InputSchema): Schema {
   let found = schema;
   for (let depth = 0; depth < 20 && isSchema(found) && typeof found.$ref === "string"; depth += 1) {

@@ -4,7 +4,7 @@ import type { InputSchema, Schema } from "./schema";
 
 const DRAFT = "2020-12";
 
-/** A fault of one value: a key of the catalogue below `inputs.fault`, with what the sentence names. */
+/** An error of one value: a key of the catalog below `inputs.fault`, with its parameters. */
 export interface Fault {
   key: FaultKey;
   n?: number | string;
@@ -13,7 +13,7 @@ export interface Fault {
 export type FaultKey = "required" | "choose" | "number" | "integer" | "minimum" | "maximum" | "above" | "below"
   | "on" | "multipleOf" | "minLength" | "maxLength" | "pattern" | "example" | "date" | "minItems" | "maxItems" | "other";
 
-/** The validator marks the schemas it is given: it gets a copy, and finds `$defs` where they are. */
+/** The validator mutates its schemas, so it gets a copy that includes `$defs`. */
 function check(schema: Schema, instance: unknown, root: InputSchema): OutputUnit[] {
   const whole = typeof schema === "boolean" ? schema : { ...schema, $defs: { ...root.$defs, ...schema.$defs } };
   const validator = new Validator(JSON.parse(JSON.stringify(whole)) as Checked, DRAFT, false);
@@ -70,7 +70,7 @@ function faultOf(field: Field, values: Values, root: InputSchema): Fault | null 
   return errors.length === 0 ? null : explain(field, errors.find(error => error.keyword in KNOWN) ?? errors[0]);
 }
 
-/** The faults of what has been entered, by field. */
+/** Returns the errors of the entered values, by field. */
 export function findFaults(fields: readonly Field[], values: Values, root: InputSchema): Record<string, Fault> {
   return Object.fromEntries(fields.flatMap((field) => {
     const fault = faultOf(field, values, root);
