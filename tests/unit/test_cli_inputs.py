@@ -115,9 +115,9 @@ def test_inputs_as_lines() -> None:
 
 
 def test_faults_are_listed_by_name() -> None:
-    error = WrongAnswers({"replicas": "Replicas: at most 9", "env": "Environment: has to be given"})
+    error = WrongAnswers({"replicas": "Replicas: must be at most 9", "env": "Environment: required"})
     assert str(error).splitlines()[1:] == [
-        "  replicas  Replicas: at most 9",
-        "  env       Environment: has to be given",
+        "  replicas  Replicas: must be at most 9",
+        "  env       Environment: required",
     ]
     assert error.exit_code == 2
