@@ -15,31 +15,31 @@ from asyncpg.exceptions import ClientConfigurationError
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
-# Seconds: until whoever waits for a connection gives up, and until one is ended by force that does not come to rest.
-POOL_PATIENCE, END_PATIENCE = 30.0, 2.0
+# Seconds to wait for a connection of the pool, and for a connection to close before it is terminated.
+POOL_TIMEOUT, END_TIMEOUT = 30.0, 2.0
 
 
 class Unreachable(ConnectionError):
-    """No connection can be made to the database. (By itself an OSError could be about anything, a file for instance.)"""
+    """The database cannot be reached. (A plain OSError could have other causes, such as a file.)"""
 
 
 _OUTAGES = (
     Unreachable,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    # The server has said that it closes the connection, but has not done so yet.
+    # The server has announced that it closes the connection, but has not done so yet.
     asyncpg.InternalClientError,
 )
-# What work that goes on for ever survives: the database is away (`is_away` tells), it refuses something, or the system
-# is in trouble. (Before Python 3.11 a timeout is no OSError.)
+# Errors that background tasks survive: the database is unreachable (see `is_away`), rejects something, or the system has
+# a problem. (Before Python 3.11, a timeout is not an OSError.)
 DATABASE_ERRORS = (asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
 
 
 class Database:
-    """The pool of a process. Nothing is connected before it is needed; a connection that died meanwhile is replaced.
+    """The connection pool of a process. It connects on demand and replaces dead connections.
 
-    Connections stay once they are made, and whoever finds none free waits for one, since a new one costs more than ten
-    transactions. `patience`: how many seconds a new connection may take.
+    Connections stay open, and callers wait for a free one, because opening a connection costs more than ten transactions.
+    `patience`: timeout of a new connection in seconds.
     """
 
     def __init__(self, url: str, *, pool_size: int = 20, patience: float = 5.0) -> None:
@@ -51,40 +51,40 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection, on which each statement commits by itself.
+        """Yield a connection in autocommit mode.
 
         Raises:
-            Unreachable: there is none to be had.
+            Unreachable: No connection is available.
         """
         pool = self._pool or await self._opened()
         connection = await _acquired(pool)
         try:
             yield connection
         finally:
-            # Where it has died, there is nothing to give back, and the first error says more. An interrupted one the
-            # pool gives to nobody before it has come to rest, and rolls back what it was in.
+            # If the connection died, there is nothing to release, and the first error says more. The pool waits until an
+            # interrupted connection is idle and rolls back its transaction before it reuses it.
             with suppress(*DATABASE_ERRORS):
-                await pool.release(connection, timeout=END_PATIENCE)
+                await pool.release(connection, timeout=END_TIMEOUT)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection in a transaction, which commits at the end, or rolls back on any error."""
+        """Yield a connection in a transaction, which commits at the end or rolls back on any error."""
         async with self.connection() as connection, transaction_on(connection):
             yield connection
 
     def owns(self, server_pid: int) -> bool:
-        """Whether that process of the server is the other end of one of these connections."""
+        """Return True if the server process belongs to one of these connections."""
         return server_pid in self._server_pids
 
     async def close(self) -> None:
-        """End all connections, in two seconds those that are still in use, too."""
+        """Close all connections; terminate those still in use after two seconds."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(*DATABASE_ERRORS):
-                await asyncio.wait_for(pool.close(), END_PATIENCE)
+                await asyncio.wait_for(pool.close(), END_TIMEOUT)
 
     async def _opened(self) -> asyncpg.Pool:
-        # Belongs to the event loop in which it is made. Awaiting it makes no connection, and does not wait.
+        # The pool belongs to the current event loop. Awaiting it opens no connection and does not block.
         self._pool = asyncpg.create_pool(
             dsn_of(self.url),
             min_size=0,
@@ -94,16 +94,16 @@ class Database:
             connect=_connected,
             timeout=self._patience,
             init=self._begin,
-            # Nothing of ours is left on a connection but a transaction, which is rolled back in any case.
+            # The only state left on a connection is a transaction, which is rolled back anyway.
             reset=_leave_as_it_is,
             server_settings={"application_name": "fastdeploy"},
         )
         return await self._pool
 
     async def _begin(self, connection: asyncpg.Connection) -> None:
-        # JSON goes in as text, and comes out as what it says.
+        # JSON is passed as text and returned parsed.
         await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=_read_json)
-        # Every plan serves for every value; each connection would find that out by planning each statement five times.
+        # Generic plans work for all values. Without this, each connection would plan each statement five times first.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         server_pid = connection.get_server_pid()
         self._server_pids.add(server_pid)
@@ -111,23 +111,23 @@ class Database:
 
 
 def _read_json(text: str) -> Any:
-    # What most columns hold; the reader takes longer to start than to read it.
+    # Shortcut for the most common values.
     return {} if text == "{}" else [] if text == "[]" else json.loads(text)
 
 
 async def _acquired(pool: asyncpg.Pool) -> asyncpg.Connection:
     try:
-        return await pool.acquire(timeout=POOL_PATIENCE)
+        return await pool.acquire(timeout=POOL_TIMEOUT)
     except asyncio.TimeoutError as error:
-        raise Unreachable("no connection is free") from error
+        raise Unreachable("all connections of the pool are in use") from error
 
 
 async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:
-    """Connect; where that fails, raise Unreachable rather than what it fails by."""
+    """Connect, and raise Unreachable if that fails."""
     try:
         return await asyncpg.connect(dsn, **options)
     except asyncio.TimeoutError as error:  # before Python 3.11 it is no OSError
-        raise Unreachable("it does not answer in time") from error
+        raise Unreachable("the database did not respond in time") from error
     except OSError as error:
         raise Unreachable(str(error)) from error
 
@@ -138,10 +138,10 @@ async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
 
 @asynccontextmanager
 async def transaction_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """A transaction on a lent connection; a savepoint where that is in one already.
+    """Run a transaction on a connection, or a savepoint if it is in a transaction already.
 
-    Asyncpg's own context manager lets the error of a rollback on a dead connection take the place of an interruption,
-    which then is none: what was to end would go on. And on one that has fallen silent it waits for ever.
+    asyncpg's own context manager replaces a cancellation with the error of a rollback on a dead connection, so that the
+    canceled task would continue. It also waits forever on an unresponsive connection.
     """
     begun = connection.transaction()
     await begun.__aenter__()
@@ -149,14 +149,14 @@ async def transaction_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
         yield
     except BaseException as error:
         with suppress(*DATABASE_ERRORS):
-            await asyncio.wait_for(begun.__aexit__(type(error), error, error.__traceback__), END_PATIENCE)
+            await asyncio.wait_for(begun.__aexit__(type(error), error, error.__traceback__), END_TIMEOUT)
         raise
     await begun.__aexit__(None, None, None)
 
 
 @asynccontextmanager
 async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """What is done in here is done as a whole, or not at all. In a transaction, that is all the same."""
+    """Make the block atomic: start a transaction unless one is active."""
     if connection.is_in_transaction():
         yield
         return
@@ -165,25 +165,25 @@ async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def connect(url: str, name: str, patience: float = 5.0) -> asyncpg.Connection:
-    """Open a connection of its own, which the server calls `name`; whoever asks for it closes it.
+    """Open a separate connection with `name` as its application name. The caller closes it.
 
     Raises:
-        Unreachable: it cannot be opened within `patience` seconds.
+        Unreachable: The connection cannot be opened within `patience` seconds.
     """
     return await _connected(dsn_of(url), timeout=patience, server_settings={"application_name": name})
 
 
 @asynccontextmanager
 async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Open a connection of its own for LISTEN; it belongs to no pool, since it is never given back."""
+    """Open a separate connection for LISTEN, outside the pool because it is never released."""
     connection = await connect(url, "fastdeploy listener")
     try:
         yield connection
     finally:
-        await connection.close(timeout=END_PATIENCE) if not connection.is_closed() else None
+        await connection.close(timeout=END_TIMEOUT) if not connection.is_closed() else None
 
 
-# As SQLAlchemy reads it: whatever stands before the @ is the password, though a slash or a # be in it.
+# Parsed as in SQLAlchemy: the password is everything up to the @, even a slash or #.
 _URL = re.compile(r"[^:/]+://(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?(?P<rest>[^?]*)(?:\?(?P<options>.*))?")
 
 
@@ -192,11 +192,11 @@ def dsn_of(url: str) -> str:
     is asyncpg's own name for `sslmode`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The URL is invalid.
     """
     found = _URL.fullmatch(url)
     if found is None:
-        raise ValueError("it is not like postgresql+asyncpg://user:password@host:port/database")
+        raise ValueError("it must look like postgresql+asyncpg://user:password@host:port/database")
     user, password = (quote(unquote(found[name] or ""), safe="") for name in ("user", "password"))
     signed_in = f"{user}:{password}@" if password else f"{user}@" if user else ""
     options: dict[str, str] = {}
@@ -204,12 +204,12 @@ def dsn_of(url: str) -> str:
         own = "sslmode" if name == "ssl" else name
         options[own] = f"{options[own]},{value}" if own in options else value  # several hosts
     dsn = f"postgresql://{signed_in}{found['rest']}{'?' if options else ''}{urlencode(options)}"
-    _ = urlsplit(dsn).port if "," not in found["rest"] else None  # complains of what is no number
+    _ = urlsplit(dsn).port if "," not in found["rest"] else None  # raises ValueError if the port is not a number
     return dsn
 
 
 def without_password(url: str) -> str:
-    """Return a DATABASE_URL as it may be shown."""
+    """Return a DATABASE_URL with the password masked."""
     found = _URL.fullmatch(url)
     if found is None or found["password"] is None:
         return url
@@ -217,15 +217,15 @@ def without_password(url: str) -> str:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the error means that the database cannot be reached, rather than that it refused something."""
+    """Return True if the error means that the database is unreachable, not that it rejected something."""
     state = sql_state(error)
     # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
     if state[:2] == "08" or state[:3] == "57P" or state == "53300":
         return True
-    # What is wrong with an address does not change by waiting.
+    # Retrying does not fix an invalid address.
     return isinstance(error, _OUTAGES) and not isinstance(error, ClientConfigurationError)
 
 
 def sql_state(error: BaseException) -> str:
-    """Return the five characters by which PostgreSQL tells what is wrong; empty where it was not PostgreSQL."""
+    """Return PostgreSQL's five-character SQLSTATE of an error, or empty for other errors."""
     return str(getattr(error, "sqlstate", None) or "")

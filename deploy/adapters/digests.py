@@ -1,4 +1,4 @@
-"""What the files of a service folder are, in short: digests by which a later look tells what has changed."""
+"""Digests of the files of a service folder, to detect later which ones changed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _LENGTH = 12
 
 
 class _TooMuch(Exception):
-    """The folder is larger than what is looked at."""
+    """The folder exceeds the limits."""
 
 
 def folder_digests(folder: Path) -> dict[str, str] | None:
     """Return the first 12 hex digits of each file's SHA-256, by its path in the folder.
 
-    None if the folder is too large, or is a link that leads out of the folder it is in. A link counts by the text of its
-    target. Hidden folders (`.git`, say) and what cannot be read are left out.
+    Return None if the folder is too large or is a symbolic link that points outside its parent. For a symbolic link, hash
+    its target path. Leave out hidden folders (such as `.git`) and unreadable files.
 
     Raises:
-        OSError: the folder itself cannot be read.
+        OSError: The folder itself cannot be read.
     """
     real = os.path.realpath(folder)
     if not real.startswith(os.path.join(os.path.realpath(folder.parent), "")):
@@ -44,16 +44,16 @@ def _digests(root: str) -> Iterator[tuple[str, str]]:
         try:
             digest, size = _digest(name, opened, left)
         except OSError:
-            continue  # gone meanwhile, or not for us
+            continue  # removed meanwhile, or not readable
         left -= size
         if digest is not None:
             yield os.fsencode(os.path.relpath(os.path.join(path, name), root)).decode("utf-8", "replace"), digest
 
 
 def _files(root: str) -> Iterator[tuple[str, str, int]]:
-    """Yield folder, name, and a descriptor of the folder, of everything but folders, below all that are not hidden.
+    """Yield folder, name and folder descriptor of everything except folders, skipping hidden folders.
 
-    `fwalk` notices a folder that is exchanged for a link meanwhile, and leaves it out.
+    `fwalk` detects and skips a folder that is replaced by a symbolic link meanwhile.
     """
 
     def fail(error: OSError) -> None:
@@ -77,14 +77,14 @@ def _is_link(name: str, folder: int) -> bool:
 
 
 def _digest(name: str, folder: int, limit: int) -> tuple[str | None, int]:
-    """Return the digest of a file or a link (None: it is neither), and the bytes that it took."""
+    """Return the digest of a file or symbolic link (None: it is neither), and the number of bytes read."""
     status = os.lstat(name, dir_fd=folder)
     if stat.S_ISLNK(status.st_mode):
         target = b"-> " + os.fsencode(os.readlink(name, dir_fd=folder))
         return hashlib.sha256(target).hexdigest()[:_LENGTH], len(target)
     if not stat.S_ISREG(status.st_mode):
         return None, 0  # a pipe, a socket, a device
-    # It may have become something else that moment: reading a pipe would never end.
+    # The file may have been replaced meanwhile, and reading a pipe would block forever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=folder), "rb") as file:
         status = os.fstat(file.fileno())

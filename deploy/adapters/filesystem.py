@@ -1,4 +1,4 @@
-"""The folders of services: their names, what they say, and what is wrong with them."""
+"""Service folders: their names, configs and problems."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-KEPT_BYTES = 16 << 20
+CACHE_BYTES = 16 << 20
 PROCESSES = 2
 MAX_TIMEOUTS = 2
-NO_ANSWER = "The program that reads service folders does not answer."
+NO_ANSWER = "The process that reads service folders does not respond."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LINKS = {
-    LOOP: "its links form a loop.",
-    MISSING: "it is a link that leads nowhere.",
-    OUTSIDE: "it is a link that leads out of the services folder.",
-    PRIVATE: "it is a link that leads to files of fastDeploy itself.",
+    LOOP: "its symbolic links form a loop.",
+    MISSING: "it is a broken symbolic link.",
+    OUTSIDE: "it is a symbolic link to a location outside the services folder.",
+    PRIVATE: "it is a symbolic link to fastDeploy's own files.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FolderProblem:
-    """What is wrong with a service folder; without a folder, with the services folder itself."""
+    """A problem of a service folder, or of the services folder itself if `folder` is empty."""
 
     folder: str
     file: str
@@ -48,13 +48,14 @@ class FolderProblem:
 
 
 class RootMissing(FoldersUnavailable):
-    """There is no services folder."""
+    """The services folder does not exist."""
 
 
 class ServiceFolders:
     """The folders below the services root, read as the deploy user (see `service_folders`).
 
-    `user` is the deploy user, None for our own account; `private` are paths of the server that nothing may lead to.
+    `user` returns the deploy user, or None for the server's own user; `private` are paths of the server that must not be
+    accessible through service folders.
     """
 
     def __init__(
@@ -63,16 +64,16 @@ class ServiceFolders:
         self.root = root
         self._place = Place(root, tuple(private))
         self._user = user
-        self._kept: LRUCache[str, Checked] = LRUCache(KEPT_BYTES, getsizeof=_size)
+        self._cache: LRUCache[str, Checked] = LRUCache(CACHE_BYTES, getsizeof=_size)
         self._turns: asyncio.Semaphore | None = None
         self._running: asyncio.Task[Any] | None = None
         self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None
 
     async def names(self) -> list[str]:
-        """Return the names of the folders, sorted; hidden ones are left out. Without a services folder there are none.
+        """Return the sorted names of the folders that are not hidden, or none if there is no services folder.
 
         Raises:
-            FoldersUnavailable: the services folder cannot be read.
+            FoldersUnavailable: The services folder cannot be read.
         """
         try:
             async with self._reader() as line:
@@ -81,10 +82,10 @@ class ServiceFolders:
             return []
 
     async def read(self, accepted: Mapping[str, Any] = NOTHING) -> tuple[list[ServiceFolder], list[FolderProblem]]:
-        """Return the folders that can be used, and what is wrong with others (or, without a name, with the root).
+        """Return the usable folders, and the problems of the others and of the services folder itself.
 
-        `accepted`: by the names of services, schemas of inputs that were found good before, and are not checked again.
-        Several callers at the same time share a read that begins after each of them has called.
+        `accepted`: schemas of inputs by service name that passed the check before and are not checked again.
+        Concurrent callers share one read, which starts after the last of them has called.
         """
         if accepted:
             return await self._read(accepted)
@@ -93,21 +94,21 @@ class ServiceFolders:
         return await asyncio.shield(self._next)
 
     async def survey(self, service: str, config: Mapping[str, Any]) -> Survey:
-        """Return what a service would run with this config. For scripts, its folder is not read.
+        """Return what a service would run with this config. If that is a script, the folder is not read.
 
         Raises:
-            FoldersUnavailable: the services folder cannot be read.
+            FoldersUnavailable: The services folder cannot be read.
         """
         if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
             return Survey(is_script=True)
         return await self._survey(service, config)
 
     async def inventory(self, service: str, config: Mapping[str, Any]) -> tuple[str | None, AnsibleSettings]:
-        """Return the inventory of a service (None: Ansible finds it) and what its `ansible.cfg` says.
+        """Return the inventory of a service (None: Ansible finds it) and the settings in its `ansible.cfg`.
 
         Raises:
-            PlaybookError: it cannot be used, or its hosts may not be shown.
-            FoldersUnavailable: the services folder cannot be read.
+            PlaybookError: The inventory cannot be used, or its hosts must not be shown.
+            FoldersUnavailable: The services folder cannot be read.
         """
         found = await self._survey(service, config)
         if found.fault or found.hidden:
@@ -117,7 +118,7 @@ class ServiceFolders:
     async def _survey(self, service: str, config: Mapping[str, Any]) -> Survey:
         (checked,) = await self._check([{"name": service, "config": dict(config)}])
         if "survey" not in checked.answer:
-            return Survey(is_script=False, fault=_too_complicated(checked.answer))
+            return Survey(is_script=False, fault=_too_complex(checked.answer))
         found = dict(checked.answer["survey"])
         settings = AnsibleSettings(**found.pop("settings"))
         hosts = found.pop("hosts")
@@ -125,7 +126,7 @@ class ServiceFolders:
         return Survey(**found, settings=settings, steps=steps, hosts=None if hosts is None else tuple(hosts))
 
     async def playbook_steps(self, service: Service) -> list[PlannedStep]:
-        """Return the steps that the playbook of a service promises; none if it has no playbook that can be read."""
+        """Return the steps expected from the playbook of a service, or none if it has no readable playbook."""
         try:
             found = await self.survey(service.name, service.data)
         except FoldersUnavailable:
@@ -163,16 +164,16 @@ class ServiceFolders:
         if answer is None:
             raise FoldersUnavailable(NO_ANSWER)
         if answer["kind"] == MISSING:
-            raise RootMissing(f"The services folder {self.root} does not exist; create it or set SERVICES_ROOT.")
+            raise RootMissing(f"The services folder {self.root} does not exist. Create it, or set SERVICES_ROOT.")
         if answer["kind"] != FOLDER:
             raise FoldersUnavailable(
-                f"The services folder {self.root} cannot be read; let {self._account()} read it, or set SERVICES_ROOT."
+                f"The services folder {self.root} cannot be read. Give {self._account()} read access, or set SERVICES_ROOT."
             )
         return [(name, kind) for name, kind in answer["names"]]
 
     async def _check(self, requests: list[dict[str, Any]]) -> list[Checked]:
-        """Return what comes of each request: kept, where no file has changed since, or found out anew."""
-        found = await self._still_true(requests)
+        """Return the result of each request, from the cache if no file has changed since."""
+        found = await self._cached(requests)
         missing = [number for number, checked in enumerate(found) if checked is None]
         timeouts = 0
         while missing:
@@ -186,21 +187,21 @@ class ServiceFolders:
         results = [result for result in found if result is not None]
         for request, result in zip(requests, results, strict=True):
             if result.is_final:
-                self._keep(_key(request), result)
+                self._store(_key(request), result)
         return results
 
-    async def _still_true(self, requests: list[dict[str, Any]]) -> list[Checked | None]:
-        kept = [self._kept.get(_key(request)) for request in requests]
-        if any(kept):
+    async def _cached(self, requests: list[dict[str, Any]]) -> list[Checked | None]:
+        cached = [self._cache.get(_key(request)) for request in requests]
+        if any(cached):
             async with self._reader() as line:
-                for number, checked in enumerate(kept):
+                for number, checked in enumerate(cached):
                     if checked is not None and not await _is_unchanged(line, checked):
-                        kept[number] = None
-        return kept
+                        cached[number] = None
+        return cached
 
-    def _keep(self, key: str, checked: Checked) -> None:
-        if _size(checked) <= KEPT_BYTES:
-            self._kept[key] = checked
+    def _store(self, key: str, checked: Checked) -> None:
+        if _size(checked) <= CACHE_BYTES:
+            self._cache[key] = checked
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[Line]:
@@ -208,7 +209,7 @@ class ServiceFolders:
             yield line
 
     def _turn(self) -> asyncio.Semaphore:
-        """Return what limits the processes at work at the same time."""
+        """Return the semaphore that limits concurrent processes."""
         self._turns = self._turns or asyncio.Semaphore(PROCESSES)
         return self._turns
 
@@ -231,35 +232,35 @@ async def _is_unchanged(line: Line, checked: Checked) -> bool:
 
 
 def _problem_of_entry(name: str, kind: str, entries: list[tuple[str, str]]) -> FolderProblem | None:
-    """Return what is wrong with a folder even before it is read."""
+    """Return a problem that shows without reading the folder, or None."""
     if not _NAME.fullmatch(name):
-        reason = "a service name has up to 100 letters, digits, dots, dashes or underscores."
+        reason = "the name must start with a letter or digit and have at most 100 letters, digits, dots, dashes or underscores."
     elif kind != FOLDER:
-        reason = _LINKS.get(kind, "it cannot be read by the user that runs deployments.")
+        reason = _LINKS.get(kind, "the deploy user cannot read it.")
     elif (twin := next(other for other, _ in entries if other.lower() == name.lower())) != name:
-        reason = f"its name differs from {twin} by upper and lower case only; rename one."
+        reason = f"its name differs from {twin} only in case; rename one of them."
     else:
         return None
     return FolderProblem(_printable(name), "", reason)
 
 
 def _printable(name: str) -> str:
-    """Return a name as text that can be sent anywhere; bytes that are not UTF-8 become question marks."""
+    """Return a name as valid Unicode, with bytes that are not UTF-8 replaced by question marks."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _outcome(name: str, answer: dict[str, Any]) -> tuple[ServiceFolder | None, FolderProblem | None]:
     if "data" in answer:
         fault = answer["readme_fault"]
-        problem = FolderProblem(name, "README.md", f"{fault}, so it is not shown.") if fault else None
+        problem = FolderProblem(name, "README.md", f"{fault}, so the README is not shown.") if fault else None
         return ServiceFolder(name=name, data=answer["data"], readme=answer["readme"]), problem
     if "reason" in answer:
         return None, FolderProblem(name, answer["file"], answer["reason"])
-    return None, FolderProblem(name, "", f"{_too_complicated(answer)}.")
+    return None, FolderProblem(name, "", f"{_too_complex(answer)}.")
 
 
-def _too_complicated(answer: dict[str, Any]) -> str:
-    return f"it is too complicated: {answer['too_complicated']}"
+def _too_complex(answer: dict[str, Any]) -> str:
+    return f"it is too complex: {answer['too_complicated']}"
 
 
 def _key(request: dict[str, Any]) -> str:

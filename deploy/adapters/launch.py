@@ -1,4 +1,4 @@
-"""What a deployment runs: built as data, started elsewhere (adapters/spool)."""
+"""Build what a deployment runs, as data. `adapters/spool` starts it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINE_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSettings:
-    """What all runs of a worker have in common. `timeout` in seconds, `output_limit` in bytes."""
+    """Settings shared by all runs of a worker. `timeout` is in seconds, `output_limit` in bytes."""
 
     services_root: Path
     path: str
@@ -51,21 +51,20 @@ def run_spec(
     settings: LaunchSettings,
     secrets: Mapping[str, str] | None = None,
 ) -> RunSpec:
-    """Return how to run a deployment of a service with this `config`; `token` is the deployment's own.
+    """Return how to run a deployment of a service with this `config`; `token` is its deployment token.
 
-    `survey` is what its folder says with that config.
-
-    The `secrets` among its inputs go where the others go: into the file that only the run can read.
+    `survey` is the survey of the service's folder with that config. Secret values (`secrets`) are passed like the other
+    values, in a file that only the run can read.
 
     Raises:
-        PlaybookError: a playbook, or what the config says of it, is not there.
-        RunError: the time limit is longer than runs may take.
+        PlaybookError: The playbook, or something its config refers to, cannot be used.
+        RunError: The timeout is longer than allowed.
     """
     folder = settings.services_root.resolve() / deployment.service
-    answers = {**deployment.context.get("env", {}), **(secrets or {})}
+    values = {**deployment.context.get("env", {}), **(secrets or {})}
     if survey.is_script:
-        return _script(deployment, config, token, folder, settings, answers)
-    return _playbook(deployment, config, survey, folder, settings, answers)
+        return _script(deployment, config, token, folder, settings, values)
+    return _playbook(deployment, config, survey, folder, settings, values)
 
 
 def _script(
@@ -74,26 +73,26 @@ def _script(
     token: str,
     folder: Path,
     settings: LaunchSettings,
-    answers: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> RunSpec:
     script = str(folder / (config.get("deploy_script") or DEFAULT_SCRIPT))
-    handed_over = {
+    run_config = {
         "deployment_id": deployment.id,
         "access_token": token,
         "deploy_script": script,
         "steps_url": f"{settings.api_url}/steps/",
         "deployment_finish_url": f"{settings.api_url}/deployments/finish/",
-        "context": {**deployment.context, "env": answers},
+        "context": {**deployment.context, "env": values},
         "path_for_deploy": settings.path,
     }
     if settings.ssh_auth_sock:
-        handed_over["ssh_auth_sock"] = settings.ssh_auth_sock
+        run_config["ssh_auth_sock"] = settings.ssh_auth_sock
     file = f"{RUN_DIR}/{CONFIG_FILE}"
     return RunSpec(
         argv=[script, "--config", file],
         cwd=str(folder),
         env={"PATH": settings.path, "HOME": settings.home, "LANG": settings.lang, "DEPLOY_CONFIG_FILE": file},
-        files={CONFIG_FILE: _json(handed_over)},
+        files={CONFIG_FILE: _json(run_config)},
         timeout=run_timeout(config, settings),
         output_limit=settings.output_limit,
         line_limit=LINE_LIMIT,
@@ -101,7 +100,7 @@ def _script(
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    """JSON in as few bytes as it takes. Half a character (a lone surrogate) stays an escape: UTF-8 has no other way."""
+    """Return compact JSON. Lone surrogates stay escaped, because UTF-8 cannot encode them."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -111,7 +110,7 @@ def _playbook(
     survey: Survey,
     folder: Path,
     settings: LaunchSettings,
-    answers: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> RunSpec:
     if survey.fault:
         raise PlaybookError(survey.fault)
@@ -134,9 +133,9 @@ def _playbook(
             lang=settings.lang,
             ssh_auth_sock=settings.ssh_auth_sock,
         ),
-        files={EXTRA_VARS_FILE: extra_vars(answers, deployment_id=deployment.id, service=deployment.service)},
+        files={EXTRA_VARS_FILE: extra_vars(values, deployment_id=deployment.id, service=deployment.service)},
         timeout=run_timeout(config, settings),
-        # Three signals one after the other (INT, TERM, KILL) have to be over within ten seconds.
+        # Three signals in a row (INT, TERM, KILL) must fit into ten seconds.
         grace=3.0,
         interrupt=True,
         events=True,
@@ -146,17 +145,19 @@ def _playbook(
 
 
 def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
-    """Return the time limit of a run, in seconds: the service's own, or the common one.
+    """Return the timeout of a run in seconds: the service's own, or the default.
 
     Raises:
-        RunError: it is longer than runs may take. No such config is accepted any more, but older ones are still stored.
+        RunError: The timeout is longer than allowed. Such configs are rejected now, but older ones are still stored.
     """
     seconds = config.get("timeout") or settings.timeout
     if seconds > MAX_TIMEOUT:
-        raise RunError(f"Its timeout is more than {MAX_TIMEOUT} seconds (a year): shorten it, then sync the services.")
+        raise RunError(
+            f"The timeout of the service must be at most {MAX_TIMEOUT} seconds (one year). Shorten it, then sync the services."
+        )
     return float(seconds)
 
 
 def worker_home(home_of_deploy_user: str | None) -> str:
-    """Return HOME for the runs: the deploy user's, or our own."""
+    """Return HOME for runs: the deploy user's, or the server's own."""
     return home_of_deploy_user or os.environ.get("HOME") or str(Path("~").expanduser())

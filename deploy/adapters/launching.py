@@ -1,4 +1,4 @@
-"""Starting the run supervisor: as which user, by which Python, with which command."""
+"""Start the run supervisor: choose the user, the Python and the command."""
 
 import os
 import pwd
@@ -12,36 +12,36 @@ from pathlib import Path
 from deploy.adapters import supervisor
 
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-_WORDS_OF_SUDO = ("sudo:", "Sorry, user")
+_SUDO_PREFIXES = ("sudo:", "Sorry, user")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OLDEST_PYTHON = 9  # 3.9: the supervisor is content with less than the rest of the program
-# Nothing is left to tidy up at its end, and so the spool's lock is free a little sooner.
+_OLDEST_PYTHON = 9  # 3.9: the supervisor supports older versions than the rest of the program
+# Skips interpreter cleanup, so that the spool's lock is released sooner.
 _RUN = "import os; from supervisor.{module} import main; os._exit(main())"
 
 
 class RunError(Exception):
-    """A run cannot be started, or cannot be read."""
+    """A run cannot be started or read."""
 
 
 class UnknownUser(RunError):
-    """There is no such user on this machine."""
+    """The user does not exist on this machine."""
 
 
 class NoSudo(RunError):
-    """Nobody but root changes the user without sudo."""
+    """sudo is required to run as another user, but is not installed."""
 
 
 class SudoRefused(RunError):
-    """It does not let us become the deploy user; the text is what it says, and what to do."""
+    """sudo refuses to run a command as the deploy user; the text has sudo's message and what to do."""
 
 
 class NoInterpreter(RunError):
-    """There is no Python that the deploy user may run."""
+    """The deploy user cannot run any Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeployUser:
-    """The user whose rights a script has."""
+    """The user that scripts run as."""
 
     name: str
     uid: int
@@ -51,16 +51,22 @@ class DeployUser:
 
     @classmethod
     def named(cls, name: str) -> "DeployUser":
-        """The user of this machine with that name; UnknownUser when there is none."""
+        """Return the user of this machine with that name.
+
+        Raises:
+            UnknownUser: The user does not exist.
+        """
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
-            raise UnknownUser(f"There is no user {name} on this machine: create it, or correct SUDO_USER.") from None
+            raise UnknownUser(
+                f"The user {name} does not exist on this machine. Create it, or correct SUDO_USER."
+            ) from None
         groups = os.getgrouplist(name, entry.pw_gid)
         return cls(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
     def may_read(self, path: str) -> bool:
-        """Whether the file's mode, and those of the folders above it, let this user read it."""
+        """Return True if the modes of the file and the folders above it let this user read it."""
         file = os.path.realpath(path)
         try:
             return self._may(file, 4) and all(self._may(str(folder), 1) for folder in Path(file).parents)
@@ -79,9 +85,12 @@ class DeployUser:
 def interpreter_for(
     user: DeployUser | None, *, own: str = sys.executable, system: tuple[str, ...] = _SYSTEM_PYTHONS
 ) -> str:
-    """The Python that runs the supervisor: our `own`, or one of the `system` where `user` may not read ours.
+    """Return the Python for the supervisor: `own`, or one of `system` if `user` cannot read it.
 
-    Raises NoInterpreter when there is none. The supervisor needs the standard library alone.
+    The supervisor needs only the standard library.
+
+    Raises:
+        NoInterpreter: The user can run none of them.
     """
     own = os.path.realpath(own)
     if user is None or (user.may_read(own) and user.may_read(os.__file__)):
@@ -91,16 +100,16 @@ def interpreter_for(
         if user.may_read(python) and (minor is None or int(minor[1]) >= _OLDEST_PYTHON):
             return python
     raise NoInterpreter(
-        f"The deploy user {user.name} may not read {own}, and there is no Python 3.{_OLDEST_PYTHON} or newer at "
-        f"{' or '.join(system)}: install python3, or put fastDeploy where that user can read it."
+        f"The deploy user {user.name} cannot read {own}, and there is no Python 3.{_OLDEST_PYTHON} or newer at "
+        f"{' or '.join(system)}. Install python3, or install fastDeploy where the deploy user can read it."
     )
 
 
 def supervisor_program(user: DeployUser | None, module: str = "__main__") -> list[str]:
-    """Arguments of Python that start the supervisor, or another `module` of its package.
+    """Return the Python arguments that start the supervisor, or another `module` of its package.
 
-    By its files where `user` may read them (compiled once, and short in process lists), else by their sources, which
-    need no file that the user can reach.
+    Run it from its files if `user` can read them (they are cached as bytecode and short in process lists), or else pass
+    the sources as an argument.
     """
     folder = Path(os.path.realpath(supervisor.__file__)).parent
     flags = ["-I", "-S", "-X", "utf8", "-c"]
@@ -111,7 +120,7 @@ def supervisor_program(user: DeployUser | None, module: str = "__main__") -> lis
 
 
 def in_one_argument(folder: Path, module: str = "__main__") -> str:
-    """The supervisor in `folder` as one text, of which the system accepts 128 KiB."""
+    """Return the sources of the supervisor in `folder` as one argument, which the kernel limits to 128 KiB."""
     sources = {f"supervisor.{file.stem}": file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
     sources["supervisor"] = sources.pop("supervisor.__init__")
     importer = sources.pop("supervisor.in_memory")
@@ -119,9 +128,9 @@ def in_one_argument(folder: Path, module: str = "__main__") -> str:
 
 
 def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *, euid: int) -> list[str]:
-    """The command that starts the supervisor as `user`, for a caller with the effective user id `euid`.
+    """Return the command that starts the supervisor as `user`, for a caller with the effective user ID `euid`.
 
-    Root changes the user itself, when it starts this; anybody else needs sudo.
+    Root switches users when it starts the process; other users need sudo.
     """
     command = [python, *program]
     if user is None or euid in {0, user.uid}:
@@ -132,9 +141,12 @@ def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *,
 def start_detached(
     command: list[str], user: DeployUser | None, *, stdin: int, stdout: int, stderr: int
 ) -> "subprocess.Popen[bytes]":
-    """Start a command of `supervisor_argv` with these descriptors: in a session, and with an environment, of its own.
+    """Start a command of `supervisor_argv` with these descriptors, in a new session and with a minimal environment.
 
-    OSError when the system refuses the process. The caller reaps it whenever it likes.
+    The caller reaps the process.
+
+    Raises:
+        OSError: The system refuses to start the process.
     """
     drop = user is not None and user.uid != 0 and os.geteuid() == 0
     return subprocess.Popen(
@@ -152,24 +164,28 @@ def start_detached(
 
 
 def supervisor_command(user: DeployUser | None, module: str = "__main__", *, python: str | None = None) -> list[str]:
-    """The command that starts the supervisor, or another `module` of its package, as `user` (None: as ourselves).
+    """Return the command that starts the supervisor, or another `module` of its package, as `user` (None: our own user).
 
-    `python` is chosen when it is None: then NoInterpreter is possible. NoSudo when it takes sudo, which is not there.
+    Raises:
+        NoInterpreter: `python` is None, and the user can run no Python.
+        NoSudo: sudo is required but not installed.
     """
     python = python or interpreter_for(user)
     command = supervisor_argv(python, supervisor_program(user, module), user, euid=os.geteuid())
     if user is not None and command[0] == "sudo" and shutil.which("sudo", path=_SYSTEM_PATH) is None:
-        raise NoSudo(f"There is no sudo to become {user.name} by: install it, or run fastDeploy as root.")
+        raise NoSudo(
+            f"sudo is required to run as {user.name}, but it is not installed. Install it, or run fastDeploy as root."
+        )
     return command
 
 
 def not_started(command: list[str], said: str) -> RunError:
-    """The error for a `command` of `supervisor_command` that came to nothing, whose last words were `said`."""
+    """Return the error for a `command` of `supervisor_command` that failed to start with the output `said`."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:
-        return RunError(f"{command[0]} ended without a word, or got stuck.")
-    if command[0] != "sudo" or not lines[-1].startswith(_WORDS_OF_SUDO):
+        return RunError(f"{command[0]} ended without an error message, or did not respond.")
+    if command[0] != "sudo" or not lines[-1].startswith(_SUDO_PREFIXES):
         return RunError(lines[-1])
-    # All of them: the reason may come before advice, and after what does not matter ("unable to resolve host").
-    why = " ".join(line for line in lines if line.startswith(_WORDS_OF_SUDO)).rstrip(".")
-    return SudoRefused(f"{why}. See to it that the account of fastDeploy may become {command[3]} without a password.")
+    # Keep all lines: advice may follow the reason, and irrelevant warnings ("unable to resolve host") may precede it.
+    why = " ".join(line for line in lines if line.startswith(_SUDO_PREFIXES)).rstrip(".")
+    return SudoRefused(f"{why}. Allow fastDeploy's account to run commands as {command[3]} without a password.")

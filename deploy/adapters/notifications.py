@@ -1,7 +1,7 @@
-"""LISTEN: the one connection of a process through which the database says that there is something new.
+"""Listen for PostgreSQL notifications (LISTEN), on one connection per process.
 
-A notification is a hint, never the news itself: whoever gets one reads the rows. Every hint may be lost; whoever
-listens also looks by himself now and then, and after each reconnection.
+A notification is only a hint to read the rows, and any notification may be lost. Listeners therefore also poll, and
+read again after each reconnection.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ CHECK_EVERY = 10.0
 
 
 class Listener:
-    """Hands notifications to those who registered, by their first word; reconnects for ever."""
+    """Dispatches notifications to callbacks by their first word, and reconnects whenever the connection is lost."""
 
     def __init__(self, url: str, *, is_own: Callable[[int], bool] = lambda _pid: False) -> None:
-        """`is_own` tells by the process of the server whether a notification comes from a connection of our own."""
+        """`is_own` returns True if a server process belongs to one of this process's connections."""
         self._url = url
         self._is_own = is_own
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
@@ -33,14 +33,14 @@ class Listener:
         self.connected = asyncio.Event()
 
     def on(self, word: str, callback: Callable[[str], None], *, own: Callable[[str], None] | None = None) -> None:
-        """Call back with the rest of the text, for notifications that begin with `word`; `own` is called instead for
-        those that this process has sent.
+        """Call `callback` with the rest of the text of notifications that start with `word`, or `own` for those that
+        this process sent.
         """
         self._callbacks.setdefault(word, []).append(callback)
         self._own_callbacks.setdefault(word, []).append(own or callback)
 
     def on_connect(self, callback: Callable[[], None]) -> None:
-        """Call back after each connection: what came before it may have been missed."""
+        """Call `callback` after each connection, because earlier notifications may have been missed."""
         self._on_connect.append(callback)
 
     async def run(self) -> None:
@@ -52,7 +52,7 @@ class Listener:
                     pause = FIRST_PAUSE
                     await self._listen(connection)
             except DATABASE_ERRORS as error:
-                log.warning("The database cannot be listened to (%s), trying again in %.1f s", error, pause)
+                log.warning("Cannot listen for notifications of the database (%s), retrying in %.1f s", error, pause)
             finally:
                 self.connected.clear()
             await asyncio.sleep(pause)
@@ -70,7 +70,7 @@ class Listener:
             try:
                 await asyncio.wait_for(gone.wait(), CHECK_EVERY)
             except asyncio.TimeoutError:
-                # A connection whose other end vanished without a word is noticed by talking to it only.
+                # Detects a connection whose other end vanished silently.
                 await connection.execute("SELECT 1", timeout=CHECK_EVERY)
 
     def _receive(self, _connection: object, pid: int, _channel: str, payload: object) -> None:

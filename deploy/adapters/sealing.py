@@ -1,4 +1,4 @@
-"""Secret inputs on their way through the database: sealed with a key that is not in it (AES-256-GCM)."""
+"""Encrypt secret values in the database (AES-256-GCM), with a key that is not stored there."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import os
 from typing import Any
 
 _NONCE_BYTES = 12
-# The first byte of what is sealed: another algorithm, or a changed key, will have another one.
+# The first byte of sealed data. Another algorithm or key derivation gets another version.
 _VERSION = b"\x01"
 _SEAL, _FINGERPRINT = b"fastdeploy/secret-inputs/1", b"fastdeploy/request-fingerprint/1"
 
 
 class Unsealable(Exception):
-    """What was sealed cannot be opened; the text says what to do."""
+    """Sealed values cannot be decrypted; the text says what to do."""
 
 
 class Vault:
-    """Seals the secret inputs of deployments, and recognises requests without keeping them."""
+    """Encrypts the secret values of deployments, and recognizes repeated requests without storing them."""
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key.encode()
 
     def seal(self, values: dict[str, str], deployment_id: int) -> bytes:
-        """Return the values, sealed: good for this deployment only."""
+        """Return the values encrypted, bound to this deployment."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = json.dumps(values).encode("ascii")
         encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated(deployment_id))
         return _VERSION + nonce + encrypted
 
     def open(self, sealed: bytes, deployment_id: int) -> dict[str, str]:
-        """Return what was sealed for this deployment.
+        """Return the values that were sealed for this deployment.
 
         Raises:
-            Unsealable: by another key, for another deployment, or damaged.
+            Unsealable: They were sealed with another key or for another deployment, or are corrupt.
         """
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only deployments with secrets need it
 
@@ -44,13 +44,13 @@ class Vault:
             plain = self._cipher().decrypt(nonce, encrypted, _associated(deployment_id))
         except (InvalidTag, ValueError) as error:
             raise Unsealable(
-                "Its secret inputs cannot be read: SECRET_KEY has changed since they were given. Start it once more."
+                "Its secret values cannot be decrypted because SECRET_KEY has changed since then. Start a new deployment."
             ) from error
         values: dict[str, str] = json.loads(plain)
         return values
 
     def fingerprint(self, request: Any) -> str:
-        """Return a text by which the same request is known again; without the key it tells nothing about it."""
+        """Return a keyed hash (HMAC) that identifies a repeated request without revealing its content."""
         canonical = json.dumps(request, sort_keys=True, separators=(",", ":")).encode("ascii")
         return hmac.new(_derived(self._secret_key, _FINGERPRINT), canonical, hashlib.sha256).hexdigest()
 

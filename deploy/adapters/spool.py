@@ -1,4 +1,4 @@
-"""The worker's side of a run: its directory, its supervisor, and what the supervisor has written down.
+"""The worker's side of a run: its directory, its supervisor, and the supervisor's records.
 
 A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that tells whether a supervisor
 lives), `control` and `wake` (FIFOs) and `follower` (the lock of the one worker that reads along). What goes through
@@ -27,15 +27,15 @@ _TAIL = 128 * 1024  # more than the longest `exit` record
 
 
 class RunActive(RunError):
-    """A supervisor of this run lives."""
+    """The run has a live supervisor."""
 
 
 class RunAlreadyStarted(RunError):
-    """The script of this run was started before, or could not be: a run is started once."""
+    """The run was started already, or failed to start. A run starts only once."""
 
 
 class SpoolCorrupt(RunError):
-    """A whole line of the spool is no record."""
+    """A complete line of the spool is not a valid record."""
 
 
 class Record(NamedTuple):
@@ -72,7 +72,7 @@ class RunSpec:
     line_limit: int
 
     def to_json(self) -> str:
-        """One line of JSON, as the supervisor reads it."""
+        """Return the settings as one line of JSON for the supervisor."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
@@ -87,7 +87,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, root: Path, deployment_id: int) -> "RunDirectory":
-        """The run's directory, made or completed where needed."""
+        """Return the run's directory; create it or missing parts of it."""
         run = cls.at(root, deployment_id)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         run.path.mkdir(mode=0o700, exist_ok=True)
@@ -100,12 +100,12 @@ class RunDirectory:
 
     @classmethod
     def at(cls, root: Path, deployment_id: int) -> "RunDirectory":
-        """The run's directory, whether it is there or not."""
+        """Return the run's directory, which may not exist."""
         return cls(root / str(deployment_id))
 
     @staticmethod
     def ids(root: Path) -> list[int]:
-        """The deployments that have a directory below `root`, in ascending order."""
+        """Return the IDs of deployments with a directory below `root`, in ascending order."""
         try:
             names = os.listdir(root)
         except FileNotFoundError:
@@ -113,14 +113,19 @@ class RunDirectory:
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def exists(self) -> bool:
-        """Whether the directory is there, and complete."""
+        """Return True if the directory exists and is complete."""
         return self.spool.exists()
 
     def start(self, spec: RunSpec, *, user: DeployUser | None, python: str | None = None) -> "subprocess.Popen[bytes]":
-        """Start a supervisor, detached, as `user` (None: as ourselves), by a `python` of its own (None: it is chosen).
+        """Start a detached supervisor as `user` (None: our own user), with `python` (None: chosen automatically).
 
-        Raises RunActive or RunAlreadyStarted rather than start a script twice, NoInterpreter, OSError when the
-        system refuses the process. The caller reaps the process whenever it likes.
+        The caller reaps the process.
+
+        Raises:
+            RunActive: The run has a live supervisor.
+            RunAlreadyStarted: The run was started before.
+            NoInterpreter: The user can run no Python.
+            OSError: The system refuses to start the process.
         """
         command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
@@ -128,24 +133,24 @@ class RunDirectory:
             return start_detached(command, user, stdin=control, stdout=spool, stderr=wake)
 
     async def start_by(self, fork_server: ForkServer, spec: RunSpec) -> int:
-        """Start a supervisor as `start` does, by the fork server if that can; the supervisor's process id.
+        """Start a supervisor through the fork server, or directly, and return the supervisor's process ID.
 
-        Raises what `start` does. When this is cancelled, the run may have been started, or not; never by halves.
+        Raise the same errors as `start`. If this is canceled, the run has either started completely or not at all.
         """
         with contextlib.ExitStack() as opened:
             spool, control, wake = self._ends(opened, spec)
             pid = await fork_server.fork(control, spool, wake)
             if pid is None:
-                # Copies of this descriptor may still be on their way to a fork server that does not move: they cannot
-                # start anything any more, but would hold the lock.
+                # Copies of this descriptor may still be queued for a stopped fork server. They can no longer start
+                # anything, but would hold the lock.
                 fcntl.flock(spool, fcntl.LOCK_UN)
                 pid = fork_server.start_directly(control, self._claimed(opened), wake)
             return pid
 
     def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
-        """The records from byte `offset` on, about `limit` bytes of them, and the offset of the next.
+        """Return the records from byte `offset` on, about `limit` bytes, and the offset of the next record.
 
-        A record longer than `limit` is read whole; one that is being written is left for the next time.
+        A record longer than `limit` is read completely. An incomplete record at the end is left for the next call.
         """
         with open(self.spool, "rb", buffering=0) as file:
             file.seek(offset)
@@ -157,7 +162,7 @@ class RunDirectory:
         return self._records(data[:end], offset), offset + end
 
     def started(self) -> bool:
-        """Whether the script was started, or could not be: the spool has its `start` or its `exit`."""
+        """Return True if the spool has a `start` or `exit` record: the script was started or failed to start."""
         try:
             with open(self.spool, "rb") as file:
                 return file.readline(1 << 16).endswith(b"\n")
@@ -165,7 +170,7 @@ class RunDirectory:
             return False
 
     def alive(self) -> bool:
-        """Whether a supervisor of this run lives: it holds the spool's lock."""
+        """Return True if the run has a live supervisor, which holds the spool's lock."""
         try:
             spool = os.open(self.spool, os.O_RDONLY)
         except FileNotFoundError:
@@ -179,7 +184,7 @@ class RunDirectory:
         return False
 
     def finished(self) -> bool:
-        """Whether the spool has its last record, the `exit`. Its supervisor may live some milliseconds longer."""
+        """Return True if the spool has its last record, `exit`. The supervisor may live a few milliseconds longer."""
         try:
             with open(self.spool, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -189,10 +194,14 @@ class RunDirectory:
         return bool(last) and re.match(rb'\[\d+,[\d.]+,"exit",.*\]$', last[0]) is not None
 
     def send(self, command: dict[str, str]) -> bool:
-        """Hand a command to the supervisor; False when none listens. ValueError for one of more than 4 KiB."""
+        """Send a command to the supervisor and return False if none is listening.
+
+        Raises:
+            ValueError: The command is longer than 4 KiB.
+        """
         line = json.dumps(command).encode("ascii") + b"\n"
         if len(line) > select.PIPE_BUF:
-            raise ValueError(f"a command of {len(line)} bytes is not written in one piece")
+            raise ValueError(f"a command of {len(line)} bytes cannot be written atomically")
         try:
             control = os.open(self.control, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
@@ -205,18 +214,18 @@ class RunDirectory:
             os.close(control)
 
     def open_wake(self) -> int:
-        """A descriptor that becomes readable when the spool has grown; it never blocks, and never ends."""
+        """Return a non-blocking descriptor that becomes readable when the spool has grown."""
         return os.open(self.wake, os.O_RDWR | os.O_NONBLOCK)
 
     @staticmethod
     def drain_wake(wake: int) -> None:
-        """Take in what made the descriptor of `open_wake` readable. Read the spool afterwards, not before."""
+        """Drain the descriptor of `open_wake`. Read the spool afterwards, not before."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(wake, 65536)) == 65536:
                 pass
 
     def follow_lock(self) -> int | None:
-        """The right to follow this run, as a descriptor to close afterwards; None while another process has it."""
+        """Return a descriptor that holds the follower lock until it is closed, or None if another process has the lock."""
         try:
             follower = os.open(self.path / "follower", os.O_WRONLY | os.O_CREAT, 0o600)
         except FileNotFoundError:
@@ -229,16 +238,20 @@ class RunDirectory:
         return follower
 
     def remove(self) -> None:
-        """Remove the directory of a run that has ended, if it is still there. RunActive while the run goes on."""
+        """Remove the directory of a finished run, if it exists.
+
+        Raises:
+            RunActive: The run is still going.
+        """
         if self.alive() and not self.finished():
-            raise RunActive(f"The run in {self.path} is not over.")
+            raise RunActive(f"The run in {self.path} is still running.")
         while self.path.exists():
-            # Somebody else may be removing it.
+            # Another process may be removing it.
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
 
     def _ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
-        """The supervisor's ends of spool, control and wake, with the settings on their way to it."""
+        """Return the supervisor's ends of spool, control and wake, with the settings queued for it."""
         spool = self._claimed(opened)
         control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
         settings = spec.to_json().encode("ascii") + b"\n"
@@ -249,29 +262,29 @@ class RunDirectory:
         return spool, control, _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
 
     def _claimed(self, opened: contextlib.ExitStack) -> int:
-        """The spool, with the lock that the supervisor will inherit, of a script that was never started."""
+        """Return a descriptor of the spool with the lock that the supervisor will inherit."""
         spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # Whoever asks `alive` has the lock for microseconds.
+                # A caller of `alive` holds the lock for microseconds.
                 if attempt + 1 == _LOCK_ATTEMPTS:
-                    raise RunActive(f"The run in {self.path} has a supervisor.") from None
+                    raise RunActive(f"The run in {self.path} already has a supervisor.") from None
                 time.sleep(0.001)
         if self.started():
-            raise RunAlreadyStarted(f"The run in {self.path} was started before.")
+            raise RunAlreadyStarted(f"The run in {self.path} was already started.")
         os.ftruncate(spool, 0)
         return spool
 
     def _records(self, data: bytes, offset: int) -> list[Record]:
-        """The records in `data`, whole lines that begin at byte `offset` of the spool."""
+        """Return the records in `data`: whole lines that start at byte `offset` of the spool."""
         try:
             items = json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
             return list(map(Record._make, items))
         except (ValueError, TypeError) as error:
-            raise SpoolCorrupt(f"{self.spool} is damaged between bytes {offset} and {offset + len(data)}.") from error
+            raise SpoolCorrupt(f"{self.spool} is corrupt between bytes {offset} and {offset + len(data)}.") from error
 
 
 def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
@@ -281,10 +294,10 @@ def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
 
 
 def _packed(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
-    """A socket that brings `control` and a file with the settings of a run, which may be longer than a FIFO can be.
+    """Return a socket that carries `control` and a file with settings that are too long for a FIFO.
 
-    They wait in it for the supervisor, whatever becomes of us. It is passed on where `control` would be, since sudo
-    leaves no further descriptor open.
+    Both stay in the socket for the supervisor even if this process exits. It is passed in place of `control`, because
+    sudo closes all other descriptors.
     """
     file = os.memfd_create("settings of a run")
     opened.callback(os.close, file)

@@ -1,7 +1,7 @@
 """Signed tokens (JWT, RFC 7519) and password hashes (argon2id, RFC 9106).
 
-The libraries of both are loaded when they are needed, or by `load`: they bring all of `cryptography` along, and
-a server can answer before it is there.
+Their libraries are loaded on first use, or by `load`, because they import all of `cryptography`, and the server can
+answer requests before that.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ Result = TypeVar("Result")
 ALGORITHM = "HS256"
 ISSUER = "fastdeploy"
 INVALID = "Could not validate credentials"
-# Of argon2id, as OWASP recommends: passes over the memory, KiB of it, threads.
+# Parameters of argon2id, as OWASP recommends: passes, memory in KiB, threads.
 PASSES, MEMORY, LANES = 2, 19 * 1024, 1
-# Passwords that are hashed at the same time, and that wait. More than one network can have in flight (PER_NETWORK), so
-# that a single attacker does not fill the queue.
+# Passwords hashed concurrently, and waiting. The sum exceeds the limit per network (PER_NETWORK), so that a single
+# attacker cannot fill the queue.
 THREADS, WAITING = 2, 30
 BUSY, BUSY_SECONDS = "The server is checking too many passwords at the moment. Try again in a few seconds.", 2
-# Normalizing takes quadratic time on hostile text.
+# Unicode normalization takes quadratic time on hostile text.
 LONGEST_NORMALIZED = 1024
 
 
 def load() -> None:
-    """Load what signing, reading and hashing need, so that none of them waits for it."""
+    """Load the libraries for tokens and passwords in advance."""
     import jwt  # noqa: F401, PLC0415
     import pwdlib.hashers.argon2  # noqa: F401, PLC0415
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, once its signature, type and time have been checked."""
+    """The claims of a token whose signature, type and expiration were checked."""
 
     kind: str
     subject: str
@@ -60,16 +60,16 @@ class Claims:
 
 
 class TokenSigner:
-    """Makes and checks tokens. The audience is the token's type, so that none passes for another."""
+    """Signs and verifies tokens. The audience is the token type, so that no type is accepted as another."""
 
     def __init__(self, secret_key: str) -> None:
-        # A derived key: long enough for HS256 whatever was configured, and good for nothing else.
+        # A derived key is long enough for HS256 and used for nothing else.
         self._key = hashlib.sha256(b"fastdeploy/jwt/" + secret_key.encode()).digest()
 
     def sign(
         self, kind: str, subject: str, *, now: datetime, lifetime: timedelta, token_id: str | None = None, **extra: Any
     ) -> str:
-        """Return a token of type `kind` for `subject`, good from `now` for `lifetime`."""
+        """Return a token of type `kind` for `subject`, valid from `now` for `lifetime`."""
         import jwt  # noqa: PLC0415
 
         claims = {
@@ -87,7 +87,7 @@ class TokenSigner:
         """Return the claims of a token of one of these types.
 
         Raises:
-            NotSignedIn: forged, expired, of another type, or no token at all.
+            NotSignedIn: The token is invalid, expired, or of another type.
         """
         import jwt  # noqa: PLC0415
 
@@ -116,7 +116,7 @@ class TokenSigner:
 
 
 def new_token_id() -> str:
-    """Return a fresh `jti`."""
+    """Return a new `jti`."""
     return str(uuid.uuid4())
 
 
@@ -126,34 +126,34 @@ def new_secret() -> str:
 
 
 def hash_secret(value: str) -> str:
-    """Return what is stored of a random value; it needs no salt, nobody can guess it."""
+    """Return the hash of a random value to store. It needs no salt, because the value cannot be guessed."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 
 class KeyedHash:
-    """Hashes names and addresses. Without the key, a copy of the database tells nothing about them."""
+    """Hashes names and addresses with a key, so that a copy of the database does not reveal them."""
 
     def __init__(self, secret_key: str) -> None:
         self._key = hashlib.sha256(b"fastdeploy/attempts/" + secret_key.encode()).digest()
 
     def of(self, *parts: str) -> bytes:
-        """Return 32 bytes that stand for these parts, in this order."""
+        """Return a 32-byte hash of the parts, in this order."""
         return hmac.digest(self._key, json.dumps(parts).encode("ascii"), "sha256")
 
 
 class Passwords:
     """Hashes and checks passwords in two threads of its own: each takes 19 MiB and a core for 20 ms (OWASP).
 
-    No other work can occupy these threads. Beyond `WAITING` passwords in the queue, new ones are refused immediately.
+    No other work can occupy these threads. If more than `WAITING` passwords are queued, new ones are rejected immediately.
     """
 
     def __init__(self, hashing: PasswordHash | None = None) -> None:
-        """`hashing` computes; by default argon2id with the parameters above."""
+        """`hashing`: the implementation, by default argon2id with the parameters above."""
         self._given = hashing
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
         self._unfinished: set[Future[Any]] = set()
-        # The hash of no password: checking against it takes as long as against any other.
-        self._nobody = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}${_random(16)}${_random(32)}"
+        # Matches no password. Verifying against it takes as long as against any other hash.
+        self._dummy_hash = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}${_random(16)}${_random(32)}"
 
     @cached_property
     def _hash(self) -> PasswordHash:
@@ -163,24 +163,24 @@ class Passwords:
         return self._given or PasswordHash((Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES),))
 
     def hash_now(self, password: str) -> str:
-        """Return the hash of a password, in this thread."""
+        """Return the hash of a password, computed in the current thread."""
         return self._hash.hash(_spellings(password)[0])
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password.
 
         Raises:
-            Overloaded: too many passwords are waiting.
+            Overloaded: Too many passwords are waiting.
         """
         return await self._in_thread(self.hash_now, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Return True if it is the password. A user who does not exist (`None`) takes as long.
+        """Return True if the password matches. Takes as long for `None`, the hash of a nonexistent user.
 
         Raises:
-            Overloaded: too many passwords are waiting; nothing was checked.
+            Overloaded: Too many passwords are waiting; nothing was checked.
         """
-        matches = await self._in_thread(self._verify_now, password, password_hash or self._nobody)
+        matches = await self._in_thread(self._verify_now, password, password_hash or self._dummy_hash)
         return matches and password_hash is not None
 
     async def _in_thread(self, compute: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -188,7 +188,7 @@ class Passwords:
             raise Overloaded(BUSY, BUSY_SECONDS)
         job = self._threads.submit(compute, *args, **kwargs)
         self._unfinished.add(job)
-        # A request that is cancelled gives up its place in the queue; a hash that has begun keeps its thread to the end.
+        # A canceled request leaves the queue; a hash that has started occupies its thread until the end.
         job.add_done_callback(self._unfinished.discard)
         return await asyncio.wrap_future(job)
 
@@ -197,9 +197,9 @@ class Passwords:
 
 
 def _spellings(password: str) -> list[str]:
-    """Return the Unicode spellings of a password, the one for new hashes (NFC, RFC 8265) first.
+    """Return the Unicode normalizations of a password, starting with the one for new hashes (NFC, RFC 8265).
 
-    Systems differ in how they send "é": as one character, or as two. Hashes from before are of the password as it was sent.
+    Some systems send "é" as one character, others as two. Older hashes are of the password as it was sent.
     """
     if password.isascii() or len(password) > LONGEST_NORMALIZED:
         return [password]

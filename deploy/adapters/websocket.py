@@ -1,8 +1,8 @@
-"""Connected clients and the fan-out to them.
+"""Connected clients and the fan-out of messages to them.
 
-Each client has a bounded outbox and, per deployment, a cursor: the `seq` of the last message put into it. What does
-not fit is not kept: the deployment counts as *behind* for this client, and is read again after the cursor once there
-is room (`Client.behind`). So a slow client loses nothing, costs little, and makes nobody wait.
+Each client has a bounded outbox and, per deployment, a cursor: the `seq` of the last message put into the outbox.
+Messages that do not fit are dropped: the deployment is then *behind* for this client, and is read from the database
+again, after the cursor, once there is room (`Client.behind`). A slow client loses nothing and does not block others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OUTBOX_BYTES = 1024 * 1024
 
 
 class NumberedMessage(Protocol):
-    """A message of a deployment's event log; output has the number of its last line."""
+    """A message of a deployment's event log; `last_line` is None for messages without output."""
 
     @property
     def seq(self) -> int: ...
@@ -39,7 +39,7 @@ class Client:
         self.cursors: dict[int, int] = {}
         self.subscribed: set[int] = set()
         self.behind: set[int] = set()
-        self.missed: set[int] = set()  # of those behind: there is news since it was read last
+        self.missed: set[int] = set()  # behind, with new events since the last read
         self.wake = asyncio.Event()
         self.rights_changed = asyncio.Event()
         self._outbox: deque[str] = deque()
@@ -47,44 +47,44 @@ class Client:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be put into the outbox."""
+        """Return True if the outbox has room for another message."""
         return len(self._outbox) < OUTBOX_MESSAGES and self._bytes < OUTBOX_BYTES
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be sent."""
+        """Return True if no message is waiting to be sent."""
         return not self._outbox
 
     def put(self, message: str) -> None:
-        """Put a message into the outbox."""
+        """Add a message to the outbox."""
         self._outbox.append(message)
         self._bytes += getsizeof(message)
         self.wake.set()
 
     def take(self) -> str | None:
-        """Take the oldest message out of the outbox."""
+        """Remove and return the oldest message, or None."""
         if not self._outbox:
             return None
         message = self._outbox.popleft()
-        # A string grows when its UTF-8 is cached; an empty outbox ends the difference.
+        # A string grows when Python caches its UTF-8; resetting at an empty outbox corrects the drift.
         self._bytes = self._bytes - getsizeof(message) if self._outbox else 0
         return message
 
     def subscribe(self, deployment_id: int, after: int) -> None:
-        """From now on this client gets everything of a deployment that came after `after`, output too."""
+        """Subscribe to all events of a deployment after `after`, including output."""
         self.subscribed.add(deployment_id)
         self.cursors[deployment_id] = after
         self.behind.add(deployment_id)
         self.wake.set()
 
     def unsubscribe(self, deployment_id: int) -> None:
-        """Back to changes of state only."""
+        """Stop sending output; changes of state are still sent."""
         self.subscribed.discard(deployment_id)
 
     def offer(self, deployment_id: int, events: Sequence[NumberedMessage], *, complete: bool) -> None:
-        """Offer consecutive events of a deployment; those that are known are passed over.
+        """Offer consecutive events of a deployment and skip those that were delivered before.
 
-        `complete`: output is among them. A gap, or no room, puts the deployment behind.
+        `complete`: the events include output. A gap or a full outbox puts the deployment behind.
         """
         if deployment_id in self.behind:
             self.missed.add(deployment_id)
@@ -97,7 +97,7 @@ class Client:
         self.deliver(deployment_id, events)
 
     def deliver(self, deployment_id: int, events: Iterable[NumberedMessage]) -> None:
-        """Put those events after the cursor into the outbox, as long as there is room."""
+        """Add the events after the cursor to the outbox while there is room."""
         wants_output = deployment_id in self.subscribed
         for event in events:
             if event.seq <= self.cursors[deployment_id]:
@@ -127,21 +127,21 @@ class Hub:
         return iter(list(self._clients))
 
     def add(self, client: Client) -> None:
-        """Count a client in."""
+        """Add a client."""
         self._clients.add(client)
 
     def remove(self, client: Client) -> None:
-        """Count a client out."""
+        """Remove a client."""
         self._clients.discard(client)
 
     def rights_changed(self, user_id: int | None = None) -> None:
-        """A user's rights have changed, or anybody's: they have to be looked at again."""
+        """Have clients recheck their rights: those of one user, or all if `user_id` is None."""
         for client in self._clients:
             if user_id is None or client.actor.user_id == user_id:
                 client.rights_changed.set()
 
     def wants_output(self, deployment_id: int) -> bool:
-        """Whether anybody follows the output of this deployment."""
+        """Return True if a client is subscribed to the output of this deployment."""
         return any(deployment_id in client.subscribed for client in self._clients)
 
     def publish(
@@ -152,13 +152,13 @@ class Hub:
         complete: bool,
         may_read: Callable[[Actor], bool],
     ) -> None:
-        """Offer events of a deployment to every client who may read it."""
+        """Offer events of a deployment to every client that may read it."""
         for client in self._clients:
             if may_read(client.actor):
                 client.offer(deployment_id, events, complete=complete)
 
     def broadcast(self, message: str, *, may_read: Callable[[Actor], bool]) -> None:
-        """Send a message that belongs to no deployment; a client without room does not get it."""
+        """Send a message that belongs to no deployment; clients without room do not get it."""
         for client in self._clients:
             if may_read(client.actor) and client.has_room:
                 client.put(message)

@@ -151,7 +151,7 @@ def test_without_a_rule_of_sudo_a_deployment_says_what_is_missing() -> None:
         assert done["state"] == "failure"
         assert done["reason"] == (
             "The deployment could not be started: sudo: a password is required. "
-            f"See to it that the account of fastDeploy may become {DEPLOY_USER} without a password."
+            f"Allow fastDeploy's account to run commands as {DEPLOY_USER} without a password."
         )
         assert server.api.lines(done["id"]) == []
-        assert "There is no fork server: sudo: a password is required." in server.log()
+        assert "The fork server is not running: sudo: a password is required." in server.log()

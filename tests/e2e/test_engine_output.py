@@ -220,7 +220,7 @@ def test_what_a_script_leaves_running_does_not_hold_up_its_end(server: Server) -
     left = living(int(pid))
     try:
         assert (found["state"], found["exit_code"]) == ("success", 0)
-        assert note.startswith("[fastdeploy] Processes that were left running")
+        assert note.startswith("[fastdeploy] Some processes are still running")
         assert f"sleep ({pid})" in note
     finally:
         left.kill()

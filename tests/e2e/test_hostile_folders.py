@@ -181,7 +181,7 @@ def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
     assert {problem["folder"] for problem in answers[0]} == {
         f"{kind}{n}" for kind in ("schema", "yaml") for n in range(5)
     }
-    assert all("too complicated" in problem["reason"] for problem in answers[0])
+    assert all("too complex" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]
     # Nothing is known of them after a restart, and nothing waits for them.
     server.stop()

@@ -128,9 +128,9 @@ class TestAsking:
         script = {"c.sh": shell("echo 'no network' >&2; exit 1")}
         service = server.add_service(shell("true"), files=script, config={"inputs": inputs})
         asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert asked["problems"] == [{"path": "x", "detail": "It ended with exit code 1: no network."}]
+        assert asked["problems"] == [{"path": "x", "detail": "The program ended with exit code 1: no network."}]
         assert asked["schema"]["properties"]["x"] == {"title": "X"}
-        told = "X: what can be chosen is not known at the moment. It ended with exit code 1: no network"
+        told = "X: what can be chosen is not known at the moment. The program ended with exit code 1: no network"
         assert faults(start(api, service, {"x": "a"})) == {"body.env.x": told}
         assert start(api, service, {"y": "a"}).status_code == 200
 
@@ -170,17 +170,17 @@ class TestStarting:
     def test_faults_are_told_at_once_with_their_places(self, api: Api, service: str) -> None:
         env = {"environment": "production", "replicas": 12, "branch": "gone", "nots": "x", "password": "abc"}
         assert faults(start(api, service, env)) == {
-            "body.env.replicas": "Replicas: at most 9",
-            "body.env.branch": "Branch: choose one of main, develop, all",
-            "body.env.password": "Password: at least 4 characters",
-            "body.env.ticket": "Ticket: has to be given",
-            "body.env.nots": "nots: this service does not ask for it; it asks for "
+            "body.env.replicas": "Replicas: must be at most 9",
+            "body.env.branch": "Branch: must be one of main, develop, all",
+            "body.env.password": "Password: must have at least 4 characters",
+            "body.env.ticket": "Ticket: required",
+            "body.env.nots": "nots: not an input of this service; its inputs are "
             "environment, replicas, note, branch, password, key, ticket",
         }
 
     def test_a_service_token_is_held_to_the_same(self, api: Api, service: str) -> None:
         client = api.client(api.service_token(service))
-        assert faults(client.post("/deployments/")) == {"body.env.password": "Password: has to be given"}
+        assert faults(client.post("/deployments/")) == {"body.env.password": "Password: required"}
         started = answer(client.post("/deployments/", json={"env": {"password": SECRET, "replicas": 3}}))
         assert started["context"]["env"] == {"environment": "staging", "replicas": 3}
         assert api.wait_until_final(started["id"])["state"] == "success"
@@ -456,7 +456,7 @@ class TestExample:
         service = server.add_service(files=files, config=config)
         asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
         topics = asked["schema"]["properties"]["topic"]["enum"]
-        told = {"body.env.approved_by": "Approved by: has to be given"}
+        told = {"body.env.approved_by": "Approved by: required"}
         assert faults(start(api, service, {"topic": topics[0], "audience": "everyone"})) == told
         env = {"topic": topics[0], "audience": "everyone", "approved_by": "Ada", "password": SECRET, "loud": True}
         deployment = api.wait_until_final(answer(start(api, service, env))["id"])
@@ -474,11 +474,11 @@ class TestSync:
     @pytest.mark.parametrize(
         ("inputs", "reason"),
         [
-            ({"type": "array"}, 'inputs.type: it has to be "object".'),
+            ({"type": "array"}, 'inputs.type: must be "object".'),
             ({"type": "object", "properties": {"a": {"type": "strin"}}}, "inputs.properties.a.type: "),
             (
                 {"type": "object", "properties": {"a": {"x-choices": {"command": ["../../run"]}}}},
-                "inputs.properties.a.x-choices.command: '../../run' leaves the folder.",
+                "inputs.properties.a.x-choices.command: '../../run' is outside the folder.",
             ),
             (
                 {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/schema.json"}}},

@@ -70,10 +70,10 @@ def test_invalid_values_are_listed_without_a_terminal(cli: CommandLine, service:
     finished = cli.run("deploy", service, "-e", "replicas=12", "-e", "environment=p", "-e", "replica=1")
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert "  replicas  Replicas: at most 9\n" in finished.stderr
-    assert "  password  Password: has to be given\n" in finished.stderr
-    assert "  ticket    Ticket: has to be given\n" in finished.stderr
-    assert "  replica   replica: this service does not ask for it" in finished.stderr
+    assert "  replicas  Replicas: must be at most 9\n" in finished.stderr
+    assert "  password  Password: required\n" in finished.stderr
+    assert "  ticket    Ticket: required\n" in finished.stderr
+    assert "  replica   replica: not an input of this service" in finished.stderr
 
 
 def test_a_service_token_is_enough(server: Server, cli: CommandLine, service: str) -> None:
@@ -88,7 +88,7 @@ def test_a_service_token_is_enough(server: Server, cli: CommandLine, service: st
 
 def test_required_values_are_prompted_for_on_a_terminal(server: Server, cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "-e", "replicas=12", "--watch") as terminal:
-        terminal.wait_for("Replicas: at most 9")
+        terminal.wait_for("Replicas: must be at most 9")
         terminal.wait_for("whole number, Enter for 2")
         terminal.type("3\n")
         terminal.wait_for("2  p")
@@ -99,7 +99,7 @@ def test_required_values_are_prompted_for_on_a_terminal(server: Server, cli: Com
         terminal.wait_for("Ticket")
         terminal.wait_for("  value:")
         terminal.type("T\n")
-        terminal.wait_for("Ticket: at least 2 characters")
+        terminal.wait_for("Ticket: must have at least 2 characters")
         terminal.type("T1\n")
         assert terminal.wait() == 0, terminal.text
         assert SECRET not in terminal.text
@@ -114,7 +114,7 @@ def test_ask_prompts_for_all_inputs(server: Server, cli: CommandLine, service: s
         terminal.type("\n")
         terminal.wait_for("yes or no")
         terminal.type("y\n")
-        terminal.wait_for("notify: has to be yes or no")
+        terminal.wait_for("notify: must be yes or no")
         terminal.type("yes\n")
         terminal.wait_for("numbers or values, comma-separated")
         terminal.type("2, web1\n")
@@ -128,7 +128,7 @@ def test_ask_prompts_for_all_inputs(server: Server, cli: CommandLine, service: s
 def test_no_ask_does_not_prompt(cli: CommandLine, service: str) -> None:
     with cli.terminal("deploy", service, "--no-ask") as terminal:
         assert terminal.wait() == 2
-        assert "Password: has to be given" in terminal.text
+        assert "Password: required" in terminal.text
 
 
 def test_confirmation_by_name(server: Server, cli: CommandLine) -> None:

@@ -203,7 +203,7 @@ def test_a_task_that_is_never_reached_is_not_reported(outcomes: Run, task: str) 
 def test_a_failed_command_says_what_it_wrote(outcomes: Run) -> None:
     message = outcomes.message("rescued")
 
-    assert message.startswith("Failed, which is rescued: ")
+    assert message.startswith("Failed (rescued): ")
     assert message.endswith("(exit code 3)\noops")
 
 

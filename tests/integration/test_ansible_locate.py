@@ -72,14 +72,14 @@ def test_a_playbook_is_in_the_folder_or_beside_the_services(
     ("config", "reason"),
     [
         ({"ansible_playbook": "gone.yml"}, "neither in"),
-        ({"ansible_playbook": ["play.yml"]}, "has to be a path"),
-        ({"ansible_playbook": "../../../outside.yml"}, "leads out of the services folder"),
-        ({"ansible_playbook": "/etc/passwd"}, "leads out of the services folder"),
+        ({"ansible_playbook": ["play.yml"]}, "must be a path"),
+        ({"ansible_playbook": "../../../outside.yml"}, "outside the services folder"),
+        ({"ansible_playbook": "/etc/passwd"}, "outside the services folder"),
         ({"ansible_playbook": "data/secret-key"}, "files of fastDeploy itself"),
         ({"ansible_playbook": "link.yml"}, "files of fastDeploy itself"),
         ({"ansible_playbook": "deep"}, "neither in"),
         ({"ansible_playbook": "play.yml", "ansible_inventory": "gone"}, "does not exist"),
-        ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "leads out of"),
+        ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "outside the services folder"),
         ({"ansible_playbook": "play.yml", "ansible_inventory": "link.yml"}, "files of fastDeploy itself"),
     ],
 )
@@ -163,7 +163,7 @@ class TestHostsOfAnInventoryElsewhere:
         (root.parent / "production").write_text("web1\n")
         seen = found(files, root, ansible_playbook="play.yml", ansible_inventory="../../production")
         assert (seen.inventory, seen.fault) == (str(root.parent / "production"), "")
-        assert "leads out" in seen.hidden
+        assert "outside the services folder" in seen.hidden
 
     def test_one_beside_the_playbook_is_shown(self, files: Files, root: Path) -> None:
         (root.parent / "ansible" / "production").write_text("web1\n")
@@ -172,7 +172,7 @@ class TestHostsOfAnInventoryElsewhere:
 
     def test_an_ansible_cfg_elsewhere_is_refused(self, files: Files, root: Path) -> None:
         (root / "shop" / "ansible.cfg").symlink_to(root.parent / "data" / "secret-key")
-        assert self.hidden(files, root).startswith("ansible.cfg: it leads to files of fastDeploy itself")
+        assert self.hidden(files, root).startswith("ansible.cfg: it is one of fastDeploy's own files")
 
 
 def test_a_service_folder_may_be_a_link_within_the_root(files: Files, root: Path) -> None:

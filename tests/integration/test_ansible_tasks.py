@@ -176,7 +176,7 @@ def test_an_empty_role_and_an_empty_section_are_no_error(names: Names) -> None:
         ("- just text\n", "list of plays"),
         ("", "list of plays"),
         ("- hosts: all\n  tasks: text\n", "expected a list"),
-        ("- hosts: all\n  tasks: [text]\n", "has to be a mapping"),
+        ("- hosts: all\n  tasks: [text]\n", "must be a mapping"),
         ("- hosts: all\n  vars: {day: 2024-99-99}\n", "month"),
         ("- import_playbook: site.yml\n", "imports itself"),
         ("- hosts: all\n  tasks: [{import_tasks: loop.yml}]\n", "imports itself"),

@@ -147,7 +147,7 @@ class TestOutages:
     async def test_no_connection_is_free(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         only = Database(database_url, pool_size=1)
         async with only.connection() as connection:
-            monkeypatch.setattr(adapter, "POOL_PATIENCE", 0.01)
+            monkeypatch.setattr(adapter, "POOL_TIMEOUT", 0.01)
             error = await failure(only, "SELECT 1")
             assert await connection.fetchval("SELECT 7") == 7
         assert isinstance(error, Unreachable)
@@ -316,7 +316,7 @@ class TestInterruptions:
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Without an end of its own, it would wait for an answer for ever."""
-        monkeypatch.setattr(adapter, "END_PATIENCE", 0.05)
+        monkeypatch.setattr(adapter, "END_TIMEOUT", 0.05)
         async with Wire(database_url) as wire:
             pool = Database(wire.url)
             never = asyncio.Event()
@@ -370,7 +370,7 @@ class TestPool:
     async def test_it_is_closed_though_somebody_holds_on(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(adapter, "END_PATIENCE", 0.01)
+        monkeypatch.setattr(adapter, "END_TIMEOUT", 0.01)
         pool = Database(database_url)
         async with pool.connection() as connection:
             await pool.close()

@@ -40,8 +40,8 @@ NOT_USABLE: list[tuple[Config, str]] = [
     ({"description": "x" * 10_001}, "config.json: description: "),
     ({"deploy_script": ""}, "config.json: deploy_script: "),
     ({"deploy_script": ["deploy.sh"]}, "config.json: deploy_script: "),
-    ({"deploy_script": "a\x00b"}, "config.json: deploy_script: a path cannot contain NUL"),
-    ({"deploy_script": "../deploy.sh"}, "config.json: deploy_script: '../deploy.sh' leaves the folder"),
+    ({"deploy_script": "a\x00b"}, "config.json: deploy_script: must not contain NUL characters"),
+    ({"deploy_script": "../deploy.sh"}, "config.json: deploy_script: '../deploy.sh' is outside the folder"),
     ({"deploy_script": "gone.sh"}, "gone.sh: the deploy script does not exist."),
     ({"deploy_script": "."}, ".: the deploy script is a folder"),
     ({"steps": "Build"}, "config.json: steps: "),
@@ -123,7 +123,7 @@ class TestNames:
         os.mkdir(os.fsencode(folders.root) + b"/sh\xffop")
         assert await folders.services.names() == ["sh?op"]
         assert await folders.problem() == (
-            "sh?op: : a service name has up to 100 letters, digits, dots, dashes or underscores."
+            "sh?op: : the name must start with a letter or digit and have at most 100 letters, digits, dots, dashes or underscores."
         )
 
 
@@ -232,7 +232,7 @@ class TestBrokenFolders:
         folders.add(script=None)
         assert await folders.problem() == (
             "shop: deploy.sh: the deploy script does not exist"
-            " and config.json names neither a deploy_script nor an ansible_playbook."
+            ", and config.json sets neither deploy_script nor ansible_playbook."
         )
 
     async def test_without_a_config(self, folders: Folders) -> None:
@@ -241,7 +241,7 @@ class TestBrokenFolders:
 
     async def test_a_script_that_links_to_itself(self, folders: Folders) -> None:
         (folders.add(script=None) / "deploy.sh").symlink_to("deploy.sh")
-        assert "its links form a loop" in await folders.problem()
+        assert "its symbolic links form a loop" in await folders.problem()
 
     async def test_names_that_are_not_possible(self, folders: Folders) -> None:
         names = sorted(["-rf", "a b", "ä", "a;b", "x" * 101, "a\nb", "shop\n", "_x"])
@@ -250,14 +250,14 @@ class TestBrokenFolders:
         found, problems = await folders.services.read()
         assert found == []
         assert [problem.folder for problem in problems] == names
-        assert all("a service name has up to 100 letters" in problem.reason for problem in problems)
+        assert all("the name must start with a letter or digit" in problem.reason for problem in problems)
 
     async def test_names_that_differ_by_case_only(self, folders: Folders) -> None:
         folders.add("Shop")
         folders.add("shop")
         found, problems = await folders.services.read()
         assert [folder.name for folder in found] == ["Shop"]
-        assert "differs from Shop by upper and lower case only" in problems[0].reason
+        assert "differs from Shop only in case" in problems[0].reason
 
     async def test_links_that_cannot_be_followed(self, folders: Folders) -> None:
         (folders.root / "dangling").symlink_to("gone")
@@ -266,15 +266,15 @@ class TestBrokenFolders:
         found, problems = await folders.services.read()
         assert found == []
         assert [(problem.folder, problem.reason) for problem in problems] == [
-            ("dangling", "it is a link that leads nowhere."),
-            ("loop", "its links form a loop."),
-            ("outside", "it is a link that leads out of the services folder."),
+            ("dangling", "it is a broken symbolic link."),
+            ("loop", "its symbolic links form a loop."),
+            ("outside", "it is a symbolic link to a location outside the services folder."),
         ]
 
     async def test_a_root_that_is_not_there(self, tmp_path: Path) -> None:
         found, (problem,) = await ServiceFolders(tmp_path / "gone").read()
         assert (found, problem.folder, problem.file) == ([], "", "")
-        assert "does not exist; create it or set SERVICES_ROOT" in problem.reason
+        assert "does not exist. Create it, or set SERVICES_ROOT" in problem.reason
 
     async def test_a_deploy_user_that_does_not_exist(self, folders: Folders) -> None:
         def missing() -> DeployUser:
@@ -283,7 +283,7 @@ class TestBrokenFolders:
         folders.add()
         found, (problem,) = await ServiceFolders(folders.root, user=missing).read()
         assert (found, problem.folder) == ([], "")
-        assert problem.reason.startswith("There is no user no-such-user on this machine")
+        assert problem.reason.startswith("The user no-such-user does not exist on this machine")
 
 
 class TestPlaybookSteps:
@@ -327,6 +327,6 @@ class TestAcceptedInputs:
         inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}
         folder = folders.add("shop", {"inputs": inputs})
         _, (problem,) = await folders.services.read({"shop": inputs})
-        assert problem.reason.endswith("there is no './list.sh' in the folder.")
+        assert problem.reason.endswith("'./list.sh' does not exist in the folder.")
         (folder / "list.sh").touch()
         assert (await folders.services.read({"shop": inputs}))[1] == []

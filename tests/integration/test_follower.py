@@ -111,7 +111,7 @@ class TestFollow:
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert deployment.state is DeploymentState.FAILURE
-        assert str(deployment.reason).startswith("The run's supervisor failed, and ended the run: ")
+        assert str(deployment.reason).startswith("The run's supervisor failed and stopped the run: ")
 
     async def test_lines_are_stored_while_it_goes_on(self, busy_site: Site, runs: Runs) -> None:
         gate = runs.folder / "gate"

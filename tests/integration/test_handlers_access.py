@@ -78,7 +78,7 @@ class TestCreateUser:
 
     async def test_a_name_is_taken_once(self, site: Site) -> None:
         await site.user("ada")
-        with pytest.raises(Conflict, match="There is a user named ada already"):
+        with pytest.raises(Conflict, match="A user named ada already exists"):
             await site.user("ada")
 
     @pytest.mark.parametrize("name", ["ada", "Ada.Lovelace", "a@b.org", "x" * 64, "jürgen", "a+b-c_d"])

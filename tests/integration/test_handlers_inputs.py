@@ -51,8 +51,8 @@ async def test_faults_leave_nothing_behind(site: Site) -> None:
     with pytest.raises(InvalidAnswers) as caught:
         await start(site, service_id, {"size": 10})
     assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
-        (("env", "size"), "Size: at most 9"),
-        (("env", "password"), "Password: has to be given"),
+        (("env", "size"), "Size: must be at most 9"),
+        (("env", "password"), "Password: required"),
     ]
     async with site.open_uow() as uow:
         assert await uow.deployments.open(service_id=service_id) == []

@@ -134,17 +134,20 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("script", "sentence"),
         [
-            ("exit 3", "It ended with exit code 3"),
-            ("echo first >&2; echo 'no such remote' >&2; exit 1", "It ended with exit code 1: no such remote"),
-            ("kill -9 $$", "It was ended by the signal SIGKILL"),
-            ("true", "It printed nothing to choose from"),
-            ("echo '[1,'", "It printed a list that cannot be read as JSON choices"),
-            ("echo '[null]'", "It printed a list that cannot be read as JSON choices"),
-            ('echo \'[{"title": "x"}]\'', "It printed a list that cannot be read as JSON choices"),
-            ("seq 1001", "It printed more than 1000 choices"),
-            ("printf '%0600d' 1", "A choice has more than 500 characters, or characters that are no text"),
-            ("yes", f"It printed more than {OUTPUT_LIMIT // 1024} KiB"),
-            ("head -c 100000 /dev/zero", f"It printed more than {OUTPUT_LIMIT // 1024} KiB"),
+            ("exit 3", "The program ended with exit code 3"),
+            (
+                "echo first >&2; echo 'no such remote' >&2; exit 1",
+                "The program ended with exit code 1: no such remote",
+            ),
+            ("kill -9 $$", "The program was ended by SIGKILL"),
+            ("true", "The program printed no choices"),
+            ("echo '[1,'", "The program printed an invalid JSON list of choices"),
+            ("echo '[null]'", "The program printed an invalid JSON list of choices"),
+            ('echo \'[{"title": "x"}]\'', "The program printed an invalid JSON list of choices"),
+            ("seq 1001", "The program printed more than 1000 choices"),
+            ("printf '%0600d' 1", "A choice is longer than 500 characters or contains a NUL character"),
+            ("yes", f"The program printed more than {OUTPUT_LIMIT // 1024} KiB"),
+            ("head -c 100000 /dev/zero", f"The program printed more than {OUTPUT_LIMIT // 1024} KiB"),
         ],
     )
     async def test_why_is_said(self, folder: Folder, script: str, sentence: str) -> None:
@@ -160,11 +163,11 @@ class TestFailures:
         assert "is not executable" in await folder.problem(COMMAND)
 
     async def test_one_that_is_gone(self, folder: Folder) -> None:
-        assert "There is no file" in await folder.problem(COMMAND)
+        assert "does not exist. Create it" in await folder.problem(COMMAND)
 
     def test_a_hanging_one_is_ended_with_all_that_it_has_started(self, folder: Folder) -> None:
         script = "trap '' TERM; setsid sleep 4711 & echo $! > child; echo $$ > self; sleep 4711"
-        with pytest.raises(Unanswered, match=r"longer than 0\.5 seconds"):
+        with pytest.raises(Unanswered, match=r"timeout of 0\.5 seconds"):
             folder.ask(script, seconds=0.5)
         for name in ("child", "self"):
             assert not is_running(int((folder.path / name).read_text()))
@@ -174,7 +177,7 @@ class TestFailures:
         assert not is_running(int((folder.path / "child").read_text()))
 
     def test_one_that_closes_its_output_and_stays_is_ended(self, folder: Folder) -> None:
-        with pytest.raises(Unanswered, match="longer than"):
+        with pytest.raises(Unanswered, match="stopped after its timeout"):
             folder.ask("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
     async def test_an_unknown_deploy_user_is_told(self, folder: Folder, tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ class TestFailures:
         )
         folder.choices = Choices(where)
         folder.command("echo a")
-        assert "no user nobody-of-that-name" in await folder.problem(COMMAND)
+        assert "The user nobody-of-that-name does not exist" in await folder.problem(COMMAND)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
     def test_it_runs_as_the_deploy_user(self, folder: Folder, tmp_path: Path) -> None:
@@ -254,7 +257,7 @@ class TestInventory:
 
     async def test_a_broken_inventory_is_no_half_of_one(self, folder: Folder) -> None:
         (folder.path / "inventory.ini").write_text("good\n[web]\nweb1 token={{ broken }}\n")
-        assert (await folder.problem({"inventory": "hosts"})).startswith("It ended with exit code")
+        assert (await folder.problem({"inventory": "hosts"})).startswith("The program ended with exit code")
 
     async def test_no_inventory_at_all(self, folder: Folder) -> None:
         (folder.path / "inventory.ini").unlink()

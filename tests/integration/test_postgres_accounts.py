@@ -106,7 +106,7 @@ def test_another_users_folder_is_an_error_that_says_so(public: Path) -> None:
     status, words = ordinary(public / "data", NOBODY.pw_uid).finish()
 
     assert status == 1
-    assert "cannot be written: Permission denied. Start fastDeploy as the folder's owner" in words
+    assert "is not writable: Permission denied. Start fastDeploy as the folder's owner" in words
 
 
 def test_when_nobody_reaches_the_folder_the_error_says_what_to_do(

@@ -139,7 +139,7 @@ def test_a_second_starter_is_told_who_has_the_folder(server: PostgresServer, dat
     status, words = Starter(data_dir).finish()
 
     assert status == 1
-    assert f"another fastDeploy is running on this data folder (pid {os.getpid()})" in words
+    assert f"Another fastDeploy is using this data folder (pid {os.getpid()})" in words
     assert server.poll() is None
 
 
@@ -156,7 +156,7 @@ def test_starting_from_another_thread_is_refused(data_dir: Path) -> None:
     thread.start()
     thread.join()
 
-    assert errors == ["The bundled PostgreSQL has to be started from the main thread."]
+    assert errors == ["The bundled PostgreSQL must be started from the main thread."]
 
 
 def test_control_c_in_the_terminal_does_not_reach_the_server(server: PostgresServer) -> None:
@@ -172,7 +172,7 @@ def test_a_start_that_fails_shows_the_log_and_frees_the_folder(data_dir: Path) -
 
 
 def test_an_explicit_folder_without_programs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PostgresError, match="does not hold PostgreSQL's programs"):
+    with pytest.raises(PostgresError, match="does not contain PostgreSQL's programs"):
         find_binaries(tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_a_database_of_another_major_version_is_left_alone(tmp_path: Path) -> No
     version.parent.mkdir()
     version.write_text("97\n")
 
-    with pytest.raises(PostgresError, match="is of PostgreSQL 97, but its programs are not on this machine"):
+    with pytest.raises(PostgresError, match="was created by PostgreSQL 97, which was not found on this machine"):
         PostgresServer(tmp_path).start()
     assert [path.name for path in tmp_path.glob("pg*")] == ["pg97"]
 
@@ -202,7 +202,7 @@ def test_a_folder_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "two" / name).mkdir(parents=True)
     (tmp_path / "two" / name / "precious").touch()
 
-    with pytest.raises(PostgresError, match="is not empty but holds no database"):
+    with pytest.raises(PostgresError, match="is not empty but contains no database"):
         PostgresServer(tmp_path / "two").start()
 
 

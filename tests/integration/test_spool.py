@@ -282,7 +282,7 @@ class TestCommanding:
         assert not directory.send({"cancel": "Too late."})
 
     def test_a_command_that_could_be_torn_is_refused(self, directory: RunDirectory) -> None:
-        with pytest.raises(ValueError, match="not written in one piece"):
+        with pytest.raises(ValueError, match="cannot be written atomically"):
             directory.send({"cancel": "x" * 5000})
 
 

@@ -168,13 +168,17 @@ class TestScriptsThatCannotBeStarted:
     @pytest.mark.parametrize(
         ("content", "mode", "said"),
         [
-            (None, 0, "There is no file {path}: create it"),
-            ("#!/bin/sh\n", 0o644, "run `chmod +x {path}`"),
-            ("echo hello\n", 0o755, "{path} does not say what runs it"),
-            ("", 0o755, "{path} does not say what runs it"),
-            ("#!/no/such/shell -e\n", 0o755, "asks for /no/such/shell in its first line, which is not there"),
-            ("#!/bin/sh\r\necho hello\r\n", 0o755, "save it with Unix line ends"),
-            ("#!\n", 0o755, "asks for nothing in its first line"),
+            (None, 0, "The file {path} does not exist. Create it"),
+            ("#!/bin/sh\n", 0o644, "Run `chmod +x {path}`"),
+            ("echo hello\n", 0o755, "{path} has no interpreter line"),
+            ("", 0o755, "{path} has no interpreter line"),
+            (
+                "#!/no/such/shell -e\n",
+                0o755,
+                "The interpreter /no/such/shell in the first line of {path} does not exist",
+            ),
+            ("#!/bin/sh\r\necho hello\r\n", 0o755, "Save it with Unix line endings"),
+            ("#!\n", 0o755, "The interpreter (none) in the first line"),
             ("\x7fELF\0 no program", 0o755, "{path} could not be started: Exec format error"),
         ],
     )
@@ -201,13 +205,13 @@ class TestScriptsThatCannotBeStarted:
     def test_a_program_that_is_not_in_the_path(self, runs: Runs) -> None:
         message = runs.start(["no-such-program"]).outcome()["message"]
         assert message == (
-            "There is no program no-such-program in PATH (/usr/bin:/bin): install it, or add its folder to "
+            "The program no-such-program was not found in PATH (/usr/bin:/bin). Install it, or add its folder to "
             "PATH_FOR_DEPLOY."
         )
 
     def test_a_folder_that_is_not_there(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], cwd="/no/such/folder")
-        assert "The folder /no/such/folder cannot be entered by the user" in run.outcome()["message"]
+        assert "The folder /no/such/folder is not accessible to the user" in run.outcome()["message"]
         assert run.kinds() == ["exit"]
 
     @as_root
@@ -215,7 +219,7 @@ class TestScriptsThatCannotBeStarted:
         private = runs.folder / "private"
         private.mkdir(mode=0o700)
         run = runs.start([runs.script("echo hello\n", "private/deploy.sh")], user=DeployUser.named("nobody"))
-        assert "cannot be reached by the user nobody: Permission denied" in run.outcome()["message"]
+        assert "is not accessible to the user nobody: Permission denied" in run.outcome()["message"]
 
     def test_settings_that_the_system_cannot_take(self, runs: Runs) -> None:
         run = runs.start(["/bin/echo", "a\0b"])
@@ -225,7 +229,7 @@ class TestScriptsThatCannotBeStarted:
 
     def test_files_cannot_leave_their_folder(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], files={"../config.json": ""})
-        assert "is not the name of a file" in run.outcome()["message"]
+        assert "is not a valid file name" in run.outcome()["message"]
         assert list(runs.temporary.iterdir()) == []
 
     def test_no_room_for_the_files(self, runs: Runs) -> None:
@@ -246,7 +250,7 @@ class TestScriptsThatCannotBeStarted:
                 stderr=subprocess.DEVNULL,
             )
         process.wait(PATIENCE)
-        assert "has got no settings" in spool.read_text()
+        assert "received no settings" in spool.read_text()
 
 
 class TestStopping:
@@ -274,7 +278,7 @@ class TestStopping:
         run = runs.sh("exec sleep 600", timeout=0.2)
         outcome = run.outcome()
         assert (outcome["signal"], outcome["cause"]) == ("SIGTERM", "timeout")
-        assert outcome["message"] == "The run took longer than the 0.2 s it may take, and was stopped."
+        assert outcome["message"] == "The run was stopped after its timeout of 0.2 s."
 
     @pytest.mark.parametrize("seconds", [2_147_484, 2_592_000, 31_536_000])
     def test_a_time_limit_may_be_longer_than_one_wait(self, runs: Runs, seconds: float) -> None:
@@ -394,7 +398,7 @@ class TestSignals:
         run.wait_for("ready")
         run.process.terminate()
         outcome = run.outcome()
-        assert (outcome["cause"], outcome["message"]) == ("cancelled", "The supervisor was told to stop.")
+        assert (outcome["cause"], outcome["message"]) == ("cancelled", "The run's supervisor was stopped by SIGTERM.")
 
     def test_a_script_does_not_outlive_a_killed_supervisor(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM HUP; echo ready; while :; do sleep 0.05; done")

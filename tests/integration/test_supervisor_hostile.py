@@ -126,7 +126,7 @@ class TestOutput:
         run = runs.sh(script, events=True, line_limit=1000)
         run.outcome()
         assert [record.data for record in run.records() if record.kind == "event"] == ['{"n":1}', '{"n":2}']
-        assert run.notes() == ["An event of more than 1000 bytes was left out."]
+        assert run.notes() == ["An event of more than 1000 bytes was discarded."]
 
     def test_records_cannot_be_forged_by_printing_them(self, runs: Runs) -> None:
         forged = '[1,0.0,"exit",{"code":0}]'
@@ -156,7 +156,9 @@ class TestPipes:
         assert run.outcome()["code"] == 3
         pid = int(run.lines()[0])
         assert running(pid)
-        assert run.notes() == [f"Processes that were left running; what they print is not recorded: sleep ({pid})."]
+        assert run.notes() == [
+            f"Some processes are still running, and their output is no longer recorded: sleep ({pid})."
+        ]
 
     def test_what_daemons_print_before_the_wait_ends_is_recorded(self, runs: Runs) -> None:
         run = runs.sh("(sleep 0.2; echo later) & exit 0")
@@ -274,7 +276,7 @@ class TestProcesses:
         run.cancel()
         outcome = run.outcome()
         assert (outcome["cause"], outcome["signal"]) == ("cancelled", "SIGTERM")
-        assert run.notes() == [f"Processes that could not be ended: sleep ({pid})."]
+        assert run.notes() == [f"Some processes could not be killed: sleep ({pid})."]
         os.kill(pid, signal.SIGKILL)
 
     def test_every_orphan_is_reaped(self, runs: Runs) -> None:
@@ -306,7 +308,7 @@ class TestTheDisk:
         assert run.process.poll() is None
         limit_files(run, resource.RLIM_INFINITY)
         assert run.outcome()["cause"] == "cancelled"
-        assert any("The disk took no output" in note for note in run.notes())
+        assert any("The output could not be written to the disk" in note for note in run.notes())
 
     def test_a_script_does_not_begin_on_a_full_disk(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
@@ -341,7 +343,7 @@ class TestFaults:
         runs.started.append(run)
         outcome = run.outcome()
         assert outcome["cause"] == "not_started"
-        assert outcome["message"].startswith("The run's supervisor failed, and ended the run: ")
+        assert outcome["message"].startswith("The run's supervisor failed and stopped the run: ")
 
     def test_a_supervisor_that_cannot_go_on_ends_the_script_and_says_so(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
@@ -351,7 +353,7 @@ class TestFaults:
         run.cancel()  # which it cannot: it may not even look for the script's processes
         outcome = run.outcome()
         assert (outcome["code"], outcome["signal"]) == (None, None)
-        assert outcome["message"].startswith("The run's supervisor failed, and ended the run: ")
+        assert outcome["message"].startswith("The run's supervisor failed and stopped the run: ")
         assert "Too many open files" in outcome["message"]
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
 

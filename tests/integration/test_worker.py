@@ -105,7 +105,7 @@ class TestWhatCannotBePrepared:
             found = await ended(busy_site, deployment_id)
         assert found.state.value == "failure"
         assert found.reason == (
-            "The deployment could not be started: Its timeout is more than 31536000 seconds (a year): shorten it, then "
+            "The deployment could not be started: The timeout of the service must be at most 31536000 seconds (one year). Shorten it, then "
             "sync the services."
         )
 

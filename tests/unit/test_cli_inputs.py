@@ -115,9 +115,9 @@ def test_inputs_are_listed_as_rows() -> None:
 
 
 def test_invalid_values_are_listed_by_name() -> None:
-    error = InvalidValues({"replicas": "Replicas: at most 9", "env": "Environment: has to be given"})
+    error = InvalidValues({"replicas": "Replicas: must be at most 9", "env": "Environment: required"})
     assert str(error).splitlines()[1:] == [
-        "  replicas  Replicas: at most 9",
-        "  env       Environment: has to be given",
+        "  replicas  Replicas: must be at most 9",
+        "  env       Environment: required",
     ]
     assert error.exit_code == 2

@@ -27,52 +27,52 @@ MANY = {"title": "Hosts", "type": "array", "items": {"enum": ["web1", "web2"]}, 
     ("described", "answer", "sentence"),
     [
         ({"type": "string", "title": "Domain"}, "example.org", None),
-        ({"type": "string", "title": "Domain"}, 7, "Domain: has to be a text"),
-        ({"type": "string"}, None, "x: has to be a text"),
-        ({"type": "string", "minLength": 1}, "", "x: has to be given"),
-        ({"type": "string", "minLength": 8}, "short", "x: at least 8 characters"),
-        ({"type": "string", "maxLength": 3}, "long", "x: at most 3 characters"),
+        ({"type": "string", "title": "Domain"}, 7, "Domain: must be text"),
+        ({"type": "string"}, None, "x: must be text"),
+        ({"type": "string", "minLength": 1}, "", "x: required"),
+        ({"type": "string", "minLength": 8}, "short", "x: must have at least 8 characters"),
+        ({"type": "string", "maxLength": 3}, "long", "x: must have at most 3 characters"),
         ({"type": "string", "pattern": "^v[0-9]+$"}, "v12", None),
-        ({"type": "string", "pattern": "^v[0-9]+$"}, "12", "x: does not have the expected form"),
+        ({"type": "string", "pattern": "^v[0-9]+$"}, "12", "x: does not match the expected format"),
         (
             {"type": "string", "pattern": "^v[0-9]+$", "examples": ["v12"], "description": "A version."},
             "12",
-            "x: does not have the expected form, for example v12",
+            "x: does not match the expected format, for example v12",
         ),
         (
             {"type": "string", "pattern": "^v[0-9]+$", "description": "A version, with a v."},
             "12",
-            "x: does not have the expected form (A version, with a v)",
+            "x: does not match the expected format (A version, with a v)",
         ),
-        ({"type": "string", "pattern": "a"}, "a" * 1001, "x: at most 1000 characters"),
+        ({"type": "string", "pattern": "a"}, "a" * 1001, "x: must have at most 1000 characters"),
         ({"type": "string", "format": "multiline"}, "one\ntwo", None),
         ({"type": "string", "format": "date"}, "2026-02-28", None),
-        ({"type": "string", "format": "date"}, "2026-02-30", "x: has to be a date, such as 2026-03-31"),
-        ({"type": "string", "format": "date"}, "20260228", "x: has to be a date, such as 2026-03-31"),
-        ({"type": "string", "format": "date"}, "", "x: has to be a date, such as 2026-03-31"),
-        ({"type": "string", "format": "email"}, "nobody", "x: has to be an e-mail address"),
-        ({"type": "integer", "title": "Replicas", "maximum": 9}, 12, "Replicas: at most 9"),
-        ({"type": "integer", "title": "Replicas", "minimum": 1}, 0, "Replicas: at least 1"),
-        ({"type": "integer"}, 1.5, "x: has to be a whole number"),
-        ({"type": "integer"}, True, "x: has to be a whole number"),
-        ({"type": "integer"}, "3", "x: has to be a whole number"),
+        ({"type": "string", "format": "date"}, "2026-02-30", "x: must be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "date"}, "20260228", "x: must be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "date"}, "", "x: must be a date, such as 2026-03-31"),
+        ({"type": "string", "format": "email"}, "nobody", "x: must be an email address"),
+        ({"type": "integer", "title": "Replicas", "maximum": 9}, 12, "Replicas: must be at most 9"),
+        ({"type": "integer", "title": "Replicas", "minimum": 1}, 0, "Replicas: must be at least 1"),
+        ({"type": "integer"}, 1.5, "x: must be a whole number"),
+        ({"type": "integer"}, True, "x: must be a whole number"),
+        ({"type": "integer"}, "3", "x: must be a whole number"),
         ({"type": "integer"}, 10**400, None),
-        ({"type": ["integer", "null"]}, "x", "x: has to be a whole number or empty"),
-        ({"type": "number", "exclusiveMinimum": 0}, 0, "x: more than 0"),
-        ({"type": "number", "exclusiveMaximum": 2.5}, 2.5, "x: less than 2.5"),
+        ({"type": ["integer", "null"]}, "x", "x: must be a whole number or empty"),
+        ({"type": "number", "exclusiveMinimum": 0}, 0, "x: must be greater than 0"),
+        ({"type": "number", "exclusiveMaximum": 2.5}, 2.5, "x: must be less than 2.5"),
         ({"type": "number", "multipleOf": 0.1}, 0.3, None),
-        ({"type": "number", "multipleOf": 0.1}, 0.35, "x: has to be a multiple of 0.1"),
+        ({"type": "number", "multipleOf": 0.1}, 0.35, "x: must be a multiple of 0.1"),
         ({"type": "number", "multipleOf": 0.01}, 1e300, None),
-        ({"type": "boolean"}, "yes", "x: has to be yes or no (true or false)"),
-        ({"enum": ["a", "b"]}, "c", "x: choose one of a, b"),
-        ({"enum": list(range(30))}, "c", f"x: choose one of {', '.join(map(str, range(20)))} and 10 more"),
-        ({"const": True}, False, "x: has to be yes"),
+        ({"type": "boolean"}, "yes", "x: must be yes or no (true or false)"),
+        ({"enum": ["a", "b"]}, "c", "x: must be one of a, b"),
+        ({"enum": list(range(30))}, "c", f"x: must be one of {', '.join(map(str, range(20)))} and 10 more"),
+        ({"const": True}, False, "x: must be yes"),
         (CHOICE, "production", None),
-        (CHOICE, "test", "Where to: choose one of Staging, production"),
+        (CHOICE, "test", "Where to: must be one of Staging, production"),
         (MANY, ["web1"], None),
-        (MANY, [], "Hosts: at least 1 entry"),
-        (MANY, ["web1", "web1"], "Hosts: the same entry is there more than once"),
-        ({"not": {"const": "root"}}, "root", "x: this is not possible"),
+        (MANY, [], "Hosts: must have at least 1 entry"),
+        (MANY, ["web1", "web1"], "Hosts: must not contain the same entry twice"),
+        ({"not": {"const": "root"}}, "root", "x: not allowed"),
     ],
 )
 def test_one_answer(described: Any, answer: Any, sentence: str | None) -> None:
@@ -83,24 +83,24 @@ def test_one_answer(described: Any, answer: Any, sentence: str | None) -> None:
 @pytest.mark.parametrize(
     ("schema", "answers", "expected"),
     [
-        (inputs({"a": {"title": "A"}}, required=["a", "b"]), {"b": 1}, {"a": "A: has to be given", "b": "b: this service does not ask for it; it asks for a"}),
-        (inputs({"a": {}, "b": {"title": "B"}}, required=["a", "b"]), {}, {"a": "a: has to be given", "b": "B: has to be given"}),
+        (inputs({"a": {"title": "A"}}, required=["a", "b"]), {"b": 1}, {"a": "A: required", "b": "b: not an input of this service; its inputs are a"}),
+        (inputs({"a": {}, "b": {"title": "B"}}, required=["a", "b"]), {}, {"a": "a: required", "b": "B: required"}),
         (
             inputs({"a": {"title": "A"}, "b": {}}, dependentRequired={"a": ["b"]}),
             {"a": 1},
-            {"b": "b: has to be given, because A is"},
+            {"b": "b: required because A is set"},
         ),
-        (inputs({"h": MANY}), {"h": ["web1", "web9"]}, {"h.1": "Hosts, entry 2: choose one of web1, web2"}),
+        (inputs({"h": MANY}), {"h": ["web1", "web9"]}, {"h.1": "Hosts, entry 2: must be one of web1, web2"}),
         (
             inputs({"o": {"type": "object", "title": "O", "properties": {"n": {"type": "number"}}}}),
             {"o": {"n": "x"}},
-            {"o.n": "O, n: has to be a number"},
+            {"o.n": "O, n: must be a number"},
         ),
         (inputs({"a": {}}, additionalProperties=True), {"other": 1}, {}),
-        (inputs({"a": {}}, additionalProperties=False), {"other": 1}, {"other": "other: this service does not ask for it"}),
-        (inputs({"a": {}}, unevaluatedProperties=False), {"other": 1}, {"": "There are inputs that this service does not ask for"}),
-        (inputs({"a": {}, "b": {}}, **{"not": {"required": ["a", "b"]}}), {"a": 1, "b": 1}, {"": "These inputs do not go together"}),
-        (inputs({"a": {"$ref": "#/$defs/size"}}, **{"$defs": {"size": {"title": "Size", "maximum": 3}}}), {"a": 4}, {"a": "Size: at most 3"}),
+        (inputs({"a": {}}, additionalProperties=False), {"other": 1}, {"other": "other: not an input of this service"}),
+        (inputs({"a": {}}, unevaluatedProperties=False), {"other": 1}, {"": "Some of these are not inputs of this service"}),
+        (inputs({"a": {}, "b": {}}, **{"not": {"required": ["a", "b"]}}), {"a": 1, "b": 1}, {"": "This combination of values is not allowed"}),
+        (inputs({"a": {"$ref": "#/$defs/size"}}, **{"$defs": {"size": {"title": "Size", "maximum": 3}}}), {"a": 4}, {"a": "Size: must be at most 3"}),
     ],
 )  # fmt: skip
 def test_answers_together(schema: dict[str, Any], answers: dict[str, Any], expected: dict[str, str]) -> None:
@@ -139,7 +139,7 @@ def test_defaults_are_filled_in_where_their_condition_holds(answers: dict[str, A
 
 
 def test_a_condition_that_holds_may_need_more() -> None:
-    assert sentences(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: has to be given"}
+    assert sentences(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: required"}
 
 
 def test_conditions_in_a_row_fill_in_one_after_the_other() -> None:
@@ -182,7 +182,7 @@ def test_no_sentence_repeats_an_answer() -> None:
 def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
     answer = "a" * 60 + "!"
     (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": answer})[1]
-    assert fault == Fault(("env", "x"), "x: does not have the expected form")
+    assert fault == Fault(("env", "x"), "x: does not match the expected format")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
 )
 def test_entries_are_compared_by_their_values(entries: list[Any], is_unique: bool) -> None:
     found = sentences(inputs({"x": {"type": "array", "uniqueItems": True}}), {"x": entries})
-    assert found == ({} if is_unique else {"x": "x: the same entry is there more than once"})
+    assert found == ({} if is_unique else {"x": "x: must not contain the same entry twice"})
 
 
 def test_a_long_list_is_not_compared_pair_by_pair_and_not_every_fault_is_told() -> None:

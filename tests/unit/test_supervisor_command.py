@@ -43,7 +43,10 @@ def test_anybody_else_starts_python_through_sudo() -> None:
 def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("deploy.adapters.launching._SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(NoSudo, match=r"no sudo to become shop by: install it, or run fastDeploy as root"):
+    with pytest.raises(
+        NoSudo,
+        match=r"sudo is required to run as shop, but it is not installed. Install it, or run fastDeploy as root",
+    ):
         supervisor_command(SHOP, python="/usr/bin/python3")
 
 
@@ -64,13 +67,13 @@ def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tm
 def test_why_sudo_refuses_comes_with_what_to_do(said: str, why: str) -> None:
     error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000), said)
     assert isinstance(error, SudoRefused)
-    assert str(error) == f"{why}. See to it that the account of fastDeploy may become shop without a password."
+    assert str(error) == f"{why}. Allow fastDeploy's account to run commands as shop without a password."
 
 
 @pytest.mark.parametrize(
     ("euid", "said", "why"),
     [
-        (1000, "", "sudo ended without a word, or got stuck."),
+        (1000, "", "sudo ended without an error message, or did not respond."),
         (1000, "sudo: unable to resolve host x\nOSError: not a socket\n", "OSError: not a socket"),
         (0, "Traceback …\nsudo: no such module\n", "sudo: no such module"),
     ],
@@ -88,7 +91,7 @@ def test_the_source_of_the_supervisor_fits_into_one_argument() -> None:
 
 
 def test_an_unknown_deploy_user_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(UnknownUser, match=r"no user nobody-of-that-name .* SUDO_USER"):
+    with pytest.raises(UnknownUser, match=r"The user nobody-of-that-name does not exist .* SUDO_USER"):
         DeployUser.named("nobody-of-that-name")
 
 

@@ -1,5 +1,5 @@
-"""Everything about Ansible that runs outside its own process: command, variables, names of tasks.
+"""Ansible from the outside: command line, variables and task names.
 
-Ansible itself is only ever started as a program; nothing in this package imports it, except the callback
-plugin in `callback/`, which Ansible loads.
+Ansible is always started as a program. Nothing in this package imports it, except the callback plugin in `callback/`,
+which Ansible loads.
 """

@@ -1,4 +1,4 @@
-"""How a playbook is run: arguments, environment and variables, as plain data. No I/O."""
+"""Build the arguments, environment and variables to run a playbook. No I/O."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from deploy.adapters.ansible.values import RESERVED, write_variables
 
 EXTRA_VARS_FILE = "extra_vars.yml"
-"""Name of the file that holds what `extra_vars` returns, inside the run's private directory."""
+"""Name of the file with the text of `extra_vars`, in the run's private directory."""
 
 CALLBACK_FOLDER = Path(__file__).with_name("callback")
 
-RUN_DIR = "%RUN_DIR%"  # replaced by whoever starts the process, with a directory that only this run can read
+RUN_DIR = "%RUN_DIR%"  # replaced at the start of the process by a directory that only this run can read
 
 
 @dataclass(frozen=True)
 class AnsibleSettings:
-    """What an `ansible.cfg` says about settings that this platform also has an opinion on."""
+    """Settings in an `ansible.cfg` that this platform also sets."""
 
     callback_plugins: str = ""
     inventory: str = ""
@@ -29,11 +29,11 @@ class AnsibleSettings:
 
 @dataclass(frozen=True)
 class Playbook:
-    """A playbook with all that is needed to run it.
+    """A playbook with everything needed to run it.
 
-    `folder` is the service's folder and the working directory; `settings` what the `ansible.cfg` in it says;
-    `pipelining` what the service's config wishes, None where it does not say; `strategies` the folder of mitogen's
-    strategy plugins, where it is to be used.
+    `folder` is the service's folder and the working directory. `settings` comes from its `ansible.cfg`. `pipelining` is
+    the option of the service's config, or None if it is not set. `strategies` is the folder of Mitogen's strategy
+    plugins, or None to run without Mitogen.
     """
 
     executable: str
@@ -46,9 +46,9 @@ class Playbook:
 
 
 def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False) -> list[str]:
-    """The command line; `check` changes nothing on the hosts, `diff` shows what changes in files.
+    """Return the command line. `check` changes nothing on the hosts, and `diff` shows changes to files.
 
-    The variables come from a file in the run's private directory: any process on the machine can read arguments.
+    Variables are passed in a file in the run's private directory, because any process on the machine can read arguments.
     """
     argv = [playbook.executable, "--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
     if playbook.inventory is not None:
@@ -63,10 +63,9 @@ def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False
 def playbook_env(
     playbook: Playbook, *, path: str, home: str, lang: str = "C.UTF-8", ssh_auth_sock: str | None = None
 ) -> dict[str, str]:
-    """The whole environment of `ansible-playbook`.
+    """Return the complete environment of `ansible-playbook`.
 
-    Nothing here touches host key checking: it stays as Ansible has it, on. The events pipe's number is added by
-    whoever opens that pipe.
+    Host key checking keeps Ansible's default, which is on. The supervisor adds the number of the events pipe.
     """
     settings = playbook.settings
     env = {
@@ -74,29 +73,29 @@ def playbook_env(
         "HOME": home,
         # Ansible refuses to start in a locale that is not UTF-8.
         "LANG": lang if "utf" in lang.lower() else "C.UTF-8",
-        # Ansible does not flush its own output; without this a warning would arrive after what it warns of.
+        # Ansible does not flush its output; without this, a warning would arrive after the output it refers to.
         "PYTHONUNBUFFERED": "1",
         "ANSIBLE_STDOUT_CALLBACK": "fastdeploy",
-        # A variable replaces what ansible.cfg says, so the service's own callback folders are named again.
+        # A variable overrides ansible.cfg, so the service's own callback folders are repeated here.
         "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, [str(CALLBACK_FOLDER), settings.callback_plugins])),
-        # The output goes to a page that shows colors, through a pipe, for which Ansible would switch them off.
+        # The page shows colors, but Ansible disables them for output to a pipe.
         "ANSIBLE_FORCE_COLOR": "1",
-        # Where cowsay is installed, every banner would become a cow.
+        # If cowsay is installed, Ansible prints every banner as a cow.
         "ANSIBLE_NOCOWS": "1",
-        # They would be written beside the playbook, where the deploy user must not write.
+        # Ansible writes retry files next to the playbook, where the deploy user must not write.
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
-        # Connections are shared within one run, never with another run: a socket is a login.
+        # A connection is shared within a run but never with another run, because its socket grants access to the host.
         "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{RUN_DIR}/cp",
-        # Ansible keeps decrypted vault data here, and leaves it behind when it is killed.
+        # Ansible stores decrypted vault data here and leaves it behind when it is killed.
         "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/local",
     }
     if playbook.pipelining is not None:
         env["ANSIBLE_PIPELINING"] = str(int(playbook.pipelining))
     elif not settings.names_pipelining:
-        # A third of the time on SSH hosts. Hosts whose sudoers says `requiretty` need it off.
+        # Takes a third of the time on SSH hosts. Hosts with `requiretty` in sudoers need it off.
         env["ANSIBLE_PIPELINING"] = "1"
     if playbook.strategies is not None:
-        # Mitogen keeps one Python running on each host and sends it the tasks, instead of a new one for each task.
+        # Mitogen keeps a Python process on each host and sends tasks to it, instead of starting one for each task.
         env["ANSIBLE_STRATEGY_PLUGINS"] = str(playbook.strategies)
         env["ANSIBLE_STRATEGY"] = "mitogen_linear"
     if ssh_auth_sock:
@@ -105,7 +104,7 @@ def playbook_env(
 
 
 def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
-    """Read the text of an `ansible.cfg`; a broken one counts as empty, for Ansible itself will say what is wrong."""
+    """Return the settings in the text of an `ansible.cfg`. An invalid file counts as empty; Ansible reports the problem."""
     parser = configparser.ConfigParser(inline_comment_prefixes=(";",), interpolation=None, strict=False)
     try:
         parser.read_string(ansible_cfg)
@@ -127,7 +126,7 @@ def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -
     Ansible keeps the type of every value and evaluates none as a template. All values are in `fastdeploy_context`;
     those whose name is allowed as a variable are also variables of their own.
     """
-    variables = {name: answer for name, answer in env.items() if is_variable(name)}
+    variables = {name: value for name, value in env.items() if is_variable(name)}
     variables["fastdeploy_context"] = dict(env)
     variables["fastdeploy_deployment_id"] = deployment_id
     variables["fastdeploy_service"] = service
@@ -135,10 +134,10 @@ def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -
 
 
 def is_variable(name: str) -> bool:
-    """May an answer of this name become an Ansible variable?
+    """Return True if a value with this name may become an Ansible variable.
 
-    Names that steer Ansible itself may not: `ansible_ssh_common_args` alone would let whoever starts a deployment run
-    any command, since these variables win over everything that inventory and playbook say.
+    Names that control Ansible itself may not: with `ansible_ssh_common_args`, for example, a user who starts a deployment
+    could run any command, because extra variables override the inventory and the playbook.
     """
     return (
         name.isascii()

@@ -1,4 +1,4 @@
-"""Find what a service's config names, or leaves to convention: playbook, inventory, `ansible-playbook`."""
+"""Find the playbook, the inventory and `ansible-playbook`, as configured or by convention."""
 
 from __future__ import annotations
 
@@ -19,39 +19,46 @@ INVENTORY_NAMES = ("inventory", "inventory.ini", "inventory.yml", "inventory.yam
 
 
 def find_executable(search_path: str) -> str:
-    """`ansible-playbook` of the environment that this server runs in, else the first on `search_path`."""
-    neighbour = Path(sys.executable).with_name("ansible-playbook")
-    found = str(neighbour) if neighbour.is_file() else shutil.which("ansible-playbook", path=search_path)
+    """Return the path of `ansible-playbook` in this server's Python environment, or else the first on `search_path`.
+
+    Raises:
+        PlaybookError: It is not installed.
+    """
+    sibling = Path(sys.executable).with_name("ansible-playbook")
+    found = str(sibling) if sibling.is_file() else shutil.which("ansible-playbook", path=search_path)
     if found is None:
-        raise PlaybookError("ansible-playbook is not installed beside this server, nor found on PATH_FOR_DEPLOY")
+        raise PlaybookError(
+            "ansible-playbook is neither installed in this server's environment nor found on PATH_FOR_DEPLOY"
+        )
     return found
 
 
 def find_strategies(config: Mapping[str, object]) -> Path | None:
-    """The folder of mitogen's strategy plugins, if the config asks for mitogen. It runs in Ansible's Python, never here.
+    """Return the folder of Mitogen's strategy plugins if the config enables Mitogen, which runs in Ansible's Python.
 
-    Raises PlaybookError when it is not installed beside this server.
+    Raises:
+        PlaybookError: Mitogen is not installed in this server's environment.
     """
     if not switch(config, "mitogen"):
         return None
     found = importlib.util.find_spec("ansible_mitogen")
     if found is None or not found.submodule_search_locations:
         raise PlaybookError(
-            "the config asks for mitogen, which is not installed beside this server: "
-            "install fastdeploy-server[mitogen], or take `mitogen` out"
+            "the config enables mitogen, which is not installed in this server's environment: "
+            "install fastdeploy-server[mitogen], or remove `mitogen` from the config"
         )
     return Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
 
 
 def playbook_path(files: Files, folder: str, config: Mapping[str, object], services_root: str) -> str:
-    """Return the file that `ansible_playbook` names, in the folder or (older configs) in the one that holds the root.
+    """Return the path of `ansible_playbook`, relative to the folder or (older configs) to the parent of the root.
 
     Raises:
-        PlaybookError: there is no such file, or it may not be read.
+        PlaybookError: The file does not exist or may not be read.
     """
     name = _text(config, "ansible_playbook")
     if not name:
-        raise PlaybookError("the config does not name an ansible_playbook")
+        raise PlaybookError("the config does not set ansible_playbook")
     for base in (folder, dirname(services_root)):
         try:
             kind, path = files.look_beside(normpath(join(base, name)), admit=True)
@@ -65,10 +72,10 @@ def playbook_path(files: Files, folder: str, config: Mapping[str, object], servi
 
 
 def find_inventory(files: Files, folder: str, config: Mapping[str, object], settings: AnsibleSettings) -> str | None:
-    """Return the inventory to hand to Ansible; None leaves it to `ansible.cfg`, or to Ansible's implicit localhost.
+    """Return the inventory to pass to Ansible, or None for the one in `ansible.cfg` or the implicit localhost.
 
     Raises:
-        PlaybookError: the config names one that is not there, or one may not be read.
+        PlaybookError: The configured inventory does not exist, or an inventory may not be read.
     """
     name = _text(config, "ansible_inventory")
     if name:
@@ -82,10 +89,12 @@ def find_inventory(files: Files, folder: str, config: Mapping[str, object], sett
 
 
 def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> str:
-    """Return why the hosts of an inventory may not be shown: what Ansible reads as one, it takes for their names.
+    """Return why the hosts of an inventory must not be shown, or an empty string.
+
+    Ansible takes any text that it reads as an inventory for host names, so they could reveal files outside the folder.
 
     Raises:
-        PlaybookError: it leads to files of the server itself, which not even a run may show.
+        PlaybookError: The inventory includes fastDeploy's own files, which not even a run may show.
     """
     named = [inventory] if inventory is not None else settings.inventory.split(",")
     paths = [join(folder, path.strip()) for path in named if path.strip()]
@@ -93,7 +102,7 @@ def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, setti
     if PRIVATE in kinds:
         raise PlaybookError(f"the inventory: {FileError(PRIVATE)}")
     if kinds & {OUTSIDE, LOOP} or any("$" in path or "~" in path for path in paths):
-        return "the inventory leads out of the services folder, so its hosts are not shown"
+        return "the inventory includes files outside the services folder, so its hosts are not shown"
     return ""
 
 
@@ -116,10 +125,10 @@ def _kinds(files: Files, path: str, depth: int) -> Iterator[str]:
 
 
 def read_settings(files: Files, folder: str) -> AnsibleSettings:
-    """Return what the folder's `ansible.cfg` says, nothing if there is none that can be read as text.
+    """Return the settings in the folder's `ansible.cfg`, or the defaults if it is missing or not readable as text.
 
     Raises:
-        PlaybookError: it leads elsewhere; Ansible would show what is wrong in it.
+        PlaybookError: The file is outside the services folder; Ansible's error messages would show its content.
     """
     try:
         return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8"))
@@ -136,12 +145,12 @@ def _text(config: Mapping[str, object], option: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise PlaybookError(f"{option} has to be a path, not {value!r}")
+        raise PlaybookError(f"{option} must be a path, not {value!r}")
     return value
 
 
 def switch(config: Mapping[str, object], option: str) -> bool | None:
     value = config.get(option)
     if value is not None and not isinstance(value, bool):
-        raise PlaybookError(f"{option} has to be true or false, not {value!r}")
+        raise PlaybookError(f"{option} must be true or false, not {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Read Ansible's YAML without Ansible: its own tags are taken for what they wrap, nothing is evaluated."""
+"""Read Ansible's YAML without Ansible: custom tags are ignored, and nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.adapters.service_folders.files import FileError, Files
 
 
 class PlaybookError(Exception):
-    """A playbook, or what a config says about it, cannot be used; `str()` is a sentence with file and line."""
+    """A playbook, or its configuration, cannot be used; `str()` is a sentence with file and line."""
 
     def __init__(self, reason: str, file: str | None = None, line: int | None = None) -> None:
         place = ":".join(str(part) for part in (file, line) if part is not None)
@@ -21,10 +21,10 @@ class PlaybookError(Exception):
 
 
 def load_yaml(files: Files, path: str) -> object:
-    """Return the first document of a file, None if it is empty.
+    """Return the first document of a file, or None if it is empty.
 
     Raises:
-        PlaybookError: it cannot be read, or is not YAML.
+        PlaybookError: The file cannot be read or is not valid YAML.
     """
     try:
         return yaml.load(files.read(path), Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
@@ -34,14 +34,14 @@ def load_yaml(files: Files, path: str) -> object:
         mark = error.problem_mark or error.context_mark
         raise PlaybookError(error.problem or "it is not YAML", path, mark.line + 1 if mark else None) from error
     except (yaml.YAMLError, ValueError) as error:
-        # ValueError: a timestamp such as 2024-99-99. The first line says what, the others where in the stream.
+        # ValueError: a timestamp such as 2024-99-99. The first line has the problem, the others its place in the stream.
         raise PlaybookError(str(error).splitlines()[0], path) from error
     except RecursionError as error:
         raise PlaybookError("it is nested too deeply", path) from error
 
 
 class _Tagless(SafeConstructor):
-    """Makes plain values, for which an unknown tag (`!vault`, `!unsafe`, a plugin's own) is no error."""
+    """Construct plain values and accept unknown tags (`!vault`, `!unsafe`, those of plugins)."""
 
     def construct_tagged(self, _suffix: str, node: yaml.Node) -> object:
         """The value below the tag as if the tag were not there."""
@@ -56,10 +56,10 @@ _Tagless.add_multi_constructor("", _Tagless.construct_tagged)
 
 
 def _loader() -> type[yaml.SafeLoader | yaml.CSafeLoader]:
-    """Return a safe loader; where PyYAML has libyaml, that does the reading, and is several times as fast.
+    """Return a safe loader, based on libyaml if PyYAML has it, which is several times faster.
 
-    PyYAML's own CSafeLoader also puts together in C what was read, without an eye on the stack: a file that is nested
-    deeply enough ends the process. Hence the Composer, which raises RecursionError.
+    PyYAML's own CSafeLoader also composes nodes in C and overflows the stack on deeply nested files, which crashes the
+    process. The Python Composer raises RecursionError instead.
     """
     if not yaml.__with_libyaml__:
         return type("_Loader", (_Tagless, yaml.SafeLoader), {})

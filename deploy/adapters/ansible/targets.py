@@ -1,4 +1,4 @@
-"""Which hosts a playbook is about, as far as its files and the inventory tell: for a look before it runs."""
+"""Find the hosts that a playbook targets, from its files and the inventory, before it runs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from posixpath import dirname, join
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
 from deploy.adapters.service_folders.files import Files
 
-# Ansible knows these without an inventory.
+# Ansible accepts these without an inventory.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _MOST_FILES = 100
 
 
 def host_patterns(files: Files, playbook: str) -> list[str] | None:
-    """Return the `hosts` of every play, those of imported playbooks too; None where only a run can know them.
+    """Return the `hosts` of every play, including imported playbooks, or None if only a run can determine them.
 
     Raises:
-        PlaybookError: a file cannot be read.
+        PlaybookError: A file cannot be read.
     """
     patterns = list(_patterns(files, playbook, set()))
     return None if any("{{" in pattern or "[" in pattern for pattern in patterns) else patterns
 
 
 def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the hosts that patterns mean, in the order of the inventory (hosts by group; `all` has every host)."""
+    """Return the hosts that match the patterns, in the order of the inventory (hosts by group; `all` has every host)."""
     found: list[str] = []
     for pattern in patterns:
         found += [host for host in _matching(pattern, inventory) if host not in found]
@@ -74,7 +74,7 @@ def _patterns(files: Files, file: str, seen: set[str]) -> Iterator[str]:
     plays = load_yaml(files, file)
     for play in plays if isinstance(plays, list) else ():
         if not isinstance(play, dict):
-            raise PlaybookError("a playbook is a list of plays", file, 1)
+            raise PlaybookError("a playbook must be a list of plays", file, 1)
         imported = next((play[key] for key in play if str(key).rpartition(".")[2] == "import_playbook"), None)
         if imported is not None:
             path = join(dirname(file), str(imported))

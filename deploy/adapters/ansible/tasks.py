@@ -1,4 +1,4 @@
-"""Names of a playbook's tasks, read from its files alone: the steps shown before a first deployment."""
+"""Read the task names of a playbook from its files: the steps shown before a first deployment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from posixpath import basename, dirname, join
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
 from deploy.adapters.service_folders.files import Files, TooComplicated
 
-# Plays, tasks and roles: with YAML's aliases, a few lines can stand for billions of them.
+# Limit of plays, tasks and roles. With YAML aliases, a few lines can expand to billions of them.
 MAX_VISITED = 20_000
 GATHERING_FACTS = "Gathering Facts"
 
-# Whatever else is a key of a task is the name of its module.
+# Any other key of a task is the name of its module.
 TASK_KEYWORDS = frozenset(
     (
         "any_errors_fatal",
@@ -61,20 +61,20 @@ TASK_KEYWORDS = frozenset(
 
 
 def task_names(files: Files, playbook: str) -> list[str]:
-    """Return the names in the order in which Ansible shows them, `Gathering Facts` first.
+    """Return the task names in Ansible's order, starting with `Gathering Facts`.
 
-    What only a run can know is left out: files whose name is a template, roles that are not beside the playbook,
-    what an `include_…` brings (it stands for itself), handlers, and tasks that only run when their tag is asked for.
+    Leave out what only a run can determine: files whose name is a template, roles that are not next to the playbook,
+    the tasks behind an `include_…` (it is listed itself), handlers, and tasks that run only if their tag is selected.
 
     Raises:
-        PlaybookError: a file is not a playbook; the text has file and line.
-        TooComplicated: there are more than MAX_VISITED plays, tasks and roles.
+        PlaybookError: A file is not a playbook; the text has file and line.
+        TooComplicated: There are more than MAX_VISITED plays, tasks and roles.
     """
     return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
 
 
 class _Reading:
-    """The files of one playbook, and how many plays, tasks and roles were visited in them."""
+    """The files of a playbook, and the number of visited plays, tasks and roles."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -88,7 +88,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where tasks stand: the file, the folders its imports are looked up in, and the role they belong to."""
+    """Context of tasks: their file, the folders that imports are searched in, and their role."""
 
     reading: _Reading
     file: str
@@ -122,10 +122,10 @@ def _playbook(file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterato
         raise PlaybookError("it imports itself", file)
     plays = load_yaml(reading.files, file)
     if not isinstance(plays, list):
-        raise PlaybookError("a playbook is a list of plays", file, 1)
+        raise PlaybookError("a playbook must be a list of plays", file, 1)
     for play in plays:
         if not isinstance(play, dict):
-            raise PlaybookError("a playbook is a list of plays", file, 1)
+            raise PlaybookError("a playbook must be a list of plays", file, 1)
         reading.visit()
         yield from _play(play, file, reading, parents)
 
@@ -151,7 +151,7 @@ def _tasks(tasks: object, place: _Place) -> Iterator[str]:
     for task in _list(tasks, place):
         place.reading.visit()
         if not isinstance(task, dict):
-            raise PlaybookError(f"a task has to be a mapping, not {task!r:.60}", place.file)
+            raise PlaybookError(f"a task must be a mapping, not {task!r:.60}", place.file)
         if not _only_on_demand(task):
             yield from _task(task, place)
 
@@ -185,7 +185,7 @@ def _imported_tasks(name: str, place: _Place) -> Iterator[str]:
 
 
 def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]:
-    """Tasks of one role and, before them, of those it depends on; `again` for roles that may run more than once."""
+    """Yield the tasks of the dependencies of a role, then its own; `again` allows a role to run more than once."""
     place.reading.visit()
     if _only_on_demand(entry):
         return
@@ -223,7 +223,7 @@ def _yaml_file(folder: str, stem: str, place: _Place) -> str | None:
 
 
 def _module(task: dict[object, object]) -> tuple[str, object]:
-    """The module that a task calls, as written, and its arguments."""
+    """Return the module that a task calls, as written, and its arguments."""
     for key in ("action", "local_action"):
         if key in task:
             action = task[key]
@@ -238,7 +238,7 @@ def _module(task: dict[object, object]) -> tuple[str, object]:
 
 
 def _argument(arguments: object, name: str) -> str:
-    """An argument as text; for modules whose first argument may stand alone, that one."""
+    """Return an argument as text, or the arguments themselves if they are a string (free-form)."""
     if isinstance(arguments, dict):
         return str(arguments.get(name) or "")
     return arguments if isinstance(arguments, str) else ""

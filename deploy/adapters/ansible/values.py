@@ -1,4 +1,4 @@
-"""Write values for Ansible so that every version keeps their types and evaluates none of them. No I/O."""
+"""Write values for Ansible so that all versions keep their types and evaluate none as a template. No I/O."""
 
 from __future__ import annotations
 

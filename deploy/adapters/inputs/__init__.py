@@ -1,1 +1,1 @@
-"""Inputs of services: their schema, its choices, and the check of what people answer."""
+"""Inputs of services: the schema, dynamic choices, and validation of values."""

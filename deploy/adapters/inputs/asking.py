@@ -1,4 +1,4 @@
-"""Running a small program of a service, as the deploy user, for what it prints: bounded, and once for many askers."""
+"""Run a small program of a service as the deploy user and return its output, limited in time and size, with a cache."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OUTPUT_LIMIT = 64 * 1024
 KEPT_SECONDS = 30.0
 KEPT = 1000
 AT_ONCE = 4
-# What starting, ending and tidying up may take besides.
+# Extra time for starting, stopping and cleaning up.
 _RESERVE_SECONDS = 5.0
 
 
 class Unanswered(Exception):
-    """The program gave no answer that counts; the text is a sentence for whoever looks at the form."""
+    """The program returned no usable output; the text is a sentence for the user who fills in the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What to run: the program and its arguments, where, and with which environment."""
+    """A program to run: arguments, working directory and environment."""
 
     argv: tuple[str, ...]
     cwd: str
@@ -50,19 +50,19 @@ class Question:
 
 
 def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -> str:
-    """Run a program as `user` (None: as ourselves) and return what it has printed. Blocks for `seconds` at most.
+    """Run a program as `user` (None: the server's own user) and return its output. Block for `seconds` at most.
 
     Raises:
-        Unanswered: it could not be started, failed, took too long, or printed too much.
+        Unanswered: The program could not be started, failed, took too long, or printed too much.
     """
     try:
-        said = _run(question.spec(seconds), user)
+        result = _run(question.spec(seconds), user)
     except subprocess.TimeoutExpired:
-        said = {"cause": "timeout"}
+        result = {"cause": "timeout"}
     except (OSError, RunError, ValueError) as error:
-        raise Unanswered(f"It could not be started ({error})") from error
-    _refuse(said, seconds)
-    return str(said["out"])
+        raise Unanswered(f"The program could not be started ({error})") from error
+    _raise_on_failure(result, seconds)
+    return str(result["out"])
 
 
 def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
         out, err = _talk(process, spec)
     if not out:
         raise ValueError(_last_line(err.decode("utf-8", "replace")) or f"exit code {process.returncode}")
-    said: dict[str, Any] = json.loads(out)
-    return said
+    result: dict[str, Any] = json.loads(out)
+    return result
 
 
 def _talk(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes]:
-    """Hand the question over, and return what comes back. Its input stays open meanwhile: its end means that we are gone."""
+    """Send the question and return the output. Keep the input open until then: its end means that the server is gone."""
     question, process.stdin = process.stdin, None
     assert question is not None
     try:
@@ -89,17 +89,17 @@ def _talk(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes
         raise
 
 
-def _refuse(said: dict[str, Any], seconds: float) -> None:
-    if said["cause"] == "timeout":
-        raise Unanswered(f"It took longer than {seconds:g} seconds and was stopped")
-    if said["cause"] == "too_much":
-        raise Unanswered(f"It printed more than {OUTPUT_LIMIT // 1024} KiB")
-    if said["cause"] is not None:
-        raise Unanswered(str(said["message"])[:500].rstrip("."))
-    if said["signal"] is not None:
-        raise Unanswered(f"It was ended by the signal {said['signal']}{_why(said['err'])}")
-    if said["code"]:
-        raise Unanswered(f"It ended with exit code {said['code']}{_why(said['err'])}")
+def _raise_on_failure(result: dict[str, Any], seconds: float) -> None:
+    if result["cause"] == "timeout":
+        raise Unanswered(f"The program was stopped after its timeout of {seconds:g} seconds")
+    if result["cause"] == "too_much":
+        raise Unanswered(f"The program printed more than {OUTPUT_LIMIT // 1024} KiB")
+    if result["cause"] is not None:
+        raise Unanswered(str(result["message"])[:500].rstrip("."))
+    if result["signal"] is not None:
+        raise Unanswered(f"The program was ended by {result['signal']}{_why(result['err'])}")
+    if result["code"]:
+        raise Unanswered(f"The program ended with exit code {result['code']}{_why(result['err'])}")
 
 
 def _why(errors: str) -> str:
@@ -113,9 +113,9 @@ def _last_line(text: str) -> str:
 
 
 class Kept:
-    """Answers for a while: a form and its start, and all who look at the same form, ask once. Failures are kept, too.
+    """Cache results, including failures, for `KEPT_SECONDS`, and share a running computation between callers.
 
-    `clock` gives seconds. At most `AT_ONCE` questions are asked at the same time; the others wait for their turn.
+    `clock` returns seconds. At most `AT_ONCE` computations run at the same time; the others wait.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,16 +123,16 @@ class Kept:
         self._tasks: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
         self._turns: asyncio.Semaphore | None = None
 
-    async def get(self, key: Hashable, find_out: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what `find_out` gives, or gave less than half a minute ago for this key."""
+    async def get(self, key: Hashable, compute: Callable[[], Awaitable[Result]]) -> Result:
+        """Return the result of `compute`, or the cached result for this key."""
         now = self._clock()
         self._forget(now)
         if key not in self._tasks:
-            task = asyncio.create_task(self._in_turn(find_out))
-            # A failure that nobody waits for any more is no news.
+            task = asyncio.create_task(self._in_turn(compute))
+            # Retrieve the exception, so that asyncio does not log it if all callers are gone.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._tasks[key] = now + KEPT_SECONDS, task
-        # Whoever goes away does not take the answer from the others.
+        # Shielded: if one caller is canceled, the others still get the result.
         result: Result = await asyncio.shield(self._tasks[key][1])
         return result
 
@@ -142,7 +142,7 @@ class Kept:
         for key in over:
             self._tasks.pop(key, None)
 
-    async def _in_turn(self, find_out: Callable[[], Awaitable[Result]]) -> Result:
+    async def _in_turn(self, compute: Callable[[], Awaitable[Result]]) -> Result:
         self._turns = self._turns or asyncio.Semaphore(AT_ONCE)
         async with self._turns:
-            return await find_out()
+            return await compute()

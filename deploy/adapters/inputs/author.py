@@ -1,4 +1,4 @@
-"""Whether the schema that a service's author wrote can be used: said at sync, with the place and the reason."""
+"""Check the schema of inputs that a service author wrote, and name the place and the reason of each problem."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from deploy.domain.errors import InvalidInput
 
 MOST_FIELDS = 200
 LONGEST_NAME = 200
-# Parts of a schema with all references followed, and references within references.
+# Parts of a schema after following references, and depth of nested references.
 MAX_PARTS, MAX_DEPTH = 20_000, 50
 MAX_PATTERN_LENGTH = 2_000
 COMPILE_SECONDS = 0.2  # of processor time, for one pattern
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-# Names that depend on answers could be secret without anybody noticing; the others reach beyond this document.
+# Names that match a pattern could be secret unnoticed; the other keywords refer to parts outside this document.
 _REFUSED = {
-    "patternProperties": "name each input in `properties` instead.",
-    "propertyNames": "name each input in `properties` instead.",
-    "$id": "a schema of inputs has no address of its own.",
+    "patternProperties": "list each input in `properties` instead.",
+    "propertyNames": "list each input in `properties` instead.",
+    "$id": "remove it; the schema of inputs has no URI.",
     "$anchor": "refer to `#/$defs/…` instead.",
     "$dynamicRef": "refer to `#/$defs/…` with `$ref` instead.",
     "$dynamicAnchor": "refer to `#/$defs/…` with `$ref` instead.",
 }
-_GIVEN_AWAY = ("default", "const", "enum", "examples", "oneOf", CHOICES)
+_FORBIDDEN_FOR_SECRETS = ("default", "const", "enum", "examples", "oneOf", CHOICES)
 
 
 class SchemaFault(Exception):
-    """The schema cannot be used; the text begins with the place in it."""
+    """The schema cannot be used; the text starts with the location in it."""
 
 
 def check_inputs(files: Files, schema: Schema, folder: str, *, is_accepted: bool = False) -> None:
-    """Do nothing if this is a schema of inputs for the service in `folder`. `is_accepted`: it was found good before.
+    """Check the schema of inputs of the service in `folder`. `is_accepted`: it passed the check before.
 
     Raises:
-        SchemaFault: it is broken, refers to something outside, or names a command that is not there.
+        SchemaFault: The schema is invalid, refers to another document, or names a command that does not exist.
     """
     if not is_accepted:
         check_keywords(schema)
@@ -52,22 +52,22 @@ def check_inputs(files: Files, schema: Schema, folder: str, *, is_accepted: bool
 
 
 def check_keywords(schema: Schema) -> None:
-    """Do nothing if a schema is one of inputs, and uses no keyword that is not possible here.
+    """Check the type of the schema and that it uses supported keywords only.
 
     Raises:
-        SchemaFault: it does.
+        SchemaFault: The schema is not of type `object` or uses an unsupported keyword.
     """
     if schema.get("type") != "object":
-        raise SchemaFault('inputs.type: it has to be "object".')
+        raise SchemaFault('inputs.type: must be "object".')
     for path, part in shape.walk(schema):
         _check_keywords(schema, part, path)
 
 
 def check_size(schema: Schema) -> None:
-    """Do nothing if a schema ends, and can be walked through in no time.
+    """Check that the schema is not recursive and small enough to be processed quickly.
 
     Raises:
-        SchemaFault: it contains itself, or is too complicated.
+        SchemaFault: The schema refers to itself or is too complex.
     """
     _check_references(schema)
     try:
@@ -75,14 +75,14 @@ def check_size(schema: Schema) -> None:
     except SchemaTooLarge as error:
         raise SchemaFault(str(error).rstrip(".")) from error
     if len(found) > MOST_FIELDS:
-        raise SchemaFault(f"inputs: it describes more than {MOST_FIELDS} inputs.")
+        raise SchemaFault(f"inputs: the schema describes more than {MOST_FIELDS} inputs.")
 
 
 def check_schema(schema: Schema) -> None:
-    """Do nothing if this is a schema of inputs, wherever it stands; the other checks come first. Loads a heavy library.
+    """Validate the schema against JSON Schema and the rules for inputs; run the other checks first. Loads a heavy library.
 
     Raises:
-        SchemaFault: it is broken, or refers to something outside.
+        SchemaFault: The schema is invalid.
     """
     _check_meta(schema)
     found = list(shape.fields(schema))
@@ -92,10 +92,10 @@ def check_schema(schema: Schema) -> None:
 
 
 def check_programs(files: Files, schema: Schema, folder: str) -> None:
-    """Do nothing if the commands that this, a schema of inputs, names are there.
+    """Check that the commands named by the schema exist.
 
     Raises:
-        SchemaFault: one is not, or is not in the folder.
+        SchemaFault: A command does not exist or is outside the folder.
     """
     for field in shape.fields(schema):
         for path, source, _ in _choices(field):
@@ -106,14 +106,14 @@ def check_programs(files: Files, schema: Schema, folder: str) -> None:
 def _check_keywords(root: Schema, part: Schema, path: str) -> None:
     for keyword, instead in _REFUSED.items():
         if keyword in part:
-            raise SchemaFault(f"{path}.{keyword}: this is not possible here; {instead}")
+            raise SchemaFault(f"{path}.{keyword}: not supported here; {instead}")
     if part.get("$schema", DRAFT) != DRAFT:
-        raise SchemaFault(f"{path}.$schema: inputs are described in {DRAFT}.")
+        raise SchemaFault(f"{path}.$schema: must be {DRAFT}.")
     reference = part.get("$ref")
     if reference is not None and not (isinstance(reference, str) and reference.startswith("#/")):
-        raise SchemaFault(f"{path}.$ref: only parts of the same schema can be referred to (`#/$defs/…`).")
+        raise SchemaFault(f"{path}.$ref: must refer to a part of the same schema (`#/$defs/…`).")
     if reference is not None and not isinstance(shape.target(root, reference), dict):
-        raise SchemaFault(f"{path}.$ref: there is nothing at {reference}.")
+        raise SchemaFault(f"{path}.$ref: {reference} does not exist.")
     if isinstance(pattern := part.get("pattern"), str):
         _check_pattern(pattern, f"{path}.pattern")
 
@@ -122,15 +122,15 @@ def _check_pattern(pattern: str, path: str) -> None:
     import regex  # noqa: PLC0415 - several MiB, for the few services with patterns
 
     if len(pattern) > MAX_PATTERN_LENGTH:
-        raise SchemaFault(f"{path}: it has more than {MAX_PATTERN_LENGTH} characters.")
+        raise SchemaFault(f"{path}: must have at most {MAX_PATTERN_LENGTH} characters.")
     began = time.process_time()
     try:
         re.compile(pattern)
         regex.compile(pattern)
     except (re.error, regex.error, OverflowError) as error:
-        raise SchemaFault(f"{path}: it is not a regular expression ({error}).") from error
+        raise SchemaFault(f"{path}: not a valid regular expression ({error}).") from error
     if time.process_time() - began > COMPILE_SECONDS:
-        raise SchemaFault(f"{path}: it is too complicated.")
+        raise SchemaFault(f"{path}: the pattern is too complex.")
 
 
 def _check_meta(schema: Schema) -> None:
@@ -146,7 +146,7 @@ def _check_meta(schema: Schema) -> None:
 
 
 def _check_references(schema: Schema) -> None:
-    """A form has an end: no schema may contain itself, or be endless for all practical purposes."""
+    """Reject schemas that refer to themselves or expand to too many parts, because a form must be finite."""
     parts = 0
 
     def follow(part: Any, path: str, above: tuple[str, ...]) -> None:
@@ -154,10 +154,10 @@ def _check_references(schema: Schema) -> None:
         for place, inner in shape.walk(part, path):
             parts += 1
             if parts > MAX_PARTS or len(above) > MAX_DEPTH:
-                raise SchemaFault("inputs: it is too complicated; refer to its parts less often.")
+                raise SchemaFault("inputs: the schema is too complex; use fewer references.")
             reference = inner.get("$ref")
             if reference in above:
-                raise SchemaFault(f"{place}.$ref: {reference} contains itself.")
+                raise SchemaFault(f"{place}.$ref: {reference} refers to itself.")
             if reference is not None:
                 follow(shape.target(schema, reference), reference, (*above, reference))
 
@@ -166,7 +166,7 @@ def _check_references(schema: Schema) -> None:
 
 def _check_field(field: Field) -> None:
     if not field.name or len(field.name) > LONGEST_NAME:
-        raise SchemaFault(f"{field.path}: a name has 1 to {LONGEST_NAME} characters.")
+        raise SchemaFault(f"{field.path}: the name must have 1 to {LONGEST_NAME} characters.")
     if field.schema.get("writeOnly") is True:
         _check_secret(field)
     choices = list(_choices(field))
@@ -177,7 +177,7 @@ def _check_field(field: Field) -> None:
 
 
 def _choices(field: Field) -> Iterator[tuple[str, Any, Schema]]:
-    """Yield (path, source, the schema it stands in) of the choices that are found out for a field, or its entries."""
+    """Yield (path, source, enclosing schema) of the dynamic choices of a field or of its entries."""
     items = field.schema.get("items")
     for path, part in ((field.path, field.schema), (f"{field.path}.items", items if isinstance(items, dict) else {})):
         if part.get(CHOICES) is not None:
@@ -186,34 +186,34 @@ def _choices(field: Field) -> Iterator[tuple[str, Any, Schema]]:
 
 def _check_secret(field: Field) -> None:
     if field.schema.get("type") != "string":
-        raise SchemaFault(f'{field.path}: a secret (`writeOnly`) is of the type "string".')
-    for keyword in _GIVEN_AWAY:
+        raise SchemaFault(f'{field.path}: a secret (`writeOnly`) must be of type "string".')
+    for keyword in _FORBIDDEN_FOR_SECRETS:
         if keyword in field.schema:
-            raise SchemaFault(f"{field.path}.{keyword}: everybody could read it; a secret has none.")
+            raise SchemaFault(f"{field.path}.{keyword}: not allowed for a secret, because everyone could read it.")
 
 
 def _check_choices(path: str, source: Any, beside: Schema) -> None:
     if any(keyword in beside for keyword in ("enum", "oneOf", "const")):
-        raise SchemaFault(f"{path}: the choices are listed here as well; decide for one of them.")
+        raise SchemaFault(f"{path}: the choices are also listed here; keep only one of the two.")
     if not isinstance(source, dict) or len(source) != 1 or not source.keys() <= {"command", "inventory"}:
-        raise SchemaFault(f'{path}: it says either "command" or "inventory".')
+        raise SchemaFault(f'{path}: must have either "command" or "inventory".')
     if "inventory" in source:
         if not isinstance(source["inventory"], str) or not source["inventory"]:
-            raise SchemaFault(f'{path}.inventory: it is "hosts", "groups", or the name of a group.')
+            raise SchemaFault(f'{path}.inventory: must be "hosts", "groups", or the name of a group.')
         return
     command = source["command"]
     if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
-        raise SchemaFault(f"{path}.command: it is a list of texts: a program of this folder, then its arguments.")
+        raise SchemaFault(f"{path}.command: must be a list of strings: a program in this folder, then its arguments.")
     if any("\x00" in word for word in command):
-        raise SchemaFault(f"{path}.command: there is a NUL in it.")
+        raise SchemaFault(f"{path}.command: must not contain NUL characters.")
 
 
 def _check_program(path: str, program: str, files: Files, folder: str) -> None:
     if isabs(program) or normpath(program).startswith(".."):
-        raise SchemaFault(f"{path}: {program!r} leaves the folder.")
+        raise SchemaFault(f"{path}: {program!r} is outside the folder.")
     kind = files.kind(join(folder, program))
     if kind == MISSING:
-        raise SchemaFault(f"{path}: there is no {program!r} in the folder.")
+        raise SchemaFault(f"{path}: {program!r} does not exist in the folder.")
     if kind != FILE:
         raise SchemaFault(f"{path}: {program!r}: {FileError(kind)}.")
 
@@ -224,15 +224,15 @@ def _check_default(field: Field) -> None:
     try:
         faults = faults_of({"properties": {field.name: field.schema}}, {field.name: field.schema["default"]})
     except InvalidInput as error:
-        raise SchemaFault(f"{field.path}.default: it takes too long to check.") from error
+        raise SchemaFault(f"{field.path}.default: takes too long to validate.") from error
     if faults:
-        raise SchemaFault(f"{field.path}.default: it does not fit: {faults[0].sentence}.")
+        raise SchemaFault(f"{field.path}.default: does not match the schema: {faults[0].sentence}.")
 
 
 def _check_places(schema: Schema, found: list[Field]) -> None:
-    """Secrets and choices count where an input is described; elsewhere they would silently be neither."""
+    """Reject `writeOnly` and dynamic choices in places where they would have no effect."""
     for path, keyword in _out_of_place(schema, found):
-        raise SchemaFault(f"{path}.{keyword}: this is possible for an input as a whole only, not for a part of one.")
+        raise SchemaFault(f"{path}.{keyword}: allowed only for a whole input, not for a part of one.")
 
 
 def _out_of_place(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
@@ -247,7 +247,7 @@ def _out_of_place(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str
 
 
 def _described(schema: Schema, found: list[Field]) -> Iterator[Schema]:
-    """Yield the parts, as they stand in the schema, that describe an input, or the entries of one with choices."""
+    """Yield the parts of the schema, unresolved, that describe an input or the entries of an input with choices."""
     for field in found:
         part: Any = field.raw
         seen = 0

@@ -1,4 +1,4 @@
-"""Whether answers fit a schema of inputs: defaults filled in, faults as sentences."""
+"""Validate values against a schema of inputs: fill in defaults and describe problems as sentences."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 FORMATS = ("date", "email", "ipv4", "ipv6")
-# Patterns come from service authors, answers from everybody: a text that a pattern looks at is short, and the pattern
-# has so many seconds.
+# Patterns come from service authors and values from any user, so the length of a matched text and the time per match are
+# limited.
 LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
-# Of all patterns of one check together, in seconds; and applications of a keyword to a value.
+# Limits per check: seconds for all patterns together, and how often a keyword is applied to a value.
 ALL_PATTERNS_SECONDS, MAX_EFFORT = 0.5, 100_000
-# A list of one request can be wrong in a hundred thousand places.
+# A single list can have a hundred thousand problems.
 MOST_FAULTS = 200
 _ROUNDS = 10
-TOO_MUCH = "These values take too long to check against what the service asks for; give fewer, or simpler ones."
+TOO_MUCH = "These values take too long to validate against the inputs of the service. Send fewer or simpler values."
 _OPEN = ("additionalProperties", "unevaluatedProperties")
 
 
 def load() -> None:
-    """Load the library, so that the first check does not wait for it."""
+    """Load the JSON Schema library in advance, so that the first check does not wait for it."""
     _validator({})
 
 
 class _Effort:
-    """What a check has taken so far. Authors write the schemas and anyone the values: together they may be endless."""
+    """Remaining effort of a check. Schemas come from authors and values from any user: together they may take forever."""
 
     def __init__(self) -> None:
         self._left = MAX_EFFORT
         self.pattern_seconds = ALL_PATTERNS_SECONDS
 
     def spend(self, size: int) -> None:
-        """Take note of one keyword that was applied; `size` is how many entries it has."""
+        """Count one applied keyword; `size` is its number of entries."""
         self._left -= 1 + size // 16
         if self._left < 0:
             raise InvalidInput(TOO_MUCH)
@@ -68,31 +68,31 @@ def _limited() -> Iterator[None]:
         _effort.reset(token)
 
 
-def checked(schema: Schema, answers: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the answers with the defaults of missing ones filled in, and what is wrong with them.
+def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the values with defaults filled in, and the problems found.
 
-    An input that the schema does not name is a fault, unless it says `additionalProperties`: a secret whose name is
-    misspelt would otherwise be kept, for everybody to read.
+    An input that the schema does not name is a problem, unless the schema sets `additionalProperties`: a secret with a
+    misspelled name would otherwise be stored in plain text.
 
     Raises:
-        InvalidInput: the check would take too long.
+        InvalidInput: The check would take too long.
     """
     validator = _validator(schema)
     with _limited():
-        complete = _with_defaults(validator, schema, answers)
-        strangers = [] if any(keyword in schema for keyword in _OPEN) else _strangers(schema, answers)
-        return complete, _in_order(schema, [*_faults(validator, schema, complete), *strangers])
+        complete = _with_defaults(validator, schema, values)
+        unknown = [] if any(keyword in schema for keyword in _OPEN) else _unknown(schema, values)
+        return complete, _in_order(schema, [*_faults(validator, schema, complete), *unknown])
 
 
 def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
-    """Return the faults in the order in which a form has its fields; what belongs to none comes last."""
+    """Return the problems in the order of the form's fields; those that belong to no field come last."""
     places = {name: place for place, name in enumerate(shape.names(schema))}
     return sorted(faults, key=lambda fault: places.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(places)))
 
 
-def missing(schema: Schema, answers: dict[str, Any]) -> list[str]:
-    """Return the inputs that have to be given besides these, in the order of the schema."""
-    complete = _with_defaults(_validator(schema), schema, answers)
+def missing(schema: Schema, values: dict[str, Any]) -> list[str]:
+    """Return the required inputs that have no value, in the order of the schema."""
+    complete = _with_defaults(_validator(schema), schema, values)
     wanted: set[str] = set()
     for error in _validator(schema).iter_errors(complete):
         needed: Any = error.validator_value
@@ -107,26 +107,26 @@ def missing(schema: Schema, answers: dict[str, Any]) -> list[str]:
     return [name for name in shape.names(schema) if name in wanted]
 
 
-def active_names(schema: Schema, answers: dict[str, Any]) -> list[str]:
-    """Return the inputs that are asked for, given these answers: without those whose condition does not hold."""
-    parts = list(_active(_validator(schema), schema, schema, answers, conditions=True))
+def active_names(schema: Schema, values: dict[str, Any]) -> list[str]:
+    """Return the inputs that apply for these values, leaving out those whose condition is not met."""
+    parts = list(_active(_validator(schema), schema, schema, values, conditions=True))
     names = [name for part in parts for name in part.get("properties", {})]
     return [name for name in shape.names(schema) if name in names]
 
 
-def faults_of(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
-    """Return what is wrong with the answers as they are.
+def faults_of(schema: Schema, values: dict[str, Any]) -> list[Fault]:
+    """Return the problems of the values, without filling in defaults.
 
     Raises:
-        InvalidInput: the check would take too long.
+        InvalidInput: The check would take too long.
     """
     with _limited():
-        return _faults(_validator(schema), schema, answers)
+        return _faults(_validator(schema), schema, values)
 
 
 @lru_cache(maxsize=1)
 def validator_class() -> type[Validator]:
-    """Return the draft's validator, with numbers as people write them, and nothing that takes for ever."""
+    """Return a JSON Schema 2020-12 validator with decimal arithmetic and limited effort."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
     known = {keyword: _counted(function) for keyword, function in Draft202012Validator.VALIDATORS.items()}
@@ -149,35 +149,35 @@ def _validator(schema: Schema) -> Validator:
     from jsonschema import FormatChecker  # noqa: PLC0415
     from jsonschema_specifications import REGISTRY  # noqa: PLC0415
 
-    # This registry knows the meta-schemas, and never fetches anything.
+    # This registry contains the meta-schemas and never fetches anything.
     return validator_class()(schema, registry=REGISTRY, format_checker=FormatChecker(FORMATS))
 
 
-def _faults(validator: Validator, schema: Schema, answers: dict[str, Any]) -> list[Fault]:
+def _faults(validator: Validator, schema: Schema, values: dict[str, Any]) -> list[Fault]:
     faults = (
         Fault((ENV, *path), sentence)
-        for error in validator.iter_errors(answers)
+        for error in validator.iter_errors(values)
         for path, sentence in faults_from(schema, error)
     )
     return list(dict.fromkeys(islice(faults, MOST_FAULTS)))
 
 
-def _strangers(schema: Schema, answers: dict[str, Any]) -> list[Fault]:
+def _unknown(schema: Schema, values: dict[str, Any]) -> list[Fault]:
     known = shape.names(schema)
     return [
-        Fault((ENV, name), f"{name[:100]}: this service does not ask for it{_hint(known)}")
-        for name in answers
+        Fault((ENV, name), f"{name[:100]}: not an input of this service{_hint(known)}")
+        for name in values
         if name not in known
     ]
 
 
 def _hint(known: list[str]) -> str:
-    return f"; it asks for {', '.join(known[:20])}" if known else ""
+    return f"; its inputs are {', '.join(known[:20])}" if known else ""
 
 
-def _with_defaults(validator: Validator, schema: Schema, answers: dict[str, Any]) -> dict[str, Any]:
-    complete = dict(answers)
-    # Conditions are looked at last: they may depend on the defaults of others.
+def _with_defaults(validator: Validator, schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    complete = dict(values)
+    # Conditions come last, because they may depend on defaults.
     for conditions in (False, True):
         for _ in range(_ROUNDS):
             before = len(complete)
@@ -188,18 +188,18 @@ def _with_defaults(validator: Validator, schema: Schema, answers: dict[str, Any]
     return complete
 
 
-def _fill(root: Schema, part: Schema, answers: dict[str, Any]) -> None:
+def _fill(root: Schema, part: Schema, values: dict[str, Any]) -> None:
     properties = part.get("properties")
     for name, child in properties.items() if isinstance(properties, dict) else ():
         described = shape.resolved(root, child)
-        if "default" in described and name not in answers:
-            answers[name] = copy.deepcopy(described["default"])
+        if "default" in described and name not in values:
+            values[name] = copy.deepcopy(described["default"])
 
 
 def _active(
-    validator: Validator, root: Schema, part: Any, answers: dict[str, Any], *, conditions: bool
+    validator: Validator, root: Schema, part: Any, values: dict[str, Any], *, conditions: bool
 ) -> Iterator[Schema]:
-    """Yield the parts of the schema that apply to these answers; alternatives (`anyOf`, `oneOf`) are left out."""
+    """Yield the parts of the schema that apply to these values, leaving out alternatives (`anyOf`, `oneOf`)."""
     if not isinstance(part, dict):
         return
     yield part
@@ -207,15 +207,15 @@ def _active(
     inner += part.get("allOf", [])
     if conditions:
         if "if" in part:
-            holds = validator.evolve(schema=part["if"]).is_valid(answers)
+            holds = validator.evolve(schema=part["if"]).is_valid(values)
             inner.append(part.get("then" if holds else "else"))
-        inner += [child for name, child in part.get("dependentSchemas", {}).items() if name in answers]
+        inner += [child for name, child in part.get("dependentSchemas", {}).items() if name in values]
     for child in inner:
-        yield from _active(validator, root, child, answers, conditions=conditions)
+        yield from _active(validator, root, child, values, conditions=conditions)
 
 
 def _multiple_of(_validator: Validator, step: Any, number: Any, _schema: Any) -> Iterator[ValidationError]:
-    """0.3 is a multiple of 0.1 for people; in binary fractions it is none."""
+    """Use decimal arithmetic: 0.3 is a multiple of 0.1, but not in binary floating point."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
     if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -229,7 +229,7 @@ def _exact(number: float) -> Fraction:
 
 
 def _unique_items(_validator: Validator, wanted: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
-    """The library compares each entry with each other one."""
+    """Check uniqueness in linear time; the library compares every pair of entries."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
     if wanted is True and isinstance(entries, list):
@@ -239,7 +239,7 @@ def _unique_items(_validator: Validator, wanted: Any, entries: Any, _schema: Any
 
 
 def _with_whole_numbers(value: Any) -> Any:
-    """Return JSON in which 1.0 is written as 1, which is the same number."""
+    """Return the value with integral floats replaced by integers, because JSON treats 1.0 and 1 as equal."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

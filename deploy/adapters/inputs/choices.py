@@ -1,4 +1,4 @@
-"""Choices that are found out: from a command of the service, or from its inventory."""
+"""Dynamic choices of inputs, from a command of the service or from its inventory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where choices are found out: the services' folders, the PATH of scripts, and the deploy user (found when needed)."""
+    """What dynamic choices depend on: the service folders, the PATH of scripts, and a function that returns the deploy user."""
 
     folders: ServiceFolders
     path: str
@@ -39,18 +39,18 @@ class Surroundings:
 
 
 Inventory = dict[str, list[str]]
-"""The hosts of each group, groups by name; `all` has every host."""
+"""Host names by group name; the group `all` has every host."""
 
 
 class Choices:
-    """Fills in what a schema leaves to be found out. Each question is asked once in half a minute."""
+    """Fill in the dynamic choices of a schema. Results are cached for half a minute."""
 
     def __init__(self, where: Surroundings, kept: Kept | None = None) -> None:
         self._where = where
         self._kept = kept or Kept()
 
     async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
-        """Return what a service asks for, with all choices, or those of the inputs in `only`, filled in."""
+        """Return the inputs of a service with dynamic choices filled in, for all inputs or those in `only`."""
         schema = config.get("inputs")
         if not isinstance(schema, dict):
             return Form(schema=None)
@@ -72,15 +72,15 @@ class Choices:
         """Return True if the platform itself runs the playbook of a service.
 
         Raises:
-            FoldersUnavailable: the services folder cannot be read.
+            FoldersUnavailable: The services folder cannot be read.
         """
         return not (await self._where.folders.survey(service, config)).is_script
 
     async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
-        """Return the groups and hosts of a service's inventory, as Ansible sees it.
+        """Return the groups and hosts of a service's inventory, as Ansible reads it.
 
         Raises:
-            Unanswered: Ansible cannot tell.
+            Unanswered: The inventory cannot be read.
         """
         key = (service, "inventory", str(config.get("ansible_inventory")))
         return await self._kept.get(key, partial(self._ask_inventory, service, dict(config)))
@@ -112,10 +112,10 @@ class Choices:
             raise Unanswered(str(error).rstrip(".")) from error
         program = Path(executable).with_name("ansible-inventory")
         ansible = Playbook(executable=str(program), path=folder, folder=folder, settings=settings)
-        # `--graph` reads names alone: `--list` would also bring variables, decrypt vaults, and need their passwords.
+        # `--graph` prints names only; `--list` would also read variables, decrypt vaults, and need their passwords.
         argv = [str(program), "--graph", *(["--inventory", inventory] if inventory else [])]
         env = playbook_env(ansible, path=self._where.path, home=worker_home(user.home if user else None))
-        # Half an inventory would be half of the choices, and nobody would notice.
+        # Otherwise a partly unreadable inventory would silently yield only some of the choices.
         env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
         question = Question(argv=tuple(argv), cwd=str(folder), env=env)
         return parse_graph(await asyncio.to_thread(ask, question, user))
@@ -128,26 +128,26 @@ class Choices:
 
 
 def parse(text: str) -> list[Choice]:
-    """Read what a command has printed: a JSON array (texts, numbers, `{"const", "title"}`), or one choice a line.
+    """Parse the output of a command: a JSON array (strings, numbers, `{"const", "title"}`) or one choice per line.
 
     Raises:
-        Unanswered: there is nothing to choose from, or too much.
+        Unanswered: There are no choices, too many, or invalid ones.
     """
     if text.lstrip().startswith("["):
         choices = _from_json(text)
     else:
         choices = [Choice(line.strip()) for line in text.splitlines() if line.strip()]
-    unique = _without_repetitions(choices)
+    unique = _unique(choices)
     if not unique:
-        raise Unanswered("It printed nothing to choose from")
+        raise Unanswered("The program printed no choices")
     if len(unique) > MOST_CHOICES:
-        raise Unanswered(f"It printed more than {MOST_CHOICES} choices")
+        raise Unanswered(f"The program printed more than {MOST_CHOICES} choices")
     if any(len(str(choice.value)) > LONGEST_CHOICE or "\x00" in str(choice.value) for choice in unique):
-        raise Unanswered(f"A choice has more than {LONGEST_CHOICE} characters, or characters that are no text")
+        raise Unanswered(f"A choice is longer than {LONGEST_CHOICE} characters or contains a NUL character")
     return unique
 
 
-def _without_repetitions(choices: list[Choice]) -> list[Choice]:
+def _unique(choices: list[Choice]) -> list[Choice]:
     first: dict[str, Choice] = {}
     for choice in choices:
         first.setdefault(json.dumps(choice.value), choice)
@@ -156,9 +156,9 @@ def _without_repetitions(choices: list[Choice]) -> list[Choice]:
 
 def _from_json(text: str) -> list[Choice]:
     try:
-        return [_choice(item) for item in json.loads(text, parse_constant=_no_number)]
+        return [_choice(item) for item in json.loads(text, parse_constant=_reject_constant)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Unanswered("It printed a list that cannot be read as JSON choices") from error
+        raise Unanswered("The program printed an invalid JSON list of choices") from error
 
 
 def _choice(item: Any) -> Choice:
@@ -166,16 +166,16 @@ def _choice(item: Any) -> Choice:
     if isinstance(item, dict):
         item, title = item["const"], str(item.get("title", item["const"]))[:LONGEST_CHOICE]
     if not isinstance(item, (str, int, float)) or isinstance(item, bool):
-        raise TypeError("neither a text nor a number")
+        raise TypeError("neither text nor a number")
     return Choice(item, title)
 
 
-def _no_number(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise ValueError(constant)
 
 
 def parse_graph(text: str) -> Inventory:
-    """Read what `ansible-inventory --graph` prints: groups with `@`, hosts below them, by their indentation."""
+    """Parse the output of `ansible-inventory --graph`: groups start with `@`, and indentation shows their hosts."""
     groups: Inventory = {EVERYTHING: []}
     above: list[tuple[int, str]] = []
     for line in text.splitlines():
@@ -198,7 +198,7 @@ def from_inventory(inventory: Inventory, what: str) -> list[Choice]:
     """Return the names of all hosts, of all groups, or of the hosts in a group.
 
     Raises:
-        Unanswered: there is no such group, or nothing in it.
+        Unanswered: The group does not exist, or there are no names.
     """
     if what == "groups":
         names = [name for name in inventory if name not in (EVERYTHING, UNGROUPED)]
@@ -216,7 +216,7 @@ def _key(source: Mapping[str, Any]) -> str:
 
 
 def _filled(schema: Schema, found: Mapping[str, list[Choice] | Unanswered]) -> Schema:
-    """Return a copy of the schema in which known choices stand in place of where they come from."""
+    """Return a copy of the schema in which each source of choices is replaced by the choices, if they are known."""
 
     def fill(part: Any) -> Any:
         if isinstance(part, list):
@@ -244,7 +244,7 @@ def _offer(schema: Schema, choices: list[Choice]) -> Schema:
 
 
 def _as_type(value: Any, kind: Any) -> Any:
-    """Lines are texts; where the input is a number, so are its choices."""
+    """Convert a line to a number if the input is a number; return the value unchanged if that fails."""
     if not isinstance(value, str) or kind not in ("integer", "number"):
         return value
     try:

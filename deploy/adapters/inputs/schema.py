@@ -1,4 +1,4 @@
-"""Which inputs a JSON Schema describes: found by its structure alone, without a library."""
+"""Find the inputs that a JSON Schema describes, by its structure and without a library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from deploy.domain.errors import InvalidInput
 
 Schema = dict[str, Any]
-# Places that are looked at for inputs. References let a schema of 2 kB have millions of them.
+# Limit of visited parts. With references, a schema of 2 kB can have millions of them.
 MAX_VISITED = 2_000
 
 CHOICES = "x-choices"
@@ -27,16 +27,16 @@ _ONE = (
 )
 _LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED = ("properties", "dependentSchemas", "$defs")
-# Those that apply to the very same value.
+# Keywords whose schemas apply to the same value.
 _SAME_ONE = ("if", "then", "else")
 _SAME_LIST = ("allOf", "anyOf", "oneOf")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One place where a schema describes an input; a name may have several (conditions).
+    """A place where a schema describes an input; conditions can describe the same input in several places.
 
-    `raw` is what stands at `path`, `schema` the same with its references followed.
+    `raw` is the schema at `path`; `schema` is the same with references resolved.
     """
 
     name: str
@@ -46,14 +46,16 @@ class Field:
 
 
 class SchemaTooLarge(InvalidInput):
-    """A schema refers to its own parts so often that looking for its inputs would take minutes."""
+    """A schema has so many references that finding its inputs would take minutes."""
 
     def __init__(self) -> None:
-        super().__init__(f"inputs: it is too complicated (more than {MAX_VISITED} parts, references followed).")
+        super().__init__(
+            f"inputs: the schema is too complex (more than {MAX_VISITED} parts after following references)."
+        )
 
 
 def children(schema: Schema) -> Iterator[tuple[str, Any]]:
-    """Yield (path, schema) of everything right below a schema; data (`default`, `enum`, …) is none."""
+    """Yield (path, schema) of the direct subschemas; data (`default`, `enum`, …) is not a subschema."""
     for keyword in _ONE:
         if keyword in schema:
             yield keyword, schema[keyword]
@@ -66,7 +68,7 @@ def children(schema: Schema) -> Iterator[tuple[str, Any]]:
 
 
 def walk(schema: Any, path: str = "inputs") -> Iterator[tuple[str, Schema]]:
-    """Yield (path, schema) of a schema and of all below it; `true` and `false` are left out."""
+    """Yield (path, schema) of a schema and all its subschemas, except `true` and `false`."""
     if isinstance(schema, dict):
         yield path, schema
         for step, child in children(schema):
@@ -74,7 +76,7 @@ def walk(schema: Any, path: str = "inputs") -> Iterator[tuple[str, Schema]]:
 
 
 def target(root: Schema, reference: object) -> Any:
-    """Return what a `$ref` within the document points to, None where there is nothing."""
+    """Return what a `$ref` within the document points to, or None if that does not exist."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     found: Any = root
@@ -84,26 +86,26 @@ def target(root: Schema, reference: object) -> Any:
 
 
 def fields(root: Schema) -> Iterator[Field]:
-    """Yield every place that describes an input, unconditional ones first; references are followed.
+    """Yield every place that describes an input, unconditional ones first, following references.
 
     Raises:
-        SchemaTooLarge: there are too many.
+        SchemaTooLarge: The schema has too many parts.
     """
     yield from _fields(root, root, "inputs", frozenset(), _Visits())
 
 
 def names(root: Schema) -> list[str]:
-    """Return the names of all inputs, in the order in which the schema has them."""
+    """Return the names of all inputs, in schema order."""
     return list(dict.fromkeys(field.name for field in fields(root)))
 
 
 def secret_names(root: Schema) -> frozenset[str]:
-    """Return the names of the inputs that are secret, wherever the schema says so."""
+    """Return the names of the inputs that any part of the schema marks as secret."""
     return frozenset(field.name for field in fields(root) if field.schema.get("writeOnly") is True)
 
 
 def resolved(root: Schema, schema: Any) -> Schema:
-    """Return a schema with its reference followed; its own keywords win."""
+    """Return a schema with its reference resolved; the schema's own keywords take precedence."""
     found: Schema = dict(schema) if isinstance(schema, dict) else {}
     seen: set[str] = set()
     while isinstance(reference := found.pop("$ref", None), str) and reference not in seen:
@@ -113,19 +115,19 @@ def resolved(root: Schema, schema: Any) -> Schema:
 
 
 def title(root: Schema, name: str) -> str:
-    """Return how people call an input."""
+    """Return the title of an input, or its name if it has no title."""
     titles = (field.schema.get("title") for field in fields(root) if field.name == name)
     return next((found for found in titles if isinstance(found, str) and found), name)
 
 
 def choice_source(schema: Schema) -> Mapping[str, Any] | None:
-    """Return where the choices of an input come from, if they are to be found out."""
+    """Return the source of an input's dynamic choices, or None if it has none."""
     found = schema.get(CHOICES) or _dict(schema.get("items")).get(CHOICES)
     return found if isinstance(found, dict) else None
 
 
 class _Visits:
-    """How many parts of a schema were visited."""
+    """Counts visited parts of a schema."""
 
     def __init__(self) -> None:
         self._count = 0

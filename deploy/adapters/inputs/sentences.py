@@ -1,4 +1,4 @@
-"""What is wrong with an answer, in words for the person who gave it. Answers are never repeated: they may be secret."""
+"""Describe problems of values for users. Values are never repeated, because they may be secret."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 Path = tuple["str | int", ...]
 MOST_SHOWN = 20
 _TYPES = {
-    "string": "a text",
+    "string": "text",
     "integer": "a whole number",
     "number": "a number",
     "boolean": "yes or no (true or false)",
     "array": "a list",
-    "object": "a group of values",
+    "object": "an object",
     "null": "empty",
 }
 _FORMATS = {
-    "date": "has to be a date, such as 2026-03-31",
-    "email": "has to be an e-mail address",
-    "ipv4": "has to be an IPv4 address, such as 192.0.2.7",
-    "ipv6": "has to be an IPv6 address, such as 2001:db8::7",
+    "date": "must be a date, such as 2026-03-31",
+    "email": "must be an email address",
+    "ipv4": "must be an IPv4 address, such as 192.0.2.7",
+    "ipv6": "must be an IPv6 address, such as 2001:db8::7",
 }
-_NEEDED = "has to be given"
+_REQUIRED = "required"
 
 
 def faults_from(root: Schema, error: ValidationError) -> Iterator[tuple[Path, str]]:
-    """Yield (path below `env`, sentence) of one error that the library found."""
+    """Yield (path below `env`, sentence) for a validation error."""
     path: Path = tuple(error.absolute_path)
-    for place, words in _said(root, path, error):
+    for place, words in _described(root, path, error):
         yield place, f"{label(root, place)}: {words}" if place else words
 
 
 def label(root: Schema, path: Path) -> str:
-    """Return how people call the place of an answer: `Replicas`, or `Hosts, entry 2`."""
+    """Return the label of a value's location, such as `Replicas` or `Hosts, entry 2`."""
     head, *rest = path
     parts = [shape.title(root, str(head))]
     parts += [f"entry {part + 1}" if isinstance(part, int) else part for part in rest]
@@ -47,7 +47,7 @@ def label(root: Schema, path: Path) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a schema (a limit, a choice) as people write it."""
+    """Return a value of a schema (a limit, a choice) as text for users."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -55,41 +55,41 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _said(root: Schema, path: Path, error: ValidationError) -> Iterator[tuple[Path, str]]:
+def _described(root: Schema, path: Path, error: ValidationError) -> Iterator[tuple[Path, str]]:
     keyword = str(error.validator)
     wanted: Any = error.validator_value
-    answer: Any = error.instance
+    value: Any = error.instance
     if keyword == "required":
-        yield from (((*path, name), _NEEDED) for name in wanted if name not in answer)
+        yield from (((*path, name), _REQUIRED) for name in wanted if name not in value)
     elif keyword == "dependentRequired":
         for given, needed in wanted.items():
-            reason = f"{_NEEDED}, because {label(root, (*path, given))} is"
-            yield from (((*path, name), reason) for name in needed if given in answer and name not in answer)
-    elif keyword == "additionalProperties" and isinstance(answer, dict):
+            reason = f"{_REQUIRED} because {label(root, (*path, given))} is set"
+            yield from (((*path, name), reason) for name in needed if given in value and name not in value)
+    elif keyword == "additionalProperties" and isinstance(value, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-        yield from (((*path, name), "this service does not ask for it") for name in answer if name not in known)
+        yield from (((*path, name), "not an input of this service") for name in value if name not in known)
     elif keyword in _SIMPLE:
         yield path, _SIMPLE[keyword](wanted)
     elif not path:
-        yield path, _together(error)
+        yield path, _object_problem(error)
     else:
-        yield path, _with_schema(keyword, wanted, error.schema if isinstance(error.schema, dict) else {}, answer)
+        yield path, _with_schema(keyword, wanted, error.schema if isinstance(error.schema, dict) else {}, value)
 
 
-def _together(error: ValidationError) -> str:
+def _object_problem(error: ValidationError) -> str:
     if error.validator in ("unevaluatedProperties", "additionalProperties"):
-        return "There are inputs that this service does not ask for"
-    return "These inputs do not go together"
+        return "Some of these are not inputs of this service"
+    return "This combination of values is not allowed"
 
 
-def _with_schema(keyword: str, wanted: Any, schema: Schema, answer: Any) -> str:
+def _with_schema(keyword: str, wanted: Any, schema: Schema, value: Any) -> str:
     if keyword in ("oneOf", "anyOf") and all(isinstance(choice, dict) and "const" in choice for choice in wanted):
         return _choose([choice.get("title", choice["const"]) for choice in wanted])
     if keyword == "minLength":
-        return _NEEDED if wanted == 1 or answer == "" else f"at least {wanted} characters"
+        return _REQUIRED if wanted == 1 or value == "" else f"must have at least {wanted} characters"
     if keyword == "pattern":
-        return f"does not have the expected form{_example(schema)}"
-    return f"this is not possible{_example(schema)}"
+        return f"does not match the expected format{_example(schema)}"
+    return f"not allowed{_example(schema)}"
 
 
 def _example(schema: Schema) -> str:
@@ -103,12 +103,12 @@ def _example(schema: Schema) -> str:
 def _choose(choices: list[Any]) -> str:
     some = ", ".join(shown(choice) for choice in choices[:MOST_SHOWN])
     more = f" and {len(choices) - MOST_SHOWN} more" if len(choices) > MOST_SHOWN else ""
-    return f"choose one of {some}{more}"
+    return f"must be one of {some}{more}"
 
 
 def _type(wanted: Any) -> str:
     kinds = wanted if isinstance(wanted, list) else [wanted]
-    return "has to be " + " or ".join(_TYPES.get(str(kind), str(kind)) for kind in kinds)
+    return "must be " + " or ".join(_TYPES.get(str(kind), str(kind)) for kind in kinds)
 
 
 def _entries(count: Any) -> str:
@@ -118,15 +118,15 @@ def _entries(count: Any) -> str:
 _SIMPLE: dict[str, Callable[[Any], str]] = {
     "type": _type,
     "enum": _choose,
-    "const": lambda wanted: f"has to be {shown(wanted)}",
-    "minimum": lambda wanted: f"at least {shown(wanted)}",
-    "maximum": lambda wanted: f"at most {shown(wanted)}",
-    "exclusiveMinimum": lambda wanted: f"more than {shown(wanted)}",
-    "exclusiveMaximum": lambda wanted: f"less than {shown(wanted)}",
-    "multipleOf": lambda wanted: f"has to be a multiple of {shown(wanted)}",
-    "maxLength": lambda wanted: f"at most {wanted} characters",
-    "format": lambda wanted: _FORMATS.get(str(wanted), "does not have the expected form"),
-    "minItems": lambda wanted: f"at least {_entries(wanted)}",
-    "maxItems": lambda wanted: f"at most {_entries(wanted)}",
-    "uniqueItems": lambda _: "the same entry is there more than once",
+    "const": lambda wanted: f"must be {shown(wanted)}",
+    "minimum": lambda wanted: f"must be at least {shown(wanted)}",
+    "maximum": lambda wanted: f"must be at most {shown(wanted)}",
+    "exclusiveMinimum": lambda wanted: f"must be greater than {shown(wanted)}",
+    "exclusiveMaximum": lambda wanted: f"must be less than {shown(wanted)}",
+    "multipleOf": lambda wanted: f"must be a multiple of {shown(wanted)}",
+    "maxLength": lambda wanted: f"must have at most {wanted} characters",
+    "format": lambda wanted: _FORMATS.get(str(wanted), "does not match the expected format"),
+    "minItems": lambda wanted: f"must have at least {_entries(wanted)}",
+    "maxItems": lambda wanted: f"must have at most {_entries(wanted)}",
+    "uniqueItems": lambda _: "must not contain the same entry twice",
 }

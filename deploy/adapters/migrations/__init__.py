@@ -1,4 +1,4 @@
-"""The database's schema, and the way from every released one to the present."""
+"""Migrations of the database schema from every released version to the current one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parent
 
 
 def head() -> str:
-    """Return the newest revision; their names count up, so no library is needed to tell."""
+    """Return the newest revision. Revisions are numbered, so this needs no library."""
     return max(path.stem.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 async def current(database: Database) -> str | None:
-    """Return the revision of the database, None where it is empty."""
+    """Return the revision of the database, or None if it is empty."""
     async with database.connection() as connection:
         exists = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version") if exists else None
@@ -23,7 +23,7 @@ async def current(database: Database) -> str | None:
 
 
 async def upgrade(database: Database) -> bool:
-    """Bring the database to the newest revision; return whether anything had to be done."""
+    """Upgrade the database to the newest revision and return True if anything changed."""
     if await current(database) == head():
         return False
     # Alembic and SQLAlchemy take half a second to import, and are needed once per upgrade only.

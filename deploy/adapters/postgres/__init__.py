@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL server: found, set up, started and stopped."""
+"""Find, set up, start and stop the bundled PostgreSQL server."""
 
 from deploy.adapters.postgres.binaries import find_binaries
 from deploy.adapters.postgres.client import running_url

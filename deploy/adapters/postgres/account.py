@@ -1,4 +1,4 @@
-"""Whose rights PostgreSQL runs with: it refuses to run as root."""
+"""Choose the account that PostgreSQL runs as, because it refuses to run as root."""
 
 import ctypes
 import os
@@ -14,13 +14,13 @@ from typing import IO
 from deploy.adapters.postgres.errors import PostgresError
 
 PR_SET_PDEATHSIG = 1
-# Inside, the user and the group `nobody`; outside, files and processes are still those of whoever started it.
+# Inside the namespace, the user and group are `nobody`; outside, files and processes belong to the caller.
 USER_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The rights of a PostgreSQL program. `uid` and `gid` None: this process's own; `prefix`: what its argv begins with."""
+    """The account of a PostgreSQL program. `uid` and `gid` None: this process's own. `prefix`: start of its argv."""
 
     uid: int | None = None
     gid: int | None = None
@@ -28,7 +28,7 @@ class Account:
 
     @property
     def owner(self) -> tuple[int, int]:
-        """Return the user and the group id that the program's files have, as seen by this process."""
+        """Return the user and group ID of the program's files, as seen by this process."""
         return (os.geteuid() if self.uid is None else self.uid, os.getegid() if self.gid is None else self.gid)
 
     def spawn(
@@ -39,32 +39,32 @@ class Account:
         stdin: int = subprocess.DEVNULL,
         output: int | IO[bytes] = subprocess.PIPE,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program that gets the signal `dies_by` when this process ends in whatever way.
+        """Start a program that receives the signal `dies_by` when this process ends for any reason.
 
-        To be called from the main thread: the kernel sends the signal as soon as the *thread* that spawned ends.
+        Call it from the main thread, because the kernel sends the signal when the *thread* that spawned it ends.
         """
         with warnings.catch_warnings():
-            # Python warns of forking beside threads; between fork and exec are only calls that take no lock.
+            # Python warns about forking with threads; the calls between fork and exec take no locks.
             warnings.simplefilter("ignore", DeprecationWarning)
             return subprocess.Popen(
                 [*self.prefix, *argv],
                 stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A private directory of the caller may be out of the account's reach.
+                # The account may not have access to the current directory.
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
                 user=self.uid,
                 group=self.gid,
                 extra_groups=None if self.uid is None else [],
                 umask=0o077,
-                # Ctrl-C in a terminal goes to the whole foreground group: the server has to outlive its clients.
+                # Ctrl-C in a terminal signals the whole foreground group, and the server must outlive its clients.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - as said above
+                preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - see above
             )
 
     def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
-        """Tell whether the account may run the programs in `bin_dir` and enter `data_dir`."""
+        """Return True if the account can run the programs in `bin_dir` and enter `data_dir`."""
         server = str(bin_dir / "postgres")
         try:
             with self.spawn(
@@ -77,16 +77,20 @@ class Account:
 
 
 def choose_account(bin_dir: Path, data_dir: Path, cluster: Path) -> Account:
-    """Return the account to run the server of `cluster` with. Raises PostgresError when none reaches all it needs."""
+    """Return the account to run the server of `cluster`.
+
+    Raises:
+        PostgresError: No account has access to everything it needs.
+    """
     if os.geteuid() != 0:
         return _own_account(cluster)
     for account in _accounts_for_root(data_dir, cluster):
         if account.reaches(bin_dir, data_dir):
             return account
     raise PostgresError(
-        f"PostgreSQL refuses to run as root, and no ordinary user can reach both its programs in {bin_dir} and the data "
-        f"folder {data_dir}. Choose another --data-dir that every user may enter, start fastDeploy as an ordinary user, "
-        "or set DATABASE_URL to a server that runs elsewhere."
+        f"PostgreSQL refuses to run as root, and no regular user can access both its programs in {bin_dir} and the data "
+        f"folder {data_dir}. Choose another --data-dir that every user can access, start fastDeploy as a regular user, "
+        "or set DATABASE_URL to another PostgreSQL server."
     )
 
 
@@ -99,13 +103,13 @@ def _own_account(cluster: Path) -> Account:
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
-        # A container's arbitrary user id: initdb insists on a name for it.
+        # An arbitrary user ID in a container. initdb requires a user name.
         return Account(prefix=USER_NAMESPACE)
     return Account()
 
 
 def _accounts_for_root(data_dir: Path, cluster: Path) -> Iterator[Account]:
-    """Yield what to try, best first: whoever has the files already, ordinary users, root shut in a user namespace."""
+    """Yield candidates, best first: the owner of the files, regular users, then root in a user namespace."""
     in_namespace = Account(prefix=USER_NAMESPACE)
     if cluster.exists():
         owner = cluster.stat()

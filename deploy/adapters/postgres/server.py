@@ -31,10 +31,10 @@ from deploy.adapters.postgres.leftovers import clear_leftovers
 from deploy.adapters.postgres.lock import DataDirLock
 from deploy.adapters.postgres.sockets import PORT, Answer, prepare_socket_dir, probe
 
-# After a crash the server repeats its journal before it answers.
-STARTUP_PATIENCE = 300.0
-QUIT_PATIENCE = 5.0
-LARGEST_LOG = 10_000_000
+# After a crash, the server replays its write-ahead log before it accepts connections.
+STARTUP_TIMEOUT = 300.0
+QUIT_TIMEOUT = 5.0
+MAX_LOG_BYTES = 10_000_000
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 DEFAULTS: Mapping[str, str] = MappingProxyType(
     {
@@ -43,10 +43,10 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
         "max_wal_size": "256MB",
         "jit": "off",
         "timezone": "UTC",
-        # Details of an error show the rows it was about.
+        # The details of an error can contain row data.
         "log_error_verbosity": "terse",
         "log_checkpoints": "off",
-        # Its processes would only lie idle.
+        # Avoids an idle process.
         "max_logical_replication_workers": "0",
     }
 )
@@ -54,15 +54,15 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
 
 @final
 class PostgresServer:
-    """PostgreSQL on the files in `data_dir`, reachable by a socket that only this user (and root) can open.
+    """A PostgreSQL server on the files in `data_dir`, with a socket that only this user (and root) can open.
 
-    It ends when this process ends, however that happens.
+    The server stops when this process ends for any reason.
     """
 
     def __init__(
         self, data_dir: Path, *, bin_dir: Path | None = None, settings: Mapping[str, str] = NO_SETTINGS
     ) -> None:
-        """`bin_dir`: where `postgres` and `initdb` are, unless found by themselves; `settings`: as in postgresql.conf."""
+        """`bin_dir`: folder of `postgres` and `initdb` (None: search for them); `settings`: as in postgresql.conf."""
         self._layout = Layout(data_dir.resolve())
         self._bin_dir = bin_dir
         self._settings = dict(settings)
@@ -72,31 +72,33 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Return the address of the database, as DATABASE_URL has it; it holds the password."""
+        """Return the database URL in the format of DATABASE_URL, including the password."""
         if self._url is None:
             raise PostgresError("The bundled PostgreSQL has not been started. Call start() first.")
         return self._url
 
     @property
     def pid(self) -> int:
-        """Return the process id of the server."""
+        """Return the process ID of the server."""
         if self._process is None:
             raise PostgresError("The bundled PostgreSQL has not been started. Call start() first.")
         return self._process.pid
 
     def poll(self) -> int | None:
-        """Return the server's exit status once it has ended (negative: the signal), None while it runs or before a start."""
+        """Return the server's exit status (negative: the signal), or None if it is running or was never started."""
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start the server and return when it answers; on a new data folder, create the database first.
+        """Start the server and wait until it is ready; create the database first in a new data folder.
 
-        Blocks, for less than 0.1 s usually and 1 s on a new folder; again after the server died, it starts a new one.
-        Raises PostgresError, and from any thread but the main one always.
+        Block for usually less than 0.1 s, or 1 s with a new folder. Start a new server if the last one died.
+
+        Raises:
+            PostgresError: The server could not be started, or this is not the main thread.
         """
         if threading.current_thread() is not threading.main_thread():
-            # The kernel would stop the server as soon as that thread ends.
-            raise PostgresError("The bundled PostgreSQL has to be started from the main thread.")
+            # The kernel would stop the server when that thread ends.
+            raise PostgresError("The bundled PostgreSQL must be started from the main thread.")
         if self._process is not None and self._process.poll() is None:
             return
         prepare_data_dir(self._layout.data_dir)
@@ -107,17 +109,17 @@ class PostgresServer:
         except OSError as error:
             self.stop()
             raise PostgresError(
-                f"The bundled PostgreSQL could not be started on {self._layout.data_dir}: {error}. Put that right, or set "
-                "DATABASE_URL to a server that runs elsewhere."
+                f"The bundled PostgreSQL could not be started on {self._layout.data_dir}: {error}. Fix this, or set "
+                "DATABASE_URL to another PostgreSQL server."
             ) from error
         except BaseException:
             self.stop()
             raise
 
     def stop(self, timeout: float = 20) -> None:
-        """End the server, cutting off its clients; after `timeout` seconds without finishing its work in an orderly way."""
+        """Stop the server and disconnect its clients; after `timeout` seconds, stop it without a clean shutdown."""
         if self._process is not None:
-            for how, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_PATIENCE)):
+            for how, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_TIMEOUT)):
                 if _ended(self._process, how, patience):
                     break
             else:
@@ -172,20 +174,20 @@ class PostgresServer:
             )
 
     def _wait_until_ready(self, socket_dir: Path) -> None:
-        deadline = time.monotonic() + STARTUP_PATIENCE
+        deadline = time.monotonic() + STARTUP_TIMEOUT
         while probe(socket_dir, ROLE) is not Answer.READY:
             status = self.poll()
             if status is not None or time.monotonic() > deadline:
-                what = "does not answer" if status is None else f"ended at once (exit status {status})"
+                what = "does not respond" if status is None else f"exited immediately (exit status {status})"
                 raise PostgresError(
-                    f"The bundled PostgreSQL {what}. The last lines of {self._layout.log} say why:\n"
+                    f"The bundled PostgreSQL {what}. See the last lines of {self._layout.log}:\n"
                     f"{_last_lines(self._layout.log)}"
                 )
             time.sleep(0.003)
 
 
 def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
-    """Return the programs to use and their major version: for an existing database, only those of its own."""
+    """Return the programs to use and their major version, which must match an existing database."""
     major = layout.newest_cluster()
     if major is None:
         bin_dir = find_binaries(explicit)
@@ -194,7 +196,7 @@ def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
     if found is None:
         place = f"in {explicit}" if explicit else "on this machine"
         raise PostgresError(
-            f"The database in {layout.cluster(major)} is of PostgreSQL {major}, but its programs are not {place}. "
+            f"The database in {layout.cluster(major)} was created by PostgreSQL {major}, which was not found {place}. "
             f"Install PostgreSQL {major}, or restore a backup into a new --data-dir."
         )
     return found, major
@@ -210,8 +212,8 @@ def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, patience: fl
 
 
 def _open_log(layout: Layout) -> IO[bytes]:
-    """Open the server's log for appending; a long one is put aside first."""
-    if layout.log.exists() and layout.log.stat().st_size > LARGEST_LOG:
+    """Open the server's log for appending; rotate it first if it is too large."""
+    if layout.log.exists() and layout.log.stat().st_size > MAX_LOG_BYTES:
         layout.log.replace(layout.log.with_suffix(".log.1"))
     descriptor = os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     give_to_owner(layout, layout.log)

@@ -1,4 +1,4 @@
-"""The server's socket: where it is, and whether somebody answers there."""
+"""The server's socket: its location, and whether a server is listening."""
 
 import enum
 import hashlib
@@ -16,15 +16,15 @@ from deploy.adapters.postgres.account import Account
 
 PORT = 5432
 SOCKET_NAME = f".s.PGSQL.{PORT}"
-# The kernel takes 107 bytes.
-LONGEST_SOCKET_PATH = 106
-# Neither the server's option nor the clients' URLs agree on how to quote anything else.
+# The kernel accepts 107 bytes.
+MAX_SOCKET_PATH = 106
+# The server's option and the clients' URLs quote other characters differently.
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./+@=-]*")
 PROTOCOL_3 = 196608
 
 
 class Answer(enum.Enum):
-    """What the socket says."""
+    """State of the server behind the socket."""
 
     NOBODY = "nobody"
     STARTING = "starting"
@@ -32,14 +32,14 @@ class Answer(enum.Enum):
 
 
 def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
-    """Connect to the server whose socket is in `socket_dir` and ask to sign in, without doing it; seconds."""
+    """Return the state of the server whose socket is in `socket_dir`; `timeout` is in seconds."""
     parameters = f"user\0{user}\0database\0{user}\0\0".encode()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout)
         try:
             client.connect(str(socket_dir / SOCKET_NAME))
             client.sendall(struct.pack("!ii", 8 + len(parameters), PROTOCOL_3) + parameters)
-            # All of it: closing with something unread looks like a fault to the server.
+            # Read everything, because the server logs an error if unread data remains.
             reply = client.recv(4096)
         except (OSError, ValueError):
             return Answer.NOBODY
@@ -48,13 +48,13 @@ def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
 
 
 def fits(folder: Path) -> bool:
-    """Tell whether a socket can be in `folder`: its path is short and plain."""
+    """Return True if `folder` can hold the socket: the path is short enough and has no special characters."""
     path = str(folder / SOCKET_NAME)
-    return PLAIN_PATH.fullmatch(path) is not None and len(path) <= LONGEST_SOCKET_PATH
+    return PLAIN_PATH.fullmatch(path) is not None and len(path) <= MAX_SOCKET_PATH
 
 
 def prepare_socket_dir(run: Path, account: Account) -> Path:
-    """Return the private folder for the socket: `run` itself, or one below the system's temporary folder that `run` links to."""
+    """Return the private folder for the socket: `run`, or a temporary folder that `run` links to if its path is too long."""
     if fits(run):
         if run.is_symlink():
             run.unlink()
@@ -62,7 +62,7 @@ def prepare_socket_dir(run: Path, account: Account) -> Path:
         os.chown(run, *account.owner)
         return run
     folder = Path(os.path.realpath(run))
-    # A copied data folder comes with a link to the original's.
+    # A copy of a data folder still links to the folder of the original.
     prefix = f"fastdeploy-{hashlib.sha256(os.fsencode(run)).hexdigest()[:8]}-"
     if run.is_symlink() and folder.name.startswith(prefix) and _is_private(folder, account):
         return folder

@@ -1,4 +1,4 @@
-"""All SQL, one class per aggregate; each works on the connection of one unit of work."""
+"""All SQL, one class per aggregate. Each class uses the connection of a unit of work."""
 
 from deploy.adapters.repository.access import Sessions, Tokens, Users
 from deploy.adapters.repository.answers import Answers

@@ -1,4 +1,4 @@
-"""Users, their browser sessions, and the records of tokens."""
+"""Users, browser sessions, and records of tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOCK_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id FOR NO 
 _FIND_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.name = :name")
 _LIST_USERS = Statement(f"SELECT {_USER} FROM users AS u ORDER BY u.name")
 _COUNT_USERS = Statement("SELECT count(*) FROM users")
-# Others may read, and sign in; whoever adds or changes a user waits.
+# Blocks adding and changing users. Reading and signing in stay possible.
 _LOCK_USERS = Statement("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
 _LOCK_ADMINISTRATORS = Statement("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
 
@@ -71,31 +71,31 @@ _LIST_TOKENS = Statement(
 
 
 class Users:
-    """Who may sign in."""
+    """Users, who may sign in."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def add(self, user: User) -> None:
-        """Store a new user and give him his id.
+        """Store a new user and set their ID.
 
         Raises:
-            Conflict: the name is taken.
+            Conflict: The name is taken.
         """
         try:
             user.id = await _ADD_USER.value(self._driver, **vars(user))
         except asyncpg.UniqueViolationError as error:
-            raise Conflict(f"There is a user named {user.name} already.") from error
+            raise Conflict(f"A user named {user.name} already exists.") from error
 
     async def store(self, user: User) -> None:
-        """Store what was changed in a user. Names do not change."""
+        """Store the changes to a user, except the name, which never changes."""
         await _STORE_USER.value(self._driver, **vars(user))
 
     async def get(self, user_id: int, *, for_update: bool = False) -> User:
-        """Return a user; `for_update` keeps him to ourselves until the transaction ends.
+        """Return a user; `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: there is none with that id.
+            NotFound: There is no user with this ID.
         """
         row = await (_LOCK_USER if for_update else _GET_USER).row(self._driver, id=user_id)
         if row is None:
@@ -103,40 +103,40 @@ class Users:
         return user_from(row)
 
     async def find(self, name: str) -> User | None:
-        """Return the user of that name, if any."""
+        """Return the user with this name, or None."""
         row = await _FIND_USER.row(self._driver, name=name)
         return user_from(row) if row is not None else None
 
     async def list(self) -> Sequence[User]:
-        """Return all users by name."""
+        """Return all users, ordered by name."""
         return [user_from(row) for row in await _LIST_USERS.rows(self._driver)]
 
     async def count(self) -> int:
-        """Return how many users there are."""
+        """Return the number of users."""
         found: int = await _COUNT_USERS.value(self._driver)
         return found
 
     async def lock(self) -> None:
-        """Keep the users as they are until the transaction ends."""
+        """Lock all users against changes until the transaction ends."""
         await _LOCK_USERS.value(self._driver)
 
     async def administrators_for_update(self) -> Sequence[int]:
-        """Return the ids of the administrators who can sign in, locked against changes."""
+        """Return the IDs of the active administrators, locked against changes."""
         return await _LOCK_ADMINISTRATORS.column(self._driver)
 
 
 class Sessions:
-    """Browsers that are signed in."""
+    """Sessions of signed-in browsers."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def add(self, browser: BrowserSession) -> None:
-        """Remember a browser."""
+        """Store a session."""
         await _ADD_SESSION.value(self._driver, **vars(browser))
 
     async def find_valid(self, session_id: str, now: datetime) -> tuple[BrowserSession, User] | None:
-        """Return the session and its user, unless it is over: expired, user disabled, password changed."""
+        """Return a session and its user, or None if it expired, the user was disabled, or the password changed."""
         row = await _FIND_SESSION.row(self._driver, id=session_id, now=now)
         if row is None:
             return None
@@ -144,21 +144,21 @@ class Sessions:
         return browser, user_from(user)
 
     async def of(self, user_id: int, now: datetime) -> Sequence[BrowserSession]:
-        """Return the sessions of a user that are not over, the newest first."""
+        """Return the valid sessions of a user, newest first."""
         return [session_from(row)[0] for row in await _LIST_SESSIONS.rows(self._driver, user_id=user_id, now=now)]
 
     async def touch(self, browser: BrowserSession, now: datetime) -> None:
-        """Remember when a browser was used last, not more than once a minute."""
+        """Store when a session was last used, at most once a minute."""
         due = now - TOUCH_EVERY
         if browser.last_used is None or browser.last_used <= due:
             await _TOUCH_SESSION.value(self._driver, id=browser.id, now=now, due=due)
 
     async def end(self, session_ids: Sequence[str]) -> None:
-        """Forget these browsers."""
+        """Delete these sessions."""
         await _END_SESSIONS.value(self._driver, ids=list(session_ids))
 
     async def remove(self, session_id: str) -> int | None:
-        """Forget a browser, and those whose time is over; return the id of its user, if it was known."""
+        """Delete a session and all expired ones; return the ID of the session's user, or None if it did not exist."""
         gone = await _REMOVE_SESSION.rows(self._driver, id=session_id)
         return {row["id"]: row["user_id"] for row in gone}.get(session_id)
 
@@ -170,14 +170,14 @@ class Tokens:
         self._driver = driver
 
     async def add(self, token: Token) -> None:
-        """Record a token."""
+        """Store the record of a token."""
         await _ADD_TOKEN.value(self._driver, **{**vars(token), "kind": token.kind.value})
 
     async def get(self, token_id: str) -> Token:
         """Return the record of a token.
 
         Raises:
-            NotFound: there is none with that id.
+            NotFound: There is no token with this ID.
         """
         row = await _GET_TOKEN.row(self._driver, id=token_id)
         if row is None:
@@ -185,7 +185,7 @@ class Tokens:
         return token_from(row)[0]
 
     async def find_valid(self, token_id: str, now: datetime) -> tuple[Token, User | None] | None:
-        """Return a token that still counts, and the user who stands behind it."""
+        """Return a valid token and its user, or None if it is expired, revoked, or belongs to a disabled user."""
         row = await _FIND_TOKEN.row(self._driver, id=token_id, now=now)
         if row is None:
             return None
@@ -193,11 +193,11 @@ class Tokens:
         return token, user_from(user) if token.user_id is not None else None
 
     async def touch(self, token_id: str, now: datetime) -> None:
-        """Remember when a token was used last."""
+        """Store when a token was last used."""
         await _TOUCH_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def revoke(self, token_id: str, now: datetime) -> None:
-        """Make a token worthless from now on, unless it is so already."""
+        """Revoke a token, unless it is revoked already."""
         await _REVOKE_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def list(

@@ -1,4 +1,4 @@
-"""What somebody answered the last time."""
+"""The values that a user gave last time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncpg
 
 from deploy.adapters.statement import Statement
 
-# Of the service's last thousand: whoever has not been here for so long starts anew.
+# Only looks at the service's last 1,000 deployments; older values are not offered.
 _LAST = Statement(
     "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id "
     "ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1"
@@ -16,12 +16,12 @@ _LAST = Statement(
 
 
 class Answers:
-    """Reads what deployments were started with."""
+    """Reads the values of earlier deployments."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def last(self, service_id: int, user_id: int) -> dict[str, Any] | None:
-        """Return the plain answers of a user's last deployment of a service; secret ones were never kept."""
+        """Return the values of a user's last deployment of a service, without secrets, which are not kept."""
         context = await _LAST.value(self._driver, service_id=service_id, user_id=user_id)
         return None if context is None else context.get("env", {})

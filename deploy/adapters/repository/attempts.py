@@ -1,4 +1,4 @@
-"""Password attempts, counted in buckets, and the networks that are known to accounts."""
+"""Password attempts, counted in buckets, and the known networks of accounts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class BucketState(NamedTuple):
 
 
 class Attempts:
-    """Password attempts of the last minutes. Buckets and keys are hashes; times are the caller's clock."""
+    """Recent password attempts. Buckets and keys are hashes, and times come from the caller's clock."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
@@ -85,12 +85,12 @@ class Attempts:
         await _FAIL.value(self._driver, bucket=bucket, ends=ends)
 
     async def forget_expired(self, now: datetime) -> None:
-        """Delete buckets and networks whose time is over, a limited number of each."""
+        """Delete expired buckets and networks, a limited number of each."""
         await _FORGET.value(self._driver, now=now, limit=FORGET_AT_ONCE)
         await _FORGET_NETWORKS.value(self._driver, now=now, limit=FORGET_AT_ONCE)
 
     async def knows_network(self, key: bytes, now: datetime) -> bool:
-        """Return True if the account has signed in from this network lately."""
+        """Return True if the account recently signed in from this network."""
         return bool(await _KNOWS.value(self._driver, key=key, now=now))
 
     async def remember_network(self, key: bytes, expires: datetime) -> None:

@@ -1,4 +1,4 @@
-"""What one message changes in a deployment, stored by one statement: it happens after every line that a script prints."""
+"""Store the changes of a deployment in one statement, because this happens for every line that a script prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.adapters.statement import Statement
 from deploy.domain.model import Deployment, Step
 
-# A new deployment with all that belongs to it. Foreign keys are looked at when the statement is over.
+# Adds a new deployment with all its rows. Foreign keys are checked at the end of the statement.
 _ADDED = tuple(name for name in names_of(Deployment) if name != "job_id")
 _QUOTED, _NEW = ", ".join(f'"{name}"' for name in _ADDED), ", ".join(f":new_{name}" for name in _ADDED)
 _ADD = Statement(
@@ -29,7 +29,7 @@ _ADD = Statement(
 
 _NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('deployments', 'id'))")
 
-# What can change in a deployment after that.
+# Columns of a deployment that can change later.
 _CHANGED = (
     "state",
     "started",
@@ -61,8 +61,10 @@ _STORE = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which version of a deployment's row a change was made from: whatever happens raises one of the numbers, but for
-    the end of a run that was lost after it had told its own outcome, which has nothing to tell.
+    """The version of a deployment's row that a change is based on.
+
+    Every change increases one of the numbers, except the end of a lost run that had already reported its result, which
+    adds no events.
     """
 
     seq: int
@@ -71,15 +73,13 @@ class Version:
 
     @classmethod
     def of(cls, deployment: Deployment) -> Version:
-        """Return the version that a deployment has, before it is changed."""
+        """Return the version of a deployment before a change."""
         return cls(deployment.seq, deployment.spool_offset, deployment.run_ended is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What changes in a deployment: its row, of which it was made from `version`, steps (new and changed ones), the ids
-    of steps that go, and the events that tell of it.
-    """
+    """A change of a deployment based on `version`: its row, new and changed steps, IDs of removed steps, and events."""
 
     deployment: Deployment
     version: Version
@@ -95,21 +95,19 @@ class Change:
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
     def news(self) -> News:
-        """Return what clients may see of it."""
+        """Return the events that clients may see."""
         return News(self.deployment.id, self.deployment.service_id, self.events)
 
 
 class Batches:
-    """Stores what happens in deployments, bit by bit. What clients may see of it is added to `news`."""
+    """Stores changes of deployments, and adds the events that clients may see to `news`."""
 
     def __init__(self, driver: asyncpg.Connection, news: list[News]) -> None:
         self._driver = driver
         self._news = news
 
     async def next_id(self) -> int:
-        """Return the id of a new deployment. In the order in which they are asked for, where that order is warranted
-        by a lock on their service.
-        """
+        """Return the ID of a new deployment. IDs ascend in call order if the caller holds a lock on the service."""
         drawn: int = await _NEXT_ID.value(self._driver)
         return drawn
 
@@ -122,19 +120,16 @@ class Batches:
         steps: Sequence[Step],
         events: Sequence[StoredEvent],
     ) -> None:
-        """Store a new deployment, which has its id already, with the config of its service as it is now, its job,
-        its steps and its first events.
-        """
+        """Store a new deployment that has an ID, with the current config of its service, its job, steps and first events."""
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
         self._news.append(News(deployment.id, deployment.service_id, events))
 
     async def store(self, change: Change) -> bool:
-        """Store a change, and tell the listening processes, once this is committed.
+        """Store a change if the row still has the version it is based on, and notify listeners after the commit.
 
-        Only if the row still is of the version that it was made from. Returns whether it was; the row is ours from then
-        on, until the transaction ends.
+        Return True if it was stored. The row is then locked until the transaction ends.
         """
         if await _STORE.row(self._driver, **change.values()) is None:
             return False
@@ -142,7 +137,7 @@ class Batches:
         return True
 
     async def store_all(self, changes: Sequence[Change]) -> None:
-        """Store changes of different deployments whose rows are locked, so that nobody else can have changed them."""
+        """Store changes of several deployments whose rows the caller has locked."""
         if changes:
             await _STORE.many(self._driver, [change.values() for change in changes])
         self._news.extend(change.news() for change in changes)

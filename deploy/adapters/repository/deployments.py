@@ -1,4 +1,4 @@
-"""Deployments: one row each; the history is read by cursor."""
+"""Deployments, one row each. The history is read by cursor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.domain.model import Deployment, DeploymentState
 
 _COLUMNS = columns_of(Deployment, "d")
 _ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
-# Written out, so that the planner recognises the partial index.
+# Spelled out, so that the planner recognizes the partial index.
 _IS_OPEN = "d.state IN ('queued', 'running')"
 
 _GET = Statement(f"{_ALL} WHERE d.id = :id")
@@ -30,7 +30,7 @@ _OPEN = Statement(
     f"{_ALL} WHERE {_IS_OPEN} AND (CAST(:service_id AS bigint) IS NULL OR d.service_id = :service_id) "
     "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) ORDER BY d.id"
 )
-# One look into the index per service, however long its history is.
+# One index lookup per service, regardless of the length of its history.
 _LATEST = Statement(
     f"{_ALL} WHERE d.id IN (SELECT (SELECT max(deployments.id) FROM deployments "
     "WHERE deployments.service_id = wanted.id) FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id))"
@@ -41,7 +41,7 @@ _LOST = Statement(
     "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
     "AND d.run_ended IS NULL AND coalesce(w.last_seen, d.started) < now() - make_interval(secs => :silence)"
 )
-_TOLD = Statement(
+_REPORTED_BUT_ALIVE = Statement(
     f"{_ALL} WHERE d.id IN (SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
     f"AND NOT ({_IS_OPEN}) AND d.started IS NOT NULL AND d.run_ended IS NULL ORDER BY d.id"
 )
@@ -64,7 +64,7 @@ _REMOVE_OLD = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which deployments to list; None, and no states, do not restrict. `since` (inclusive) and `until` go by `created`."""
+    """Filter for deployments. None and empty `states` do not filter; `since` (inclusive) and `until` apply to `created`."""
 
     service_id: int | None = None
     states: tuple[DeploymentState, ...] = ()
@@ -89,16 +89,16 @@ class Filter:
 
 
 class Deployments:
-    """The runs, past and present."""
+    """Past and present deployments."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def get(self, deployment_id: int, *, for_update: bool = False) -> Deployment:
-        """Return a deployment; `for_update` keeps it to ourselves until the transaction ends.
+        """Return a deployment; `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: there is none with that id.
+            NotFound: There is no deployment with this ID.
         """
         row = await (_LOCK if for_update else _GET).row(self._driver, id=deployment_id)
         if row is None:
@@ -106,50 +106,48 @@ class Deployments:
         return deployment_from(row)
 
     async def find(self, deployment_id: int) -> Deployment | None:
-        """Return a deployment, if there is one with that id."""
+        """Return a deployment, or None if it does not exist."""
         row = await _GET.row(self._driver, id=deployment_id)
         return deployment_from(row) if row is not None else None
 
     async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
-        """Return those of these deployments that are there, kept to ourselves until the transaction ends, each with the
-        config of its service; by their ids.
-        """
+        """Return the existing deployments by ID, each with the config of its service, and lock them."""
         rows = await _TO_RUN.rows(self._driver, ids=list(ids))
         return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
-        """Return the ids of deployments that wait without a job in the queue."""
+        """Return the IDs of queued deployments that have no job in the queue."""
         return await _WITHOUT_JOB.column(self._driver)
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
-        """Return (id, host) of deployments whose run has not ended, and whose worker has not been seen for so long.
+        """Return (ID, host) of deployments whose run has not ended and whose worker was not seen for `grace_seconds`.
 
-        Among them those that have said themselves that they are done: their service waits for their end.
+        They include those that reported a result, because their lane stays occupied until the run ends.
         """
         return [(row[0], row[1]) for row in await _LOST.rows(self._driver, silence=grace_seconds)]
 
     async def with_key(self, service_id: int, idempotency_key: str) -> Deployment | None:
-        """Return the deployment that was asked for with that key before."""
+        """Return the deployment that was requested with this idempotency key, or None."""
         row = await _WITH_KEY.row(self._driver, service_id=service_id, key=idempotency_key)
         return deployment_from(row) if row is not None else None
 
     async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
-        """Return the newest deployment of each of these services."""
+        """Return the newest deployment of each service, by service ID."""
         rows = await _LATEST.rows(self._driver, service_ids=list(service_ids))
         return {row["service_id"]: deployment_from(row) for row in rows}
 
     async def open(self, *, service_id: int | None = None, worker_id: str | None = None) -> Sequence[Deployment]:
-        """Return what waits or runs, oldest first."""
+        """Return queued and running deployments, oldest first."""
         rows = await _OPEN.rows(self._driver, service_id=service_id, worker_id=worker_id)
         return [deployment_from(row) for row in rows]
 
     async def told(self) -> Sequence[Deployment]:
-        """Return what has told its outcome, and goes on, oldest first: it keeps its service and its worker busy."""
-        return [deployment_from(row) for row in await _TOLD.rows(self._driver)]
+        """Return deployments that reported a result but whose process is still running, oldest first."""
+        return [deployment_from(row) for row in await _REPORTED_BUT_ALIVE.rows(self._driver)]
 
     async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
         """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.
 
-        0 stands for no such limit. The last success stays. Returns the ids of those that went.
+        0 means no limit. The last successful deployment is kept. Return the IDs of the deleted ones.
         """
         return await _REMOVE_OLD.column(self._driver, service_id=service_id, days=days, count=count, limit=limit)

@@ -1,4 +1,4 @@
-"""What happened in each deployment, in order: the messages that clients get, kept as they were told."""
+"""The event log: the messages of each deployment, in order and exactly as sent to clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APPEND_EVENTS = (
     "unnest(CAST(CAST(:last_lines AS text) AS bigint[]), string_to_array(:messages, chr(10))) "
     "WITH ORDINALITY AS new (last_line, message, n){also}"
 )
-# With the number of the last event, so that those who have it already need not look.
+# Includes the number of the last event, so that listeners that have it already can skip reading.
 NOTIFY_OF_DEPLOYMENT = (
     f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
 )
@@ -25,7 +25,7 @@ _AFTER = Statement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
 )
-# The first event, however large it is, and those that fit after it.
+# Returns the first event regardless of its size, and those that fit after it.
 _SOME_AFTER = Statement(
     "SELECT seq, last_line, message FROM (SELECT seq, last_line, message, "
     "sum(octet_length(message)) OVER (ORDER BY seq) - octet_length(message) AS before "
@@ -41,7 +41,7 @@ _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
 
 class StoredEvent(NamedTuple):
-    """One message; `last_line` is the number of the last output line in it, None for other messages."""
+    """A message; `last_line` is the number of the last output line in it, or None for other messages."""
 
     seq: int
     last_line: int | None
@@ -49,7 +49,7 @@ class StoredEvent(NamedTuple):
 
 
 class News(NamedTuple):
-    """What was stored of a deployment at once, for clients to see: consecutive events."""
+    """Consecutive events of a deployment that were stored together, for clients."""
 
     deployment_id: int
     service_id: int
@@ -65,7 +65,7 @@ class Events:
     async def after(
         self, deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
-        """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
+        """Return the events after `seq` in order, at most `limit`, optionally without output."""
         rows = await _AFTER.rows(
             self._driver, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
         )
@@ -86,19 +86,19 @@ class Events:
         return [StoredEvent(*row) for row in rows]
 
     async def output_after(self, deployment_id: int, line: int, *, limit: int = 100) -> list[StoredEvent]:
-        """Return the output events that hold lines after number `line`, in order, at most `limit` events."""
+        """Return output events with lines after number `line`, in order, at most `limit`."""
         rows = await _OUTPUT.rows(self._driver, deployment_id=deployment_id, after=line, limit=limit)
         return [StoredEvent(*row) for row in rows]
 
     async def wake(self, payload: str) -> None:
-        """Tell the listening processes, once this transaction is committed, that there is something to read."""
+        """Notify listening processes after this transaction commits."""
         await _NOTIFY.value(self._driver, payload=payload)
 
 
 def event_rows(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
     """Return the parameters of `APPEND_EVENTS` and `NOTIFY_OF_DEPLOYMENT`.
 
-    Texts that PostgreSQL takes apart: arrays take longer. A message is JSON, hence one line.
+    They are texts that PostgreSQL splits, which is faster than passing arrays. A message is JSON without newlines.
     """
     last_lines = ["NULL" if event.last_line is None else str(event.last_line) for event in events]
     return {

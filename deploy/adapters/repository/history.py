@@ -1,4 +1,4 @@
-"""What has become of earlier deployments, and what each was started with."""
+"""Results of earlier deployments, and snapshots of what each was started with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEEP_FILES = Statement("UPDATE snapshots SET files = :files WHERE deployment_id
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How one deployment went."""
+    """The result of a finished deployment."""
 
     id: int
     state: DeploymentState
@@ -37,18 +37,18 @@ class Finished:
 
     @property
     def seconds(self) -> float | None:
-        """How long it ran; None where it never started."""
+        """Return the duration of the run in seconds, or None if it never started."""
         return max(0.0, (self.finished - self.started).total_seconds()) if self.started is not None else None
 
 
 class History:
-    """The past of services."""
+    """Reads the history of services."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def finished(self, service_id: int, *, limit: int) -> list[Finished]:
-        """Return how the last deployments of a service went, at most `limit`, oldest first."""
+        """Return the results of the last deployments of a service, at most `limit`, oldest first."""
         rows = await _FINISHED.rows(self._driver, service_id=service_id, limit=limit)
         return [
             Finished(row["id"], DeploymentState(row["state"]), row["started"], row["finished"])
@@ -56,15 +56,15 @@ class History:
         ]
 
     async def last_success_before(self, deployment: Deployment) -> Deployment | None:
-        """Return the newest success of the same service that was asked for before this one."""
+        """Return the last successful deployment of the same service before this one, or None."""
         row = await _LAST_SUCCESS.row(self._driver, service_id=deployment.service_id, before=deployment.id)
         return deployment_from(row) if row is not None else None
 
     async def snapshots(self, deployment_ids: Sequence[int]) -> dict[int, Snapshot]:
-        """Return what these deployments were started with, by id; nothing of those older than our knowledge."""
+        """Return the snapshots of these deployments by ID. Deployments without a snapshot are left out."""
         rows = await _SNAPSHOTS.rows(self._driver, ids=list(deployment_ids))
         return {row["deployment_id"]: Snapshot(config=row["config"], files=row["files"]) for row in rows}
 
     async def keep_files(self, deployment_id: int, files: dict[str, str] | None) -> None:
-        """Store digests of the files that a deployment is started with."""
+        """Store the file digests of a deployment's snapshot."""
         await _KEEP_FILES.value(self._driver, deployment_id=deployment_id, files=json.dumps(files))

@@ -1,6 +1,6 @@
-"""Long lists, as the JSON that clients get: PostgreSQL writes it, and nobody reads it on its way.
+"""Long lists as JSON for clients. PostgreSQL builds the JSON, and the server passes it on without parsing it.
 
-A page of a hundred deployments costs a tenth of the processor time that it costs as objects.
+A page of 100 deployments takes a tenth of the CPU time that building objects takes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from deploy.adapters.database import Database
 from deploy.adapters.repository.deployments import Filter
 
 _MOMENTS = ("created", "started", "finished")
-# What clients learn of a deployment, in this order.
+# The fields of a deployment that clients get, in this order.
 DEPLOYMENT_FIELDS = (
     "id",
     "service_id",
@@ -60,17 +60,17 @@ _SERVICES = f"""
 
 
 class Listings:
-    """Reads outside of any transaction: one statement each, on a connection of the pool."""
+    """Reads lists outside of transactions, with one statement each on a pooled connection."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def services(self) -> str:
-        """Return all services by name, each with its last deployment and those that wait or run: a JSON array."""
+        """Return a JSON array of all services by name, each with its last deployment and its queued and running ones."""
         return await self._read(_SERVICES)
 
     async def deployments(self, *, limit: int, before: int | None = None, only: Filter | None = None) -> str:
-        """Return deployments, newest first, at most `limit`, older than `before` if given: a JSON array."""
+        """Return a JSON array of deployments, newest first, at most `limit`, and older than `before` if given."""
         conditions, values = only.fragments() if only is not None else ([], [])
         if before is not None:
             values.append(before)

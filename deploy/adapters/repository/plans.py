@@ -1,4 +1,4 @@
-"""What the last successful deployments of a service did, and how long that took them."""
+"""Expected steps and durations, from the last successful deployments of a service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncpg
 from deploy.adapters.statement import Statement
 from deploy.domain.model import Plan, PlannedStep
 
-# So many successes are looked at, and so many steps of them: enough for a median, little enough for every start.
+# Limits of successes and steps to read: enough for a median, and fast enough to run at every start.
 _SUCCESSES = 10
 _STEPS = 2_000
 
@@ -26,13 +26,13 @@ _BY_SUCCESSES = Statement(
 
 
 class Plans:
-    """What to expect of a service, by its past."""
+    """Derives plans from the history of services."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def by_successes(self, service_id: int) -> Plan | None:
-        """Return the steps of the newest success, each with its median over the last ones; None without a success."""
+        """Return the steps of the last success with median durations of recent successes, or None without a success."""
         rows = await _BY_SUCCESSES.rows(self._driver, service_id=service_id, successes=_SUCCESSES, most_steps=_STEPS)
         if not rows:
             return None
@@ -45,5 +45,5 @@ class Plans:
 
 
 def _not_negative(seconds: float | None) -> float | None:
-    # A script may report its steps with times of its own.
+    # Scripts may report steps with their own times.
     return None if seconds is None else max(0.0, float(seconds))

@@ -1,6 +1,6 @@
 """The durable queue: procrastinate's tables and SQL functions, called in our own transactions.
 
-docs/decisions/0002 says why its Python worker is not used: a job stays taken while its run goes on without a worker.
+docs/decisions/0002 explains why its Python worker is not used: a job stays claimed while its run continues without a worker.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import asyncpg
 from deploy.adapters.database import QUEUE_CHANNEL
 from deploy.adapters.statement import Statement
 
-# Jobs are put into WAITING, and admitted from there to the queue that is taken from (`fastdeploy_take_jobs`).
+# New jobs go to WAITING. `fastdeploy_take_jobs` moves them to the queue that workers take jobs from.
 WAITING = "waiting"
 TASK = "deploy"
-# Gives the job's id; part of the statement that stores a new deployment, hence here by itself.
+# Returns the job's ID. Separate, because the statement that stores a new deployment includes it.
 PUT_JOB = (
     "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lane, NULL, CAST(:job_args AS jsonb), NULL)]"
     "::procrastinate_job_to_defer_v1[])) AS id"
@@ -46,7 +46,7 @@ _JOBS = Statement(
 
 
 class NewJob(NamedTuple):
-    """A deployment on its way into the queue."""
+    """A deployment to add to the queue."""
 
     deployment_id: int
     service_id: int
@@ -67,49 +67,49 @@ class Job(NamedTuple):
 
 
 class Queue:
-    """Deployments that wait for a worker: of each service so many at once as its config says, first come, first served."""
+    """The queue of deployments, first in, first out, with at most `concurrency` running per service."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def put(self, job: NewJob) -> int:
-        """Queue a deployment that is stored already, and return the job's id."""
+        """Add a stored deployment to the queue and return the job's ID."""
         job_id: int = await _PUT.value(self._driver, **job.values())
         return job_id
 
     async def ahead_of(self, job_id: int, *, concurrency: int) -> Sequence[tuple[int, bool]]:
-        """Return (deployment id, whether it runs) of the same service's jobs before this one, in that order.
+        """Return (deployment ID, is running) of the service's jobs ahead of this one, in order.
 
-        Where nothing but a free worker is missing, there are none: they are fewer than may run at once (`concurrency`).
+        Return nothing if there are fewer than `concurrency`, because the job then only waits for a free worker.
         """
         return [(row[0], row[1]) for row in await _AHEAD.rows(self._driver, id=job_id, concurrency=concurrency)]
 
     async def jobs(self) -> Sequence[Job]:
-        """Return all that wait or run, in no order."""
+        """Return all queued and running jobs, in no particular order."""
         return [Job(*row) for row in await _JOBS.rows(self._driver)]
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
-        """Take the next jobs that may run, at most `limit`: (job id, deployment id).
+        """Claim the next jobs that may run, at most `limit`, and return (job ID, deployment ID) of each.
 
-        What a service's config says at this moment counts. A lane is the place of one that runs: at most one job has it.
+        The current config of each service applies. At most one running job occupies a lane.
 
         Raises:
-            UniqueViolationError: another worker took one of the same lane at the same moment (`ONE_PER_LANE`).
+            UniqueViolationError: Another worker claimed a job of the same lane at the same time (`ONE_PER_LANE`).
         """
         return [(row[0], row[1]) for row in await _TAKE.rows(self._driver, most=limit)]
 
     async def finish(self, job_id: int) -> None:
-        """Take out a job that has run, and wake the workers for the next of its service. Twice does no harm."""
+        """Remove a finished job and wake the workers for the next job of its service. Idempotent."""
         await _FINISH.value(self._driver, id=job_id)
 
     async def wake(self) -> None:
-        """Let the workers look, once this transaction is committed: there may be room for more at once."""
+        """Wake the workers after this transaction commits, because more jobs may be allowed to run."""
         await _WAKE.value(self._driver)
 
     async def withdraw(self, job_id: int) -> None:
-        """Take a waiting job out, and wake the workers for the next of its service.
+        """Remove a queued job and wake the workers for the next job of its service.
 
-        One that is being claimed right now is left to whoever claims it: he holds the job and waits for the
-        deployment, which we hold.
+        Skip a job that a worker is claiming: the worker holds the job and waits for the deployment, which the caller has
+        locked.
         """
         await _WITHDRAW.value(self._driver, id=job_id)

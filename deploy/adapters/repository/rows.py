@@ -1,4 +1,4 @@
-"""Rows as the domain's objects: the columns of a table are named as the fields of its class, and read in their order."""
+"""Convert rows to domain objects. Columns have the names of the fields of the class and are read in field order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from deploy.domain.model import (
 
 
 def names_of(kind: type[Any]) -> tuple[str, ...]:
-    """Return the fields of a domain class, in their order."""
+    """Return the field names of a domain class, in order."""
     return tuple(field.name for field in fields(kind))
 
 
 def columns_of(kind: type[Any], table: str) -> str:
-    """Return the columns of a class for a SELECT from its table, which goes by the name `table` there."""
+    """Return the columns of a class for a SELECT in which its table has the alias `table`."""
     return ", ".join(f'{table}."{name}"' for name in names_of(kind))
 
 
@@ -33,7 +33,7 @@ _WIDTH = {kind: len(fields(kind)) for kind in (BrowserSession, Deployment, Servi
 
 
 def deployment_from(row: Sequence[Any]) -> Deployment:
-    """Return the deployment in a row that begins with its columns."""
+    """Return the deployment in a row that starts with its columns."""
     deployment = Deployment(*row[: _WIDTH[Deployment]])
     deployment.state = DeploymentState(deployment.state)
     return deployment
@@ -47,23 +47,23 @@ def step_from(row: Sequence[Any]) -> Step:
 
 
 def service_from(row: Sequence[Any]) -> Service:
-    """Return the service in a row that begins with its columns."""
+    """Return the service in a row that starts with its columns."""
     return Service(*row[: _WIDTH[Service]])
 
 
 def user_from(row: Sequence[Any]) -> User:
-    """Return the user in a row that begins with his columns."""
+    """Return the user in a row that starts with the user's columns."""
     return User(*row[: _WIDTH[User]])
 
 
 def session_from(row: Sequence[Any]) -> tuple[BrowserSession, Sequence[Any]]:
-    """Return the session in a row that begins with its columns, and what else is in the row."""
+    """Return the session in a row that starts with its columns, and the rest of the row."""
     width = _WIDTH[BrowserSession]
     return BrowserSession(*row[:width]), row[width:]
 
 
 def token_from(row: Sequence[Any]) -> tuple[Token, Sequence[Any]]:
-    """Return the token in a row that begins with its columns, and what else is in the row."""
+    """Return the token in a row that starts with its columns, and the rest of the row."""
     width = _WIDTH[Token]
     token = Token(*row[:width])
     token.kind = TokenKind(token.kind)

@@ -1,4 +1,4 @@
-"""Secret inputs of deployments that have not ended; sealed, always."""
+"""Secret values of unfinished deployments, always encrypted."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Secrets:
         self._driver = driver
 
     async def put(self, deployment_id: int, sealed: bytes) -> None:
-        """Keep them until the run ends."""
+        """Store the sealed values until the run ends."""
         await _PUT.value(self._driver, deployment_id=deployment_id, sealed=sealed)
 
     async def get(self, deployment_id: int) -> bytes | None:
-        """Return them, None when they are gone."""
+        """Return the sealed values, or None if they were removed."""
         sealed: bytes | None = await _GET.value(self._driver, deployment_id=deployment_id)
         return sealed
 
     async def remove(self, deployment_id: int) -> None:
-        """Forget them. Twice does no harm."""
+        """Delete the sealed values. Idempotent."""
         await _REMOVE.value(self._driver, deployment_id=deployment_id)

@@ -1,4 +1,4 @@
-"""Services, and what they left running."""
+"""Services and deployed services."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deploy.adapters.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
 
-# Rows that are not there yet cannot be locked. The number is ours alone ("services" as bytes).
+# Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
 _LOCK_ALL = Statement("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
 _ALL = f"SELECT {columns_of(Service, 's')} FROM services AS s"
 _GET = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL")
-# Not against the foreign keys of deployments that go on meanwhile.
+# Does not block the foreign keys of running deployments.
 _GET_LOCKED = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL FOR NO KEY UPDATE")
 _FIND = Statement(f"{_ALL} WHERE s.name = :name AND s.deleted IS NULL")
 _LIST = Statement(f"{_ALL} WHERE s.deleted IS NULL ORDER BY s.name")
@@ -44,24 +44,24 @@ _LIST_DEPLOYED = Statement(
 
 
 class Services:
-    """What can be deployed. A removed service stays as a row, for the sake of its history."""
+    """Services. A removed service stays as a row to keep its history."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def add(self, service: Service) -> None:
-        """Store a new service and give it its id."""
+        """Store a new service and set its ID."""
         service.id = await _ADD.value(self._driver, **_values(service))
 
     async def store(self, service: Service) -> None:
-        """Store what was changed in a service. Names do not change."""
+        """Store the changes to a service, except the name, which never changes."""
         await _STORE.value(self._driver, **_values(service))
 
     async def get(self, service_id: int, *, for_update: bool = False) -> Service:
-        """Return a service that is on the list; `for_update` keeps it to ourselves until the transaction ends.
+        """Return a service that is not removed; `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: there is none with that id, or it was removed.
+            NotFound: There is no service with this ID, or it was removed.
         """
         row = await (_GET_LOCKED if for_update else _GET).row(self._driver, id=service_id)
         if row is None:
@@ -69,46 +69,46 @@ class Services:
         return service_from(row)
 
     async def find(self, name: str) -> Service | None:
-        """Return the service of that name, if it is on the list."""
+        """Return the service with this name, or None if it does not exist or was removed."""
         row = await _FIND.row(self._driver, name=name)
         return service_from(row) if row is not None else None
 
     async def list(self) -> Sequence[Service]:
-        """Return the services on the list, by name."""
+        """Return the services that are not removed, ordered by name."""
         return [service_from(row) for row in await _LIST.rows(self._driver)]
 
     async def all(self) -> Sequence[Service]:
-        """Return all services, removed ones too."""
+        """Return all services, including removed ones."""
         return [service_from(row) for row in await _EVERY.rows(self._driver)]
 
     async def all_for_update(self) -> Sequence[Service]:
-        """Return all services, removed ones too, locked against another sync, which may be about to add the same."""
+        """Return all services, including removed ones, locked against concurrent syncs that may add the same ones."""
         await _LOCK_ALL.value(self._driver)
         return [service_from(row) for row in await _EVERY_LOCKED.rows(self._driver)]
 
     async def some(self, ids: Sequence[int]) -> Sequence[Service]:
-        """Return the services with these ids, removed ones too."""
+        """Return the services with these ids, including removed ones."""
         return [service_from(row) for row in await _SOME.rows(self._driver, ids=list(ids))]
 
 
 def _values(service: Service) -> dict[str, Any]:
-    # The queue asks for the concurrency; a config may hold text (halves of characters) that PostgreSQL's JSON cannot read.
+    # The queue reads `concurrency` as a column, because `data` may contain lone surrogates that PostgreSQL's JSON cannot read.
     return {**vars(service), "data": json.dumps(service.data), "concurrency": service.concurrency}
 
 
 class DeployedServices:
-    """What the last successful deployment of each service left running."""
+    """Deployed services: what the last successful deployment of each service left running."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
-        """Replace what is known of a service."""
+        """Store or replace the deployed service of a service."""
         await _PUT_DEPLOYED.value(
             self._driver, service_id=service_id, deployment_id=deployment_id, config=json.dumps(config)
         )
 
     async def list(self) -> Sequence[DeployedService]:
-        """Return them all, but those of removed services."""
+        """Return all deployed services, except those of removed services."""
         rows = await _LIST_DEPLOYED.rows(self._driver)
         return [DeployedService(**row) for row in rows]

@@ -31,13 +31,13 @@ _COLUMNS = (
     ("expected_seconds", "double precision"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
-# JSON goes in as text of the JSON around it, which then may hold what PostgreSQL does not take as a character (\u0000).
+# JSON columns are passed as strings inside the outer JSON, because PostgreSQL rejects \u0000 in its text.
 _FIELDS = ", ".join(f'"{name}" {"text" if kind == "json" else kind}' for name, kind in _COLUMNS)
 _VALUES = ", ".join(f'CAST("{name}" AS json)' if kind == "json" else f'"{name}"' for name, kind in _COLUMNS)
 _UPDATES = ", ".join(
     f'"{name}" = excluded."{name}"' for name, _ in _COLUMNS if name not in ("id", "deployment_id", "position")
 )
-# Inserts or updates what `step_rows` gives; `also` is a table more to select from, which may be empty.
+# Inserts or updates the rows of `step_rows`; `also` is an additional table to select from, or empty.
 PUT_STEPS = (
     f"INSERT INTO steps ({_NAMES}) SELECT {_VALUES} FROM json_to_recordset(:steps) AS new ({_FIELDS}){{also}} "
     f"ON CONFLICT (id) DO UPDATE SET {_UPDATES}"
@@ -55,25 +55,25 @@ class Steps:
         self._driver = driver
 
     async def reserve_ids(self, count: int) -> Sequence[int]:
-        """Return ids for so many new steps; those that stay unused are lost, which does no harm."""
+        """Return IDs for `count` new steps. Unused IDs are skipped."""
         return await _RESERVE.column(self._driver, count=count) if count else []
 
     async def open_of(self, deployment_id: int) -> list[Step]:
-        """Return the steps that wait or run, in the order of the plan."""
+        """Return pending and running steps, in planned order."""
         return [step_from(row) for row in await _OPEN.rows(self._driver, deployment_id=deployment_id)]
 
     async def of(self, deployment_id: int) -> list[Step]:
-        """Return all steps in the order of their execution; those that did not run come last, as planned."""
+        """Return all steps in execution order, followed by those that did not run in planned order."""
         return [step_from(row) for row in await _RUN_ORDER.rows(self._driver, deployment_id=deployment_id)]
 
 
 def step_rows(steps: Iterable[Step]) -> dict[str, str]:
-    """Return the parameter of `PUT_STEPS`: JSON, which takes a fifth of the time of an array for each column."""
+    """Return the parameter of `PUT_STEPS` as JSON, which takes a fifth of the time of one array per column."""
     return {"steps": orjson.dumps([_row(step) for step in steps]).decode()}
 
 
 def _row(step: Step) -> dict[str, Any]:
-    # Written out: by the names of the columns it takes half as long again, and there is one for each change of a step.
+    # Spelled out for speed: looking fields up by name takes 1.5 times as long.
     return {
         "id": step.id,
         "deployment_id": step.deployment_id,

@@ -1,4 +1,4 @@
-"""The end of the event log, read while it grows: outside of any transaction, for it happens after every single one."""
+"""Read the end of the event log, outside of transactions because this happens after every transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from deploy.adapters.database import Database
 from deploy.adapters.repository.events import Events, StoredEvent
 
-# What is open, and what has ended lately; of the history, only the newest are looked at.
+# Queued and running deployments, and recently finished ones among the newest 1,000.
 _CURSORS = """
     SELECT id, seq FROM deployments WHERE state IN ('queued', 'running')
     UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments)
@@ -18,13 +18,13 @@ _SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 
 
 class Tail:
-    """Reads for the live channel, one statement each."""
+    """Reads for the live updates, with one statement each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
-        """Return what came after `seq`, in order, at most `limit` events; without the output if not wanted."""
+        """Return the events after `seq` in order, at most `limit`, optionally without output."""
         async with self._database.connection() as connection:
             return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
 
@@ -38,11 +38,11 @@ class Tail:
             )
 
     async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
-        """Return (id, seq) of what is open or ended in the last seconds."""
+        """Return (ID, seq) of deployments that are open or finished in the last `since_seconds`."""
         return [(row[0], row[1]) for row in await self._fetch(_CURSORS, since_seconds)]
 
     async def service_of(self, deployment_id: int) -> int | None:
-        """Return whose deployment it is; None when it was deleted."""
+        """Return the service ID of a deployment, or None if it was deleted."""
         rows = await self._fetch(_SERVICE, deployment_id)
         return int(rows[0][0]) if rows else None
 

@@ -1,4 +1,4 @@
-"""The workers that have been seen."""
+"""Workers and their heartbeats."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Worker:
 
 
 class Workers:
-    """Their heartbeats."""
+    """Heartbeats of workers."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
     async def beat(self, *, worker_id: str, host: str, version: str, slots: int) -> None:
-        """Note that a worker lives."""
+        """Store the heartbeat of a worker."""
         await _BEAT.value(self._driver, worker_id=worker_id, host=host, version=version, slots=slots)
 
     async def list(self) -> Sequence[Worker]:
-        """Return the workers, the last seen first."""
+        """Return the workers, most recently seen first."""
         return [Worker(**row) for row in await _LIST.rows(self._driver)]

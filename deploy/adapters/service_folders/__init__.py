@@ -1,11 +1,11 @@
-"""Reading service folders, whose authors the server does not trust.
+"""Read service folders, whose authors the server does not trust.
 
-Two processes do the work, and the server only waits for them:
+Two processes do the work while the server waits for them:
 
-- the *reader* (`supervisor/read_files.py`) opens files, with the account of the deploy user, below the services root only;
-- the *checker* (`checker.py`) makes sense of their content (JSON, YAML, JSON Schema), with limits on processor time,
-  memory and visited nodes. It gets every file from the reader, and opens none itself.
+- the *reader* (`supervisor/read_files.py`) opens files as the deploy user, below the services root only;
+- the *checker* (`checker.py`) parses and validates their content (JSON, YAML, JSON Schema), with limits on CPU time,
+  memory and visited nodes. It gets every file from the reader and opens none itself.
 
-`session.py` starts both and ends them at their limits. `ServiceFolders` (`filesystem.py`) is what the rest of the server
-uses; it keeps results as long as every file that was read for them is the same.
+`processes.py` starts both and stops them when they exceed a limit. The rest of the server uses `ServiceFolders`
+(`filesystem.py`), which caches results until one of the files they were read from changes.
 """

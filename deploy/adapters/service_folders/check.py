@@ -1,4 +1,4 @@
-"""Whether a service folder can be used, and what it says."""
+"""Check a service folder and read its config and README."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ README_NAMES = ("README.md", "readme.md", "Readme.md")
 def check_folder(
     files: Files, folder: str, *, accepted: Any = None, mitogen_fault: str = ""
 ) -> tuple[dict[str, Any], str | None, str]:
-    """Return the config, the README, and what is wrong with the latter, of the service in `folder`.
+    """Return the config, the README and the problem of the README of the service in `folder`.
 
-    `accepted`: a schema of inputs that was found good before, and is not checked again. `mitogen_fault`: why mitogen
-    cannot be used here.
+    `accepted`: a schema of inputs that passed the check before and is not checked again. `mitogen_fault`: why Mitogen
+    cannot be used on this server, or empty.
 
     Raises:
-        FolderError: it cannot be used.
-        TooComplicated: finding out takes too much.
+        FolderError: The folder cannot be used.
+        TooComplicated: Checking the folder exceeds a limit.
     """
     try:
         data, config = parse_config(files.read(join(folder, CONFIG)))
@@ -62,7 +62,7 @@ def _check_inputs(files: Files, inputs: dict[str, Any], folder: str, *, is_accep
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Return True if both are the same JSON; to Python, 1 and true are the same, too."""
+    """Return True if both are the same JSON. Python's `==` would treat 1 and true as equal."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -71,17 +71,17 @@ def _check_script(files: Files, folder: str, config: ServiceConfig, data: dict[s
         return
     script = config.deploy_script or DEFAULT_SCRIPT
     if "\x00" in script:
-        raise FolderError(CONFIG, "deploy_script: a path cannot contain NUL.")
+        raise FolderError(CONFIG, "deploy_script: must not contain NUL characters.")
     if isabs(script):
         kind = FILE if files.exists(script) else MISSING
     elif normpath(script).startswith(".."):
-        raise FolderError(CONFIG, f"deploy_script: {script!r} leaves the folder.")
+        raise FolderError(CONFIG, f"deploy_script: {script!r} is outside the folder.")
     else:
         kind = files.kind(join(folder, script))
     if kind in {OUTSIDE, PRIVATE, LOOP}:
         raise FolderError(CONFIG, f"deploy_script: {script!r}: {FileError(kind)}.")
     if kind == MISSING:
-        hint = "" if config.deploy_script else " and config.json names neither a deploy_script nor an ansible_playbook"
+        hint = "" if config.deploy_script else ", and config.json sets neither deploy_script nor ansible_playbook"
         raise FolderError(script, f"the deploy script does not exist{hint}.")
     if kind != FILE:
         reason = (

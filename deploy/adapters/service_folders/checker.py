@@ -1,9 +1,9 @@
-"""The program that makes sense of service folders, for as long as it is let.
+"""The program that parses and checks service folders within limits.
 
-It has our Python and our packages, but opens no file once it has begun: whatever it needs of a folder it gets from the
-reader, through the socket in descriptor 1. In descriptor 0 it is asked, one line of JSON for each folder. It answers
-with one line for each file that it looks at (`used`: the request and the digest of its answer), so that what it has read
-is known even if it has to be killed, and then with one line for the result.
+It uses the server's Python and packages, but opens no files after its start: it reads files of a folder through the
+reader, whose socket is descriptor 1. Descriptor 0 brings requests, one line of JSON per folder. The checker answers with
+one line for each file it reads (`used`: the request and the digest of its answer), so that the server knows what was
+read even if the checker is killed, and then with one line for the result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def main() -> int:
-    """Answer until nobody asks any more."""
+    """Answer requests until the socket is closed."""
     control, reader = socket.socket(fileno=0), socket.socket(fileno=1)
     requests = control.makefile("rb")
     limits, account = json.loads(requests.readline(REQUEST_LIMIT))
@@ -51,7 +51,7 @@ def main() -> int:
 
     files = Files(reader, limits, lambda request, digest: send({"used": [request, digest]}))
     while line := requests.readline(REQUEST_LIMIT):
-        _limit_processor_time()
+        _limit_cpu_time()
         send(_answer(files, limits[0], json.loads(line), mitogen_fault))
     return 0
 
@@ -73,7 +73,7 @@ def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str
     except RecursionError:
         return {"too_complicated": "it is nested too deeply"}
     except MemoryError:
-        return {"too_complicated": f"it takes more than {MEMORY_BYTES >> 20} MiB of memory"}
+        return {"too_complicated": f"checking it takes more than {MEMORY_BYTES >> 20} MiB of memory"}
 
 
 def _mitogen_fault() -> str:
@@ -85,7 +85,7 @@ def _mitogen_fault() -> str:
 
 
 def _load_everything() -> None:
-    """Load what is otherwise loaded when it is needed: another account may not be able to read our packages."""
+    """Load packages in advance, because another account may not be able to read them."""
     import regex  # noqa: F401, PLC0415
 
     from deploy.adapters.inputs.check import load  # noqa: PLC0415
@@ -100,8 +100,8 @@ def _become(uid: int, gid: int, groups: list[int]) -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _limit_processor_time() -> None:
-    """Have the kernel end this process (SIGXCPU) if the next folder takes more than its share."""
+def _limit_cpu_time() -> None:
+    """Have the kernel stop this process (SIGXCPU) if the next folder takes more than CPU_SECONDS."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""What a service's config.json may say."""
+"""The format of a service's config.json."""
 
 from __future__ import annotations
 
@@ -15,39 +15,47 @@ DEFAULT_SCRIPT = "deploy.sh"
 
 
 class StepOption(BaseModel):
-    """A step to show before it reports."""
+    """A step that is shown as pending before it reports."""
 
     name: str = Field(min_length=1, max_length=500)
     description: str = Field(default="", max_length=10_000)
 
 
 class ServiceConfig(BaseModel):
-    """What config.json may say. Other keys are kept for the scripts that read them."""
+    """The options of config.json. Other keys are kept for scripts that read them."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    description: str = Field(default="", max_length=10_000, description="One sentence: what is deployed.")
-    deploy_script: str | None = Field(default=None, min_length=1, description="Script to run; default deploy.sh.")
-    steps: list[StepOption] = Field(default=[], max_length=10_000, description="Steps to show before they report.")
+    description: str = Field(default="", max_length=10_000, description="What the service deploys, in one sentence.")
+    deploy_script: str | None = Field(default=None, min_length=1, description="Script to run (default: deploy.sh).")
+    steps: list[StepOption] = Field(
+        default=[], max_length=10_000, description="Steps to show as pending before they report."
+    )
     ansible_playbook: str | None = Field(
-        default=None, min_length=1, description="Playbook to run, or to take steps from."
+        default=None, min_length=1, description="Playbook to run, or to read step names from."
     )
-    ansible_inventory: str | None = Field(default=None, min_length=1, description="Inventory of the playbook.")
-    pipelining: bool | None = Field(default=None, description="Ansible's SSH pipelining.")
-    mitogen: bool | None = Field(default=None, description="Run tasks through mitogen: faster on many tasks.")
-    diff: bool | None = Field(default=None, description="Show what a playbook changes in files.")
-    concurrency: int = Field(default=1, ge=1, le=100, description="Deployments of this service at once.")
-    retention_days: float | None = Field(default=None, ge=0, description="As the setting, for this service.")
-    retention_count: int | None = Field(default=None, ge=0, description="As the setting, for this service.")
+    ansible_inventory: str | None = Field(default=None, min_length=1, description="Inventory for the playbook.")
+    pipelining: bool | None = Field(default=None, description="Use Ansible's SSH pipelining.")
+    mitogen: bool | None = Field(
+        default=None, description="Run tasks through Mitogen, which speeds up playbooks with many tasks."
+    )
+    diff: bool | None = Field(default=None, description="Show the changes that the playbook makes to files.")
+    concurrency: int = Field(
+        default=1, ge=1, le=100, description="How many deployments of this service may run at the same time."
+    )
+    retention_days: float | None = Field(default=None, ge=0, description="Overrides RETENTION_DAYS for this service.")
+    retention_count: int | None = Field(default=None, ge=0, description="Overrides RETENTION_COUNT for this service.")
     timeout: float | None = Field(
-        default=None, gt=0, le=MAX_TIMEOUT, description="Time limit of a run, in seconds; a year at most."
+        default=None, gt=0, le=MAX_TIMEOUT, description="Timeout of a run in seconds, at most one year."
     )
-    inputs: dict[str, Any] | None = Field(default=None, description="JSON Schema of what a deployment is given.")
-    confirm: bool = Field(default=False, description="Whoever starts it types the name of the service.")
+    inputs: dict[str, Any] | None = Field(default=None, description="JSON Schema of the inputs.")
+    confirm: bool = Field(
+        default=False, description="Require users to type the name of the service before they start a deployment."
+    )
 
 
 class FolderError(Exception):
-    """A folder cannot be used: `file` (relative to it) and the reason."""
+    """A folder cannot be used; `file` is relative to the folder."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -56,14 +64,14 @@ class FolderError(Exception):
 
 
 def parse_config(content: bytes) -> tuple[dict[str, Any], ServiceConfig]:
-    """Return what a config.json says, as it is and validated.
+    """Return the content of a config.json, both as read and validated.
 
     Raises:
-        FolderError: it is not JSON, or does not say what it may; every fault is named.
+        FolderError: The content is not valid JSON, or has invalid options; the reason lists all of them.
     """
     try:
         data = json.loads(content.decode("utf-8-sig"))
-        json.dumps(data, allow_nan=False)  # NaN is read, but neither the database nor a browser takes it
+        json.dumps(data, allow_nan=False)  # Python reads NaN, but neither the database nor a browser accepts it
     except (ValueError, RecursionError) as error:
         raise FolderError(CONFIG, f"it is not valid JSON: {error}") from error
     if not isinstance(data, dict):
@@ -71,7 +79,7 @@ def parse_config(content: bytes) -> tuple[dict[str, Any], ServiceConfig]:
     if is_deep(data):
         raise FolderError(CONFIG, "it is nested too deeply (50 levels at most).")
     if not is_encodable(data):
-        raise FolderError(CONFIG, "a text contains half a character (a lone surrogate).")
+        raise FolderError(CONFIG, "a string contains a lone surrogate, which is not a valid character.")
     return data, _validated(data)
 
 

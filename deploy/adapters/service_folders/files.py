@@ -1,4 +1,4 @@
-"""The checker's way to files: each is asked for at the reader, and counted."""
+"""Access to files for the checker: every request goes to the reader and counts toward a limit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MAX_REQUESTS = 5_000
 MAX_BYTES = 32 << 20
 _REASONS = {
     FOLDER: "it is a folder, not a file",
-    LOOP: "its links form a loop",
+    LOOP: "its symbolic links form a loop",
     MISSING: "the file does not exist",
-    OUTSIDE: "it leads out of the services folder",
-    PRIVATE: "it leads to files of fastDeploy itself",
-    UNREADABLE: "it cannot be read by the user that runs deployments",
+    OUTSIDE: "it is outside the services folder",
+    PRIVATE: "it is one of fastDeploy's own files",
+    UNREADABLE: "the deploy user cannot read it",
 }
 
 Used = Callable[[list[Any], str], None]
-"""Called with each request and the SHA-256 of its answer."""
+"""Callback that gets each request and the SHA-256 of its answer."""
 
 
 class FileError(Exception):
-    """A file cannot be used; the text says why and does not name it."""
+    """A file cannot be used; the text gives the reason without naming the file."""
 
     def __init__(self, kind: str, reason: str | None = None) -> None:
         super().__init__(reason or _REASONS.get(kind, "it is not a regular file"))
@@ -35,13 +35,13 @@ class FileError(Exception):
 
 
 class TooComplicated(Exception):
-    """A folder takes more than its share of files, bytes, nodes, memory or time; the text says of which."""
+    """A folder exceeds a limit of files, bytes, nodes, memory or time; the text says which one."""
 
 
 class Files:
-    """Files below the services root, and beside a playbook that was admitted.
+    """Files below the services root, and next to an admitted playbook.
 
-    `reader` is the socket of a reader process, `limits` what it gets first. Paths are absolute.
+    `reader` is the socket of a reader process, and `limits` is the first request sent to it. Paths are absolute.
     """
 
     def __init__(self, reader: socket.socket, limits: list[Any], used: Used | None = None) -> None:
@@ -52,35 +52,35 @@ class Files:
         self._used = used
 
     def begin(self) -> None:
-        """Turn to another folder, with all of its share."""
+        """Start with another folder and reset the limits."""
         self._requests = self._bytes = 0
         self._ask("begin")
 
     def is_file(self, path: str) -> bool:
-        """Return True if there is a regular file that may be read.
+        """Return True if `path` is a regular file that may be read.
 
         Raises:
-            FileError: it belongs to the server itself.
+            FileError: The file belongs to fastDeploy itself.
         """
         return self._is(FILE, path)
 
     def is_folder(self, path: str) -> bool:
-        """Return True if there is a folder that may be looked at.
+        """Return True if `path` is a folder that may be listed.
 
         Raises:
-            FileError: it belongs to the server itself.
+            FileError: The folder belongs to fastDeploy itself.
         """
         return self._is(FOLDER, path)
 
     def kind(self, path: str) -> str:
-        """Return what is at `path`: one of the kinds in supervisor/file_access.py."""
+        """Return what `path` is: one of the kinds in supervisor/file_access.py."""
         return str(self._ask("look", path)["kind"])
 
     def real_path(self, path: str) -> str:
-        """Return where the links in `path` lead.
+        """Return `path` with symbolic links resolved.
 
         Raises:
-            FileError: there is nothing, or it may not be looked at.
+            FileError: `path` does not exist or may not be accessed.
         """
         answer = self._ask("look", path)
         if answer["kind"] not in {FILE, FOLDER}:
@@ -88,12 +88,12 @@ class Files:
         return str(answer["path"])
 
     def look_beside(self, path: str, *, admit: bool = False) -> tuple[str, str]:
-        """Return kind and real path of something in the services folder or beside it.
+        """Return kind and real path of a file or folder in the services folder or next to it.
 
-        `admit`: if it is a file, it and the others in its folder may be read from now on.
+        `admit`: if it is a file, allow reading it and the other files in its folder from now on.
 
         Raises:
-            FileError: there is nothing, or it may not be read.
+            FileError: `path` does not exist or may not be read.
         """
         answer = self._ask("beside", path, admit)
         if answer["kind"] not in {FILE, FOLDER}:
@@ -101,18 +101,18 @@ class Files:
         return answer["kind"], str(answer["path"])
 
     def entries(self, folder: str) -> list[tuple[str, str]]:
-        """Return name and kind of what is in a folder; nothing where it may not be looked at."""
+        """Return name and kind of the entries of a folder, or nothing if it may not be listed."""
         return [(name, kind) for name, kind in self._ask("entries", folder)["names"]]
 
     def exists(self, path: str) -> bool:
-        """Return True if there is a file at `path`, wherever that is; for programs, which are run and not read."""
+        """Return True if there is a file at `path`, even outside the root. For programs, which are run but not read."""
         return bool(self._ask("exists", path)["exists"])
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """Return the content of a file of at most `limit` bytes (whole MiB).
 
         Raises:
-            FileError: there is no such file, it may not be read, or it is larger.
+            FileError: The file does not exist, may not be read, or is too large.
         """
         data, is_whole = self._read(path, limit)
         if not is_whole:
@@ -123,7 +123,7 @@ class Files:
         """Return the first `limit` bytes of a file.
 
         Raises:
-            FileError: there is no such file, or it may not be read.
+            FileError: The file does not exist or may not be read.
         """
         return self._read(path, limit)[0]
 
@@ -140,13 +140,13 @@ class Files:
         data = binascii.a2b_base64(answer["data"])
         self._bytes += len(data)
         if self._bytes > MAX_BYTES:
-            raise TooComplicated(f"its files have more than {MAX_BYTES >> 20} MiB")
+            raise TooComplicated(f"its files are larger than {MAX_BYTES >> 20} MiB in total")
         return data, answer["size"] <= limit
 
     def _ask(self, *request: Any) -> dict[str, Any]:
         self._requests += 1
         if self._requests > MAX_REQUESTS:
-            raise TooComplicated(f"it takes more than {MAX_REQUESTS} looks at files")
+            raise TooComplicated(f"checking it takes more than {MAX_REQUESTS} file operations")
         self._reader.sendall(json.dumps(request).encode("ascii") + b"\n")
         line = self._receive()
         if self._used is not None:
@@ -155,11 +155,11 @@ class Files:
         return answer
 
     def _receive(self) -> bytes:
-        """Return one line; nothing follows it, for each request has one answer."""
+        """Return one line. Nothing follows it, because each request has exactly one answer."""
         line = bytearray()
         while not line.endswith(b"\n"):
             chunk = self._reader.recv(1 << 16)
             if not chunk:
-                raise EOFError("The reader of service folders is gone.")
+                raise EOFError("The process that reads service folders has ended.")
             line += chunk
         return bytes(line)

@@ -1,4 +1,4 @@
-"""The reader and the checker as processes of the server, which waits for them, and ends them at their limits."""
+"""Run the reader and the checker as processes and stop them when they exceed their limits."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 30.0
 END_SECONDS = 2.0
 LINE_LIMIT = 64 << 20
-LAST_WORDS = 2_000  # bytes
-# What the kernel, or a library that is at its end, does to a checker.
+STDERR_TAIL = 2_000  # bytes
+# Signals that end a checker which exceeds a limit or crashes.
 _SIGNALS = {
-    signal.SIGXCPU: "it takes too much processor time",
-    signal.SIGKILL: "it takes too much memory",
-    signal.SIGSEGV: "it crashes the program that reads it",
-    signal.SIGABRT: "it crashes the program that reads it",
+    signal.SIGXCPU: "checking it takes too much CPU time",
+    signal.SIGKILL: "checking it takes too much memory",
+    signal.SIGSEGV: "it crashes the process that checks it",
+    signal.SIGABRT: "it crashes the process that checks it",
 }
 _CHECKER = "import sys; sys.path[:] = sys.argv.pop().split(':'); from deploy.adapters.service_folders import checker; sys.exit(checker.main())"
 
 
 class FoldersUnavailable(Exception):
-    """The services folder cannot be read at present; the text says why, and what to do."""
+    """The services folder cannot be read at the moment; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where service folders are: the root, and paths of the server's own that nothing in it may lead to."""
+    """The services root, and private paths of the server that must not be accessible through it."""
 
     root: Path
     private: tuple[Path, ...] = ()
 
     def limits(self) -> list[Any]:
-        """Return what a reader is told first."""
+        """Return the arguments of the first request to a reader."""
         root = os.path.realpath(self.root)
         return [root, os.path.dirname(root), [str(path) for path in self.private]]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What came of a folder: the checker's answer, and each request to the reader with the digest of its answer.
+    """Result of checking a folder: the checker's answer, and each request to the reader with the digest of its answer.
 
-    `answer` has only `too_complicated` if the checker was ended. `is_final`: the same files give the same answer.
+    `answer` has only `too_complicated` if the checker was stopped. `is_final`: the same files always give this answer.
     """
 
     answer: dict[str, Any]
@@ -64,7 +64,7 @@ class Checked:
 
 
 class Line:
-    """One end of a socket on which lines of JSON come and go."""
+    """One end of a socket that carries lines of JSON."""
 
     def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self._reader, self._writer = streams
@@ -74,10 +74,10 @@ class Line:
         self._writer.write(json.dumps(value).encode("ascii") + b"\n")
 
     async def receive(self) -> Any:
-        """Return the next line, None at the end.
+        """Return the next line, or None at the end.
 
         Raises:
-            asyncio.TimeoutError: none came.
+            asyncio.TimeoutError: No line arrived in time.
         """
         try:
             line = await asyncio.wait_for(self._reader.readline(), ANSWER_SECONDS)
@@ -86,7 +86,7 @@ class Line:
         return json.loads(line) if line.endswith(b"\n") else None
 
     async def ask(self, *request: Any) -> Any:
-        """Send a request, and return its answer, None if there is none."""
+        """Send a request and return its answer, or None if there is none."""
         self.send(request)
         with suppress(asyncio.TimeoutError):
             return await self.receive()
@@ -99,13 +99,13 @@ class Line:
 
 @asynccontextmanager
 async def reader(place: Place, user: DeployUser | None) -> AsyncIterator[Line]:
-    """Start a reader as `user` (None: as ourselves), and end it afterwards.
+    """Start a reader as `user` (None: the server's own user) and stop it afterwards.
 
     Raises:
-        FoldersUnavailable: it cannot be started.
+        FoldersUnavailable: The reader cannot be started.
     """
     ours, theirs = socket.socketpair()
-    with _last_words() as words:
+    with _stderr_file() as words:
         try:
             with theirs:
                 process, command = _start_reader(user, theirs, words)
@@ -123,7 +123,7 @@ async def reader(place: Place, user: DeployUser | None) -> AsyncIterator[Line]:
 
 
 class Checker:
-    """One checker with a reader of its own."""
+    """A checker with its own reader."""
 
     def __init__(self, line: Line, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
         self._line = line
@@ -132,10 +132,10 @@ class Checker:
         self.is_gone = False
 
     async def check(self, request: dict[str, Any]) -> Checked:
-        """Return what comes of a request (see checker.py).
+        """Send a request to the checker (see checker.py) and return its result.
 
         Raises:
-            FoldersUnavailable: not for the content of the folder, but for something else.
+            FoldersUnavailable: The checker failed for a reason other than the content of the folder.
         """
         self._line.send(request)
         used: list[list[Any]] = []
@@ -144,7 +144,7 @@ class Checker:
                 used.append(answer["used"])
         except asyncio.TimeoutError:
             self.is_gone = True
-            reason = f"reading it takes longer than {ANSWER_SECONDS:g} seconds"
+            reason = f"checking it takes longer than {ANSWER_SECONDS:g} seconds"
             return Checked({"too_complicated": reason}, used, is_final=False)
         if answer is not None:
             return Checked(answer, used)
@@ -158,20 +158,18 @@ class Checker:
         if code is not None and -code in _SIGNALS:
             return _SIGNALS[signal.Signals(-code)]
         words = _read(self._words)
-        log.error("Service folders cannot be checked (exit code %s): %s", code, words)
-        raise FoldersUnavailable(
-            "The program that checks service folders has failed; the log of the server has the reason."
-        )
+        log.error("Cannot check service folders (exit code %s): %s", code, words)
+        raise FoldersUnavailable("The process that checks service folders failed. See the server log for the reason.")
 
 
 @asynccontextmanager
 async def checker(place: Place, user: DeployUser | None) -> AsyncIterator[Checker]:
-    """Start a checker with a reader, both as `user` where that is possible, and end them afterwards.
+    """Start a checker with a reader, both as `user` if possible, and stop them afterwards.
 
     Raises:
-        FoldersUnavailable: they cannot be started.
+        FoldersUnavailable: A process cannot be started.
     """
-    with _last_words() as words:
+    with _stderr_file() as words:
         files, reader_end = socket.socketpair()
         control, checker_end = socket.socketpair()
         processes = []
@@ -201,7 +199,7 @@ def _start_reader(
         command = supervisor_command(user, "read_files")
         process = start_detached(command, user, stdin=end.fileno(), stdout=subprocess.DEVNULL, stderr=words.fileno())
     except (RunError, OSError) as error:
-        raise FoldersUnavailable(f"The services folder cannot be read: {error}") from error
+        raise FoldersUnavailable(f"Cannot read the services folder: {error}") from error
     return process, command
 
 
@@ -210,25 +208,25 @@ def _start_checker(control: socket.socket, files: socket.socket, words: IO[bytes
     try:
         return start_detached(command, None, stdin=control.fileno(), stdout=files.fileno(), stderr=words.fileno())
     except OSError as error:
-        raise FoldersUnavailable(f"The program that checks service folders cannot be started: {error}") from error
+        raise FoldersUnavailable(f"Cannot start the process that checks service folders: {error}") from error
 
 
 def _account(user: DeployUser | None) -> Sequence[Any] | None:
-    """Return whom a checker becomes; only root can have it do so."""
+    """Return the account that a checker switches to, or None. Only root can switch accounts."""
     return (user.uid, user.gid, user.groups) if user is not None and os.geteuid() == 0 else None
 
 
-def _last_words() -> IO[bytes]:
-    return open(os.memfd_create("last words"), "r+b")
+def _stderr_file() -> IO[bytes]:
+    return open(os.memfd_create("stderr"), "r+b")
 
 
 def _read(words: IO[bytes]) -> str:
-    words.seek(max(0, words.seek(0, os.SEEK_END) - LAST_WORDS))
+    words.seek(max(0, words.seek(0, os.SEEK_END) - STDERR_TAIL))
     return words.read().decode("utf-8", "replace")
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process whose socket is closed. One that sudo started may not be ours to kill, but ends by itself."""
+    """Stop a process whose socket is closed. One started by sudo may not be killable, but exits on its own."""
     with suppress(PermissionError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):

@@ -26,9 +26,9 @@ from deploy.adapters.supervisor.file_access import MISSING
 class Survey:
     """What a service would run.
 
-    `is_script`: a script; its playbook, if it names one, is of no interest. `inventory` is None where Ansible finds it.
-    `hosts`: the patterns of the playbook's plays, None where only a run knows them. `fault`: why its playbook or
-    inventory cannot be used. `hidden`: why the hosts of its inventory may not be shown.
+    `is_script`: it runs a script, and its playbook, if any, is ignored. `inventory` is None if Ansible finds it.
+    `hosts`: the host patterns of the playbook, or None if only a run can determine them. `fault`: why the playbook or
+    the inventory cannot be used. `hidden`: why the hosts of the inventory must not be shown.
     """
 
     is_script: bool
@@ -45,7 +45,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
     """Return what the service in `folder` would run with this config.
 
     Raises:
-        TooComplicated: reading it takes too much.
+        TooComplicated: Reading the folder exceeds a limit.
     """
     is_script = has_script(files, folder, config)
     try:
@@ -77,7 +77,7 @@ def _steps(files: Files, playbook: str) -> tuple[str, ...]:
     try:
         return tuple(task_names(files, playbook))
     except (PlaybookError, FileError):
-        return ()  # the run says what is wrong
+        return ()  # the run reports the problem
 
 
 def _hosts(files: Files, playbook: str) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal
 
 
 def report_failure(spool: Spool, error: Exception, pid: int) -> None:
-    """The last thing that a supervisor with a fault does: end the script `pid` and its tree, and say so."""
+    """Kill the script `pid` and its process tree after an internal error, and record the error."""
     try:
         if pid:
             kill(-pid, signal.SIGKILL)
@@ -21,7 +21,7 @@ def report_failure(spool: Spool, error: Exception, pid: int) -> None:
     finally:
         if not spool.complete:
             cause = None if pid else "not_started"
-            message = f"The run's supervisor failed, and ended the run: {type(error).__name__}: {error}."
+            message = f"The run's supervisor failed and stopped the run: {type(error).__name__}: {error}."
             spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
 
 
@@ -32,16 +32,16 @@ def main() -> int:
     try:
         os.closerange(3, 256)
         os.chdir("/")
-        # The script may have the same user: it must not read this process, which knows the secrets of the run.
+        # The script may run as the same user and must not read this process's memory, which has the secrets of the run.
         prctl(PR_SET_DUMPABLE, 0)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         supervisor = Supervisor(spool, Control(0), Signals())
         supervisor.run()
-    except Exception as error:  # noqa: BLE001 - nobody else could say what happened
+    except Exception as error:  # noqa: BLE001 - no other process could report it
         report_failure(spool, error, supervisor.pid if supervisor else 0)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    os._exit(main())  # nothing is left to tidy up, and the spool's lock is free a little sooner
+    os._exit(main())  # skips interpreter cleanup, so that the spool's lock is released sooner

@@ -1,7 +1,7 @@
-"""Running a small program for its answer, bounded in time and size, and ending everything that it has started.
+"""Run a small program for its output, limited in time and size, and kill every process that it has started.
 
-A program of its own, like the supervisor: it runs as the deploy user, who alone may end the processes of that user.
-Descriptor 0 brings one line of JSON (a run's settings) and ends when whoever asks has gone; 1 takes one object,
+A separate program, like the supervisor: it runs as the deploy user, which may kill the program's processes. Descriptor 0
+brings one line of JSON (a run's settings) and closes when the caller is gone; descriptor 1 gets one object,
 ``{"code", "signal", "cause", "message", "out", "err"}``, `cause` being null, `timeout`, `too_much` or `not_started`.
 """
 
@@ -21,12 +21,12 @@ from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal, sign
 
 CHUNK = 64 * 1024
 SPEC_LIMIT = 1 << 20
-REAP_PATIENCE = 1.0  # seconds
-ERROR_TAIL = 4096  # bytes of standard error that are worth telling
+REAP_TIMEOUT = 1.0  # seconds
+ERROR_TAIL = 4096  # bytes of standard error to return
 
 
 class Asked:
-    """A program that was started, and what it has said so far."""
+    """A started program and its output so far."""
 
     def __init__(self, spec: Spec, child: Child) -> None:
         self._limit = spec.output_limit
@@ -40,7 +40,7 @@ class Asked:
         self.cause: str | None = None
 
     def listen(self) -> None:
-        """Take in what it says, until it is silent for good, or has to be stopped."""
+        """Read its output until it closes both streams or must be stopped."""
         while self._open and self.cause is None:
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -53,7 +53,7 @@ class Asked:
         data = os.read(fd, CHUNK)
         if fd == 0:
             if not data:
-                self.cause = "timeout"  # nobody waits for the answer any more
+                self.cause = "timeout"  # the caller is gone
         elif not data:
             self._poll.unregister(fd)
             self._open.discard(fd)
@@ -65,7 +65,7 @@ class Asked:
                 self.cause = "too_much"
 
     def wait(self) -> int | None:
-        """Give it the rest of its time to end; None when it has to be stopped."""
+        """Wait for its exit within the timeout and return the exit code, or None if it must be stopped."""
         while self.cause is None:
             pid, status = os.waitpid(self._child.pid, os.WNOHANG)
             if pid:
@@ -77,7 +77,7 @@ class Asked:
 
 
 def answer(spec: Spec) -> dict[str, str | int | None]:
-    """Run what the settings say, and return how that went."""
+    """Run the program in the settings and return the result."""
     base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
     folder = PrivateFolder(base)
     try:
@@ -96,15 +96,15 @@ def answer(spec: Spec) -> dict[str, str | int | None]:
             "err": decoded(asked.err),
         }
     finally:
-        # What it left running, too: nobody would ever look after it.
+        # Includes processes that the program left running.
         kill_tree()
         reap()
         folder.remove()
 
 
 def reap() -> None:
-    """Wait until all that was killed is gone, or cannot be helped."""
-    give_up = time.monotonic() + REAP_PATIENCE
+    """Reap killed processes, for REAP_TIMEOUT at most."""
+    give_up = time.monotonic() + REAP_TIMEOUT
     while time.monotonic() < give_up:
         try:
             if not os.waitpid(-1, os.WNOHANG)[0]:
@@ -124,7 +124,7 @@ def read_spec() -> Spec:
 
 
 def main() -> int:
-    """Answer the one question that comes in."""
+    """Run the requested program and write its result."""
     os.closerange(3, 256)
     os.chdir("/")
     prctl(PR_SET_DUMPABLE, 0)

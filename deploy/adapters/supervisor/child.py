@@ -1,4 +1,4 @@
-"""Starting the script: its process waits at a gate until its `start` record is safe."""
+"""Start the script. Its process waits until the `start` record is stored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-PIPE_SIZE = 256 * 1024  # a user may only have so many pages in pipes larger than usual
+PIPE_SIZE = 256 * 1024  # the kernel limits the pages per user in pipes of more than the default size
 F_SETPIPE_SZ = 1031
 
 
 def new_pipe() -> tuple[int, int]:
-    """A pipe as large as the system grants: the less often it is full, the less often the script has to wait."""
+    """Return a pipe that is as large as the system allows, so that the script rarely blocks."""
     ends = os.pipe()
     try:
         fcntl.fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE)
@@ -30,9 +30,12 @@ def new_pipe() -> tuple[int, int]:
 
 
 class Child:
-    """The script's process, which waits for `go` when the constructor returns. NotStarted if it cannot be started.
+    """The script's process, which waits for `go` when the constructor returns.
 
-    `split` keeps its standard error apart from its output.
+    `split` separates standard error from standard output.
+
+    Raises:
+        NotStarted: The script cannot be started.
     """
 
     def __init__(
@@ -59,12 +62,12 @@ class Child:
             raise NotStarted(decoded(answer) or "The process was killed before it could start.")
 
     def abandon(self) -> None:
-        """End the process, which has not begun."""
+        """Kill the waiting process."""
         kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
     def go(self) -> None:
-        """Let the script begin. NotStarted if the system refuses it after all."""
+        """Let the script begin. Raise NotStarted if the system refuses to run it."""
         os.write(self._gate, b"!")
         os.close(self._gate)
         answer = os.read(self._status, 65536)
@@ -84,10 +87,10 @@ def become(
     status: int,
     gate: int,
 ) -> NoReturn:
-    """Turn this process into the script: a session of its own, its descriptors, the default signals."""
+    """Turn this process into the script: new session, descriptors, default signals."""
     try:
         os.setsid()
-        # A script whose supervisor is gone would run on unseen, and once more beside its own retry.
+        # Without its supervisor, a script would continue unobserved, even next to its own retry.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         default_signals()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -115,7 +118,7 @@ def default_signals() -> None:
             try:
                 signal.signal(number, signal.SIG_DFL)
             except OSError:
-                pass  # the C library keeps some to itself
+                pass  # the C library reserves some signals
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
@@ -123,7 +126,7 @@ def enter(cwd: str) -> None:
     try:
         os.chdir(cwd)
     except OSError as error:
-        raise NotStarted(f"The folder {cwd} cannot be entered by {user_name()}: {error.strerror}.") from error
+        raise NotStarted(f"The folder {cwd} is not accessible to {user_name()}: {error.strerror}.") from error
 
 
 def execute(program: str, argv: list[bytes], env: dict[bytes, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor is told from outside: commands in its FIFO, and signals."""
+"""Input of the supervisor: commands in its FIFO, and signals."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ INT_SIZE = 4
 
 
 class Control:
-    """Lines of JSON from the control FIFO, whatever pieces they come in.
+    """Reads lines of JSON from the control FIFO.
 
-    Settings that a FIFO has no room for come in a file: then `fd` is a socket, which brings the FIFO and that file.
+    Settings that are too long for the FIFO come in a file: then `fd` is a socket that carries the FIFO and that file.
     """
 
     def __init__(self, fd: int) -> None:
@@ -31,7 +31,7 @@ class Control:
         os.set_blocking(fd, False)
 
     def read(self) -> list[dict[str, Any]]:
-        """The commands that have come in whole; an unreadable one is an empty dict."""
+        """Return the complete commands; an unreadable one is an empty dict."""
         data = b""
         try:
             while len(data) < SPEC_LIMIT:
@@ -56,7 +56,7 @@ class Control:
 
 
 def unpacked(fd: int) -> bytes:
-    """Let `fd`, a socket, become the FIFO that it brings; what is in the file that comes with it."""
+    """Replace the socket `fd` with the FIFO that it carries, and return the content of the file that it carries."""
     import _socket
 
     packet = _socket.socket(fileno=os.dup(fd))
@@ -71,13 +71,13 @@ def unpacked(fd: int) -> bytes:
 
 
 class Signals:
-    """Turns signals into something to poll for. None of those that can be caught ends this process."""
+    """Makes signals pollable. No signal that can be caught ends this process."""
 
     def __init__(self) -> None:
         self.fd, self._end = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._end, False)
-        self.told_to_stop = False
+        self.stop_requested = False
         ignored = (
             signal.SIGHUP,
             signal.SIGINT,
@@ -104,4 +104,4 @@ class Signals:
             pass
 
     def _stop(self, _number: int, _frame: object) -> None:
-        self.told_to_stop = True
+        self.stop_requested = True

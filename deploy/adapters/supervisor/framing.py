@@ -1,15 +1,15 @@
-"""From bytes, in whatever chunks, to lines of text."""
+"""Split a stream of bytes into lines of text."""
 
 from __future__ import annotations
 
 
 def decoded(data: bytes) -> str:
-    r"""Text of `data`: UTF-8; bytes that are none show as ``\xff``."""
+    r"""Return `data` decoded as UTF-8, with invalid bytes shown as ``\xff``."""
     return data.decode("utf-8", "backslashreplace")
 
 
 def cut_point(data: bytes | bytearray, limit: int) -> int:
-    """Where to cut `data`, which is longer than `limit`, so that no character is divided."""
+    """Return where to cut `data`, which is longer than `limit`, without splitting a character."""
     if data[limit] & 0xC0 != 0x80:
         return limit
     for back in (1, 2, 3):
@@ -34,7 +34,7 @@ class LineFramer:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[str, str]]:
-        """What `data` completes, as (kind, text)."""
+        """Return the pieces completed by `data` as (kind, text)."""
         end = data.rfind(b"\n") + 1
         pieces: list[tuple[str, str]] = []
         if end:
@@ -47,7 +47,7 @@ class LineFramer:
         return pieces
 
     def close(self) -> list[tuple[str, str]]:
-        """The last line, when the stream ended without a newline."""
+        """Return the last line if the stream ended without a newline."""
         rest, self._rest = decoded(bytes(self._rest)), bytearray()
         return [("out", rest)] if rest else []
 

@@ -1,4 +1,4 @@
-"""What the script says: its pipes, and how much of what comes out of them is kept."""
+"""The script's pipes, and the limit of stored output."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Stream:
 
     def __init__(self, fd: int, limit: int, *, events: bool = False) -> None:
         self.fd = fd
-        self.owed = 0  # bytes to read before the stream may be left without its end
+        self.owed = 0  # bytes to read before the stream may be abandoned
         self._framer = LineFramer(limit)
         self._limit = limit
         self._events = events
         self._too_long = False
 
     def read(self) -> tuple[list[tuple[str, str]], int]:
-        """What the next chunk completes, and its size in bytes: 0 at the end of the stream."""
+        """Return the lines completed by the next chunk, and its size in bytes: 0 at the end of the stream."""
         data = os.read(self.fd, CHUNK)
         self.owed -= len(data)
         pieces = self._framer.feed(data) if data else self._framer.close()
         return self._as_events(pieces) if self._events else pieces, len(data)
 
     def rest(self) -> list[tuple[str, str]]:
-        """The line that was being written when the stream was left."""
+        """Return the incomplete last line when the stream is abandoned."""
         pieces = self._framer.close()
         return self._as_events(pieces) if self._events else pieces
 
@@ -46,14 +46,14 @@ class Stream:
                 self._too_long = True
             elif self._too_long:
                 self._too_long = False
-                events.append(("note", f"An event of more than {self._limit} bytes was left out."))
+                events.append(("note", f"An event of more than {self._limit} bytes was discarded."))
             elif text:
                 events.append(("event", text))
         return events
 
 
 class OutputLimit:
-    """Keeps about `limit` bytes of output, then only what may be reports (it starts with ``{``), up to the double."""
+    """Keeps about `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice as much."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -62,7 +62,7 @@ class OutputLimit:
         self._line = "new"  # of the output's current line, after a `part`: "kept" or "dropped"
 
     def keep(self, pieces: list[tuple[str, str]], size: int) -> list[tuple[str, str]]:
-        """Those of `pieces` (of `size` bytes in all) that go into the spool, and a note where that changes."""
+        """Return the `pieces` (`size` bytes in total) to store, with a note when the limit is reached."""
         if self._stage == 0 and self._kept + size <= self._limit:
             self._kept += size
             if pieces and pieces[-1][0] != "event":
@@ -89,14 +89,14 @@ class OutputLimit:
                 return True
             self._next_stage(
                 kept,
-                f"The output is longer than {self._limit} bytes: what follows is kept only where it reports a step.",
+                f"The output limit of {self._limit} bytes is reached. From here on, only step reports are kept.",
             )
         report = text.startswith("{") and (kind == "event" or self._line == "new")
         if self._stage != 1 or not report:
             return False
         if after <= 2 * self._limit:
             return True
-        self._next_stage(kept, "The output is longer than twice what is kept: nothing that follows is.")
+        self._next_stage(kept, "Twice the output limit is reached. Nothing after this line is kept.")
         return False
 
     def _next_stage(self, kept: list[tuple[str, str]], note: str) -> None:

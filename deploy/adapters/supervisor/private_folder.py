@@ -28,7 +28,7 @@ class PrivateFolder:
         """Write texts by the name of their file. ValueError for a name that would lead elsewhere."""
         for name, text in files.items():
             if name in {"", ".", ".."} or "/" in name:
-                raise ValueError(f"{name!r} is not the name of a file")
+                raise ValueError(f"{name!r} is not a valid file name")
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._lock)
             with open(fd, "wb") as file:
                 file.write(text.encode("utf-8"))

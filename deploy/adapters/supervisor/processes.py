@@ -35,7 +35,7 @@ def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
 
 
 def descendants(root: int) -> dict[int, int]:
-    """Start times by process id of everything that `root` and its descendants have started."""
+    """Return the start times of all descendants of `root`, by process ID."""
     children: dict[int, list[tuple[int, int]]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -52,7 +52,7 @@ def descendants(root: int) -> dict[int, int]:
 
 
 def send_signal(pid: int, started: int, number: int) -> None:
-    """Signal the process that had this id at that start time, and no later one. PermissionError if that is refused."""
+    """Signal the process with this ID and start time, and no later one. Raise PermissionError if not permitted."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -82,11 +82,11 @@ def signal_all(processes: dict[int, int], number: int) -> None:
         try:
             send_signal(pid, started, number)
         except PermissionError:
-            pass  # of another user (sudo): it is named when it is left
+            pass  # runs as another user (sudo); it is reported if it remains
 
 
 def terminate_tree() -> None:
-    """Ask everything below this process to end, those that were stopped too."""
+    """Send SIGTERM to all processes below this one, and resume stopped ones."""
     asked: dict[int, int] = {}
     for _ in range(STOP_PASSES):
         found = {pid: at for pid, at in descendants(os.getpid()).items() if asked.get(pid) != at}
@@ -98,7 +98,7 @@ def terminate_tree() -> None:
 
 
 def kill_tree() -> None:
-    """Stop everything below this process, so that it cannot grow, then kill it."""
+    """Stop all processes below this one, so that they cannot fork, then kill them."""
     stopped: dict[int, int] = {}
     for _ in range(STOP_PASSES):
         found = {pid: at for pid, at in descendants(os.getpid()).items() if stopped.get(pid) != at}
@@ -110,7 +110,7 @@ def kill_tree() -> None:
 
 
 def left_running() -> str:
-    """The processes below this one, for a sentence; empty when there are none."""
+    """Return the names of the processes below this one for a message, or an empty string."""
     names = []
     for pid in sorted(descendants(os.getpid())):
         stat = read_stat(pid)

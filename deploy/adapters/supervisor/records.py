@@ -1,4 +1,4 @@
-"""What is written down: the records of the spool."""
+"""Write records to the spool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPOOL_INTERVAL = 0.25  # seconds between attempts to write to a full disk
 
 
 class Spool:
-    """Numbers, stamps and appends records; keeps what a full disk does not take, and tries again."""
+    """Appends numbered and timestamped records; buffers them while the disk is full, and retries."""
 
     def __init__(self, spool: int, wake: int) -> None:
         self._spool = spool
@@ -64,10 +64,10 @@ class Spool:
         if self._blocked_since and not self._pending:
             seconds, self._blocked_since = time.monotonic() - self._blocked_since, 0.0
             if not self.complete:
-                self.note(f"The disk took no output for {seconds:.0f} s; the run waited for it.")
+                self.note(f"The output could not be written to the disk for {seconds:.0f} s, and the run waited.")
 
     def sync(self) -> None:
-        """Bring the spool to the disk itself; where it does not allow that, it has to do without."""
+        """Sync the spool to disk, if the file system supports it."""
         try:
             os.fdatasync(self._spool)
         except OSError:
@@ -81,4 +81,4 @@ class Spool:
         try:
             os.write(self._wake, b"\n")
         except OSError:
-            pass  # full: the reader has not yet looked, and will see this too
+            pass  # the FIFO is full, so the reader will wake up anyway

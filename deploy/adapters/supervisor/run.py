@@ -1,4 +1,4 @@
-"""One run, from its settings to its last record."""
+"""Supervise a run from its settings to its last record."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LONGEST_WAIT = 86400.0  # seconds of one poll, which takes no more than 2**31 - 1 milliseconds
-SPEC_PATIENCE = 10.0  # seconds until a supervisor without a run gives up
-DRAIN_PATIENCE = 2.0  # seconds for output of those who outlive the script
-SPOOL_PATIENCE = 600.0  # seconds after the end of the script until a full disk is given up
+MAX_WAIT = 86400.0  # seconds of one poll, which takes no more than 2**31 - 1 milliseconds
+SPEC_TIMEOUT = 10.0  # seconds to wait for the settings of the run
+DRAIN_TIMEOUT = 2.0  # seconds to read output of processes that outlive the script
+SPOOL_TIMEOUT = 600.0  # seconds to retry writing to a full disk after the script has ended
 
 
 class Supervisor:
-    """One run, from its settings to its `exit` record."""
+    """Supervises a run from its settings to its `exit` record."""
 
     def __init__(self, spool: Spool, control: Control, signals: Signals) -> None:
         self.spool = spool
@@ -63,32 +63,32 @@ class Supervisor:
     # starting
 
     def wait_for_spec(self) -> Spec:
-        give_up = time.monotonic() + SPEC_PATIENCE
-        self.obey()  # those that came in a file are here
+        give_up = time.monotonic() + SPEC_TIMEOUT
+        self.handle_commands()  # settings that came in a file are available already
         while self.spec is None and not self.control.ended and time.monotonic() < give_up:
             self.poll.poll(max(0.0, give_up - time.monotonic()) * 1000)
-            self.heed_signals()
-            self.obey()
+            self.handle_signals()
+            self.handle_commands()
         if self.spec is None:
-            raise NotStarted("The run has got no settings: start it again.")
+            raise NotStarted("The run received no settings. Start a new deployment.")
         return self.spec
 
-    def obey(self) -> None:
-        """Carry out what the control FIFO asks for."""
+    def handle_commands(self) -> None:
+        """Execute the commands in the control FIFO."""
         for command in self.control.read():
             if "argv" in command and self.spec is None:
                 self.accept(command)
             elif isinstance(command.get("cancel"), str):
                 self.stop("cancelled", command["cancel"])
             elif self.pid:
-                self.spool.note("A command that the run's supervisor does not know was ignored.")
+                self.spool.note("The run's supervisor ignored an unknown command.")
         if self.control.ended:
             self.unregister(self.control.fd)
 
-    def heed_signals(self) -> None:
+    def handle_signals(self) -> None:
         self.signals.clear()
-        if self.signals.told_to_stop:
-            self.stop("cancelled", "The supervisor was told to stop.")
+        if self.signals.stop_requested:
+            self.stop("cancelled", "The run's supervisor was stopped by SIGTERM.")
         if self.pid:
             self.reap()
 
@@ -96,7 +96,7 @@ class Supervisor:
         try:
             self.spec = Spec(command)
         except (KeyError, TypeError, ValueError) as error:
-            raise NotStarted(f"The settings of the run are not complete: {error!r}.") from error
+            raise NotStarted(f"The settings of the run are incomplete: {error!r}.") from error
 
     def start(self, spec: Spec) -> None:
         base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
@@ -110,8 +110,10 @@ class Supervisor:
         self.spool.append("start", to_json({"pid": child.pid}))
         if self.spool.blocked:
             child.abandon()
-            raise NotStarted("The disk that keeps the output of runs is full: make room, and start it again.")
-        # On the disk itself before the script begins: after a power failure, too, a started run must not start again.
+            raise NotStarted(
+                "The disk that stores the output of runs is full. Free up space, then start a new deployment."
+            )
+        # Sync before the script begins: a started run must not start again, even after a power failure.
         self.spool.sync()
         child.go()
         self.pid = child.pid
@@ -130,18 +132,18 @@ class Supervisor:
 
     def step(self) -> None:
         self.wait_for_disk()
-        for fd, _ in self.poll.poll(self.patience()):
+        for fd, _ in self.poll.poll(self.poll_timeout()):
             stream = self.streams.get(fd)
             if stream is not None:
                 self.take(stream)
             elif fd == self.control.fd:
-                self.obey()
+                self.handle_commands()
             else:
-                self.heed_signals()
+                self.handle_signals()
         self.keep_time()
 
-    def patience(self) -> float:
-        """Milliseconds until something is due, or until it is time to look again."""
+    def poll_timeout(self) -> float:
+        """Return the milliseconds until something is due."""
         due = [self.stopping.due]
         if self.status is None and self.stopping.cause is None:
             due.append(self.deadline)
@@ -149,10 +151,10 @@ class Supervisor:
             due.append(self.drain_until)
         if self.spool.blocked:
             due.append(self.spool.retry_at)
-        return min(max(0.0, min(due) - time.monotonic()), LONGEST_WAIT) * 1000 + 1
+        return min(max(0.0, min(due) - time.monotonic()), MAX_WAIT) * 1000 + 1
 
     def wait_for_disk(self) -> None:
-        """Read the script's output only while it can be written down: until then the script waits for its reader."""
+        """Stop reading the script's output while it cannot be stored, so that the script blocks."""
         if self.reading == (not self.spool.blocked):
             return
         self.reading = not self.reading
@@ -190,12 +192,12 @@ class Supervisor:
                 self.status = os.waitstatus_to_exitcode(status)
                 for stream in self.streams.values():
                     stream.count_owed()
-                self.stopping.hurry()
+                self.stopping.expedite()
 
     # ending
 
     def stop(self, cause: str, reason: str) -> None:
-        """Begin to end the script and everything it started; the first cause counts."""
+        """Begin to stop the script and all its processes; the first cause counts."""
         if self.stopping.cause is not None:
             return
         self.stopping.cause, self.stopping.reason = cause, reason
@@ -208,7 +210,7 @@ class Supervisor:
         if self.spool.blocked and now >= self.spool.retry_at:
             self.spool.flush()
         if now >= self.deadline and self.status is None and self.spec is not None:
-            self.stop("timeout", f"The run took longer than the {self.spec.timeout:g} s it may take, and was stopped.")
+            self.stop("timeout", f"The run was stopped after its timeout of {self.spec.timeout:g} s.")
         self.stopping.keep_time(now, self.pid)
 
     def is_over(self) -> bool:
@@ -218,7 +220,7 @@ class Supervisor:
         if not self.streams:
             return True
         now = time.monotonic()
-        self.drain_until = self.drain_until or now + DRAIN_PATIENCE
+        self.drain_until = self.drain_until or now + DRAIN_TIMEOUT
         return now >= self.drain_until and all(stream.owed <= 0 for stream in self.streams.values())
 
     def finish(self) -> None:
@@ -227,12 +229,16 @@ class Supervisor:
         self.reap()
         left = "" if self.childless or not self.pid else left_running()
         if left:
-            how = "could not be ended" if self.stopping.cause else "were left running; what they print is not recorded"
-            self.spool.note(f"Processes that {how}: {left}.")
+            how = (
+                "could not be killed"
+                if self.stopping.cause
+                else "are still running, and their output is no longer recorded"
+            )
+            self.spool.note(f"Some processes {how}: {left}.")
         if self.folder is not None:
             self.folder.remove()
         self.spool.append("exit", self.outcome())
-        give_up = time.monotonic() + SPOOL_PATIENCE
+        give_up = time.monotonic() + SPOOL_TIMEOUT
         while self.spool.blocked and time.monotonic() < give_up:
             time.sleep(SPOOL_INTERVAL)
             self.spool.flush()

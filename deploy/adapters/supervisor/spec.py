@@ -36,7 +36,7 @@ class Spec:
         def filled(text: str) -> bytes:
             data = os.fsencode(text.replace("%RUN_DIR%", folder))
             if b"\0" in data:
-                raise ValueError("a NUL is in the arguments or the environment")
+                raise ValueError("the arguments or the environment contain a NUL character")
             return data
 
         return [filled(argument) for argument in self.argv], {

@@ -158,13 +158,13 @@ describe("deploying a service with inputs", () => {
 
   it("shows errors that belong to no field", async () => {
     server.json("POST /services/1/deployments", {
-      detail: [{ loc: ["body", "env"], msg: "These inputs do not go together", type: "input" }],
+      detail: [{ loc: ["body", "env"], msg: "This combination of values is not allowed", type: "input" }],
     }, 422);
     await open({ schema: SCHEMA });
     await enter("version", "v2");
     await press("Continue");
     await press("Deploy now");
-    expect(text()).toContain("These inputs do not go together");
+    expect(text()).toContain("This combination of values is not allowed");
   });
 
   it("never shows a secret in the summary", async () => {
@@ -206,7 +206,7 @@ describe("deploying a service with inputs", () => {
   });
 
   it("shows which choices could not be loaded", async () => {
-    await open({ schema: SCHEMA, problems: [{ path: "version", detail: "It ended with exit code 3." }] });
-    expect(text()).toContain("Version: It ended with exit code 3.");
+    await open({ schema: SCHEMA, problems: [{ path: "version", detail: "The program ended with exit code 3." }] });
+    expect(text()).toContain("Version: The program ended with exit code 3.");
   });
 });

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Ansible loads this file into its own process, and Ansible is licensed under the GPL. It is one file, because Ansible
 # takes every file in a plugin folder for a plugin.
-"""Ansible's default output, sent with events as JSON lines through one pipe, so that both have one order.
+"""Send Ansible's default output and events as JSON lines through one pipe, which keeps them in order.
 
-The pipe's number is in the environment variable FASTDEPLOY_EVENTS_FD; without it, this is the default output.
+The environment variable FASTDEPLOY_EVENTS_FD has the pipe's number. Without it, this is the default output.
 
-Objects, one a line (`task` is an identifier that starts once and ends once):
+Each line is one object (each `task` identifier starts once and ends once):
 
-    {"text": str, "part"?: true}   what Ansible would print, without the last newline; part: the line goes on
+    {"text": str, "part"?: true}   output without the last newline; part: the line continues
     {"event": "play_start", "name", "hosts": int}
     {"event": "task_start", "task", "name", "play", "path": "site.yml:12"}
     {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
@@ -41,8 +41,8 @@ DOCUMENTATION = """
     type: stdout
     short_description: default output and events through one pipe
     description:
-        - What the default callback prints, and what happened, as JSON lines through the pipe that
-          the environment variable FASTDEPLOY_EVENTS_FD names.
+        - Writes the output of the default callback, and events, as JSON lines to the pipe whose number
+          is in the environment variable FASTDEPLOY_EVENTS_FD.
     extends_documentation_fragment:
       - default_callback
       - result_format_callback
@@ -50,23 +50,23 @@ DOCUMENTATION = """
       - set as stdout in configuration
 """
 
-TEXT_LIMIT = 64 * 1024  # characters in one object; as JSON at most 12 times as many bytes, below 1 MiB
+TEXT_LIMIT = 64 * 1024  # characters per object; JSON needs up to 12 bytes per character, which stays below 1 MiB
 MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
 DIFF_LIMIT = 256 * 1024
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
-# Shown as their Unicode pictures: no terminal sequence reaches a page, and no NUL a database.
+# Shown as Unicode control pictures, so that no terminal sequence reaches the page and no NUL the database.
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
 BROKEN_BYTES = re.compile("[\udc80-\udcff]")
 
 BAD = ("failed", "unreachable")
-EXCUSES = {"ignored": "Failed, which is ignored: ", "rescued": "Failed, which is rescued: "}
-# What a result says about itself rather than about the host.
+EXCUSES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
+# Fields of a result that describe the result rather than the host.
 DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
 
 
 def readable(text: str) -> str:
-    """The text without what UTF-8 cannot hold: Ansible smuggles other bytes through as half surrogate pairs."""
+    """Return the text as valid Unicode. Ansible represents undecodable bytes as lone surrogates."""
     if text.isascii():
         return text
     text = BROKEN_BYTES.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
@@ -74,7 +74,7 @@ def readable(text: str) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """Plain text of at most about `limit` bytes; a cut is marked at its end."""
+    """Return plain text of at most about `limit` bytes; a truncated text ends with a note."""
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
     text = readable(COLORS.sub("", text)).translate(CONTROLS).strip("\n")
@@ -85,19 +85,19 @@ def clipped(text: str, limit: int) -> str:
 
 
 class Pipe:
-    """Writes whole JSON lines, from any thread; a reader that has gone away is no reason to fail the playbook."""
+    """Writes whole JSON lines from any thread. If the reader is gone, the playbook continues without it."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.lock = threading.Lock()
         self.torn = False
-        # Else every command of the playbook would hold the pipe open, some beyond Ansible's end.
+        # Otherwise every command of the playbook would keep the pipe open, even after Ansible has ended.
         os.set_inheritable(fd, False)
 
     def write(self, **fields: object) -> None:
         data = json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
         with self.lock:
-            if self.torn:  # a signal's exception has left half a line
+            if self.torn:  # an exception from a signal handler interrupted a line
                 data = b"\n" + data
             self.torn = True
             try:
@@ -108,7 +108,7 @@ class Pipe:
             self.torn = False
 
     def text(self, text: str, *, part: bool = False) -> None:
-        """Send lines; `part`: the last one goes on."""
+        """Send lines; `part`: the last line continues."""
         text = readable(text)
         while len(text) > TEXT_LIMIT:
             newline = text.rfind("\n", 0, TEXT_LIMIT)
@@ -125,8 +125,8 @@ class Pipe:
 
 
 def events_pipe() -> Pipe | None:
-    """The pipe that the environment names, None when it names none that is open."""
-    # Taken away, because a nested ansible-playbook inherits the environment, but not the pipe.
+    """Return the pipe named in the environment, or None if it names no open descriptor."""
+    # Removed, because a nested ansible-playbook inherits the environment but not the pipe.
     number = os.environ.pop("FASTDEPLOY_EVENTS_FD", "")
     if not number.isdecimal():
         return None
@@ -137,7 +137,7 @@ def events_pipe() -> Pipe | None:
 
 
 class Items:
-    """What the items of a loop have reported for one host: all outcomes, and the first lines."""
+    """Results of a loop's items on one host: all outcomes and the first lines."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -156,7 +156,7 @@ class Items:
 
 
 class RunningTask:
-    """One showing of a task: what its hosts have reported so far."""
+    """One run of a task, and the results of its hosts so far."""
 
     def __init__(self, identifier: str, task) -> None:
         self.id = identifier
@@ -180,7 +180,7 @@ class RunningTask:
         return "skipped" if outcomes == {"skipped"} else "success"
 
     def summary(self) -> str:
-        """For people: what the only host says, else why it failed, else how many hosts had which outcome."""
+        """Return the message of the only host, or else the failures, or else the number of hosts per outcome."""
         if len(self.outcomes) == 1:
             [(host, outcome)] = self.outcomes.items()
             return EXCUSES.get(outcome, "") + self.messages[host]
@@ -189,12 +189,12 @@ class RunningTask:
 
 
 def use_every_processor() -> None:
-    """Keep mitogen from pinning its processes, which has to be said before its strategy starts.
+    """Keep Mitogen from pinning its processes to CPUs. Must be called before its strategy starts.
 
-    It would give one processor to Ansible with all its workers and one to its broker, the same two in every run: of two
-    processors one is mostly idle, of more all deployments share these two, and local commands see one less.
+    Mitogen pins Ansible and its workers to one CPU and its broker to another, the same two in every run: all deployments
+    would share these two, and local commands would see fewer CPUs.
     """
-    # Elsewhere than in Ansible's own Python, or another mitogen than ours: then it does as it always does.
+    # Does nothing if Mitogen is not importable here or is a version without this policy.
     with contextlib.suppress(ImportError, AttributeError):
         from ansible_mitogen import affinity  # noqa: PLC0415 - only where mitogen is used
 
@@ -213,7 +213,7 @@ class CallbackModule(DefaultCallback):
     def __init__(self) -> None:
         super().__init__()
         self._running: dict[str, RunningTask] = {}  # by the task's uuid
-        self._showings: Counter[str] = Counter()  # how often each task has started
+        self._runs: Counter[str] = Counter()  # how often each task started
         self._captured_diffs: list[str] = []
         self._hosts_in_play = 0
         self._free = False
@@ -230,8 +230,8 @@ class CallbackModule(DefaultCallback):
     # ---- text ------------------------------------------------------------------------------------------------
 
     def _redirect_display(self) -> None:
-        # The one display of the process, not a display of this callback: warnings, errors and -v come from
-        # everywhere in Ansible, and belong between the lines of the tasks that they are about.
+        # Replace the display of the whole process: warnings, errors and -v output come from everywhere in Ansible and
+        # belong between the lines of the tasks they refer to.
         sys.stdout.flush()
         sys.stderr.flush()
         self._original_display = self._display.display
@@ -248,7 +248,7 @@ class CallbackModule(DefaultCallback):
         **others: object,
     ) -> None:
         if os.getpid() != self._pid:
-            # A forked worker: the original hands the message to the main process, which comes here again.
+            # In a forked worker, the original display sends the message to the main process, which calls this again.
             self._original_display(msg, color, stderr, screen_only, log_only, newline, **others)
             return
         if not log_only:
@@ -256,7 +256,7 @@ class CallbackModule(DefaultCallback):
             ends = text.endswith("\n")
             text = text[:-1] if ends else text
             self._pipe.text(stringc(text, color) if color else text, part=not (ends or newline))
-        # The file that `log_path` names, where there is one.
+        # Writes to the file in `log_path`, if it is set.
         self._original_display(msg, color, stderr, screen_only, True, newline, **others)
 
     # ---- plays and tasks -------------------------------------------------------------------------------------
@@ -269,8 +269,8 @@ class CallbackModule(DefaultCallback):
         super().v2_playbook_on_play_start(play)
         if str(play.strategy).startswith("mitogen"):
             use_every_processor()
-        # Ansible forks for each task of each host. A collection in such a process writes to all objects that are there
-        # already, and so copies the pages they are on; frozen ones it leaves alone.
+        # Ansible forks for each task of each host. Garbage collection in the child would write to all existing objects and
+        # copy their memory pages; frozen objects are skipped.
         gc.freeze()
 
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
@@ -293,16 +293,16 @@ class CallbackModule(DefaultCallback):
     def _start(self, task) -> None:
         running = self._running.get(task._uuid)
         if running is not None and (self._free or running.is_meta or not running.outcomes):
-            return  # announced again, for another host
+            return  # the same task, announced for another host
         if not self._free:
             self._end_tasks()
         self._open(task)
 
     def _open(self, task) -> RunningTask:
-        # The same task starts again for the next batch of hosts, or as a handler that is notified twice.
-        self._showings[task._uuid] += 1
-        showing = self._showings[task._uuid]
-        running = RunningTask(task._uuid if showing == 1 else f"{task._uuid}#{showing}", task)
+        # A task starts again for the next batch of hosts, or as a handler that is notified twice.
+        self._runs[task._uuid] += 1
+        count = self._runs[task._uuid]
+        running = RunningTask(task._uuid if count == 1 else f"{task._uuid}#{count}", task)
         self._running[task._uuid] = running
         play = readable(self._play.get_name().strip()) if self._play else ""
         self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task))
@@ -318,7 +318,7 @@ class CallbackModule(DefaultCallback):
             self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
 
     # ---- results ---------------------------------------------------------------------------------------------
-    # Messages are taken first: the default callback clears parts of the result away.
+    # Read messages first, because the default callback removes parts of the result.
 
     def v2_runner_on_ok(self, result) -> None:
         message = self._message(result)
@@ -364,11 +364,11 @@ class CallbackModule(DefaultCallback):
         if diff:
             fields["diff"] = diff
         self._send("host_result", task=running.id, host=name, outcome=outcome, **fields)
-        # Nobody else says that a task is over when hosts run freely. An include may yet fail after it was ok.
+        # With free strategies, no callback reports the end of a task. An include may still fail after it was ok.
         if self._free and not running.is_include and len(running.outcomes) >= self._hosts_in_play:
             self._end_tasks([running])
 
-    # A loop's own result does not tell its items apart, so they are noted as they come.
+    # The result of a loop does not distinguish its items, so they are recorded as they arrive.
 
     def v2_runner_item_on_ok(self, result) -> None:
         self._note_item(result, "changed" if result.is_changed() else "ok")
@@ -396,27 +396,27 @@ class CallbackModule(DefaultCallback):
         return clipped(items.summary() if items else described(fields, task, bad=bad), MESSAGE_LIMIT)
 
     def _at_exit(self) -> None:
-        """Ansible may stop without its last callback; tasks whose hosts have all reported are done nevertheless."""
+        """End finished tasks, because Ansible may exit without calling its last callback."""
         if os.getpid() == self._pid:
             self._end_tasks([running for running in self._running.values() if running.all_reported()])
             close_connections(os.environ.get("ANSIBLE_SSH_CONTROL_PATH_DIR", ""))
 
 
 def parts(result):
-    """Host, task and fields of a result; up to 2.18 they had no public names."""
+    """Return host, task and fields of a result; up to ansible-core 2.18 they have no public names."""
     if hasattr(result, "task"):
         return result.host, result.task, result.result
     return result._host, result._task, result._result
 
 
 def count_hosts(play) -> int:
-    # The inventory is restricted to the batch that plays now; nothing public tells how many hosts that are.
+    # The inventory is restricted to the current batch. No public API returns its number of hosts.
     inventory = getattr(play.get_variable_manager(), "_inventory", None)
     return len(inventory.get_hosts(play.hosts)) if inventory is not None and play.hosts else 0
 
 
 def path_of(task) -> str:
-    """File and line, relative to the working directory when they are below it."""
+    """Return file and line, relative to the working directory if they are below it."""
     return readable((task.get_path() or "").removeprefix(os.getcwd() + os.sep))
 
 
@@ -426,7 +426,7 @@ def recap(summary: dict[str, int]) -> dict[str, int]:
 
 
 def is_rescued(task) -> bool:
-    """Is the task in the main section of a block, here or further up, that has a rescue section?"""
+    """Return True if the task is in the main section of a block, at any level, that has a rescue section."""
     below = {task._uuid}
     parent = task._parent
     while parent is not None:
@@ -442,7 +442,7 @@ def is_hidden(fields) -> bool:
 
 
 def described(fields, task, *, bad: bool) -> str:
-    """What people want to read of a result, or of one item's result."""
+    """Return the text of a result, or of an item's result, for users."""
     text = main_text(fields, task)
     if bad:
         text = with_output(text, fields)
@@ -462,7 +462,7 @@ def main_text(fields, task) -> str:
 
 
 def with_output(text: str, fields) -> str:
-    """The message of a failure with what the command or module has printed, errors first choice."""
+    """Return the message of a failure with the output of the command or module, preferring standard error."""
     if fields.get("rc"):
         text = f"{text} (exit code {fields['rc']})"
     for key in ("stderr", "module_stderr", "stdout", "module_stdout"):
@@ -477,11 +477,11 @@ def as_text(value: object) -> str:
 
 
 def close_connections(folder: str) -> None:
-    """End the shared SSH connections of this run: Ansible would leave logged in sessions behind for a minute."""
+    """Close the shared SSH connections of this run, which Ansible would leave open for a minute."""
     if not folder:
         return
     sockets = glob.glob(os.path.join(glob.escape(folder), "*"))
-    # ssh wants the name of a host, and does not use it: the socket says which connection is meant.
+    # ssh requires a host name but does not use it, because the socket identifies the connection.
     arguments = [["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "host"] for socket in sockets]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:

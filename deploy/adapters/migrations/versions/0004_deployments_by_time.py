@@ -1,4 +1,4 @@
-"""Deployments of some time, without a look at the others.
+"""Add an index to find deployments by time.
 
 Revision: 0004
 """

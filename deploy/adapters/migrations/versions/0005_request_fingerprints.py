@@ -1,4 +1,4 @@
-"""By what a repeated request is known again, whose secret inputs are gone.
+"""Add fingerprints to recognize repeated requests whose secret values were deleted.
 
 Revision: 0005
 """

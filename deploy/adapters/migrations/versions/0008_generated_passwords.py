@@ -1,4 +1,4 @@
-"""Users keep in mind that the server generated their password, until it is changed.
+"""Record for users whether the server generated their password, until it is changed.
 
 Revision: 0008
 """
