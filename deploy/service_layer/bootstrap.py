@@ -1,6 +1,6 @@
-"""The composition root: which handler answers which command, and what each depends on.
+"""The composition root: registers the handler of each command, with its dependencies.
 
-The web server, the worker and the command line all start here.
+The web server, the worker and the command line all use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def create_bus(
     inputs: Inputs,
     open_loose: OpenUnitOfWork | None = None,
 ) -> MessageBus:
-    """Return a bus with every handler registered."""
+    """Return a message bus with all handlers registered."""
     bus = MessageBus(open_unit_of_work, open_loose)
     bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
     bus.on_command(commands.ChangeUser, access.change_user)

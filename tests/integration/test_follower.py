@@ -187,7 +187,7 @@ class TestLostRuns:
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert deployment.state is DeploymentState.FAILURE
-        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor died before reporting a result")
         assert await followed.lines() == ["one"]
 
     @pytest.mark.parametrize("refusal", ["sudo: no", "sudo: n\0"])
@@ -215,7 +215,7 @@ class TestLostRuns:
         run.process.kill()
         await following
         deployment = await busy_site.deployment(followed.deployment_id)
-        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor died before reporting a result")
 
     async def test_a_spool_that_is_damaged(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one")
