@@ -134,7 +134,7 @@ class CancelDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeIn:
+class IngestOutput:
     """Store the output of a run from `offset_before` to `offset` (bytes in its spool)."""
 
     deployment_id: int
@@ -219,7 +219,7 @@ Command: TypeAlias = (
     | DeleteService
     | StartDeployment
     | CancelDeployment
-    | TakeIn
+    | IngestOutput
     | ReportStep
     | FinishDeployment
     | ClaimDeployments

@@ -16,9 +16,9 @@ from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reporte
 
 HIDDEN = "***"
 # Shorter values occur by chance: masking them would make the log unreadable and reveal where they occur.
-SHORTEST = 4
+MIN_LENGTH = 4
 # Limits the time of the conversion, which grows with the length; numbers in use are shorter.
-LONGEST_NUMBER = 300
+MAX_NUMBER_LENGTH = 300
 # The end of a text that `clean_text` or our Ansible callback has cut. The cut may be inside a secret value.
 _CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ bytes in all\))\Z")
 
@@ -41,9 +41,9 @@ class Mask:
     def resume(self) -> None:
         """Continue in the middle of a run: the unknown text before may have ended inside a value.
 
-        Rests shorter than `SHORTEST` are not masked: most of them are not parts of a value.
+        Rests shorter than `MIN_LENGTH` are not masked: most of them are not parts of a value.
         """
-        self._line_rest = self._event_rest = SHORTEST
+        self._line_rest = self._event_rest = MIN_LENGTH
 
     def text(self, text: str) -> str:
         """Return the text with the values masked."""
@@ -181,7 +181,7 @@ def _grown(wanted: str, borders: Sequence[int], matched: int, char: str) -> int:
 def _spellings(value: str) -> Iterable[str]:
     """Yield the ways in which a value, or each of its lines, may be written."""
     for part in {value, *value.splitlines(), *(line.strip() for line in value.splitlines())}:
-        if len(part) < SHORTEST:
+        if len(part) < MIN_LENGTH:
             continue
         yield part
         yield json.dumps(part)[1:-1]
@@ -195,12 +195,12 @@ def _spellings(value: str) -> Iterable[str]:
 
 def _as_numbers(text: str) -> Iterable[str]:
     """Yield the numbers that a playbook or script may convert the text to: `01067 | int` prints 1067."""
-    if len(text) > LONGEST_NUMBER:
+    if len(text) > MAX_NUMBER_LENGTH:
         return
     for convert in (int, float):
         try:
             number = str(convert(text))
         except ValueError:
             continue
-        if len(number) >= SHORTEST and any(map(str.isdigit, number)):
+        if len(number) >= MIN_LENGTH and any(map(str.isdigit, number)):
             yield number

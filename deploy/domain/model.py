@@ -269,7 +269,7 @@ class Deployment:
     id: int = None  # type: ignore[assignment]
 
     @property
-    def goes_on(self) -> bool:
+    def has_live_process(self) -> bool:
         """Return True if it has started and its processes have not ended, even if its script has reported a result."""
         return self.started is not None and self.run_ended is None
 
@@ -304,7 +304,7 @@ class Deployment:
         Raises:
             Conflict: the deployment and its processes have ended.
         """
-        if self.state.is_final and not self.goes_on:
+        if self.state.is_final and not self.has_live_process:
             raise Conflict(
                 f"Deployment {self.id} has already finished ({self.state.value}); there is nothing to cancel."
             )

@@ -13,9 +13,9 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
-LONGEST = 1e9
+MAX_DURATION = 1e9
 # Nesting levels of JSON: far more than scripts use, far fewer than any of our parsers can handle.
-DEEPEST = 50
+MAX_DEPTH = 50
 _OWN_FIELDS = frozenset({"name", "state", "message"})
 
 # Ansible's names are accepted, too: some scripts pass them on.
@@ -81,9 +81,9 @@ def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
 
 
 def is_deep(value: Any) -> bool:
-    """Return True if lists and objects are nested more than `DEEPEST` levels deep."""
+    """Return True if lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
         if not level:
             return False
@@ -213,7 +213,7 @@ def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:
         task=str(fields.get("task", "")),
         host=clean_text(str(fields.get("host", "")), NAME_LIMIT),
         outcome=outcome,
-        duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < LONGEST else None,
+        duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < MAX_DURATION else None,
         message=clean_text(str(fields.get("message") or "")),
         diff=clean_text(diff, 4 * MESSAGE_LIMIT) if isinstance(diff, str) else None,
     )

@@ -86,7 +86,7 @@ class Run:
         step.detail.update(report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
-        self._tell(step)
+        self._emit(step)
         if report.state is StepState.FAILURE:
             self._note_failure(step)
         elif report.state.is_final and not planned and (was_running or (found and self._current is None)):
@@ -125,7 +125,7 @@ class Run:
         }
         # The last result counts: Ansible sometimes reports a host again.
         step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
-        self._tell(step)
+        self._emit(step)
 
     def _end(self, end: RunEnded) -> None:
         self.deployment.exit_code = end.code
@@ -155,7 +155,7 @@ class Run:
         step = self._current or self._append(BROKEN_OFF)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
-        self._tell(step)
+        self._emit(step)
         self.deployment.has_failed_step = True
         self.deployment.reason = reason
 
@@ -195,7 +195,7 @@ class Run:
         pending = next((step for step in self._open.values() if step.state is StepState.PENDING), None)
         if pending is not None:
             self._set_state(pending, StepState.RUNNING, started=at, finished=at)
-            self._tell(pending)
+            self._emit(pending)
 
     def _remove(self, step: Step) -> None:
         self._open.pop(step.id, None)
@@ -204,7 +204,7 @@ class Run:
         self.removed.add(step.id)
         self.events.append(StepChanged(step.snapshot(), deleted=True))
 
-    def _tell(self, step: Step) -> None:
+    def _emit(self, step: Step) -> None:
         self.touched[step.id] = step
         self.events.append(StepChanged(step.snapshot()))
 

@@ -14,9 +14,9 @@ from deploy.domain.policy import Actor, Kind
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
-REMEMBERED = 4096
+CACHE_SIZE = 4096
 # Seconds. The upper limit for using stale access if a process misses the notification of a revocation.
-TRUST = 5.0
+CACHE_SECONDS = 5.0
 
 
 class Authenticator:
@@ -40,9 +40,9 @@ class Authenticator:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
         actor = await self._found(claims)
-        if len(known) >= REMEMBERED:
+        if len(known) >= CACHE_SIZE:
             known.clear()
-        known[token] = (time.monotonic() + TRUST, actor)
+        known[token] = (time.monotonic() + CACHE_SECONDS, actor)
         return actor
 
     def forget(self, user_id: int | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
-from deploy.domain.commands import FailLostRun, TakeIn
+from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
 from deploy.service_layer.intake import EXIT, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 BATCH = 128 * 1024
 # Seconds between checks of the spool without a wake-up, in case one gets lost.
 LOOK_EVERY = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
 LOST = (
     "The run was lost: its supervisor died before reporting a result (killed, or the machine was restarted). "
     "Check what the deployment has done so far, then retry it."
@@ -90,7 +90,7 @@ class Follower:
                 begun = True
                 await self._wait()
             elif records:
-                offset = await self._take_in(records, offset, after)
+                offset = await self._ingest(records, offset, after)
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
                 await self._fail(NOT_STARTED.format(refusal) if refusal else LOST)
@@ -98,11 +98,11 @@ class Follower:
             else:
                 await self._wait()
 
-    async def _take_in(self, records: list[Record], before: int, after: int) -> int | None:
+    async def _ingest(self, records: list[Record], before: int, after: int) -> int | None:
         entries = tuple(masked_entries(records, self._mask))
-        command = TakeIn(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
-        taken_in = await persistently(lambda: self._bus.handle(command))
-        if not taken_in:
+        command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
+        events = await persistently(lambda: self._bus.handle(command))
+        if not events:
             # No events: the batch held only `start`, or was already stored (by a commit whose response was lost).
             return await persistently(self._stored_offset)
         return None if records[-1].kind == EXIT else after
@@ -134,4 +134,4 @@ async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
                 raise
             log.warning("Waiting for the database: %s", error)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)

@@ -18,7 +18,7 @@ from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.inputs import CONFIRM, ENV, Answers, Fault, InvalidAnswers
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
-from deploy.domain.reports import DEEPEST, is_deep, is_encodable
+from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.service_layer.messagebus import Unprepared
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
@@ -56,19 +56,19 @@ class Inputs:
         schema, env = config.get("inputs"), command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return Answers(env=env, config=options), faults + _for_nothing(command)
+            return Answers(env=env, config=options), faults + _unexpected_secrets(command)
         faults += _given_again(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
         complete, found = await asyncio.to_thread(_checked, form.schema or schema, env)
         faults += [
-            Fault((ENV, problem.name), f"{shape.title(schema, problem.name)}: {_unknown_choices(problem.sentence)}")
+            Fault((ENV, problem.name), f"{shape.title(schema, problem.name)}: {_choices_failed(problem.sentence)}")
             for problem in form.problems
             if problem.name in complete
         ]
         secrets = {name: complete.pop(name) for name in shape.secret_names(schema) if name in complete}
-        for more in (found, _no_texts(secrets, schema)):
+        for more in (found, _not_text(secrets, schema)):
             known = {fault.path for fault in faults}
             faults += [fault for fault in more if fault.path not in known]
         return Answers(env=complete, secrets=secrets, config=options), faults
@@ -145,7 +145,7 @@ def check_shape(command: StartDeployment) -> None:
     """
     given = {**command.context, "again": command.again}
     if is_deep(given):
-        raise InvalidInput(f"`env` is nested too deeply ({DEEPEST} levels at most).")
+        raise InvalidInput(f"`env` is nested too deeply ({MAX_DEPTH} levels at most).")
     if not is_encodable(given):
         raise InvalidInput("`env` contains invalid text (a lone surrogate).")
 
@@ -162,7 +162,7 @@ def _confirmation(command: StartDeployment, service: str, config: Mapping[str, A
     return [Fault((CONFIRM,), f"To confirm, type the name of the service: {service}")]
 
 
-def _no_texts(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
+def _not_text(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
     """Return a fault for each secret that is not text. An input whose condition does not apply has not been checked."""
     return [
         Fault((ENV, name), f"{shape.title(schema, name)}: must be text")
@@ -171,7 +171,7 @@ def _no_texts(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
     ]
 
 
-def _for_nothing(command: StartDeployment) -> list[Fault]:
+def _unexpected_secrets(command: StartDeployment) -> list[Fault]:
     return [Fault((ENV, name), f"{name[:100]}: a retry does not accept new values") for name in command.again]
 
 
@@ -195,5 +195,5 @@ def _given_again(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
     ]
 
 
-def _unknown_choices(sentence: str) -> str:
+def _choices_failed(sentence: str) -> str:
     return f"the choices could not be loaded. {sentence}"

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 2.0
 # Seconds until events committed by this process are read from the database if `tell` has not sent them.
-OWN_PATIENCE = 0.1
+OWN_EVENT_TIMEOUT = 0.1
 BATCH = 200
 CATCH_UP_BYTES = 512 * 1024
-REMEMBERED = 20_000
+MAX_CURSORS = 20_000
 
 
 class LiveFeed:
@@ -110,7 +110,7 @@ class LiveFeed:
 
     def _on_own_deployment(self, text: str) -> None:
         # The notification may arrive before the committing task calls `tell`, which it does unless it is interrupted.
-        asyncio.get_running_loop().call_later(OWN_PATIENCE, self._on_deployment, text)
+        asyncio.get_running_loop().call_later(OWN_EVENT_TIMEOUT, self._on_deployment, text)
 
     def _on_service(self, text: str) -> None:
         self._services.add(int(text))
@@ -170,7 +170,7 @@ class LiveFeed:
     def _remember(self, deployment_id: int, cursor: int) -> None:
         self._cursors[deployment_id] = cursor
         self._cursors.move_to_end(deployment_id)
-        if len(self._cursors) > REMEMBERED:
+        if len(self._cursors) > MAX_CURSORS:
             forgotten, _ = self._cursors.popitem(last=False)
             self._service_of.pop(forgotten, None)
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 # Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
-PATIENCE = 30.0
+OUTAGE_GRACE_SECONDS = 30.0
 
 
 class Reaper:
@@ -43,7 +43,7 @@ class Reaper:
             forgotten = await uow.deployments.without_job()
         now = time.monotonic()
         self._well_since = self._well_since or now
-        if now - self._well_since < min(PATIENCE, self._grace_seconds):
+        if now - self._well_since < min(OUTAGE_GRACE_SECONDS, self._grace_seconds):
             return
         for deployment_id, host in lost:
             reason = (

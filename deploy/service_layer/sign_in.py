@@ -31,7 +31,7 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 # The audience of a browser's cookie. No route accepts it as a token.
 BROWSER = "browser"
 # Longer than any username in any Unicode normalization form, so cutting longer names changes nothing.
-LONGEST_NAME = 1024
+MAX_NAME_LENGTH = 1024
 # Retry-After if all attempts are still being checked, which takes milliseconds.
 SOON_SECONDS = 1
 
@@ -78,7 +78,7 @@ class SignIn:
             TooManyAttempts: a limit was reached.
             Overloaded: too many passwords are waiting to be hashed.
         """
-        name = name.replace("\x00", "")[:LONGEST_NAME]  # PostgreSQL does not accept NUL
+        name = name.replace("\x00", "")[:MAX_NAME_LENGTH]  # PostgreSQL does not accept NUL
         async with self._open_unit_of_work() as uow:
             user = await _find(name, uow)
             buckets = await self._buckets(user, _composed(name), client, uow)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Seconds that a start waits, so that the files are read before its script can change them. That is enough for a small
 # folder; the rest of a large one is read while the script starts.
-PATIENCE = 0.005
+READ_TIMEOUT = 0.005
 
 
 class Snapshots:
@@ -33,7 +33,7 @@ class Snapshots:
         task = asyncio.create_task(self._keep(deployment.id, read))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.wait([read], timeout=PATIENCE)
+        await asyncio.wait([read], timeout=READ_TIMEOUT)
 
     async def _keep(self, deployment_id: int, read: asyncio.Future[dict[str, str] | None]) -> None:
         try:

@@ -110,18 +110,18 @@ class UnitOfWork:
         return repository.Workers(self._driver)
 
 
-Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+ConnectionFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
 
-def unit_of_work(lend: Lend) -> OpenUnitOfWork:
-    """Return a factory of units of work on the connections of `lend`: transactions that commit at the end, or plain
+def unit_of_work(connect: ConnectionFactory) -> OpenUnitOfWork:
+    """Return a factory of units of work on the connections of `connect`: transactions that commit at the end, or plain
     connections.
     """
 
     @asynccontextmanager
     async def open_unit_of_work() -> AsyncIterator[UnitOfWork]:
-        async with lend() as driver:
+        async with connect() as driver:
             yield UnitOfWork(driver)
 
     return open_unit_of_work

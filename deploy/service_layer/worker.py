@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
-LOOK_AGAIN = 0.01
+POLL_SECONDS = 0.01
 CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
 UNDECIDED_TIMEOUT = 60.0
@@ -110,7 +110,7 @@ class Worker:
         while True:
             self._wake.clear()
             try:
-                await self._claim_what_may_run()
+                await self._claim_free_slots()
             except DATABASE_ERRORS as error:
                 log.warning("Failed to claim deployments: %s", error)
             try:
@@ -118,10 +118,10 @@ class Worker:
             except asyncio.TimeoutError:
                 continue
 
-    async def _claim_what_may_run(self) -> None:
+    async def _claim_free_slots(self) -> None:
         """Claim as many deployments as there are free slots."""
         limit = self._identity.slots
-        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_forget`).
+        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_finished`).
         while (room := self._identity.slots - len(self._runs)) > 0:
             limit = min(limit, room)
             try:
@@ -141,12 +141,12 @@ class Worker:
 
     def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
         if deployment_id in self._runs:
-            return  # `_take_up` also finds claims that were just committed
+            return  # `_adopt_runs` also finds claims that were just committed
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
         self._runs[deployment_id] = task
-        task.add_done_callback(lambda _: self._forget(deployment_id))
+        task.add_done_callback(lambda _: self._finished(deployment_id))
 
-    def _forget(self, deployment_id: int) -> None:
+    def _finished(self, deployment_id: int) -> None:
         if len(self._runs) >= self._identity.slots:
             self._wake.set()  # a slot is free again
         task = self._runs.pop(deployment_id)
@@ -250,7 +250,7 @@ class Worker:
             self._fork_server.reap()
             try:
                 await self._bus.handle(self._identity)
-                await self._take_up()
+                await self._adopt_runs()
             except DATABASE_ERRORS as error:
                 log.warning("Failed to send the heartbeat: %s", error)
             await asyncio.sleep(BEAT_EVERY)
@@ -265,14 +265,14 @@ class Worker:
                 gone = []
             await asyncio.sleep(EXPIRE_PAUSE if gone else EXPIRE_EVERY)
 
-    async def _take_up(self) -> None:
+    async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
             mine = await uow.deployments.open(worker_id=self._identity.worker_id)
-            told = await uow.deployments.told()
+            reported = await uow.deployments.told()
         for deployment in mine:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-        for deployment in (*mine, *told):
+        for deployment in (*mine, *reported):
             if deployment.cancel_requested is not None:
                 self._send_cancel(deployment.id, deployment.cancel_requested)
         known = {deployment.id for deployment in mine} | self._runs.keys()
@@ -300,5 +300,5 @@ async def _is_decided(run: RunDirectory) -> bool:
     while run.alive() and not run.started():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(POLL_SECONDS)
     return True

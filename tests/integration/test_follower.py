@@ -254,7 +254,7 @@ class TestReaper:
     @pytest.fixture
     def impatient(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
         """A reaper that does not give anybody time."""
-        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         return Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=0.0)
 
     async def test_runs_of_workers_that_are_gone_fail(self, busy_site: Site, impatient: Reaper) -> None:
@@ -276,7 +276,7 @@ class TestReaper:
         await patient._look()
         await patient._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.RUNNING
-        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         await patient._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
 

@@ -156,13 +156,13 @@ class TestRequestCancel:
 class TestGoesOn:
     def test_from_the_claim_to_the_end_of_the_run(self) -> None:
         deployment = a_deployment(state=QUEUED)
-        told = [deployment.goes_on]
+        told = [deployment.has_live_process]
         deployment.start(worker_id="w1", now=NOW)
-        told.append(deployment.goes_on)
+        told.append(deployment.has_live_process)
         deployment.finish(SUCCESS, now=NOW)
-        told.append(deployment.goes_on)
+        told.append(deployment.has_live_process)
         deployment.run_ended = NOW
-        assert [*told, deployment.goes_on] == [False, True, True, False]
+        assert [*told, deployment.has_live_process] == [False, True, True, False]
 
 
 class TestStates:

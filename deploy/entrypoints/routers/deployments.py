@@ -17,7 +17,7 @@ from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import as_in_a_line, report_of
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.common import LARGEST, Detail, Id, Moment
+from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
     DeploymentDetails,
     DeploymentIn,
@@ -35,27 +35,27 @@ router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
-LONGEST_KEY = 200
+MAX_KEY_LENGTH = 200
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
 
 
-def _usable_key(key: Any) -> Any:
+def _valid_key(key: Any) -> Any:
     """Return the key if it is usable. A blank key would make all clients that send one share a single deployment."""
-    if isinstance(key, str) and not (key.strip() and len(key) <= LONGEST_KEY):
+    if isinstance(key, str) and not (key.strip() and len(key) <= MAX_KEY_LENGTH):
         raise PydanticCustomError(
             "idempotency_key",
             "Idempotency-Key must have 1 to {longest} characters and must not be blank. Omit the header if not needed.",
-            {"longest": LONGEST_KEY},
+            {"longest": MAX_KEY_LENGTH},
         )
     return key
 
 
 IdempotencyKey = Annotated[
     "str | None",
-    Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY),
-    BeforeValidator(_usable_key),
+    Header(alias="Idempotency-Key", min_length=1, max_length=MAX_KEY_LENGTH),
+    BeforeValidator(_valid_key),
 ]
 
 
@@ -110,8 +110,8 @@ async def list_deployments(
     # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
     state: Annotated[list[DeploymentState], Query(max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
-    service_id: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    service_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     user: str | None = None,
     origin: str | None = None,
     since: Moment | None = None,
@@ -225,7 +225,7 @@ async def report_step(
 
 @router.get("/steps/")
 async def list_steps(
-    deployment_id: Annotated[int, Query(ge=1, le=LARGEST)],
+    deployment_id: Annotated[int, Query(ge=1, le=MAX_ID)],
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
 ) -> list[StepOut]:

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.common import LARGEST, Detail, Id
+from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.output import find_lines, lines_of
@@ -22,7 +22,7 @@ router = APIRouter(
     responses={401: {"model": Detail}, 403: {"model": Detail}, 404: {"model": Detail}},
 )
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
-After = Annotated[int, Query(ge=0, le=LARGEST)]
+After = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 
 @router.get("/events", response_model=EventsOut)

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Password = Annotated[str, Field(min_length=8, max_length=1024)]
 Origin = Annotated[str, Field(min_length=1, max_length=200)]
-LARGEST = 2**63 - 1
-Id = Annotated[int, Field(ge=1, le=LARGEST)]
+MAX_ID = 2**63 - 1
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from deploy.domain.model import DeploymentState, Outcome, StepState
-from deploy.domain.reports import DEEPEST, is_deep, step_state
+from deploy.domain.reports import MAX_DEPTH, is_deep, step_state
 from deploy.entrypoints.schemas.common import Answer, Moment, Origin
 
 
@@ -55,7 +55,7 @@ class StepIn(BaseModel):
     @model_validator(mode="after")
     def _can_be_kept(self) -> StepIn:
         if is_deep(self.model_extra):
-            raise ValueError(f"It is nested too deeply ({DEEPEST} levels at most).")
+            raise ValueError(f"It is nested too deeply ({MAX_DEPTH} levels at most).")
         return self
 
 

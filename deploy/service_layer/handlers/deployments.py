@@ -80,7 +80,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
     await record_locked(uow, run, version)
-    if deployment.goes_on:
+    if deployment.has_live_process:
         # Notify the worker again on a repeated cancel; the first notification may have been lost.
         await uow.events.wake(f"cancel {deployment.id}")
     return run.events

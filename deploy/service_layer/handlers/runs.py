@@ -39,8 +39,8 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
     return events
 
 
-async def take_in(
-    command: commands.TakeIn, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
+async def ingest_output(
+    command: commands.IngestOutput, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
 ) -> list[Event]:
     """Store the output of a run. The spool offset is stored with it, so each line is applied exactly once."""
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
@@ -62,7 +62,7 @@ async def take_in(
 
 
 async def _stored(
-    command: commands.TakeIn, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
+    command: commands.IngestOutput, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
 ) -> Run | None:
     """Apply the entries and store the changes; return None if the row has changed since it was read."""
     run, version = Run(deployment, open_steps, ids), Version.of(deployment)
