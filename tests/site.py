@@ -10,10 +10,10 @@ from deploy.domain.commands import (
     ClaimDeployments,
     CreateUser,
     Heartbeat,
+    IngestOutput,
     ServiceFolder,
     StartDeployment,
     SyncServices,
-    TakeIn,
 )
 from deploy.domain.events import DeploymentClaimed, DeploymentQueued, Event, UserCreated
 from deploy.domain.model import Deployment, Step
@@ -71,7 +71,7 @@ class Site:
         before = (await self.deployment(deployment_id)).spool_offset
         offset = before + 10 * len(entries)
         return await self.bus.handle(
-            TakeIn(deployment_id=deployment_id, entries=entries, offset_before=before, offset=offset)
+            IngestOutput(deployment_id=deployment_id, entries=entries, offset_before=before, offset=offset)
         )
 
     async def succeeded(self, name: str = "shop", **more: Any) -> int:

@@ -1,1 +1,1 @@
-"""What a deployment is: plain Python, no input or output, no clock, no framework."""
+"""The domain model: plain Python without I/O, clock or framework."""

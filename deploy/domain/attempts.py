@@ -12,9 +12,9 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 WINDOW = timedelta(minutes=5)
 PER_ACCOUNT, PER_NETWORK = 10, 30
-# A browser, and a network, stays known this long after its last sign-in.
+# How long a browser or network stays known after its last sign-in.
 BROWSER_KNOWN_FOR, NETWORK_KNOWN_FOR = timedelta(days=180), timedelta(days=30)
-# What the owner of one IPv6 line can choose addresses from.
+# The network that one IPv6 subscriber can choose addresses from.
 IPV6_PREFIX = 64
 UNKNOWN_NETWORK = "unknown"
 
@@ -23,7 +23,7 @@ _ELSEWHERE = "or use a browser that has signed in as this user before."
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What attempts are counted by. `key` identifies it; `advice` follows "Try again in 5 minutes" once it is full."""
+    """A counter of attempts. `key` identifies it; `advice` follows "Try again in 5 minutes" when it is full."""
 
     key: tuple[str, ...]
     limit: int
@@ -31,7 +31,7 @@ class Bucket:
     advice: str = ""
 
     def refusal(self, seconds: int) -> str:
-        """Return the sentence for a client that has to wait."""
+        """Return the error message for a client that must wait `seconds`."""
         wait = f"Try again in {duration(seconds)}"
         return f"{self.full} {wait}, {self.advice}" if self.advice else f"{self.full} {wait}."
 
@@ -70,7 +70,7 @@ def network_of(host: str) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a waiting time in words, rounded up."""
+    """Return a waiting time as text, rounded up to whole minutes from one minute on."""
     number, unit = (seconds, "second") if seconds < 60 else (-(-seconds // 60), "minute")
     return f"{number} {unit}{'' if number == 1 else 's'}"
 

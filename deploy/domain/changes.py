@@ -1,4 +1,4 @@
-"""What differs between two deployments of a service: what was asked for, the config, the files."""
+"""Changes between two deployments of a service: values, config and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Kind: TypeAlias = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A value or a file that differs; `before` and `after` are None for files, secrets, and where there was nothing."""
+    """A value or file that changed; `before` and `after` are None for files, secrets and missing values."""
 
     name: str
     kind: Kind
@@ -21,14 +21,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a deployment was started with: the config of its service, and digests of its files, where they are known."""
+    """The config of a service and the digests of its files at the start of a deployment; None if unknown."""
 
     config: dict[str, Any] | None = None
     files: dict[str, str] | None = None
 
 
 def unknown(before: Snapshot, after: Snapshot) -> list[Literal["config", "files"]]:
-    """Return what cannot be compared."""
+    """Return the parts that cannot be compared."""
     unknown: list[Literal["config", "files"]] = []
     if before.config is None or after.config is None:
         unknown.append("config")
@@ -38,7 +38,7 @@ def unknown(before: Snapshot, after: Snapshot) -> list[Literal["config", "files"
 
 
 def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the values that differ, by name."""
+    """Return the changed values, sorted by name."""
     return [
         Change(name, _kind(name, before, after), before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -49,7 +49,7 @@ def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[C
 def input_changes(
     before: Mapping[str, Any], after: Mapping[str, Any], *, secret_before: set[str], secret_after: set[str]
 ) -> list[Change]:
-    """Return the inputs that differ, by name. Of a secret it is told only that it came or went: no value is known."""
+    """Return the changed inputs, sorted by name. Secrets are only reported as added or removed: no value is stored."""
     secret = secret_before | secret_after
     known = value_changes(
         {name: value for name, value in before.items() if name not in secret},
@@ -58,20 +58,20 @@ def input_changes(
     given_before, given_after = before.keys() | secret_before, after.keys() | secret_after
     came = [Change(name, "added") for name in secret & given_after - given_before]
     went = [Change(name, "removed") for name in secret & given_before - given_after]
-    # A plain value that has become a secret, or the other way round.
+    # A plain value that became a secret, or vice versa.
     turned = [Change(name, "changed") for name in (secret_before ^ secret_after) & given_before & given_after]
     return sorted([*known, *came, *went, *turned], key=lambda change: change.name)
 
 
 def config_changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return what differs in the config, by dotted names; nothing where one of them is not known."""
+    """Return the changes in the config, with dotted names; empty if one of the configs is unknown."""
     if before.config is None or after.config is None:
         return []
     return value_changes(dict(_flat(before.config)), dict(_flat(after.config)))
 
 
 def file_changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the files that differ, by their paths; nothing where one side is not known."""
+    """Return the changed files, sorted by path; empty if one side is unknown."""
     if before.files is None or after.files is None:
         return []
     return [Change(change.name, change.kind) for change in value_changes(before.files, after.files)]
@@ -84,12 +84,12 @@ def _kind(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Kin
 
 
 def _same(before: Any, after: Any) -> bool:
-    # To Python 1 and True are the same; to whoever reads a setting they are not.
+    # In Python 1 == True, but to a reader of a config they differ.
     return type(before) is type(after) and bool(before == after)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and their values: objects, and the objects in lists, are taken apart, plain lists are not."""
+    """Yield dotted names and values. Flattens objects, and lists that contain objects, but not plain lists."""
     if isinstance(value, dict) and (value or not name):
         parts = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):

@@ -1,4 +1,4 @@
-"""What can be asked. Each command has one handler in service_layer/handlers."""
+"""Commands. Each has one handler in service_layer/handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.domain.reports import Entry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFolder:
-    """A service folder that was read and found good. `tasks` are the steps its playbook promises."""
+    """A valid service folder: its config (`data`) and README."""
 
     name: str
     data: dict[str, Any]
@@ -22,7 +22,7 @@ class ServiceFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateUser:
-    """Add a user; `password_hash` is argon2's. `only_first`: refuse if there is a user already."""
+    """Add a user; `password_hash` is an Argon2 hash. With `only_first`, fail if any user exists."""
 
     name: str
     password_hash: str
@@ -33,7 +33,7 @@ class CreateUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeUser:
-    """Change what is not None. A new password or a lost right ends the user's sessions."""
+    """Change a user's fields that are not None. This ends the user's sessions."""
 
     user_id: int
     password_hash: str | None = None
@@ -43,7 +43,7 @@ class ChangeUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSession:
-    """Remember a browser that signed in. `session_id` is the hash of its cookie."""
+    """Store a browser session. `session_id` is the hash of its cookie."""
 
     session_id: str
     user_id: int
@@ -53,14 +53,14 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Forget a browser."""
+    """Delete a browser session."""
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndSessions:
-    """Sign other browsers of a user out: the one named, or all but `keep`."""
+    """Sign out browsers of a user: `session_id`, or all except `keep`."""
 
     user_id: int
     session_id: str | None = None
@@ -69,7 +69,7 @@ class EndSessions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterToken:
-    """Record a service or config token that is about to be handed out."""
+    """Record a service or config token before it is issued."""
 
     token_id: str
     kind: TokenKind
@@ -81,7 +81,7 @@ class RegisterToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokeToken:
-    """Make a token worthless. `user_id`: only if it is his own (None: an administrator asks)."""
+    """Revoke a token. With `user_id`, only if the token belongs to that user; None is for administrators."""
 
     token_id: str
     user_id: int | None
@@ -89,7 +89,7 @@ class RevokeToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncServices:
-    """Make the services in the database equal to the good folders. Folders in `broken` keep what they had."""
+    """Sync the services in the database with the valid folders. Services of folders in `broken` stay unchanged."""
 
     folders: tuple[ServiceFolder, ...]
     broken: frozenset[str] = frozenset()
@@ -97,7 +97,7 @@ class SyncServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteService:
-    """Take a service off the list; its past deployments stay."""
+    """Delete a service from the list; its deployments are kept."""
 
     service_id: int
 
@@ -106,8 +106,9 @@ class DeleteService:
 class StartDeployment:
     """Queue a deployment of a service.
 
-    `by_person`: somebody who can be asked to `confirm` by the service's name. A retry brings its secrets `again`;
-    those that it had are `needed_again`. `answers` is what the check has made of all this.
+    `by_person` is True if a person started it, who can `confirm` with the service's name. For a retry, `again` holds
+    the secrets given now, and `needed_again` the names of those the first deployment had. `answers` holds the checked
+    values.
     """
 
     service_id: int
@@ -126,15 +127,15 @@ class StartDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelDeployment:
-    """Stop a deployment, or take it out of the queue."""
+    """Cancel a deployment, or remove it from the queue."""
 
     deployment_id: int
     by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeIn:
-    """Store what a run has said since `offset_before` (bytes of its spool), up to `offset`."""
+class IngestOutput:
+    """Store the output of a run from `offset_before` to `offset` (bytes in its spool)."""
 
     deployment_id: int
     entries: tuple[Entry, ...]
@@ -144,7 +145,7 @@ class TakeIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportStep:
-    """A script reports a step by itself, over HTTP."""
+    """Apply a step report that a script sent over HTTP."""
 
     deployment_id: int
     report: StepReport
@@ -152,14 +153,14 @@ class ReportStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishDeployment:
-    """A script says by itself, over HTTP, that it is done."""
+    """Finish a deployment whose script reported over HTTP that it is done."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimDeployments:
-    """A worker asks for the next deployments that may run, at most `limit` of them."""
+    """Claim the next deployments that may run for a worker, at most `limit`."""
 
     worker_id: str
     limit: int = 1
@@ -167,7 +168,7 @@ class ClaimDeployments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepFiles:
-    """Remember what the files of a service were when a deployment of it started: digests by paths, None: too many."""
+    """Store the digests of a service's files at the start of a deployment, by path; None if there are too many."""
 
     deployment_id: int
     files: dict[str, str] | None
@@ -175,7 +176,7 @@ class KeepFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailLostRun:
-    """A run cannot be followed any more: its supervisor, its folder or its host is gone."""
+    """Fail a run that can no longer be followed: its supervisor, run directory or host is gone."""
 
     deployment_id: int
     reason: str
@@ -183,14 +184,14 @@ class FailLostRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequeueDeployment:
-    """A deployment waits, but its job is gone (a restored backup, a hand in the queue's tables)."""
+    """Queue a waiting deployment again whose job is missing (a restored backup, or manual changes to the queue)."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireDeployments:
-    """Forget old deployments. Of each service its own config rules, else these: 0 keeps all."""
+    """Delete old deployments. The config of a service overrides these limits; 0 means no limit."""
 
     days: float
     count: int
@@ -198,7 +199,7 @@ class ExpireDeployments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A worker lives."""
+    """Record that a worker is alive."""
 
     worker_id: str
     host: str
@@ -218,7 +219,7 @@ Command: TypeAlias = (
     | DeleteService
     | StartDeployment
     | CancelDeployment
-    | TakeIn
+    | IngestOutput
     | ReportStep
     | FinishDeployment
     | ClaimDeployments

@@ -1,42 +1,42 @@
-"""Everything that can be wrong with a request, as one tree.
+"""The errors of a request, as one class hierarchy.
 
 DomainError
-├── NotFound        there is no such thing (or the asker may not know of it)
-├── Forbidden       it exists, but this asker may not do that
-├── Conflict        it cannot be done in the present state
-├── InvalidInput    the request itself is wrong
-├── NotSignedIn     nobody is asking, or the proof is not valid
+├── NotFound        the resource does not exist (or the caller may not know about it)
+├── Forbidden       the resource exists, but the caller may not do this
+├── Conflict        the current state does not allow it
+├── InvalidInput    the request is invalid
+├── NotSignedIn     credentials are missing or invalid
 └── TryLater        the request may succeed later
-    ├── TooManyAttempts   a limit on password attempts was reached
-    └── Overloaded        the server has too much to do
+    ├── TooManyAttempts   the limit on password attempts was reached
+    └── Overloaded        the server is overloaded
 
-The text of an error is for the person who reads it: what happened, and what to do next.
+The message of an error is shown to people: what is wrong, and what to do next.
 entrypoints/errors.py maps the tree to HTTP status codes.
 """
 
 
 class DomainError(Exception):
-    """The request cannot be fulfilled; `str(error)` says why."""
+    """The request failed; `str(error)` says why."""
 
 
 class NotFound(DomainError):
-    """The thing that was named does not exist."""
+    """The resource does not exist."""
 
 
 class Forbidden(DomainError):
-    """The asker is known, but may not do this."""
+    """The caller is authenticated but not allowed to do this."""
 
 
 class Conflict(DomainError):
-    """The present state does not allow it."""
+    """The current state does not allow the request."""
 
 
 class InvalidInput(DomainError):
-    """The values that were given make no sense."""
+    """The request contains invalid values."""
 
 
 class NotSignedIn(DomainError):
-    """No credentials, or none that count."""
+    """Credentials are missing or invalid."""
 
 
 class TryLater(DomainError):
@@ -52,4 +52,4 @@ class TooManyAttempts(TryLater):
 
 
 class Overloaded(TryLater):
-    """The server has too much to do; nothing was changed."""
+    """The server is overloaded; nothing was changed."""

@@ -1,4 +1,4 @@
-"""What has happened. Events are for telling; whoever must know reads the rows."""
+"""Domain events. They are notifications: the rows in the database are authoritative."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UserCreated:
-    """There is a new user."""
+    """A user was created."""
 
     user_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentQueued:
-    """A deployment was asked for; `is_new` is False where the same request had come before."""
+    """A deployment was queued; `is_new` is False if an earlier request with the same idempotency key queued it."""
 
     deployment: Deployment
     is_new: bool = True
@@ -27,7 +27,7 @@ class DeploymentQueued:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentClaimed:
-    """A worker has taken up a deployment and is to run it, as the config of its service says at this moment."""
+    """A worker claimed a deployment, to run it with the current config of its service."""
 
     deployment: Deployment
     config: dict[str, Any]
@@ -42,21 +42,21 @@ class DeploymentExpired:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentChanged:
-    """A deployment was queued, has started, has ended, or is to be cancelled."""
+    """A deployment was queued, started or finished, or its cancellation was requested."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class StepChanged:
-    """A step is new, has changed or has been removed; `step` is a copy made at that moment."""
+    """A step was added, changed or removed; `step` is a copy made at that moment."""
 
     step: Step
     deleted: bool = False
 
 
 class LinePrinted(NamedTuple):
-    """A line of output (without its newline), and the step it belongs to. A named tuple, as `Line` is."""
+    """A line of output (without its newline), and the step it belongs to. A named tuple for speed, like `Line`."""
 
     text: str
     at: datetime
@@ -66,7 +66,7 @@ class LinePrinted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody wants a running deployment to stop; its worker has to act."""
+    """A cancellation of a running deployment was requested; its worker must stop the run."""
 
     deployment_id: int
 
@@ -82,8 +82,9 @@ class ServiceChanged:
 
 @dataclass(frozen=True, slots=True)
 class AccessChanged:
-    """A user's password, role or state has changed, or one of his sessions or (None: anybody's) tokens has ended:
-    cached answers must go.
+    """A user's password, role or state changed, or one of their sessions ended: cached access must be invalidated.
+
+    `user_id` None means any user, after a token was revoked.
     """
 
     user_id: int | None

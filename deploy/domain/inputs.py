@@ -1,4 +1,4 @@
-"""What a service asks for, and what is wrong with the answers: plain data."""
+"""The inputs of a service, the values given for them, and their faults: plain data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ENV, CONFIRM = "env", "confirm"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one answer: where it stands in the request (`("env", "replicas")`), and a sentence."""
+    """What is wrong with one value: its path in the request (`("env", "replicas")`), and a message without a period."""
 
     path: tuple[str | int, ...]
     sentence: str
 
 
 class InvalidAnswers(InvalidInput):
-    """Answers do not fit what the service asks for. No sentence ever repeats an answer: it may be a secret."""
+    """The values do not match the inputs of the service. Messages never repeat a value, which may be secret."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__(" ".join(f"{fault.sentence}." for fault in faults))
@@ -28,7 +28,7 @@ class InvalidAnswers(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the values that may be chosen; `title` is what people read."""
+    """A value that can be chosen, and the title that is shown for it."""
 
     value: Any
     title: str | None = None
@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Choices that could not be found out, of which input, and why (a sentence)."""
+    """An input (`name`) whose choices could not be loaded, and the reason (`sentence`)."""
 
     name: str
     sentence: str
@@ -44,7 +44,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What a service asks for at this moment: its schema with choices filled in; `problems` where that failed."""
+    """The inputs of a service: its schema with choices filled in, and the inputs whose choices could not be loaded."""
 
     schema: dict[str, Any] | None
     problems: tuple[Problem, ...] = ()
@@ -52,9 +52,9 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Answers that were found good: complete with defaults, the secret ones apart.
+    """Valid values, completed with defaults; secret ones are kept separately.
 
-    `config` is what the service's config said when they were checked.
+    `config` holds the options of the service's config that the values were checked against.
     """
 
     env: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Secret values in what a run says: replaced before anything is stored."""
+"""Masking of secret values in the output of a run, before anything is stored."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from deploy.domain.model import HostResult, StepReport
 from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reported, RunEnded
 
 HIDDEN = "***"
-# Shorter ones occur everywhere: hiding them would hide the log, and tell where they are.
-SHORTEST = 4
-# Converting a text takes time that grows with its length, and no number in use is longer.
-LONGEST_NUMBER = 300
-# How `clean_text` and our Ansible callback end a text that they have cut: right before it, a value may have been cut in
-# two.
+# Shorter values occur by chance: masking them would make the log unreadable and reveal where they occur.
+MIN_LENGTH = 4
+# Limits the time of the conversion, which grows with the length; numbers in use are shorter.
+MAX_NUMBER_LENGTH = 300
+# The end of a text that `clean_text` or our Ansible callback has cut. The cut may be inside a secret value.
 _CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ bytes in all\))\Z")
 
 
 class Mask:
-    """Replaces secret values, and each line of those that have several, by `***` wherever they occur.
+    """Replaces secret values, and each line of multi-line values, by `***`.
 
-    Found as they are, and as JSON, Python, URLs, shells and base64 write them. `everything`: replaces every text instead.
+    Finds them verbatim and as encoded in JSON, Python, URLs, shells and Base64. With `everything`, masks all text.
     """
 
     def __init__(self, values: Iterable[str], *, everything: bool = False) -> None:
@@ -35,25 +34,25 @@ class Mask:
         self._spellings = sorted(spellings, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, self._spellings)) or r"(?!)")
         self._everything = everything
-        # The shortest rest of a value that the next line, or the next line of an event, may begin with; 0: none.
+        # The minimum length of the rest of a value at the start of the next line, or of an event's next line; 0: none.
         self._line_rest = 0
         self._event_rest = 0
 
     def resume(self) -> None:
-        """Go on in the middle of a run: what came before is not known, and may have ended within a value.
+        """Continue in the middle of a run: the unknown text before may have ended inside a value.
 
-        Rests of it that are too short to be hidden anywhere stay, for in most cases they are none.
+        Rests shorter than `MIN_LENGTH` are not masked: most of them are not parts of a value.
         """
-        self._line_rest = self._event_rest = SHORTEST
+        self._line_rest = self._event_rest = MIN_LENGTH
 
     def text(self, text: str) -> str:
-        """Return the text without the values."""
+        """Return the text with the values masked."""
         if self._everything:
             return HIDDEN if text else text
         return self._hide(text) if self._any.search(text) else text
 
     def value(self, value: Any) -> Any:
-        """Return free-form data without the values; names of fields count as texts, too."""
+        """Return JSON data with the values masked, also in field names."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -61,11 +60,11 @@ class Mask:
         if isinstance(value, list):
             return [self.value(inner) for inner in value]
         if isinstance(value, (int, float)) and self.text(str(value)) != str(value):
-            return HIDDEN  # a secret of digits, printed as a number
+            return HIDDEN  # a numeric secret
         return value
 
     def report(self, report: StepReport, *, planned: bool = False) -> StepReport:
-        """Return a step report without the values. `planned`: `task` in its details is an id, to find the step by."""
+        """Return a step report with the values masked. If `planned`, `task` in its details is kept, as an id."""
         ids = {"task": report.detail["task"]} if planned and "task" in report.detail else {}
         return replace(
             report,
@@ -75,7 +74,7 @@ class Mask:
         )
 
     def entry(self, entry: Entry) -> Entry:
-        """Return one entry of a run without the values."""
+        """Return an entry of a run with the values masked."""
         if isinstance(entry, Line):
             return entry._replace(text=self.text(entry.text))
         if isinstance(entry, Reported):
@@ -85,7 +84,7 @@ class Mask:
         return self._end(entry)
 
     def event(self, entry: Entry) -> Entry:
-        """Return one entry that a playbook's events made; its lines have pieces of their own."""
+        """Return an entry from a playbook event with the values masked; pieces of its lines are tracked separately."""
         if not isinstance(entry, Line):
             return self.entry(entry)
         text = self._without_start(entry.text, self._event_rest)
@@ -93,7 +92,7 @@ class Mask:
         return entry._replace(text=self.text(self._without_end(text) if entry.continues else text))
 
     def piece(self, text: str, *, continues: bool) -> str:
-        """Return an output line, or (`continues`) a piece of a long one, at whose ends a value may be cut in two."""
+        """Return a line, or a piece of a long one (`continues`), with values masked that are cut off at its ends."""
         text = self._without_start(text, self._line_rest)
         self._line_rest = int(continues)
         return self._without_end(text) if continues else text
@@ -116,12 +115,12 @@ class Mask:
         return self.text(self._without_end(text[: cut.start()])) + cut.group()
 
     def _without_end(self, text: str) -> str:
-        """Hide the beginning of a value at the end of the text."""
+        """Mask the beginning of a value at the end of the text."""
         size = max((_overlap(text, spelling, len(spelling) - 1) for spelling in self._spellings), default=0)
         return text[: len(text) - size] + HIDDEN if size else text
 
     def _without_start(self, text: str, shortest: int) -> str:
-        """Hide the rest of a value, of so many characters at least (0: none), at the beginning of the text."""
+        """Mask the rest of a value, of at least `shortest` characters (0: none), at the beginning of the text."""
         if not shortest:
             return text
         size = max((_overlap(spelling, text, len(spelling) - 1) for spelling in self._spellings), default=0)
@@ -144,7 +143,7 @@ def _spans(text: str, spellings: Sequence[str]) -> Iterable[tuple[int, int]]:
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans in their order, those that overlap as one."""
+    """Return the spans in order, with overlapping ones merged."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
         if merged and start < merged[-1][1]:
@@ -155,9 +154,9 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _overlap(before: str, after: str, longest: int) -> int:
-    """Return the length of the longest end of `before`, up to `longest`, that `after` begins with.
+    """Return the length of the longest suffix of `before`, at most `longest`, that is a prefix of `after`.
 
-    By Knuth, Morris and Pratt, for whom a long value takes no longer than it is: it may be a whole file.
+    Uses the Knuth-Morris-Pratt algorithm, which takes linear time: a value may be a whole file.
     """
     wanted = after[:longest]
     if not wanted:
@@ -173,35 +172,35 @@ def _overlap(before: str, after: str, longest: int) -> int:
 
 
 def _grown(wanted: str, borders: Sequence[int], matched: int, char: str) -> int:
-    """Return how many characters of `wanted` a text ends with after one more; `borders` are those of its beginnings."""
+    """Return the length of the matched prefix of `wanted` after one more character (a Knuth-Morris-Pratt step)."""
     while matched and wanted[matched] != char:
         matched = borders[matched - 1]
     return matched + (wanted[matched] == char)
 
 
 def _spellings(value: str) -> Iterable[str]:
-    """Yield how a value may be written, line by line."""
+    """Yield the ways in which a value, or each of its lines, may be written."""
     for part in {value, *value.splitlines(), *(line.strip() for line in value.splitlines())}:
-        if len(part) < SHORTEST:
+        if len(part) < MIN_LENGTH:
             continue
         yield part
         yield json.dumps(part)[1:-1]
         yield json.dumps(part, ensure_ascii=False)[1:-1]
         yield repr(part)[1:-1]
         yield from (quote(part), quote(part, safe=""), quote_plus(part))
-        yield from (part.replace("'", "'\\''"), shlex.quote(part).strip("'"))  # as shells trace their commands
+        yield from (part.replace("'", "'\\''"), shlex.quote(part).strip("'"))  # as printed by `set -x`
         yield base64.b64encode(part.encode("utf-8", "replace")).decode()
         yield from _as_numbers(part)
 
 
 def _as_numbers(text: str) -> Iterable[str]:
-    """Yield the numbers that a playbook or script can convert the text to: `01067 | int` prints 1067."""
-    if len(text) > LONGEST_NUMBER:
+    """Yield the numbers that a playbook or script may convert the text to: `01067 | int` prints 1067."""
+    if len(text) > MAX_NUMBER_LENGTH:
         return
     for convert in (int, float):
         try:
             number = str(convert(text))
         except ValueError:
             continue
-        if len(number) >= SHORTEST and any(map(str.isdigit, number)):
+        if len(number) >= MIN_LENGTH and any(map(str.isdigit, number)):
             yield number

@@ -1,11 +1,11 @@
-"""Deployments, their steps, services, users and tokens: what they are and how they change.
+"""Deployments, steps, services, users and tokens, and their state changes.
 
 States of a deployment (docs: explanation/life-of-a-deployment):
 
     queued ──start──▶ running ──finish──▶ success | failure | cancelled
        └──────cancel────────────────────▶ cancelled
 
-A method that changes something returns the events it causes; nothing here knows how they are stored or told.
+Methods that change state return the resulting events; storing and publishing them happens elsewhere.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 
-# Seconds: a year. Whatever computes with the timeout of a run (the end of its token, say) has room for it.
+# Seconds: one year. It leaves room for computations with a timeout, such as the expiry of the run's token.
 MAX_TIMEOUT = 31_536_000
 
 
 class DeploymentState(str, Enum):
-    """Where a deployment stands."""
+    """The state of a deployment."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,12 +33,12 @@ class DeploymentState(str, Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Return True if the state is final."""
         return self not in (DeploymentState.QUEUED, DeploymentState.RUNNING)
 
 
 class StepState(str, Enum):
-    """Where a step stands. `skipped` is Ansible's: no host had anything to do."""
+    """The state of a step. `skipped` is used by Ansible: no host had anything to do."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -48,12 +48,12 @@ class StepState(str, Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the step has ended."""
+        """Return True if the state is final."""
         return self not in (StepState.PENDING, StepState.RUNNING)
 
 
 class Outcome(str, Enum):
-    """What an Ansible task did on one host."""
+    """The outcome of an Ansible task on one host."""
 
     OK = "ok"
     CHANGED = "changed"
@@ -66,9 +66,9 @@ class Outcome(str, Enum):
 
 @dataclass(eq=False)
 class User:
-    """Somebody who signs in. `epoch` goes up whenever all their sessions have to end.
+    """A user. Incrementing `epoch` ends all their sessions.
 
-    `has_generated_password`: the server made the password up at its first start, and it has not been changed since.
+    `has_generated_password` is True if the server generated the password at its first start and it was not changed.
     """
 
     name: str
@@ -78,12 +78,12 @@ class User:
     epoch: int = 0
     has_generated_password: bool = False
     created: datetime | None = None
-    id: int = None  # type: ignore[assignment]  # given by the database
+    id: int = None  # type: ignore[assignment]  # set by the database
 
 
 @dataclass(eq=False)
 class Service:
-    """Something that can be deployed: a folder below the services root."""
+    """Something that can be deployed: a folder in the services root."""
 
     name: str
     data: dict[str, Any]
@@ -94,12 +94,12 @@ class Service:
 
     @property
     def concurrency(self) -> int:
-        """How many of its deployments may run at once."""
+        """The number of its deployments that may run at once."""
         return int(self.data.get("concurrency", 1))
 
 
 class TokenKind(str, Enum):
-    """Tokens that leave a row, so that they can be listed and revoked."""
+    """The types of tokens that are recorded, so that they can be listed and revoked."""
 
     SERVICE = "service"
     CONFIG = "config"
@@ -107,7 +107,7 @@ class TokenKind(str, Enum):
 
 @dataclass(eq=False)
 class Token:
-    """The record of a token that was handed out; never the token itself. `id` is its `jti` claim."""
+    """The record of an issued token, not the token itself. `id` is its `jti` claim."""
 
     id: str
     kind: TokenKind
@@ -122,7 +122,7 @@ class Token:
 
 @dataclass(eq=False)
 class BrowserSession:
-    """A signed-in browser. Only a hash of its cookie is kept."""
+    """A signed-in browser. Only a hash of its cookie is stored."""
 
     id: str
     user_id: int
@@ -147,8 +147,8 @@ class DeployedService:
 class Step:
     """One named action of a deployment.
 
-    `position` is where the plan has it, `run_order` counts up as steps begin; `first_line` and `last_line` are
-    numbers of output lines; `expected_seconds` is what the step took lately. `hosts` holds, for an Ansible task, one result per host.
+    `position` is its place in the plan, `run_order` its place in the order of starts. `first_line` and `last_line` are
+    output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `hosts` holds a result per host.
     """
 
     id: int
@@ -168,8 +168,8 @@ class Step:
     expected_seconds: float | None = None
 
     def snapshot(self) -> Step:
-        """Return the step as it is now, for an event that tells of this moment."""
-        # Written out: `dataclasses.replace` takes four times as long, and there is one for each change of a step.
+        """Return a copy of the step for an event."""
+        # Written out because `dataclasses.replace` takes four times as long, and every step change makes a copy.
         return Step(
             self.id,
             self.deployment_id,
@@ -191,7 +191,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What a script or a playbook says of one of its steps."""
+    """A report by a script or playbook about one of its steps."""
 
     name: str
     state: StepState
@@ -203,7 +203,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostResult:
-    """What an Ansible task did on one host. `task` is Ansible's id of it, `duration` is in seconds."""
+    """The result of an Ansible task on one host. `task` is Ansible's id of the task, `duration` is in seconds."""
 
     task: str
     host: str
@@ -215,7 +215,7 @@ class HostResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """A step that is expected, before it reports; `expected_seconds` is what it took lately, where that is known."""
+    """A step that is expected but has not reported yet; `expected_seconds` is based on earlier runs, if any."""
 
     name: str
     description: str = ""
@@ -224,7 +224,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a deployment is expected to do, and how many seconds that took lately, where that is known."""
+    """The steps that a deployment is expected to run, and its expected duration in seconds, if known."""
 
     steps: tuple[PlannedStep, ...]
     expected_seconds: float | None = None
@@ -234,8 +234,8 @@ class Plan:
 class Deployment:
     """One run of a service.
 
-    `seq` is the number of the last event that was recorded of it, `lines` the number of output lines, `spool_offset`
-    how far (bytes) the run's spool has been taken in, `expected_seconds` what earlier successes took. The values of
+    `seq` is the number of its last recorded event, `lines` the number of output lines, `spool_offset` the number of
+    bytes of the run's spool that have been stored, `expected_seconds` is based on earlier successes. The values of
     `secret_inputs` are not in `context`.
     """
 
@@ -269,29 +269,29 @@ class Deployment:
     id: int = None  # type: ignore[assignment]
 
     @property
-    def goes_on(self) -> bool:
-        """Whether it has begun, and its processes have not ended; its script may have told the outcome before that."""
+    def has_live_process(self) -> bool:
+        """Return True if it has started and its processes have not ended, even if its script has reported a result."""
         return self.started is not None and self.run_ended is None
 
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:
-        """A worker has taken the deployment up.
+        """Start the deployment on a worker.
 
         Raises:
-            Conflict: the deployment does not wait any more.
+            Conflict: the deployment is not queued.
         """
         if self.state is not DeploymentState.QUEUED:
-            raise Conflict(f"Deployment {self.id} is {self.state.value}, it cannot start again.")
+            raise Conflict(f"Deployment {self.id} is {self.state.value} and cannot be started again.")
         self.state = DeploymentState.RUNNING
         self.worker_id = worker_id
         self.started = now
         return [DeploymentChanged(self.id)]
 
     def finish(self, state: DeploymentState, *, now: datetime, reason: str | None = None) -> list[Event]:
-        """Settle the outcome. Final is final, but for one case: a script that reported its own success and then
-        broke off has failed after all.
+        """Set the final state. A final state never changes, with one exception: a script that reported success and
+        then crashed has failed.
         """
-        broke_off_after_success = self.state is DeploymentState.SUCCESS and state is DeploymentState.FAILURE
-        if self.state.is_final and not broke_off_after_success:
+        crashed_after_success = self.state is DeploymentState.SUCCESS and state is DeploymentState.FAILURE
+        if self.state.is_final and not crashed_after_success:
             return []
         self.state = state
         self.finished = now
@@ -299,13 +299,15 @@ class Deployment:
         return [DeploymentChanged(self.id)]
 
     def request_cancel(self, by: str, *, now: datetime) -> list[Event]:
-        """Cancel at once when it still waits; otherwise ask the run to stop. An outcome that its script has told stays.
+        """Cancel a queued deployment immediately; request the run of a started one to stop. A final state is kept.
 
         Raises:
-            Conflict: it is over already.
+            Conflict: the deployment and its processes have ended.
         """
-        if self.state.is_final and not self.goes_on:
-            raise Conflict(f"Deployment {self.id} is over already ({self.state.value}), there is nothing to cancel.")
+        if self.state.is_final and not self.has_live_process:
+            raise Conflict(
+                f"Deployment {self.id} has already finished ({self.state.value}); there is nothing to cancel."
+            )
         if self.cancel_requested is not None:
             return []
         self.cancel_requested = f"Cancelled by {by}."

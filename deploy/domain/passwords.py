@@ -1,4 +1,4 @@
-"""The rules for passwords that people choose."""
+"""Rules for passwords that users choose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def check_rules(password: str) -> None:
     """Check a new password.
 
     Raises:
-        InvalidInput: it breaks a rule; the text says which one, never the password.
+        InvalidInput: it violates a rule; the message names the rule, never the password.
     """
     if len(password) < MIN_PASSWORD:
         raise InvalidInput(f"The password is too short: use at least {MIN_PASSWORD} characters.")

@@ -1,4 +1,4 @@
-"""Who may do what: one table and one function, asked by HTTP and WebSocket alike. What is not in the table is denied."""
+"""Access control: one table and one function for HTTP and WebSocket. Anything not in the table is denied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.domain.errors import Forbidden
 
 
 class Kind(str, Enum):
-    """The types of tokens (contract: tokens)."""
+    """The types of tokens."""
 
     USER = "user"
     SERVICE = "service"
@@ -19,7 +19,9 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who is asking, as his token proves. Times are seconds since the epoch; `session` is a signed-in browser's."""
+    """The caller of a request, as proven by a token. `expires` is in seconds since the epoch; `session` is the id of a
+    browser session.
+    """
 
     kind: Kind
     expires: float
@@ -33,7 +35,7 @@ class Actor:
 
 
 class Action(str, Enum):
-    """What can be done, from outside."""
+    """The actions that callers can perform."""
 
     READ_OWN_USER = "read own user"
     CHANGE_OWN_PASSWORD = "change own password"  # noqa: S105 - not a password
@@ -64,7 +66,7 @@ class Action(str, Enum):
 _USER = frozenset({Kind.USER})
 _RUN = frozenset({Kind.DEPLOYMENT})
 
-# Which types of token an action is open to at all.
+# The token types that each action accepts.
 KINDS: dict[Action, frozenset[Kind]] = {
     Action.READ_OWN_USER: _USER,
     Action.CHANGE_OWN_PASSWORD: _USER,
@@ -96,7 +98,7 @@ FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
 
 
 def may(actor: Actor, action: Action, *, service_id: int | None = None) -> bool:
-    """Whether the actor may do that (to that service, where the action is about one)."""
+    """Return True if the actor may perform the action (on the service, if one is given)."""
     if actor.kind not in KINDS.get(action, frozenset()):
         return False
     if action in FOR_ADMINISTRATORS and not actor.is_admin:
@@ -105,13 +107,13 @@ def may(actor: Actor, action: Action, *, service_id: int | None = None) -> bool:
 
 
 def check(actor: Actor, action: Action, *, service_id: int | None = None) -> None:
-    """Do nothing if the actor may do that.
+    """Check that the actor may perform the action.
 
     Raises:
-        Forbidden: he may not.
+        Forbidden: they may not.
     """
     if may(actor, action, service_id=service_id):
         return
     if actor.kind is Kind.SERVICE:
         raise Forbidden("Wrong service token")
-    raise Forbidden("Only an administrator may do that." if action in FOR_ADMINISTRATORS else "Not allowed")
+    raise Forbidden("Only administrators can do this." if action in FOR_ADMINISTRATORS else "Not allowed")

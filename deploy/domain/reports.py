@@ -1,4 +1,4 @@
-"""What the output of a run means: JSON lines of deploy scripts, events of our Ansible callback."""
+"""Parsing of the output of a run: JSON lines of deploy scripts, events of our Ansible callback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
-LONGEST = 1e9
-# Levels of JSON in JSON: far more than anybody writes, far fewer than any reader of ours stumbles over.
-DEEPEST = 50
+MAX_DURATION = 1e9
+# Nesting levels of JSON: far more than scripts use, far fewer than any of our parsers can handle.
+MAX_DEPTH = 50
 _OWN_FIELDS = frozenset({"name", "state", "message"})
 
-# Scripts that pass on Ansible's words are understood, too.
+# Ansible's names are accepted, too: some scripts pass them on.
 _STATES = {state.value: state for state in StepState} | {
     "ok": StepState.SUCCESS,
     "changed": StepState.SUCCESS,
@@ -28,9 +28,9 @@ _STATES = {state.value: state for state in StepState} | {
 
 
 class Line(NamedTuple):
-    """A line of output that is just that; `continues`: a piece of a long one, whose next piece follows.
+    """A line of log output; `continues` is True for a piece of a long line that is followed by another piece.
 
-    A named tuple, because a flood of output makes a million of them: it is four times as fast as a frozen dataclass.
+    A named tuple is four times as fast as a frozen dataclass, and a run may print millions of lines.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A step report. `planned` is true where every start is told, so that none has to be guessed (Ansible)."""
+    """A step report. `planned` is True if every start of a step is reported (Ansible), so that none is inferred."""
 
     report: StepReport
     at: datetime
@@ -57,7 +57,9 @@ class HostReported:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run is over. `cause` is None for an end of its own accord, else `timeout`, `cancelled`, `not_started`, `lost`."""
+    """The end of a run. `cause` is None if the script ended on its own, else `timeout`, `cancelled`, `not_started` or
+    `lost`.
+    """
 
     at: datetime
     code: int | None
@@ -70,7 +72,7 @@ Entry: TypeAlias = Line | Reported | HostReported | RunEnded
 
 
 def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return `text` as PostgreSQL can keep it: no NUL, no lone surrogates, at most `limit` characters."""
+    """Return `text` in a form that PostgreSQL can store: no NUL, no lone surrogates, at most `limit` characters."""
     if len(text) > limit:
         text = text[:limit] + f"… ({len(text) - limit} more characters)"
     if text.isascii():
@@ -79,9 +81,9 @@ def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
 
 
 def is_deep(value: Any) -> bool:
-    """Whether lists and objects lie in each other deeper than `DEEPEST` levels."""
+    """Return True if lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
         if not level:
             return False
@@ -95,7 +97,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def is_encodable(value: Any) -> bool:
-    """Whether every text in it can be written as UTF-8: JSON can spell half a character, which no answer can carry."""
+    """Return True if all text in it can be encoded as UTF-8. JSON escapes can contain lone surrogates, which cannot."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -109,33 +111,33 @@ def step_name(name: str) -> str:
 
 
 def step_state(word: str) -> StepState | None:
-    """Return the state that a script means by a word, whatever its case; None if nobody knows it."""
+    """Return the state for a state name, in any case; None if it is unknown."""
     return _STATES.get(word.lower())
 
 
 def step_report(fields: dict[str, Any]) -> StepReport | None:
-    """Return the report that a JSON object makes, or None if it is none (no name, a state nobody knows, too deep)."""
+    """Return the step report in a JSON object; None if it is not one (no name, unknown state, nested too deeply)."""
     name = fields.get("name")
-    said = fields.get("state", StepState.SUCCESS.value)
-    state = step_state(said) if isinstance(said, str) else None
+    word = fields.get("state", StepState.SUCCESS.value)
+    state = step_state(word) if isinstance(word, str) else None
     if not isinstance(name, str) or not name.strip() or state is None or is_deep(fields):
         return None
     return report_of(name, state, fields)
 
 
 def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport:
-    """Return the report of a step whose name and state are known; `fields`: all that was said of it."""
-    said = fields.get("message") or fields.get("error_message") or ""
+    """Return the report of a step with this name and state; `fields` holds everything that was reported."""
+    message = fields.get("message") or fields.get("error_message") or ""
     return StepReport(
         name=step_name(name),
         state=state,
-        message=clean_text(said if isinstance(said, str) else json.dumps(said)),
+        message=clean_text(message if isinstance(message, str) else json.dumps(message)),
         detail={key: value for key, value in fields.items() if key not in _OWN_FIELDS},
     )
 
 
 def read_line(text: str, at: datetime) -> Entry:
-    """Read a line of a script's output: a step report where it is a JSON object with a name, else a log line."""
+    """Parse a line of a script's output: a step report if it is a JSON object with a name, else a log line."""
     stripped = text.strip()
     if stripped[:1] == "{" and stripped[-1:] == "}":
         fields = _json_object(stripped)
@@ -146,15 +148,15 @@ def read_line(text: str, at: datetime) -> Entry:
 
 
 def read_event(text: str, at: datetime) -> list[Entry]:
-    """Read a line that our Ansible callback wrote; what cannot be understood is kept as a log line.
+    """Parse a line from our Ansible callback; an invalid one is kept as a log line.
 
-    A line that is too long for one event comes in pieces, and is kept in pieces, like one of a script.
+    Lines that are too long for one event arrive and are stored in pieces, as with scripts.
     """
     fields = _json_object(text)
     if fields is None:
         return [Line(text, at)]
-    if isinstance(said := fields.get("text"), str):
-        *lines, last = said.removesuffix("\n").split("\n")
+    if isinstance(printed := fields.get("text"), str):
+        *lines, last = printed.removesuffix("\n").split("\n")
         return [*(Line(line, at) for line in lines), Line(last, at, continues=fields.get("part") is True)]
     if fields.get("event") == "task_start":
         return [_task_report(fields, StepState.RUNNING, at)]
@@ -166,7 +168,7 @@ def read_event(text: str, at: datetime) -> list[Entry]:
 
 
 def as_in_a_line(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields that came as JSON by another way, and are not too deep, as they are read from a line of output."""
+    """Return fields from another source as if they were parsed from a line of output. They must not be too deep."""
     return _json_object(json.dumps(fields)) or {}
 
 
@@ -174,7 +176,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
     try:
         value = _DECODER.decode(text)
         if "\\u" in text:
-            # An escape can spell half a character (a lone surrogate), which no answer could carry.
+            # An escape can be a lone surrogate, which no response can contain.
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
@@ -182,7 +184,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def _nothing(_constant: str) -> None:
-    """Read NaN and Infinity, which Python writes but which are no JSON, as null."""
+    """Parse NaN and Infinity, which Python writes but which are not valid JSON, as null."""
 
 
 def _finite(digits: str) -> float | None:
@@ -190,7 +192,7 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-# Once made, for making one takes longer than reading a line.
+# Shared, because creating a decoder takes longer than parsing a line.
 _DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 
 
@@ -211,7 +213,7 @@ def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:
         task=str(fields.get("task", "")),
         host=clean_text(str(fields.get("host", "")), NAME_LIMIT),
         outcome=outcome,
-        duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < LONGEST else None,
+        duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < MAX_DURATION else None,
         message=clean_text(str(fields.get("message") or "")),
         diff=clean_text(diff, 4 * MESSAGE_LIMIT) if isinstance(diff, str) else None,
     )

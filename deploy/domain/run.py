@@ -1,4 +1,4 @@
-"""A running deployment and its open steps: how what the run says changes them."""
+"""A running deployment and its open steps, and how the output of the run changes them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded, clean_text, step_name
 
-PLACEHOLDER = PlannedStep(name="Deploy", description="What this service does is not known before its first success.")
+PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
 BROKEN_OFF = "Run the deploy script"
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
-    """Add the expected steps, pending, to a new deployment; a placeholder when nothing is known."""
+    """Add the planned steps to a new deployment, as pending; return the events."""
     events: list[Event] = []
     for step in planned:
         deployment.step_count += 1
@@ -31,10 +31,10 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
 
 
 class Run:
-    """Takes in the entries of one batch, in order, and collects what they change.
+    """Applies the entries of one batch, in order, and collects the changes.
 
-    `events` tell everything that happened, in order; `touched` are the steps to store (by id), `removed` the ids of
-    those to delete. `ids` yields ids for steps that nobody planned.
+    `events` holds everything that happened, in order; `touched` the steps to store (by id), `removed` the ids of steps
+    to delete. `ids` yields ids for unplanned steps.
     """
 
     def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
@@ -48,21 +48,21 @@ class Run:
         for step in self._open.values():
             self._by_name.setdefault(step.name, []).append(step)
         running = [step for step in self._open.values() if step.state is StepState.RUNNING]
-        # In the order in which they began, as they are here when the whole run comes in one batch.
+        # In the order in which they started, as if the whole run were one batch.
         self._running = {step.id: step for step in sorted(running, key=lambda step: step.run_order or 0)}
 
     @property
     def open_steps(self) -> list[Step]:
-        """The steps that wait or run, in the order of the plan."""
+        """The pending and running steps, in the order of the plan."""
         return list(self._open.values())
 
     @property
     def _current(self) -> Step | None:
-        """The step that the output belongs to: of those that run, the one that began last."""
+        """The step that output belongs to: the running step that started last."""
         return next(reversed(self._running.values()), None)
 
     def take(self, entry: Entry) -> None:
-        """Take in one entry."""
+        """Apply one entry."""
         if isinstance(entry, Line):
             self._print(entry)
         elif isinstance(entry, Reported):
@@ -75,7 +75,7 @@ class Run:
     def report(self, report: StepReport, *, at: datetime, planned: bool = False) -> None:
         """Apply a step report: update the open step of that name, or append a new one.
 
-        When a running step ends well, the next pending one starts, unless the reporter tells every start (`planned`).
+        When a running step succeeds, the next pending one starts, unless every start is reported (`planned`).
         """
         if self.deployment.state.is_final:
             return
@@ -86,20 +86,20 @@ class Run:
         step.detail.update(report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
-        self._tell(step)
+        self._emit(step)
         if report.state is StepState.FAILURE:
             self._note_failure(step)
         elif report.state.is_final and not planned and (was_running or (found and self._current is None)):
             self._start_next(at)
 
     def finish(self, *, at: datetime) -> None:
-        """The script says that it is done: settle the outcome by its steps, and drop what never ran."""
+        """Finish the deployment because its script is done: derive the result from its steps, remove open ones."""
         if self.deployment.state.is_final:
             return
         self._settle(DeploymentState.SUCCESS, at=at)
 
     def drop_open(self) -> None:
-        """Remove every step that has not ended."""
+        """Remove every pending and running step."""
         for step in list(self._open.values()):
             self._remove(step)
 
@@ -123,15 +123,15 @@ class Run:
             "message": result.message,
             "diff": result.diff,
         }
-        # The last one counts: Ansible sometimes thinks again.
+        # The last result counts: Ansible sometimes reports a host again.
         step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
-        self._tell(step)
+        self._emit(step)
 
     def _end(self, end: RunEnded) -> None:
         self.deployment.exit_code = end.code
         self.deployment.run_ended = end.at
         if end.cause == "lost" and self.deployment.state.is_final:
-            return  # it had said itself how it went
+            return  # the script has already reported the result
         if end.cause is None and end.code == 0:
             self._settle(DeploymentState.SUCCESS, at=end.at)
             return
@@ -151,11 +151,11 @@ class Run:
         self.events += deployment.finish(outcome, now=at, reason=reason)
 
     def _break_off(self, reason: str, *, at: datetime) -> None:
-        """Leave a failed step that says why: the one that was running, or one of its own."""
+        """Record the reason in a failed step: the running one, or a new one."""
         step = self._current or self._append(BROKEN_OFF)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
-        self._tell(step)
+        self._emit(step)
         self.deployment.has_failed_step = True
         self.deployment.reason = reason
 
@@ -195,7 +195,7 @@ class Run:
         pending = next((step for step in self._open.values() if step.state is StepState.PENDING), None)
         if pending is not None:
             self._set_state(pending, StepState.RUNNING, started=at, finished=at)
-            self._tell(pending)
+            self._emit(pending)
 
     def _remove(self, step: Step) -> None:
         self._open.pop(step.id, None)
@@ -204,7 +204,7 @@ class Run:
         self.removed.add(step.id)
         self.events.append(StepChanged(step.snapshot(), deleted=True))
 
-    def _tell(self, step: Step) -> None:
+    def _emit(self, step: Step) -> None:
         self.touched[step.id] = step
         self.events.append(StepChanged(step.snapshot()))
 
@@ -215,11 +215,11 @@ class Run:
 
 
 def _reason(end: RunEnded) -> str:
-    # Without a code and a signal, nobody knows how the script ended but whoever wrote the message.
+    # Without an exit code and a signal, the message is all that is known about the end.
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
-        return f"The deploy script was ended by the signal {end.signal}."
+        return f"The deploy script was killed by {end.signal}."
     if end.code is None:
-        return "The run ended, and did not tell how."
+        return "The run ended without reporting a result."
     return f"The deploy script ended with exit code {end.code}."

@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests of a process, for as long as the process lives."""
+"""Background tasks of a process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do this while the block runs.
+    """Run these coroutines as tasks while the block runs.
 
-    Work that fails takes the process with it: half a server helps nobody, and the service manager starts a whole one.
+    If one fails, the process exits, so that the service manager restarts it: a partly working server is worse.
     """
     tasks = [asyncio.create_task(part) for part in work]
     for task in tasks:
@@ -32,5 +32,5 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 def _end_process_with(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("A part of the process has failed", exc_info=error)
+        log.critical("A background task failed; stopping the process", exc_info=error)
         os.kill(os.getpid(), signal.SIGTERM)

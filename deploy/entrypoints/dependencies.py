@@ -1,4 +1,4 @@
-"""Who is asking, and with what: the annotated dependencies of every route."""
+"""The dependencies of routes: services, tokens and access checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
 
 
 async def get_services(request: Request) -> Services:
-    """Return the parts of this process."""
+    """Return the services of this process."""
     services: Services = request.app.state.services
     return services
 
@@ -25,27 +25,27 @@ BearerDep = Annotated["str | None", Depends(oauth2_scheme)]
 
 
 async def no_store(response: Response) -> None:
-    """Keep an answer that holds a token out of every cache (RFC 6750, section 5.3)."""
+    """Prevent caching of a response that contains a token (RFC 6750, section 5.3)."""
     response.headers["Cache-Control"] = "no-store"
 
 
 def client_address(request: Request) -> str:
-    """Return the IP address of the client, as a trusted proxy forwards it; empty on a Unix socket."""
+    """Return the IP address of the client, forwarded by trusted proxies; empty for a Unix socket."""
     return request.client.host if request.client else ""
 
 
 def require(action: Action) -> Any:
-    """Return the dependency that lets a request through if its token allows `action`, and says who is asking.
+    """Return a dependency that checks that the token allows `action`, and returns the actor.
 
-    Every route names one; a test generated from the routes fails for a route that names none.
+    Every route must use it; a test over all routes enforces that.
     """
 
     async def actor(services: ServicesDep, token: BearerDep) -> Actor:
         if not token:
             raise NotSignedIn("Not authenticated")
-        known = await services.authenticator.authenticate(token, KINDS[action])
-        check(known, action)
-        return known
+        authenticated = await services.authenticator.authenticate(token, KINDS[action])
+        check(authenticated, action)
+        return authenticated
 
-    actor.action = action  # type: ignore[attr-defined]  # what the test of the routes reads
+    actor.action = action  # type: ignore[attr-defined]  # for the test of all routes
     return Depends(actor)

@@ -1,4 +1,4 @@
-"""The one table from errors to status codes."""
+"""The table that maps errors to HTTP status codes."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ STATUS: dict[type[DomainError], int] = {
     TooManyAttempts: 429,
     Overloaded: 503,
 }
-AWAY = "The database cannot be reached at the moment. Nothing was changed; try again in a moment."
-UNEXPECTED = "Something went wrong on the server. Its log says what; tell whoever runs it."
+AWAY = "The database cannot be reached. Nothing was changed; try again in a moment."
+UNEXPECTED = "Internal server error. See the server log, or contact your administrator."
 RETRY_AFTER = {"Retry-After": "2"}
 
 
 def domain_error(_request: Request, error: Exception) -> JSONResponse:
-    """Answer with the status of the error's class."""
+    """Return the response for a domain error, with the status code of its class."""
     if isinstance(error, InvalidAnswers):
-        return JSONResponse({"detail": [_told(fault) for fault in error.faults]}, 422)
+        return JSONResponse({"detail": [_entry(fault) for fault in error.faults]}, 422)
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     if isinstance(error, TryLater):
@@ -54,34 +54,34 @@ def domain_error(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status, headers)
 
 
-def _told(fault: Fault) -> dict[str, Any]:
+def _entry(fault: Fault) -> dict[str, Any]:
     return {"loc": ["body", *fault.path], "msg": fault.sentence, "type": "input"}
 
 
 def invalid_request(_request: Request, error: Exception) -> JSONResponse:
-    """Say what is wrong with a body, without its values: a secret may be among them."""
+    """Return what is wrong with a request, without its values: they may contain secrets."""
     assert isinstance(error, RequestValidationError)
-    told = [{name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()]
-    return JSONResponse({"detail": jsonable_encoder(told)}, 422)
+    faults = [{name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()]
+    return JSONResponse({"detail": jsonable_encoder(faults)}, 422)
 
 
 def database_away(_request: Request, error: Exception) -> JSONResponse:
-    """The database comes and goes; whoever asks is told to come again."""
-    log.warning("The database is away: %s", error)
+    """Answer 503 with Retry-After while the database is unreachable."""
+    log.warning("The database cannot be reached: %s", error)
     return JSONResponse({"detail": AWAY}, 503, RETRY_AFTER)
 
 
 def database_error(request: Request, error: Exception) -> JSONResponse:
-    """Tell a lost connection from a statement that the database refused."""
+    """Distinguish a lost connection (503) from an invalid value (422); raise every other error."""
     if is_away(error):
         return database_away(request, error)
     if sql_state(error).startswith("22"):
-        return JSONResponse({"detail": "A value cannot be stored (a NUL character, or a number out of range)."}, 422)
+        return JSONResponse({"detail": "A value contains a NUL character or a number that is out of range."}, 422)
     raise error
 
 
 def system_error(request: Request, error: Exception) -> JSONResponse:
-    """A file, most likely: nothing that comes again would mend."""
+    """Answer 503 if the database is unreachable, else 500: other OSErrors do not go away on a retry."""
     if is_away(error):
         return database_away(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -89,13 +89,13 @@ def system_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def folders_unavailable(request: Request, error: Exception) -> JSONResponse:
-    """Say why the service folders cannot be read; nothing that comes again would mend."""
+    """Answer 500 with the reason why the service folders cannot be read; a retry would not help."""
     log.error("%s %s failed: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, 500)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """FastAPI says 400 of a body that is not even text; to clients it is one more invalid body (422)."""
+    """Return 422 in place of FastAPI's 400 for undecodable bodies, so that every invalid body gets the same status."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         return JSONResponse({"detail": error.detail}, 422)
@@ -103,7 +103,7 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Register the table with an application."""
+    """Register the error handlers with an application."""
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)

@@ -49,17 +49,17 @@ MODULES = (
     live,
     page,
 )
-DESCRIPTION = "Start deployments, watch them, and read what they did. Sign in at `POST /token`."
+DESCRIPTION = "Start deployments, watch them live, and read their output. Sign in with `POST /token`."
 
 
 def create_app(settings: Settings | None = None, *, ready: Services | None = None) -> FastAPI:
     """Return the application.
 
-    With `ready` parts (the `serve` command has made them) their owner also runs them; otherwise the application
-    connects to DATABASE_URL by itself when it starts, and brings its schema up to date.
+    With `ready`, the caller (the `serve` command) also runs these services; otherwise the application connects to
+    DATABASE_URL when it starts, and upgrades the schema.
 
     Raises:
-        ConfigurationError: at its start, when a setting is missing.
+        ConfigurationError: at startup, if a setting is missing.
     """
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
         app.state.services = ready
     errors.install(app)
     for module in MODULES:
-        # As they are: to include a router is to build each of its routes once more, at the first request.
+        # Not `include_router`, which would build each route again, at the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
     app.add_middleware(HeadAsGet)
@@ -96,18 +96,18 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
 async def _own_services(settings: Settings) -> AsyncIterator[Services]:
     if settings.is_embedded:
         raise ConfigurationError(
-            "DATABASE_URL is missing. `fastdeploy serve` brings a PostgreSQL of its own; under another server name one."
+            "DATABASE_URL is missing. Set it, or use `fastdeploy serve`, which includes a PostgreSQL server."
         )
     services = create_services(settings, settings.database_url)
     syncing = await prepare_database(services)
     async with running(services), background(finish_sync(syncing)):
-        # Last, and not through the log, which is kept.
+        # Last, and not through the log, because logs are stored.
         show_introduction(await introduce(services))
         yield services
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Make `app` where a server asks for it; `serve` brings parts of its own, and has no use for this one."""
+    """Create `app` only on access: `serve` imports this module but creates its own application."""
     if name == "app":
         return create_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

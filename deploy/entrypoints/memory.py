@@ -1,6 +1,6 @@
-"""What the interpreter and the C library do about memory, set for processes that load much and then run for long.
+"""Memory settings of the interpreter and the C library for long-running processes that import many modules.
 
-Light to load: this comes before everything else.
+This module must import quickly, because it is imported before everything else.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ LARGE_BLOCK = 4 << 20
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Look for no garbage while much is loaded.
+    """Disable garbage collection during imports.
 
-    Modules and classes stay, and there is next to no garbage among them; to look through all that is there already,
-    again and again while it grows, takes a tenth of the time.
+    Imports create almost no garbage, and scanning all objects again and again takes a tenth of the import time.
     """
     gc.disable()
     try:
@@ -29,29 +28,29 @@ def loading() -> Iterator[None]:
 
 
 def prepare_for_long() -> None:
-    """Begin a process that loads much and runs for long; once it has loaded, it calls `collect_from_now_on`."""
+    """Prepare a long-running process. It must call `collect_from_now_on` after its imports."""
     gc.disable()
     _give_back_large_blocks()
 
 
 def collect_from_now_on() -> None:
-    """Look for garbage among what is made from now on; what was loaded until now is left out for ever.
+    """Enable garbage collection, and exclude all current objects from it permanently.
 
-    So a full look takes a millisecond rather than a tenth of a second, in which nobody would be answered.
+    A full collection then takes a millisecond instead of a tenth of a second, during which no request is served.
     """
     gc.freeze()
     gc.enable()
 
 
 def _give_back_large_blocks() -> None:
-    """Give blocks of 4 MiB and more back to the system as soon as they are freed.
+    """Return freed blocks of 4 MiB and more to the system immediately.
 
-    With the first such block that is freed, the C library would raise its own limit beyond it: the next ones, such as
-    the 19 MiB that each check of a password takes, would stay with the process.
+    By default, glibc raises its limit when the first such block is freed, and the process would keep later ones, such
+    as the 19 MiB for each password check.
     """
     from ctypes import CDLL  # noqa: PLC0415 - only long-lived processes need it
 
-    # Another C library than glibc has no such parameters, nor the habit.
+    # Other C libraries have neither this function nor this behavior.
     if (mallopt := getattr(CDLL(None), "mallopt", None)) is not None:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
         mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)

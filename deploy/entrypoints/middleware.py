@@ -1,4 +1,4 @@
-"""What every HTTP answer goes through: a limit for bodies, and headers that tell browsers to be careful."""
+"""Middleware for all HTTP requests: a size limit for bodies, and security headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Swagger UI starts by a script in its page and styles itself inline; nothing else may.
+# Swagger UI needs inline scripts and styles; nothing else does.
 DOCS_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
     "script-src 'self'", "script-src 'self' 'unsafe-inline'"
 )
@@ -25,20 +25,20 @@ HEADERS = [
 
 
 class BodyTooLarge(HTTPException):
-    """More was sent than `BODY_LIMIT` bytes. Whatever reads the body lets an HTTPException through."""
+    """The body is larger than `BODY_LIMIT` bytes. An HTTPException, because all code that reads bodies lets it pass."""
 
     def __init__(self) -> None:
-        super().__init__(413, f"The body is larger than {BODY_LIMIT} bytes.")
+        super().__init__(413, f"The request body is larger than {BODY_LIMIT} bytes.")
 
 
 class Safety:
-    """Refuses oversized bodies (413), and adds the headers."""
+    """Rejects oversized bodies (413), and adds security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Forward a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""What all routes have in common: HEAD, and paths with and without their trailing slash.
+"""Behavior of all routes: HEAD requests, and paths with and without a trailing slash.
 
-A redirect between the two spellings of a path would lose the Authorization header.
+A redirect between the two spellings of a path would drop the Authorization header.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _TRIED = "fastdeploy.other_spelling"
 
 
 def answer_both_spellings(app: FastAPI) -> None:
-    """Try a path that no route has with its slash taken off, or put on.
+    """If no route matches a path, retry it with its trailing slash removed or added.
 
-    A path that is another route's with the slash missing (`/services/names`, where `/services/{id}` is one) has to be
-    declared in both spellings.
+    A path that matches another route without its slash (`/services/names` matches `/services/{id}`) must be declared in
+    both spellings.
     """
     router = app.router
     not_found = router.default
@@ -32,13 +32,13 @@ def answer_both_spellings(app: FastAPI) -> None:
 
 
 class HeadAsGet:
-    """Answers HEAD like GET, without the body (RFC 9110, 9.3.2)."""
+    """Middleware that answers HEAD like GET, without the body (RFC 9110, 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Forward a request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

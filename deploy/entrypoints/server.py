@@ -1,4 +1,4 @@
-"""The processes of `fastdeploy serve` and `fastdeploy worker`, once their database is there."""
+"""The processes of `fastdeploy serve` and `fastdeploy worker`, after their database is available."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def run(
     postgres: PostgresServer | None,
     announce: Callable[[str, Introduction], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT: web server, live channel and worker, on a database that is there.
+    """Run the web server, live channel and worker until SIGTERM or SIGINT. The database must be available.
 
     Raises:
-        ConfigurationError: it cannot start; the text says what to do.
+        ConfigurationError: it cannot start; the message says what to do.
     """
     uvloop.run(_serve(settings, options, listening, url, postgres, announce))
 
@@ -76,7 +76,7 @@ async def _serve(
         introduction = Introduction()
         if leads:
             stack.enter_context(recorded(settings.data_dir, record_of(settings)))
-            # Last: a start that fails has not made up a password that nobody has seen.
+            # Last, so that a failed start does not generate a password that is never shown.
             introduction = await introduce(services)
         announce(address, introduction)
         await _answer(services, settings, listening)
@@ -94,43 +94,43 @@ async def _answer(services: Services, settings: Settings, listening: socket.sock
 
 
 class QuietServer(uvicorn.Server):
-    """A server that ends with exit code 0 when it is told to end; uvicorn's own raises the signal again."""
+    """A server that exits with code 0 on SIGTERM and SIGINT; uvicorn's own server raises the signal again."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.answering = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
+        """Start serving."""
         await super().startup(sockets)
         self.answering.set()
 
     def stop(self) -> None:
-        """End; at the second call, at once."""
+        """Stop gracefully; on the second call, immediately."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to those who registered for them."""
+        """Leave signal handling to `loop.add_signal_handler`."""
         yield
 
 
 async def _keep_alive(postgres: PostgresServer) -> None:
-    """Start the bundled server again when it was killed. It has to be started from this, the main thread."""
+    """Restart the bundled PostgreSQL if it exits. It must be started from the main thread, which this is."""
     while True:
         await asyncio.sleep(CHECK_DATABASE_EVERY)
         if postgres.poll() is None:
             continue
-        log.warning("The bundled PostgreSQL has ended (%s), starting it again", postgres.poll())
+        log.warning("The bundled PostgreSQL exited (%s); restarting it", postgres.poll())
         try:
             postgres.start()
         except PostgresError as error:
-            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            log.error("%s", error)  # noqa: TRY400 - the message is complete
 
 
 async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
-    """Run another web server process on the same socket, for ever."""
+    """Keep another web server process running on the same socket."""
     command = [sys.executable, "-m", "deploy", "serve", "--no-worker", "--listen-fd", str(listening.fileno())]
     command += ["--data-dir", str(settings.data_dir), "--services-dir", str(settings.services_root)]
     while True:
@@ -139,8 +139,8 @@ async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
             while process.poll() is None:  # noqa: ASYNC110 - on 3.10 asyncio would take threads for it
                 await asyncio.sleep(CHECK_DATABASE_EVERY)
         finally:
-            process.terminate()  # does nothing where it has ended
-        log.warning("A web server process has ended (%s), starting another", process.returncode)
+            process.terminate()  # does nothing if it has ended
+        log.warning("A web server process exited (%s); starting another", process.returncode)
 
 
 def _address(listening: socket.socket) -> str:
@@ -150,10 +150,10 @@ def _address(listening: socket.socket) -> str:
 
 
 async def work(settings: Settings, url: str, announce: Callable[[str], None]) -> None:
-    """`fastdeploy worker`: work until SIGTERM or SIGINT; what runs goes on without us.
+    """Run `fastdeploy worker` until SIGTERM or SIGINT. Active runs then continue without it.
 
     Raises:
-        ConfigurationError: API_URL is missing, without which scripts could not report.
+        ConfigurationError: the deploy user owns the data folder.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     async with running(services):
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):
-            announce(f"Working for {without_password(url)}")
+            announce(f"Worker connected to {without_password(url)}")
             await asyncio.to_thread(load_tokens)
             collect_from_now_on()
             await stopped.wait()

@@ -1,4 +1,4 @@
-"""What has to be true before the first request: schema, first user, services."""
+"""Startup: wait for the database, upgrade its schema, sync the services."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from deploy.entrypoints.state import Services
 
 log = logging.getLogger(__name__)
 
-# Seconds. Longer than service managers count quick failures before they give up.
-PATIENCE, LOOK_EVERY = 15.0, 0.5
-FIRST_REQUESTS = 0.5
+# Seconds. Longer than the interval in which service managers count failed starts before they give up.
+DATABASE_TIMEOUT, RETRY_EVERY = 15.0, 0.5
+LOAD_DELAY = 0.5
 SYNC_SECONDS = 5.0
 
 
 async def prepare_database(services: Services) -> asyncio.Task[None]:
-    """Bring the schema up to date and sync the services; return the sync, to be finished by `finish_sync`.
+    """Upgrade the schema and sync the services; return the sync task, to be awaited by `finish_sync`.
 
-    A sync that takes longer than SYNC_SECONDS does not hold up the start.
+    A sync that takes longer than SYNC_SECONDS does not delay the start.
 
     Raises:
         ConfigurationError: the database cannot be used.
@@ -43,16 +43,16 @@ async def prepare_database(services: Services) -> asyncio.Task[None]:
     if syncing.done():
         await syncing
     else:
-        log.warning("The service folders take long to read. The server starts with the services that it knows.")
+        log.warning("Reading the service folders takes long. The server starts with the services it already knows.")
     return syncing
 
 
 async def finish_sync(syncing: asyncio.Task[None]) -> None:
-    """Wait for a sync that goes on after the start; it ends with the process."""
+    """Wait for a sync that continues after the start, and log its failure."""
     try:
         await syncing
     except ConfigurationError as error:
-        log.error("The services could not be synced: %s", error)  # noqa: TRY400 - the sentence says it all
+        log.error("Failed to sync the services: %s", error)  # noqa: TRY400 - the message is complete
 
 
 async def _sync(services: Services) -> None:
@@ -62,10 +62,12 @@ async def _sync(services: Services) -> None:
 
 
 async def finish_loading(services: Services, answering: asyncio.Event) -> None:
-    """Once requests are answered: load what the first of them would wait for, then look for garbage again."""
+    """After the server has started, import modules that the first requests would wait for; then enable garbage
+    collection.
+    """
     await answering.wait()
-    # Whoever waits for the start is about to ask, and everything would be slow to him while we load.
-    await asyncio.sleep(FIRST_REQUESTS)
+    # Clients that waited for the start send requests now, which imports would slow down.
+    await asyncio.sleep(LOAD_DELAY)
     await asyncio.to_thread(load_tokens)
     with contextlib.suppress(*DATABASE_ERRORS):
         if any((await accepted_inputs(services)).values()):
@@ -74,8 +76,8 @@ async def finish_loading(services: Services, answering: asyncio.Event) -> None:
 
 
 async def wait_for_database(services: Services) -> None:
-    """Give a database that comes up beside us (after a reboot, say) some seconds; what is wrong with it then is told."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait up to 15 s for a database that is still starting, for example after a reboot. Later steps report errors."""
+    deadline = time.monotonic() + DATABASE_TIMEOUT
     while time.monotonic() < deadline:
         try:
             async with services.database.connection():
@@ -84,31 +86,31 @@ async def wait_for_database(services: Services) -> None:
             if not is_away(error):
                 return
             log.warning("Waiting for the database: %s", error)
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(RETRY_EVERY)
 
 
 async def upgrade_schema(services: Services) -> None:
-    """Bring the schema up to date.
+    """Upgrade the database schema.
 
     Raises:
-        ConfigurationError: the database cannot be reached, does not let us in, or is newer than this program.
+        ConfigurationError: the database cannot be reached, refuses access, or has a newer schema.
     """
     with explained(services):
         revision = await migrations.current(services.database)
         if revision is not None and revision > migrations.head():
             raise ConfigurationError(
-                f"The database was made by a newer fastDeploy (revision {revision}, this one knows {migrations.head()}). "
-                "Install the newer one, or restore a backup from before."
+                f"The database was upgraded by a newer version of fastDeploy (revision {revision}; this version knows "
+                f"{migrations.head()}). Install the newer version, or restore an older backup."
             )
         await migrations.upgrade(services.database)
 
 
 @contextmanager
 def explained(services: Services) -> Iterator[None]:
-    """Turn errors of the database into a sentence.
+    """Convert database errors to a ConfigurationError.
 
     Raises:
-        ConfigurationError: the database cannot be reached, or refuses something.
+        ConfigurationError: the database cannot be reached, or refuses a statement.
     """
     try:
         yield
@@ -116,29 +118,29 @@ def explained(services: Services) -> Iterator[None]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         address = without_password(services.database.url)
         raise ConfigurationError(
-            f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server runs."
+            f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server is running."
         ) from error
 
 
 def warn_of_short_key(settings: Settings) -> None:
-    """Log that SECRET_KEY can be guessed by trying; earlier versions took any, so it does not stop the start."""
+    """Log a warning if SECRET_KEY is short. It is not an error, because earlier versions accepted any key."""
     key = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
     if key and len(key) < GOOD_KEY_LENGTH:
         log.warning(
-            "SECRET_KEY has only %d characters: anyone with a token can try to guess it, and forge others. "
-            "Use the output of: %s",
+            "SECRET_KEY has only %d characters: anyone with a token could guess the key and forge tokens. "
+            "Replace it with the output of: %s",
             len(key),
             MAKE_KEY,
         )
 
 
 def report(problems: list[FolderProblem]) -> None:
-    """Log what is wrong with service folders."""
+    """Log folder problems."""
     for problem in problems:
         log.warning("%s", problem_text(problem))
 
 
 def problem_text(problem: FolderProblem) -> str:
-    """Return a problem as one line: folder, file and reason, as far as it has them."""
+    """Return a folder problem as one line: folder and file (if any), and the reason."""
     place = "/".join(filter(None, [problem.folder, problem.file]))
     return f"{place}: {problem.reason}" if place else problem.reason

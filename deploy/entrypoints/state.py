@@ -1,4 +1,4 @@
-"""What a running process holds: made at its start, handed to whoever asks."""
+"""The application state of a process, created at its start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ URL_SCHEME = "postgresql+asyncpg://"
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of a process that the entrypoints use."""
+    """The components of a process that the entrypoints use."""
 
     settings: Settings
     database: Database
@@ -56,18 +56,18 @@ class Services:
 
 
 def create_services(settings: Settings, database_url: str, now: Clock = utc_now) -> Services:
-    """Wire the parts of a process; nothing is connected yet.
+    """Create the components of a process. Nothing connects to the database yet.
 
     Raises:
-        ConfigurationError: the address is not one of a PostgreSQL.
+        ConfigurationError: `database_url` is not a valid PostgreSQL URL.
     """
     if not database_url.startswith(URL_SCHEME):
-        raise ConfigurationError(f"DATABASE_URL has to begin with {URL_SCHEME} (user:password@host:5432/name).")
+        raise ConfigurationError(f"DATABASE_URL must start with {URL_SCHEME} (user:password@host:5432/name).")
     try:
         dsn_of(database_url)
     except ValueError as error:
         raise ConfigurationError(
-            f"DATABASE_URL cannot be read ({error}). Special characters of the password are written as %40 for @, %2F for /."
+            f"DATABASE_URL is invalid ({error}). Escape special characters in the password: %40 for @, %2F for /."
         ) from None
     database = Database(database_url)
     open_unit_of_work = unit_of_work(database.transaction)
@@ -78,16 +78,16 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
 
-    def know_again(user_id: int | None = None) -> None:
+    def invalidate_access(user_id: int | None = None) -> None:
         authenticator.forget(user_id)
         hub.rights_changed(user_id)
 
-    listener.on("access", lambda user: know_again(int(user) if user else None))
-    listener.on_connect(know_again)
+    listener.on("access", lambda user: invalidate_access(int(user) if user else None))
+    listener.on_connect(invalidate_access)
     inputs = create_inputs(settings, folders, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
-    # The notification takes a moment, in which a token that was just revoked would still count.
-    bus.on_commit(AccessChanged, lambda event: know_again(event.user_id))
+    # Without this, a revoked token would remain valid here until the notification arrives.
+    bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, Tail(database), hub, listener)
     bus.on_news(feed.tell)
     return Services(
@@ -111,23 +111,23 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
 
 
 def create_folders(settings: Settings) -> ServiceFolders:
-    """Return what reads the service folders; nothing in them may lead to what belongs to the server."""
+    """Return the reader of the service folders. Links in them must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
     return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
 
 
 def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
-    """Return what checks the answers to what services ask for."""
+    """Return the component that checks the values for the inputs of services."""
     where = Surroundings(folders=folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
     return Inputs(open_unit_of_work, Choices(where), Vault(secret_key(settings)))
 
 
 def deploy_user(settings: Settings) -> DeployUser | None:
-    """Return the user whose rights scripts have, None for our own.
+    """Return the deploy user, with whose permissions scripts run; None for the server's own user.
 
     Raises:
-        ConfigurationError: he could read the data folder.
-        RunError: there is no such user.
+        ConfigurationError: the deploy user owns the data folder.
+        RunError: the deploy user does not exist.
     """
     if not settings.sudo_user:
         return None
@@ -137,14 +137,14 @@ def deploy_user(settings: Settings) -> DeployUser | None:
     if user.uid == settings.data_dir.stat().st_uid:
         raise ConfigurationError(
             f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
-            "Give the folder to another user, or choose another deploy user (SUDO_USER)."
+            "Change the owner of the folder, or choose another deploy user (SUDO_USER)."
         )
     return user
 
 
 @asynccontextmanager
 async def running(services: Services) -> AsyncIterator[None]:
-    """Run the background parts of a process: the listener, the live channel and the reaper."""
+    """Run the background tasks of a process: the listener, the live channel and the reaper."""
     try:
         async with background(services.listener.run(), services.feed.run(), services.reaper.run()):
             yield

@@ -1,4 +1,4 @@
-"""The worker as a process of its own, and as a part of `serve`."""
+"""Creation of the worker, for `fastdeploy worker` and for `fastdeploy serve`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
     """Return a worker on the data folder of `settings`.
 
     Raises:
-        ConfigurationError: the deploy user does not exist, or cannot be had.
-        RunError: the same, found out by the run's own check.
+        ConfigurationError: the deploy user owns the data folder.
+        RunError: the deploy user does not exist.
     """
     user = deploy_user(settings)
 
@@ -52,7 +52,7 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
 
 
 def launch_settings(settings: Settings, user: DeployUser | None, api_url: str) -> LaunchSettings:
-    """Return what all runs of this worker have in common."""
+    """Return the settings shared by all runs of this worker."""
     return LaunchSettings(
         services_root=Path(settings.services_root).resolve(),
         path=settings.path_for_deploy,

@@ -1,1 +1,1 @@
-"""What the product does: one handler per command, one place for the transaction."""
+"""The service layer: one handler per command, and one place that opens transactions."""

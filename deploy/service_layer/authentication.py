@@ -1,4 +1,4 @@
-"""From a token to the one who is asking."""
+"""Authentication: from a token to an actor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deploy.domain.policy import Actor, Kind
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
-REMEMBERED = 4096
-# A process that missed the news of a revocation (its connection was down) believes in the old for so long, seconds.
-TRUST = 5.0
+CACHE_SIZE = 4096
+# Seconds. The upper limit for using stale access if a process misses the notification of a revocation.
+CACHE_SECONDS = 5.0
 
 
 class Authenticator:
-    """Checks tokens against the database, and remembers the answer for a moment."""
+    """Checks tokens against the database, and caches the result briefly."""
 
     def __init__(self, signer: TokenSigner, open_unit_of_work: OpenUnitOfWork, now: Clock) -> None:
         self._signer = signer
@@ -29,10 +29,10 @@ class Authenticator:
         self._known: dict[str, tuple[float, Actor]] = {}
 
     async def authenticate(self, token: str, kinds: frozenset[Kind]) -> Actor:
-        """Return who holds this token, if it is of one of these types.
+        """Return the actor of a token that has one of these types.
 
         Raises:
-            NotSignedIn: it does not count: forged, expired, revoked, of another type, its user disabled.
+            NotSignedIn: the token is forged, expired, revoked or of another type, or its user is disabled.
         """
         known = self._known
         until, actor = known.get(token, (0.0, None))
@@ -40,15 +40,15 @@ class Authenticator:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
         actor = await self._found(claims)
-        if len(known) >= REMEMBERED:
+        if len(known) >= CACHE_SIZE:
             known.clear()
-        known[token] = (time.monotonic() + TRUST, actor)
+        known[token] = (time.monotonic() + CACHE_SECONDS, actor)
         return actor
 
     def forget(self, user_id: int | None = None) -> None:
-        """Drop what is remembered of a user, or of all: rights have changed."""
+        """Invalidate the cached access of a user, or of all users, because it has changed."""
         others = {token: known for token, known in self._known.items() if known[1].user_id != user_id}
-        # A new one: answers that are on their way are older than the news, and go into the old one.
+        # A new dict: lookups in progress started before the change, and must store their result in the old one.
         self._known = others if user_id is not None else {}
 
     async def _found(self, claims: Claims) -> Actor:
@@ -56,7 +56,7 @@ class Authenticator:
             async with self._open_unit_of_work() as uow:
                 return await self._actor(claims, uow)
         except (ValueError, asyncpg.DataError) as error:
-            # Signed with our key, yet not by us: a claim that cannot be a number or a text of the database.
+            # Signed with our key but not by us: a claim has a value that the database cannot represent.
             raise NotSignedIn(INVALID) from error
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
@@ -69,7 +69,7 @@ class Authenticator:
 
     async def _user(self, claims: Claims, uow: UnitOfWork) -> Actor:
         session = claims.extra.get("session")
-        # A browser's token is good for as long as the browser is signed in.
+        # A browser's token is valid as long as its session.
         found = None if session is None else await uow.sessions.find_valid(str(session), self._now())
         user = await _of_account(claims, uow) if session is None else found and found[1]
         if not user or str(user.id) != claims.subject or not user.is_active or claims.extra.get("epoch") != user.epoch:

@@ -1,6 +1,6 @@
-"""The composition root: which handler answers which command, and what each depends on.
+"""The composition root: registers the handler of each command, with its dependencies.
 
-The web server, the worker and the command line all start here.
+The web server, the worker and the command line all use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def create_bus(
     inputs: Inputs,
     open_loose: OpenUnitOfWork | None = None,
 ) -> MessageBus:
-    """Return a bus with every handler registered."""
+    """Return a message bus with all handlers registered."""
     bus = MessageBus(open_unit_of_work, open_loose)
     bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
     bus.on_command(commands.ChangeUser, access.change_user)
@@ -48,8 +48,8 @@ def create_bus(
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployments, partial(runs.claim_deployments, now=now))
-    take_in = partial(runs.take_in, running=RunningDeployments(), step_ids=step_ids)
-    bus.on_command(commands.TakeIn, take_in, loose=True)
+    ingest_output = partial(runs.ingest_output, running=RunningDeployments(), step_ids=step_ids)
+    bus.on_command(commands.IngestOutput, ingest_output, loose=True)
     bus.on_command(commands.KeepFiles, deployments.keep_files, loose=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)

@@ -1,4 +1,4 @@
-"""The time, as something that is handed in."""
+"""The clock, passed in as a dependency."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the present time in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""Following one run: its spool is read as it grows, and taken in, each line once."""
+"""Following a run: read its spool as it grows, and store each line exactly once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
-from deploy.domain.commands import FailLostRun, TakeIn
+from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
 from deploy.service_layer.intake import EXIT, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
@@ -19,20 +19,20 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# Bytes of spool per transaction: enough to keep up with a flood, little enough to let others have their turn.
+# Bytes of spool per transaction: large enough to keep up with a flood of output, small enough not to starve other runs.
 BATCH = 128 * 1024
-# Without a wake-up the spool is looked at so often (seconds): the net, should one get lost.
+# Seconds between checks of the spool without a wake-up, in case one gets lost.
 LOOK_EVERY = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
 LOST = (
-    "The run was lost: its supervisor ended without a word (killed, or the machine was restarted). "
+    "The run was lost: its supervisor died before reporting a result (killed, or the machine was restarted). "
     "Check what the deployment has done so far, then retry it."
 )
 NOT_STARTED = "The deployment could not be started: {}"
 
 
 class Follower:
-    """Reads the spool of one deployment, from where the database says that it was read, to its end."""
+    """Reads the spool of one deployment, from the offset stored in the database, to its end."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class Follower:
         offset: int | None = None,
         refusal: Callable[[], str] = lambda: "",
     ) -> None:
-        """`offset`: how far the spool was taken in, where the caller knows that; else the database is asked. `refusal`
-        tells why no supervisor may be started, where that is known.
+        """`offset` is the number of bytes of the spool already stored; None reads it from the database. `refusal`
+        returns the reason why supervisors cannot be started, or an empty string.
         """
         self.deployment_id = deployment_id
         self._run = run
@@ -57,7 +57,7 @@ class Follower:
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
-        """Take in everything, until the end of the run is stored, or the run turns out to be lost."""
+        """Store everything until the end of the run is stored, or the run turns out to be lost."""
         loop = asyncio.get_running_loop()
         wake = self._run.open_wake()
         loop.add_reader(wake, self._on_wake, wake)
@@ -77,7 +77,7 @@ class Follower:
             self._mask.resume()
         begun = False
         while offset is not None:
-            # In this order: a supervisor that has gone meanwhile has written before.
+            # In this order: a supervisor that exits in between has written everything before.
             alive = self._run.alive()
             self._grown.clear()
             try:
@@ -86,11 +86,11 @@ class Follower:
                 await self._fail(f"The run was lost: its spool cannot be read ({error}).")
                 return
             if [record.kind for record in records] == [START] and not begun:
-                # Nothing to tell: it is stored together with what comes next, or by itself when that takes its time.
+                # Nothing to show: store it with the next records, or alone if they take too long.
                 begun = True
                 await self._wait()
             elif records:
-                offset = await self._take_in(records, offset, after)
+                offset = await self._ingest(records, offset, after)
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
                 await self._fail(NOT_STARTED.format(refusal) if refusal else LOST)
@@ -98,12 +98,12 @@ class Follower:
             else:
                 await self._wait()
 
-    async def _take_in(self, records: list[Record], before: int, after: int) -> int | None:
+    async def _ingest(self, records: list[Record], before: int, after: int) -> int | None:
         entries = tuple(masked_entries(records, self._mask))
-        command = TakeIn(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
-        taken_in = await persistently(lambda: self._bus.handle(command))
-        if not taken_in:
-            # Nothing happened: only `start` was in it, or it had been stored before (a commit whose answer got lost).
+        command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
+        events = await persistently(lambda: self._bus.handle(command))
+        if not events:
+            # No events: the batch held only `start`, or was already stored (by a commit whose response was lost).
             return await persistently(self._stored_offset)
         return None if records[-1].kind == EXIT else after
 
@@ -124,7 +124,7 @@ class Follower:
 
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Try until the database is there; what it refuses is raised."""
+    """Retry with backoff while the database is unreachable; raise any other database error."""
     pause = FIRST_PAUSE
     while True:
         try:
@@ -134,4 +134,4 @@ async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
                 raise
             log.warning("Waiting for the database: %s", error)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)

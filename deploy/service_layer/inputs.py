@@ -1,4 +1,6 @@
-"""What services ask for, and the answers: checked before a transaction begins, for finding choices out takes its time."""
+"""Inputs of services and the values given for them. Values are checked outside the transaction, because loading choices
+can take long.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,16 @@ from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.inputs import CONFIRM, ENV, Answers, Fault, InvalidAnswers
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
-from deploy.domain.reports import is_deep, is_encodable
+from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.service_layer.messagebus import Unprepared
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
-# What a config says of inputs; while a start is being checked, none of this may change.
+# The config options about inputs. They must not change between the check of the values and the start.
 _OPTIONS = ("inputs", "confirm")
 
 
 class Inputs:
-    """The one way from what was asked for to what a deployment is started with, whoever asks."""
+    """Turns the values of any start request into the checked values of a deployment."""
 
     def __init__(self, open_unit_of_work: OpenUnitOfWork, choices: Choices, vault: Vault) -> None:
         self._open_unit_of_work = open_unit_of_work
@@ -33,11 +35,11 @@ class Inputs:
         self.vault = vault
 
     async def prepare(self, command: StartDeployment) -> StartDeployment:
-        """Return the command with its answers checked, completed, and parted into plain and secret ones.
+        """Return the command with its values checked, completed, and split into plain and secret ones.
 
         Raises:
-            NotFound: there is no such service.
-            InvalidAnswers: something is missing or wrong; every fault is told.
+            NotFound: the service does not exist.
+            InvalidAnswers: values are missing or invalid; it contains every fault.
         """
         async with self._open_unit_of_work() as uow:
             service = await uow.services.get(command.service_id)
@@ -54,25 +56,25 @@ class Inputs:
         schema, env = config.get("inputs"), command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return Answers(env=env, config=options), faults + _for_nothing(command)
+            return Answers(env=env, config=options), faults + _unexpected_secrets(command)
         faults += _given_again(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
         complete, found = await asyncio.to_thread(_checked, form.schema or schema, env)
         faults += [
-            Fault((ENV, problem.name), f"{shape.title(schema, problem.name)}: {_unknown_choices(problem.sentence)}")
+            Fault((ENV, problem.name), f"{shape.title(schema, problem.name)}: {_choices_failed(problem.sentence)}")
             for problem in form.problems
             if problem.name in complete
         ]
         secrets = {name: complete.pop(name) for name in shape.secret_names(schema) if name in complete}
-        for more in (found, _no_texts(secrets, schema)):
-            told = {fault.path for fault in faults}
-            faults += [fault for fault in more if fault.path not in told]
+        for more in (found, _not_text(secrets, schema)):
+            known = {fault.path for fault in faults}
+            faults += [fault for fault in more if fault.path not in known]
         return Answers(env=complete, secrets=secrets, config=options), faults
 
     async def _reserved(self, command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
-        """Return a fault for each value that has a name which Ansible reserves, if the service runs a playbook."""
+        """Return a fault for each value with a name that Ansible reserves, if the service runs a playbook."""
         names = names_with_reserved_fields(_given(command))
         if not names or not await self.choices.runs_playbook(service, config):
             return []
@@ -85,25 +87,25 @@ class Inputs:
         ]
 
     def fingerprint(self, command: StartDeployment) -> str:
-        """Return by what the same request is known again; its secrets count, and cannot be told from it."""
+        """Return a keyed hash of the request, including its secrets, to recognize the same request."""
         asked = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
         return self.vault.fingerprint(asked)
 
     async def secrets(self, deployment: Deployment, uow: UnitOfWork) -> dict[str, str]:
-        """Return the secret answers of a deployment that has not ended.
+        """Return the secret values of a deployment that has not ended.
 
         Raises:
-            Unsealable: they cannot be read.
+            Unsealable: they are not stored or cannot be decrypted.
         """
         if not deployment.secret_inputs:
             return {}
         sealed = await uow.secrets.get(deployment.id)
         if sealed is None:
-            raise Unsealable("Its secret inputs are gone. Start it once more.")
+            raise Unsealable("Its secret inputs are no longer stored. Start the deployment again.")
         return self.vault.open(sealed, deployment.id)
 
     async def mask(self, deployment: Deployment, uow: UnitOfWork) -> Mask | None:
-        """Return what hides the secret answers in what a run says; None where there is nothing to hide."""
+        """Return the mask for the secret values in a run's output; None if there are no secrets."""
         if not deployment.secret_inputs:
             return None
         try:
@@ -113,11 +115,11 @@ class Inputs:
 
 
 def answers_of(command: StartDeployment, config: Mapping[str, Any]) -> Answers:
-    """Return the answers, if they were checked against what the service asks for now, or if it asks for nothing.
+    """Return the values if they were checked against the current config, or if the service declares no inputs.
 
     Raises:
-        Unprepared: they have to be checked first.
-        Conflict: the service's config was changed since.
+        Unprepared: they must be checked first.
+        Conflict: the service's config has changed since the check.
     """
     options = {name: config.get(name) for name in _OPTIONS}
     if command.answers is None:
@@ -125,7 +127,9 @@ def answers_of(command: StartDeployment, config: Mapping[str, Any]) -> Answers:
             raise Unprepared
         return Answers(env=command.context.get(ENV, {}))
     if command.answers.config != options:
-        raise Conflict("This service was changed at this very moment. Look at what it asks for, and start it again.")
+        raise Conflict(
+            "The service was changed while the deployment was being started. Check its inputs, then start again."
+        )
     return command.answers
 
 
@@ -134,20 +138,20 @@ def _given(command: StartDeployment) -> dict[str, Any]:
 
 
 def check_shape(command: StartDeployment) -> None:
-    """Do nothing if what was given can be stored at all.
+    """Check that the values can be stored.
 
     Raises:
-        InvalidInput: it lies too deep, or has half a character in it.
+        InvalidInput: they are nested too deeply, or contain a lone surrogate.
     """
     given = {**command.context, "again": command.again}
     if is_deep(given):
-        raise InvalidInput("The lists and objects in `env` lie in each other too deeply.")
+        raise InvalidInput(f"`env` is nested too deeply ({MAX_DEPTH} levels at most).")
     if not is_encodable(given):
-        raise InvalidInput("A text in `env` has half a character in it (a lone surrogate).")
+        raise InvalidInput("`env` contains invalid text (a lone surrogate).")
 
 
 def _checked(schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    from deploy.adapters.inputs.check import checked  # noqa: PLC0415 - its library is heavy, and most sites do without
+    from deploy.adapters.inputs.check import checked  # noqa: PLC0415 - a heavy library that most sites do not need
 
     return checked(schema, env)
 
@@ -158,33 +162,38 @@ def _confirmation(command: StartDeployment, service: str, config: Mapping[str, A
     return [Fault((CONFIRM,), f"To confirm, type the name of the service: {service}")]
 
 
-def _no_texts(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
-    """Return the secrets that are no texts: where its condition does not hold, nobody has looked at an answer."""
+def _not_text(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
+    """Return a fault for each secret that is not text. An input whose condition does not apply has not been checked."""
     return [
-        Fault((ENV, name), f"{shape.title(schema, name)}: has to be a text")
+        Fault((ENV, name), f"{shape.title(schema, name)}: must be text")
         for name, value in secrets.items()
         if not isinstance(value, str)
     ]
 
 
-def _for_nothing(command: StartDeployment) -> list[Fault]:
-    return [Fault((ENV, name), f"{name[:100]}: a retry takes no new values") for name in command.again]
+def _unexpected_secrets(command: StartDeployment) -> list[Fault]:
+    return [Fault((ENV, name), f"{name[:100]}: a retry does not accept new values") for name in command.again]
 
 
 def _given_again(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
-    """Return what is wrong with the secrets that a retry brings; of anything else it uses the values it has."""
+    """Return the faults in the secrets given for a retry; all other values come from the first deployment."""
     secret, known = shape.secret_names(schema), shape.names(schema)
     needed = [name for name in command.needed_again if name in known and name not in command.again]
-    # What was a secret, and is none any more, was not kept either.
+    # An input that was a secret then but is not one now was not stored either.
     others = [name for name in command.again if name not in secret and name not in command.needed_again]
     return [
         *(
-            Fault((ENV, name), f"{shape.title(schema, name)}: has to be given again, it was not kept")
+            Fault(
+                (ENV, name), f"{shape.title(schema, name)}: must be given again, because secret values are not stored"
+            )
             for name in needed
         ),
-        *(Fault((ENV, name), f"{shape.title(schema, name)[:100]}: a retry uses the value it had") for name in others),
+        *(
+            Fault((ENV, name), f"{shape.title(schema, name)[:100]}: a retry reuses the previous value")
+            for name in others
+        ),
     ]
 
 
-def _unknown_choices(sentence: str) -> str:
-    return f"what can be chosen is not known at the moment. {sentence}"
+def _choices_failed(sentence: str) -> str:
+    return f"the choices could not be loaded. {sentence}"

@@ -1,4 +1,4 @@
-"""From the records of a spool to entries that the domain understands."""
+"""Conversion of spool records to the entries of the domain."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
 
 START, EXIT = "start", "exit"
-# What the supervisor has to say stands in the log between the lines of the script, and is to be told from them.
+# Distinguishes messages of the supervisor in the log from the output of the script.
 NOTE_PREFIX = "[fastdeploy] "
 
 
 def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
-    """Return what the records say, without the secret values of the deployment (None: it has none)."""
+    """Return the entries in the records, with secret values masked (`mask` None: the deployment has none)."""
     if mask is None:
         return entries_of(records)
     entries: list[Entry] = []
@@ -31,7 +31,7 @@ def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
 
 
 def entries_of(records: Iterable[Record]) -> list[Entry]:
-    """Return what the records say, in their order."""
+    """Return the entries in the records, in order."""
     entries: list[Entry] = []
     at, moment = 0.0, datetime.now(timezone.utc)
     for record in records:

@@ -1,6 +1,6 @@
-"""The live channel: what was committed, read after a cursor and handed to the connected clients.
+"""The live channel: reads committed events after a cursor and sends them to the connected clients.
 
-Cursors are per deployment. A notification marks a deployment as having news; a slow sweep finds what was missed.
+Cursors are per deployment. A notification marks a deployment as changed; a slow sweep finds what was missed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 2.0
-# Until what this process has committed is read, though it was about to tell it itself.
-OWN_PATIENCE = 0.1
+# Seconds until events committed by this process are read from the database if `tell` has not sent them.
+OWN_EVENT_TIMEOUT = 0.1
 BATCH = 200
 CATCH_UP_BYTES = 512 * 1024
-REMEMBERED = 20_000
+MAX_CURSORS = 20_000
 
 
 class LiveFeed:
-    """Feeds the hub of this process."""
+    """Feeds committed events to the hub of this process."""
 
     def __init__(self, open_unit_of_work: OpenUnitOfWork, tail: Tail, hub: Hub, listener: Listener) -> None:
         self._open_unit_of_work = open_unit_of_work
@@ -47,7 +47,7 @@ class LiveFeed:
         listener.on_connect(self._on_connect)
 
     async def run(self) -> None:
-        """Feed until cancelled. The database may come and go."""
+        """Feed until cancelled. Tolerates database outages."""
         while True:
             try:
                 await asyncio.wait_for(self._wake.wait(), SWEEP_EVERY)
@@ -57,40 +57,40 @@ class LiveFeed:
             try:
                 await self._feed()
             except DATABASE_ERRORS as error:
-                log.warning("The live channel waits for the database: %s", error)
+                log.warning("The live channel is waiting for the database: %s", error)
                 self._sweep_due = True
                 await asyncio.sleep(0.2)
 
     async def join(self, client: Client) -> None:
-        """Count a client in: everything that is committed after this returns reaches him."""
-        # In this order: what is committed in between is offered to him already.
+        """Add a client: it receives everything that is committed after this returns."""
+        # In this order: events committed in between are already offered to the client.
         self._hub.add(client)
         for deployment_id, seq in await self._tail.cursors(since_seconds=60):
             client.cursors.setdefault(deployment_id, seq)
             self._cursors.setdefault(deployment_id, seq)
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
-        """Read on for one client after his cursor, until he is level with the database or his outbox is full."""
-        # He counts as behind to the end: what is offered meanwhile would come before what is read here.
+        """Read events after the cursor of one client, until it has caught up or its outbox is full."""
+        # The client counts as behind until the end: events offered meanwhile would arrive before those read here.
         while client.has_room:
             client.missed.discard(deployment_id)
             cursor = client.cursors.setdefault(deployment_id, 0)
             with_output = deployment_id in client.subscribed
-            # One client takes little at once, since many may catch up at the same time.
+            # Small batches, since many clients may catch up at the same time.
             events = await self._tail.some_after(
                 deployment_id, cursor, limit=BATCH, max_bytes=CATCH_UP_BYTES, with_output=with_output
             )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
-                continue  # he has subscribed meanwhile: this is not what he wants any more
+                continue  # it has subscribed meanwhile, so these events lack the output it now needs
             if not events and deployment_id not in client.missed:
                 client.behind.discard(deployment_id)
                 return
             client.deliver(deployment_id, events)
 
     def tell(self, news: News) -> None:
-        """Hand out what this process has just committed, without reading it again.
+        """Send what this process has just committed without reading it again.
 
-        Only where it follows what was handed out before; else it is read in its order.
+        This requires that it directly follows what was sent before; otherwise it is read from the database, in order.
         """
         if not len(self._hub) or not news.events:
             return
@@ -104,13 +104,13 @@ class LiveFeed:
     def _on_deployment(self, text: str) -> None:
         deployment_id, _, seq = text.partition(" ")
         if seq and int(seq) <= self._cursors.get(int(deployment_id), 0):
-            return  # it was handed out already
+            return  # already sent
         self._news.add(int(deployment_id))
         self._wake.set()
 
     def _on_own_deployment(self, text: str) -> None:
-        # The notification overtakes whoever has committed: he is about to tell it, unless he is interrupted.
-        asyncio.get_running_loop().call_later(OWN_PATIENCE, self._on_deployment, text)
+        # The notification may arrive before the committing task calls `tell`, which it does unless it is interrupted.
+        asyncio.get_running_loop().call_later(OWN_EVENT_TIMEOUT, self._on_deployment, text)
 
     def _on_service(self, text: str) -> None:
         self._services.add(int(text))
@@ -142,7 +142,7 @@ class LiveFeed:
 
     async def _advance(self, deployment_id: int) -> None:
         if not len(self._hub):
-            # Nobody is there to be told; the first who comes begins with what there is then.
+            # No clients are connected; the next one starts from the state it finds.
             self._cursors.pop(deployment_id, None)
             self._service_of.pop(deployment_id, None)
             return
@@ -170,7 +170,7 @@ class LiveFeed:
     def _remember(self, deployment_id: int, cursor: int) -> None:
         self._cursors[deployment_id] = cursor
         self._cursors.move_to_end(deployment_id)
-        if len(self._cursors) > REMEMBERED:
+        if len(self._cursors) > MAX_CURSORS:
             forgotten, _ = self._cursors.popitem(last=False)
             self._service_of.pop(forgotten, None)
 
@@ -192,5 +192,5 @@ class LiveFeed:
 
 
 def warning(detail: str, code: str) -> str:
-    """Return the message that warns a client."""
+    """Return a warning message for a client, as JSON."""
     return json.dumps({"type": "warning", "detail": detail, "code": code})

@@ -1,4 +1,4 @@
-"""The one place that opens a transaction for a write, and tells what happened once it is committed."""
+"""The message bus: the only place that opens write transactions. It publishes events after the commit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Prepare: TypeAlias = Callable[[Message], Awaitable[Message]]
 
 
 class Unprepared(Exception):
-    """A handler cannot carry out a command before something has been found out; its transaction is rolled back."""
+    """A handler needs a prepared command; its transaction is rolled back."""
 
 
 class MessageBus:
-    """Routes a command to its handler, and the events it returns to those who registered for them.
+    """Routes each command to its handler, and the returned events to their registered handlers.
 
-    Each message gets a unit of work of its own: one that is shared between concurrent messages loses writes.
+    Each message gets its own unit of work: sharing one between concurrent messages loses writes.
     """
 
     def __init__(self, open_unit_of_work: OpenUnitOfWork, open_loose: OpenUnitOfWork | None = None) -> None:
-        """`open_unit_of_work` gives transactions; `open_loose` units of work whose statements commit one by one."""
+        """`open_unit_of_work` opens transactions; `open_loose` units of work whose statements commit one by one."""
         self._open_unit_of_work = open_unit_of_work
         self._open_loose = open_loose or open_unit_of_work
         self._loose: set[type[Any]] = set()
@@ -49,11 +49,11 @@ class MessageBus:
     ) -> None:
         """Register the handler of a command.
 
-        `loose`: it says itself which of its statements belong together (`UnitOfWork.atomically`), since most often
-        there is but one, which needs no transaction around it.
+        A `loose` handler groups its statements itself (`UnitOfWork.atomically`), because it usually runs only one,
+        which needs no transaction.
 
-        `prepare` does what takes too long for a transaction: where the handler raises Unprepared, it is asked for a
-        better command, with which the handler is called again.
+        `prepare` does work that takes too long for a transaction: if the handler raises Unprepared, it is called again
+        with the command that `prepare` returns.
         """
         self._commands[kind] = handler
         if prepare is not None:
@@ -62,22 +62,22 @@ class MessageBus:
             self._loose.add(kind)
 
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
-        """Register handlers of an event; each runs after the commit, in a transaction of its own."""
+        """Register handlers of an event; each runs after the commit, in its own transaction."""
         self._events.setdefault(kind, []).extend(handlers)
 
     def on_commit(self, kind: type[Message], tell: Callable[[Message], None]) -> None:
-        """Register who is told of an event in this process, before anybody else hears of the commit. It must not wait."""
+        """Register a callback for an event in this process, called before any other notification. It must not block."""
         self._here.setdefault(kind, []).append(tell)
 
     def on_news(self, tell: Callable[[News], None]) -> None:
-        """Register who is told, after the commit, what was stored for clients to see. It must not wait."""
+        """Register a callback that receives, after the commit, what was stored for clients. It must not block."""
         self._news.append(tell)
 
     async def handle(self, command: Command) -> list[Event]:
-        """Carry out a command and return what happened.
+        """Execute a command and return its events.
 
         Raises:
-            DomainError: the command cannot be carried out; nothing was changed.
+            DomainError: the command failed; nothing was changed.
         """
         handler = self._commands[type(command)]
         try:
@@ -100,7 +100,7 @@ class MessageBus:
             self._tell_here(self._news, news)
         return events
 
-    # What was committed stays true even if somebody could not be told of it: log, and go on.
+    # A failed notification does not undo the commit: log it and continue.
 
     @staticmethod
     def _tell_here(listeners: Iterable[Callable[[Message], None]], what: Message) -> None:
@@ -108,9 +108,9 @@ class MessageBus:
             try:
                 tell(what)
             except Exception:
-                # What is in news was shown to those who may see it; a log is for others.
-                told = f"news of deployment {what.deployment_id}" if isinstance(what, News) else repr(what)
-                log.exception("A handler of %s failed", told)
+                # Do not log the events: not everyone who can read the log may read the deployment.
+                name = f"news of deployment {what.deployment_id}" if isinstance(what, News) else repr(what)
+                log.exception("A handler of %s failed", name)
 
     async def _tell(self, handler: Handler[Any], event: Event) -> None:
         try:

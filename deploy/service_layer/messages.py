@@ -1,4 +1,4 @@
-"""The JSON messages that clients get: one object per change, the same over WebSocket and HTTP.
+"""The JSON messages that clients receive: one object per change, the same over WebSocket and HTTP.
 
 Shapes: docs/reference/websocket. Times are ISO 8601 in UTC, ending in Z.
 """
@@ -16,17 +16,17 @@ from deploy.adapters.repository import StoredEvent
 from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, Service, Step
 
-# An output message holds at most so many lines and characters, so that one message is never a burden.
+# Limits of one output message, which keep messages small.
 LINES_PER_MESSAGE = 500
 CHARACTERS_PER_MESSAGE = 128 * 1024
 
 
 def to_json(fields: dict[str, Any]) -> str:
-    """Return a message as JSON. Times in it are in UTC, and end in Z."""
+    """Return a message as JSON. Times in it must be in UTC; they are written with Z."""
     try:
         return orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode()
     except TypeError:
-        # A number of more than 64 bits, which Python reads and writes, in what a script or a client gave.
+        # orjson does not support integers of more than 64 bits, which scripts and clients can send.
         return json.dumps(fields, default=_time)
 
 
@@ -39,7 +39,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def deployment_fields(deployment: Deployment) -> dict[str, Any]:
-    """Return what clients learn of a deployment."""
+    """Return the fields of a deployment that clients receive."""
     return {
         "id": deployment.id,
         "service_id": deployment.service_id,
@@ -63,7 +63,7 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
 
 
 def step_fields(step: Step) -> dict[str, Any]:
-    """Return what clients learn of a step."""
+    """Return the fields of a step that clients receive."""
     return {
         "id": step.id,
         "deployment_id": step.deployment_id,
@@ -84,15 +84,15 @@ def step_fields(step: Step) -> dict[str, Any]:
 
 
 def service_message(service: Service) -> str:
-    """Return the message that a service is new, has changed, or is gone."""
+    """Return the message about a service that was added, changed or removed."""
     fields = {"id": service.id, "name": service.name, "data": service.data, "deleted": service.deleted is not None}
     return to_json({"type": "service", **fields})
 
 
 def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[StoredEvent]:
-    """Number the events of a deployment, following those it has, and turn them into messages.
+    """Number the new events of a deployment and yield them as messages.
 
-    Lines that follow each other share a message.
+    Consecutive lines share a message.
     """
     batch: list[LinePrinted] = []
     size = 0
@@ -126,7 +126,7 @@ def _output(deployment: Deployment, batch: list[LinePrinted]) -> StoredEvent:
     lines = []
     at, moment = None, None
     for line in batch:
-        if line.at is not at:  # those that were read together share it
+        if line.at is not at:  # lines that were read together share one object
             at, moment = line.at, _time(line.at.astimezone(timezone.utc))
         lines.append([line.number, moment, line.text, line.step_id])
     fields = {"type": "output", "deployment_id": deployment.id, "lines": lines}

@@ -1,4 +1,4 @@
-"""Reading the output of a deployment line by line."""
+"""Access to the output of a deployment, line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVENTS_AT_ONCE = 50
 
 
 class OutputLine(NamedTuple):
-    """A line of output with its number, from 1."""
+    """A line of output; `n` is its number, from 1."""
 
     n: int
     at: datetime
@@ -20,7 +20,7 @@ class OutputLine(NamedTuple):
     step_id: int | None
 
     def fields(self) -> dict[str, Any]:
-        """Return the line as an object."""
+        """Return the line as a dict."""
         return self._asdict()
 
 
@@ -35,7 +35,10 @@ def lines_of(message: str) -> list[OutputLine]:
 async def find_lines(
     uow: UnitOfWork, deployment_id: int, *, after: int, limit: int, text: str = ""
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return up to `limit` lines after number `after` that contain `text` (whatever the case), and where to go on."""
+    """Return up to `limit` lines after line `after` that contain `text` (case-insensitive), and the next `after`.
+
+    The next `after` is None at the end.
+    """
     wanted = text.casefold()
     found: list[dict[str, Any]] = []
     while True:

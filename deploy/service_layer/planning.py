@@ -1,4 +1,4 @@
-"""What a deployment of a service is expected to do, before it does it."""
+"""Planning: the expected steps of a deployment before it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
 async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Plan:
-    """The last full success knows best, then the config and its playbook; else a placeholder."""
+    """Return the plan by earlier successes, else by the config, else by the playbook, else one placeholder step."""
     plan = await uow.plans.by_successes(service.id)
     if plan is not None and plan.steps:
         return plan

@@ -1,4 +1,4 @@
-"""Nothing stays in a state for ever: runs of hosts that are gone are settled, deployments without a job get one."""
+"""The reaper: fails runs whose worker is gone, and requeues waiting deployments that have no job."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
-# After the database was away, or we were, no worker has been seen for a while: give them time to say that they live.
-PATIENCE = 30.0
+# Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
+OUTAGE_GRACE_SECONDS = 30.0
 
 
 class Reaper:
-    """Looks after what nobody else looks after; several may, in several processes."""
+    """Handles deployments that no worker handles. Several reapers can run, in several processes."""
 
     def __init__(self, bus: MessageBus, open_unit_of_work: OpenUnitOfWork, grace_seconds: float) -> None:
         self._bus = bus
@@ -28,12 +28,12 @@ class Reaper:
         self._well_since: float | None = None
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             try:
                 await self._look()
             except DATABASE_ERRORS as error:
-                log.warning("Nobody could be looked after: %s", error)
+                log.warning("Failed to check for lost runs: %s", error)
                 self._well_since = None
             await asyncio.sleep(LOOK_EVERY)
 
@@ -43,7 +43,7 @@ class Reaper:
             forgotten = await uow.deployments.without_job()
         now = time.monotonic()
         self._well_since = self._well_since or now
-        if now - self._well_since < min(PATIENCE, self._grace_seconds):
+        if now - self._well_since < min(OUTAGE_GRACE_SECONDS, self._grace_seconds):
             return
         for deployment_id, host in lost:
             reason = (

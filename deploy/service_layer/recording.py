@@ -1,4 +1,4 @@
-"""What a message has changed in a deployment becomes rows, and wakes those who read them."""
+"""Storing the changes that a message made to a deployment."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
-    """Store what has changed since the row had that version: deployment, steps and events.
+    """Store the changes since this version of the row: deployment, steps and events.
 
-    Returns False, with nothing stored, where the row is of another version by now; it never is while we hold its lock.
+    Returns False and stores nothing if the row now has another version, which cannot happen while its lock is held.
     """
     return await uow.batches.store(change_of(run, version))
 
 
 async def record_locked(uow: UnitOfWork, run: Run, version: Version) -> None:
-    """The same where we hold the row's lock; then it is stored in any case."""
+    """Store the changes of a run whose row is locked."""
     is_stored = await record_run(uow, run, version)
     assert is_stored, "a locked row does not change"
 
 
 def change_of(run: Run, version: Version) -> Change:
-    """Return what has changed since the row had that version, to be stored."""
+    """Return the changes to store since this version of the row."""
     return Change(
         deployment=run.deployment,
         version=version,
@@ -35,13 +35,13 @@ def change_of(run: Run, version: Version) -> Change:
 
 
 async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
-    """Nobody needs them any more: remove the secret inputs of a deployment that runs no more, or never will."""
+    """Delete the secret values of a deployment that has ended or will never run."""
     if deployment.secret_inputs:
         await uow.secrets.remove(deployment.id)
 
 
 async def settle(uow: UnitOfWork, run: Run) -> None:
-    """After the end of a run: let the next deployment of the service start, note what was left running."""
+    """After the end of a run, let the service's next deployment start, and record the deployed service."""
     deployment = run.deployment
     if deployment.run_ended is None:
         return

@@ -30,9 +30,9 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 # The audience of a browser's cookie. No route accepts it as a token.
 BROWSER = "browser"
-# More than any user name has, in any Unicode spelling; the rest of a longer one cannot matter.
-LONGEST_NAME = 1024
-# All attempts are still being checked: each takes some milliseconds.
+# Longer than any username in any Unicode normalization form, so cutting longer names changes nothing.
+MAX_NAME_LENGTH = 1024
+# Retry-After if all attempts are still being checked, which takes milliseconds.
 SOON_SECONDS = 1
 
 
@@ -46,13 +46,13 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An attempt that has been counted: its buckets, each with the end of its window."""
+    """A counted attempt: its buckets, each with the end of its window."""
 
     windows: Mapping[bytes, datetime]
 
 
 class SignIn:
-    """Checks passwords of users who sign in, and of those who change theirs."""
+    """Checks passwords at sign-in and when users change their password."""
 
     def __init__(
         self,
@@ -71,13 +71,14 @@ class SignIn:
         self._now = now
 
     async def check(self, name: str, password: str, client: Client) -> User:
-        """Return the user if it is their password. No database connection is held while it is hashed.
+        """Return the user if the password is correct. Holds no database connection while hashing it.
 
         Raises:
-            NotSignedIn: wrong password, no such user, or disabled; the answer does not tell which.
-            TooManyAttempts: a limit was reached. Overloaded: too many passwords are waiting to be hashed.
+            NotSignedIn: wrong password, unknown or disabled user; the message does not reveal which.
+            TooManyAttempts: a limit was reached.
+            Overloaded: too many passwords are waiting to be hashed.
         """
-        name = name.replace("\x00", "")[:LONGEST_NAME]  # PostgreSQL takes no NUL
+        name = name.replace("\x00", "")[:MAX_NAME_LENGTH]  # PostgreSQL does not accept NUL
         async with self._open_unit_of_work() as uow:
             user = await _find(name, uow)
             buckets = await self._buckets(user, _composed(name), client, uow)
@@ -89,26 +90,28 @@ class SignIn:
         return user
 
     async def change_password(self, user_id: int, session: str | None, current: str, new: str, address: str) -> None:
-        """Change a user's own password; their sessions, user tokens and known browsers end.
+        """Change a user's own password; ends their sessions, user tokens and known browsers.
 
         Raises:
-            Forbidden: `current` is wrong. TooManyAttempts, Overloaded: as in `check`.
+            Forbidden: `current` is wrong.
+            TooManyAttempts: as in `check`.
+            Overloaded: as in `check`.
         """
         async with self._open_unit_of_work() as uow:
             user = await uow.users.get(user_id)
             reserved = await self._reserve(password_change(user_id, session or ""), uow)
         if not await self._matches(current, user.password_hash, reserved):
-            raise Forbidden("The current password is not right.")
+            raise Forbidden("The current password is incorrect.")
         await self._succeed(None, address, reserved)
         await self._bus.handle(ChangeUser(user_id=user_id, password_hash=await self._passwords.hash(new)))
-        # Known networks ended, too; without this one, an attack could keep the user from signing in again.
+        # Known networks were forgotten, too. Without this one, an attack could prevent the user from signing in again.
         async with self._open_unit_of_work() as uow:
             await self._remember(await uow.users.get(user_id), address, uow)
 
     def browser_cookie(self, user: User, client: Client) -> str:
-        """Return the cookie by which this browser is known to the user's account from now on.
+        """Return the cookie that makes this browser known to the user's account.
 
-        It is signed, and bound to the account and its present password. A browser that is known keeps its bucket.
+        It is signed, and bound to the account and its current password. A known browser keeps its bucket.
         """
         browser_id = self._known_browser(user, client) or new_token_id()
         return self._signer.sign(
@@ -131,7 +134,7 @@ class SignIn:
         if browser_id is not None:
             return known_browser(browser_id)
         network = network_of(client.address)
-        # Also asked for names that do not exist, so that these take as long.
+        # Also queried for unknown names, so that timing does not reveal which names exist.
         is_known = await uow.attempts.knows_network(self._network_key(user, network), self._now())
         if user is not None and is_known:
             return known_network(user.id or 0, network)
@@ -142,19 +145,19 @@ class SignIn:
         return self._keyed_hash.of("known", *account, network)
 
     async def _reserve(self, buckets: Sequence[Bucket], uow: UnitOfWork) -> Reservation:
-        """Count an attempt in all of these buckets, or in none.
+        """Count an attempt in all of the buckets, or in none.
 
         Raises:
-            TooManyAttempts: one of them is full.
+            TooManyAttempts: a bucket is full.
         """
         now = self._now()
         by_key = {self._keyed_hash.of(*bucket.key): bucket for bucket in buckets}
-        # First without a write: a flood of refused attempts costs one read each.
+        # Check without writing first: in a flood, each refused attempt costs only one read.
         for key, state in (await uow.attempts.states(list(by_key), now)).items():
             if state.attempts >= by_key[key].limit:
                 raise _refusal(by_key[key], state, now)
         windows = {}
-        # Everyone locks in the same order, so two attempts cannot deadlock.
+        # All attempts lock in the same order, so they cannot deadlock.
         for key in sorted(by_key):
             ends = await uow.attempts.reserve(key, by_key[key].limit, now, now + WINDOW)
             if ends is None:
@@ -164,7 +167,9 @@ class SignIn:
         return Reservation(windows)
 
     async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
-        """Check a password. Unless it was right, or was not looked at, the attempt stays used, even if we are cancelled."""
+        """Return True if the password is correct. The attempt stays counted, also on cancellation; it is refunded if
+        the password was not checked.
+        """
         try:
             matches = await self._passwords.verify(password, password_hash)
         except Overloaded:
@@ -189,7 +194,7 @@ class SignIn:
 
 
 async def _find(name: str, uow: UnitOfWork) -> User | None:
-    """Return the user of that name. Some systems send "é" as two characters; names are stored with one."""
+    """Return the user with this name. Names are stored in NFC, but some systems send "é" as two characters."""
     user = await uow.users.find(name)
     return user if user is not None or name == _composed(name) else await uow.users.find(_composed(name))
 
@@ -201,7 +206,7 @@ async def _refund(reserved: Reservation, uow: UnitOfWork) -> None:
 
 def _refusal(bucket: Bucket, state: BucketState, now: datetime) -> TooManyAttempts:
     if state.failures < bucket.limit:
-        return TooManyAttempts("Too many attempts at once. Try again in a moment.", SOON_SECONDS)
+        return TooManyAttempts("Too many simultaneous attempts. Try again in a moment.", SOON_SECONDS)
     seconds = max(1, math.ceil((state.ends - now).total_seconds()))
     return TooManyAttempts(bucket.refusal(seconds), seconds)
 

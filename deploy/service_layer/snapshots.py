@@ -1,4 +1,4 @@
-"""What the files of a service are when a deployment of it starts, kept to tell later what has changed."""
+"""Snapshots of a service's files at the start of a deployment, to compare later deployments with."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deploy.service_layer.messagebus import MessageBus
 
 log = logging.getLogger(__name__)
 
-# Seconds that a start waits, so that its script changes nothing before we have looked. A small folder takes less; of a
-# large one the rest is read while the script is being started.
-PATIENCE = 0.005
+# Seconds that a start waits, so that the files are read before its script can change them. That is enough for a small
+# folder; the rest of a large one is read while the script starts.
+READ_TIMEOUT = 0.005
 
 
 class Snapshots:
-    """Looks at service folders beside the starts of their deployments; a start never fails for it."""
+    """Reads service folders while their deployments start; errors never fail a start."""
 
     def __init__(self, services_root: Path, bus: MessageBus) -> None:
         self._root = services_root
@@ -28,15 +28,15 @@ class Snapshots:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, deployment: Deployment) -> None:
-        """Begin to read the files of a deployment's service; they are stored in the background."""
+        """Start reading the files of a deployment's service; their digests are stored in the background."""
         read = asyncio.ensure_future(asyncio.to_thread(folder_digests, self._root / deployment.service))
         task = asyncio.create_task(self._keep(deployment.id, read))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.wait([read], timeout=PATIENCE)
+        await asyncio.wait([read], timeout=READ_TIMEOUT)
 
     async def _keep(self, deployment_id: int, read: asyncio.Future[dict[str, str] | None]) -> None:
         try:
             await self._bus.handle(KeepFiles(deployment_id=deployment_id, files=await read))
         except (OSError, *DATABASE_ERRORS) as error:
-            log.warning("The files of deployment %s are not kept: %s", deployment_id, error)
+            log.warning("Failed to record the files of deployment %s: %s", deployment_id, error)

@@ -1,4 +1,4 @@
-"""The repositories over one connection: one for each message, and one for each read."""
+"""Units of work: the repositories on one connection, opened for each message and each read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from deploy.adapters.repository import News
 
 
 class UnitOfWork:
-    """The repositories over one connection, each made when it is needed; all of it is one transaction, but in a loose one. They never commit; whoever opened it does, at its end.
+    """The repositories on one connection, created on first use. Unless it is loose, it is one transaction.
 
-    `news` is what was stored for clients to see; whoever has committed it may tell them.
+    Repositories never commit; the opener commits at the end. `news` holds what was stored for clients, to be sent
+    after the commit.
     """
 
     def __init__(self, driver: asyncpg.Connection) -> None:
@@ -25,22 +26,22 @@ class UnitOfWork:
         self.news: list[News] = []
 
     def atomically(self) -> AbstractAsyncContextManager[None]:
-        """Return what binds statements together, where the unit of work itself does not."""
+        """Return a transaction for several statements of a loose unit of work."""
         return atomically_on(self._driver)
 
     @cached_property
     def users(self) -> repository.Users:
-        """Who may sign in."""
+        """User accounts."""
         return repository.Users(self._driver)
 
     @cached_property
     def sessions(self) -> repository.Sessions:
-        """Browsers that are signed in."""
+        """Browser sessions."""
         return repository.Sessions(self._driver)
 
     @cached_property
     def attempts(self) -> repository.Attempts:
-        """Password attempts of the last minutes, and the networks that are known to accounts."""
+        """Recent password attempts, and the networks known to accounts."""
         return repository.Attempts(self._driver)
 
     @cached_property
@@ -50,17 +51,17 @@ class UnitOfWork:
 
     @cached_property
     def services(self) -> repository.Services:
-        """What can be deployed."""
+        """Services."""
         return repository.Services(self._driver)
 
     @cached_property
     def deployments(self) -> repository.Deployments:
-        """The runs, past and present."""
+        """Deployments, past and present."""
         return repository.Deployments(self._driver)
 
     @cached_property
     def batches(self) -> repository.Batches:
-        """What messages change in deployments."""
+        """Batches of changes to deployments."""
         return repository.Batches(self._driver, self.news)
 
     @cached_property
@@ -70,27 +71,27 @@ class UnitOfWork:
 
     @cached_property
     def events(self) -> repository.Events:
-        """What happened in each deployment."""
+        """The events of deployments."""
         return repository.Events(self._driver)
 
     @cached_property
     def queue(self) -> repository.Queue:
-        """Deployments that wait for a worker."""
+        """The queue of deployments."""
         return repository.Queue(self._driver)
 
     @cached_property
     def plans(self) -> repository.Plans:
-        """What to expect of a service, by its past."""
+        """Plans based on earlier deployments of a service."""
         return repository.Plans(self._driver)
 
     @cached_property
     def history(self) -> repository.History:
-        """The past of services."""
+        """The history of services."""
         return repository.History(self._driver)
 
     @cached_property
     def answers(self) -> repository.Answers:
-        """What somebody answered the last time."""
+        """The values a user gave last time."""
         return repository.Answers(self._driver)
 
     @cached_property
@@ -109,16 +110,18 @@ class UnitOfWork:
         return repository.Workers(self._driver)
 
 
-Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+ConnectionFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
 
-def unit_of_work(lend: Lend) -> OpenUnitOfWork:
-    """Return a factory of units of work on what `lend` gives: a transaction, which commits at the end, or a connection."""
+def unit_of_work(connect: ConnectionFactory) -> OpenUnitOfWork:
+    """Return a factory of units of work on the connections of `connect`: transactions that commit at the end, or plain
+    connections.
+    """
 
     @asynccontextmanager
     async def open_unit_of_work() -> AsyncIterator[UnitOfWork]:
-        async with lend() as driver:
+        async with connect() as driver:
             yield UnitOfWork(driver)
 
     return open_unit_of_work

@@ -1,4 +1,4 @@
-"""Why deployments wait."""
+"""The reasons why deployments wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 class Ahead(NamedTuple):
-    """What has to be over before a deployment can start: how many wait, and the last one to wait for."""
+    """The deployments that must finish before one can start: the number of waiting ones, and the last one."""
 
     waiting: int
     last: int | None
@@ -26,7 +26,10 @@ FREE = Ahead(0, None, last_runs=False)
 async def why_waiting(
     deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float
 ) -> dict[str, Any] | None:
-    """Return reason, position in the queue of the service (from 1) and the deployment to wait for; None if it runs."""
+    """Return the reason, the position in the service's queue (from 1) and the deployment to wait for.
+
+    Returns None if the deployment is not queued.
+    """
     if deployment.state is not DeploymentState.QUEUED:
         return None
     at_once = (await uow.services.some([deployment.service_id]))[0].concurrency
@@ -39,7 +42,7 @@ async def why_waiting(
 async def why_all_waiting(
     deployments: Sequence[Deployment], uow: UnitOfWork, now: datetime, worker_grace_seconds: float
 ) -> dict[int, dict[str, Any]]:
-    """Return the same for many that wait, by their ids, with as few queries as for one."""
+    """Return the same for many deployments, by id, with as few queries as for one."""
     waiting = [deployment for deployment in deployments if deployment.state is DeploymentState.QUEUED]
     if not waiting:
         return {}
@@ -56,9 +59,9 @@ async def why_all_waiting(
 
 
 def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahead]:
-    """Return what is before each job that waits for others, by its id; it agrees with `Queue.ahead_of`.
+    """Return what is ahead of each job that waits for others, by job id. It must agree with `Queue.ahead_of`.
 
-    `at_once` says how many of a service may run at the same time.
+    `at_once` maps the id of a service to the number of its deployments that may run at once.
     """
     by_service: dict[int, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
@@ -74,7 +77,7 @@ def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahea
 
 
 def alive(last_seen: datetime, now: datetime, grace_seconds: float) -> bool:
-    """Whether a worker that was last seen then counts as living."""
+    """Return True if a worker last seen at `last_seen` counts as alive."""
     return (now - last_seen).total_seconds() < grace_seconds
 
 
@@ -86,10 +89,10 @@ def _reason(deployment: Deployment, ahead: Ahead, at_once: int, *, has_worker: b
     if not has_worker:
         reason = "No worker is running. Start one with: fastdeploy worker"
     elif ahead.last is not None:
-        # A run that has said itself that it is done counts as running until its process has ended.
-        verb = "runs" if ahead.last_runs else "waits"
+        # A run that has reported its result counts as running until its process has ended.
+        state = "running" if ahead.last_runs else "waiting"
         how_many = "one" if at_once == 1 else at_once
-        reason = f"Deployment {ahead.last} of {deployment.service} {verb} before it; {how_many} at a time."
+        reason = f"Deployment {ahead.last} of {deployment.service} is {state} ahead of it; {how_many} at a time."
     else:
-        reason = "All workers are busy; it starts as soon as one is free."
+        reason = "All workers are busy. It starts as soon as one is free."
     return {"reason": reason, "position": 1 + ahead.waiting, "blocked_by": ahead.last}

@@ -1,6 +1,7 @@
-"""The worker: claims deployments, starts their runs, follows them, and takes up those it finds.
+"""The worker: claims deployments, starts their runs, follows them, and adopts runs without a follower.
 
-A run is nobody's child: a worker that stops leaves its runs alone, the next one on this data folder goes on with them.
+Runs are not child processes of the worker: they continue when it stops, and the next worker on this data folder follows
+them.
 """
 
 from __future__ import annotations
@@ -42,23 +43,23 @@ log = logging.getLogger(__name__)
 
 BEAT_EVERY = 5.0
 CLAIM_EVERY = 2.0
-LOOK_AGAIN = 0.01
+POLL_SECONDS = 0.01
 CANCELS_KEPT = 1000
 EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
-UNDECIDED_PATIENCE = 60.0
+UNDECIDED_TIMEOUT = 60.0
 UNDECIDED = (
-    "The run was lost: the worker that was about to start it is gone, and what it left neither begins nor ends. "
-    "Look for a stopped process of fastDeploy on that host, end it, then retry."
+    "The run was lost: its worker died while starting it, and the supervisor it left behind neither starts nor exits. "
+    "Find the suspended fastDeploy process on that host, kill it, then retry."
 )
-# A script may report while it is being stopped.
+# Scripts may still report while they are being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
 
 
 class Worker:
     """Runs up to `slots` deployments at once.
 
-    `sign_token` makes a deployment's own token; `identity` is the same after a restart, for it belongs to the data
-    folder in which the runs are.
+    `sign_token` creates a deployment token. `identity` stays the same after a restart, because it belongs to the data
+    folder that holds the runs.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Worker:
         listener.on_connect(self._wake.set)
 
     async def run(self) -> None:
-        """Work until cancelled; runs that are going on then go on without us."""
+        """Work until cancelled; active runs then continue without the worker."""
         keeping = [asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())]
         try:
             await self._claim()
@@ -109,18 +110,18 @@ class Worker:
         while True:
             self._wake.clear()
             try:
-                await self._claim_what_may_run()
+                await self._claim_free_slots()
             except DATABASE_ERRORS as error:
-                log.warning("No deployment could be claimed: %s", error)
+                log.warning("Failed to claim deployments: %s", error)
             try:
                 await asyncio.wait_for(self._wake.wait(), CLAIM_EVERY)
             except asyncio.TimeoutError:
                 continue
 
-    async def _claim_what_may_run(self) -> None:
-        """Take up as many as there is room for."""
+    async def _claim_free_slots(self) -> None:
+        """Claim as many deployments as there are free slots."""
         limit = self._identity.slots
-        # Asked anew each time: one that ends while we look wakes nobody (`_forget`).
+        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_finished`).
         while (room := self._identity.slots - len(self._runs)) > 0:
             limit = min(limit, room)
             try:
@@ -128,8 +129,8 @@ class Worker:
             except UniqueViolationError as error:
                 if error.constraint_name != ONE_PER_LANE:
                     raise
-                # Another worker took a deployment of the same service at the same moment: look again, for one at a time,
-                # so that two who want the same do not go on getting into each other's way.
+                # Another worker claimed a deployment of the same service at the same time: retry one at a time, so that
+                # two workers do not keep conflicting.
                 limit = 1
                 continue
             claimed = [event for event in events if isinstance(event, DeploymentClaimed)]
@@ -140,17 +141,17 @@ class Worker:
 
     def _spawn(self, deployment_id: int, claimed: DeploymentClaimed | None = None) -> None:
         if deployment_id in self._runs:
-            return  # a claim that was just committed is among those that are found (`_take_up`), too
+            return  # `_adopt_runs` also finds claims that were just committed
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
         self._runs[deployment_id] = task
-        task.add_done_callback(lambda _: self._forget(deployment_id))
+        task.add_done_callback(lambda _: self._finished(deployment_id))
 
-    def _forget(self, deployment_id: int) -> None:
+    def _finished(self, deployment_id: int) -> None:
         if len(self._runs) >= self._identity.slots:
-            self._wake.set()  # there is room again
+            self._wake.set()  # a slot is free again
         task = self._runs.pop(deployment_id)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Deployment %s cannot be followed, trying again", deployment_id, exc_info=error)
+            log.error("Failed to follow deployment %s; trying again", deployment_id, exc_info=error)
 
     async def _run_one(self, deployment_id: int, claimed: DeploymentClaimed | None) -> None:
         run = RunDirectory.create(self._runs_dir, deployment_id)
@@ -171,7 +172,7 @@ class Worker:
                 deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, lambda: self._fork_server.refusal
             ).follow()
             if run.finished() or not run.alive():
-                run.remove()  # else it is removed once it is over
+                run.remove()  # otherwise `_tidy` removes it later
         finally:
             os.close(lock)
 
@@ -180,7 +181,7 @@ class Worker:
         if deployment.state is not DeploymentState.RUNNING:
             return
         if deployment.spool_offset > 0:
-            return  # it has run, and its folder is gone: the follower will find nothing and say so
+            return  # it has run, but its folder is gone: the follower reports it as lost
         try:
             await run.start_by(self._fork_server, await self._prepare(deployment, claimed.config))
         except (RunActive, RunAlreadyStarted):
@@ -189,7 +190,7 @@ class Worker:
             await self._fail(deployment.id, NOT_STARTED.format(error))
 
     async def _prepare(self, deployment: Deployment, config: Mapping[str, Any]) -> RunSpec:
-        """Return how to run it. RunError, too, for what nobody has thought of: it would be the same at each attempt."""
+        """Return the specification of the run. Unexpected errors become RunError: a retry would fail the same way."""
         try:
             await self._snapshots.take(deployment)
             lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
@@ -202,7 +203,7 @@ class Worker:
         except FoldersUnavailable as error:
             raise RunError(str(error)) from error
         except Exception as error:
-            log.exception("Deployment %s cannot be prepared", deployment.id)
+            log.exception("Failed to prepare deployment %s", deployment.id)
             raise RunError(f"{type(error).__name__}: {error}") from error
 
     async def _fail(self, deployment_id: int, reason: str) -> None:
@@ -227,7 +228,7 @@ class Worker:
 
     def _on_cancel(self, deployment_id: int) -> None:
         if not self._send_cancel(deployment_id, "It was cancelled."):
-            # Perhaps it is just being started: then it is told so right after that.
+            # It may be starting right now: remember the cancel and send it after the start.
             self._cancelled[deployment_id] = None
             if len(self._cancelled) > CANCELS_KEPT:
                 self._cancelled.popitem(last=False)
@@ -244,34 +245,34 @@ class Worker:
             self._send_cancel(deployment.id, deployment.cancel_requested or "It was cancelled.")
 
     async def _beat(self) -> None:
-        """Say that we live, and take up runs that nobody follows."""
+        """Send heartbeats, and follow runs that have no follower."""
         while True:
             self._fork_server.reap()
             try:
                 await self._bus.handle(self._identity)
-                await self._take_up()
+                await self._adopt_runs()
             except DATABASE_ERRORS as error:
-                log.warning("No heartbeat: %s", error)
+                log.warning("Failed to send the heartbeat: %s", error)
             await asyncio.sleep(BEAT_EVERY)
 
     async def _expire(self) -> None:
-        """Forget old deployments, a few at a time, so that nobody waits for it."""
+        """Delete old deployments in small batches, so that other work is not delayed."""
         while True:
             try:
                 gone = await self._bus.handle(self._retention)
             except DATABASE_ERRORS as error:
-                log.warning("Old deployments could not be removed: %s", error)
+                log.warning("Failed to delete old deployments: %s", error)
                 gone = []
             await asyncio.sleep(EXPIRE_PAUSE if gone else EXPIRE_EVERY)
 
-    async def _take_up(self) -> None:
+    async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
             mine = await uow.deployments.open(worker_id=self._identity.worker_id)
-            told = await uow.deployments.told()
+            reported = await uow.deployments.told()
         for deployment in mine:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-        for deployment in (*mine, *told):
+        for deployment in (*mine, *reported):
             if deployment.cancel_requested is not None:
                 self._send_cancel(deployment.id, deployment.cancel_requested)
         known = {deployment.id for deployment in mine} | self._runs.keys()
@@ -280,7 +281,7 @@ class Worker:
                 await self._tidy(deployment_id)
 
     async def _tidy(self, deployment_id: int) -> None:
-        """A run directory whose deployment is over for the page: follow its rest, or remove it."""
+        """Follow the rest of a run whose deployment is already final, or remove its directory."""
         run = RunDirectory.at(self._runs_dir, deployment_id)
         async with self._open_unit_of_work() as uow:
             found = await uow.deployments.find(deployment_id)
@@ -291,13 +292,13 @@ class Worker:
 
 
 async def _is_decided(run: RunDirectory) -> bool:
-    """Wait until a supervisor that another worker has asked for, which then died, has begun or come to nothing.
+    """Wait until a supervisor requested by a worker that died has either started or exited.
 
-    False when it does neither: it could still begin, so it is not safe to start another one.
+    Return False on timeout: it could still start, so starting another one is not safe.
     """
-    deadline = time.monotonic() + UNDECIDED_PATIENCE
+    deadline = time.monotonic() + UNDECIDED_TIMEOUT
     while run.alive() and not run.started():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(POLL_SECONDS)
     return True

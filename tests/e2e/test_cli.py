@@ -401,7 +401,7 @@ def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
             assert watching.wait() == 3
         assert f"cancelled by {USER}" in watching.stdout.lower()
     again = cli.run("deployments", "cancel", str(deployment_id))
-    assert (again.returncode, "is over already" in again.stderr) == (4, True)
+    assert (again.returncode, "has already finished" in again.stderr) == (4, True)
     retried = cli.json("deployments", "retry", str(deployment_id))
     assert (retried["retry_of"], retried["context"]) == (deployment_id, {"env": {"a": "1"}})
 

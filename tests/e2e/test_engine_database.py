@@ -140,7 +140,7 @@ def test_a_run_whose_supervisor_was_killed_has_failed_and_the_service_is_free(se
     living(parent(script.pid)).kill()
     found = api.wait_until_final(lost)
     assert found["state"] == "failure"
-    assert found["reason"].startswith("The run was lost: its supervisor ended without a word")
+    assert found["reason"].startswith("The run was lost: its supervisor died before reporting a result")
     assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
         ("One", "failure", found["reason"])
     ]

@@ -85,12 +85,12 @@ def test_one_that_waits_says_for_whom(server: Server) -> None:
     assert waiting(api, second) == {
         "position": 1,
         "blocked_by": first,
-        "reason": f"Deployment {first} of {gated.service} runs before it; one at a time.",
+        "reason": f"Deployment {first} of {gated.service} is running ahead of it; one at a time.",
     }
     assert waiting(api, third) == {
         "position": 2,
         "blocked_by": second,
-        "reason": f"Deployment {second} of {gated.service} waits before it; one at a time.",
+        "reason": f"Deployment {second} of {gated.service} is waiting ahead of it; one at a time.",
     }
     gated.let_go(first)
     gated.wait_until_begun(second)
@@ -108,7 +108,7 @@ def test_one_that_waits_for_its_share_says_so(server: Server) -> None:
     assert why == {
         "position": 1,
         "blocked_by": why["blocked_by"],
-        "reason": f"Deployment {why['blocked_by']} of {gated.service} runs before it; 2 at a time.",
+        "reason": f"Deployment {why['blocked_by']} of {gated.service} is running ahead of it; 2 at a time.",
     }
     assert why["blocked_by"] in (first, second)
     assert (waiting(api, fourth)["position"], waiting(api, fourth)["blocked_by"]) == (2, third)

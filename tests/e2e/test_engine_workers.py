@@ -70,7 +70,7 @@ def test_one_that_waits_for_a_free_worker_says_so(site: Site) -> None:
         assert api.deployment(second)["waiting"] == {
             "position": 1,
             "blocked_by": None,
-            "reason": "All workers are busy; it starts as soon as one is free.",
+            "reason": "All workers are busy. It starts as soon as one is free.",
         }
         assert other.begun() == []
         busy.let_go(first)

@@ -130,7 +130,7 @@ class TestAsking:
         asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
         assert asked["problems"] == [{"path": "x", "detail": "The program ended with exit code 1: no network."}]
         assert asked["schema"]["properties"]["x"] == {"title": "X"}
-        told = "X: what can be chosen is not known at the moment. The program ended with exit code 1: no network"
+        told = "X: the choices could not be loaded. The program ended with exit code 1: no network"
         assert faults(start(api, service, {"x": "a"})) == {"body.env.x": told}
         assert start(api, service, {"y": "a"}).status_code == 200
 
@@ -332,12 +332,12 @@ class TestRetry:
         first = answer(start(api, service, {"password": SECRET, "key": KEY, "note": "fail"}))
         assert api.wait_until_final(first["id"])["reason"] == "The deploy script ended with exit code 1."
         path = f"/deployments/{first['id']}/retry"
-        again = "has to be given again, it was not kept"
+        again = "must be given again, because secret values are not stored"
         told = {"body.env.key": f"Key: {again}", "body.env.password": f"Password: {again}"}
         assert faults(api.admin.post(path)) == told
         env = {"password": "another-value", "key": KEY, "note": "changed"}
         assert faults(api.admin.post(path, json={"env": env})) == {
-            "body.env.note": "note: a retry uses the value it had"
+            "body.env.note": "note: a retry reuses the previous value"
         }
         del env["note"]
         retried = answer(api.admin.post(path, json={"env": env}))
@@ -350,7 +350,9 @@ class TestRetry:
         first = api.run(service, {"a": 1})
         path = f"/deployments/{first['id']}/retry"
         assert answer(api.admin.post(path, json={"env": {}}))["context"] == first["context"]
-        assert faults(api.admin.post(path, json={"env": {"b": 1}})) == {"body.env.b": "b: a retry takes no new values"}
+        assert faults(api.admin.post(path, json={"env": {"b": 1}})) == {
+            "body.env.b": "b: a retry does not accept new values"
+        }
 
 
 class TestIdempotency:

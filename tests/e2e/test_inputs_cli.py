@@ -148,7 +148,7 @@ def test_retry_prompts_for_secrets(server: Server, cli: CommandLine, service: st
     server.api.wait_until_final(started["id"])
     finished = cli.run("deployments", "retry", str(started["id"]))
     assert finished.returncode == 2
-    assert "password  Password: has to be given again" in finished.stderr
+    assert "password  Password: must be given again" in finished.stderr
     assert cli.run("deployments", "retry", str(started["id"]), "-e", "password=new", "-w").returncode == 0
     assert given(server, service)["password"] == "new"
     with cli.terminal("deployments", "retry", str(started["id"]), "--watch") as terminal:

@@ -220,7 +220,7 @@ def test_each_proof_gets_the_documented_answer(api: Api, proofs: dict[str, Proof
             assert said(response) == (401, INVALID), name
             assert response.headers["WWW-Authenticate"] == "Bearer"
         elif rule.action in FOR_ADMINISTRATORS and not proof.is_admin:
-            assert said(response) == (403, "Only an administrator may do that."), name
+            assert said(response) == (403, "Only administrators can do this."), name
         else:
             assert response.status_code in rule.documented - {401, 403}, (name, response.text)
 

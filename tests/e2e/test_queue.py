@@ -27,7 +27,8 @@ def test_it_tells_of_each_what_the_deployment_tells(server: Server) -> None:
         alone = api.deployment(one["id"])
         assert one == {name: alone[name] for name in one}
     assert [one["waiting"]["position"] for one in waiting] == [1, 2, 1]
-    assert waiting[0]["waiting"]["reason"] == f"Deployment {ids[0]} of {first.service} runs before it; one at a time."
+    reason = f"Deployment {ids[0]} of {first.service} is running ahead of it; one at a time."
+    assert waiting[0]["waiting"]["reason"] == reason
     (worker,) = told["workers"]
     assert worker["alive"] is True
     assert {ids[0], ids[3], ids[4]} <= set(worker["running"])

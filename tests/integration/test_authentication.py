@@ -224,12 +224,12 @@ class TestMemory:
         await door.ask(token)
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
         assert not await door.refused(token)
-        monkeypatch.setattr(authentication, "TRUST", 0.0)
+        monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
         door.authenticator.forget()
         assert await door.refused(token)
 
     async def test_it_is_bounded(self, door: Door, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(authentication, "REMEMBERED", 3)
+        monkeypatch.setattr(authentication, "CACHE_SIZE", 3)
         for number in range(10):
             await door.ask(door.token(Kind.DEPLOYMENT, number))
             assert len(door.authenticator._known) <= 3

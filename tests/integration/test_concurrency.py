@@ -16,11 +16,11 @@ from deploy.domain.commands import (
     DeleteService,
     FailLostRun,
     FinishDeployment,
+    IngestOutput,
     ReportStep,
     ServiceFolder,
     StartDeployment,
     SyncServices,
-    TakeIn,
 )
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import ServiceChanged
@@ -203,7 +203,7 @@ class TestOneRun:
 
     async def test_the_same_batch_counts_once(self, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
-        batch = TakeIn(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
+        batch = IngestOutput(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
         results = await outcomes(busy_site.bus.handle(batch) for _ in range(8))
         assert sum(bool(events) for events in results) == 1
         deployment = await busy_site.deployment(deployment_id)
@@ -212,7 +212,7 @@ class TestOneRun:
     async def test_all_ends_at_once_are_one_end(self, busy_site: Site) -> None:
         for number in range(10):
             deployment_id = await busy_site.running(f"shop{number}")
-            end = TakeIn(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)
+            end = IngestOutput(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)
             commands: list[Command] = [
                 end,
                 FinishDeployment(deployment_id=deployment_id),

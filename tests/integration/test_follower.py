@@ -187,7 +187,7 @@ class TestLostRuns:
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert deployment.state is DeploymentState.FAILURE
-        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor died before reporting a result")
         assert await followed.lines() == ["one"]
 
     @pytest.mark.parametrize("refusal", ["sudo: no", "sudo: n\0"])
@@ -215,7 +215,7 @@ class TestLostRuns:
         run.process.kill()
         await following
         deployment = await busy_site.deployment(followed.deployment_id)
-        assert (deployment.reason or "").startswith("The run was lost: its supervisor ended without a word")
+        assert (deployment.reason or "").startswith("The run was lost: its supervisor died before reporting a result")
 
     async def test_a_spool_that_is_damaged(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one")
@@ -254,7 +254,7 @@ class TestReaper:
     @pytest.fixture
     def impatient(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
         """A reaper that does not give anybody time."""
-        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         return Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=0.0)
 
     async def test_runs_of_workers_that_are_gone_fail(self, busy_site: Site, impatient: Reaper) -> None:
@@ -276,7 +276,7 @@ class TestReaper:
         await patient._look()
         await patient._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.RUNNING
-        monkeypatch.setattr(reaper, "PATIENCE", 0.0)
+        monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         await patient._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
 

@@ -57,7 +57,7 @@ class TestCreateUser:
 
     async def test_the_only_first_is_refused_where_there_is_one(self, site: Site) -> None:
         await site.user("ada", only_first=True)
-        with pytest.raises(Conflict, match="There is a user already"):
+        with pytest.raises(Conflict, match="A user already exists"):
             await site.user("bob", only_first=True)
 
     async def test_of_two_at_the_same_time_one_is_the_first(self, busy_site: Site) -> None:
@@ -87,7 +87,7 @@ class TestCreateUser:
 
     @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 65, "a/b", "ada\n", "a\x00", "<b>"])
     async def test_names_that_are_none(self, site: Site, name: str) -> None:
-        with pytest.raises(InvalidInput, match="1 to 64 letters"):
+        with pytest.raises(InvalidInput, match="1 to 64 characters"):
             await site.user(name)
 
 

@@ -148,7 +148,7 @@ class TestIdempotencyKey:
     async def test_another_request_with_the_same_key_is_refused(self, site: Site, other: dict[str, Any]) -> None:
         service_id = await site.service()
         await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
-        with pytest.raises(Conflict, match="send a new key"):
+        with pytest.raises(Conflict, match="Use a new key"):
             await site.start(service_id, **{"idempotency_key": "k1", "context": {"env": {"a": 1}}, **other})
 
     async def test_each_service_has_its_own_keys(self, site: Site) -> None:
@@ -218,7 +218,7 @@ class TestCancelDeployment:
         deployment = await site.deployment(first)
         assert (deployment.state, deployment.reason) == (DeploymentState.SUCCESS, None)
         assert await site.claim() == second
-        with pytest.raises(Conflict, match="over already"):
+        with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
 
     async def test_one_that_has_declared_itself_done_keeps_its_secrets_to_its_end(self, site: Site) -> None:
@@ -240,7 +240,7 @@ class TestCancelDeployment:
 
     async def test_what_is_over_is_over(self, site: Site) -> None:
         deployment_id = await site.succeeded()
-        with pytest.raises(Conflict, match="over already"):
+        with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
 
     async def test_what_is_not_there(self, site: Site) -> None:
@@ -286,7 +286,7 @@ class TestReportStep:
 
     async def test_after_the_end_it_is_refused(self, site: Site) -> None:
         deployment_id = await site.succeeded()
-        with pytest.raises(Conflict, match="over already"):
+        with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
 
     async def test_for_a_deployment_that_is_not_there(self, site: Site) -> None:

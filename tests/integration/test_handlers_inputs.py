@@ -67,7 +67,7 @@ async def test_a_secret_that_is_not_asked_for_at_the_moment_is_a_text_all_the_sa
     with pytest.raises(InvalidAnswers) as caught:
         await start(site, service_id, {"token": value})
     assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
-        (("env", "token"), "Token: has to be a text")
+        (("env", "token"), "Token: must be text")
     ]
     with pytest.raises(InvalidAnswers) as caught:
         await start(site, service_id, {"how": "token", "token": value})
@@ -87,7 +87,7 @@ async def test_answers_to_another_config_do_not_count(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     stale = Answers(env={}, config={"inputs": None, "confirm": None})
     command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, answers=stale)
-    with pytest.raises(Conflict, match="changed at this very moment"):
+    with pytest.raises(Conflict, match="changed while the deployment was being started"):
         await site.bus.handle(command)
 
 
@@ -191,7 +191,7 @@ async def test_secrets_that_are_gone_hide_everything_and_start_nothing(site: Sit
         await uow.secrets.remove(deployment_id)
         deployment = await uow.deployments.get(deployment_id)
         mask = await inputs.mask(deployment, uow)
-        with pytest.raises(Unsealable, match="Start it once more"):
+        with pytest.raises(Unsealable, match="Start the deployment again"):
             await inputs.secrets(deployment, uow)
     assert mask is not None
     assert mask.text("whatever it says") == "***"

@@ -16,8 +16,8 @@ from deploy.domain.commands import (
     FailLostRun,
     FinishDeployment,
     Heartbeat,
+    IngestOutput,
     ReportStep,
-    TakeIn,
 )
 from deploy.domain.errors import NotFound
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
@@ -145,7 +145,7 @@ class TestClaimDeployments:
         assert await site.claim() == deployment_id
 
 
-class TestTakeIn:
+class TestIngestOutput:
     async def test_lines_and_steps_are_stored_and_told(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(
@@ -234,7 +234,9 @@ class TestTakeIn:
         deployment_id = await site.running()
         await site.take_in(deployment_id, line(), line())
         before = await site.messages(deployment_id)
-        command = TakeIn(deployment_id=deployment_id, entries=(line(),), offset_before=offset_before, offset=2000)
+        command = IngestOutput(
+            deployment_id=deployment_id, entries=(line(),), offset_before=offset_before, offset=2000
+        )
         assert await site.bus.handle(command) == []
         assert (await site.deployment(deployment_id)).spool_offset == 20
         assert await site.messages(deployment_id) == before
@@ -242,7 +244,7 @@ class TestTakeIn:
     async def test_records_that_say_nothing_move_on(self, site: Site) -> None:
         deployment_id = await site.running()
         before = await site.messages(deployment_id)
-        await site.bus.handle(TakeIn(deployment_id=deployment_id, entries=(), offset_before=0, offset=40))
+        await site.bus.handle(IngestOutput(deployment_id=deployment_id, entries=(), offset_before=0, offset=40))
         assert (await site.deployment(deployment_id)).spool_offset == 40
         assert await site.messages(deployment_id) == before
 
@@ -324,7 +326,7 @@ class TestTakeIn:
 
     async def test_for_a_deployment_that_is_not_there(self, site: Site) -> None:
         with pytest.raises(NotFound):
-            await site.bus.handle(TakeIn(deployment_id=1, entries=(), offset_before=0, offset=0))
+            await site.bus.handle(IngestOutput(deployment_id=1, entries=(), offset_before=0, offset=0))
 
 
 class TestFailLostRun:

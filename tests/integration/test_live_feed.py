@@ -176,7 +176,7 @@ class TestOwnCommits:
     async def test_they_are_told_and_not_read(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         busy_site.bus.on_news(own_channel.feed.tell)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
@@ -188,7 +188,7 @@ class TestOwnCommits:
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whoever has committed was interrupted before he could."""
-        monkeypatch.setattr(live, "OWN_PATIENCE", 0.01)
+        monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 0.01)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
         await last_seen(viewer, busy_site, deployment_id)
@@ -197,7 +197,7 @@ class TestOwnCommits:
     async def test_those_that_do_not_follow_are_read_at_once(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.running()
         busy_site.bus.on_news(own_channel.feed.tell)
@@ -208,7 +208,7 @@ class TestOwnCommits:
     async def test_those_of_others_are_read(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(live, "OWN_PATIENCE", 10_000.0)
+        monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         viewer = await own_channel.viewer()
         async with own_channel.database.connection() as elsewhere:
             deployment_id = await busy_site.running()

@@ -339,7 +339,7 @@ class TestWhyWaiting:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
         assert await self.why(site, second) == {
-            "reason": f"Deployment {first} of shop runs before it; one at a time.",
+            "reason": f"Deployment {first} of shop is running ahead of it; one at a time.",
             "position": 1,
             "blocked_by": first,
         }
@@ -348,7 +348,7 @@ class TestWhyWaiting:
         ids = [await site.start(shop) for _ in range(3)]
         await site.claim()
         assert await self.why(site, ids[2]) == {
-            "reason": f"Deployment {ids[1]} of shop waits before it; one at a time.",
+            "reason": f"Deployment {ids[1]} of shop is waiting ahead of it; one at a time.",
             "position": 2,
             "blocked_by": ids[1],
         }
@@ -357,7 +357,7 @@ class TestWhyWaiting:
         deployment_id = await site.start(shop)
         why = await self.why(site, deployment_id)
         assert why == {
-            "reason": "All workers are busy; it starts as soon as one is free.",
+            "reason": "All workers are busy. It starts as soon as one is free.",
             "position": 1,
             "blocked_by": None,
         }

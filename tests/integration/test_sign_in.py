@@ -282,7 +282,7 @@ class TestLimits:
         first = [asyncio.ensure_future(desk.check(RIGHT)) for _ in range(PER_ACCOUNT)]
         await until(lambda: len(desk.hashing.checked) == THREADS)
         await desk.wait_for_reservations(PER_ACCOUNT)
-        with pytest.raises(TooManyAttempts, match="at once") as raised:
+        with pytest.raises(TooManyAttempts, match="simultaneous") as raised:
             await desk.check(RIGHT)
         assert raised.value.retry_after == 1
         desk.hashing.open()
@@ -517,7 +517,7 @@ class TestPasswordChange:
         await desk.change(RIGHT)
 
     async def test_a_wrong_one_is_forbidden(self, desk: Desk) -> None:
-        with pytest.raises(Forbidden, match="The current password is not right"):
+        with pytest.raises(Forbidden, match="The current password is incorrect"):
             await desk.change(WRONG)
 
     async def test_guesses_count_for_their_session_alone(self, desk: Desk) -> None:

@@ -46,7 +46,7 @@ async def test_a_start_fails_for_nothing_that_is_wrong_with_them(
     with caplog.at_level(logging.WARNING):
         await snapshots.take(await busy_site.deployment(deployment_id))
         await stored(snapshots)
-    assert f"The files of deployment {deployment_id} are not kept" in caplog.text
+    assert f"Failed to record the files of deployment {deployment_id}" in caplog.text
     assert (await kept(busy_site, deployment_id)).files is None
 
 

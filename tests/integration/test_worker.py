@@ -131,7 +131,7 @@ class TestWhatCannotBePrepared:
         assert len(logged) == 2
         for record in logged:
             assert record.exc_info is not None
-            assert "cannot be prepared" in record.message
+            assert "Failed to prepare deployment" in record.message
 
     async def test_what_can_be_prepared_runs(self, busy_site: Site, services_root: Path, working: Working) -> None:
         script(services_root, "#!/bin/sh\nexit 0\n")

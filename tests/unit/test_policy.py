@@ -80,7 +80,7 @@ def test_being_an_administrator_counts_for_users_only() -> None:
     ("actor", "action", "text"),
     [
         (SERVICE, Action.READ_DEPLOYMENT, "Wrong service token"),
-        (USER, Action.MANAGE_USERS, "Only an administrator may do that."),
+        (USER, Action.MANAGE_USERS, "Only administrators can do this."),
         (CONFIG, Action.READ_DEPLOYMENT, "Not allowed"),
     ],
 )

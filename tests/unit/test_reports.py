@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.domain.model import Outcome, StepReport, StepState
 from deploy.domain.reports import (
-    DEEPEST,
+    MAX_DEPTH,
     MESSAGE_LIMIT,
     NAME_LIMIT,
     HostReported,
@@ -225,14 +225,14 @@ def nested(levels: int, kind: type) -> Any:
 class TestIsDeep:
     @pytest.mark.parametrize("kind", [list, dict])
     def test_the_limit(self, kind: type) -> None:
-        assert not is_deep(nested(DEEPEST, kind))
-        assert is_deep(nested(DEEPEST + 1, kind))
+        assert not is_deep(nested(MAX_DEPTH, kind))
+        assert is_deep(nested(MAX_DEPTH + 1, kind))
 
     def test_width_is_not_depth(self) -> None:
         assert not is_deep({"a": [{"b": list(range(10_000))}] * 10})
 
     def test_the_deepest_branch_counts(self) -> None:
-        assert is_deep([1, {"a": 2, "b": nested(DEEPEST, list)}, 3])
+        assert is_deep([1, {"a": 2, "b": nested(MAX_DEPTH, list)}, 3])
 
 
 class TestReadEvent:

@@ -297,7 +297,7 @@ ENDINGS = {
         {"A": "failure"},
     ),
     "by a signal": Ending(
-        ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was ended by the signal SIGSEGV.", {"A": "failure"}
+        ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was killed by SIGSEGV.", {"A": "failure"}
     ),
     "after too long": Ending(
         ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
@@ -311,7 +311,7 @@ ENDINGS = {
     "by a fault of its supervisor": Ending(
         ended(None, message="The run's supervisor failed."), FAILURE, "The run's supervisor failed.", {"A": "failure"}
     ),
-    "nobody knows how": Ending(ended(None), FAILURE, "The run ended, and did not tell how.", {"A": "failure"}),
+    "nobody knows how": Ending(ended(None), FAILURE, "The run ended without reporting a result.", {"A": "failure"}),
     "lost": Ending(ended(None, cause="lost", message="Gone."), FAILURE, "Gone.", {"A": "failure"}),
     "cancelled": Ending(
         ended(None, signal="SIGTERM", cause="cancelled", message="It was cancelled."),

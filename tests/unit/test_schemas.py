@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from deploy.adapters.repository.listings import DEPLOYMENT_FIELDS
 from deploy.domain.model import StepState
-from deploy.domain.reports import DEEPEST, step_report
+from deploy.domain.reports import MAX_DEPTH, step_report
 from deploy.entrypoints.schemas.deployments import DeploymentOut, StepIn
 from deploy.service_layer.messages import deployment_fields
 from tests.runs import a_deployment
@@ -80,7 +80,7 @@ class TestOtherFieldsOfSteps:
             "model_dump": "m",
         }
 
-    @pytest.mark.parametrize(("levels", "is_fine"), [(DEEPEST - 1, True), (DEEPEST, False), (5000, False)])
+    @pytest.mark.parametrize(("levels", "is_fine"), [(MAX_DEPTH - 1, True), (MAX_DEPTH, False), (5000, False)])
     def test_as_deep_as_in_a_line(self, levels: int, is_fine: bool) -> None:
         value: Any = 1
         for _ in range(levels):

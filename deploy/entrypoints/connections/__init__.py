@@ -1,1 +1,1 @@
-"""The connections of `fastdeploy serve`: uvicorn's protocols, with limits on what one client may cost."""
+"""The connections of `fastdeploy serve`: uvicorn's protocols, with limits for each client."""

@@ -16,13 +16,13 @@ from deploy.entrypoints.connections.http import HttpProtocol
 from deploy.entrypoints.connections.websocket import MESSAGE_BYTES, WebSocketProtocol
 
 SHUTDOWN_SECONDS = 5
-# What the kernel takes for a client beyond what is on its way. Without a limit it takes megabytes, and the server
-# notices late that a client does not read.
+# Unsent data that the kernel buffers for a client. Without a limit it buffers megabytes, and the server notices late
+# that a client does not read.
 UNSENT_BYTES = 128 * 1024
 
 
 class WebConfig(uvicorn.Config):
-    """The configuration that the protocols get, with the guard of this process."""
+    """The configuration for the protocols, with the connection guard of this process."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class WebConfig(uvicorn.Config):
             http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MESSAGE_BYTES,
-            # Compressing each small message for each client costs more than half of what can be sent.
+            # Compressing each small message for each client would more than halve the throughput.
             ws_per_message_deflate=False,
             lifespan="off",
             access_log=False,
@@ -43,6 +43,6 @@ class WebConfig(uvicorn.Config):
 
 
 def limit_unsent(listening: socket.socket) -> None:
-    """Limit what the kernel buffers for each client of a listening socket, where it can."""
+    """Limit what the kernel buffers for each client of a listening socket, if supported."""
     with contextlib.suppress(OSError, AttributeError):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

@@ -1,4 +1,4 @@
-"""How the application tells the WebSocket protocol who has signed in. Light to load: routes import it."""
+"""The interface by which the application reports sign-ins to the WebSocket protocol. Small, since routes import it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class SignInGate(Protocol):
     """A WebSocket that counts as waiting until its client has signed in."""
 
     def await_sign_in(self, host: str | None) -> None:
-        """Count the connection by the address of its client, which only the application knows behind a proxy."""
+        """Count the connection for the client's address, which only the application knows behind a proxy."""
 
     def signed_in(self) -> None:
         """Stop counting the connection."""
 
 
 def sign_in_gate(scope: Scope) -> SignInGate | None:
-    """Return the gate of a connection; None if the application runs in another server than ours."""
+    """Return the gate of a connection; None if the application runs in a different server."""
     return cast("SignInGate | None", scope.get("state", {}).get(GATE))
 
 

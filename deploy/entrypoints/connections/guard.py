@@ -1,10 +1,10 @@
 """Limits for connections that wait for their client.
 
 A connection *waits* while it is the client's turn: to send a request, to sign in on a WebSocket, or to read what the
-server has sent. Every waiting connection has a deadline, and only so many may wait at once, in total and per client
-address. Beyond that, the connection that has waited longest makes room: clients that do their part at once get
-through even while others hold connections open. Connections that the server itself is busy with, and WebSockets that
-are signed in and read, do not wait and are not limited.
+server has sent. Every waiting connection has a deadline, and the number of waiting connections is limited, in total and
+per client address. Above the limit, the connection that has waited longest is closed, so fast clients get through even
+while others hold connections open. Connections that wait for the server, and WebSockets that are signed in and read, do
+not count.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
 LOG_SECONDS = 60.0
-# A client that takes less than this within SEND_TIMEOUT_SECONDS does not read.
+# A client that reads less than this many bytes within SEND_TIMEOUT_SECONDS counts as not reading.
 MIN_PROGRESS = 64 * 1024
-# File descriptors that connections leave to everything else: runs, the database, modules that are still to be loaded.
+# File descriptors reserved for everything else: runs, the database, imports.
 RESERVED_DESCRIPTORS = 256
 
 
 class Trusted(Protocol):
-    """The proxies whose word counts, as uvicorn reads FORWARDED_ALLOW_IPS."""
+    """The trusted proxies, as parsed by uvicorn from FORWARDED_ALLOW_IPS."""
 
     def __contains__(self, host: str | None) -> bool: ...
 
 
 class Guarded:
-    """What the HTTP and the WebSocket protocol have in common. `address` is None if only the total limit applies."""
+    """Base class of the HTTP and WebSocket protocols. `address` is None if only the total limit applies."""
 
     guard: ConnectionGuard
     transport: asyncio.Transport
@@ -43,20 +43,20 @@ class Guarded:
     _unsent = 0
 
     def expire(self) -> None:
-        """Close the connection: its deadline has passed."""
+        """Close the connection because its deadline has passed."""
         raise NotImplementedError
 
     def make_room(self) -> None:
-        """Close the connection: too many wait, and this one has waited longest."""
+        """Close the connection because too many are waiting, and this one has waited longest."""
         raise NotImplementedError
 
     def wait_for_reader(self) -> None:
-        """Start the deadline of a client that does not take what was sent."""
+        """Start the deadline for a client that does not read."""
         self._unsent = self.transport.get_write_buffer_size()
         self.guard.wait(self, self.guard.limits.send_seconds)
 
     def expire_reader(self) -> None:
-        """Abort the connection, unless its client has read on. To close it properly would wait for that client."""
+        """Abort the connection, unless its client has read more. A proper close would wait for the client."""
         if self.transport.get_write_buffer_size() <= self._unsent - MIN_PROGRESS:
             self.wait_for_reader()
         else:
@@ -65,7 +65,7 @@ class Guarded:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """The limits of one web server process. `waiting` and `open` count connections, `messages` those per second."""
+    """The limits of one web server process. `waiting` and `open` are connections, `messages` is per second."""
 
     head_seconds: float
     body_seconds: float
@@ -78,7 +78,7 @@ class ConnectionLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionLimits:
-        """Return the limits that an operator has set, and what the process may open."""
+        """Return the limits from the settings and from the process's limit of open files."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return cls(
             head_seconds=settings.request_head_timeout_seconds,
@@ -99,7 +99,7 @@ class ConnectionGuard:
         self.limits = limits
         self._trusted = trusted
         self._open: set[Guarded] = set()
-        # Both in the order of how long they have waited, longest first.
+        # Both are ordered by waiting time, longest first.
         self._deadlines: dict[Guarded, float] = {}
         self._by_address: dict[str, dict[Guarded, None]] = {}
         self._crowded_out = 0
@@ -112,26 +112,26 @@ class ConnectionGuard:
             self._sweep(_now())
 
     def peer_address(self, host: str | None) -> str | None:
-        """Return what the connections of a peer are counted by; None for a proxy, which has many clients."""
+        """Return the key that a peer's connections are counted by; None for a proxy, which has many clients."""
         return None if host in self._trusted else self.client_address(host)
 
     def client_address(self, host: str | None) -> str | None:
-        """Return what the connections of a client are counted by; None if it has no address (a Unix socket)."""
+        """Return the key that a client's connections are counted by; None if it has no address (a Unix socket)."""
         return None if host is None else address_key(host)
 
     def opened(self, connection: Guarded) -> None:
-        """Count a connection in. Without a free file descriptor nothing works: no run, no query, no answer."""
+        """Add a connection. Limits the total, because runs and queries also need free file descriptors."""
         self._open.add(connection)
         if len(self._open) > self.limits.open:
             self._crowd_out(next(iter(self._deadlines), connection))
 
     def closed(self, connection: Guarded) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._open.discard(connection)
         self.done(connection)
 
     def wait(self, connection: Guarded, seconds: float) -> None:
-        """Note that it is the client's turn, for so many seconds at most."""
+        """Record that it is the client's turn, for at most `seconds`."""
         self.done(connection)
         self._deadlines[connection] = _now() + seconds
         if connection.address is not None:
@@ -143,7 +143,7 @@ class ConnectionGuard:
             self._crowd_out(next(iter(self._deadlines)))
 
     def done(self, connection: Guarded) -> None:
-        """Note that the client has done its part."""
+        """Record that the client has done its part."""
         if self._deadlines.pop(connection, None) is None or connection.address is None:
             return
         same = self._by_address[connection.address]
@@ -161,16 +161,16 @@ class ConnectionGuard:
             self.done(connection)
             connection.expire()
         for connection in self._open - self._deadlines.keys():
-            # Closed by us, but the last of what was sent is still waiting to be read.
+            # Closed by the server, but the client has not read everything yet.
             if connection.transport.is_closing():
                 connection.wait_for_reader()
         if self._crowded_out and now >= self._logged + LOG_SECONDS:
-            log.warning("Closed %d connections to make room: too many wait for their clients", self._crowded_out)
+            log.warning("Closed %d connections to make room: too many were waiting for clients", self._crowded_out)
             self._crowded_out, self._logged = 0, now
 
 
 def address_key(host: str) -> str:
-    """Return the address, or the network that one IPv6 client has to itself."""
+    """Return the address, or the /64 network of an IPv6 address, which belongs to one client."""
     try:
         address = ip_address(host)
     except ValueError:

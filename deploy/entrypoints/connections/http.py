@@ -1,4 +1,4 @@
-"""HTTP with limits: uvicorn's protocol has none for the size of a request's head, nor for the time it takes."""
+"""HTTP with limits: uvicorn does not limit the size of a request's head, nor the time a request takes to arrive."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 64 * 1024
 HEADERS = 200
-# What surrounds a body on the wire: the head, the sizes of chunks, trailers. The parser keeps a trailer until it ends.
+# The bytes of a request besides its body: head, chunk sizes, trailers. The parser buffers trailers until they end.
 OVERHEAD_BYTES = 1 << 20
-# Requests that a client may send ahead, before the first of them is answered.
+# Requests that a client may send before the first one is answered.
 PIPELINED = 32
-# How long the server discards what a refused client still sends. Closing at once resets the connection, and the client
-# may never see why.
+# How long the server discards what a rejected client still sends. Closing immediately would reset the connection, and
+# the client might not receive the reason.
 LINGER_SECONDS = 2.0
 RETRY_AFTER_SECONDS = b"2"
 
 
 class Part(Enum):
-    """What the parser is in the middle of."""
+    """The part of a request that the parser is in."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -37,11 +37,11 @@ class Part(Enum):
 
 
 class Refused(Exception):
-    """A request is over a limit; raised inside the parser to stop it."""
+    """A request exceeds a limit; raised inside the parser to stop it."""
 
 
 class HttpProtocol(Guarded, HttpToolsProtocol):
-    """One HTTP connection. It waits for its client, unless a complete request waits for its answer."""
+    """One HTTP connection. It waits for its client, except while the server processes a complete request."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         super().connection_lost(exc)
         self.guard.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, then note whose turn it is."""
+        """Parse `data`, then record whose turn it is."""
         if self._finished:
             return
         before = self._part
@@ -84,7 +84,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._note_turn(before)
 
     def handle_websocket_upgrade(self) -> None:
-        """Leave the connection to the WebSocket protocol."""
+        """Hand the connection over to the WebSocket protocol."""
         self._finished = True
         self.guard.closed(self)
         super().handle_websocket_upgrade()
@@ -95,7 +95,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._wait()
 
     def resume_writing(self) -> None:
-        """Note that the client reads."""
+        """Record that the client reads."""
         super().resume_writing()
         self._wait()
 
@@ -107,19 +107,19 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._part = Part.HEAD
 
     def on_headers_complete(self) -> None:
-        """Refuse a request that is over a limit before the application sees it."""
+        """Reject a request that exceeds a limit before the application sees it."""
         if len(self.headers) > HEADERS:
             self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"More than {HEADERS} headers.")
-        # The cheap comparison first: it is true of all but the largest requests.
+        # The cheap comparison first: it rules out all but the largest requests.
         if max(self._bytes, self._chunk) > HEAD_BYTES and self._head_bytes() > HEAD_BYTES:
             self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _too_large("request line and headers"))
         if len(self.pipeline) >= PIPELINED:
-            self._refuse_in_parser(HTTPStatus.TOO_MANY_REQUESTS, f"More than {PIPELINED} requests without an answer.")
+            self._refuse_in_parser(HTTPStatus.TOO_MANY_REQUESTS, f"More than {PIPELINED} unanswered requests.")
         super().on_headers_complete()
         self._part = Part.BODY
 
     def on_body(self, body: bytes) -> None:
-        """Leave the body out of the count: the application limits it while it reads."""
+        """Exclude the body from the count: the application limits it while reading."""
         self._bytes -= len(body)
         super().on_body(body)
 
@@ -130,20 +130,20 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._bytes = 0
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, unless there is one already."""
+        """Wait for the next request, unless one has already arrived."""
         super().on_response_complete()
         if not self._is_busy and not self.transport.is_closing():
             self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser did not accept."""
+        """Reject a request that the parser did not accept."""
         status, detail = self._refusal
         self._refuse(status, detail or msg)
 
     # Limits
 
     def expire(self) -> None:
-        """Close the connection: its client took too long."""
+        """Close the connection because its client took too long."""
         if self.flow.write_paused or (self.transport.is_closing() and not self._finished):
             self.expire_reader()
         elif self._finished:
@@ -154,7 +154,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long to arrive. Send it again.")
 
     def make_room(self) -> None:
-        """Close the connection for others."""
+        """Close the connection to make room for others."""
         if self._finished or self.flow.write_paused or self.transport.is_closing():
             self.transport.abort()
             return
@@ -164,7 +164,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
 
     @property
     def _is_busy(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it as if there always were one
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation does not allow None
         return cycle is not None and not cycle.response_complete
 
     def _note_turn(self, before: Part) -> None:
@@ -188,11 +188,11 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         elif self._is_busy:
             self.guard.done(self)
         else:
-            # uvicorn closes a connection that stays idle; this is for one that sends what does not begin a request.
+            # uvicorn closes idle connections; this is for clients that send data that does not start a request.
             self.guard.wait(self, self.timeout_keep_alive + limits.head_seconds)
 
     def _head_bytes(self) -> int:
-        # Each header is followed by a line break, and its name by a colon and a space.
+        # 4: the colon and space after each name, and the line break.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _check_size(self) -> None:
@@ -202,7 +202,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _too_large("request line and headers"))
         elif self._bytes > OVERHEAD_BYTES:
             self._refuse(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The chunks of the body are too small, or its trailers too large."
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body's chunks are too small, or its trailers are too large."
             )
 
     def _refuse_in_parser(self, status: HTTPStatus, detail: str) -> NoReturn:
@@ -219,7 +219,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
     def _finish(self, status: HTTPStatus, detail: str) -> None:
         self._finished = True
         if self.pipeline or (self._is_busy and self.cycle.response_started):
-            self.transport.abort()  # in the middle of an answer
+            self.transport.abort()  # in the middle of a response
             return
         if self._is_busy:
             self.cycle.disconnected = True

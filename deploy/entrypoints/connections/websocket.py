@@ -1,6 +1,6 @@
-"""WebSockets with limits: how fast a client may send, how long it may take to sign in, and whether it has to read.
+"""WebSockets with limits: on the rate of messages, the time to sign in, and the time without reading.
 
-uvicorn limits the size of a message itself, before it is complete and across its fragments (`ws_max_size`).
+uvicorn itself limits the size of messages, also across fragments and before they are complete (`ws_max_size`).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES = 64 * 1024
 TOO_LARGE = authentication_answer("failure", f"Messages can have {MESSAGE_BYTES} bytes at most.")
-# A client may send ahead what the limit allows in this time: a page that reconnects subscribes to all it shows.
+# The burst a client may send, in seconds of its rate limit: a page that reconnects subscribes to everything it shows.
 BURST_SECONDS = 10.0
-# How long the server discards what a refused client still sends. Closing at once resets the connection, and the client
-# may never see why.
+# How long the server discards what a rejected client still sends. Closing immediately would reset the connection, and
+# the client might not receive the reason.
 LINGER_SECONDS = 2.0
-# After SIGN_IN_TIMEOUT_SECONDS the application closes the connection; this is for a client that does not let it.
+# After SIGN_IN_TIMEOUT_SECONDS the application closes the connection; this is for clients that prevent that.
 SIGN_IN_GRACE = 10.0
 
 
 class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
-    """One WebSocket. It waits for its client until that has signed in, and whenever the client does not read."""
+    """One WebSocket. It waits for its client until the client has signed in, and whenever it does not read."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
             self._wait_for_sign_in()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         super().connection_lost(exc)
         self.guard.closed(self)
 
@@ -66,13 +66,13 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
             return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # uvicorn expects no request here that its HTTP parser accepts and this one refuses.
+            # uvicorn does not handle requests that its HTTP parser accepts but this parser rejects.
             self._finished = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
     def handle_events(self) -> None:
-        """Count frames before anything is made of them: fragments and pings cost as much as messages."""
+        """Count frames before processing them: fragments and pings cost as much as messages."""
         if self.handshake_initiated and self._is_too_fast(len(self.conn.events)):
             self.conn.fail(
                 CloseCode.POLICY_VIOLATION, f"More than {self.guard.limits.messages:g} messages per second."
@@ -82,13 +82,13 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
             super().handle_events()
 
     def handle_parser_exception(self) -> None:
-        """Say why the connection is closed, and give the client time to read that."""
+        """Send the reason for closing the connection, and give the client time to read it."""
         if not self._signed_in and self._sent_close(CloseCode.MESSAGE_TOO_BIG):
-            # The answer to a sign-in that cannot be right, as clients expect it.
+            # Clients expect an answer to each sign-in.
             self.transport.write(Frame(Opcode.TEXT, TOO_LARGE.encode()).serialize(mask=False))
         self._finish()
         self.transport.write_eof()
-        # uvicorn leaves a connection alone that has such a timer.
+        # uvicorn does not close a connection that has this timer.
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
         self.guard.wait(self, LINGER_SECONDS)
 
@@ -98,7 +98,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
         self.wait_for_reader()
 
     def resume_writing(self) -> None:
-        """Note that the client reads."""
+        """Record that the client reads."""
         super().resume_writing()
         if self._signed_in:
             self.guard.done(self)
@@ -106,7 +106,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
     # Sign-in
 
     def await_sign_in(self, host: str | None) -> None:
-        """Count this connection by the address of its client."""
+        """Count this connection for the address of its client."""
         self.guard.done(self)
         self.address = self.guard.client_address(host)
         self._wait_for_sign_in()
@@ -120,14 +120,14 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
     # Limits
 
     def expire(self) -> None:
-        """Abort the connection, unless its client has read on."""
+        """Abort the connection, unless its client has read more."""
         if self.transport.is_closing() or not self.writable.is_set():
             self.expire_reader()
         else:
             self.transport.abort()
 
     def make_room(self) -> None:
-        """Close the connection for others."""
+        """Close the connection to make room for others."""
         if not self.handshake_complete or self.close_sent or self.transport.is_closing() or not self.writable.is_set():
             self.transport.abort()
             return

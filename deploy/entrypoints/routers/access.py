@@ -1,4 +1,4 @@
-"""Signing in: tokens for API clients, sessions for browsers."""
+"""Sign-in: tokens for API clients, sessions for browsers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deploy.entrypoints.state import Services
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
-# One for each user who has signed in with this browser: the user's id follows.
+# Prefix of one cookie for each user who has signed in with this browser; the user's id follows.
 BROWSER_COOKIE = "fastdeploy_browser_"
 PATH = "/session"
 
@@ -33,7 +33,7 @@ SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 @router.post("/token", responses=REFUSED, dependencies=KEPT_PRIVATE)
 async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, request: Request) -> AccessToken:
-    """Exchange name and password for a user token (OAuth 2 password flow)."""
+    """Exchange a username and password for a user token (OAuth 2.0 password flow)."""
     await _check_complete(request)
     user = await services.sign_in.check(form.username, form.password, _client(request))
     return AccessToken(access_token=_user_token(user, services), token_type="bearer")  # noqa: S106
@@ -41,7 +41,7 @@ async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, re
 
 @router.post("/session", responses=REFUSED, dependencies=KEPT_PRIVATE)
 async def open_session(body: SignIn, services: ServicesDep, request: Request, response: Response) -> SessionToken:
-    """Sign a browser in: a user token for the page's memory, and a cookie that can only renew it."""
+    """Sign in a browser: return a user token, and set a cookie that can only renew it."""
     client = _client(request)
     user = await services.sign_in.check(body.username, body.password, client)
     secret = new_secret()
@@ -64,7 +64,7 @@ async def refresh_session(
     cookie: SessionCookie = None,
     requested_with: Annotated[str | None, Header(alias="X-Requested-With")] = None,
 ) -> SessionToken:
-    """Renew the page's user token. The header cannot be sent by another site without our consent (CSRF)."""
+    """Renew the user token of a browser. Requires the header `X-Requested-With: fastdeploy`, to prevent CSRF."""
     if not cookie or requested_with != "fastdeploy":
         raise NotSignedIn("Not authenticated")
     async with services.open_unit_of_work() as uow:
@@ -78,14 +78,17 @@ async def refresh_session(
 
 @router.delete("/session", status_code=204)
 async def close_session(services: ServicesDep, response: Response, cookie: SessionCookie = None) -> None:
-    """Sign a browser out."""
+    """Sign out a browser."""
     if cookie:
         await services.bus.handle(CloseSession(session_id=hash_secret(cookie)))
     response.delete_cookie(COOKIE, path=PATH)
 
 
 async def _check_complete(request: Request) -> None:
-    """To FastAPI an empty field of a form is missing; to us it is a wrong name or password (401, not 422)."""
+    """Raise RequestValidationError for missing fields.
+
+    FastAPI also treats empty form fields as missing. Here an empty name or password is a wrong one: 401, not 422.
+    """
     sent = await request.form()
     missing = [name for name in ("username", "password") if name not in sent]
     if missing:

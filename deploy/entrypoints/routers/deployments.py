@@ -1,4 +1,4 @@
-"""Deployments: start, list, read, follow, cancel, retry; and what their scripts report."""
+"""Deployments: start, list, read, cancel, retry, and the reports of their scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import as_in_a_line, report_of
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.common import LARGEST, Detail, Id, Moment
+from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
     DeploymentDetails,
     DeploymentIn,
@@ -35,27 +35,27 @@ router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
-LONGEST_KEY = 200
+MAX_KEY_LENGTH = 200
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
 
 
-def _usable_key(key: Any) -> Any:
-    """Return the key, unless nobody can have meant it: all who leave theirs empty would get one deployment, for ever."""
-    if isinstance(key, str) and not (key.strip() and len(key) <= LONGEST_KEY):
+def _valid_key(key: Any) -> Any:
+    """Return the key if it is usable. A blank key would make all clients that send one share a single deployment."""
+    if isinstance(key, str) and not (key.strip() and len(key) <= MAX_KEY_LENGTH):
         raise PydanticCustomError(
             "idempotency_key",
-            "An Idempotency-Key has 1 to {longest} characters, not only blanks. Leave the header out to do without.",
-            {"longest": LONGEST_KEY},
+            "Idempotency-Key must have 1 to {longest} characters and must not be blank. Omit the header if not needed.",
+            {"longest": MAX_KEY_LENGTH},
         )
     return key
 
 
 IdempotencyKey = Annotated[
     "str | None",
-    Header(alias="Idempotency-Key", min_length=1, max_length=LONGEST_KEY),
-    BeforeValidator(_usable_key),
+    Header(alias="Idempotency-Key", min_length=1, max_length=MAX_KEY_LENGTH),
+    BeforeValidator(_valid_key),
 ]
 
 
@@ -67,7 +67,7 @@ async def start_as_service(
     body: DeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
-    """Start a deployment of the token's service, as its user and from its origin."""
+    """Start a deployment of the token's service, with the token's user and origin."""
     command = StartDeployment(
         service_id=actor.service_id or 0,
         origin=actor.origin,
@@ -88,7 +88,7 @@ async def start_as_user(
     body: UserDeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
-    """Start a deployment as the user who is signed in."""
+    """Start a deployment as the signed-in user."""
     wanted = body or UserDeploymentIn()
     command = StartDeployment(
         service_id=service_id,
@@ -107,19 +107,19 @@ async def start_as_user(
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
-    # Not a factory: its signature would be looked at for each request. FastAPI copies the default.
+    # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
     state: Annotated[list[DeploymentState], Query(max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
-    service_id: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    service_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     user: str | None = None,
     origin: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> Response:
-    """Deployments, newest first; `before` the id of the last one seen gives the next page.
+    """List deployments, newest first. For the next page, set `before` to the id of the last one.
 
-    `state` may come several times. `since` (included) and `until` go by the time at which it was asked for.
+    `state` can be repeated. `since` (inclusive) and `until` (exclusive) filter by the time of creation.
     """
     only = Filter(service_id=service_id, states=tuple(state), user=user, origin=origin, since=since, until=until)
     found = await services.listings.deployments(limit=limit, before=before, only=only)
@@ -129,7 +129,7 @@ async def list_deployments(
 @router.get(
     "/deployments/{deployment_id}",
     response_model=DeploymentDetails,
-    responses={304: {"description": "Nothing has happened since."}, **NOT_FOUND, **FORBIDDEN},
+    responses={304: {"description": "Not changed."}, **NOT_FOUND, **FORBIDDEN},
 )
 async def read_deployment(
     deployment_id: Id,
@@ -139,14 +139,14 @@ async def read_deployment(
     services: ServicesDep,
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> DeploymentDetails | Response:
-    """One deployment with its steps and, while it waits, why.
+    """Return a deployment with its steps and, if it is waiting, the reason.
 
-    `If-None-Match` with the `ETag` of an earlier answer gives 304 as long as nothing has happened in it.
+    Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
-        # Whatever happens in a deployment gets the next number; but why one waits depends on others.
+        # Every change of a deployment increments `seq`, but the reason why it waits depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
             tag = response.headers["ETag"] = f'"{deployment.seq}"'
             if tag in _tags(if_none_match or ""):
@@ -162,9 +162,9 @@ async def read_deployment(
 
 @router.post("/deployments/{deployment_id}/cancel", responses={**NOT_FOUND, **CONFLICT})
 async def cancel_deployment(deployment_id: Id, actor: Canceller, services: ServicesDep) -> DeploymentOut:
-    """Stop a deployment, or take it out of the queue.
+    """Cancel a deployment, or remove it from the queue.
 
-    One that has said itself that it is done can be stopped until its processes have ended; its state stays what it is.
+    A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
     await services.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
     async with services.open_unit_of_work() as uow:
@@ -180,11 +180,11 @@ async def retry_deployment(
     body: RetryIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
-    """Start the same deployment once more: same service, same context; secret inputs have to be given again."""
+    """Start a deployment again, with the same service and values. Secret inputs must be given again."""
     async with services.open_unit_of_work() as uow:
         before = await uow.deployments.get(deployment_id)
     if not before.state.is_final:
-        raise Conflict(f"Deployment {deployment_id} is not over yet; cancel it first, or wait.")
+        raise Conflict(f"Deployment {deployment_id} has not finished yet. Wait for it to finish, or cancel it.")
     command = StartDeployment(
         service_id=before.service_id,
         origin=before.origin,
@@ -206,7 +206,7 @@ async def retry_deployment(
 async def finish_deployment(
     actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: ServicesDep
 ) -> Detail:
-    """The script of a deployment says that it is done."""
+    """Report that the script of a deployment is done."""
     deployment_id = actor.deployment_id or 0
     await services.bus.handle(FinishDeployment(deployment_id=deployment_id))
     return Detail(detail=f"Deployment {deployment_id} finished")
@@ -216,20 +216,20 @@ async def finish_deployment(
 async def report_step(
     body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: ServicesDep
 ) -> Detail:
-    """The script of a deployment reports one of its steps."""
-    said = as_in_a_line({**(body.model_extra or {}), "message": body.message})
-    report = replace(report_of(body.name, body.state, said), started=body.started, finished=body.finished)
+    """Report a step of a deployment."""
+    fields = as_in_a_line({**(body.model_extra or {}), "message": body.message})
+    report = replace(report_of(body.name, body.state, fields), started=body.started, finished=body.finished)
     await services.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
     return Detail(detail="step processed")
 
 
 @router.get("/steps/")
 async def list_steps(
-    deployment_id: Annotated[int, Query(ge=1, le=LARGEST)],
+    deployment_id: Annotated[int, Query(ge=1, le=MAX_ID)],
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     services: ServicesDep,
 ) -> list[StepOut]:
-    """The steps of a deployment, in the order of their execution."""
+    """List the steps of a deployment, in execution order."""
     async with services.open_unit_of_work() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id)]
 

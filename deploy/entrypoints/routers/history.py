@@ -1,4 +1,4 @@
-"""What the past tells: how the deployments of a service went, and what has changed since the last good one."""
+"""The history of a service: results of its deployments, and changes since the last successful one."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def read_statistics(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> StatisticsOut:
-    """How the last deployments of a service went, oldest first.
+    """Return the results of a service's latest deployments, oldest first.
 
-    Those that were cancelled do not count in `success_rate`; `median_seconds` is that of the successes.
+    `success_rate` ignores cancelled deployments; `median_seconds` covers successful ones.
     """
     async with services.open_unit_of_work() as uow:
         await uow.services.get(service_id)
@@ -41,7 +41,7 @@ async def read_statistics(
 async def read_changes(
     deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], services: ServicesDep
 ) -> ChangesOut:
-    """What differs from the last success of the service before this deployment: inputs, config and files."""
+    """Return what changed since the last successful deployment before this one: values, config and files."""
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         since = await uow.history.last_success_before(deployment)

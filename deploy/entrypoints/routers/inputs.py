@@ -1,4 +1,4 @@
-"""What a service asks for before it is deployed."""
+"""The inputs of a service."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Asker = Annotated[Actor, require(Action.READ_INPUTS)]
 
 @router.get("/own/inputs", responses={404: {"model": Detail}})
 async def read_own_inputs(actor: Asker, services: ServicesDep) -> InputsOut:
-    """The same for the service of a service token, whose holder need not know its number."""
+    """Return the inputs of the service that a service token belongs to."""
     if actor.service_id is None:
-        raise NotFound("Only a service token belongs to a service; name the service instead.")
+        raise NotFound("This is not a service token. Use /services/{service_id}/inputs instead.")
     return await read_inputs(actor.service_id, actor, services)
 
 
 @router.get("/{service_id}/inputs", responses={403: {"model": Detail}, 404: {"model": Detail}})
 async def read_inputs(service_id: Id, actor: Asker, services: ServicesDep) -> InputsOut:
-    """What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary.
+    """Return the inputs of a service: the schema with its choices filled in, the last values, and a summary.
 
-    Choices that come from a command or an inventory are found out now; where that fails, `problems` says why.
+    Choices from a command or an inventory are loaded now; if that fails, `problems` gives the reason.
     """
     async with services.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
@@ -79,7 +79,7 @@ def _summary(
 
 
 async def _hosts(service: Service, services: Services, found: Survey) -> list[str] | None:
-    """Return the hosts that a playbook is about; None for scripts, and where only a run can know."""
+    """Return the hosts that a playbook targets; None for scripts, and if only the run can determine them."""
     if found.is_script or found.hosts is None:
         return None
     if set(found.hosts) <= set(LOCAL):
@@ -87,4 +87,4 @@ async def _hosts(service: Service, services: Services, found: Survey) -> list[st
     try:
         return matching_hosts(found.hosts, await services.inputs.choices.inventory(service.name, service.data))
     except Unanswered:
-        return None  # the run will say what is wrong
+        return None  # the run will report the error

@@ -1,4 +1,4 @@
-"""The WebSocket: sign in on it, then every change arrives as one JSON object (contract: WebSocket)."""
+"""The WebSocket: after sign-in, every change is sent as one JSON object."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ router = APIRouter()
 
 
 @router.websocket("/deployments/ws/{client_id}")
-async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - it only has to be one
-    """Serve one client until it goes, its session ends, or it takes nothing any more."""
+async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - only validated
+    """Serve one client until it disconnects, its session ends, or it stops reading."""
     services: Services = websocket.app.state.services
     if not origin_is_allowed(websocket, services.settings.allowed_origins):
         await websocket.close(POLICY_VIOLATION)
@@ -41,7 +41,7 @@ async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 -
     try:
         client = await asyncio.wait_for(_sign_in(websocket, services), services.settings.sign_in_timeout_seconds)
     except (asyncio.TimeoutError, WebSocketDisconnect):
-        await _close(websocket, POLICY_VIOLATION, "Not signed in in time.")
+        await _close(websocket, POLICY_VIOLATION, "Sign-in timed out.")
         return
     if gate is not None:
         gate.signed_in()
@@ -51,10 +51,10 @@ async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 -
         services.hub.remove(client)
 
 
-def origin_is_allowed(websocket: WebSocket, further: list[str]) -> bool:
-    """Whether the page that opens the connection is ours (or no page at all, but a program)."""
+def origin_is_allowed(websocket: WebSocket, allowed: list[str]) -> bool:
+    """Return True if the client is our own page, a page of an allowed origin, or not a browser."""
     origin = websocket.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == websocket.headers.get("host") or origin in further
+    return origin is None or urlsplit(origin).netloc == websocket.headers.get("host") or origin in allowed
 
 
 async def _sign_in(websocket: WebSocket, services: Services) -> Client:
@@ -67,11 +67,11 @@ async def _sign_in(websocket: WebSocket, services: Services) -> Client:
             continue
         client = Client(actor, str(fields["access_token"]))
         try:
-            # First counted in, then told so: what happens after the answer is not missed.
+            # Join before answering, so that the client misses nothing that happens after the answer.
             await services.feed.join(client)
             await websocket.send_text(authentication_answer("success", f"Signed in as {actor.name}"))
         except BaseException:
-            services.hub.remove(client)  # otherwise its queue would stay
+            services.hub.remove(client)  # otherwise its queue would leak
             raise
         return client
 
@@ -107,9 +107,9 @@ async def _serve(websocket: WebSocket, services: Services, client: Client) -> No
 
 
 async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
-    """Send what is in the outbox; when there is room, read on where the client is behind."""
+    """Send the outbox; when it is empty, read events that the client has not received yet."""
     while True:
-        # No timer here: it would cost more than sending does. The protocol ends a connection that takes nothing.
+        # No timeout here, it would cost more than sending. The protocol closes connections that do not read.
         while (message := client.take()) is not None:
             await websocket.send_text(message)
         if client.behind:
@@ -124,7 +124,7 @@ async def _send(websocket: WebSocket, services: Services, client: Client) -> int
 
 
 async def _listen(websocket: WebSocket, services: Services, client: Client) -> int:
-    """Take what the client says: a new token, a subscription, its end."""
+    """Process messages from the client: new tokens, subscriptions, and the disconnect."""
     while True:
         try:
             fields = await _receive(websocket)
@@ -137,7 +137,7 @@ async def _listen(websocket: WebSocket, services: Services, client: Client) -> i
         elif "unsubscribe" in fields and isinstance(fields["unsubscribe"], dict):
             client.unsubscribe(_number(fields["unsubscribe"].get("deployment_id")))
         elif "ping" not in fields:
-            client.put(warning("This message is not understood.", "not_understood"))
+            client.put(warning("Unknown message.", "not_understood"))
 
 
 async def _renew(services: Services, client: Client, token: str) -> None:
@@ -150,7 +150,7 @@ async def _renew(services: Services, client: Client, token: str) -> None:
         client.put(authentication_answer("failure", "The database cannot be reached; try again in a moment."))
         return
     if actor.user_id != client.actor.user_id:
-        client.put(authentication_answer("failure", "Another user has to open a connection of his own."))
+        client.put(authentication_answer("failure", "This connection belongs to another user. Open a new connection."))
         return
     client.actor, client.token = actor, token
     client.put(authentication_answer("success", f"Signed in as {actor.name}"))
@@ -173,7 +173,7 @@ async def _subscribe(services: Services, client: Client, wanted: object) -> None
 
 
 async def _watch_session(websocket: WebSocket, services: Services, client: Client) -> int:
-    """Ping; warn before the session ends; end it when its time is over, or its right is gone."""
+    """Send pings; warn before the session ends; close the connection when its token expires or is revoked."""
     warned_for = ""
     while True:
         left = client.actor.expires - time.time()
@@ -182,9 +182,9 @@ async def _watch_session(websocket: WebSocket, services: Services, client: Clien
         if left <= WARN_BEFORE and warned_for != client.token:
             warned_for = client.token
             client.put(warning("Your session is about to end.", "token_expires"))
-        patience = min(PING_EVERY, left if left <= WARN_BEFORE else left - WARN_BEFORE)
+        timeout = min(PING_EVERY, left if left <= WARN_BEFORE else left - WARN_BEFORE)
         try:
-            await asyncio.wait_for(client.rights_changed.wait(), patience)
+            await asyncio.wait_for(client.rights_changed.wait(), timeout)
         except asyncio.TimeoutError:
             client.put('{"type": "ping"}')
         client.rights_changed.clear()
@@ -205,7 +205,7 @@ async def _close(websocket: WebSocket, code: int, reason: str | None = None) -> 
     try:
         await websocket.close(code, reason)
     except (RuntimeError, WebSocketDisconnect):
-        return  # the client has closed it already
+        return  # the client has already closed it
 
 
 def _number(value: object) -> int:

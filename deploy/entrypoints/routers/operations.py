@@ -1,4 +1,4 @@
-"""For operators and monitoring: health, deployed services."""
+"""Health checks and deployed services, for operators and monitoring."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health/live")
 async def live() -> Health:
-    """Whether the process answers."""
+    """Check that the process responds."""
     return Health(status="ok", reasons=[])
 
 
 @router.get("/health/ready", responses={503: {"model": Health}})
 async def ready(services: ServicesDep, response: Response) -> Health:
-    """Whether requests can be served; if not, why."""
+    """Check that requests can be served; if not, `reasons` says why."""
     reasons = await _reasons(services)
     if reasons:
         response.status_code = 503
@@ -38,7 +38,7 @@ async def ready(services: ServicesDep, response: Response) -> Health:
 async def list_deployed_services(
     _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], services: ServicesDep
 ) -> list[DeployedServiceOut]:
-    """What the last successful deployment of each service left running (service discovery)."""
+    """List what the last successful deployment of each service left running (service discovery)."""
     async with services.open_unit_of_work() as uow:
         return [DeployedServiceOut.model_validate(deployed) for deployed in await uow.deployed_services.list()]
 
@@ -49,5 +49,7 @@ async def _reasons(services: Services) -> list[str]:
     except DATABASE_ERRORS as error:
         return [f"The database cannot be reached: {type(error).__name__}"]
     if revision != migrations.head():
-        return [f"The database is at revision {revision}, it has to be at {migrations.head()}: fastdeploy db upgrade"]
+        return [
+            f"The database is at revision {revision} but must be at {migrations.head()}. Run: fastdeploy db upgrade"
+        ]
     return [] if services.listener.connected.is_set() else ["The live channel is not connected to the database yet."]

@@ -1,4 +1,4 @@
-"""What a deployment has said: its events after a cursor, its output by range, searched, and as text."""
+"""The messages and output of a deployment: by page, by search, and as plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
 from deploy.entrypoints.dependencies import ServicesDep, require
-from deploy.entrypoints.schemas.common import LARGEST, Detail, Id
+from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
 from deploy.entrypoints.state import Services
 from deploy.service_layer.output import find_lines, lines_of
@@ -22,7 +22,7 @@ router = APIRouter(
     responses={401: {"model": Detail}, 403: {"model": Detail}, 404: {"model": Detail}},
 )
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
-After = Annotated[int, Query(ge=0, le=LARGEST)]
+After = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 
 @router.get("/events", response_model=EventsOut)
@@ -33,14 +33,14 @@ async def read_events(
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
-    """The messages after number `after`, exactly as the WebSocket sends them."""
+    """Return the messages after number `after`, exactly as the WebSocket sends them."""
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
         events = await uow.events.after(deployment_id, after, limit=limit + 1)
     more, events = len(events) > limit, events[:limit]
     last_seq = events[-1].seq if events else after
-    # The messages are JSON texts already: joined, not parsed and written again.
+    # The messages are stored as JSON: join them rather than parse and serialize them again.
     body = ",".join(event.message for event in events)
     text = f'{{"events":[{body}],"last_seq":{last_seq},"more":{json.dumps(more)}}}'
     return Response(text, media_type="application/json")
@@ -55,7 +55,7 @@ async def read_output(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> OutputOut:
-    """Lines of output after number `after`; with `q`, only those that contain it, whatever the case."""
+    """Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive)."""
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
@@ -65,7 +65,7 @@ async def read_output(
 
 @router.get("/output.txt", response_class=StreamingResponse)
 async def download_output(deployment_id: Id, actor: Reader, services: ServicesDep) -> StreamingResponse:
-    """All output as plain text."""
+    """Download all output as plain text."""
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
@@ -80,7 +80,7 @@ async def download_output(deployment_id: Id, actor: Reader, services: ServicesDe
 async def _text(services: Services, deployment_id: int) -> AsyncIterator[bytes]:
     after = 0
     while True:
-        # A transaction for each part: a slow reader must not hold one open.
+        # One transaction per part: a slow client must not keep one open.
         async with services.open_unit_of_work() as uow:
             events = await uow.events.output_after(deployment_id, after)
         if not events:

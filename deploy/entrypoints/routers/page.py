@@ -1,4 +1,4 @@
-"""The web page: built files below /ui/, whose every other path is the page itself."""
+"""The web page: built files under /ui/; every other path under /ui/ returns the page itself."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 WEB = Path(str(files("deploy"))) / "_web"
 MISSING = (
     "<!doctype html><title>fastDeploy</title><h1>The web page is not built</h1>"
-    "<p>The API works. To have the page, too, run <code>just build-page</code> and reload.</p>"
+    "<p>The API is available. To build the page, run <code>just build-page</code>, then reload.</p>"
 )
-# Names of built assets carry a hash of their content, so they never change; the page that names them does.
-FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
-ASK_AGAIN = {"Cache-Control": "no-cache"}
+# Names of built assets contain a hash of their content, so they never change; the page that references them does.
+IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+REVALIDATE = {"Cache-Control": "no-cache"}
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 async def root() -> RedirectResponse:
-    """The page lives below /ui/, since the API has the short paths."""
+    """Redirect to the page, which is under /ui/ because the API has the short paths."""
     return RedirectResponse("/ui/")
 
 
 @router.get("/ui/{path:path}")
 async def page(path: str, request: Request) -> Response:
-    """A built file, or the page, which finds its way by the path itself."""
+    """Return a built file, or the page, which routes the path itself."""
     asset = _asset(path)
     if asset is not None:
-        caching = FOR_EVER if path.startswith("assets/") else ASK_AGAIN
+        caching = IMMUTABLE if path.startswith("assets/") else REVALIDATE
         return _file(asset, caching, request.headers.get("accept-encoding", ""))
     index = WEB / "index.html"
     if path.startswith("assets/"):
         return Response(status_code=404)
-    return FileResponse(index, headers=ASK_AGAIN) if index.is_file() else HTMLResponse(MISSING, 503)
+    return FileResponse(index, headers=REVALIDATE) if index.is_file() else HTMLResponse(MISSING, 503)
 
 
 @router.get("/docs")
 async def api_docs(request: Request) -> HTMLResponse:
-    """The API's documentation, to read and to try out; its script comes from here, not from elsewhere."""
+    """Return the interactive API documentation; its script is served from here, not from a CDN."""
     return get_swagger_ui_html(
         openapi_url=str(request.app.openapi_url),
         title="fastDeploy API",
@@ -55,8 +55,9 @@ async def api_docs(request: Request) -> HTMLResponse:
 
 
 def _file(asset: Path, caching: dict[str, str], encodings: str) -> Response:
-    """Return a file, compressed where the build has laid that beside it. (What the API says is never compressed:
-    an answer with a secret in it would tell of it by its length.)
+    """Return a file, compressed if the build has created a compressed copy and the client accepts it.
+
+    API responses are never compressed: the length of a compressed response can reveal a secret in it.
     """
     small = asset.with_name(f"{asset.name}.gz")
     if not small.is_file():
@@ -69,7 +70,7 @@ def _file(asset: Path, caching: dict[str, str], encodings: str) -> Response:
 
 
 def takes_gzip(encodings: str) -> bool:
-    """Whether an Accept-Encoding header (RFC 9110, 12.5.3) lets us send gzip."""
+    """Return True if an Accept-Encoding header (RFC 9110, 12.5.3) accepts gzip."""
     weights = {}
     for part in encodings.lower().split(","):
         name, _, weight = part.partition(";")
@@ -84,4 +85,4 @@ def _asset(path: str) -> Path | None:
         asset = (WEB / path).resolve()
         return asset if path and asset.is_relative_to(WEB) and asset.is_file() else None
     except (OSError, ValueError):
-        return None  # no file can have such a name
+        return None  # not a valid file name

@@ -1,4 +1,4 @@
-"""The queue: what runs, what waits and why, and who works."""
+"""The queue: running and waiting deployments, and the workers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 @router.get("/queue/")
 async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], services: ServicesDep) -> QueueOut:
-    """What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first.
+    """Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
+    most recently seen first.
 
-    A deployment that has said itself that it is done runs until its processes have ended: it keeps its service busy.
+    A deployment that has reported its result still counts as running until its processes have ended.
     """
     grace = services.settings.worker_grace_seconds
     async with services.open_unit_of_work() as uow:
@@ -51,7 +52,7 @@ async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], servi
 async def list_workers(
     _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: ServicesDep
 ) -> list[WorkerOut]:
-    """The workers, the last seen first, and what each is running."""
+    """List the workers, most recently seen first, with the deployments each one is running."""
     async with services.open_unit_of_work() as uow:
         workers = await uow.workers.list()
         found = await _under_way(uow)
@@ -60,14 +61,16 @@ async def list_workers(
 
 
 async def _under_way(uow: UnitOfWork) -> list[Deployment]:
-    """Return what waits or runs, the oldest first; among them what has told its outcome, and goes on."""
-    # By their ids: one that tells its outcome between the two is found by both.
+    """Return waiting and running deployments, oldest first, including those that reported a result but whose process
+    is still running.
+    """
+    # By id: a deployment that reports its result between the two queries is found by both.
     found = {one.id: one for one in (*await uow.deployments.open(), *await uow.deployments.told())}
     return sorted(found.values(), key=lambda deployment: deployment.id)
 
 
 def worker_out(worker: Worker, found: Iterable[Deployment], now: datetime, grace_seconds: float) -> WorkerOut:
-    """Return a worker, with those deployments of `found` that it runs."""
+    """Return a worker with the deployments in `found` that it is running."""
     return WorkerOut(
         id=worker.id,
         host=worker.host,

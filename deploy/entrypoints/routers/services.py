@@ -1,4 +1,4 @@
-"""Services: the list, their documentation, and the sync with the folders."""
+"""Services: list and read them, and sync them with their folders."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 @router.get("/", response_model=list[ServiceOut])
 async def list_services(_actor: Reader, services: ServicesDep) -> Response:
-    """All services by name, each with its last deployment and those that wait or run."""
+    """List all services by name, each with its last deployment and its waiting and running ones."""
     return Response(await services.listings.services(), media_type="application/json")
 
 
 @router.get("/names", include_in_schema=False)
 @router.get("/names/")
 async def list_folder_names(_actor: Reader, services: ServicesDep) -> list[str]:
-    """The names of the folders below the services root."""
+    """List the names of the folders in the services root."""
     return await services.folders.names()
 
 
 @router.get("/problems")
 async def list_problems(_actor: Reader, services: ServicesDep) -> list[ProblemOut]:
-    """Folders that cannot be read at present, and why."""
+    """List the folders that cannot be read, and why."""
     _, problems = await services.folders.read()
     return [ProblemOut.model_validate(problem) for problem in problems]
 
 
 @router.post("/sync")
 async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services: ServicesDep) -> SyncOut:
-    """Make the services what the folders say, and report what is broken."""
+    """Sync the services with their folders, and report the folders that could not be read."""
     events, problems = await sync_services(services)
     changes = [event for event in events if isinstance(event, ServiceChanged)]
     names = {
@@ -58,7 +58,7 @@ async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services
 
 @router.get("/{service_id}", responses={404: {"model": Detail}})
 async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) -> ServiceDetails:
-    """One service, with its documentation."""
+    """Return a service with its documentation."""
     async with services.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
         latest = await uow.deployments.latest_by_service([service.id])
@@ -73,20 +73,20 @@ async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) ->
 async def delete_service(
     service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], services: ServicesDep
 ) -> Detail:
-    """Take a service off the list; its past deployments stay."""
+    """Delete a service from the list; its deployments are kept."""
     await services.bus.handle(DeleteService(service_id=service_id))
     return Detail(detail=f"Service {service_id} deleted")
 
 
 async def sync_services(services: Services, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
-    """Read the folders and bring the database up to date; return what has changed and what is broken.
+    """Read the folders and update the database; return the changes and the folder problems.
 
-    `starts`: schemas of inputs are only checked where the database does not have them already. Nothing but a schema
-    itself decides whether it is good, and everybody waits for a start.
+    With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
+    valid once stays valid, and skipping it makes the start faster.
     """
     accepted = await accepted_inputs(services) if starts else {}
     folders, problems = await services.folders.read(accepted)
-    # With the whole root out of reach nothing is known of any service: change none.
+    # If the services root itself cannot be read, nothing is known about any service: change none.
     if any(not problem.folder for problem in problems):
         return [], problems
     broken = frozenset(problem.folder for problem in problems)
@@ -94,7 +94,7 @@ async def sync_services(services: Services, *, starts: bool = False) -> tuple[li
 
 
 async def accepted_inputs(services: Services) -> dict[str, Any]:
-    """Return the schema of inputs of each service, None where it asks for nothing."""
+    """Return the input schema of each service by name; None if it declares no inputs."""
     async with services.open_unit_of_work() as uow:
         return {service.name: service.data.get("inputs") for service in await uow.services.list()}
 

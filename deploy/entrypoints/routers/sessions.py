@@ -1,4 +1,4 @@
-"""A user's own browsers: where he is signed in, and signing out from afar."""
+"""The browser sessions of a user: list them, and sign them out remotely."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]
 async def list_sessions(
     actor: Annotated[Actor, require(Action.READ_OWN_SESSIONS)], services: ServicesDep
 ) -> list[SessionOut]:
-    """The browsers in which you are signed in, the last one first."""
+    """List the browsers in which you are signed in, newest first."""
     async with services.open_unit_of_work() as uow:
         found = await uow.sessions.of(actor.user_id or 0, services.now())
     return [
@@ -38,11 +38,11 @@ async def list_sessions(
 
 @router.delete("/{session_id}", status_code=204, responses={404: {"model": Detail}})
 async def end_session(session_id: Annotated[str, Path(max_length=100)], actor: Ender, services: ServicesDep) -> None:
-    """Sign one of your browsers out, at once."""
+    """Sign out one of your browsers immediately."""
     await services.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id))
 
 
 @router.delete("/", status_code=204)
 async def end_other_sessions(actor: Ender, services: ServicesDep) -> None:
-    """Sign all your browsers out, but for the one that asks."""
+    """Sign out all your browsers except the current one."""
     await services.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session))

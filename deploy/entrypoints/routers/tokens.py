@@ -1,4 +1,4 @@
-"""Service and config tokens: make, list, revoke."""
+"""Service and config tokens: create, list, revoke."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
 async def make_service_token(
     body: ServiceTokenIn, actor: Annotated[Actor, require(Action.MAKE_SERVICE_TOKEN)], services: ServicesDep
 ) -> ServiceToken:
-    """Make a token that may start and read deployments of one service. It is shown this once."""
+    """Create a token that can start and read deployments of one service. It is shown only once."""
     token = await make_token(
         services,
         TokenKind.SERVICE,
@@ -39,7 +39,7 @@ async def make_service_token(
 async def make_config_token(
     body: ConfigTokenIn, actor: Annotated[Actor, require(Action.MAKE_CONFIG_TOKEN)], services: ServicesDep
 ) -> ConfigToken:
-    """Make a token that may read the deployed services. It is shown this once."""
+    """Create a token that can read the deployed services. It is shown only once."""
     token = await make_token(
         services, TokenKind.CONFIG, days=body.expiration_in_days, origin=body.origin, user_id=actor.user_id
     )
@@ -50,7 +50,7 @@ async def make_config_token(
 async def list_tokens(
     actor: Annotated[Actor, require(Action.READ_TOKENS)], services: ServicesDep, service_id: int | None = None
 ) -> list[TokenOut]:
-    """My tokens; for an administrator, everybody's."""
+    """List your tokens; administrators see the tokens of all users."""
     return await token_rows(services, user_id=None if actor.is_admin else actor.user_id, service_id=service_id)
 
 
@@ -58,14 +58,14 @@ async def list_tokens(
 async def revoke_token(
     token_id: str, actor: Annotated[Actor, require(Action.REVOKE_TOKEN)], services: ServicesDep
 ) -> None:
-    """Make a token worthless."""
+    """Revoke a token."""
     await services.bus.handle(RevokeToken(token_id=token_id, user_id=None if actor.is_admin else actor.user_id))
 
 
 async def make_token(
     services: Services, kind: TokenKind, *, days: int, origin: str, user_id: int | None, service: str | None = None
 ) -> str:
-    """Record a token, and only then sign it; return the token."""
+    """Record a token, then sign it; return the token."""
     token_id, now, lifetime = new_token_id(), services.now(), timedelta(days=days)
     await services.bus.handle(
         RegisterToken(
@@ -83,7 +83,7 @@ async def make_token(
 async def token_rows(
     services: Services, *, user_id: int | None = None, service_id: int | None = None
 ) -> list[TokenOut]:
-    """Return the records of tokens, of one user or service if given."""
+    """Return token records, optionally of one user or service."""
     async with services.open_unit_of_work() as uow:
         rows = await uow.tokens.list(user_id=user_id, service_id=service_id)
     return [

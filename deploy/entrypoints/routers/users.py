@@ -1,4 +1,4 @@
-"""Users."""
+"""User accounts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
 
 @router.get("/me")
 async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
-    """Who am I?"""
+    """Return the signed-in user."""
     async with services.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
 
@@ -34,7 +34,7 @@ async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
 async def change_own_password(
     body: PasswordChange, actor: MyPassword, services: ServicesDep, request: Request
 ) -> None:
-    """Change my password; all my sessions and user tokens end."""
+    """Change your password. This ends all your sessions and revokes all your user tokens."""
     await services.sign_in.change_password(
         actor.user_id or 0, actor.session, body.current, body.new, client_address(request)
     )
@@ -42,7 +42,7 @@ async def change_own_password(
 
 @router.get("/", responses={403: {"model": Detail}})
 async def list_users(_actor: Administrator, services: ServicesDep) -> list[UserOut]:
-    """All users, by name."""
+    """List all users by name."""
     async with services.open_unit_of_work() as uow:
         return [UserOut.model_validate(user) for user in await uow.users.list()]
 
@@ -62,7 +62,7 @@ async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep
     responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED},
 )
 async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: ServicesDep) -> UserOut:
-    """Change a user's password, role or state; his sessions end."""
+    """Change a user's password, role or state. This ends all their sessions."""
     password_hash = await services.passwords.hash(body.password) if body.password is not None else None
     await services.bus.handle(
         ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active)

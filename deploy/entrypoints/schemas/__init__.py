@@ -1,1 +1,1 @@
-"""Bodies of requests and answers, by what they are about."""
+"""Schemas of request and response bodies, by topic."""

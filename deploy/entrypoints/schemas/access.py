@@ -1,4 +1,4 @@
-"""Who may do what: tokens, users, sessions."""
+"""Schemas for tokens, users and sessions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deploy.entrypoints.schemas.common import Answer, Name, Origin, Password
 
 
 class SignIn(BaseModel):
-    """Name and password."""
+    """A username and password."""
 
     username: str = Field(max_length=1024)
     password: str = Field(max_length=1024)
 
 
 class SignInForm(BaseModel):
-    """Name and password, as OAuth 2 sends them; what else it knows is ignored."""
+    """A username and password as OAuth 2.0 form fields; other OAuth fields are ignored."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["username", "password"]})
 
@@ -37,7 +37,7 @@ class UserIn(BaseModel):
 
 
 class UserChange(BaseModel):
-    """What to change of a user; null leaves it as it is."""
+    """Changes to a user; null leaves a field unchanged."""
 
     password: Password | None = None
     is_admin: bool | None = None
@@ -45,14 +45,14 @@ class UserChange(BaseModel):
 
 
 class PasswordChange(BaseModel):
-    """A user's own new password."""
+    """The current and the new password of the signed-in user."""
 
     current: str = Field(max_length=1024)
     new: Password
 
 
 class ServiceTokenIn(BaseModel):
-    """For which service, who uses it, for how long."""
+    """The service, origin and lifetime of a new service token."""
 
     service: str = Field(max_length=200)
     origin: Origin
@@ -60,7 +60,7 @@ class ServiceTokenIn(BaseModel):
 
 
 class ConfigTokenIn(BaseModel):
-    """Who uses it, for how long."""
+    """The origin and lifetime of a new config token."""
 
     origin: Origin = "config"
     expiration_in_days: int = Field(default=30, ge=1, le=3650)
@@ -74,27 +74,27 @@ class AccessToken(Answer):
 
 
 class SessionToken(AccessToken):
-    """A user token for the page, with its life in seconds."""
+    """A user token for the web page, with its lifetime in seconds."""
 
     expires_in: float
 
 
 class ServiceToken(Answer):
-    """A service token; it is shown this once."""
+    """A service token. It is shown only once."""
 
     service_token: str
     token_type: Literal["bearer"]
 
 
 class ConfigToken(Answer):
-    """A config token; it is shown this once."""
+    """A config token. It is shown only once."""
 
     config_token: str
     token_type: Literal["bearer"]
 
 
 class TokenOut(Answer):
-    """The record of a token."""
+    """The record of a token, without the token itself."""
 
     id: str
     kind: TokenKind
@@ -108,7 +108,7 @@ class TokenOut(Answer):
 
 
 class UserOut(Answer):
-    """A user, never with his password's hash."""
+    """A user, without the password hash."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -120,7 +120,7 @@ class UserOut(Answer):
 
 
 class SessionOut(Answer):
-    """A browser that is signed in; `current` is the one that asks."""
+    """A signed-in browser; `current` is true for the one that sent the request."""
 
     id: str
     created: datetime

@@ -1,4 +1,4 @@
-"""Deployments: their steps, output and differences."""
+"""Schemas for deployments, their steps, output and changes."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from deploy.domain.model import DeploymentState, Outcome, StepState
-from deploy.domain.reports import is_deep, step_state
+from deploy.domain.reports import MAX_DEPTH, is_deep, step_state
 from deploy.entrypoints.schemas.common import Answer, Moment, Origin
 
 
 class DeploymentIn(BaseModel):
-    """What the run gets to know."""
+    """The values for a deployment."""
 
     env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
 
 
 class UserDeploymentIn(DeploymentIn):
-    """What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it."""
+    """The values and origin of a deployment. If the service requires confirmation, set `confirm` to its name."""
 
     origin: Origin = "frontend"
     confirm: str | None = Field(default=None, max_length=200)
 
 
 class RetryIn(BaseModel):
-    """What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it."""
+    """The secret inputs, which are not stored. If the service requires confirmation, set `confirm` to its name."""
 
     env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
     confirm: str | None = Field(default=None, max_length=200)
 
 
 def _known_state(said: Any) -> Any:
-    """Return the state that a word means; anything else as it is, to be refused."""
+    """Return the state for a state name; return anything else unchanged, so that validation rejects it."""
     return (step_state(said) or said) if isinstance(said, str) else said
 
 
 class StepIn(BaseModel):
-    """A step, as a script reports it: what it may print as a line of output.
+    """A step report, with the same fields as a JSON line in the output of a script.
 
-    `error_message` is used where there is no `message`; any other field is kept as detail. Ansible's words are understood
-    as states, too.
+    `error_message` is used if there is no `message`; other fields are stored as details. Ansible's state names (`ok`,
+    `changed`, `failed`, `unreachable`) are accepted.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -55,7 +55,7 @@ class StepIn(BaseModel):
     @model_validator(mode="after")
     def _can_be_kept(self) -> StepIn:
         if is_deep(self.model_extra):
-            raise ValueError("The lists and objects in it lie in each other too deeply.")
+            raise ValueError(f"It is nested too deeply ({MAX_DEPTH} levels at most).")
         return self
 
 
@@ -85,13 +85,13 @@ class DeploymentOut(Answer):
 
 
 class DeploymentStarted(DeploymentOut):
-    """A deployment, and where to look at it."""
+    """A deployment and its URL (`details`)."""
 
     details: str
 
 
 class HostResultOut(Answer):
-    """What an Ansible task did on one host."""
+    """The result of an Ansible task on one host; `duration` is in seconds."""
 
     host: str
     outcome: Outcome
@@ -101,7 +101,7 @@ class HostResultOut(Answer):
 
 
 class StepOut(Answer):
-    """A step."""
+    """A step of a deployment."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -123,7 +123,7 @@ class StepOut(Answer):
 
 
 class WaitingOut(Answer):
-    """Why a deployment waits."""
+    """Why a deployment is waiting, its position in the queue (from 1), and the deployment it waits for."""
 
     reason: str
     position: int
@@ -138,7 +138,7 @@ class DeploymentDetails(DeploymentStarted):
 
 
 class PlannedStepOut(Answer):
-    """A step that is expected, with the seconds that it took lately (null: not known)."""
+    """A planned step; `expected_seconds` is based on earlier runs (null if unknown)."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -148,7 +148,7 @@ class PlannedStepOut(Answer):
 
 
 class ChangeOut(Answer):
-    """A value or a file that differs; `before` and `after` are null for files, and where there is no value."""
+    """A value or file that changed; `before` and `after` are null for files, secrets and missing values."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -159,9 +159,9 @@ class ChangeOut(Answer):
 
 
 class ChangesOut(Answer):
-    """What has changed since the last success before a deployment (null: there was none).
+    """What changed since the last successful deployment before this one (`since`; null if there was none).
 
-    `unknown` names what cannot be compared: nothing was kept of one of them, or its folder was too large.
+    `unknown` lists what cannot be compared, because it was not recorded or the folder was too large.
     """
 
     since: DeploymentOut | None
@@ -172,7 +172,7 @@ class ChangesOut(Answer):
 
 
 class EventsOut(Answer):
-    """Messages as the WebSocket sends them, and whether there are more."""
+    """Messages as the WebSocket sends them; `more` is true if there are more."""
 
     events: list[dict[str, Any]]
     last_seq: int
@@ -180,7 +180,7 @@ class EventsOut(Answer):
 
 
 class LineOut(Answer):
-    """A line of output."""
+    """A line of output; `n` is its number, from 1."""
 
     n: int
     at: datetime
@@ -189,7 +189,7 @@ class LineOut(Answer):
 
 
 class OutputOut(Answer):
-    """Lines of output; `total` is how many there are, `next_after` where to go on (null at the end)."""
+    """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end)."""
 
     lines: list[LineOut]
     total: int

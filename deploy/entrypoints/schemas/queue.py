@@ -1,4 +1,4 @@
-"""What waits, and the workers it waits for."""
+"""Schemas for the queue and the workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
 
 
 class WorkerOut(Answer):
-    """A process that runs deployments."""
+    """A process that runs deployments; `running` holds their ids."""
 
     id: str
     host: str
@@ -22,13 +22,13 @@ class WorkerOut(Answer):
 
 
 class WaitingDeployment(DeploymentOut):
-    """A deployment in the queue, and why it waits."""
+    """A deployment in the queue, and why it is waiting."""
 
     waiting: WaitingOut
 
 
 class QueueOut(Answer):
-    """What runs, what waits, and who works."""
+    """Running and waiting deployments, and the workers."""
 
     running: list[DeploymentOut]
     waiting: list[WaitingDeployment]

@@ -1,4 +1,4 @@
-"""Services: what they ask for, how they went, what they left running."""
+"""Schemas for services: their inputs, history and deployed services."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ class ServiceOut(Answer):
 
 
 class ServiceDetails(ServiceOut):
-    """A service with its documentation (Markdown) and the steps that its next deployment is expected to take."""
+    """A service with its documentation (Markdown) and the planned steps of its next deployment."""
 
     readme: str | None
     plan: list[PlannedStepOut]
 
 
 class ChoiceProblem(Answer):
-    """Choices that could not be found out."""
+    """An input whose choices could not be loaded, and the reason."""
 
     path: str
     detail: str
 
 
 class SummaryOut(Answer):
-    """What will happen and where: `hosts` is null where that is the script's affair, `runs_as` where it is ours."""
+    """What a deployment will run, and where.
+
+    `hosts` is null if only the run itself can determine them, as for scripts. `runs_as` is the deploy user (null: the
+    server's own user). `ahead` counts the deployments of the service that are waiting or running.
+    """
 
     kind: Literal["script", "playbook"]
     file: str
@@ -47,10 +51,10 @@ class SummaryOut(Answer):
 
 
 class InputsOut(Answer):
-    """What to ask for before a deployment: a JSON Schema with all choices filled in (null: any settings).
+    """The inputs of a service: a JSON Schema with all choices filled in (null: none declared, any values are accepted).
 
-    `last` are the values of the user's last deployment of the service, without secrets. `confirm` says whether the
-    service's name has to be typed.
+    `last` holds the values of the user's last deployment of the service, without secrets. If `confirm` is true, the
+    service's name must be typed to start a deployment.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -63,7 +67,7 @@ class InputsOut(Answer):
 
 
 class FinishedOut(Answer):
-    """How one deployment went; `seconds` from its start to its end (null: it never started)."""
+    """The result of a deployment; `seconds` is its duration (null if it never started)."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -75,9 +79,10 @@ class FinishedOut(Answer):
 
 
 class StatisticsOut(Answer):
-    """How the last deployments of a service went, oldest first.
+    """The results of a service's latest deployments, oldest first.
 
-    The rate leaves out those that were cancelled; the median is that of the successes. Both are null where there are none.
+    `success_rate` (0 to 1) ignores cancelled deployments; `median_seconds` covers successful ones. Both are null if
+    there are none.
     """
 
     deployments: list[FinishedOut]
@@ -96,7 +101,7 @@ class ProblemOut(Answer):
 
 
 class SyncOut(Detail):
-    """What a sync has changed, and what it could not read."""
+    """The services that a sync added, changed and removed, and the folders it could not read."""
 
     added: list[str]
     changed: list[str]

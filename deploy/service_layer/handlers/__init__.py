@@ -1,1 +1,1 @@
-"""One function per command or event: `(message, uow, *, what it depends on) -> events`."""
+"""Handlers, one function per command or event: `(message, uow, *, dependencies) -> events`."""

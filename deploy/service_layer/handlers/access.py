@@ -1,4 +1,4 @@
-"""Users, sessions and tokens."""
+"""Handlers for users, sessions and tokens."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NAME = re.compile(r"[\w.@+-]{1,64}")
 
 
 async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Add a user; the very first one is an administrator."""
+    """Add a user; the first one becomes an administrator."""
     if not _NAME.fullmatch(command.name):
-        raise InvalidInput("A user name has 1 to 64 letters, digits or any of . _ @ + -")
-    # Servers that start at the same time, and commands beside them, must agree on who is first.
+        raise InvalidInput("A username must have 1 to 64 characters: letters, digits, or any of . _ @ + -")
+    # Servers and commands that start at the same time must agree on which user is the first.
     await uow.users.lock()
     is_first = await uow.users.count() == 0
     if command.only_first and not is_first:
-        raise Conflict("There is a user already.")
+        raise Conflict("A user already exists.")
     if await uow.users.find(command.name) is not None:
-        raise Conflict(f"There is a user named {command.name} already.")
+        raise Conflict(f"A user named {command.name} already exists.")
     user = User(
         name=command.name,
         password_hash=command.password_hash,
@@ -37,12 +37,12 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
 
 
 async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
-    """Change a password, a role, or whether a user may sign in at all; his sessions end."""
+    """Change a user's password, role or active state; ends their sessions."""
     loses_admin = command.is_admin is False or command.is_active is False
     administrators = await uow.users.administrators_for_update() if loses_admin else []
     user = await uow.users.get(command.user_id, for_update=True)
     if administrators == [user.id]:
-        raise Conflict(f"{user.name} is the only administrator; make somebody else one first.")
+        raise Conflict(f"{user.name} is the only administrator. Make another user an administrator first.")
     if command.password_hash is not None:
         user.password_hash = command.password_hash
         user.has_generated_password = False
@@ -56,7 +56,7 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
 
 
 async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Remember a browser that has signed in."""
+    """Store a browser session."""
     user = await uow.users.get(command.user_id)
     await uow.sessions.add(
         BrowserSession(
@@ -72,13 +72,13 @@ async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: C
 
 
 async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list[Event]:
-    """Forget a browser. Its user token names it, and ends with it."""
+    """Delete a browser session. User tokens that name it become invalid."""
     user_id = await uow.sessions.remove(command.session_id)
     return [AccessChanged(user_id)] if user_id is not None else []
 
 
 async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Forget one browser of a user, or all but one. Their user tokens name them, and end with them."""
+    """Delete one browser session of a user, or all except one. User tokens that name them become invalid."""
     own = {browser.id for browser in await uow.sessions.of(command.user_id, now())}
     if command.session_id is not None and command.session_id not in own:
         raise NotFound("Session not found")
@@ -88,7 +88,7 @@ async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: C
 
 
 async def register_token(command: commands.RegisterToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Record a token before it is handed out."""
+    """Record a token before it is issued."""
     service_id = None
     if command.service_name is not None:
         service = await uow.services.find(command.service_name)
@@ -110,15 +110,15 @@ async def register_token(command: commands.RegisterToken, uow: UnitOfWork, *, no
 
 
 async def revoke_token(command: commands.RevokeToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Make a token worthless from now on."""
+    """Revoke a token."""
     token = await uow.tokens.get(command.token_id)
     if command.user_id is not None and token.user_id != command.user_id:
-        raise Forbidden("Only its creator or an administrator may revoke a token.")
+        raise Forbidden("Only the creator of a token or an administrator can revoke it.")
     await uow.tokens.revoke(token.id, now())
     return [AccessChanged(None)]
 
 
 async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:
-    """Make every process forget what it remembers of a user and his tokens, or of all."""
+    """Notify every process to invalidate the cached access of a user, or of all users."""
     await uow.events.wake("access" if event.user_id is None else f"access {event.user_id}")
     return []

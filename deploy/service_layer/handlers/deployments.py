@@ -1,4 +1,4 @@
-"""Asking for deployments, and what scripts report of them over HTTP."""
+"""Handlers that start and cancel deployments, and process the reports of scripts over HTTP."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def start_deployment(
     step_ids: StepIds,
     inputs: Inputs,
 ) -> list[Event]:
-    """Queue a deployment: its row, its expected steps, its secrets and its job, in one transaction."""
+    """Queue a deployment: store its row, planned steps, secrets and job in one transaction."""
     check_shape(command)
-    # Locked: starts of a service come one after the other, so that their order is that of their ids, a key is used
+    # The lock serializes the starts of a service: they are in the order of their ids, an idempotency key is used only
     # once, and the service is not removed meanwhile.
     service = await uow.services.get(command.service_id, for_update=True)
     if command.idempotency_key is not None:
@@ -68,29 +68,29 @@ async def start_deployment(
 
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Stop a deployment: at once when it waits, through its worker when it runs."""
+    """Cancel a deployment: immediately if it is queued, through its worker if it is running."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     version = Version.of(deployment)
     events = deployment.request_cancel(command.by, now=now())
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
-    if deployment.state is DeploymentState.CANCELLED:  # it waited
+    if deployment.state is DeploymentState.CANCELLED:  # it was queued
         run.drop_open()
         await forget_secrets(uow, deployment)
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
     await record_locked(uow, run, version)
-    if deployment.goes_on:
-        # Whoever asks again has the worker told again: it may not have heard of the first time.
+    if deployment.has_live_process:
+        # Notify the worker again on a repeated cancel; the first notification may have been lost.
         await uow.events.wake(f"cancel {deployment.id}")
     return run.events
 
 
 async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, inputs: Inputs) -> list[Event]:
-    """A script reports a step by itself."""
+    """Apply a step report that a script sent over HTTP."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state.is_final:
-        raise Conflict(f"Deployment {deployment.id} is over already ({deployment.state.value}).")
+        raise Conflict(f"Deployment {deployment.id} has already finished ({deployment.state.value}).")
     ids, version = iter(await uow.steps.reserve_ids(1)), Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
     mask = await inputs.mask(deployment, uow)
@@ -100,7 +100,7 @@ async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clo
 
 
 async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """A script says that it is done. Saying it twice does no harm."""
+    """Finish a deployment whose script is done. Idempotent."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     run, version = Run(deployment, await uow.steps.open_of(deployment.id), iter(())), Version.of(deployment)
     run.finish(at=now())
@@ -109,13 +109,13 @@ async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork,
 
 
 async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event]:
-    """Remember the files that a deployment was started with."""
+    """Store the digests of the files that a deployment was started with."""
     await uow.history.keep_files(command.deployment_id, command.files)
     return []
 
 
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
-    """Give a waiting deployment a new job in place of the one that is gone."""
+    """Give a waiting deployment a new job in place of a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
         deployment.job_id = await uow.queue.put(NewJob(deployment.id, deployment.service_id))
@@ -126,8 +126,8 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
 def _repeated(before: Deployment, command: commands.StartDeployment, inputs: Inputs) -> Event:
     if before.request_fingerprint is not None:
         is_same = before.request_fingerprint == inputs.fingerprint(command)
-    else:  # from before there were fingerprints
+    else:  # created before fingerprints were stored
         is_same = (before.context, before.user) == (command.context, command.user)
     if not is_same:
-        raise Conflict("This Idempotency-Key was used for another request; send a new key with a new request.")
+        raise Conflict("This Idempotency-Key was already used for a different request. Use a new key.")
     return DeploymentQueued(before, is_new=False)

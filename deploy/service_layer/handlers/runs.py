@@ -1,4 +1,4 @@
-"""What workers do: take deployments up, take in what their runs say, settle lost ones."""
+"""Handlers for workers: claim deployments, store the output of runs, fail lost runs, delete old deployments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Take the next deployments: jobs and rows change hands in one transaction."""
+    """Claim the next deployments: update jobs and rows in one transaction."""
     events: list[Event] = []
     room = command.limit
     while room > 0 and (taken := await uow.queue.take(room)):
@@ -39,16 +39,16 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
     return events
 
 
-async def take_in(
-    command: commands.TakeIn, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
+async def ingest_output(
+    command: commands.IngestOutput, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
 ) -> list[Event]:
-    """Store what a run has said. How far its spool was read is stored with the effects: each line counts once."""
+    """Store the output of a run. The spool offset is stored with it, so each line is applied exactly once."""
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
     kept = running.take(command.deployment_id, command.offset_before)
     free = iter(ids)
     run = await _stored(command, uow, free, *kept) if kept is not None else None
-    if run is None:  # not kept, or something else has happened in it
+    if run is None:  # not cached, or changed since
         async with uow.atomically():
             deployment = await uow.deployments.get(command.deployment_id, for_update=True)
             if deployment.spool_offset != command.offset_before:
@@ -62,9 +62,9 @@ async def take_in(
 
 
 async def _stored(
-    command: commands.TakeIn, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
+    command: commands.IngestOutput, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
 ) -> Run | None:
-    """Apply the entries and store what they change; None when the row is not what they were applied to."""
+    """Apply the entries and store the changes; return None if the row has changed since it was read."""
     run, version = Run(deployment, open_steps, ids), Version.of(deployment)
     for entry in command.entries:
         run.take(entry)
@@ -79,7 +79,7 @@ async def _stored(
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Settle a run that nobody can follow any more, so that nothing stays running for ever."""
+    """Fail a run that can no longer be followed, so that it does not stay running forever."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True)
     if deployment.run_ended is not None:
         return []
@@ -92,9 +92,9 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
 
 
 async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
-    """Delete some of what is too old, or too much; as long as events come back, there is more to delete.
+    """Delete a batch of deployments that exceed the retention limits; call again as long as it returns events.
 
-    The last success of a service stays in any case: the next deployment is planned by it.
+    The last success of each service is always kept: it is the basis for planning the next deployment.
     """
     events: list[Event] = []
     for service in await uow.services.all():
@@ -108,7 +108,7 @@ async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWor
 
 
 async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:
-    """Note that a worker lives."""
+    """Record that a worker is alive."""
     await uow.workers.beat(
         worker_id=command.worker_id, host=command.host, version=command.version, slots=command.slots
     )

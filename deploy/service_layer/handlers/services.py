@@ -1,4 +1,4 @@
-"""Services: what the folders say, brought into the database."""
+"""Handlers that sync services with their folders, and delete services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Add, change and remove services until they are what the folders say; broken folders change nothing."""
+    """Add, change and remove services to match the folders; services of broken folders stay unchanged."""
     known = {service.name: service for service in await uow.services.all_for_update()}
     folders = {folder.name: folder for folder in command.folders}
     events: list[Event] = []
@@ -33,15 +33,15 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
             events.append(ServiceChanged(service.id, name, "removed"))
     await _wake(uow, events)
     if events:
-        await uow.queue.wake()  # more of a service may run at once now
+        await uow.queue.wake()  # the concurrency of a service may have increased
     return events
 
 
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Take a service off the list. While its folder is there, the next sync brings it back."""
+    """Delete a service from the list. If its folder still exists, the next sync adds it again."""
     service = await uow.services.get(command.service_id, for_update=True)
     if await uow.deployments.open(service_id=service.id):
-        raise Conflict(f"{service.name} is being deployed; wait until that has ended, or cancel it.")
+        raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")
     service.deleted = service.updated = now()
     await uow.services.store(service)
     events: list[Event] = [ServiceChanged(service.id, service.name, "removed")]

@@ -15,7 +15,7 @@ export interface paths {
         put?: never;
         /**
          * Make Config Token
-         * @description Make a token that may read the deployed services. It is shown this once.
+         * @description Create a token that can read the deployed services. It is shown only once.
          */
         post: operations["make_config_token_config_token_post"];
         delete?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * List Deployed Services
-         * @description What the last successful deployment of each service left running (service discovery).
+         * @description List what the last successful deployment of each service left running (service discovery).
          */
         get: operations["list_deployed_services_deployed_services__get"];
         put?: never;
@@ -53,15 +53,15 @@ export interface paths {
         };
         /**
          * List Deployments
-         * @description Deployments, newest first; `before` the id of the last one seen gives the next page.
+         * @description List deployments, newest first. For the next page, set `before` to the id of the last one.
          *
-         *     `state` may come several times. `since` (included) and `until` go by the time at which it was asked for.
+         *     `state` can be repeated. `since` (inclusive) and `until` (exclusive) filter by the time of creation.
          */
         get: operations["list_deployments_deployments__get"];
         put?: never;
         /**
          * Start As Service
-         * @description Start a deployment of the token's service, as its user and from its origin.
+         * @description Start a deployment of the token's service, with the token's user and origin.
          */
         post: operations["start_as_service_deployments__post"];
         delete?: never;
@@ -80,7 +80,7 @@ export interface paths {
         get?: never;
         /**
          * Finish Deployment
-         * @description The script of a deployment says that it is done.
+         * @description Report that the script of a deployment is done.
          */
         put: operations["finish_deployment_deployments_finish__put"];
         post?: never;
@@ -99,9 +99,9 @@ export interface paths {
         };
         /**
          * Read Deployment
-         * @description One deployment with its steps and, while it waits, why.
+         * @description Return a deployment with its steps and, if it is waiting, the reason.
          *
-         *     `If-None-Match` with the `ETag` of an earlier answer gives 304 as long as nothing has happened in it.
+         *     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
          */
         get: operations["read_deployment_deployments__deployment_id__get"];
         put?: never;
@@ -123,9 +123,9 @@ export interface paths {
         put?: never;
         /**
          * Cancel Deployment
-         * @description Stop a deployment, or take it out of the queue.
+         * @description Cancel a deployment, or remove it from the queue.
          *
-         *     One that has said itself that it is done can be stopped until its processes have ended; its state stays what it is.
+         *     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
          */
         post: operations["cancel_deployment_deployments__deployment_id__cancel_post"];
         delete?: never;
@@ -143,7 +143,7 @@ export interface paths {
         };
         /**
          * Read Changes
-         * @description What differs from the last success of the service before this deployment: inputs, config and files.
+         * @description Return what changed since the last successful deployment before this one: values, config and files.
          */
         get: operations["read_changes_deployments__deployment_id__changes_get"];
         put?: never;
@@ -163,7 +163,7 @@ export interface paths {
         };
         /**
          * Read Events
-         * @description The messages after number `after`, exactly as the WebSocket sends them.
+         * @description Return the messages after number `after`, exactly as the WebSocket sends them.
          */
         get: operations["read_events_deployments__deployment_id__events_get"];
         put?: never;
@@ -183,7 +183,7 @@ export interface paths {
         };
         /**
          * Read Output
-         * @description Lines of output after number `after`; with `q`, only those that contain it, whatever the case.
+         * @description Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive).
          */
         get: operations["read_output_deployments__deployment_id__output_get"];
         put?: never;
@@ -203,7 +203,7 @@ export interface paths {
         };
         /**
          * Download Output
-         * @description All output as plain text.
+         * @description Download all output as plain text.
          */
         get: operations["download_output_deployments__deployment_id__output_txt_get"];
         put?: never;
@@ -225,7 +225,7 @@ export interface paths {
         put?: never;
         /**
          * Retry Deployment
-         * @description Start the same deployment once more: same service, same context; secret inputs have to be given again.
+         * @description Start a deployment again, with the same service and values. Secret inputs must be given again.
          */
         post: operations["retry_deployment_deployments__deployment_id__retry_post"];
         delete?: never;
@@ -243,7 +243,7 @@ export interface paths {
         };
         /**
          * Live
-         * @description Whether the process answers.
+         * @description Check that the process responds.
          */
         get: operations["live_health_live_get"];
         put?: never;
@@ -263,7 +263,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description Whether requests can be served; if not, why.
+         * @description Check that requests can be served; if not, `reasons` says why.
          */
         get: operations["ready_health_ready_get"];
         put?: never;
@@ -283,9 +283,10 @@ export interface paths {
         };
         /**
          * Read Queue
-         * @description What runs, and what waits, both the oldest first; why each waits; and the workers, the last seen first.
+         * @description Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
+         *     most recently seen first.
          *
-         *     A deployment that has said itself that it is done runs until its processes have ended: it keeps its service busy.
+         *     A deployment that has reported its result still counts as running until its processes have ended.
          */
         get: operations["read_queue_queue__get"];
         put?: never;
@@ -307,7 +308,7 @@ export interface paths {
         put?: never;
         /**
          * Make Service Token
-         * @description Make a token that may start and read deployments of one service. It is shown this once.
+         * @description Create a token that can start and read deployments of one service. It is shown only once.
          */
         post: operations["make_service_token_service_token_post"];
         delete?: never;
@@ -325,7 +326,7 @@ export interface paths {
         };
         /**
          * List Services
-         * @description All services by name, each with its last deployment and those that wait or run.
+         * @description List all services by name, each with its last deployment and its waiting and running ones.
          */
         get: operations["list_services_services__get"];
         put?: never;
@@ -345,7 +346,7 @@ export interface paths {
         };
         /**
          * List Folder Names
-         * @description The names of the folders below the services root.
+         * @description List the names of the folders in the services root.
          */
         get: operations["list_folder_names_services_names__get"];
         put?: never;
@@ -365,7 +366,7 @@ export interface paths {
         };
         /**
          * Read Own Inputs
-         * @description The same for the service of a service token, whose holder need not know its number.
+         * @description Return the inputs of the service that a service token belongs to.
          */
         get: operations["read_own_inputs_services_own_inputs_get"];
         put?: never;
@@ -385,7 +386,7 @@ export interface paths {
         };
         /**
          * List Problems
-         * @description Folders that cannot be read at present, and why.
+         * @description List the folders that cannot be read, and why.
          */
         get: operations["list_problems_services_problems_get"];
         put?: never;
@@ -407,7 +408,7 @@ export interface paths {
         put?: never;
         /**
          * Sync
-         * @description Make the services what the folders say, and report what is broken.
+         * @description Sync the services with their folders, and report the folders that could not be read.
          */
         post: operations["sync_services_sync_post"];
         delete?: never;
@@ -425,14 +426,14 @@ export interface paths {
         };
         /**
          * Read Service
-         * @description One service, with its documentation.
+         * @description Return a service with its documentation.
          */
         get: operations["read_service_services__service_id__get"];
         put?: never;
         post?: never;
         /**
          * Delete Service
-         * @description Take a service off the list; its past deployments stay.
+         * @description Delete a service from the list; its deployments are kept.
          */
         delete: operations["delete_service_services__service_id__delete"];
         options?: never;
@@ -451,7 +452,7 @@ export interface paths {
         put?: never;
         /**
          * Start As User
-         * @description Start a deployment as the user who is signed in.
+         * @description Start a deployment as the signed-in user.
          */
         post: operations["start_as_user_services__service_id__deployments_post"];
         delete?: never;
@@ -469,9 +470,9 @@ export interface paths {
         };
         /**
          * Read Inputs
-         * @description What to ask for before a deployment: the schema with its choices filled in, the last values, and a summary.
+         * @description Return the inputs of a service: the schema with its choices filled in, the last values, and a summary.
          *
-         *     Choices that come from a command or an inventory are found out now; where that fails, `problems` says why.
+         *     Choices from a command or an inventory are loaded now; if that fails, `problems` gives the reason.
          */
         get: operations["read_inputs_services__service_id__inputs_get"];
         put?: never;
@@ -491,9 +492,9 @@ export interface paths {
         };
         /**
          * Read Statistics
-         * @description How the last deployments of a service went, oldest first.
+         * @description Return the results of a service's latest deployments, oldest first.
          *
-         *     Those that were cancelled do not count in `success_rate`; `median_seconds` is that of the successes.
+         *     `success_rate` ignores cancelled deployments; `median_seconds` covers successful ones.
          */
         get: operations["read_statistics_services__service_id__statistics_get"];
         put?: never;
@@ -515,12 +516,12 @@ export interface paths {
         put?: never;
         /**
          * Open Session
-         * @description Sign a browser in: a user token for the page's memory, and a cookie that can only renew it.
+         * @description Sign in a browser: return a user token, and set a cookie that can only renew it.
          */
         post: operations["open_session_session_post"];
         /**
          * Close Session
-         * @description Sign a browser out.
+         * @description Sign out a browser.
          */
         delete: operations["close_session_session_delete"];
         options?: never;
@@ -539,7 +540,7 @@ export interface paths {
         put?: never;
         /**
          * Refresh Session
-         * @description Renew the page's user token. The header cannot be sent by another site without our consent (CSRF).
+         * @description Renew the user token of a browser. Requires the header `X-Requested-With: fastdeploy`, to prevent CSRF.
          */
         post: operations["refresh_session_session_refresh_post"];
         delete?: never;
@@ -557,14 +558,14 @@ export interface paths {
         };
         /**
          * List Sessions
-         * @description The browsers in which you are signed in, the last one first.
+         * @description List the browsers in which you are signed in, newest first.
          */
         get: operations["list_sessions_sessions__get"];
         put?: never;
         post?: never;
         /**
          * End Other Sessions
-         * @description Sign all your browsers out, but for the one that asks.
+         * @description Sign out all your browsers except the current one.
          */
         delete: operations["end_other_sessions_sessions__delete"];
         options?: never;
@@ -584,7 +585,7 @@ export interface paths {
         post?: never;
         /**
          * End Session
-         * @description Sign one of your browsers out, at once.
+         * @description Sign out one of your browsers immediately.
          */
         delete: operations["end_session_sessions__session_id__delete"];
         options?: never;
@@ -601,13 +602,13 @@ export interface paths {
         };
         /**
          * List Steps
-         * @description The steps of a deployment, in the order of their execution.
+         * @description List the steps of a deployment, in execution order.
          */
         get: operations["list_steps_steps__get"];
         put?: never;
         /**
          * Report Step
-         * @description The script of a deployment reports one of its steps.
+         * @description Report a step of a deployment.
          */
         post: operations["report_step_steps__post"];
         delete?: never;
@@ -627,7 +628,7 @@ export interface paths {
         put?: never;
         /**
          * Sign In
-         * @description Exchange name and password for a user token (OAuth 2 password flow).
+         * @description Exchange a username and password for a user token (OAuth 2.0 password flow).
          */
         post: operations["sign_in_token_post"];
         delete?: never;
@@ -645,7 +646,7 @@ export interface paths {
         };
         /**
          * List Tokens
-         * @description My tokens; for an administrator, everybody's.
+         * @description List your tokens; administrators see the tokens of all users.
          */
         get: operations["list_tokens_tokens__get"];
         put?: never;
@@ -668,7 +669,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke Token
-         * @description Make a token worthless.
+         * @description Revoke a token.
          */
         delete: operations["revoke_token_tokens__token_id__delete"];
         options?: never;
@@ -685,7 +686,7 @@ export interface paths {
         };
         /**
          * List Users
-         * @description All users, by name.
+         * @description List all users by name.
          */
         get: operations["list_users_users__get"];
         put?: never;
@@ -709,7 +710,7 @@ export interface paths {
         };
         /**
          * Read Own User
-         * @description Who am I?
+         * @description Return the signed-in user.
          */
         get: operations["read_own_user_users_me_get"];
         put?: never;
@@ -731,7 +732,7 @@ export interface paths {
         put?: never;
         /**
          * Change Own Password
-         * @description Change my password; all my sessions and user tokens end.
+         * @description Change your password. This ends all your sessions and revokes all your user tokens.
          */
         post: operations["change_own_password_users_me_password_post"];
         delete?: never;
@@ -755,7 +756,7 @@ export interface paths {
         head?: never;
         /**
          * Change User
-         * @description Change a user's password, role or state; his sessions end.
+         * @description Change a user's password, role or state. This ends all their sessions.
          */
         patch: operations["change_user_users__user_id__patch"];
         trace?: never;
@@ -769,7 +770,7 @@ export interface paths {
         };
         /**
          * List Workers
-         * @description The workers, the last seen first, and what each is running.
+         * @description List the workers, most recently seen first, with the deployments each one is running.
          */
         get: operations["list_workers_workers__get"];
         put?: never;
@@ -799,7 +800,7 @@ export interface components {
         };
         /**
          * ChangeOut
-         * @description A value or a file that differs; `before` and `after` are null for files, and where there is no value.
+         * @description A value or file that changed; `before` and `after` are null for files, secrets and missing values.
          */
         ChangeOut: {
             /** After */
@@ -816,9 +817,9 @@ export interface components {
         };
         /**
          * ChangesOut
-         * @description What has changed since the last success before a deployment (null: there was none).
+         * @description What changed since the last successful deployment before this one (`since`; null if there was none).
          *
-         *     `unknown` names what cannot be compared: nothing was kept of one of them, or its folder was too large.
+         *     `unknown` lists what cannot be compared, because it was not recorded or the folder was too large.
          */
         ChangesOut: {
             /** Config */
@@ -833,7 +834,7 @@ export interface components {
         };
         /**
          * ChoiceProblem
-         * @description Choices that could not be found out.
+         * @description An input whose choices could not be loaded, and the reason.
          */
         ChoiceProblem: {
             /** Detail */
@@ -843,7 +844,7 @@ export interface components {
         };
         /**
          * ConfigToken
-         * @description A config token; it is shown this once.
+         * @description A config token. It is shown only once.
          */
         ConfigToken: {
             /** Config Token */
@@ -856,7 +857,7 @@ export interface components {
         };
         /**
          * ConfigTokenIn
-         * @description Who uses it, for how long.
+         * @description The origin and lifetime of a new config token.
          */
         ConfigTokenIn: {
             /**
@@ -937,7 +938,7 @@ export interface components {
         };
         /**
          * DeploymentIn
-         * @description What the run gets to know.
+         * @description The values for a deployment.
          */
         DeploymentIn: {
             /** Env */
@@ -993,7 +994,7 @@ export interface components {
         };
         /**
          * DeploymentStarted
-         * @description A deployment, and where to look at it.
+         * @description A deployment and its URL (`details`).
          */
         DeploymentStarted: {
             /** Cancel Requested */
@@ -1041,13 +1042,13 @@ export interface components {
         };
         /**
          * DeploymentState
-         * @description Where a deployment stands.
+         * @description The state of a deployment.
          * @enum {string}
          */
         DeploymentState: "queued" | "running" | "success" | "failure" | "cancelled";
         /**
          * Detail
-         * @description A sentence.
+         * @description A message.
          */
         Detail: {
             /** Detail */
@@ -1055,7 +1056,7 @@ export interface components {
         };
         /**
          * EventsOut
-         * @description Messages as the WebSocket sends them, and whether there are more.
+         * @description Messages as the WebSocket sends them; `more` is true if there are more.
          */
         EventsOut: {
             /** Events */
@@ -1069,7 +1070,7 @@ export interface components {
         };
         /**
          * FinishedOut
-         * @description How one deployment went; `seconds` from its start to its end (null: it never started).
+         * @description The result of a deployment; `seconds` is its duration (null if it never started).
          */
         FinishedOut: {
             /**
@@ -1092,7 +1093,7 @@ export interface components {
         };
         /**
          * Health
-         * @description Whether the process works, and if not, why.
+         * @description The health of the process; `reasons` says why it is unavailable.
          */
         Health: {
             /** Reasons */
@@ -1102,7 +1103,7 @@ export interface components {
         };
         /**
          * HostResultOut
-         * @description What an Ansible task did on one host.
+         * @description The result of an Ansible task on one host; `duration` is in seconds.
          */
         HostResultOut: {
             /** Diff */
@@ -1117,10 +1118,10 @@ export interface components {
         };
         /**
          * InputsOut
-         * @description What to ask for before a deployment: a JSON Schema with all choices filled in (null: any settings).
+         * @description The inputs of a service: a JSON Schema with all choices filled in (null: none declared, any values are accepted).
          *
-         *     `last` are the values of the user's last deployment of the service, without secrets. `confirm` says whether the
-         *     service's name has to be typed.
+         *     `last` holds the values of the user's last deployment of the service, without secrets. If `confirm` is true, the
+         *     service's name must be typed to start a deployment.
          */
         InputsOut: {
             /** Confirm */
@@ -1139,7 +1140,7 @@ export interface components {
         };
         /**
          * LineOut
-         * @description A line of output.
+         * @description A line of output; `n` is its number, from 1.
          */
         LineOut: {
             /**
@@ -1156,13 +1157,13 @@ export interface components {
         };
         /**
          * Outcome
-         * @description What an Ansible task did on one host.
+         * @description The outcome of an Ansible task on one host.
          * @enum {string}
          */
         Outcome: "ok" | "changed" | "skipped" | "failed" | "unreachable" | "ignored" | "rescued";
         /**
          * OutputOut
-         * @description Lines of output; `total` is how many there are, `next_after` where to go on (null at the end).
+         * @description Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end).
          */
         OutputOut: {
             /** Lines */
@@ -1174,7 +1175,7 @@ export interface components {
         };
         /**
          * PasswordChange
-         * @description A user's own new password.
+         * @description The current and the new password of the signed-in user.
          */
         PasswordChange: {
             /** Current */
@@ -1184,7 +1185,7 @@ export interface components {
         };
         /**
          * PlannedStepOut
-         * @description A step that is expected, with the seconds that it took lately (null: not known).
+         * @description A planned step; `expected_seconds` is based on earlier runs (null if unknown).
          */
         PlannedStepOut: {
             /** Description */
@@ -1208,7 +1209,7 @@ export interface components {
         };
         /**
          * QueueOut
-         * @description What runs, what waits, and who works.
+         * @description Running and waiting deployments, and the workers.
          */
         QueueOut: {
             /** Running */
@@ -1220,7 +1221,7 @@ export interface components {
         };
         /**
          * RetryIn
-         * @description What a retry needs besides what is stored: the secret inputs, and the service's name where it asks for it.
+         * @description The secret inputs, which are not stored. If the service requires confirmation, set `confirm` to its name.
          */
         RetryIn: {
             /** Confirm */
@@ -1232,7 +1233,7 @@ export interface components {
         };
         /**
          * ServiceDetails
-         * @description A service with its documentation (Markdown) and the steps that its next deployment is expected to take.
+         * @description A service with its documentation (Markdown) and the planned steps of its next deployment.
          */
         ServiceDetails: {
             /** Active Deployments */
@@ -1270,7 +1271,7 @@ export interface components {
         };
         /**
          * ServiceToken
-         * @description A service token; it is shown this once.
+         * @description A service token. It is shown only once.
          */
         ServiceToken: {
             /** Service Token */
@@ -1283,7 +1284,7 @@ export interface components {
         };
         /**
          * ServiceTokenIn
-         * @description For which service, who uses it, for how long.
+         * @description The service, origin and lifetime of a new service token.
          */
         ServiceTokenIn: {
             /**
@@ -1298,7 +1299,7 @@ export interface components {
         };
         /**
          * SessionOut
-         * @description A browser that is signed in; `current` is the one that asks.
+         * @description A signed-in browser; `current` is true for the one that sent the request.
          */
         SessionOut: {
             /**
@@ -1322,7 +1323,7 @@ export interface components {
         };
         /**
          * SessionToken
-         * @description A user token for the page, with its life in seconds.
+         * @description A user token for the web page, with its lifetime in seconds.
          */
         SessionToken: {
             /** Access Token */
@@ -1337,7 +1338,7 @@ export interface components {
         };
         /**
          * SignIn
-         * @description Name and password.
+         * @description A username and password.
          */
         SignIn: {
             /** Password */
@@ -1347,7 +1348,7 @@ export interface components {
         };
         /**
          * SignInForm
-         * @description Name and password, as OAuth 2 sends them; what else it knows is ignored.
+         * @description A username and password as OAuth 2.0 form fields; other OAuth fields are ignored.
          */
         SignInForm: {
             /** Grant Type */
@@ -1366,9 +1367,10 @@ export interface components {
         };
         /**
          * StatisticsOut
-         * @description How the last deployments of a service went, oldest first.
+         * @description The results of a service's latest deployments, oldest first.
          *
-         *     The rate leaves out those that were cancelled; the median is that of the successes. Both are null where there are none.
+         *     `success_rate` (0 to 1) ignores cancelled deployments; `median_seconds` covers successful ones. Both are null if
+         *     there are none.
          */
         StatisticsOut: {
             /** Deployments */
@@ -1380,10 +1382,10 @@ export interface components {
         };
         /**
          * StepIn
-         * @description A step, as a script reports it: what it may print as a line of output.
+         * @description A step report, with the same fields as a JSON line in the output of a script.
          *
-         *     `error_message` is used where there is no `message`; any other field is kept as detail. Ansible's words are understood
-         *     as states, too.
+         *     `error_message` is used if there is no `message`; other fields are stored as details. Ansible's state names (`ok`,
+         *     `changed`, `failed`, `unreachable`) are accepted.
          */
         StepIn: {
             /** Finished */
@@ -1404,7 +1406,7 @@ export interface components {
         };
         /**
          * StepOut
-         * @description A step.
+         * @description A step of a deployment.
          */
         StepOut: {
             /** Deployment Id */
@@ -1441,13 +1443,16 @@ export interface components {
         };
         /**
          * StepState
-         * @description Where a step stands. `skipped` is Ansible's: no host had anything to do.
+         * @description The state of a step. `skipped` is used by Ansible: no host had anything to do.
          * @enum {string}
          */
         StepState: "pending" | "running" | "success" | "failure" | "skipped";
         /**
          * SummaryOut
-         * @description What will happen and where: `hosts` is null where that is the script's affair, `runs_as` where it is ours.
+         * @description What a deployment will run, and where.
+         *
+         *     `hosts` is null if only the run itself can determine them, as for scripts. `runs_as` is the deploy user (null: the
+         *     server's own user). `ahead` counts the deployments of the service that are waiting or running.
          */
         SummaryOut: {
             /** Ahead */
@@ -1466,7 +1471,7 @@ export interface components {
         };
         /**
          * SyncOut
-         * @description What a sync has changed, and what it could not read.
+         * @description The services that a sync added, changed and removed, and the folders it could not read.
          */
         SyncOut: {
             /** Added */
@@ -1482,13 +1487,13 @@ export interface components {
         };
         /**
          * TokenKind
-         * @description Tokens that leave a row, so that they can be listed and revoked.
+         * @description The types of tokens that are recorded, so that they can be listed and revoked.
          * @enum {string}
          */
         TokenKind: "service" | "config";
         /**
          * TokenOut
-         * @description The record of a token.
+         * @description The record of a token, without the token itself.
          */
         TokenOut: {
             /**
@@ -1517,7 +1522,7 @@ export interface components {
         };
         /**
          * UserChange
-         * @description What to change of a user; null leaves it as it is.
+         * @description Changes to a user; null leaves a field unchanged.
          */
         UserChange: {
             /** Is Active */
@@ -1529,7 +1534,7 @@ export interface components {
         };
         /**
          * UserDeploymentIn
-         * @description What the run gets to know, and where the user asks from; `confirm` is the service's name, where it asks for it.
+         * @description The values and origin of a deployment. If the service requires confirmation, set `confirm` to its name.
          */
         UserDeploymentIn: {
             /** Confirm */
@@ -1561,7 +1566,7 @@ export interface components {
         };
         /**
          * UserOut
-         * @description A user, never with his password's hash.
+         * @description A user, without the password hash.
          */
         UserOut: {
             /**
@@ -1593,7 +1598,7 @@ export interface components {
         };
         /**
          * WaitingDeployment
-         * @description A deployment in the queue, and why it waits.
+         * @description A deployment in the queue, and why it is waiting.
          */
         WaitingDeployment: {
             /** Cancel Requested */
@@ -1640,7 +1645,7 @@ export interface components {
         };
         /**
          * WaitingOut
-         * @description Why a deployment waits.
+         * @description Why a deployment is waiting, its position in the queue (from 1), and the deployment it waits for.
          */
         WaitingOut: {
             /** Blocked By */
@@ -1652,7 +1657,7 @@ export interface components {
         };
         /**
          * WorkerOut
-         * @description A process that runs deployments.
+         * @description A process that runs deployments; `running` holds their ids.
          */
         WorkerOut: {
             /** Alive */
@@ -1927,7 +1932,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeploymentDetails"];
                 };
             };
-            /** @description Nothing has happened since. */
+            /** @description Not changed. */
             304: {
                 headers: {
                     [name: string]: unknown;
@@ -2925,7 +2930,7 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
-            /** @description Too many wrong passwords, or too many attempts at once. */
+            /** @description Too many wrong passwords, or too many simultaneous attempts. */
             429: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -2936,7 +2941,7 @@ export interface operations {
                     "application/json": components["schemas"]["Detail"];
                 };
             };
-            /** @description Too many passwords are being checked, or the database is away; nothing was changed. */
+            /** @description Too many passwords are being checked, or the database cannot be reached. Nothing was changed. */
             503: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3254,7 +3259,7 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
-            /** @description Too many wrong passwords, or too many attempts at once. */
+            /** @description Too many wrong passwords, or too many simultaneous attempts. */
             429: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3265,7 +3270,7 @@ export interface operations {
                     "application/json": components["schemas"]["Detail"];
                 };
             };
-            /** @description Too many passwords are being checked, or the database is away; nothing was changed. */
+            /** @description Too many passwords are being checked, or the database cannot be reached. Nothing was changed. */
             503: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3470,7 +3475,7 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
-            /** @description Too many passwords are being checked, or the database is away; nothing was changed. */
+            /** @description Too many passwords are being checked, or the database cannot be reached. Nothing was changed. */
             503: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3559,7 +3564,7 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
-            /** @description Too many wrong passwords, or too many attempts at once. */
+            /** @description Too many wrong passwords, or too many simultaneous attempts. */
             429: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3570,7 +3575,7 @@ export interface operations {
                     "application/json": components["schemas"]["Detail"];
                 };
             };
-            /** @description Too many passwords are being checked, or the database is away; nothing was changed. */
+            /** @description Too many passwords are being checked, or the database cannot be reached. Nothing was changed. */
             503: {
                 headers: {
                     /** @description Seconds to wait. */
@@ -3652,7 +3657,7 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
-            /** @description Too many passwords are being checked, or the database is away; nothing was changed. */
+            /** @description Too many passwords are being checked, or the database cannot be reached. Nothing was changed. */
             503: {
                 headers: {
                     /** @description Seconds to wait. */

@@ -15,7 +15,7 @@ const aWorker = (fields: Partial<Worker> = {}): Worker => ({
 });
 const waiting = (id: number) => ({
   ...aDeployment({ id, state: "queued", started: null }),
-  waiting: { reason: "Deployment 5 of shop runs before it; one at a time.", position: 0, blocked_by: 5 },
+  waiting: { reason: "Deployment 5 of shop is running ahead of it; one at a time.", position: 0, blocked_by: 5 },
 });
 const queue = (parts: object = {}) => ({ running: [], waiting: [], workers: [aWorker()], ...parts });
 
