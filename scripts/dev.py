@@ -15,7 +15,7 @@ from deploy.entrypoints.first_user import Introduction, introduce, show_introduc
 from deploy.entrypoints.foreground import database
 from deploy.entrypoints.settings import load_settings
 from deploy.entrypoints.startup import prepare_database
-from deploy.entrypoints.state import create_services
+from deploy.entrypoints.state import create_app_state
 
 ROOT = Path(__file__).parents[1]
 API = "http://127.0.0.1:8000"
@@ -37,7 +37,7 @@ PATIENCE = 15.0
 
 async def prepare(settings: Settings, url: str) -> Introduction:
     """Bring the database up to date before two processes do; return how to sign in."""
-    services = create_services(settings, url)
+    services = create_app_state(settings, url)
     try:
         await prepare_database(services)
         return await introduce(services)

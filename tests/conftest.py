@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from deploy.adapters.database import Database, transaction_on
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.choices import Choices, Surroundings
+from deploy.adapters.inputs.choices import ChoiceContext, Choices
 from deploy.adapters.postgres import PostgresServer
 from deploy.adapters.sealing import Vault
 from deploy.service_layer.bootstrap import create_bus
@@ -182,7 +182,7 @@ def committing_bus(
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
     """What checks the answers for services below `root`."""
-    where = Surroundings(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
+    where = ChoiceContext(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
     return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
 
 

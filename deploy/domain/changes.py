@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["added", "removed", "changed"]
+ChangeKind: TypeAlias = Literal["added", "removed", "changed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Change:
     """A value or file that changed; `before` and `after` are None for files, secrets and missing values."""
 
     name: str
-    kind: Kind
+    kind: ChangeKind
     before: Any = None
     after: Any = None
 
@@ -77,7 +77,7 @@ def file_changes(before: Snapshot, after: Snapshot) -> list[Change]:
     return [Change(change.name, change.kind) for change in value_changes(before.files, after.files)]
 
 
-def _kind(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Kind:
+def _kind(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ChangeKind:
     if name not in before:
         return "added"
     return "changed" if name in after else "removed"

@@ -8,7 +8,7 @@ from enum import Enum
 from deploy.domain.errors import Forbidden
 
 
-class Kind(str, Enum):
+class TokenType(str, Enum):
     """The types of tokens."""
 
     USER = "user"
@@ -23,7 +23,7 @@ class Actor:
     browser session.
     """
 
-    kind: Kind
+    kind: TokenType
     expires: float
     name: str = ""
     origin: str = ""
@@ -63,11 +63,11 @@ class Action(str, Enum):
     END_OWN_SESSIONS = "end own sessions"
 
 
-_USER = frozenset({Kind.USER})
-_RUN = frozenset({Kind.DEPLOYMENT})
+_USER = frozenset({TokenType.USER})
+_RUN = frozenset({TokenType.DEPLOYMENT})
 
 # The token types that each action accepts.
-KINDS: dict[Action, frozenset[Kind]] = {
+KINDS: dict[Action, frozenset[TokenType]] = {
     Action.READ_OWN_USER: _USER,
     Action.CHANGE_OWN_PASSWORD: _USER,
     Action.MANAGE_USERS: _USER,
@@ -76,17 +76,17 @@ KINDS: dict[Action, frozenset[Kind]] = {
     Action.READ_TOKENS: _USER,
     Action.REVOKE_TOKEN: _USER,
     Action.READ_SERVICES: _USER,
-    Action.READ_INPUTS: frozenset({Kind.USER, Kind.SERVICE}),
+    Action.READ_INPUTS: frozenset({TokenType.USER, TokenType.SERVICE}),
     Action.SYNC_SERVICES: _USER,
     Action.DELETE_SERVICE: _USER,
-    Action.START_AS_SERVICE: frozenset({Kind.SERVICE}),
+    Action.START_AS_SERVICE: frozenset({TokenType.SERVICE}),
     Action.START_DEPLOYMENT: _USER,
     Action.LIST_DEPLOYMENTS: _USER,
-    Action.READ_DEPLOYMENT: frozenset({Kind.USER, Kind.SERVICE}),
+    Action.READ_DEPLOYMENT: frozenset({TokenType.USER, TokenType.SERVICE}),
     Action.CANCEL_DEPLOYMENT: _USER,
     Action.REPORT_STEP: _RUN,
     Action.FINISH_DEPLOYMENT: _RUN,
-    Action.READ_DEPLOYED_SERVICES: frozenset({Kind.CONFIG}),
+    Action.READ_DEPLOYED_SERVICES: frozenset({TokenType.CONFIG}),
     Action.READ_WORKERS: _USER,
     # Not for service tokens: it shows the service's config.
     Action.READ_CHANGES: _USER,
@@ -103,7 +103,7 @@ def may(actor: Actor, action: Action, *, service_id: int | None = None) -> bool:
         return False
     if action in FOR_ADMINISTRATORS and not actor.is_admin:
         return False
-    return not (actor.kind is Kind.SERVICE and service_id is not None and actor.service_id != service_id)
+    return not (actor.kind is TokenType.SERVICE and service_id is not None and actor.service_id != service_id)
 
 
 def check(actor: Actor, action: Action, *, service_id: int | None = None) -> None:
@@ -114,6 +114,6 @@ def check(actor: Actor, action: Action, *, service_id: int | None = None) -> Non
     """
     if may(actor, action, service_id=service_id):
         return
-    if actor.kind is Kind.SERVICE:
+    if actor.kind is TokenType.SERVICE:
         raise Forbidden("Wrong service token")
     raise Forbidden("Only administrators can do this." if action in FOR_ADMINISTRATORS else "Not allowed")

@@ -9,18 +9,18 @@ from fastapi.security import OAuth2PasswordBearer
 
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, check
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
 
 
-async def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> AppState:
     """Return the services of this process."""
-    services: Services = request.app.state.services
+    services: AppState = request.app.state.services
     return services
 
 
-ServicesDep = Annotated[Services, Depends(get_services)]
+AppStateDep = Annotated[AppState, Depends(get_services)]
 BearerDep = Annotated["str | None", Depends(oauth2_scheme)]
 
 
@@ -40,7 +40,7 @@ def require(action: Action) -> Any:
     Every route must use it; a test over all routes enforces that.
     """
 
-    async def actor(services: ServicesDep, token: BearerDep) -> Actor:
+    async def actor(services: AppStateDep, token: BearerDep) -> Actor:
         if not token:
             raise NotSignedIn("Not authenticated")
         authenticated = await services.authenticator.authenticate(token, KINDS[action])

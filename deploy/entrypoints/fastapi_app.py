@@ -32,7 +32,7 @@ from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
 from deploy.entrypoints.settings import load_settings
 from deploy.entrypoints.start_errors import StartErrors
 from deploy.entrypoints.startup import finish_sync, prepare_database
-from deploy.entrypoints.state import Services, create_services, running
+from deploy.entrypoints.state import AppState, create_app_state, running
 
 MODULES = (
     access,
@@ -52,7 +52,7 @@ MODULES = (
 DESCRIPTION = "Start deployments, watch them live, and read their output. Sign in with `POST /token`."
 
 
-def create_app(settings: Settings | None = None, *, ready: Services | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, ready: AppState | None = None) -> FastAPI:
     """Return the application.
 
     With `ready`, the caller (the `serve` command) also runs these services; otherwise the application connects to
@@ -93,12 +93,12 @@ def create_app(settings: Settings | None = None, *, ready: Services | None = Non
 
 
 @asynccontextmanager
-async def _own_services(settings: Settings) -> AsyncIterator[Services]:
+async def _own_services(settings: Settings) -> AsyncIterator[AppState]:
     if settings.is_embedded:
         raise ConfigurationError(
             "DATABASE_URL is missing. Set it, or use `fastdeploy serve`, which includes a PostgreSQL server."
         )
-    services = create_services(settings, settings.database_url)
+    services = create_app_state(settings, settings.database_url)
     syncing = await prepare_database(services)
     async with running(services), background(finish_sync(syncing)):
         # Last, and not through the log, because logs are stored.

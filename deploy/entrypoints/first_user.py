@@ -20,7 +20,7 @@ from deploy.entrypoints.own_command import own_command
 from deploy.entrypoints.settings import from_environment
 from deploy.entrypoints.standard_streams import show
 from deploy.entrypoints.startup import explained
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Introduction:
     without_secret: str = ""
 
 
-async def introduce(services: Services) -> Introduction:
+async def introduce(services: AppState) -> Introduction:
     """Create the first user if there are no users. Return how to sign in or how to replace a generated password.
 
     Raises:
@@ -43,7 +43,7 @@ async def introduce(services: Services) -> Introduction:
         return await _introduce(services)
 
 
-async def _introduce(services: Services) -> Introduction:
+async def _introduce(services: AppState) -> Introduction:
     given = services.settings.initial_user_password
     password = given.get_secret_value() if given is not None else secrets.token_urlsafe(12)
     name = services.settings.initial_user_name
@@ -55,7 +55,7 @@ async def _introduce(services: Services) -> Introduction:
     return _reminder(services.settings, names[0]) if names else Introduction()
 
 
-async def _create_first_user(services: Services, name: str, password: str, *, is_generated: bool) -> bool:
+async def _create_first_user(services: AppState, name: str, password: str, *, is_generated: bool) -> bool:
     """Create the administrator. Return False if a user already exists."""
     async with services.open_unit_of_work() as uow:
         if await uow.users.count():

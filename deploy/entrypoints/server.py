@@ -27,7 +27,7 @@ from deploy.entrypoints.foreground import ServeOptions
 from deploy.entrypoints.known_servers import record_of, recorded
 from deploy.entrypoints.memory import collect_from_now_on
 from deploy.entrypoints.startup import finish_loading, finish_sync, prepare_database
-from deploy.entrypoints.state import Services, create_services, running
+from deploy.entrypoints.state import AppState, create_app_state, running
 from deploy.entrypoints.worker import create_worker
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ async def _serve(
     announce: Callable[[str, Introduction], None],
 ) -> None:
     address = _address(listening)
-    services = create_services(settings, url)
+    services = create_app_state(settings, url)
     leads = options.inherited is None
     syncing = await prepare_database(services) if leads else None
     async with running(services), contextlib.AsyncExitStack() as stack:
@@ -82,7 +82,7 @@ async def _serve(
         await _answer(services, settings, listening)
 
 
-async def _answer(services: Services, settings: Settings, listening: socket.socket) -> None:
+async def _answer(services: AppState, settings: Settings, listening: socket.socket) -> None:
     limit_unsent(listening)
     config = WebConfig(create_app(settings, ready=services), settings)
     server = QuietServer(config)
@@ -159,7 +159,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, stopped.set)
-    services = create_services(settings, url)
+    services = create_app_state(settings, url)
     async with running(services):
         worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):

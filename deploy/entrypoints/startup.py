@@ -17,7 +17,7 @@ from deploy.adapters.tokens import load as load_tokens
 from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
 from deploy.entrypoints.memory import collect_from_now_on
 from deploy.entrypoints.routers.services import accepted_inputs, sync_services
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ LOAD_DELAY = 0.5
 SYNC_SECONDS = 5.0
 
 
-async def prepare_database(services: Services) -> asyncio.Task[None]:
+async def prepare_database(services: AppState) -> asyncio.Task[None]:
     """Upgrade the schema and sync the services; return the sync task, to be awaited by `finish_sync`.
 
     A sync that takes longer than SYNC_SECONDS does not delay the start.
@@ -55,13 +55,13 @@ async def finish_sync(syncing: asyncio.Task[None]) -> None:
         log.error("Failed to sync the services: %s", error)  # noqa: TRY400 - the message is complete
 
 
-async def _sync(services: Services) -> None:
+async def _sync(services: AppState) -> None:
     with explained(services):
         _, problems = await sync_services(services, starts=True)
     report(problems)
 
 
-async def finish_loading(services: Services, answering: asyncio.Event) -> None:
+async def finish_loading(services: AppState, answering: asyncio.Event) -> None:
     """After the server has started, import modules that the first requests would wait for; then enable garbage
     collection.
     """
@@ -75,7 +75,7 @@ async def finish_loading(services: Services, answering: asyncio.Event) -> None:
     collect_from_now_on()
 
 
-async def wait_for_database(services: Services) -> None:
+async def wait_for_database(services: AppState) -> None:
     """Wait up to 15 s for a database that is still starting, for example after a reboot. Later steps report errors."""
     deadline = time.monotonic() + DATABASE_TIMEOUT
     while time.monotonic() < deadline:
@@ -89,7 +89,7 @@ async def wait_for_database(services: Services) -> None:
         await asyncio.sleep(RETRY_EVERY)
 
 
-async def upgrade_schema(services: Services) -> None:
+async def upgrade_schema(services: AppState) -> None:
     """Upgrade the database schema.
 
     Raises:
@@ -106,7 +106,7 @@ async def upgrade_schema(services: Services) -> None:
 
 
 @contextmanager
-def explained(services: Services) -> Iterator[None]:
+def explained(services: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.choices import Choices, Surroundings
+from deploy.adapters.inputs.choices import ChoiceContext, Choices
 from deploy.adapters.launching import DeployUser
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import Listings, Tail
+from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
@@ -34,7 +34,7 @@ URL_SCHEME = "postgresql+asyncpg://"
 
 
 @dataclass(frozen=True)
-class Services:
+class AppState:
     """The components of a process that the entrypoints use."""
 
     settings: Settings
@@ -55,7 +55,7 @@ class Services:
     now: Clock
 
 
-def create_services(settings: Settings, database_url: str, now: Clock = utc_now) -> Services:
+def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now) -> AppState:
     """Create the components of a process. Nothing connects to the database yet.
 
     Raises:
@@ -88,9 +88,9 @@ def create_services(settings: Settings, database_url: str, now: Clock = utc_now)
     bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
     # Without this, a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
-    feed = LiveFeed(open_unit_of_work, Tail(database), hub, listener)
+    feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
     bus.on_news(feed.tell)
-    return Services(
+    return AppState(
         settings=settings,
         database=database,
         open_unit_of_work=open_unit_of_work,
@@ -118,7 +118,7 @@ def create_folders(settings: Settings) -> ServiceFolders:
 
 def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
     """Return the component that checks the values for the inputs of services."""
-    where = Surroundings(folders=folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
+    where = ChoiceContext(folders=folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
     return Inputs(open_unit_of_work, Choices(where), Vault(secret_key(settings)))
 
 
@@ -143,7 +143,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
 
 
 @asynccontextmanager
-async def running(services: Services) -> AsyncIterator[None]:
+async def running(services: AppState) -> AsyncIterator[None]:
     """Run the background tasks of a process: the listener, the live channel and the reaper."""
     try:
         async with background(services.listener.run(), services.feed.run(), services.reaper.run()):

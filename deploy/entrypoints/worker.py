@@ -14,12 +14,12 @@ from deploy.adapters.launching import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, kept_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
-from deploy.domain.policy import Kind
-from deploy.entrypoints.state import Services, deploy_user
+from deploy.domain.policy import TokenType
+from deploy.entrypoints.state import AppState, deploy_user
 from deploy.service_layer.worker import Worker
 
 
-def create_worker(services: Services, settings: Settings, *, api_url: str) -> Worker:
+def create_worker(services: AppState, settings: Settings, *, api_url: str) -> Worker:
     """Return a worker on the data folder of `settings`.
 
     Raises:
@@ -29,7 +29,9 @@ def create_worker(services: Services, settings: Settings, *, api_url: str) -> Wo
     user = deploy_user(settings)
 
     def sign_token(deployment_id: int, lifetime: timedelta) -> str:
-        return services.signer.sign(Kind.DEPLOYMENT.value, str(deployment_id), now=services.now(), lifetime=lifetime)
+        return services.signer.sign(
+            TokenType.DEPLOYMENT.value, str(deployment_id), now=services.now(), lifetime=lifetime
+        )
 
     return Worker(
         identity=Heartbeat(

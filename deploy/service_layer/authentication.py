@@ -10,7 +10,7 @@ from deploy.adapters.repository.access import TOUCH_EVERY
 from deploy.adapters.tokens import INVALID, Claims, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
-from deploy.domain.policy import Actor, Kind
+from deploy.domain.policy import Actor, TokenType
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
@@ -28,7 +28,7 @@ class Authenticator:
         self._now = now
         self._known: dict[str, tuple[float, Actor]] = {}
 
-    async def authenticate(self, token: str, kinds: frozenset[Kind]) -> Actor:
+    async def authenticate(self, token: str, kinds: frozenset[TokenType]) -> Actor:
         """Return the actor of a token that has one of these types.
 
         Raises:
@@ -60,10 +60,10 @@ class Authenticator:
             raise NotSignedIn(INVALID) from error
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
-        kind = Kind(claims.kind)
-        if kind is Kind.USER:
+        kind = TokenType(claims.kind)
+        if kind is TokenType.USER:
             return await self._user(claims, uow)
-        if kind is Kind.DEPLOYMENT:
+        if kind is TokenType.DEPLOYMENT:
             return Actor(kind=kind, expires=claims.expires, deployment_id=int(claims.subject))
         return await self._recorded(kind, claims, uow)
 
@@ -77,7 +77,7 @@ class Authenticator:
         if found is not None:
             await uow.sessions.touch(found[0], self._now())
         return Actor(
-            kind=Kind.USER,
+            kind=TokenType.USER,
             expires=claims.expires,
             name=user.name,
             user_id=user.id,
@@ -85,7 +85,7 @@ class Authenticator:
             session=session,
         )
 
-    async def _recorded(self, kind: Kind, claims: Claims, uow: UnitOfWork) -> Actor:
+    async def _recorded(self, kind: TokenType, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())
         if found is None or found[0].kind.value != kind.value:
             raise NotSignedIn(INVALID)

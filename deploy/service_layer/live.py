@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import News, StoredEvent, Tail
+from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import Action, Actor, may
 from deploy.service_layer.messages import service_message
@@ -32,7 +32,7 @@ MAX_CURSORS = 20_000
 class LiveFeed:
     """Feeds committed events to the hub of this process."""
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork, tail: Tail, hub: Hub, listener: Listener) -> None:
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, tail: EventReader, hub: Hub, listener: Listener) -> None:
         self._open_unit_of_work = open_unit_of_work
         self._tail = tail
         self._hub = hub
@@ -87,7 +87,7 @@ class LiveFeed:
                 return
             client.deliver(deployment_id, events)
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: CommittedEvents) -> None:
         """Send what this process has just committed without reading it again.
 
         This requires that it directly follows what was sent before; otherwise it is read from the database, in order.

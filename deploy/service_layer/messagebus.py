@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from deploy.adapters.repository import News
+from deploy.adapters.repository import CommittedEvents
 from deploy.domain.commands import Command
 from deploy.domain.events import Event
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -37,7 +37,7 @@ class MessageBus:
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
         self._here: dict[type[Any], list[Callable[[Any], None]]] = {}
-        self._news: list[Callable[[News], None]] = []
+        self._news: list[Callable[[CommittedEvents], None]] = []
 
     def on_command(
         self,
@@ -69,7 +69,7 @@ class MessageBus:
         """Register a callback for an event in this process, called before any other notification. It must not block."""
         self._here.setdefault(kind, []).append(tell)
 
-    def on_news(self, tell: Callable[[News], None]) -> None:
+    def on_news(self, tell: Callable[[CommittedEvents], None]) -> None:
         """Register a callback that receives, after the commit, what was stored for clients. It must not block."""
         self._news.append(tell)
 
@@ -109,7 +109,7 @@ class MessageBus:
                 tell(what)
             except Exception:
                 # Do not log the events: not everyone who can read the log may read the deployment.
-                name = f"news of deployment {what.deployment_id}" if isinstance(what, News) else repr(what)
+                name = f"news of deployment {what.deployment_id}" if isinstance(what, CommittedEvents) else repr(what)
                 log.exception("A handler of %s failed", name)
 
     async def _tell(self, handler: Handler[Any], event: Event) -> None:

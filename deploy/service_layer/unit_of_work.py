@@ -11,7 +11,7 @@ import asyncpg
 
 from deploy.adapters import repository
 from deploy.adapters.database import atomically_on
-from deploy.adapters.repository import News
+from deploy.adapters.repository import CommittedEvents
 
 
 class UnitOfWork:
@@ -23,7 +23,7 @@ class UnitOfWork:
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
-        self.news: list[News] = []
+        self.news: list[CommittedEvents] = []
 
     def atomically(self) -> AbstractAsyncContextManager[None]:
         """Return a transaction for several statements of a loose unit of work."""

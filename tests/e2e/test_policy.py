@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute
 
 from deploy.adapters.tokens import TokenSigner
-from deploy.domain.policy import FOR_ADMINISTRATORS, KINDS, Action, Kind
+from deploy.domain.policy import FOR_ADMINISTRATORS, KINDS, Action, TokenType
 from deploy.entrypoints.fastapi_app import create_app
 from tests.e2e.api import Api, answer
 from tests.e2e.folders import shell
@@ -115,7 +115,7 @@ class Proof:
     """A token, of which kind it is, and whether it counts."""
 
     token: str
-    kind: Kind | None = None
+    kind: TokenType | None = None
     is_admin: bool = False
 
 
@@ -129,11 +129,11 @@ def proofs(server: Server) -> Iterator[dict[str, Proof]]:
         user = server.new_name("user")
         api.create_user(user, "his password")
         good = {
-            "administrator": Proof(api.sign_in(api.user, api.password), Kind.USER, is_admin=True),
-            "user": Proof(api.sign_in(user, "his password"), Kind.USER),
-            "service": Proof(api.service_token(service), Kind.SERVICE),
-            "deployment": Proof(puppet.config()["access_token"], Kind.DEPLOYMENT),
-            "config": Proof(api.config_token(), Kind.CONFIG),
+            "administrator": Proof(api.sign_in(api.user, api.password), TokenType.USER, is_admin=True),
+            "user": Proof(api.sign_in(user, "his password"), TokenType.USER),
+            "service": Proof(api.service_token(service), TokenType.SERVICE),
+            "deployment": Proof(puppet.config()["access_token"], TokenType.DEPLOYMENT),
+            "config": Proof(api.config_token(), TokenType.CONFIG),
         }
         yield good | bad_proofs(server, good, service)
         puppet.exit()

@@ -23,9 +23,9 @@ from deploy.domain.commands import CreateUser, RegisterToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.events import UserCreated
 from deploy.domain.model import TokenKind
-from deploy.domain.policy import Kind
+from deploy.domain.policy import TokenType
 from deploy.entrypoints.fastapi_app import create_app
-from deploy.entrypoints.state import Services, create_services
+from deploy.entrypoints.state import AppState, create_app_state
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.sign_in import SignIn
 from tests.databases import Databases
@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 PATIENCE = 60.0
 
 
-def with_passwords(services: Services, passwords: Passwords) -> Services:
+def with_passwords(services: AppState, passwords: Passwords) -> AppState:
     """Return the parts of a process, whose passwords are hashed by these."""
     sign_in = SignIn(
         services.open_unit_of_work, services.bus, passwords, services.signer, KeyedHash("k"), services.now
@@ -72,23 +72,23 @@ async def test_the_first_users_password_is_shown_once(settings: Settings, capsys
 
 async def test_who_loses_a_right_has_lost_it_when_that_is_answered(settings: Settings) -> None:
     # Nobody listens for notifications here.
-    services = create_services(settings, settings.database_url)
+    services = create_app_state(settings, settings.database_url)
     try:
         now = utc_now()
         registered = RegisterToken(token_id="t1", kind=TokenKind.CONFIG, origin="ci", expires=now + HOUR, user_id=None)
         await services.bus.handle(registered)
-        token = services.signer.sign(Kind.CONFIG.value, "x", now=now, lifetime=HOUR, token_id="t1")
-        assert (await services.authenticator.authenticate(token, frozenset(Kind))).origin == "ci"
+        token = services.signer.sign(TokenType.CONFIG.value, "x", now=now, lifetime=HOUR, token_id="t1")
+        assert (await services.authenticator.authenticate(token, frozenset(TokenType))).origin == "ci"
         await services.bus.handle(RevokeToken(token_id="t1", user_id=None))
         with pytest.raises(NotSignedIn):
-            await services.authenticator.authenticate(token, frozenset(Kind))
+            await services.authenticator.authenticate(token, frozenset(TokenType))
     finally:
         await services.database.close()
 
 
 async def test_every_route_that_hashes_a_password_is_refused_while_the_queue_is_full(settings: Settings) -> None:
     passwords, hashing = watched()
-    services = with_passwords(create_services(settings, settings.database_url), passwords)
+    services = with_passwords(create_app_state(settings, settings.database_url), passwords)
     app = create_app(settings, ready=services)
     secret = "correct horse battery"
     created = await services.bus.handle(CreateUser(name="ada", password_hash=passwords.hash_now(secret)))

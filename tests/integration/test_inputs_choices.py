@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.asking import OUTPUT_LIMIT, Kept, Question, Unanswered, ask
-from deploy.adapters.inputs.choices import Choices, Surroundings, parse, parse_graph
+from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Question, TtlCache, ask
+from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
 from deploy.adapters.launching import DeployUser
 from deploy.domain.inputs import Choice, Form
 
@@ -37,8 +37,8 @@ class Folder:
         self.path = root / "shop"
         self.path.mkdir()
         self.clock = Clock()
-        where = Surroundings(folders=ServiceFolders(root), path=PATH, user=lambda: None)
-        self.choices = Choices(where, Kept(self.clock))
+        where = ChoiceContext(folders=ServiceFolders(root), path=PATH, user=lambda: None)
+        self.choices = Choices(where, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
         """Write a program into the folder; what does not begin with `#!` is for the shell."""
@@ -167,7 +167,7 @@ class TestFailures:
 
     def test_a_hanging_one_is_ended_with_all_that_it_has_started(self, folder: Folder) -> None:
         script = "trap '' TERM; setsid sleep 4711 & echo $! > child; echo $$ > self; sleep 4711"
-        with pytest.raises(Unanswered, match=r"timeout of 0\.5 seconds"):
+        with pytest.raises(ChoiceUnavailable, match=r"timeout of 0\.5 seconds"):
             folder.ask(script, seconds=0.5)
         for name in ("child", "self"):
             assert not is_running(int((folder.path / name).read_text()))
@@ -177,11 +177,11 @@ class TestFailures:
         assert not is_running(int((folder.path / "child").read_text()))
 
     def test_one_that_closes_its_output_and_stays_is_ended(self, folder: Folder) -> None:
-        with pytest.raises(Unanswered, match="stopped after its timeout"):
+        with pytest.raises(ChoiceUnavailable, match="stopped after its timeout"):
             folder.ask("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
     async def test_an_unknown_deploy_user_is_told(self, folder: Folder, tmp_path: Path) -> None:
-        where = Surroundings(
+        where = ChoiceContext(
             folders=ServiceFolders(tmp_path), path=PATH, user=lambda: DeployUser.named("nobody-of-that-name")
         )
         folder.choices = Choices(where)

@@ -13,10 +13,10 @@ import pytest_asyncio
 from deploy.adapters import websocket
 from deploy.adapters.database import Database
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import Change, StoredEvent, Tail, Version
+from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
-from deploy.domain.policy import Actor, Kind
+from deploy.domain.policy import Actor, TokenType
 from deploy.service_layer import follower, live
 from deploy.service_layer.live import LiveFeed
 from tests.databases import Databases
@@ -24,7 +24,7 @@ from tests.runs import ended, line, reported
 from tests.site import Site
 
 PATIENCE = 60.0
-USER = Actor(kind=Kind.USER, expires=0, name="ada", user_id=1)
+USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -67,7 +67,7 @@ class Viewer:
         return [message["seq"] for message in self.of(deployment_id)]
 
 
-class CountedTail(Tail):
+class CountedTail(EventReader):
     """Says how often events were read."""
 
     reads = 0
@@ -286,7 +286,7 @@ class TestNotifications:
 
     async def test_a_token_for_one_service_hears_of_that_one_only(self, channel: Channel, busy_site: Site) -> None:
         shop = await busy_site.service("shop")
-        viewer = await channel.viewer(Actor(kind=Kind.SERVICE, expires=0, service_id=shop))
+        viewer = await channel.viewer(Actor(kind=TokenType.SERVICE, expires=0, service_id=shop))
         other = await busy_site.succeeded("blog")
         own = await busy_site.succeeded("shop")
         last = (await busy_site.deployment(own)).seq

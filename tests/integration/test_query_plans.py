@@ -14,7 +14,7 @@ import pytest_asyncio
 from asyncpg.connection import LoggedQuery
 
 from deploy.adapters.database import Database
-from deploy.adapters.repository import Listings, Tail
+from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
@@ -94,13 +94,13 @@ async def page(database: Database, limit: int = 100, **more: Any) -> str:
 
 OutsideRead: TypeAlias = Callable[[Database], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
-    "how far everything is": lambda database: Tail(database).cursors(since_seconds=60),
-    "what is new": lambda database: Tail(database).after(MIDDLE, 3, limit=200, with_output=True),
-    "what is new for one client": lambda database: Tail(database).some_after(
+    "how far everything is": lambda database: EventReader(database).cursors(since_seconds=60),
+    "what is new": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
+    "what is new for one client": lambda database: EventReader(database).some_after(
         MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True
     ),
-    "what is new but output": lambda database: Tail(database).after(MIDDLE, 3, limit=200, with_output=False),
-    "the service of a deployment": lambda database: Tail(database).service_of(MIDDLE),
+    "what is new but output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
+    "the service of a deployment": lambda database: EventReader(database).service_of(MIDDLE),
     "all services": lambda database: Listings(database).services(),
     "the newest": page,
     "the next page": lambda database: page(database, limit=1000, before=MIDDLE),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.database import Database
-from deploy.adapters.repository import Change, Listings, NewJob, StoredEvent, Tail, Version
+from deploy.adapters.repository import Change, EventReader, Listings, NewJob, StoredEvent, Version
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
@@ -123,12 +123,12 @@ class TestCursors:
                 deployment = await uow.deployments.get(deployment_id)
                 deployment.finished = moment
                 await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
-        found = dict(await Tail(database).cursors(since_seconds=60))
+        found = dict(await EventReader(database).cursors(since_seconds=60))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
 
     async def test_without_deployments_there_are_none(self, database: Database) -> None:
-        assert await Tail(database).cursors(since_seconds=60) == []
+        assert await EventReader(database).cursors(since_seconds=60) == []
 
 
 class TestEvents:

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from deploy.adapters.repository import News
+from deploy.adapters.repository import CommittedEvents
 from deploy.domain.commands import CloseSession, DeleteService
 from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
@@ -24,7 +24,7 @@ class Numbered(int):
     """Stands for the repositories, which the bus only passes on; with what was stored."""
 
     def __init__(self, _number: int) -> None:
-        self.news: list[News] = []
+        self.news: list[CommittedEvents] = []
 
 
 class Diary:
@@ -202,7 +202,7 @@ class TestEvents:
 
 
 class TestNews:
-    NEWS = News(7, 1, ())
+    NEWS = CommittedEvents(7, 1, ())
 
     @pytest.fixture
     def storing(self, empty_bus: MessageBus) -> MessageBus:
@@ -234,7 +234,7 @@ class TestNews:
     async def test_who_cannot_be_told_hinders_nobody(
         self, storing: MessageBus, diary: Diary, failed_handlers: list[str]
     ) -> None:
-        def fail(_news: News) -> None:
+        def fail(_news: CommittedEvents) -> None:
             raise ValueError("no luck")
 
         storing.on_news(fail)

@@ -19,9 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import News, StoredEvent, Tail
+from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import Actor, Kind
+from deploy.domain.policy import Actor, TokenType
 from deploy.service_layer import live
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -89,7 +89,7 @@ class Reader:
     """A client of the WebSocket with the tasks that serve it."""
 
     def __init__(self, feed: LiveFeed) -> None:
-        self.client = Client(Actor(kind=Kind.USER, expires=0), "token")
+        self.client = Client(Actor(kind=TokenType.USER, expires=0), "token")
         self.received: list[dict[str, Any]] = []
         self._feed = feed
         self._task: Coroutine[Any, Any, None] | None = feed.join(self.client)
@@ -150,10 +150,12 @@ class LiveChannel(RuleBasedStateMachine):
         super().__init__()
         self.log = Log()
         self.hub = Hub()
-        self.feed = LiveFeed(nobody_writes, cast("Tail", self.log), self.hub, Listener("postgresql://nowhere/nothing"))
+        self.feed = LiveFeed(
+            nobody_writes, cast("EventReader", self.log), self.hub, Listener("postgresql://nowhere/nothing")
+        )
         self.readers: list[Reader] = []
         # Committed by this process, and not yet told.
-        self.news: list[News] = []
+        self.news: list[CommittedEvents] = []
         self._advancing: Coroutine[Any, Any, None] | None = None
 
     @initialize(past=st.lists(st.booleans(), max_size=6), share=st.floats(0, 1), joined=st.integers(0, 2))
@@ -182,7 +184,7 @@ class LiveChannel(RuleBasedStateMachine):
         before = len(self.log.events)
         for is_output in kinds:
             self.log.append(is_output=is_output)
-        self.news.append(News(DEPLOYMENT, SERVICE, self.log.events[before:]))
+        self.news.append(CommittedEvents(DEPLOYMENT, SERVICE, self.log.events[before:]))
 
     @precondition(lambda self: self.news)
     @rule(data=st.data(), kept=st.booleans())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deploy.domain.errors import Forbidden
-from deploy.domain.policy import FOR_ADMINISTRATORS, KINDS, Action, Actor, Kind, check, may
+from deploy.domain.policy import FOR_ADMINISTRATORS, KINDS, Action, Actor, TokenType, check, may
 
-USER = Actor(kind=Kind.USER, expires=0, name="ada", user_id=1)
-ADMINISTRATOR = Actor(kind=Kind.USER, expires=0, name="root", user_id=2, is_admin=True)
-SERVICE = Actor(kind=Kind.SERVICE, expires=0, service_id=3)
-RUN = Actor(kind=Kind.DEPLOYMENT, expires=0, deployment_id=5)
-CONFIG = Actor(kind=Kind.CONFIG, expires=0)
+USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1)
+ADMINISTRATOR = Actor(kind=TokenType.USER, expires=0, name="root", user_id=2, is_admin=True)
+SERVICE = Actor(kind=TokenType.SERVICE, expires=0, service_id=3)
+RUN = Actor(kind=TokenType.DEPLOYMENT, expires=0, deployment_id=5)
+CONFIG = Actor(kind=TokenType.CONFIG, expires=0)
 EVERYBODY = (USER, ADMINISTRATOR, SERVICE, RUN, CONFIG)
 USERS = (USER, ADMINISTRATOR)
 
@@ -72,7 +72,7 @@ def test_users_may_read_every_service(actor: Actor) -> None:
 
 
 def test_being_an_administrator_counts_for_users_only() -> None:
-    forged = Actor(kind=Kind.SERVICE, expires=0, is_admin=True, service_id=3)
+    forged = Actor(kind=TokenType.SERVICE, expires=0, is_admin=True, service_id=3)
     assert not may(forged, Action.MANAGE_USERS)
 
 

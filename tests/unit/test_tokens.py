@@ -25,11 +25,11 @@ from deploy.adapters.tokens import (
     new_token_id,
 )
 from deploy.domain.errors import NotSignedIn, Overloaded
-from deploy.domain.policy import Kind
+from deploy.domain.policy import TokenType
 from tests.hashing import watched
 
 KEY = "k" * 40
-KINDS = [kind.value for kind in Kind]
+KINDS = [kind.value for kind in TokenType]
 HOUR = timedelta(hours=1)
 COMPOSED, DECOMPOSED = "pa\u00dfwort\u00e9", "pa\u00dfworte\u0301"
 

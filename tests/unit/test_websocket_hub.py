@@ -9,9 +9,9 @@ import pytest
 from deploy.adapters import websocket
 from deploy.adapters.repository import StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import Actor, Kind
+from deploy.domain.policy import Actor, TokenType
 
-ADA = Actor(kind=Kind.USER, expires=0, name="ada")
+ADA = Actor(kind=TokenType.USER, expires=0, name="ada")
 
 
 def state(seq: int) -> StoredEvent:
@@ -194,7 +194,7 @@ class TestHub:
     def test_everybody_gets_what_he_may_read(self) -> None:
         hub = Hub()
         ada = a_client(d7=0)
-        eve = Client(Actor(kind=Kind.USER, expires=0, name="eve"), "token")
+        eve = Client(Actor(kind=TokenType.USER, expires=0, name="eve"), "token")
         hub.add(ada)
         hub.add(eve)
         hub.publish(7, [state(1)], complete=True, may_read=lambda actor: actor.name == "ada")
@@ -225,9 +225,9 @@ class TestHub:
 
     def test_a_broadcast_reaches_those_with_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 1)
-        hub, full, free, eve = Hub(), a_client(), a_client(), Client(Actor(kind=Kind.CONFIG, expires=0), "token")
+        hub, full, free, eve = Hub(), a_client(), a_client(), Client(Actor(kind=TokenType.CONFIG, expires=0), "token")
         for client in (full, free, eve):
             hub.add(client)
         full.put("before")
-        hub.broadcast("news", may_read=lambda actor: actor.kind is Kind.USER)
+        hub.broadcast("news", may_read=lambda actor: actor.kind is TokenType.USER)
         assert (received(full), received(free), received(eve)) == (["before"], ["news"], [])

@@ -24,7 +24,7 @@ AT_ONCE = 4
 _RESERVE_SECONDS = 5.0
 
 
-class Unanswered(Exception):
+class ChoiceUnavailable(Exception):
     """The program returned no usable output; the text is a sentence for the user who fills in the form."""
 
 
@@ -53,14 +53,14 @@ def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -
     """Run a program as `user` (None: the server's own user) and return its output. Block for `seconds` at most.
 
     Raises:
-        Unanswered: The program could not be started, failed, took too long, or printed too much.
+        ChoiceUnavailable: The program could not be started, failed, took too long, or printed too much.
     """
     try:
         result = _run(question.spec(seconds), user)
     except subprocess.TimeoutExpired:
         result = {"cause": "timeout"}
     except (OSError, RunError, ValueError) as error:
-        raise Unanswered(f"The program could not be started ({error})") from error
+        raise ChoiceUnavailable(f"The program could not be started ({error})") from error
     _raise_on_failure(result, seconds)
     return str(result["out"])
 
@@ -91,15 +91,15 @@ def _talk(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes
 
 def _raise_on_failure(result: dict[str, Any], seconds: float) -> None:
     if result["cause"] == "timeout":
-        raise Unanswered(f"The program was stopped after its timeout of {seconds:g} seconds")
+        raise ChoiceUnavailable(f"The program was stopped after its timeout of {seconds:g} seconds")
     if result["cause"] == "too_much":
-        raise Unanswered(f"The program printed more than {OUTPUT_LIMIT // 1024} KiB")
+        raise ChoiceUnavailable(f"The program printed more than {OUTPUT_LIMIT // 1024} KiB")
     if result["cause"] is not None:
-        raise Unanswered(str(result["message"])[:500].rstrip("."))
+        raise ChoiceUnavailable(str(result["message"])[:500].rstrip("."))
     if result["signal"] is not None:
-        raise Unanswered(f"The program was ended by {result['signal']}{_why(result['err'])}")
+        raise ChoiceUnavailable(f"The program was ended by {result['signal']}{_why(result['err'])}")
     if result["code"]:
-        raise Unanswered(f"The program ended with exit code {result['code']}{_why(result['err'])}")
+        raise ChoiceUnavailable(f"The program ended with exit code {result['code']}{_why(result['err'])}")
 
 
 def _why(errors: str) -> str:
@@ -112,7 +112,7 @@ def _last_line(text: str) -> str:
     return lines[-1][:300].replace("\x00", "") if lines else ""
 
 
-class Kept:
+class TtlCache:
     """Cache results, including failures, for `KEPT_SECONDS`, and share a running computation between callers.
 
     `clock` returns seconds. At most `AT_ONCE` computations run at the same time; the others wait.

@@ -16,7 +16,7 @@ from deploy.adapters.ansible.locate import find_executable
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs import schema as shape
-from deploy.adapters.inputs.asking import Kept, Question, Unanswered, ask
+from deploy.adapters.inputs.asking import ChoiceUnavailable, Question, TtlCache, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
 from deploy.adapters.launch import worker_home
 from deploy.adapters.launching import DeployUser, RunError
@@ -30,7 +30,7 @@ _GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ChoiceContext:
     """What dynamic choices depend on: the service folders, the PATH of scripts, and a function that returns the deploy user."""
 
     folders: ServiceFolders
@@ -45,9 +45,9 @@ Inventory = dict[str, list[str]]
 class Choices:
     """Fill in the dynamic choices of a schema. Results are cached for half a minute."""
 
-    def __init__(self, where: Surroundings, kept: Kept | None = None) -> None:
+    def __init__(self, where: ChoiceContext, kept: TtlCache | None = None) -> None:
         self._where = where
-        self._kept = kept or Kept()
+        self._kept = kept or TtlCache()
 
     async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
         """Return the inputs of a service with dynamic choices filled in, for all inputs or those in `only`."""
@@ -64,7 +64,7 @@ class Choices:
         problems = {
             name: Problem(name, str(answer))
             for (name, _), answer in zip(wanted, answers, strict=True)
-            if isinstance(answer, Unanswered)
+            if isinstance(answer, ChoiceUnavailable)
         }
         return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
 
@@ -80,20 +80,20 @@ class Choices:
         """Return the groups and hosts of a service's inventory, as Ansible reads it.
 
         Raises:
-            Unanswered: The inventory cannot be read.
+            ChoiceUnavailable: The inventory cannot be read.
         """
         key = (service, "inventory", str(config.get("ansible_inventory")))
         return await self._kept.get(key, partial(self._ask_inventory, service, dict(config)))
 
     async def _found(
         self, service: str, config: Mapping[str, Any], source: Mapping[str, Any]
-    ) -> list[Choice] | Unanswered:
+    ) -> list[Choice] | ChoiceUnavailable:
         try:
             if "command" in source:
                 argv = tuple(source["command"])
                 return await self._kept.get((service, argv), partial(self._ask_command, service, argv))
             return from_inventory(await self.inventory(service, config), source["inventory"])
-        except Unanswered as reason:
+        except ChoiceUnavailable as reason:
             return reason
 
     async def _ask_command(self, service: str, argv: tuple[str, ...]) -> list[Choice]:
@@ -109,7 +109,7 @@ class Choices:
             inventory, settings = await self._where.folders.inventory(service, config)
             executable = find_executable(self._where.path)
         except (PlaybookError, FoldersUnavailable, OSError) as error:
-            raise Unanswered(str(error).rstrip(".")) from error
+            raise ChoiceUnavailable(str(error).rstrip(".")) from error
         program = Path(executable).with_name("ansible-inventory")
         ansible = Playbook(executable=str(program), path=folder, folder=folder, settings=settings)
         # `--graph` prints names only; `--list` would also read variables, decrypt vaults, and need their passwords.
@@ -124,14 +124,14 @@ class Choices:
         try:
             return self._where.user()
         except (ConfigurationError, RunError, OSError) as error:
-            raise Unanswered(str(error)) from error
+            raise ChoiceUnavailable(str(error)) from error
 
 
 def parse(text: str) -> list[Choice]:
     """Parse the output of a command: a JSON array (strings, numbers, `{"const", "title"}`) or one choice per line.
 
     Raises:
-        Unanswered: There are no choices, too many, or invalid ones.
+        ChoiceUnavailable: There are no choices, too many, or invalid ones.
     """
     if text.lstrip().startswith("["):
         choices = _from_json(text)
@@ -139,11 +139,11 @@ def parse(text: str) -> list[Choice]:
         choices = [Choice(line.strip()) for line in text.splitlines() if line.strip()]
     unique = _unique(choices)
     if not unique:
-        raise Unanswered("The program printed no choices")
+        raise ChoiceUnavailable("The program printed no choices")
     if len(unique) > MOST_CHOICES:
-        raise Unanswered(f"The program printed more than {MOST_CHOICES} choices")
+        raise ChoiceUnavailable(f"The program printed more than {MOST_CHOICES} choices")
     if any(len(str(choice.value)) > LONGEST_CHOICE or "\x00" in str(choice.value) for choice in unique):
-        raise Unanswered(f"A choice is longer than {LONGEST_CHOICE} characters or contains a NUL character")
+        raise ChoiceUnavailable(f"A choice is longer than {LONGEST_CHOICE} characters or contains a NUL character")
     return unique
 
 
@@ -158,7 +158,7 @@ def _from_json(text: str) -> list[Choice]:
     try:
         return [_choice(item) for item in json.loads(text, parse_constant=_reject_constant)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Unanswered("The program printed an invalid JSON list of choices") from error
+        raise ChoiceUnavailable("The program printed an invalid JSON list of choices") from error
 
 
 def _choice(item: Any) -> Choice:
@@ -198,16 +198,18 @@ def from_inventory(inventory: Inventory, what: str) -> list[Choice]:
     """Return the names of all hosts, of all groups, or of the hosts in a group.
 
     Raises:
-        Unanswered: The group does not exist, or there are no names.
+        ChoiceUnavailable: The group does not exist, or there are no names.
     """
     if what == "groups":
         names = [name for name in inventory if name not in (EVERYTHING, UNGROUPED)]
     elif what != "hosts" and what not in inventory:
-        raise Unanswered(f"There is no group {what} in the inventory")
+        raise ChoiceUnavailable(f"There is no group {what} in the inventory")
     else:
         names = inventory[EVERYTHING if what == "hosts" else what]
     if not names:
-        raise Unanswered(f"The inventory has no {'hosts in ' + what if what not in ('hosts', 'groups') else what}")
+        raise ChoiceUnavailable(
+            f"The inventory has no {'hosts in ' + what if what not in ('hosts', 'groups') else what}"
+        )
     return [Choice(name) for name in names]
 
 
@@ -215,7 +217,7 @@ def _key(source: Mapping[str, Any]) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def _filled(schema: Schema, found: Mapping[str, list[Choice] | Unanswered]) -> Schema:
+def _filled(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
     """Return a copy of the schema in which each source of choices is replaced by the choices, if they are known."""
 
     def fill(part: Any) -> Any:

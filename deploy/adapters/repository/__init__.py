@@ -5,7 +5,7 @@ from deploy.adapters.repository.answers import Answers
 from deploy.adapters.repository.attempts import Attempts, BucketState
 from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
-from deploy.adapters.repository.events import Events, News, StoredEvent
+from deploy.adapters.repository.events import CommittedEvents, Events, StoredEvent
 from deploy.adapters.repository.history import History
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
@@ -13,7 +13,7 @@ from deploy.adapters.repository.queue import NewJob, Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.steps import Steps
-from deploy.adapters.repository.tail import Tail
+from deploy.adapters.repository.tail import EventReader
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
@@ -22,13 +22,14 @@ __all__ = [
     "Batches",
     "BucketState",
     "Change",
+    "CommittedEvents",
     "DeployedServices",
     "Deployments",
+    "EventReader",
     "Events",
     "History",
     "Listings",
     "NewJob",
-    "News",
     "Plans",
     "Queue",
     "Secrets",
@@ -36,7 +37,6 @@ __all__ = [
     "Sessions",
     "Steps",
     "StoredEvent",
-    "Tail",
     "Tokens",
     "Users",
     "Version",

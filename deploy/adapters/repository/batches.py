@@ -9,7 +9,13 @@ from typing import Any
 
 import asyncpg
 
-from deploy.adapters.repository.events import APPEND_EVENTS, NOTIFY_OF_DEPLOYMENT, News, StoredEvent, event_rows
+from deploy.adapters.repository.events import (
+    APPEND_EVENTS,
+    NOTIFY_OF_DEPLOYMENT,
+    CommittedEvents,
+    StoredEvent,
+    event_rows,
+)
 from deploy.adapters.repository.queue import PUT_JOB, NewJob
 from deploy.adapters.repository.rows import names_of
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
@@ -94,15 +100,15 @@ class Change:
         values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
-    def news(self) -> News:
+    def news(self) -> CommittedEvents:
         """Return the events that clients may see."""
-        return News(self.deployment.id, self.deployment.service_id, self.events)
+        return CommittedEvents(self.deployment.id, self.deployment.service_id, self.events)
 
 
 class Batches:
     """Stores changes of deployments, and adds the events that clients may see to `news`."""
 
-    def __init__(self, driver: asyncpg.Connection, news: list[News]) -> None:
+    def __init__(self, driver: asyncpg.Connection, news: list[CommittedEvents]) -> None:
         self._driver = driver
         self._news = news
 
@@ -124,7 +130,7 @@ class Batches:
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
-        self._news.append(News(deployment.id, deployment.service_id, events))
+        self._news.append(CommittedEvents(deployment.id, deployment.service_id, events))
 
     async def store(self, change: Change) -> bool:
         """Store a change if the row still has the version it is based on, and notify listeners after the commit.

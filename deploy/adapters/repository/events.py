@@ -48,7 +48,7 @@ class StoredEvent(NamedTuple):
     message: str
 
 
-class News(NamedTuple):
+class CommittedEvents(NamedTuple):
     """Consecutive events of a deployment that were stored together, for clients."""
 
     deployment_id: int

@@ -17,7 +17,7 @@ _CURSORS = """
 _SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 
 
-class Tail:
+class EventReader:
     """Reads for the live updates, with one statement each."""
 
     def __init__(self, database: Database) -> None:

@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.settings import DataDir, ServicesDir, server_setting
 
 if TYPE_CHECKING:
     from deploy.config import Settings
-    from deploy.entrypoints.state import Services
+    from deploy.entrypoints.state import AppState
 
 Result = TypeVar("Result")
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(services_app, name="services")
 
 
-def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]]) -> Result:
+def with_services(settings: Settings, do: Callable[[AppState], Awaitable[Result]]) -> Result:
     """Return the result of `do`. Start the bundled database for the call if it is not running."""
     import asyncio
 
@@ -39,10 +39,10 @@ def with_services(settings: Settings, do: Callable[[Services], Awaitable[Result]
     from deploy.config import prepare_data_dir
     from deploy.entrypoints.foreground import database as open_database
     from deploy.entrypoints.startup import explained, upgrade_schema
-    from deploy.entrypoints.state import create_services
+    from deploy.entrypoints.state import create_app_state
 
     async def with_url(url: str) -> Result:
-        services = create_services(settings, url)
+        services = create_app_state(settings, url)
         try:
             await upgrade_schema(services)
             with explained(services):
@@ -93,7 +93,7 @@ def create_user(
 
     password = read_password(password_stdin)
 
-    async def do(services: Services) -> None:
+    async def do(services: AppState) -> None:
         password_hash = await services.passwords.hash(password)
         await services.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
 
@@ -106,7 +106,7 @@ def list_users(json: Json = False, data_dir: DataDir = None) -> None:
     """List users."""
     from deploy.entrypoints.schemas.access import UserOut
 
-    async def do(services: Services) -> list[UserOut]:
+    async def do(services: AppState) -> list[UserOut]:
         async with services.open_unit_of_work() as uow:
             return [UserOut.model_validate(user) for user in await uow.users.list()]
 
@@ -124,7 +124,7 @@ def change_password(name: UserName, password_stdin: PasswordStdin = False, data_
     """Change a user's password and end their sessions."""
     password = read_password(password_stdin)
 
-    async def do(services: Services) -> None:
+    async def do(services: AppState) -> None:
         await _change(services, name, password_hash=await services.passwords.hash(password))
 
     with_services(server_settings(data_dir), do)
@@ -139,7 +139,7 @@ def disable_user(
 ) -> None:
     """Disable a user. Their sessions and tokens stop working."""
 
-    async def do(services: Services) -> None:
+    async def do(services: AppState) -> None:
         await _change(services, name, is_active=enable)
 
     with_services(server_settings(data_dir), do)
@@ -147,7 +147,7 @@ def disable_user(
 
 
 async def _change(
-    services: Services, name: str, *, password_hash: str | None = None, is_active: bool | None = None
+    services: AppState, name: str, *, password_hash: str | None = None, is_active: bool | None = None
 ) -> None:
     from deploy.domain.commands import ChangeUser
     from deploy.domain.errors import NotFound
@@ -169,7 +169,7 @@ def make_config_token(
     from deploy.domain.model import TokenKind
     from deploy.entrypoints.routers.tokens import make_token
 
-    async def do(services: Services) -> str:
+    async def do(services: AppState) -> str:
         return await make_token(services, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
 
     typer.echo(with_services(server_settings(data_dir), do))
@@ -200,7 +200,7 @@ def revoke_token(
     """Revoke a token."""
     from deploy.domain.commands import RevokeToken
 
-    async def do(services: Services) -> None:
+    async def do(services: AppState) -> None:
         await services.bus.handle(RevokeToken(token_id=token_id, user_id=None))
 
     with_services(server_settings(data_dir), do)
@@ -212,7 +212,7 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     """Upgrade the database schema to the latest version."""
     from deploy.adapters import migrations
 
-    async def do(services: Services) -> str | None:
+    async def do(services: AppState) -> str | None:
         return await migrations.current(services.database)
 
     typer.echo(f"The database is at revision {with_services(server_settings(data_dir), do)}")

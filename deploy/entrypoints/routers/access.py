@@ -13,11 +13,11 @@ from deploy.domain.attempts import BROWSER_KNOWN_FOR
 from deploy.domain.commands import CloseSession, OpenSession
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import User
-from deploy.domain.policy import Kind
-from deploy.entrypoints.dependencies import ServicesDep, client_address, no_store
+from deploy.domain.policy import TokenType
+from deploy.entrypoints.dependencies import AppStateDep, client_address, no_store
 from deploy.entrypoints.schemas.access import AccessToken, SessionToken, SignIn, SignInForm
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
@@ -32,7 +32,7 @@ SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 
 @router.post("/token", responses=REFUSED, dependencies=KEPT_PRIVATE)
-async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, request: Request) -> AccessToken:
+async def sign_in(form: Annotated[SignInForm, Form()], services: AppStateDep, request: Request) -> AccessToken:
     """Exchange a username and password for a user token (OAuth 2.0 password flow)."""
     await _check_complete(request)
     user = await services.sign_in.check(form.username, form.password, _client(request))
@@ -40,7 +40,7 @@ async def sign_in(form: Annotated[SignInForm, Form()], services: ServicesDep, re
 
 
 @router.post("/session", responses=REFUSED, dependencies=KEPT_PRIVATE)
-async def open_session(body: SignIn, services: ServicesDep, request: Request, response: Response) -> SessionToken:
+async def open_session(body: SignIn, services: AppStateDep, request: Request, response: Response) -> SessionToken:
     """Sign in a browser: return a user token, and set a cookie that can only renew it."""
     client = _client(request)
     user = await services.sign_in.check(body.username, body.password, client)
@@ -60,7 +60,7 @@ async def open_session(body: SignIn, services: ServicesDep, request: Request, re
 
 @router.post("/session/refresh", responses={401: {"model": Detail}}, dependencies=KEPT_PRIVATE)
 async def refresh_session(
-    services: ServicesDep,
+    services: AppStateDep,
     cookie: SessionCookie = None,
     requested_with: Annotated[str | None, Header(alias="X-Requested-With")] = None,
 ) -> SessionToken:
@@ -77,7 +77,7 @@ async def refresh_session(
 
 
 @router.delete("/session", status_code=204)
-async def close_session(services: ServicesDep, response: Response, cookie: SessionCookie = None) -> None:
+async def close_session(services: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
     """Sign out a browser."""
     if cookie:
         await services.bus.handle(CloseSession(session_id=hash_secret(cookie)))
@@ -106,14 +106,20 @@ def _client(request: Request) -> Client:
     return Client(address=client_address(request), cookies=cookies)
 
 
-def _user_token(user: User, services: Services, **more: str) -> str:
+def _user_token(user: User, services: AppState, **more: str) -> str:
     lifetime = timedelta(minutes=services.settings.access_token_expire_minutes)
     return services.signer.sign(
-        Kind.USER.value, str(user.id), now=services.now(), lifetime=lifetime, name=user.name, epoch=user.epoch, **more
+        TokenType.USER.value,
+        str(user.id),
+        now=services.now(),
+        lifetime=lifetime,
+        name=user.name,
+        epoch=user.epoch,
+        **more,
     )
 
 
-def _session_token(user: User, session_id: str, services: Services) -> SessionToken:
+def _session_token(user: User, session_id: str, services: AppState) -> SessionToken:
     return SessionToken(
         access_token=_user_token(user, services, session=session_id),
         token_type="bearer",  # noqa: S106

@@ -16,7 +16,7 @@ from deploy.domain.events import DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import as_in_a_line, report_of
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
     DeploymentDetails,
@@ -28,7 +28,7 @@ from deploy.entrypoints.schemas.deployments import (
     StepOut,
     UserDeploymentIn,
 )
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 from deploy.service_layer.waiting import why_waiting
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
@@ -63,7 +63,7 @@ IdempotencyKey = Annotated[
 async def start_as_service(
     request: Request,
     actor: Annotated[Actor, require(Action.START_AS_SERVICE)],
-    services: ServicesDep,
+    services: AppStateDep,
     body: DeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
@@ -84,7 +84,7 @@ async def start_as_user(
     service_id: Id,
     request: Request,
     actor: Starter,
-    services: ServicesDep,
+    services: AppStateDep,
     body: UserDeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
@@ -106,7 +106,7 @@ async def start_as_user(
 @router.get("/deployments/", response_model=list[DeploymentOut])
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
-    services: ServicesDep,
+    services: AppStateDep,
     # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
     state: Annotated[list[DeploymentState], Query(max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -136,7 +136,7 @@ async def read_deployment(
     request: Request,
     response: Response,
     actor: Reader,
-    services: ServicesDep,
+    services: AppStateDep,
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> DeploymentDetails | Response:
     """Return a deployment with its steps and, if it is waiting, the reason.
@@ -161,7 +161,7 @@ async def read_deployment(
 
 
 @router.post("/deployments/{deployment_id}/cancel", responses={**NOT_FOUND, **CONFLICT})
-async def cancel_deployment(deployment_id: Id, actor: Canceller, services: ServicesDep) -> DeploymentOut:
+async def cancel_deployment(deployment_id: Id, actor: Canceller, services: AppStateDep) -> DeploymentOut:
     """Cancel a deployment, or remove it from the queue.
 
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
@@ -176,7 +176,7 @@ async def retry_deployment(
     deployment_id: Id,
     request: Request,
     actor: Starter,
-    services: ServicesDep,
+    services: AppStateDep,
     body: RetryIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
@@ -204,7 +204,7 @@ async def retry_deployment(
 @router.put("/deployments/finish", include_in_schema=False)
 @router.put("/deployments/finish/")
 async def finish_deployment(
-    actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: ServicesDep
+    actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: AppStateDep
 ) -> Detail:
     """Report that the script of a deployment is done."""
     deployment_id = actor.deployment_id or 0
@@ -214,7 +214,7 @@ async def finish_deployment(
 
 @router.post("/steps/", responses=CONFLICT)
 async def report_step(
-    body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: ServicesDep
+    body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: AppStateDep
 ) -> Detail:
     """Report a step of a deployment."""
     fields = as_in_a_line({**(body.model_extra or {}), "message": body.message})
@@ -227,7 +227,7 @@ async def report_step(
 async def list_steps(
     deployment_id: Annotated[int, Query(ge=1, le=MAX_ID)],
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
-    services: ServicesDep,
+    services: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
     async with services.open_unit_of_work() as uow:
@@ -238,7 +238,7 @@ def _tags(if_none_match: str) -> list[str]:
     return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
 
 
-async def _start(command: StartDeployment, services: Services, request: Request) -> DeploymentStarted:
+async def _start(command: StartDeployment, services: AppState, request: Request) -> DeploymentStarted:
     return _started(_queued(await services.bus.handle(command)), request)
 
 

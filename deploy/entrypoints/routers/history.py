@@ -12,7 +12,7 @@ from deploy.domain import changes
 from deploy.domain.changes import Change, Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import ChangeOut, ChangesOut, DeploymentOut
 from deploy.entrypoints.schemas.services import FinishedOut, StatisticsOut
@@ -24,7 +24,7 @@ router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 async def read_statistics(
     service_id: Id,
     _actor: Annotated[Actor, require(Action.READ_SERVICES)],
-    services: ServicesDep,
+    services: AppStateDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> StatisticsOut:
     """Return the results of a service's latest deployments, oldest first.
@@ -39,7 +39,7 @@ async def read_statistics(
 
 @router.get("/deployments/{deployment_id}/changes", responses={404: {"model": Detail}})
 async def read_changes(
-    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], services: ServicesDep
+    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], services: AppStateDep
 ) -> ChangesOut:
     """Return what changed since the last successful deployment before this one: values, config and files."""
     async with services.open_unit_of_work() as uow:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 
 from deploy.adapters.ansible.targets import LOCAL, matching_hosts
-from deploy.adapters.inputs.asking import Unanswered
+from deploy.adapters.inputs.asking import ChoiceUnavailable
 from deploy.adapters.inputs.schema import names, secret_names
 from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
@@ -16,17 +16,17 @@ from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
 from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.services import ChoiceProblem, InputsOut, SummaryOut
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
 
 
 @router.get("/own/inputs", responses={404: {"model": Detail}})
-async def read_own_inputs(actor: Asker, services: ServicesDep) -> InputsOut:
+async def read_own_inputs(actor: Asker, services: AppStateDep) -> InputsOut:
     """Return the inputs of the service that a service token belongs to."""
     if actor.service_id is None:
         raise NotFound("This is not a service token. Use /services/{service_id}/inputs instead.")
@@ -34,7 +34,7 @@ async def read_own_inputs(actor: Asker, services: ServicesDep) -> InputsOut:
 
 
 @router.get("/{service_id}/inputs", responses={403: {"model": Detail}, 404: {"model": Detail}})
-async def read_inputs(service_id: Id, actor: Asker, services: ServicesDep) -> InputsOut:
+async def read_inputs(service_id: Id, actor: Asker, services: AppStateDep) -> InputsOut:
     """Return the inputs of a service: the schema with its choices filled in, the last values, and a summary.
 
     Choices from a command or an inventory are loaded now; if that fails, `problems` gives the reason.
@@ -66,7 +66,7 @@ def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] 
 
 
 def _summary(
-    service: Service, services: Services, hosts: list[str] | None, ahead: int, *, is_script: bool
+    service: Service, services: AppState, hosts: list[str] | None, ahead: int, *, is_script: bool
 ) -> SummaryOut:
     script = service.data.get("deploy_script") or DEFAULT_SCRIPT
     return SummaryOut(
@@ -78,7 +78,7 @@ def _summary(
     )
 
 
-async def _hosts(service: Service, services: Services, found: Survey) -> list[str] | None:
+async def _hosts(service: Service, services: AppState, found: Survey) -> list[str] | None:
     """Return the hosts that a playbook targets; None for scripts, and if only the run can determine them."""
     if found.is_script or found.hosts is None:
         return None
@@ -86,5 +86,5 @@ async def _hosts(service: Service, services: Services, found: Survey) -> list[st
         return list(dict.fromkeys(found.hosts))
     try:
         return matching_hosts(found.hosts, await services.inputs.choices.inventory(service.name, service.data))
-    except Unanswered:
+    except ChoiceUnavailable:
         return None  # the run will report the error

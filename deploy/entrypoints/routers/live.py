@@ -16,7 +16,7 @@ from deploy.adapters.websocket import Client
 from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, may
 from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 from deploy.service_layer.live import warning
 
 PING_EVERY = 20.0
@@ -30,7 +30,7 @@ router = APIRouter()
 @router.websocket("/deployments/ws/{client_id}")
 async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - only validated
     """Serve one client until it disconnects, its session ends, or it stops reading."""
-    services: Services = websocket.app.state.services
+    services: AppState = websocket.app.state.services
     if not origin_is_allowed(websocket, services.settings.allowed_origins):
         await websocket.close(POLICY_VIOLATION)
         return
@@ -57,7 +57,7 @@ def origin_is_allowed(websocket: WebSocket, allowed: list[str]) -> bool:
     return origin is None or urlsplit(origin).netloc == websocket.headers.get("host") or origin in allowed
 
 
-async def _sign_in(websocket: WebSocket, services: Services) -> Client:
+async def _sign_in(websocket: WebSocket, services: AppState) -> Client:
     while True:
         fields = await _receive(websocket)
         try:
@@ -76,7 +76,7 @@ async def _sign_in(websocket: WebSocket, services: Services) -> Client:
         return client
 
 
-async def _authenticate(token: str, services: Services) -> Actor:
+async def _authenticate(token: str, services: AppState) -> Actor:
     if not token:
         raise NotSignedIn("Not authenticated")
     return await services.authenticator.authenticate(token, KINDS[Action.LIST_DEPLOYMENTS])
@@ -94,7 +94,7 @@ async def _receive(websocket: WebSocket) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-async def _serve(websocket: WebSocket, services: Services, client: Client) -> None:
+async def _serve(websocket: WebSocket, services: AppState, client: Client) -> None:
     tasks = [asyncio.create_task(part(websocket, services, client)) for part in (_send, _listen, _watch_session)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +106,7 @@ async def _serve(websocket: WebSocket, services: Services, client: Client) -> No
     await _close(websocket, code)
 
 
-async def _send(websocket: WebSocket, services: Services, client: Client) -> int:
+async def _send(websocket: WebSocket, services: AppState, client: Client) -> int:
     """Send the outbox; when it is empty, read events that the client has not received yet."""
     while True:
         # No timeout here, it would cost more than sending. The protocol closes connections that do not read.
@@ -123,7 +123,7 @@ async def _send(websocket: WebSocket, services: Services, client: Client) -> int
             await client.wake.wait()
 
 
-async def _listen(websocket: WebSocket, services: Services, client: Client) -> int:
+async def _listen(websocket: WebSocket, services: AppState, client: Client) -> int:
     """Process messages from the client: new tokens, subscriptions, and the disconnect."""
     while True:
         try:
@@ -140,7 +140,7 @@ async def _listen(websocket: WebSocket, services: Services, client: Client) -> i
             client.put(warning("Unknown message.", "not_understood"))
 
 
-async def _renew(services: Services, client: Client, token: str) -> None:
+async def _renew(services: AppState, client: Client, token: str) -> None:
     try:
         actor = await _authenticate(token, services)
     except NotSignedIn as error:
@@ -156,7 +156,7 @@ async def _renew(services: Services, client: Client, token: str) -> None:
     client.put(authentication_answer("success", f"Signed in as {actor.name}"))
 
 
-async def _subscribe(services: Services, client: Client, wanted: object) -> None:
+async def _subscribe(services: AppState, client: Client, wanted: object) -> None:
     fields = wanted if isinstance(wanted, dict) else {}
     deployment_id, after = _number(fields.get("deployment_id")), _number(fields.get("after"))
     try:
@@ -172,7 +172,7 @@ async def _subscribe(services: Services, client: Client, wanted: object) -> None
         client.subscribe(deployment_id, min(after, deployment.seq))
 
 
-async def _watch_session(websocket: WebSocket, services: Services, client: Client) -> int:
+async def _watch_session(websocket: WebSocket, services: AppState, client: Client) -> int:
     """Send pings; warn before the session ends; close the connection when its token expires or is revoked."""
     warned_for = ""
     while True:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Response
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.errors import RETRY_AFTER
 from deploy.entrypoints.schemas.common import Detail, Health
 from deploy.entrypoints.schemas.services import DeployedServiceOut
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 router = APIRouter(tags=["operations"])
 
@@ -25,7 +25,7 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", responses={503: {"model": Health}})
-async def ready(services: ServicesDep, response: Response) -> Health:
+async def ready(services: AppStateDep, response: Response) -> Health:
     """Check that requests can be served; if not, `reasons` says why."""
     reasons = await _reasons(services)
     if reasons:
@@ -36,14 +36,14 @@ async def ready(services: ServicesDep, response: Response) -> Health:
 
 @router.get("/deployed-services/", responses={401: {"model": Detail}})
 async def list_deployed_services(
-    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], services: ServicesDep
+    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], services: AppStateDep
 ) -> list[DeployedServiceOut]:
     """List what the last successful deployment of each service left running (service discovery)."""
     async with services.open_unit_of_work() as uow:
         return [DeployedServiceOut.model_validate(deployed) for deployed in await uow.deployed_services.list()]
 
 
-async def _reasons(services: Services) -> list[str]:
+async def _reasons(services: AppState) -> list[str]:
     try:
         revision = await migrations.current(services.database)
     except DATABASE_ERRORS as error:

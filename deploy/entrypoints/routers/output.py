@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 from deploy.service_layer.output import find_lines, lines_of
 
 router = APIRouter(
@@ -29,7 +29,7 @@ After = Annotated[int, Query(ge=0, le=MAX_ID)]
 async def read_events(
     deployment_id: Id,
     actor: Reader,
-    services: ServicesDep,
+    services: AppStateDep,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
@@ -50,7 +50,7 @@ async def read_events(
 async def read_output(
     deployment_id: Id,
     actor: Reader,
-    services: ServicesDep,
+    services: AppStateDep,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     q: Annotated[str, Query(max_length=200)] = "",
@@ -64,7 +64,7 @@ async def read_output(
 
 
 @router.get("/output.txt", response_class=StreamingResponse)
-async def download_output(deployment_id: Id, actor: Reader, services: ServicesDep) -> StreamingResponse:
+async def download_output(deployment_id: Id, actor: Reader, services: AppStateDep) -> StreamingResponse:
     """Download all output as plain text."""
     async with services.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
@@ -77,7 +77,7 @@ async def download_output(deployment_id: Id, actor: Reader, services: ServicesDe
     )
 
 
-async def _text(services: Services, deployment_id: int) -> AsyncIterator[bytes]:
+async def _text(services: AppState, deployment_id: int) -> AsyncIterator[bytes]:
     after = 0
     while True:
         # One transaction per part: a slow client must not keep one open.

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from deploy.adapters.repository import Worker
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
 from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut
@@ -22,7 +22,7 @@ router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 
 @router.get("/queue/")
-async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], services: ServicesDep) -> QueueOut:
+async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], services: AppStateDep) -> QueueOut:
     """Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
     most recently seen first.
 
@@ -50,7 +50,7 @@ async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], servi
 
 @router.get("/workers/")
 async def list_workers(
-    _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: ServicesDep
+    _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: AppStateDep
 ) -> list[WorkerOut]:
     """List the workers, most recently seen first, with the deployments each one is running."""
     async with services.open_unit_of_work() as uow:

@@ -12,11 +12,11 @@ from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, require
+from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 from deploy.service_layer.planning import expected
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
@@ -24,27 +24,27 @@ Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 
 @router.get("/", response_model=list[ServiceOut])
-async def list_services(_actor: Reader, services: ServicesDep) -> Response:
+async def list_services(_actor: Reader, services: AppStateDep) -> Response:
     """List all services by name, each with its last deployment and its waiting and running ones."""
     return Response(await services.listings.services(), media_type="application/json")
 
 
 @router.get("/names", include_in_schema=False)
 @router.get("/names/")
-async def list_folder_names(_actor: Reader, services: ServicesDep) -> list[str]:
+async def list_folder_names(_actor: Reader, services: AppStateDep) -> list[str]:
     """List the names of the folders in the services root."""
     return await services.folders.names()
 
 
 @router.get("/problems")
-async def list_problems(_actor: Reader, services: ServicesDep) -> list[ProblemOut]:
+async def list_problems(_actor: Reader, services: AppStateDep) -> list[ProblemOut]:
     """List the folders that cannot be read, and why."""
     _, problems = await services.folders.read()
     return [ProblemOut.model_validate(problem) for problem in problems]
 
 
 @router.post("/sync")
-async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services: ServicesDep) -> SyncOut:
+async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
     events, problems = await sync_services(services)
     changes = [event for event in events if isinstance(event, ServiceChanged)]
@@ -57,7 +57,7 @@ async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services
 
 
 @router.get("/{service_id}", responses={404: {"model": Detail}})
-async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) -> ServiceDetails:
+async def read_service(service_id: Id, _actor: Reader, services: AppStateDep) -> ServiceDetails:
     """Return a service with its documentation."""
     async with services.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
@@ -71,14 +71,14 @@ async def read_service(service_id: Id, _actor: Reader, services: ServicesDep) ->
 
 @router.delete("/{service_id}", responses={404: {"model": Detail}, 409: {"model": Detail}})
 async def delete_service(
-    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], services: ServicesDep
+    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], services: AppStateDep
 ) -> Detail:
     """Delete a service from the list; its deployments are kept."""
     await services.bus.handle(DeleteService(service_id=service_id))
     return Detail(detail=f"Service {service_id} deleted")
 
 
-async def sync_services(services: Services, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
+async def sync_services(services: AppState, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
     """Read the folders and update the database; return the changes and the folder problems.
 
     With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
@@ -93,7 +93,7 @@ async def sync_services(services: Services, *, starts: bool = False) -> tuple[li
     return await services.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
 
 
-async def accepted_inputs(services: Services) -> dict[str, Any]:
+async def accepted_inputs(services: AppState) -> dict[str, Any]:
     """Return the input schema of each service by name; None if it declares no inputs."""
     async with services.open_unit_of_work() as uow:
         return {service.name: service.data.get("inputs") for service in await uow.services.list()}

@@ -11,17 +11,17 @@ from deploy.adapters.tokens import new_token_id
 from deploy.domain.commands import RegisterToken, RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, no_store, require
+from deploy.entrypoints.dependencies import AppStateDep, no_store, require
 from deploy.entrypoints.schemas.access import ConfigToken, ConfigTokenIn, ServiceToken, ServiceTokenIn, TokenOut
 from deploy.entrypoints.schemas.common import Detail
-from deploy.entrypoints.state import Services
+from deploy.entrypoints.state import AppState
 
 router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
 
 
 @router.post("/service-token", responses={404: {"model": Detail}}, dependencies=[Depends(no_store)])
 async def make_service_token(
-    body: ServiceTokenIn, actor: Annotated[Actor, require(Action.MAKE_SERVICE_TOKEN)], services: ServicesDep
+    body: ServiceTokenIn, actor: Annotated[Actor, require(Action.MAKE_SERVICE_TOKEN)], services: AppStateDep
 ) -> ServiceToken:
     """Create a token that can start and read deployments of one service. It is shown only once."""
     token = await make_token(
@@ -37,7 +37,7 @@ async def make_service_token(
 
 @router.post("/config-token", responses={403: {"model": Detail}}, dependencies=[Depends(no_store)])
 async def make_config_token(
-    body: ConfigTokenIn, actor: Annotated[Actor, require(Action.MAKE_CONFIG_TOKEN)], services: ServicesDep
+    body: ConfigTokenIn, actor: Annotated[Actor, require(Action.MAKE_CONFIG_TOKEN)], services: AppStateDep
 ) -> ConfigToken:
     """Create a token that can read the deployed services. It is shown only once."""
     token = await make_token(
@@ -48,7 +48,7 @@ async def make_config_token(
 
 @router.get("/tokens/")
 async def list_tokens(
-    actor: Annotated[Actor, require(Action.READ_TOKENS)], services: ServicesDep, service_id: int | None = None
+    actor: Annotated[Actor, require(Action.READ_TOKENS)], services: AppStateDep, service_id: int | None = None
 ) -> list[TokenOut]:
     """List your tokens; administrators see the tokens of all users."""
     return await token_rows(services, user_id=None if actor.is_admin else actor.user_id, service_id=service_id)
@@ -56,14 +56,14 @@ async def list_tokens(
 
 @router.delete("/tokens/{token_id}", status_code=204, responses={403: {"model": Detail}, 404: {"model": Detail}})
 async def revoke_token(
-    token_id: str, actor: Annotated[Actor, require(Action.REVOKE_TOKEN)], services: ServicesDep
+    token_id: str, actor: Annotated[Actor, require(Action.REVOKE_TOKEN)], services: AppStateDep
 ) -> None:
     """Revoke a token."""
     await services.bus.handle(RevokeToken(token_id=token_id, user_id=None if actor.is_admin else actor.user_id))
 
 
 async def make_token(
-    services: Services, kind: TokenKind, *, days: int, origin: str, user_id: int | None, service: str | None = None
+    services: AppState, kind: TokenKind, *, days: int, origin: str, user_id: int | None, service: str | None = None
 ) -> str:
     """Record a token, then sign it; return the token."""
     token_id, now, lifetime = new_token_id(), services.now(), timedelta(days=days)
@@ -81,7 +81,7 @@ async def make_token(
 
 
 async def token_rows(
-    services: Services, *, user_id: int | None = None, service_id: int | None = None
+    services: AppState, *, user_id: int | None = None, service_id: int | None = None
 ) -> list[TokenOut]:
     """Return token records, optionally of one user or service."""
     async with services.open_unit_of_work() as uow:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from deploy.domain.commands import ChangeUser, CreateUser
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
-from deploy.entrypoints.dependencies import ServicesDep, client_address, require
+from deploy.entrypoints.dependencies import AppStateDep, client_address, require
 from deploy.entrypoints.schemas.access import PasswordChange, UserChange, UserIn, UserOut
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail, Id
 
@@ -20,7 +20,7 @@ Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
 
 
 @router.get("/me")
-async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
+async def read_own_user(actor: Myself, services: AppStateDep) -> UserOut:
     """Return the signed-in user."""
     async with services.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
@@ -32,7 +32,7 @@ async def read_own_user(actor: Myself, services: ServicesDep) -> UserOut:
     responses={403: {"model": Detail}, 429: TOO_MANY_ATTEMPTS, 503: OVERLOADED},
 )
 async def change_own_password(
-    body: PasswordChange, actor: MyPassword, services: ServicesDep, request: Request
+    body: PasswordChange, actor: MyPassword, services: AppStateDep, request: Request
 ) -> None:
     """Change your password. This ends all your sessions and revokes all your user tokens."""
     await services.sign_in.change_password(
@@ -41,14 +41,14 @@ async def change_own_password(
 
 
 @router.get("/", responses={403: {"model": Detail}})
-async def list_users(_actor: Administrator, services: ServicesDep) -> list[UserOut]:
+async def list_users(_actor: Administrator, services: AppStateDep) -> list[UserOut]:
     """List all users by name."""
     async with services.open_unit_of_work() as uow:
         return [UserOut.model_validate(user) for user in await uow.users.list()]
 
 
 @router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED})
-async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep) -> UserOut:
+async def create_user(body: UserIn, _actor: Administrator, services: AppStateDep) -> UserOut:
     """Add a user."""
     password_hash = await services.passwords.hash(body.password)
     events = await services.bus.handle(CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin))
@@ -61,7 +61,7 @@ async def create_user(body: UserIn, _actor: Administrator, services: ServicesDep
     "/{user_id}",
     responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED},
 )
-async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: ServicesDep) -> UserOut:
+async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: AppStateDep) -> UserOut:
     """Change a user's password, role or state. This ends all their sessions."""
     password_hash = await services.passwords.hash(body.password) if body.password is not None else None
     await services.bus.handle(
