@@ -255,12 +255,18 @@ def _outcome(name: str, answer: dict[str, Any]) -> tuple[ServiceFolder | None, F
         problem = FolderProblem(name, "README.md", f"{fault}, so the README is not shown.") if fault else None
         return ServiceFolder(name=name, data=answer["data"], readme=answer["readme"]), problem
     if "reason" in answer:
-        return None, FolderProblem(name, answer["file"], answer["reason"])
+        return None, FolderProblem(name, _short(answer["file"], 200), _short(answer["reason"], 2_000))
     return None, FolderProblem(name, "", f"{_too_complex(answer)}.")
 
 
 def _too_complex(answer: dict[str, Any]) -> str:
     return f"it is too complex: {answer['too_complicated']}"
+
+
+def _short(text: str, limit: int) -> str:
+    """Return text of a folder for people: no longer than they read, and without control characters."""
+    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return printable if len(printable) <= limit else f"{printable[:limit]}…"
 
 
 def _key(request: dict[str, Any]) -> str:

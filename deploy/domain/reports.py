@@ -127,12 +127,16 @@ def step_report(fields: dict[str, Any]) -> StepReport | None:
 
 def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport:
     """Return the report of a step with this name and state; `fields` holds everything that was reported."""
-    message = fields.get("message") or fields.get("error_message") or ""
+    error = fields.get("error_message") if state is StepState.FAILURE else None
+    message = error or fields.get("message") or fields.get("error_message") or ""
+    detail = {key: value for key, value in fields.items() if key not in _OWN_FIELDS}
+    if error and fields.get("message"):
+        detail["message"] = fields["message"]  # a failed step shows its error in place of it
     return StepReport(
         name=step_name(name),
         state=state,
         message=clean_text(message if isinstance(message, str) else json.dumps(message)),
-        detail={key: value for key, value in fields.items() if key not in _OWN_FIELDS},
+        detail=detail,
     )
 
 

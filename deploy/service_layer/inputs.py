@@ -14,7 +14,7 @@ from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.sealing import Unsealable, Vault
 from deploy.domain.commands import StartDeployment
-from deploy.domain.errors import Conflict, InvalidInput
+from deploy.domain.errors import Conflict, InvalidInput, Overloaded
 from deploy.domain.inputs import CONFIRM, ENV, Answers, Fault, InvalidAnswers
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
@@ -24,6 +24,12 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 # The config options about inputs. They must not change between the check of the values and the start.
 _OPTIONS = ("inputs", "confirm")
+# Checks of values that run at the same time, and that run or wait.
+CHECKS, MAX_WAITING = 2, 50
+BUSY, BUSY_SECONDS = (
+    "The server is checking the values of too many requests at the moment. Try again in a few seconds.",
+    2,
+)
 
 
 class Inputs:
@@ -33,6 +39,8 @@ class Inputs:
         self._open_unit_of_work = open_unit_of_work
         self.choices = choices
         self.vault = vault
+        self._turns: asyncio.Semaphore | None = None
+        self._waiting = 0
 
     async def prepare(self, command: StartDeployment) -> StartDeployment:
         """Return the command with its values checked, completed, and split into plain and secret ones.
@@ -61,7 +69,7 @@ class Inputs:
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
-        complete, found = await asyncio.to_thread(_checked, form.schema or schema, env)
+        complete, found = await self._check(form.schema or schema, env)
         faults += [
             Fault((ENV, problem.name), f"{shape.title(schema, problem.name)}: {_choices_failed(problem.sentence)}")
             for problem in form.problems
@@ -72,6 +80,22 @@ class Inputs:
             known = {fault.path for fault in faults}
             faults += [fault for fault in more if fault.path not in known]
         return Answers(env=complete, secrets=secrets, config=options), faults
+
+    async def _check(self, schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+        """Check values in a thread. Each check takes up to a second of processor time, so few run at once.
+
+        Raises:
+            Overloaded: too many are waiting.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded(BUSY, BUSY_SECONDS)
+        self._turns = self._turns or asyncio.Semaphore(CHECKS)
+        self._waiting += 1
+        try:
+            async with self._turns:
+                return await asyncio.to_thread(_checked, schema, env)
+        finally:
+            self._waiting -= 1
 
     async def _reserved(self, command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
         """Return a fault for each value with a name that Ansible reserves, if the service runs a playbook."""

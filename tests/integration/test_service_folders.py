@@ -164,6 +164,24 @@ class TestFiles:
         with pytest.raises(FileError, match="outside the services folder"):
             watched.look_beside(str(site.root.parent.parent / "other.yml"))
 
+    def test_links_in_the_services_folder_do_not_lead_to_an_opened_folder(self, site: Site, watched: Files) -> None:
+        (site.outside / "site.yml").write_text("[]")
+        (site.outside / ".hidden").write_text(SECRET)
+        link = site.add() / "README.md"
+        link.symlink_to(site.outside / "README.md")
+        watched.look_beside(str(site.outside / "site.yml"), admit=True)
+        for path in (link, site.outside / ".hidden"):
+            with pytest.raises(FileError, match="outside the services folder"):
+                watched.read(str(path))
+
+    def test_hard_links_to_files_of_the_server_are_refused(self, site: Site, watched: Files) -> None:
+        folder = site.add()
+        os.link(site.data / "secret-key", folder / "README.md")
+        os.link(site.root.parent / ".env", folder / "env")
+        for name in ("README.md", "env"):
+            with pytest.raises(FileError, match="fastDeploy"):
+                watched.read(str(folder / name))
+
     def test_a_hidden_folder_beside_the_services_is_not_opened(self, site: Site, watched: Files) -> None:
         hidden = site.root.parent / ".ssh"
         hidden.mkdir()

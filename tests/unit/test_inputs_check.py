@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.inputs.check import checked
+from deploy.domain.errors import InvalidInput
 from deploy.domain.inputs import Fault
 
 
@@ -204,3 +205,39 @@ def test_entries_are_compared_by_their_values(entries: list[Any], is_unique: boo
 def test_a_long_list_is_not_compared_pair_by_pair_and_not_every_fault_is_told() -> None:
     found = sentences(inputs({"x": MANY}), {"x": [{"n": n} for n in range(100_000)]})
     assert len(found) == 200
+
+
+class TestEffort:
+    """Schemas come from authors and values from any user. Together they must not keep the server busy."""
+
+    @pytest.mark.parametrize("step", [0.1, 0.5, 7, 1e308])
+    def test_integers_of_any_length_can_be_multiples(self, step: float) -> None:
+        schema = inputs({"x": {"type": "integer", "multipleOf": step}})
+        assert set(sentences(schema, {"x": int("9" * 4000)})) <= {"x"}
+        assert sentences(schema, {"x": 0}) == {}
+
+    @pytest.mark.parametrize(
+        ("described", "value"),
+        [
+            ({"items": {"enum": [{"a": n} for n in range(2000)]}}, [{"a": 1999}] * 5000),
+            ({"uniqueItems": True}, [n / 7 for n in range(100_000)]),
+            ({"items": {"type": "integer", "minimum": 0}}, list(range(100_000))),
+            (
+                {
+                    "unevaluatedProperties": {"type": "object", "unevaluatedProperties": {"type": "integer"}},
+                    "allOf": [{"anyOf": [{"unevaluatedProperties": False}] * 30}] * 10,
+                },
+                {f"k{n}": {f"j{m}": {} for m in range(20)} for n in range(2000)},
+            ),
+        ],
+        ids=["enum", "uniqueItems", "items", "unevaluatedProperties"],
+    )
+    def test_a_check_that_takes_too_much_is_refused(self, described: dict[str, Any], value: object) -> None:
+        with pytest.raises(InvalidInput, match="too long to validate"):
+            checked(inputs({"x": described}), {"x": value})
+
+    def test_ordinary_values_are_far_from_the_limit(self) -> None:
+        schema = inputs(
+            {"x": {"type": "array", "items": {"enum": [f"v{n}" for n in range(1000)]}, "uniqueItems": True}}
+        )
+        assert sentences(schema, {"x": [f"v{n}" for n in range(200)]}) == {}

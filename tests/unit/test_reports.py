@@ -103,6 +103,12 @@ class TestReadLine:
     def test_states(self, text: str, state: StepState) -> None:
         assert report_in(text) == StepReport(name="A", state=state)
 
+    def test_a_failed_step_shows_its_error_and_keeps_its_message(self) -> None:
+        report = report_in('{"name": "A", "state": "failure", "message": "m", "error_message": "e"}')
+        assert (report.message, report.detail) == ("e", {"message": "m", "error_message": "e"})
+        report = report_in('{"name": "A", "state": "failure", "message": "m", "error_message": ""}')
+        assert (report.message, report.detail) == ("m", {"error_message": ""})
+
     def test_any_other_field_is_detail(self) -> None:
         report = report_in('{"name": "A", "state": "running", "message": "m", "host": "web1", "n": [1, {"a": null}]}')
         assert report.detail == {"host": "web1", "n": [1, {"a": None}]}

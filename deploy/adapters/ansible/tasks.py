@@ -151,7 +151,7 @@ def _tasks(tasks: object, place: _Place) -> Iterator[str]:
     for task in _list(tasks, place):
         place.reading.visit()
         if not isinstance(task, dict):
-            raise PlaybookError(f"a task must be a mapping, not {task!r:.60}", place.file)
+            raise PlaybookError(f"a task must be a mapping, not {_yaml_type(task)}", place.file)
         if not _only_on_demand(task):
             yield from _task(task, place)
 
@@ -258,5 +258,11 @@ def _list(value: object, place: _Place) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise PlaybookError(f"expected a list, not {value!r:.60}", place.file)
+        raise PlaybookError(f"expected a list, not {_yaml_type(value)}", place.file)
     return value
+
+
+def _yaml_type(value: object) -> str:
+    """Return what a value is. Its content may not be meant for those who read the error."""
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "something else")

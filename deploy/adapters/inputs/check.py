@@ -30,6 +30,8 @@ FORMATS = ("date", "email", "ipv4", "ipv6")
 LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
 # Limits per check: seconds for all patterns together, and how often a keyword is applied to a value.
 ALL_PATTERNS_SECONDS, MAX_EFFORT = 0.5, 100_000
+MAX_CPU_SECONDS = 1.0
+UNIQUE_ITEM_EFFORT = 16
 # A single list can have a hundred thousand problems.
 MOST_FAULTS = 200
 _ROUNDS = 10
@@ -47,12 +49,13 @@ class _Effort:
 
     def __init__(self) -> None:
         self._left = MAX_EFFORT
+        self._deadline = time.thread_time() + MAX_CPU_SECONDS
         self.pattern_seconds = ALL_PATTERNS_SECONDS
 
     def spend(self, size: int) -> None:
         """Count one applied keyword; `size` is its number of entries."""
-        self._left -= 1 + size // 16
-        if self._left < 0:
+        self._left -= 1 + size // 4
+        if self._left < 0 or time.thread_time() > self._deadline:
             raise InvalidInput(TOO_MUCH)
 
 
@@ -129,9 +132,9 @@ def validator_class() -> type[Validator]:
     """Return a JSON Schema 2020-12 validator with decimal arithmetic and limited effort."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
-    known = {keyword: _counted(function) for keyword, function in Draft202012Validator.VALIDATORS.items()}
-    own = known | {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
-    made: type[Validator] = validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
+    own = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
+    counted = {keyword: _counted(apply) for keyword, apply in (Draft202012Validator.VALIDATORS | own).items()}
+    made: type[Validator] = validators.extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -140,6 +143,8 @@ def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
         effort = _effort.get(None)
         if effort is not None:
             effort.spend(len(wanted) if isinstance(wanted, (list, dict)) else 0)
+            if function is _unique_items and isinstance(value, list):
+                effort.spend(UNIQUE_ITEM_EFFORT * len(value))
         return function(validator, wanted, value, schema)
 
     return count_and_validate
@@ -220,7 +225,7 @@ def _multiple_of(_validator: Validator, step: Any, number: Any, _schema: Any) ->
 
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return
-    if not math.isfinite(number) or _exact(number) % _exact(step):
+    if (isinstance(number, float) and not math.isfinite(number)) or _exact(number) % _exact(step):
         yield ValidationError("not a multiple")
 
 

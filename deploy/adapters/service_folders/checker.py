@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import sys
+import traceback
 from dataclasses import asdict
 from posixpath import join
 from typing import Any
@@ -74,6 +75,11 @@ def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str
         return {"too_complicated": "it is nested too deeply"}
     except MemoryError:
         return {"too_complicated": f"checking it takes more than {MEMORY_BYTES >> 20} MiB of memory"}
+    except EOFError:
+        raise  # the reader is gone, which is not this folder's doing
+    except Exception as error:  # noqa: BLE001 - an error of ours must not keep the other folders from being synced
+        traceback.print_exc()
+        return {"file": "", "reason": f"it could not be checked ({type(error).__name__}). Please report this."}
 
 
 def _mitogen_fault() -> str:

@@ -73,7 +73,7 @@ def parse_config(content: bytes) -> tuple[dict[str, Any], ServiceConfig]:
         data = json.loads(content.decode("utf-8-sig"))
         json.dumps(data, allow_nan=False)  # Python reads NaN, but neither the database nor a browser accepts it
     except (ValueError, RecursionError) as error:
-        raise FolderError(CONFIG, f"it is not valid JSON: {error}") from error
+        raise FolderError(CONFIG, f"it is not valid JSON: {str(error).partition(';')[0]}") from error
     if not isinstance(data, dict):
         raise FolderError(CONFIG, "it must be a JSON object.")
     if is_deep(data):

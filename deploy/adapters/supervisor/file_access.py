@@ -39,6 +39,7 @@ class Access:
         self._outer = os.path.realpath(outer)
         self._private = [os.path.realpath(path) for path in private]
         self._admitted: list[str] = []
+        self._private_files = self._identities()
 
     def forget(self) -> None:
         """Admit nothing but the root."""
@@ -57,7 +58,7 @@ class Access:
 
     def look(self, path: str) -> tuple[str, str]:
         """Return the kind of a path, and where its links lead; the latter is empty where it may not be reached."""
-        return self._look(path, self._may_reach)
+        return self._look(path, self._policy(path))
 
     def entries(self, path: str) -> tuple[str, list[tuple[str, str]]]:
         """Return the kind of a path and, of a folder, the name and kind of its first MAX_ENTRIES entries, sorted."""
@@ -79,15 +80,14 @@ class Access:
 
         A path that begins in the root, and leads out of it by a link, is refused as everywhere.
         """
-        begins_inside = _is_within(os.path.normpath(path), self._root)
-        kind, real = self._look(path, self._may_reach if begins_inside else self._may_admit)
+        kind, real = self._look(path, self._may_stay if self._begins_inside(path) else self._may_admit)
         if admit and kind == FILE and not _is_within(real, self._root):
             self._admitted.append(os.path.dirname(real))
         return kind, real
 
     def read(self, path: str, limit: int) -> tuple[str, int, bytes]:
         """Return the kind of a path and, of a file, its size and its first `limit` bytes."""
-        opened, kind, _ = self._open(path, self._may_reach)
+        opened, kind, _ = self._open(path, self._policy(path))
         try:
             if kind != FILE:
                 return kind, 0, b""
@@ -124,25 +124,57 @@ class Access:
             return -1, refused or _KINDS.get(error.errno or 0, MISSING), ""
         try:
             real = os.readlink(f"/proc/self/fd/{opened}")
-            kind = _kind(os.fstat(opened).st_mode)
+            status = os.fstat(opened)
         except OSError:
             os.close(opened)
             return -1, UNREADABLE, ""
-        if refused := refusal(real):
+        kind = _kind(status.st_mode)
+        is_private = (status.st_dev, status.st_ino) in self._private_files and kind == FILE
+        if refused := PRIVATE if is_private else refusal(real):
             os.close(opened)
             return -1, refused, ""
         return opened, kind, real
 
+    def _policy(self, path: str) -> Policy:
+        """Return what a path is checked against. Links in the root never lead out of it, even to admitted folders."""
+        return self._may_stay if self._begins_inside(path) else self._may_reach
+
+    def _begins_inside(self, path: str) -> bool:
+        return _is_within(os.path.normpath(path), self._root)
+
+    def _may_stay(self, real: str) -> str:
+        if self._is_private(real):
+            return PRIVATE
+        return "" if _is_within(real, self._root) else OUTSIDE
+
     def _may_reach(self, real: str) -> str:
         if self._is_private(real):
             return PRIVATE
-        return "" if any(_is_within(real, folder) for folder in (self._root, *self._admitted)) else OUTSIDE
+        if _is_within(real, self._root):
+            return ""
+        return "" if any(_is_visible(real, folder) for folder in self._admitted) else OUTSIDE
 
     def _may_admit(self, real: str) -> str:
         if _is_within(real, self._root) or self._is_private(real):
-            return self._may_reach(real)
-        hidden = any(part.startswith(".") for part in os.path.relpath(real, self._outer).split("/"))
-        return OUTSIDE if hidden and real != self._outer else ""
+            return self._may_stay(real)
+        return "" if _is_visible(real, self._outer) else OUTSIDE
+
+    def _identities(self) -> set[tuple[int, int]]:
+        """Return device and inode of the private files that we could read: a hard link to one has another path."""
+        found = set()
+        for path in self._private:
+            try:
+                names = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else [path]
+            except OSError:
+                continue
+            for name in names:
+                try:
+                    status = os.lstat(name)
+                except OSError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    found.add((status.st_dev, status.st_ino))
+        return found
 
     def _is_private(self, real: str) -> bool:
         return any(
@@ -159,6 +191,13 @@ if TYPE_CHECKING:
 
 def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _is_visible(path: str, folder: str) -> bool:
+    """Return True if a path is in a folder, and in no hidden folder there."""
+    if not _is_within(path, folder):
+        return False
+    return path == folder or not any(part.startswith(".") for part in os.path.relpath(path, folder).split("/"))
 
 
 def _kind(mode: int) -> str:

@@ -1384,7 +1384,7 @@ export interface components {
          * StepIn
          * @description A step report, with the same fields as a JSON line in the output of a script.
          *
-         *     `error_message` is used if there is no `message`; other fields are stored as details. Ansible's state names (`ok`,
+         *     `error_message` replaces the `message` of a failed step, and is used if there is no `message`; other fields are stored as details. Ansible's state names (`ok`,
          *     `changed`, `failed`, `unreachable`) are accepted.
          */
         StepIn: {
