@@ -1,4 +1,4 @@
-"""Refuse a wheel that lacks what cannot be missed when it is installed: scripts/check_wheel.py dist"""
+"""Check that the wheel contains the files it needs at run time: scripts/check_wheel.py dist"""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ NEEDED = (
 
 
 def main(folder: Path) -> None:
-    """Check the only wheel in the folder."""
+    """Exit with an error if the only wheel in the folder is incomplete."""
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     missing = [name for name in NEEDED if name not in names]
     if missing:
-        sys.exit(f"{wheel} lacks {', '.join(missing)}")
+        sys.exit(f"{wheel} does not contain {', '.join(missing)}")
     assets = sum(name.startswith("deploy/_web/assets/") for name in names)
     if not assets:
-        sys.exit(f"{wheel} holds the page without its scripts")
+        sys.exit(f"{wheel} contains the page without its scripts")
     if not any(name.startswith("deploy/_web/assets/") and name.endswith(".js.gz") for name in names):
-        sys.exit(f"{wheel} holds the page without its compressed scripts")
-    print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, the page with {assets} assets inside")
+        sys.exit(f"{wheel} contains the page without its compressed scripts")
+    print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, including the page with {assets} assets")
 
 
 if __name__ == "__main__":

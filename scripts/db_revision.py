@@ -1,4 +1,4 @@
-"""A new migration from the difference of database and tables: scripts/db_revision.py MESSAGE"""
+"""Create a migration from the difference between the database and the models: scripts/db_revision.py MESSAGE"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deploy.entrypoints.settings import load_settings
 
 
 def write(connection: Connection, message: str) -> None:
-    """Write the migration; revisions are numbered, so that their order can be seen."""
+    """Write the migration. Revision IDs are consecutive numbers, so that their order is visible."""
     command.revision(config_for(connection), message, autogenerate=True, rev_id=f"{int(migrations.head()) + 1:04}")
 
 
 async def revise(url: str, message: str) -> None:
-    """Bring the database to the newest revision, then compare."""
+    """Upgrade the database to the newest revision, then write the migration."""
     pool = Database(url)
     try:
         await migrations.upgrade(pool)

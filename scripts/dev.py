@@ -1,4 +1,4 @@
-"""All processes for development: database, API with reload, worker, Vite. Ctrl-C, or the end of one, ends them all."""
+"""Run all development processes: database, API with reload, worker, Vite. Ctrl-C or the end of one stops them all."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ COMMANDS = {
     "worker": [sys.executable, "-m", "deploy", "worker"],
     "vite": ["frontend/node_modules/.bin/vite", "frontend"],
 }
-PATIENCE = 15.0
+STOP_TIMEOUT = 15.0  # seconds
 
 
 async def prepare(settings: Settings, url: str) -> Introduction:
-    """Bring the database up to date before two processes do; return how to sign in."""
-    services = create_app_state(settings, url)
+    """Upgrade the database before two processes try to; return how to sign in."""
+    state = create_app_state(settings, url)
     try:
-        await prepare_database(services)
-        return await introduce(services)
+        await prepare_database(state)
+        return await introduce(state)
     finally:
-        await services.database.close()
+        await state.database.close()
 
 
 def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:
-    """Start all processes; each in a session of its own, so that Ctrl-C reaches nobody but us."""
+    """Start all processes, each in its own session, so that Ctrl-C signals only this process."""
     env = {
         **os.environ,
         "DATABASE_URL": url,
@@ -63,22 +63,22 @@ def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:
 
 
 def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """End all processes."""
+    """Stop all processes; kill those that do not stop in time."""
     for process in processes.values():
         process.terminate()
     for name, process in processes.items():
         try:
-            process.wait(PATIENCE)
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            print(f"{name} does not end; killing it", file=sys.stderr)
+            print(f"{name} did not stop within {STOP_TIMEOUT:g} s; killing it", file=sys.stderr)
             process.kill()
 
 
 def main() -> int:
-    """Run until somebody stops us, or one of the processes ends."""
+    """Run until interrupted, or until one of the processes ends; return the exit code."""
     settings = load_settings()
     prepare_data_dir(settings)
-    # As with Ctrl-C, so that the database is stopped in an orderly way, too.
+    # Handle SIGTERM like Ctrl-C, so that the database shuts down cleanly.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with database(settings) as (url, _):
         show_introduction(asyncio.run(prepare(settings, url)), before="\n")
@@ -87,7 +87,7 @@ def main() -> int:
             while all(process.poll() is None for process in processes.values()):
                 time.sleep(0.2)
             ended = [name for name, process in processes.items() if process.poll() is not None]
-            print(f"{', '.join(ended)} has ended; so do the others", file=sys.stderr)
+            print(f"{', '.join(ended)} exited; stopping the other processes", file=sys.stderr)
         except KeyboardInterrupt:
             return 0
         finally:

@@ -1,4 +1,4 @@
-"""MkDocs hook: the API reference shows the OpenAPI document that the page's types are made from."""
+"""MkDocs hook: add the OpenAPI document, which the page's types are generated from, to the API reference."""
 
 from __future__ import annotations
 

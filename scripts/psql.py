@@ -1,4 +1,4 @@
-"""psql on the configured database; the bundled one is started for as long where it does not run."""
+"""Run psql on the configured database. Start the bundled PostgreSQL while psql runs, if it is not running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.entrypoints.foreground import database
 
 
 def find_psql(settings: Settings) -> str:
-    """Return the psql that belongs to the bundled server, else the one on PATH."""
+    """Return the path of the bundled server's psql, or else of the one on PATH. Exit if there is none."""
     try:
         own = shutil.which("psql", path=str(find_binaries(settings.postgres_bin_dir)))
     except PostgresError:

@@ -1,8 +1,8 @@
-"""Run the phases of the test suite: `python scripts/run_phases.py`, or with `--all` for the second tier, too.
+"""Run the phases of the test suite: `python scripts/run_phases.py`, or with `--all` to include the second tier.
 
-The first phases install and build what the others need. The others form two lanes that run side by side: the Python
-suite keeps the processors busy, the browser tests mostly wait. Each phase prints nothing until it ends, and then all of
-its output at once. A failed phase does not stop the others; the exit status is 1 if any phase failed.
+The first phases install and build what the others need. The other phases form two lanes that run in parallel: the Python
+suite keeps the processors busy, while the browser tests mostly wait. The output of a phase is printed when the phase ends.
+A failed phase does not stop the others; the exit code is 1 if any phase failed.
 
 A phase that exceeds its time limit is stopped and counts as failed, so that a hung test cannot use up the time limit
 of a CI job without showing any output.
@@ -29,7 +29,7 @@ GRACE_SECONDS = 15
 
 @dataclass
 class Phase:
-    """A command, the minutes after which it is stopped, and what became of it."""
+    """A command, its time limit in minutes, and its outcome."""
 
     title: str
     command: list[str]
@@ -45,7 +45,7 @@ class Phase:
 
 @dataclass
 class Plan:
-    """What runs first, one phase after the other, and the lanes that run side by side afterward."""
+    """Setup phases, which run one after the other, and then the lanes, which run in parallel."""
 
     setup: list[Phase]
     lanes: list[list[Phase]]
@@ -56,7 +56,7 @@ class Plan:
 
 
 def plan_for(everything: bool, factor: float) -> Plan:
-    """Return the phases of the first tier, or of both tiers, with their time limits multiplied by a factor."""
+    """Return the phases of the first tier, or of both, with their time limits multiplied by `factor`."""
     suffix = "-all" if everything else ""
     factor = 2 * factor if everything else factor
     return Plan(
@@ -82,13 +82,13 @@ def plan_for(everything: bool, factor: float) -> Plan:
 
 @dataclass
 class Runner:
-    """Runs phases, and stops those that are running when this process is stopped."""
+    """Runs phases, and stops the running ones when this process is stopped."""
 
     stopped_by: int | None = None
     console: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, plan: Plan) -> int:
-        """Run all phases, print a summary and return the exit status."""
+        """Run all phases, print a summary and return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.on_signal)
         self.run_lane(plan.setup)
@@ -96,7 +96,7 @@ class Runner:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            # In short waits: some versions of Python handle no signal during a long one.
+            # Wait briefly and repeatedly: some Python versions handle no signals during a long wait.
             threads[0].join(0.2)
             time.sleep(0.05)
         for phase in plan.phases:
@@ -106,7 +106,7 @@ class Runner:
         return int(not all(phase.succeeded for phase in plan.phases))
 
     def on_signal(self, number: int, _frame: object) -> None:
-        """Stop the running phases, and start no others."""
+        """Stop the running phases and start no others."""
         self.stopped_by = number
 
     def run_lane(self, lane: list[Phase]) -> None:
@@ -130,7 +130,7 @@ class Runner:
         self.say(f"\n=== {phase.title}: output\n{text}\n=== {phase.title}: {result_of(phase)}\n\n")
 
     def wait_for(self, phase: Phase, process: subprocess.Popen[bytes], began: float) -> None:
-        """Wait until the process of a phase ends, its time is over, or this process is stopped."""
+        """Wait until the process of a phase ends, its time limit is exceeded, or this process is stopped."""
         deadline = began + phase.minutes * 60
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             if self.stopped_by is not None or time.monotonic() > deadline:
@@ -145,41 +145,43 @@ class Runner:
             phase.outcome = "ok" if process.returncode == 0 else f"FAILED ({process.returncode})"
 
     def say(self, text: str) -> None:
-        """Print without mixing with what another lane prints."""
+        """Print without mixing with the output of another lane."""
         with self.console:
             sys.stdout.write(text)
             sys.stdout.flush()
 
 
 def start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a command as a process group of its own, which can be stopped as a whole."""
+    """Start a command in its own process group, which can be stopped as a whole."""
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     )
 
 
 def stop(process: subprocess.Popen[bytes]) -> tuple[int, int, os.struct_rusage]:
-    """Stop the process group of a phase. Return what `os.wait4` says about its first process."""
+    """Stop the process group of a phase. Return the result of `os.wait4` for its first process."""
     os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0] and time.monotonic() < deadline:
         time.sleep(0.1)
-    # Whatever is left of the group, whether or not its first process has ended.
+    # Kill the rest of the group, whether or not its first process has ended.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     return ended if ended[0] else os.wait4(process.pid, 0)
 
 
 def result_of(phase: Phase) -> str:
-    """Return the outcome of a phase and what it took."""
+    """Return the outcome of a phase with its duration and processor time."""
     return f"{phase.outcome} after {phase.seconds:.0f} s ({phase.cpu_seconds:.0f} s of processor time)"
 
 
 def main() -> int:
-    """Run the phases that the arguments ask for."""
+    """Run the phases that the arguments select; return the exit code."""
     parser = argparse.ArgumentParser(description="Run all tests of the first tier.")
-    parser.add_argument("--all", action="store_true", help="run the second tier, too")
-    parser.add_argument("--limit-factor", type=float, default=1, help="multiply the time limits, for a slow machine")
+    parser.add_argument("--all", action="store_true", help="include the second tier")
+    parser.add_argument(
+        "--limit-factor", type=float, default=1, help="multiply the time limits by this, for a slow machine"
+    )
     given = parser.parse_args()
     return Runner().run(plan_for(given.all, given.limit_factor))
 
