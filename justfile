@@ -1,17 +1,17 @@
-# Every task of this repository. `just` alone lists them; CI calls the same ones.
+# All tasks of this repository. Run `just` to list them; CI runs the same tasks.
 
 set shell := ["sh", "-euc"]
 set positional-arguments
 
-# `uv run` tells its own path, which need not be on PATH.
+# `uv run` sets UV to its own path, because uv may not be on PATH.
 uv := env('UV', 'uv')
-# Compiled once when installed, so that the first start is as fast as the second.
+# Compile at installation, so that the first start is as fast as later ones.
 export UV_COMPILE_BYTECODE := '1'
-# The version that the whole suite runs on, in an environment of its own where `.venv` has another one.
+# The Python version for the full suite, in a separate environment if `.venv` has another version.
 main_python := 'scripts/with-python main'
-# Each worker starts with half of the tests; one that has finished takes over tests of the other. The slowest are named.
+# Each worker starts with half of the tests; when one finishes, it takes over tests from the other. List the slowest tests.
 parallel := '-n 2 --dist worksteal --durations 15'
-# Tests of code that may behave differently on another Python version, or with the ansible-core that it gets.
+# Tests of code that may behave differently on another Python version or with the ansible-core installed for it.
 version_dependent := 'tests/unit ' + \
     'tests/integration/test_supervisor.py tests/integration/test_supervisor_hostile.py ' + \
     'tests/integration/test_fork_server.py tests/integration/test_spool.py tests/integration/test_follower.py ' + \
@@ -25,33 +25,33 @@ default:
 
 # --- Run ------------------------------------------------------------------------------------------------------------
 
-# Set everything up and start the product: data in ./data, services from ./services. Arguments go to `fastdeploy serve`
+# Install, build and start fastDeploy: data in ./data, services in ./services. Arguments go to `fastdeploy serve`
 [group('run')]
 start *arguments:
-    @echo "Installing what is missing ..."
+    @echo "Installing dependencies ..."
     @{{ uv }} sync --quiet
     @scripts/build-page
     @{{ uv }} run --quiet --no-sync python -m compileall -q deploy
     @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
 
-# Develop: API with reload, a worker and Vite with hot reload, all ended by Ctrl-C
+# Start the API with reload, a worker and Vite with hot reload; Ctrl-C stops all of them
 [group('run')]
 dev: install
     @exec {{ uv }} run --quiet --no-sync python scripts/dev.py
 
-# Create a user; asks for the password
+# Create a user; prompts for the password
 [group('run')]
 createuser name *arguments:
     @{{ uv }} run --quiet fastdeploy user create --data-dir data "$@"
 
-# Read the folders below ./services into the database
+# Load the service folders in ./services into the database
 [group('run')]
 syncservices *arguments:
     @{{ uv }} run --quiet fastdeploy services sync --data-dir data --services-dir services "$@"
 
 # --- Set up ---------------------------------------------------------------------------------------------------------
 
-# Install everything that development needs: Python packages, the page's packages, git hooks
+# Install everything needed for development: Python packages, npm packages, git hooks
 [group('set up')]
 install:
     {{ uv }} sync --quiet
@@ -59,12 +59,12 @@ install:
     scripts/build-page install
     {{ uv }} run --quiet --no-sync prek install --quiet
 
-# Build the web page into deploy/_web, where its inputs have changed
+# Build the web page into deploy/_web if its sources have changed
 [group('set up')]
 build-page:
     scripts/build-page
 
-# Remove what can be made again; ./data, with the database in it, stays
+# Remove generated files; keep ./data, which contains the database
 [group('set up')]
 clean:
     rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -74,12 +74,12 @@ clean:
 
 # --- Test -----------------------------------------------------------------------------------------------------------
 
-# First tier, at most 15 minutes on two cores: style, types, tests that are not marked slow, docs, wheel
+# First tier, at most 15 minutes on two cores: style, types, tests not marked slow, docs, wheel
 [group('test')]
 test *arguments:
     @exec {{ uv }} run --quiet python scripts/run_phases.py "$@"
 
-# Both tiers, at most 60 minutes on two cores: every test on Python 3.13 and 3.10, the page in every look
+# Both tiers, at most 60 minutes on two cores: all tests on Python 3.13, unit and integration tests on 3.10, the page in all looks
 [group('test')]
 test-all *arguments:
     @exec {{ uv }} run --quiet python scripts/run_phases.py --all "$@"
@@ -94,7 +94,7 @@ test-python *arguments:
 test-python-all *arguments:
     {{ main_python }} pytest {{ parallel }} "$@"
 
-# What may depend on the Python version, on Python 3.10, the oldest one supported; skipped where it is not installed
+# Version-dependent tests on Python 3.10, the oldest supported version; skipped if it is not installed
 [group('test')]
 test-py310 *arguments:
     @scripts/if-python 3.10 pytest {{ parallel }} -m 'not slow' {{ version_dependent }} "$@"
@@ -110,21 +110,21 @@ test-js *arguments:
     @scripts/build-page install
     cd frontend && npm run test -- "$@"
 
-# The page in a real browser against the real server (Playwright), each page in two looks
+# Browser tests of the page against the real server (Playwright), each page in two looks
 [group('test')]
 test-e2e *arguments:
     @scripts/system-packages
     @scripts/build-page
     cd frontend && npm run test:e2e -- "$@"
 
-# The same with each page in all looks: wide and narrow, light and dark
+# Browser tests with each page in all looks: wide and narrow, light and dark
 [group('test')]
 test-e2e-all *arguments:
     @scripts/system-packages
     @scripts/build-page
     cd frontend && ALL_LOOKS=1 npm run test:e2e -- "$@"
 
-# Python suite with coverage, of the processes it starts, too; report in htmlcov/
+# Python suite with coverage, including the processes it starts; report in htmlcov/
 [group('test')]
 coverage *arguments:
     rm -f .coverage .coverage.*
@@ -133,12 +133,12 @@ coverage *arguments:
     {{ main_python }} coverage html --quiet
     {{ main_python }} coverage report
 
-# Measure the speed of the running product
+# Run the benchmarks against the running product
 [group('test')]
 bench *arguments:
     {{ main_python }} python -m benchmarks "$@"
 
-# Kill server, worker and database at random moments of deployments, and compare transcripts
+# Kill server, worker and database at random moments during deployments, and compare transcripts
 [group('test')]
 chaos *arguments:
     {{ main_python }} python -m tests.e2e.chaos "$@"
@@ -164,7 +164,7 @@ typecheck:
     scripts/build-page install
     cd frontend && npm run type-check
 
-# Format the code and mend what can be mended by itself
+# Format the code and apply automatic fixes
 [group('check')]
 format:
     {{ main_python }} ruff check --fix .
@@ -174,7 +174,7 @@ format:
 
 # --- Docs and generated files ---------------------------------------------------------------------------------------
 
-# Show the documentation at http://127.0.0.1:8010/, rebuilt as it changes
+# Serve the documentation at http://127.0.0.1:8010/ and rebuild it on changes
 [group('docs')]
 docs-serve:
     NO_MKDOCS_2_WARNING=1 {{ main_python }} mkdocs serve --dev-addr 127.0.0.1:8010
@@ -184,12 +184,12 @@ docs-serve:
 docs-build:
     NO_MKDOCS_2_WARNING=1 {{ main_python }} mkdocs build --quiet --strict
 
-# Renew the pictures in the docs: from what the browser tests saw
+# Update the pictures in the docs from the screenshots of the browser tests
 [group('docs')]
 docs-pictures: test-e2e
     scripts/docs-pictures
 
-# Write frontend/openapi.json from the routes, and the page's types from that
+# Generate frontend/openapi.json from the routes, and the page's types from that
 [group('docs')]
 openapi:
     {{ main_python }} python scripts/openapi.py frontend/openapi.json
@@ -198,12 +198,12 @@ openapi:
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
-# Bring the database to the newest schema
+# Upgrade the database to the newest schema
 [group('database')]
 db-upgrade:
     {{ uv }} run --quiet fastdeploy db upgrade --data-dir data
 
-# Write a new migration from the difference between tables and models
+# Create a migration from the difference between the database and the models
 [group('database')]
 db-revision message:
     {{ uv }} run --quiet python scripts/db_revision.py "$1"
@@ -215,7 +215,7 @@ db-psql *arguments:
 
 # --- Release --------------------------------------------------------------------------------------------------------
 
-# Build sdist and wheel into dist/, with the page inside
+# Build sdist and wheel, including the page, into dist/
 [group('release')]
 build:
     scripts/build-page force
