@@ -145,7 +145,7 @@ chaos *arguments:
 
 # --- Check ----------------------------------------------------------------------------------------------------------
 
-# Style, formatting, direction of imports, docs, generated files
+# Style, formatting, import direction, docs, generated files
 [group('check')]
 lint: docs-build
     git ls-files -z | xargs -0 scripts/check-text
@@ -157,7 +157,7 @@ lint: docs-build
     cd frontend && npm exec -- openapi-typescript openapi.json --output src/api/schema.d.ts --check
     cd frontend && npm run lint
 
-# Types: mypy strict and vue-tsc
+# Check types with mypy (strict) and vue-tsc
 [group('check')]
 typecheck:
     {{ main_python }} mypy
