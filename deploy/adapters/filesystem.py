@@ -260,7 +260,7 @@ def _outcome(name: str, answer: dict[str, Any]) -> tuple[ServiceFolder | None, F
 
 
 def _too_complex(answer: dict[str, Any]) -> str:
-    return f"it is too complex: {answer['too_complicated']}"
+    return f"it is too complicated: {answer['too_complicated']}"
 
 
 def _short(text: str, limit: int) -> str:

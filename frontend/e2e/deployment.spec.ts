@@ -34,7 +34,7 @@ test("the title and the tab icon show the progress", async ({ page }) => {
   const { id } = await api.start("counts");
   await page.goto(`/ui/deployments/${id}`);
   const icon = () => page.locator("link[rel=icon]").getAttribute("href");
-  await expect(page).toHaveTitle(/^Running.*: counts No\. \d+ – fastDeploy$/);
+  await expect(page).toHaveTitle(/^Running.*: counts #\d+ – fastDeploy$/);
   await expect.poll(icon).toContain("stroke-dasharray");
   await expectOutcome(page, "success");
   await expect(page).toHaveTitle(/^Succeeded: counts/);
@@ -130,7 +130,7 @@ test("cancelled using only the keyboard", async ({ page }) => {
   await page.goto(`/ui/deployments/${id}`);
   await page.getByRole("button", { name: "Cancel deployment" }).focus();
   await page.keyboard.press("Enter");
-  await expect(page.getByRole("alertdialog")).toContainText("in the middle of what it is doing");
+  await expect(page.getByRole("alertdialog")).toContainText("It stops immediately, mid-step");
   await expect(page.getByRole("button", { name: "Don't cancel" })).toBeFocused();
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");

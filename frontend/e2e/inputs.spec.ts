@@ -36,9 +36,9 @@ test("a deployment with every kind of input", async ({ page }) => {
 
   await test.step("errors are shown at their field", async () => {
     await dialog.getByRole("textbox", { name: "Version" }).fill("1.4");
-    await expect(field(dialog, "version")).toContainText("for example v1.4.2");
+    await expect(field(dialog, "version")).toContainText("Example: v1.4.2");
     await dialog.getByRole("textbox", { name: "Version" }).fill("v1.4");
-    await expect(field(dialog, "version")).not.toContainText("for example");
+    await expect(field(dialog, "version")).not.toContainText("Example:");
     await dialog.getByRole("spinbutton", { name: "Copies" }).fill("9");
     await expect(field(dialog, "replicas")).toContainText("Must be at most 5.");
     await dialog.getByRole("spinbutton", { name: "Copies" }).fill("3");
@@ -122,7 +122,7 @@ test("server errors are shown at their field; choices that could not be loaded a
   await dialog.getByRole("textbox", { name: "Branch" }).fill("main");
   await next(dialog);
   await dialog.getByRole("button", { name: "Deploy now" }).click();
-  await expect(field(dialog, "branch")).toContainText("What can be chosen is not known at the moment.");
+  await expect(field(dialog, "branch")).toContainText("The choices could not be loaded.");
   await expect(dialog.getByRole("textbox", { name: "Branch" })).toBeFocused();
   await dialog.getByRole("textbox", { name: "Branch" }).fill("");
   await next(dialog);

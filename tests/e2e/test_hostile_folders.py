@@ -121,7 +121,7 @@ def test_each_folder_is_reported_or_harmless(hostile: Server) -> None:
     problems = {problem["folder"]: problem for problem in hostile.api.sync()["problems"]}
     for number, file in enumerate(LOOKED_AT):
         if file in {"config.json", "deploy.sh", "README.md", "readme.md", "site.yml", "choices.sh", "named"}:
-            assert "leads" in problems[f"key{number}"]["reason"], file
+            assert "fastDeploy's own files" in problems[f"key{number}"]["reason"], file
 
 
 def test_a_deployment_does_not_show_it_either(hostile: Server) -> None:
@@ -145,7 +145,7 @@ def test_a_link_that_comes_after_the_sync(hostile: Server) -> None:
     (hostile.services_dir / name / "hosts").symlink_to(hostile.data_dir / "secret-key")
     service = hostile.api.service(name)
     shown = answer(hostile.api.admin.get(f"/services/{service['id']}/inputs"))
-    assert "files of fastDeploy itself" in shown["problems"][0]["detail"]
+    assert "fastDeploy's own files" in shown["problems"][0]["detail"]
     assert secrets(hostile)[0] not in json.dumps(shown)
 
 
@@ -181,7 +181,7 @@ def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
     assert {problem["folder"] for problem in answers[0]} == {
         f"{kind}{n}" for kind in ("schema", "yaml") for n in range(5)
     }
-    assert all("too complex" in problem["reason"] for problem in answers[0])
+    assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]
     # Nothing is known of them after a restart, and nothing waits for them.
     server.stop()

@@ -47,6 +47,11 @@ def found(files: Files, root: Path, **config: object) -> Survey:
     return survey(files, str(root / "shop"), config)
 
 
+def is_refusal(reason: str) -> bool:
+    """Return True if something is refused because of where it is."""
+    return "outside the services folder" in reason or "fastDeploy's own files" in reason
+
+
 def inventory_of(files: Files, root: Path, **config: object) -> str | None:
     folder = str(root / "shop")
     return find_inventory(files, folder, config, read_settings(files, folder))
@@ -75,12 +80,12 @@ def test_a_playbook_is_in_the_folder_or_beside_the_services(
         ({"ansible_playbook": ["play.yml"]}, "must be a path"),
         ({"ansible_playbook": "../../../outside.yml"}, "outside the services folder"),
         ({"ansible_playbook": "/etc/passwd"}, "outside the services folder"),
-        ({"ansible_playbook": "data/secret-key"}, "files of fastDeploy itself"),
-        ({"ansible_playbook": "link.yml"}, "files of fastDeploy itself"),
+        ({"ansible_playbook": "data/secret-key"}, "fastDeploy's own files"),
+        ({"ansible_playbook": "link.yml"}, "fastDeploy's own files"),
         ({"ansible_playbook": "deep"}, "neither in"),
         ({"ansible_playbook": "play.yml", "ansible_inventory": "gone"}, "does not exist"),
         ({"ansible_playbook": "play.yml", "ansible_inventory": "../../../outside.yml"}, "outside the services folder"),
-        ({"ansible_playbook": "play.yml", "ansible_inventory": "link.yml"}, "files of fastDeploy itself"),
+        ({"ansible_playbook": "play.yml", "ansible_inventory": "link.yml"}, "fastDeploy's own files"),
     ],
 )
 def test_a_config_that_names_what_cannot_be_used_is_refused(
@@ -138,7 +143,7 @@ class TestHostsOfAnInventoryElsewhere:
         link = root / "shop" / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target.format(data=root.parent / "data"))
-        assert "leads" in self.hidden(files, root)
+        assert is_refusal(self.hidden(files, root))
 
     @pytest.mark.parametrize(
         "inventory",
@@ -148,7 +153,7 @@ class TestHostsOfAnInventoryElsewhere:
         (root / "shop" / "hosts").write_text("web1\n")
         (root / "shop" / "link").symlink_to("../../data")
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
-        assert "leads" in self.hidden(files, root)
+        assert is_refusal(self.hidden(files, root))
 
     @pytest.mark.parametrize("inventory", ["hosts", "./hosts", "inventory", "../hosts, hosts"])
     def test_those_of_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:
@@ -198,7 +203,7 @@ def test_an_executable_is_found_on_the_path_of_the_deploy_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "venv" / "python"))
-    with pytest.raises(PlaybookError, match="not installed"):
+    with pytest.raises(PlaybookError, match="neither installed"):
         find_executable(str(tmp_path))
 
     (tmp_path / "ansible-playbook").write_text("#!/bin/sh\n")

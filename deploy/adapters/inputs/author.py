@@ -67,7 +67,7 @@ def check_size(schema: Schema) -> None:
     """Check that the schema is not recursive and small enough to be processed quickly.
 
     Raises:
-        SchemaFault: The schema refers to itself or is too complex.
+        SchemaFault: The schema refers to itself or is too complicated.
     """
     _check_references(schema)
     try:
@@ -130,7 +130,7 @@ def _check_pattern(pattern: str, path: str) -> None:
     except (re.error, regex.error, OverflowError) as error:
         raise SchemaFault(f"{path}: not a valid regular expression ({error}).") from error
     if time.process_time() - began > COMPILE_SECONDS:
-        raise SchemaFault(f"{path}: the pattern is too complex.")
+        raise SchemaFault(f"{path}: the pattern is too complicated.")
 
 
 def _check_meta(schema: Schema) -> None:
@@ -154,7 +154,7 @@ def _check_references(schema: Schema) -> None:
         for place, inner in shape.walk(part, path):
             parts += 1
             if parts > MAX_PARTS or len(above) > MAX_DEPTH:
-                raise SchemaFault("inputs: the schema is too complex; use fewer references.")
+                raise SchemaFault("inputs: the schema is too complicated; use fewer references.")
             reference = inner.get("$ref")
             if reference in above:
                 raise SchemaFault(f"{place}.$ref: {reference} refers to itself.")

@@ -50,7 +50,7 @@ class SchemaTooLarge(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__(
-            f"inputs: the schema is too complex (more than {MAX_VISITED} parts after following references)."
+            f"inputs: the schema is too complicated (more than {MAX_VISITED} parts after following references)."
         )
 
 
