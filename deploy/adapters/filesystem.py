@@ -126,9 +126,14 @@ class ServiceFolders:
         return Survey(**found, settings=settings, steps=steps, hosts=None if hosts is None else tuple(hosts))
 
     async def playbook_steps(self, service: Service) -> list[PlannedStep]:
-        """Return the steps expected from the playbook of a service, or none if it has no readable playbook."""
+        """Return the steps expected from the playbook that a service names, whether or not a script runs it.
+
+        Without a readable playbook there are none.
+        """
+        if service.data.get("ansible_playbook") is None:
+            return []
         try:
-            found = await self.survey(service.name, service.data)
+            found = await self._survey(service.name, service.data)
         except FoldersUnavailable:
             return []
         return [PlannedStep(name=name) for name in found.steps]

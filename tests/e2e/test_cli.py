@@ -222,7 +222,7 @@ def test_watching_shows_why_a_deployment_is_waiting(server: Server, cli: Command
         first = cli.json("deploy", name)["id"]
         puppet.config()
         with cli.start("deploy", name, "--watch") as watching:
-            watching.wait_for(f"waiting: Deployment {first} of {name} runs before it")
+            watching.wait_for(f"waiting: Deployment {first} of {name} is running ahead of it")
             assert cli.run("deployments", "cancel", str(first + 1)).returncode == 0
             assert watching.wait() == 3
         puppet.exit()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.api import answer
 from tests.e2e.family import FAMILY, family
-from tests.e2e.folders import python, shell
+from tests.e2e.folders import python, shell, write_service
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import wait_until
 
@@ -145,13 +145,13 @@ def test_a_run_outlives_its_server(guarded: Server) -> None:
 
 
 @with_sudo
-def test_without_a_rule_of_sudo_a_deployment_says_what_is_missing() -> None:
+def test_without_a_rule_of_sudo_the_sync_says_what_is_missing() -> None:
     with started(lambda stack: of_ordinary_user(stack, "")) as server:
-        done = server.api.run(server.add_service(shell("echo begun")))
-        assert done["state"] == "failure"
-        assert done["reason"] == (
-            "The deployment could not be started: sudo: a password is required. "
-            f"Allow fastDeploy's account to run commands as {DEPLOY_USER} without a password."
+        write_service(server.services_dir, "shop", script=shell("echo begun"))
+        (problem,) = server.api.sync()["problems"]
+        assert (problem["folder"], problem["reason"]) == (
+            "",
+            "The services folder cannot be read: sudo: a password is required. "
+            f"Allow fastDeploy's account to run commands as {DEPLOY_USER} without a password.",
         )
-        assert server.api.lines(done["id"]) == []
         assert "The fork server is not running: sudo: a password is required." in server.log()

@@ -183,7 +183,7 @@ def test_a_run_that_takes_longer_than_its_service_allows_fails(server: Server) -
     )
     found = api.run(name)
     assert found["state"] == "failure"
-    assert "longer than the 0.5 s" in found["reason"]
+    assert "timeout of 0.5 s" in found["reason"]
     assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
         ("Slow", "failure", found["reason"])
     ]

@@ -299,6 +299,21 @@ class TestPlaybookSteps:
     async def test_they_are_its_tasks(self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]]) -> None:
         assert await steps({"ansible_playbook": "site.yml"}) == ["Gathering Facts", "Install", "Restart"]
 
+    async def test_a_script_that_runs_the_playbook_has_its_steps_too(self, folders: Folders) -> None:
+        folder = folders.add(config={"ansible_playbook": "site.yml"})
+        (folder / "site.yml").write_text(PLAYBOOK)
+        for config in (
+            {"ansible_playbook": "site.yml"},
+            {"ansible_playbook": "site.yml", "deploy_script": "deploy.sh"},
+        ):
+            service = Service(name="shop", data=config)
+            assert [step.name for step in await folders.services.playbook_steps(service)] == [
+                "Gathering Facts",
+                "Install",
+                "Restart",
+            ]
+            assert (await folders.services.survey("shop", config)).is_script
+
     @pytest.mark.parametrize("config", [{}, {"ansible_playbook": None}, {"ansible_playbook": "gone.yml"}])
     async def test_there_are_none_without_a_readable_playbook(
         self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]], config: dict[str, Any]

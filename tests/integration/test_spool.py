@@ -127,7 +127,7 @@ class TestReading:
     @pytest.mark.parametrize("line", ["nonsense", "{}", "[1,2.0]", '[1,2.0,"out","a","b"]', "5", '[1,2.0,"out","a"'])
     def test_a_damaged_line_is_an_error(self, directory: RunDirectory, line: str) -> None:
         directory.spool.write_text(f'[1,1.0,"start",{{"pid":5}}]\n{line}\n')
-        with pytest.raises(SpoolCorrupt, match="damaged between bytes 0 and"):
+        with pytest.raises(SpoolCorrupt, match="corrupt between bytes 0 and"):
             directory.read(0)
 
 
@@ -314,7 +314,7 @@ class TestTheDeployUser:
         own = tmp_path / "python3"
         own.touch(mode=0o755)
         stranger = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
-        with pytest.raises(NoInterpreter, match=r"stranger may not read .* install python3"):
+        with pytest.raises(NoInterpreter, match=r"stranger cannot read .* Install python3"):
             interpreter_for(stranger, own=str(own), system=("/no/such/python3",))
 
     def test_a_user_who_may_read_our_code_starts_it_by_its_files(self) -> None:

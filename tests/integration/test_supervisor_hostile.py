@@ -327,7 +327,7 @@ class TestTheDisk:
         limit_files(run, resource.RLIM_INFINITY)
         outcome = run.outcome()
         assert outcome["cause"] == "not_started"
-        assert "The disk that keeps the output of runs is full" in outcome["message"]
+        assert "The disk that stores the output of runs is full" in outcome["message"]
         assert not (runs.folder / "started").exists()
 
 

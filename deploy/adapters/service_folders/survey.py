@@ -51,7 +51,8 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
     try:
         settings = read_settings(files, folder)
         inventory = find_inventory(files, folder, config, settings)
-        playbook = "" if is_script else playbook_path(files, folder, config, dirname(folder))
+        names_playbook = config.get("ansible_playbook") is not None
+        playbook = playbook_path(files, folder, config, dirname(folder)) if names_playbook else ""
         hidden = why_hosts_are_hidden(files, folder, inventory, settings)
     except (PlaybookError, FileError) as error:
         return Survey(is_script=is_script, fault=str(error))
@@ -61,7 +62,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
         inventory=inventory,
         settings=settings,
         steps=_steps(files, playbook) if playbook else (),
-        hosts=_hosts(files, playbook) if playbook else None,
+        hosts=_hosts(files, playbook) if playbook and not is_script else None,
         hidden=hidden,
     )
 
