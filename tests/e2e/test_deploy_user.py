@@ -149,9 +149,9 @@ def test_without_a_rule_of_sudo_the_sync_says_what_is_missing() -> None:
     with started(lambda stack: of_ordinary_user(stack, "")) as server:
         write_service(server.services_dir, "shop", script=shell("echo begun"))
         (problem,) = server.api.sync()["problems"]
-        assert (problem["folder"], problem["reason"]) == (
-            "",
+        assert problem["folder"] == ""
+        assert problem["reason"] == (
             "The services folder cannot be read: sudo: a password is required. "
-            f"Allow fastDeploy's account to run commands as {DEPLOY_USER} without a password.",
+            f"Allow fastDeploy's account to run commands as {DEPLOY_USER} without a password."
         )
         assert "The fork server is not running: sudo: a password is required." in server.log()

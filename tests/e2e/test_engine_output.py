@@ -246,5 +246,5 @@ def test_output_beyond_the_limit_is_left_out_and_the_log_says_so(site: Site) -> 
     *kept, marker = api.lines(found["id"])
     assert kept == [f"{n:019}" for n in range(len(kept))]
     assert (1 << 20) - 100 < 20 * len(kept) <= 1 << 20
-    assert marker.startswith("[fastdeploy] The output is longer than 1048576 bytes")
+    assert marker.startswith("[fastdeploy] The output limit of 1048576 bytes is reached")
     assert (found["steps"][0]["name"], found["steps"][0]["state"]) == ("Late", "success")
