@@ -8,6 +8,7 @@ read even if the checker is killed, and then with one line for the result.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import resource
@@ -97,6 +98,8 @@ def _load_everything() -> None:
     from deploy.adapters.inputs.check import load  # noqa: PLC0415
 
     load()
+    for encoding in ("ascii", "utf-8", "utf-8-sig", "utf-16", "idna"):
+        codecs.lookup(encoding)
 
 
 def _become(uid: int, gid: int, groups: list[int]) -> None:
