@@ -484,7 +484,7 @@ class TestSync:
             ),
             (
                 {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/schema.json"}}},
-                "inputs.properties.a.$ref: only parts of the same schema can be referred to (`#/$defs/…`).",
+                "inputs.properties.a.$ref: must refer to a part of the same schema (`#/$defs/…`).",
             ),
         ],
     )
