@@ -67,11 +67,11 @@ def plan_for(everything: bool, factor: float) -> Plan:
         ],
         lanes=[
             [
-                Phase("Python", ["just", f"test-python{suffix}"], 35 * factor),
-                Phase("Python 3.10", ["just", f"test-py310{suffix}"], 10 * factor),
+                Phase("Python", ["just", f"test-python{suffix}"], 55 * factor),
+                Phase("Python 3.10", ["just", f"test-py310{suffix}"], 15 * factor),
             ],
             [
-                Phase("page, browser", ["just", f"test-e2e{suffix}"], 20 * factor),
+                Phase("page, browser", ["just", f"test-e2e{suffix}"], 30 * factor),
                 Phase("page, units", ["just", "test-js"], 10 * factor),
                 Phase("style and docs", ["just", "lint"], 10 * factor),
                 Phase("types", ["just", "typecheck"], 10 * factor),
