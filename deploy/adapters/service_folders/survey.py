@@ -1,4 +1,4 @@
-"""What a service would run, found out from its folder and a config: the playbook, its steps, its hosts."""
+"""What a service would run, read from its folder and a config: the playbook, its steps and its hosts."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Reader:
 
 
 def main() -> int:
-    """Answer until nobody asks any more."""
+    """Answer requests until the other end of the socket is closed."""
     os.closerange(3, 256)
     os.chdir("/")
     prctl(PR_SET_DUMPABLE, 0)
