@@ -166,8 +166,10 @@ def bad_proofs(server: Server, good: dict[str, Proof], service: str) -> dict[str
 
 
 def revoked(server: Server, service: str) -> str:
-    token = server.api.service_token(service, origin="revoked")
-    (record,) = [record for record in answer(server.api.admin.get("/tokens/")) if record["origin"] == "revoked"]
+    # The fixture may run more than once on the same server.
+    origin = server.new_name("revoked")
+    token = server.api.service_token(service, origin=origin)
+    (record,) = [record for record in answer(server.api.admin.get("/tokens/")) if record["origin"] == origin]
     assert server.api.admin.delete(f"/tokens/{record['id']}").status_code == 204
     return token
 
