@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.entrypoints.memory import loading
+from deploy.entrypoints.serve.memory import loading
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 NEEDED = (
     "deploy/_web/index.html",
-    "deploy/adapters/supervisor/__main__.py",
+    "deploy/adapters/runs/supervisor/__main__.py",
     "deploy/adapters/ansible/callback/fastdeploy.py",
     "deploy/adapters/migrations/versions/0001_initial.py",
 )

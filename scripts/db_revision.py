@@ -12,8 +12,8 @@ from deploy.adapters import migrations
 from deploy.adapters.database import Database
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.config import prepare_data_dir
-from deploy.entrypoints.foreground import database
-from deploy.entrypoints.settings import load_settings
+from deploy.entrypoints.serve.foreground import database
+from deploy.entrypoints.serve.settings import load_settings
 
 
 def write(connection: Connection, message: str) -> None:

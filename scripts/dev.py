@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 from deploy.config import Settings, prepare_data_dir, secret_key
-from deploy.entrypoints.first_user import Introduction, introduce, show_introduction
-from deploy.entrypoints.foreground import database
-from deploy.entrypoints.settings import load_settings
-from deploy.entrypoints.startup import prepare_database
-from deploy.entrypoints.state import create_app_state
+from deploy.entrypoints.app_state import create_app_state
+from deploy.entrypoints.serve.first_user import Introduction, introduce, show_introduction
+from deploy.entrypoints.serve.foreground import database
+from deploy.entrypoints.serve.settings import load_settings
+from deploy.entrypoints.serve.startup import prepare_database
 
 ROOT = Path(__file__).parents[1]
 API = "http://127.0.0.1:8000"

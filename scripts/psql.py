@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from deploy.adapters.postgres import PostgresError, find_binaries
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 from deploy.entrypoints.cli.settings import server_settings
-from deploy.entrypoints.foreground import database
+from deploy.entrypoints.serve.foreground import database
 
 
 def find_psql(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.adapters.launching import DeployUser, start_detached, supervisor_command
+from deploy.adapters.runs.start import DeployUser, start_detached, supervisor_command
 from deploy.adapters.service_folders.files import Files
 from deploy.adapters.service_folders.processes import Place
 

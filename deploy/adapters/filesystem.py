@@ -16,10 +16,10 @@ from cachetools import LRUCache
 
 from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.launching import DeployUser, RunError
+from deploy.adapters.runs.start import DeployUser, RunError
+from deploy.adapters.runs.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.processes import Checked, FoldersUnavailable, Line, Place, checker, reader
 from deploy.adapters.service_folders.survey import Survey
-from deploy.adapters.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 from deploy.config import ConfigurationError
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from deploy.domain.inputs import Answers
+from deploy.domain.inputs import CheckedValues
 from deploy.domain.model import StepReport, TokenKind
 from deploy.domain.reports import Entry
 
@@ -107,7 +107,7 @@ class StartDeployment:
     """Queue a deployment of a service.
 
     `by_person` is True if a person started it, who can `confirm` with the service's name. For a retry, `again` holds
-    the secrets given now, and `needed_again` the names of those the first deployment had. `answers` holds the checked
+    the secrets given now, and `needed_again` the names of those the first deployment had. `values` holds the checked
     values.
     """
 
@@ -122,7 +122,7 @@ class StartDeployment:
     confirm: str | None = None
     again: dict[str, Any] = field(default_factory=dict, repr=False)
     needed_again: tuple[str, ...] = ()
-    answers: Answers | None = None
+    values: CheckedValues | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ class Fault:
     sentence: str
 
 
-class InvalidAnswers(InvalidInput):
+class InvalidValues(InvalidInput):
     """The values do not match the inputs of the service. Messages never repeat a value, which may be secret."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
@@ -51,7 +51,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class CheckedValues:
     """Valid values, completed with defaults; secret ones are kept separately.
 
     `config` holds the options of the service's config that the values were checked against.

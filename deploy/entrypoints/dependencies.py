@@ -9,18 +9,18 @@ from fastapi.security import OAuth2PasswordBearer
 
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, check
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.app_state import AppState
 
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
 
 
-async def get_services(request: Request) -> AppState:
-    """Return the services of this process."""
-    services: AppState = request.app.state.services
-    return services
+async def get_app_state(request: Request) -> AppState:
+    """Return the application state of this process."""
+    state: AppState = request.app.state.app_state
+    return state
 
 
-AppStateDep = Annotated[AppState, Depends(get_services)]
+AppStateDep = Annotated[AppState, Depends(get_app_state)]
 BearerDep = Annotated["str | None", Depends(oauth2_scheme)]
 
 
@@ -40,10 +40,10 @@ def require(action: Action) -> Any:
     Every route must use it; a test over all routes enforces that.
     """
 
-    async def actor(services: AppStateDep, token: BearerDep) -> Actor:
+    async def actor(state: AppStateDep, token: BearerDep) -> Actor:
         if not token:
             raise NotSignedIn("Not authenticated")
-        authenticated = await services.authenticator.authenticate(token, KINDS[action])
+        authenticated = await state.authenticator.authenticate(token, KINDS[action])
         check(authenticated, action)
         return authenticated
 

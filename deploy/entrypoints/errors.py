@@ -25,7 +25,7 @@ from deploy.domain.errors import (
     TooManyAttempts,
     TryLater,
 )
-from deploy.domain.inputs import Fault, InvalidAnswers
+from deploy.domain.inputs import Fault, InvalidValues
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ RETRY_AFTER = {"Retry-After": "2"}
 
 def domain_error(_request: Request, error: Exception) -> JSONResponse:
     """Return the response for a domain error, with the status code of its class."""
-    if isinstance(error, InvalidAnswers):
+    if isinstance(error, InvalidValues):
         return JSONResponse({"detail": [_entry(fault) for fault in error.faults]}, 422)
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None

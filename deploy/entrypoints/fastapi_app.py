@@ -10,11 +10,9 @@ from fastapi import FastAPI
 
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints import errors
-from deploy.entrypoints.background import background
-from deploy.entrypoints.first_user import introduce, show_introduction
+from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.middleware import Safety
 from deploy.entrypoints.routers import (
-    access,
     deployments,
     history,
     inputs,
@@ -25,18 +23,20 @@ from deploy.entrypoints.routers import (
     queue,
     services,
     sessions,
+    sign_in,
     tokens,
     users,
 )
 from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
-from deploy.entrypoints.settings import load_settings
-from deploy.entrypoints.start_errors import StartErrors
-from deploy.entrypoints.startup import finish_sync, prepare_database
-from deploy.entrypoints.state import AppState, create_app_state, running
+from deploy.entrypoints.serve.background import background
+from deploy.entrypoints.serve.first_user import introduce, show_introduction
+from deploy.entrypoints.serve.settings import load_settings
+from deploy.entrypoints.serve.start_errors import StartErrors
+from deploy.entrypoints.serve.startup import finish_sync, prepare_database
 
 MODULES = (
-    access,
     sessions,
+    sign_in,
     users,
     services,
     inputs,
@@ -55,7 +55,7 @@ DESCRIPTION = "Start deployments, watch them live, and read their output. Sign i
 def create_app(settings: Settings | None = None, *, ready: AppState | None = None) -> FastAPI:
     """Return the application.
 
-    With `ready`, the caller (the `serve` command) also runs these services; otherwise the application connects to
+    With `ready`, the caller (the `serve` command) also runs this application state; otherwise the application connects to
     DATABASE_URL when it starts, and upgrades the schema.
 
     Raises:
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if ready is None:
-                app.state.services = await stack.enter_async_context(_own_services(settings or load_settings()))
+                app.state.app_state = await stack.enter_async_context(_own_state(settings or load_settings()))
             yield
 
     app = FastAPI(
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
         redoc_url=None,
     )
     if ready is not None:
-        app.state.services = ready
+        app.state.app_state = ready
     errors.install(app)
     for module in MODULES:
         # Not `include_router`, which would build each route again, at the first request.
@@ -93,17 +93,17 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
 
 
 @asynccontextmanager
-async def _own_services(settings: Settings) -> AsyncIterator[AppState]:
+async def _own_state(settings: Settings) -> AsyncIterator[AppState]:
     if settings.is_embedded:
         raise ConfigurationError(
             "DATABASE_URL is missing. Set it, or use `fastdeploy serve`, which includes a PostgreSQL server."
         )
-    services = create_app_state(settings, settings.database_url)
-    syncing = await prepare_database(services)
-    async with running(services), background(finish_sync(syncing)):
+    state = create_app_state(settings, settings.database_url)
+    syncing = await prepare_database(state)
+    async with running(state), background(finish_sync(syncing)):
         # Last, and not through the log, because logs are stored.
-        show_introduction(await introduce(services))
-        yield services
+        show_introduction(await introduce(state))
+        yield state
 
 
 def __getattr__(name: str) -> FastAPI:

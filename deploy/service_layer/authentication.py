@@ -6,7 +6,7 @@ import time
 
 import asyncpg
 
-from deploy.adapters.repository.access import TOUCH_EVERY
+from deploy.adapters.repository.sessions import TOUCH_EVERY
 from deploy.adapters.tokens import INVALID, Claims, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User

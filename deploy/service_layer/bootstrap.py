@@ -10,10 +10,10 @@ from functools import partial
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.domain import commands, events
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.handlers import access, deployments, runs, services
+from deploy.service_layer.handlers import deployments, runs, services, sessions, tokens, users
+from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
@@ -26,13 +26,13 @@ def create_bus(
 ) -> MessageBus:
     """Return a message bus with all handlers registered."""
     bus = MessageBus(open_unit_of_work, open_loose)
-    bus.on_command(commands.CreateUser, partial(access.create_user, now=now))
-    bus.on_command(commands.ChangeUser, access.change_user)
-    bus.on_command(commands.OpenSession, partial(access.open_session, now=now))
-    bus.on_command(commands.CloseSession, access.close_session)
-    bus.on_command(commands.EndSessions, partial(access.end_sessions, now=now))
-    bus.on_command(commands.RegisterToken, partial(access.register_token, now=now))
-    bus.on_command(commands.RevokeToken, partial(access.revoke_token, now=now))
+    bus.on_command(commands.CreateUser, partial(users.create_user, now=now))
+    bus.on_command(commands.ChangeUser, users.change_user)
+    bus.on_command(commands.OpenSession, partial(sessions.open_session, now=now))
+    bus.on_command(commands.CloseSession, sessions.close_session)
+    bus.on_command(commands.EndSessions, partial(sessions.end_sessions, now=now))
+    bus.on_command(commands.RegisterToken, partial(tokens.register_token, now=now))
+    bus.on_command(commands.RevokeToken, partial(tokens.revoke_token, now=now))
     bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))
     bus.on_command(commands.DeleteService, partial(services.delete_service, now=now))
     step_ids = StepIds()
@@ -55,5 +55,5 @@ def create_bus(
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)
     bus.on_command(commands.Heartbeat, runs.heartbeat, loose=True)
-    bus.on_event(events.AccessChanged, access.announce_access)
+    bus.on_event(events.AccessChanged, users.announce_access)
     return bus

@@ -15,7 +15,7 @@ from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.sealing import Unsealable, Vault
 from deploy.domain.commands import StartDeployment
 from deploy.domain.errors import Conflict, InvalidInput, Overloaded
-from deploy.domain.inputs import CONFIRM, ENV, Answers, Fault, InvalidAnswers
+from deploy.domain.inputs import CONFIRM, ENV, CheckedValues, Fault, InvalidValues
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
@@ -47,24 +47,24 @@ class Inputs:
 
         Raises:
             NotFound: the service does not exist.
-            InvalidAnswers: values are missing or invalid; it contains every fault.
+            InvalidValues: values are missing or invalid; it contains every fault.
         """
         async with self._open_unit_of_work() as uow:
             service = await uow.services.get(command.service_id)
         faults = _confirmation(command, service.name, service.data)
-        answers, found = await self._answers(command, service.name, service.data)
+        values, found = await self._values(command, service.name, service.data)
         if faults or found:
-            raise InvalidAnswers((*faults, *found))
-        return replace(command, answers=answers)
+            raise InvalidValues((*faults, *found))
+        return replace(command, values=values)
 
-    async def _answers(
+    async def _values(
         self, command: StartDeployment, service: str, config: Mapping[str, Any]
-    ) -> tuple[Answers, list[Fault]]:
+    ) -> tuple[CheckedValues, list[Fault]]:
         options = {name: config.get(name) for name in _OPTIONS}
         schema, env = config.get("inputs"), command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return Answers(env=env, config=options), faults + _unexpected_secrets(command)
+            return CheckedValues(env=env, config=options), faults + _unexpected_secrets(command)
         faults += _given_again(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
@@ -79,7 +79,7 @@ class Inputs:
         for more in (found, _not_text(secrets, schema)):
             known = {fault.path for fault in faults}
             faults += [fault for fault in more if fault.path not in known]
-        return Answers(env=complete, secrets=secrets, config=options), faults
+        return CheckedValues(env=complete, secrets=secrets, config=options), faults
 
     async def _check(self, schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         """Check values in a thread. Each check takes up to a second of processor time, so few run at once.
@@ -138,7 +138,7 @@ class Inputs:
             return Mask((), everything=True)
 
 
-def answers_of(command: StartDeployment, config: Mapping[str, Any]) -> Answers:
+def values_of(command: StartDeployment, config: Mapping[str, Any]) -> CheckedValues:
     """Return the values if they were checked against the current config, or if the service declares no inputs.
 
     Raises:
@@ -146,15 +146,15 @@ def answers_of(command: StartDeployment, config: Mapping[str, Any]) -> Answers:
         Conflict: the service's config has changed since the check.
     """
     options = {name: config.get(name) for name in _OPTIONS}
-    if command.answers is None:
+    if command.values is None:
         if any(options.values()) or command.again or names_with_reserved_fields(_given(command)):
             raise Unprepared
-        return Answers(env=command.context.get(ENV, {}))
-    if command.answers.config != options:
+        return CheckedValues(env=command.context.get(ENV, {}))
+    if command.values.config != options:
         raise Conflict(
             "The service was changed while the deployment was being started. Check its inputs, then start again."
         )
-    return command.answers
+    return command.values
 
 
 def _given(command: StartDeployment) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from deploy.adapters.database import DATABASE_ERRORS
-from deploy.adapters.digests import folder_digests
+from deploy.adapters.service_folders.digests import folder_digests
 from deploy.domain.commands import KeepFiles
 from deploy.domain.model import Deployment
 from deploy.service_layer.messagebus import MessageBus

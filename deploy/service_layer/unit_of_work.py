@@ -90,9 +90,9 @@ class UnitOfWork:
         return repository.History(self._driver)
 
     @cached_property
-    def answers(self) -> repository.Answers:
+    def previous_values(self) -> repository.PreviousValues:
         """The values a user gave last time."""
-        return repository.Answers(self._driver)
+        return repository.PreviousValues(self._driver)
 
     @cached_property
     def secrets(self) -> repository.Secrets:

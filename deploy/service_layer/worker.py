@@ -21,19 +21,19 @@ from asyncpg import UniqueViolationError
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout
-from deploy.adapters.launching import RunError
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository.queue import ONE_PER_LANE
+from deploy.adapters.runs.directory import RunActive, RunAlreadyStarted, RunDirectory, RunSpec
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout
+from deploy.adapters.runs.start import RunError
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.service_folders.processes import FoldersUnavailable
-from deploy.adapters.spool import RunActive, RunAlreadyStarted, RunDirectory, RunSpec
 from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.service_layer.follower import NOT_STARTED, Follower, persistently
+from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.snapshots import Snapshots

@@ -198,7 +198,7 @@ def test_a_short_key_causes_a_warning(server: Server) -> None:
 
 
 def test_every_setting_has_a_rule() -> None:
-    from deploy.entrypoints.settings import _rule
+    from deploy.entrypoints.serve.settings import _rule
 
     assert all(_rule(field).startswith("must be ") for field in Settings.model_fields.values())
 

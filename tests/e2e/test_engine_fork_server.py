@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 
-from deploy.adapters.spool import RunDirectory
+from deploy.adapters.runs.directory import RunDirectory
 from tests.e2e.folders import shell
 from tests.e2e.processes import Site, Worker, arguments, children
 from tests.e2e.waiting import wait_until

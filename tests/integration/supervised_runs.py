@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launching import DeployUser
-from deploy.adapters.spool import Record, RunDirectory, RunSpec
+from deploy.adapters.runs.directory import Record, RunDirectory, RunSpec
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.start import DeployUser
 
 # Much longer than anything takes: a test that meets it has failed.
 PATIENCE = 60.0

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.spool import Record
+from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
-from deploy.service_layer.intake import masked_entries
+from deploy.service_layer.ingest.entries import masked_entries
 from tests.ansible_versions import PYTHONS, ROOT, installed, installed_line
 from tests.integration.ansible_runs import Run, run, write_playbook
 

@@ -24,8 +24,8 @@ from deploy.domain.errors import NotSignedIn
 from deploy.domain.events import UserCreated
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import TokenType
+from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
-from deploy.entrypoints.state import AppState, create_app_state
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.sign_in import SignIn
 from tests.databases import Databases

@@ -27,8 +27,8 @@ from deploy.adapters.database import (
     sql_state,
     without_password,
 )
-from deploy.service_layer import follower
-from deploy.service_layer.follower import persistently
+from deploy.service_layer.ingest import follow as follower
+from deploy.service_layer.ingest.follow import persistently
 from tests.databases import Databases
 
 PATIENCE = 20.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters import digests
-from deploy.adapters.digests import folder_digests
+from deploy.adapters.service_folders import digests
+from deploy.adapters.service_folders.digests import folder_digests
 
 
 def short(content: bytes) -> str:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.launching import DeployUser
+from deploy.adapters.runs.start import DeployUser
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 

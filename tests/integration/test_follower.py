@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deploy.adapters.spool import RunDirectory
+from deploy.adapters.runs.directory import RunDirectory
 from deploy.domain.masking import Mask
 from deploy.domain.model import DeploymentState
-from deploy.service_layer import follower, reaper
-from deploy.service_layer.follower import Follower
+from deploy.service_layer import reaper
+from deploy.service_layer.ingest import follow as follower
+from deploy.service_layer.ingest.follow import Follower
 from deploy.service_layer.output import find_lines
 from deploy.service_layer.reaper import Reaper
 from tests.databases import Databases

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launching import DeployUser, start_detached, supervisor_command, supervisor_program
-from deploy.adapters.spool import RunDirectory, RunSpec
+from deploy.adapters.runs.directory import RunDirectory, RunSpec
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.start import DeployUser, start_detached, supervisor_command, supervisor_program
 from tests.integration.supervised_runs import (
     PATIENCE,
     PYTHON,
@@ -386,8 +386,8 @@ class TestHostileScripts:
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.spool import RunDirectory, RunSpec
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.directory import RunDirectory, RunSpec
 
 async def work():
     server = ForkServer(None)

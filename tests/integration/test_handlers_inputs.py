@@ -9,7 +9,7 @@ import pytest
 from deploy.adapters.sealing import Unsealable
 from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
 from deploy.domain.errors import Conflict, NotFound
-from deploy.domain.inputs import Answers, InvalidAnswers
+from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import StepReport, StepState
 from tests.conftest import inputs_of
 from tests.runs import ended
@@ -48,7 +48,7 @@ async def test_secrets_are_sealed_and_the_rest_is_completed(site: Site) -> None:
 
 async def test_faults_leave_nothing_behind(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
-    with pytest.raises(InvalidAnswers) as caught:
+    with pytest.raises(InvalidValues) as caught:
         await start(site, service_id, {"size": 10})
     assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
         (("env", "size"), "Size: must be at most 9"),
@@ -64,12 +64,12 @@ async def test_a_secret_that_is_not_asked_for_at_the_moment_is_a_text_all_the_sa
     how = {"enum": ["password", "token"], "default": "password"}
     condition = {"if": {"properties": {"how": {"const": "token"}}}, "then": token}
     service_id = await site.service(inputs={"type": "object", "properties": {"how": how}, **condition})
-    with pytest.raises(InvalidAnswers) as caught:
+    with pytest.raises(InvalidValues) as caught:
         await start(site, service_id, {"token": value})
     assert [(fault.path, fault.sentence) for fault in caught.value.faults] == [
         (("env", "token"), "Token: must be text")
     ]
-    with pytest.raises(InvalidAnswers) as caught:
+    with pytest.raises(InvalidValues) as caught:
         await start(site, service_id, {"how": "token", "token": value})
     assert len(caught.value.faults) == 1
     started = await site.deployment(await start(site, service_id, {"token": SECRET}))
@@ -85,8 +85,8 @@ async def test_a_service_that_is_gone(site: Site) -> None:
 
 async def test_answers_to_another_config_do_not_count(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
-    stale = Answers(env={}, config={"inputs": None, "confirm": None})
-    command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, answers=stale)
+    stale = CheckedValues(env={}, config={"inputs": None, "confirm": None})
+    command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, values=stale)
     with pytest.raises(Conflict, match="changed while the deployment was being started"):
         await site.bus.handle(command)
 
@@ -143,7 +143,7 @@ async def test_confirmation_is_asked_of_people_only(site: Site) -> None:
     service_id = await site.service(confirm=True)
     assert await site.start(service_id)
     assert await site.start(service_id, by_person=True, confirm="shop")
-    with pytest.raises(InvalidAnswers) as caught:
+    with pytest.raises(InvalidValues) as caught:
         await site.start(service_id, by_person=True, confirm="Shop")
     assert [fault.path for fault in caught.value.faults] == [("confirm",)]
 
@@ -151,7 +151,7 @@ async def test_confirmation_is_asked_of_people_only(site: Site) -> None:
 async def test_a_retry_needs_the_secrets_that_the_service_still_asks_for(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     needed = {"needed_again": ("password", "gone")}
-    with pytest.raises(InvalidAnswers) as caught:
+    with pytest.raises(InvalidValues) as caught:
         await start(site, service_id, {"size": 2}, **needed)
     assert [fault.path for fault in caught.value.faults] == [("env", "password")]
     retried = await site.deployment(await start(site, service_id, {"size": 2}, again={"password": SECRET}, **needed))
@@ -166,10 +166,10 @@ async def test_a_retry_takes_again_what_was_a_secret_and_is_none_any_more(site: 
 
 
 async def test_nobody_sees_a_secret_in_a_command() -> None:
-    answers = Answers(env={}, secrets={"password": SECRET})
+    answers = CheckedValues(env={}, secrets={"password": SECRET})
     again = {"password": SECRET}
     command = StartDeployment(
-        service_id=1, origin="a", user="b", user_id=None, context={"env": again}, again=again, answers=answers
+        service_id=1, origin="a", user="b", user_id=None, context={"env": again}, again=again, values=answers
     )
     assert SECRET not in repr(command)
 
@@ -180,8 +180,8 @@ async def test_the_last_answers_are_those_of_the_user(site: Site) -> None:
     await start(site, service_id, {"n": 2}, user_id=ada)
     await start(site, service_id, {"n": 3}, user_id=grace)
     async with site.open_uow() as uow:
-        assert await uow.answers.last(service_id, ada) == {"n": 2}
-        assert await uow.answers.last(service_id, 987654321) is None
+        assert await uow.previous_values.last(service_id, ada) == {"n": 2}
+        assert await uow.previous_values.last(service_id, 987654321) is None
 
 
 async def test_secrets_that_are_gone_hide_everything_and_start_nothing(site: Site, tmp_path: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 from deploy.domain.commands import (
     CancelDeployment,
     ClaimDeployments,

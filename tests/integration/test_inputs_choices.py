@@ -14,7 +14,7 @@ import pytest
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Question, TtlCache, ask
 from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
-from deploy.adapters.launching import DeployUser
+from deploy.adapters.runs.start import DeployUser
 from deploy.domain.inputs import Choice, Form
 
 PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -17,7 +17,8 @@ from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
 from deploy.domain.policy import Actor, TokenType
-from deploy.service_layer import follower, live
+from deploy.service_layer import live
+from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
 from tests.databases import Databases
 from tests.runs import ended, line, reported

@@ -17,8 +17,8 @@ from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.service_layer.queue import why_all_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
-from deploy.service_layer.waiting import why_all_waiting
 from tests.databases import Databases
 
 DEPLOYMENTS, SERVICES = 10_000, 20

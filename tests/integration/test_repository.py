@@ -14,8 +14,8 @@ from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeploymentState, Step, StepState
+from deploy.service_layer.queue import alive, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
-from deploy.service_layer.waiting import alive, why_waiting
 from tests.runs import at, ended, line, reported
 from tests.site import Site
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
-from deploy.adapters.launching import DeployUser
+from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplicated
 from deploy.domain.commands import ServiceFolder
 from tests.e2e.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.digests import folder_digests
+from deploy.adapters.service_folders.digests import folder_digests
 from deploy.domain.changes import Snapshot
 from deploy.service_layer.snapshots import Snapshots
 from tests.site import Site

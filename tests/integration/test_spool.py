@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.launching import DeployUser, NoInterpreter, interpreter_for, supervisor_program
-from deploy.adapters.spool import Record, RunActive, RunAlreadyStarted, RunDirectory, SpoolCorrupt
+from deploy.adapters.runs.directory import Record, RunActive, RunAlreadyStarted, RunDirectory, SpoolCorrupt
+from deploy.adapters.runs.start import DeployUser, NoInterpreter, interpreter_for, supervisor_program
 from tests.integration.supervised_runs import (
     PATIENCE,
     ROOT,
@@ -334,9 +334,9 @@ class TestTheDeployUser:
         shutil.copytree(ROOT / "deploy" / "adapters" / "supervisor", closed / "deploy" / "adapters" / "supervisor")
         starter = (
             "import asyncio, sys; from pathlib import Path\n"
-            "from deploy.adapters.fork_server import ForkServer\n"
-            "from deploy.adapters.launching import DeployUser\n"
-            "from deploy.adapters.spool import RunDirectory, RunSpec\n"
+            "from deploy.adapters.runs.fork_server import ForkServer\n"
+            "from deploy.adapters.runs.start import DeployUser\n"
+            "from deploy.adapters.runs.directory import RunDirectory, RunSpec\n"
             "spec = RunSpec(argv=['/usr/bin/id', '-un'], cwd='/', env={}, files={}, timeout=None,\n"
             "               output_limit=1000, line_limit=1000)\n"
             "nobody = DeployUser.named('nobody')\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deploy.service_layer.running_deployments import BLOCK, StepIds
+from deploy.service_layer.ingest.running_deployments import BLOCK, StepIds
 from tests.site import Site
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.launching import DeployUser, supervisor_program
-from deploy.adapters.spool import RunDirectory
+from deploy.adapters.runs.directory import RunDirectory
+from deploy.adapters.runs.start import DeployUser, supervisor_program
 from tests.integration.supervised_runs import (
     PATIENCE,
     PYTHON,
@@ -411,7 +411,7 @@ class TestSignals:
 STARTER = """
 import os, sys
 from pathlib import Path
-from deploy.adapters.spool import RunDirectory, RunSpec
+from deploy.adapters.runs.directory import RunDirectory, RunSpec
 spec = RunSpec(argv=["/bin/sh", "-c", sys.argv[2]], cwd=sys.argv[3], env={"PATH": "/usr/bin:/bin", "FASTDEPLOY_TEST": sys.argv[4]},
                files={}, timeout=None, output_limit=1000000, line_limit=1000)
 run = RunDirectory.create(Path(sys.argv[1]), 1)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters.launching import DeployUser, supervisor_program
-from deploy.adapters.spool import RunDirectory
+from deploy.adapters.runs.directory import RunDirectory
+from deploy.adapters.runs.start import DeployUser, supervisor_program
 from tests.integration.supervised_runs import (
     PYTHON,
     Run,

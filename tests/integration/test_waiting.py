@@ -8,7 +8,7 @@ import pytest
 
 from deploy.domain.commands import CancelDeployment
 from deploy.domain.model import DeploymentState
-from deploy.service_layer.waiting import why_all_waiting, why_waiting
+from deploy.service_layer.queue import why_all_waiting, why_waiting
 from tests.runs import ended
 from tests.site import Site
 

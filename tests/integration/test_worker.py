@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launch import LaunchSettings
 from deploy.adapters.notifications import Listener
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.spec import LaunchSettings
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.model import Deployment
 from deploy.service_layer import worker as workers

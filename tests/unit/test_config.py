@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from deploy.config import ConfigurationError, Settings, kept_secret, prepare_data_dir, secret_key
-from deploy.entrypoints.settings import SettingsError, load_settings
+from deploy.entrypoints.serve.settings import SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.spool import Record
+from deploy.adapters.runs.directory import Record
 from deploy.domain.model import StepReport, StepState
 from deploy.domain.reports import Line, Reported, RunEnded
-from deploy.service_layer.intake import entries_of
+from deploy.service_layer.ingest.entries import entries_of
 from tests.runs import at
 
 STAMP = at(1).timestamp()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.entrypoints.known_servers import (
+from deploy.entrypoints.serve.known_servers import (
     RECORD,
     ServerRecord,
     is_running,

@@ -11,10 +11,10 @@ import pytest
 
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.launch import LaunchSettings, run_spec, run_timeout, worker_home
-from deploy.adapters.launching import RunError
+from deploy.adapters.runs.directory import RunSpec
+from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout, worker_home
+from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.survey import Survey
-from deploy.adapters.spool import RunSpec
 from tests.ansible_files import read
 from tests.runs import a_deployment
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deploy.adapters.spool import Record
+from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
 from deploy.domain.model import HostResult, Outcome
 from deploy.domain.reports import HostReported, Line, read_line
-from deploy.service_layer.intake import masked_entries
+from deploy.service_layer.ingest.entries import masked_entries
 from tests.runs import at, ended, line, reported
 
 PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"

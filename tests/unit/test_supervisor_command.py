@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapters import supervisor
-from deploy.adapters.launching import (
+from deploy.adapters.runs import supervisor
+from deploy.adapters.runs.directory import RunSpec
+from deploy.adapters.runs.start import (
     DeployUser,
     NoSudo,
     SudoRefused,
@@ -16,8 +17,7 @@ from deploy.adapters.launching import (
     supervisor_argv,
     supervisor_command,
 )
-from deploy.adapters.spool import RunSpec
-from deploy.adapters.supervisor.spec import Spec
+from deploy.adapters.runs.supervisor.spec import Spec
 
 PROGRAM = ["-I", "-S", "-c", "import supervisor"]
 SHOP = DeployUser(name="shop", uid=4711, gid=4711, groups=[4711], home="/home/shop")
@@ -41,7 +41,7 @@ def test_anybody_else_starts_python_through_sudo() -> None:
 
 
 def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("deploy.adapters.launching._SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr("deploy.adapters.runs.start._SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(
         NoSudo,

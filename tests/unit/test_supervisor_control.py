@@ -3,7 +3,7 @@
 import os
 import socket
 
-from deploy.adapters.supervisor.control import Control
+from deploy.adapters.runs.supervisor.control import Control
 
 
 def test_a_socket_brings_the_fifo_and_a_file_with_the_settings() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.adapters.supervisor.framing import LineFramer
-from deploy.adapters.supervisor.output import OutputLimit
-from deploy.adapters.supervisor.plain_json import from_json, quoted, to_json
-from deploy.adapters.supervisor.system import signal_name
+from deploy.adapters.runs.supervisor.framing import LineFramer
+from deploy.adapters.runs.supervisor.output import OutputLimit
+from deploy.adapters.runs.supervisor.plain_json import from_json, quoted, to_json
+from deploy.adapters.runs.supervisor.system import signal_name
 
 Pieces = list[tuple[str, str]]
 

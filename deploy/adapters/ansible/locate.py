@@ -11,8 +11,8 @@ from posixpath import dirname, join, normpath
 
 from deploy.adapters.ansible.command import AnsibleSettings, ansible_settings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.files import FileError, Files
-from deploy.adapters.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 
 MAX_INVENTORY_DEPTH = 4
 INVENTORY_NAMES = ("inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts")

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
-from deploy.adapters.spool import RunSpec
+from deploy.adapters.runs.directory import RunSpec
+from deploy.adapters.runs.start import DeployUser, RunError, start_detached, supervisor_command
 
 Result = TypeVar("Result")
 

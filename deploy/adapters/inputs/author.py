@@ -10,8 +10,8 @@ from typing import Any
 
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.schema import CHOICES, Field, Schema, SchemaTooLarge
+from deploy.adapters.runs.supervisor.file_access import FILE, MISSING
 from deploy.adapters.service_folders.files import FileError, Files
-from deploy.adapters.supervisor.file_access import FILE, MISSING
 from deploy.domain.errors import InvalidInput
 
 MOST_FIELDS = 200

@@ -18,8 +18,8 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.asking import ChoiceUnavailable, Question, TtlCache, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
-from deploy.adapters.launch import worker_home
-from deploy.adapters.launching import DeployUser, RunError
+from deploy.adapters.runs.spec import worker_home
+from deploy.adapters.runs.start import DeployUser, RunError
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.config import ConfigurationError
 from deploy.domain.inputs import Choice, Form, Problem

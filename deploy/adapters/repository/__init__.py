@@ -1,23 +1,23 @@
 """All SQL, one class per aggregate. Each class uses the connection of a unit of work."""
 
-from deploy.adapters.repository.access import Sessions, Tokens, Users
-from deploy.adapters.repository.answers import Answers
 from deploy.adapters.repository.attempts import Attempts, BucketState
 from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
-from deploy.adapters.repository.events import CommittedEvents, Events, StoredEvent
+from deploy.adapters.repository.events import CommittedEvents, EventReader, Events, StoredEvent
 from deploy.adapters.repository.history import History
+from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
 from deploy.adapters.repository.queue import NewJob, Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
+from deploy.adapters.repository.sessions import Sessions
 from deploy.adapters.repository.steps import Steps
-from deploy.adapters.repository.tail import EventReader
+from deploy.adapters.repository.tokens import Tokens
+from deploy.adapters.repository.users import Users
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
-    "Answers",
     "Attempts",
     "Batches",
     "BucketState",
@@ -31,6 +31,7 @@ __all__ = [
     "Listings",
     "NewJob",
     "Plans",
+    "PreviousValues",
     "Queue",
     "Secrets",
     "Services",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 
 # A reservation adds at most two rows and removes up to this many expired ones, so neither table can grow for long.
 FORGET_AT_ONCE = 200

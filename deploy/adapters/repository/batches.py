@@ -18,8 +18,8 @@ from deploy.adapters.repository.events import (
 )
 from deploy.adapters.repository.queue import PUT_JOB, NewJob
 from deploy.adapters.repository.rows import names_of
+from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
-from deploy.adapters.statement import Statement
 from deploy.domain.model import Deployment, Step
 
 # Adds a new deployment with all its rows. Foreign keys are checked at the end of the statement.

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from deploy.adapters.database import CHANNEL
-from deploy.adapters.statement import Statement
+from deploy.adapters.database import CHANNEL, Database
+from deploy.adapters.repository.statement import Statement
 
 # Inserts what `event_rows` gives; `also` is a table more to select from, which may be empty.
 APPEND_EVENTS = (
@@ -38,6 +38,14 @@ _OUTPUT = Statement(
     "AND last_line > :after ORDER BY last_line LIMIT :limit"
 )
 _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
+
+# Queued and running deployments, and recently finished ones among the newest 1,000.
+_CURSORS = """
+    SELECT id, seq FROM deployments WHERE state IN ('queued', 'running')
+    UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments)
+        AND finished > now() - make_interval(secs => $1)
+"""
+_SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 
 
 class StoredEvent(NamedTuple):
@@ -108,3 +116,41 @@ def event_rows(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, A
         "last_lines": f"{{{','.join(last_lines)}}}",
         "messages": "\n".join([event.message for event in events]),
     }
+
+
+class EventReader:
+    """Reads the end of the event log for live updates.
+
+    Outside of transactions, because this happens after every transaction.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
+        """Return the events after `seq` in order, at most `limit`, optionally without output."""
+        async with self._database.connection() as connection:
+            return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
+
+    async def some_after(
+        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+    ) -> list[StoredEvent]:
+        """Like `after`, but stop at the event that reaches `max_bytes`."""
+        async with self._database.connection() as connection:
+            return await Events(connection).some_after(
+                deployment_id, seq, limit=limit, max_bytes=max_bytes, with_output=with_output
+            )
+
+    async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
+        """Return (ID, seq) of deployments that are open or finished in the last `since_seconds`."""
+        return [(row[0], row[1]) for row in await self._fetch(_CURSORS, since_seconds)]
+
+    async def service_of(self, deployment_id: int) -> int | None:
+        """Return the service ID of a deployment, or None if it was deleted."""
+        rows = await self._fetch(_SERVICE, deployment_id)
+        return int(rows[0][0]) if rows else None
+
+    async def _fetch(self, query: str, *values: Any) -> Sequence[Any]:
+        async with self._database.connection() as connection:
+            rows: Sequence[Any] = await connection.fetch(query, *values)
+            return rows

@@ -10,7 +10,7 @@ from datetime import datetime
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, deployment_from
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 from deploy.domain.changes import Snapshot
 from deploy.domain.model import Deployment, DeploymentState
 

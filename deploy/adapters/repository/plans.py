@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 from deploy.domain.model import Plan, PlannedStep
 
 # Limits of successes and steps to read: enough for a median, and fast enough to run at every start.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from deploy.adapters.database import QUEUE_CHANNEL
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 
 # New jobs go to WAITING. `fastdeploy_take_jobs` moves them to the queue that workers take jobs from.
 WAITING = "waiting"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 
 _PUT = Statement("INSERT INTO secrets (deployment_id, sealed) VALUES (:deployment_id, :sealed)")
 _GET = Statement("SELECT sealed FROM secrets WHERE deployment_id = :deployment_id")

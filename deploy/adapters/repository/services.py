@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, service_from
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
 

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from deploy.adapters.repository.rows import columns_of, step_from
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 from deploy.domain.model import Step
 
 _COLUMNS = (

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 
 _BEAT = Statement(
     "INSERT INTO workers (id, host, version, slots, started, last_seen) "

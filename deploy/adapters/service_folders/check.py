@@ -10,10 +10,10 @@ from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_s
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.inputs.author import SchemaFault, check_inputs
+from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.config import CONFIG, DEFAULT_SCRIPT, FolderError, ServiceConfig, parse_config
 from deploy.adapters.service_folders.files import FileError, Files
 from deploy.adapters.service_folders.survey import has_script
-from deploy.adapters.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
 
 README_LIMIT = 1 << 20
 README_NAMES = ("README.md", "readme.md", "Readme.md")

@@ -21,11 +21,11 @@ from typing import Any
 
 from deploy.adapters.ansible.locate import find_strategies
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.runs.supervisor.system import PR_SET_DUMPABLE, prctl
 from deploy.adapters.service_folders.check import check_folder
 from deploy.adapters.service_folders.config import FolderError
 from deploy.adapters.service_folders.files import Files, TooComplicated
 from deploy.adapters.service_folders.survey import survey
-from deploy.adapters.supervisor.system import PR_SET_DUMPABLE, prctl
 
 CPU_SECONDS = 3
 MEMORY_BYTES = 512 << 20

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from deploy.adapters.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE, UNREADABLE
+from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE, UNREADABLE
 
 MAX_REQUESTS = 5_000
 MAX_BYTES = 32 << 20
@@ -73,7 +73,7 @@ class Files:
         return self._is(FOLDER, path)
 
     def kind(self, path: str) -> str:
-        """Return what `path` is: one of the kinds in supervisor/file_access.py."""
+        """Return what `path` is: one of the kinds in runs/supervisor/file_access.py."""
         return str(self._ask("look", path)["kind"])
 
     def real_path(self, path: str) -> str:

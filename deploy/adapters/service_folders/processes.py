@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.adapters.launching import DeployUser, RunError, not_started, start_detached, supervisor_command
+from deploy.adapters.runs.start import DeployUser, RunError, not_started, start_detached, supervisor_command
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from deploy.adapters.ansible.locate import (
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.targets import host_patterns
 from deploy.adapters.ansible.tasks import task_names
+from deploy.adapters.runs.supervisor.file_access import MISSING
 from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.files import FileError, Files
-from deploy.adapters.supervisor.file_access import MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.settings import DataDir, ServicesDir, server_setting
 
 if TYPE_CHECKING:
     from deploy.config import Settings
-    from deploy.entrypoints.state import AppState
+    from deploy.entrypoints.app_state import AppState
 
 Result = TypeVar("Result")
 
@@ -37,18 +37,18 @@ def with_services(settings: Settings, do: Callable[[AppState], Awaitable[Result]
 
     from deploy.adapters.postgres import running_url
     from deploy.config import prepare_data_dir
-    from deploy.entrypoints.foreground import database as open_database
-    from deploy.entrypoints.startup import explained, upgrade_schema
-    from deploy.entrypoints.state import create_app_state
+    from deploy.entrypoints.app_state import create_app_state
+    from deploy.entrypoints.serve.foreground import database as open_database
+    from deploy.entrypoints.serve.startup import explained, upgrade_schema
 
     async def with_url(url: str) -> Result:
-        services = create_app_state(settings, url)
+        state = create_app_state(settings, url)
         try:
-            await upgrade_schema(services)
-            with explained(services):
-                return await do(services)
+            await upgrade_schema(state)
+            with explained(state):
+                return await do(state)
         finally:
-            await services.database.close()
+            await state.database.close()
 
     attach = False
     if settings.is_embedded:
@@ -93,9 +93,9 @@ def create_user(
 
     password = read_password(password_stdin)
 
-    async def do(services: AppState) -> None:
-        password_hash = await services.passwords.hash(password)
-        await services.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
+    async def do(state: AppState) -> None:
+        password_hash = await state.passwords.hash(password)
+        await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
 
     with_services(server_settings(data_dir), do)
     typer.echo(f"User {name} created")
@@ -104,10 +104,10 @@ def create_user(
 @users.command("list")
 def list_users(json: Json = False, data_dir: DataDir = None) -> None:
     """List users."""
-    from deploy.entrypoints.schemas.access import UserOut
+    from deploy.entrypoints.schemas.users import UserOut
 
-    async def do(services: AppState) -> list[UserOut]:
-        async with services.open_unit_of_work() as uow:
+    async def do(state: AppState) -> list[UserOut]:
+        async with state.open_unit_of_work() as uow:
             return [UserOut.model_validate(user) for user in await uow.users.list()]
 
     found = with_services(server_settings(data_dir), do)
@@ -124,8 +124,8 @@ def change_password(name: UserName, password_stdin: PasswordStdin = False, data_
     """Change a user's password and end their sessions."""
     password = read_password(password_stdin)
 
-    async def do(services: AppState) -> None:
-        await _change(services, name, password_hash=await services.passwords.hash(password))
+    async def do(state: AppState) -> None:
+        await _change(state, name, password_hash=await state.passwords.hash(password))
 
     with_services(server_settings(data_dir), do)
     typer.echo(f"Password of {name} changed")
@@ -139,24 +139,24 @@ def disable_user(
 ) -> None:
     """Disable a user. Their sessions and tokens stop working."""
 
-    async def do(services: AppState) -> None:
-        await _change(services, name, is_active=enable)
+    async def do(state: AppState) -> None:
+        await _change(state, name, is_active=enable)
 
     with_services(server_settings(data_dir), do)
     typer.echo(f"User {name} {'enabled' if enable else 'disabled'}")
 
 
 async def _change(
-    services: AppState, name: str, *, password_hash: str | None = None, is_active: bool | None = None
+    state: AppState, name: str, *, password_hash: str | None = None, is_active: bool | None = None
 ) -> None:
     from deploy.domain.commands import ChangeUser
     from deploy.domain.errors import NotFound
 
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         user = await uow.users.find(name)
     if user is None:
         raise NotFound(f"User {name} does not exist. List users with: fastdeploy user list")
-    await services.bus.handle(ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active))
+    await state.bus.handle(ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active))
 
 
 @tokens.command("config")
@@ -169,8 +169,8 @@ def make_config_token(
     from deploy.domain.model import TokenKind
     from deploy.entrypoints.routers.tokens import make_token
 
-    async def do(services: AppState) -> str:
-        return await make_token(services, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
+    async def do(state: AppState) -> str:
+        return await make_token(state, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
 
     typer.echo(with_services(server_settings(data_dir), do))
 
@@ -200,8 +200,8 @@ def revoke_token(
     """Revoke a token."""
     from deploy.domain.commands import RevokeToken
 
-    async def do(services: AppState) -> None:
-        await services.bus.handle(RevokeToken(token_id=token_id, user_id=None))
+    async def do(state: AppState) -> None:
+        await state.bus.handle(RevokeToken(token_id=token_id, user_id=None))
 
     with_services(server_settings(data_dir), do)
     typer.echo(f"Token {token_id} revoked")
@@ -212,8 +212,8 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     """Upgrade the database schema to the latest version."""
     from deploy.adapters import migrations
 
-    async def do(services: AppState) -> str | None:
-        return await migrations.current(services.database)
+    async def do(state: AppState) -> str | None:
+        return await migrations.current(state.database)
 
     typer.echo(f"The database is at revision {with_services(server_settings(data_dir), do)}")
 
@@ -223,7 +223,7 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     """Sync services with the service folders. Exit with code 1 if a folder is invalid."""
     from deploy.domain.events import ServiceChanged
     from deploy.entrypoints.routers.services import sync_services
-    from deploy.entrypoints.startup import problem_text
+    from deploy.entrypoints.serve.startup import problem_text
 
     settings = server_settings(data_dir, services_dir)
     events, problems = with_services(settings, sync_services)

@@ -54,7 +54,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _operator_errors()):
             raise
-        from deploy.entrypoints.settings import SettingsError
+        from deploy.entrypoints.serve.settings import SettingsError
 
         is_usage = isinstance(error, SettingsError)
         for message in str(error).splitlines() if is_usage else [str(error)]:
@@ -64,8 +64,8 @@ def main() -> None:
 
 def _operator_errors() -> tuple[type[Exception], ...]:
     """Return the expected errors of server commands. Imported late to keep client commands fast."""
-    from deploy.adapters.launching import RunError
     from deploy.adapters.postgres import PostgresError
+    from deploy.adapters.runs.start import RunError
     from deploy.config import ConfigurationError
 
     return ConfigurationError, PostgresError, RunError, DomainError

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.entrypoints.cli.settings import DataDir, ServicesDir, require_database, settings_from, worker_settings
-from deploy.entrypoints.memory import prepare_for_long
+from deploy.entrypoints.serve.memory import prepare_for_long
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.first_user import Introduction
+    from deploy.entrypoints.serve.first_user import Introduction
 
 
 def register(app: typer.Typer) -> None:
@@ -30,9 +30,9 @@ def serve(
 ) -> None:
     """Run fastDeploy in the foreground: database, web page, API and a worker."""
     prepare_for_long()
-    from deploy.entrypoints.foreground import ServeOptions
-    from deploy.entrypoints.foreground import serve as run
-    from deploy.entrypoints.standard_streams import open_missing
+    from deploy.entrypoints.serve.foreground import ServeOptions
+    from deploy.entrypoints.serve.foreground import serve as run
+    from deploy.entrypoints.serve.standard_streams import open_missing
 
     open_missing()
 
@@ -54,7 +54,7 @@ def worker(
     import uvloop
 
     from deploy.config import prepare_data_dir
-    from deploy.entrypoints.server import work
+    from deploy.entrypoints.serve.server import work
 
     settings = worker_settings(data_dir, services_dir, worker_slots=slots)
     url = require_database(settings)
@@ -63,7 +63,7 @@ def worker(
 
 
 def _announce(address: str, introduction: Introduction) -> None:
-    from deploy.entrypoints.first_user import show_introduction
+    from deploy.entrypoints.serve.first_user import show_introduction
 
     show_introduction(introduction, before=f"\n  fastDeploy is ready: {address}/\n\n")
 

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from deploy.config import Settings
-    from deploy.entrypoints.known_servers import ServerRecord
+    from deploy.entrypoints.serve.known_servers import ServerRecord
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder for the bundled database, secrets and runs. Overrides DATA_DIR.")
@@ -22,7 +22,7 @@ ServicesDir = Annotated[
 
 def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
     """Return the settings, overridden by command-line options, with absolute paths."""
-    from deploy.entrypoints.settings import load_settings
+    from deploy.entrypoints.serve.settings import load_settings
 
     return _prepared(load_settings(data_dir=data_dir, services_root=services_dir, **more), _current_folder())
 
@@ -37,8 +37,8 @@ def server_settings(data_dir: Path | None = None, services_dir: Path | None = No
     Raises:
         ConfigurationError: No data or several data folders were found, or the database URL is not known here.
     """
-    from deploy.entrypoints.known_servers import read_record
-    from deploy.entrypoints.settings import ENV_FILE, from_environment, load_settings
+    from deploy.entrypoints.serve.known_servers import read_record
+    from deploy.entrypoints.serve.settings import ENV_FILE, from_environment, load_settings
 
     named, env_file = data_dir or _path_from(from_environment("data_dir")), None
     if named is None:
@@ -58,8 +58,8 @@ def server_settings(data_dir: Path | None = None, services_dir: Path | None = No
 
 def worker_settings(data_dir: Path | None, services_dir: Path | None, **more: Any) -> Settings:
     """Return the settings of a worker, with the folders of the server unless they are given."""
-    from deploy.entrypoints.known_servers import read_record
-    from deploy.entrypoints.settings import load_settings
+    from deploy.entrypoints.serve.known_servers import read_record
+    from deploy.entrypoints.serve.settings import load_settings
 
     settings = load_settings(data_dir=data_dir, services_root=services_dir, **more)
     if settings.is_embedded:
@@ -92,7 +92,7 @@ def require_database(settings: Settings) -> str:
 def _find(default: Path) -> Path:
     from deploy.adapters.postgres import has_database
     from deploy.config import ConfigurationError
-    from deploy.entrypoints.known_servers import is_running, known_data_dirs, read_record
+    from deploy.entrypoints.serve.known_servers import is_running, known_data_dirs, read_record
 
     if has_database(default) or read_record(default) is not None:
         return default
@@ -111,7 +111,7 @@ def _find(default: Path) -> Path:
 def _with_services_root(settings: Settings) -> Settings:
     """Use the services folder of a server on the same database, unless one is given."""
     from deploy.adapters.database import without_password
-    from deploy.entrypoints.known_servers import known_data_dirs, read_record
+    from deploy.entrypoints.serve.known_servers import known_data_dirs, read_record
 
     if "services_root" not in settings.model_fields_set:
         database = without_password(settings.database_url)
@@ -128,7 +128,7 @@ def _settings_of_server(
 ) -> Settings:
     """Return the settings of a server, overridden by those given here. `env_file` replaces the server's file."""
     from deploy.config import ConfigurationError
-    from deploy.entrypoints.settings import from_environment, load_settings
+    from deploy.entrypoints.serve.settings import from_environment, load_settings
 
     services_dir = services_dir or _path_from(from_environment("services_root"))
     services_dir = _absolute(services_dir or Path(record.services_root), _current_folder())

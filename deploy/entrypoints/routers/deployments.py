@@ -16,6 +16,7 @@ from deploy.domain.events import DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor, check
 from deploy.domain.reports import as_in_a_line, report_of
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
@@ -28,8 +29,7 @@ from deploy.entrypoints.schemas.deployments import (
     StepOut,
     UserDeploymentIn,
 )
-from deploy.entrypoints.state import AppState
-from deploy.service_layer.waiting import why_waiting
+from deploy.service_layer.queue import why_waiting
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
@@ -63,7 +63,7 @@ IdempotencyKey = Annotated[
 async def start_as_service(
     request: Request,
     actor: Annotated[Actor, require(Action.START_AS_SERVICE)],
-    services: AppStateDep,
+    state: AppStateDep,
     body: DeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
@@ -76,7 +76,7 @@ async def start_as_service(
         context={"env": body.env if body else {}},
         idempotency_key=idempotency_key,
     )
-    return await _start(command, services, request)
+    return await _start(command, state, request)
 
 
 @router.post("/services/{service_id}/deployments", responses={**NOT_FOUND, **CONFLICT})
@@ -84,7 +84,7 @@ async def start_as_user(
     service_id: Id,
     request: Request,
     actor: Starter,
-    services: AppStateDep,
+    state: AppStateDep,
     body: UserDeploymentIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
@@ -100,15 +100,15 @@ async def start_as_user(
         by_person=True,
         confirm=wanted.confirm,
     )
-    return await _start(command, services, request)
+    return await _start(command, state, request)
 
 
 @router.get("/deployments/", response_model=list[DeploymentOut])
 async def list_deployments(
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
-    services: AppStateDep,
+    state: AppStateDep,
     # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
-    state: Annotated[list[DeploymentState], Query(max_length=20)] = [],  # noqa: B006
+    states: Annotated[list[DeploymentState], Query(alias="state", max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     service_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
@@ -121,8 +121,8 @@ async def list_deployments(
 
     `state` can be repeated. `since` (inclusive) and `until` (exclusive) filter by the time of creation.
     """
-    only = Filter(service_id=service_id, states=tuple(state), user=user, origin=origin, since=since, until=until)
-    found = await services.listings.deployments(limit=limit, before=before, only=only)
+    only = Filter(service_id=service_id, states=tuple(states), user=user, origin=origin, since=since, until=until)
+    found = await state.listings.deployments(limit=limit, before=before, only=only)
     return Response(found, media_type="application/json")
 
 
@@ -136,14 +136,14 @@ async def read_deployment(
     request: Request,
     response: Response,
     actor: Reader,
-    services: AppStateDep,
+    state: AppStateDep,
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> DeploymentDetails | Response:
     """Return a deployment with its steps and, if it is waiting, the reason.
 
     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
         # Every change of a deployment increments `seq`, but the reason why it waits depends on other deployments.
@@ -152,7 +152,7 @@ async def read_deployment(
             if tag in _tags(if_none_match or ""):
                 return Response(status_code=304, headers={"ETag": tag})
         steps = await uow.steps.of(deployment_id)
-        waiting = await why_waiting(deployment, uow, services.now(), services.settings.worker_grace_seconds)
+        waiting = await why_waiting(deployment, uow, state.now(), state.settings.worker_grace_seconds)
     return DeploymentDetails(
         **_started(deployment, request).model_dump(),
         steps=[StepOut.model_validate(step) for step in steps],
@@ -161,13 +161,13 @@ async def read_deployment(
 
 
 @router.post("/deployments/{deployment_id}/cancel", responses={**NOT_FOUND, **CONFLICT})
-async def cancel_deployment(deployment_id: Id, actor: Canceller, services: AppStateDep) -> DeploymentOut:
+async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppStateDep) -> DeploymentOut:
     """Cancel a deployment, or remove it from the queue.
 
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
-    await services.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
-    async with services.open_unit_of_work() as uow:
+    await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
+    async with state.open_unit_of_work() as uow:
         return DeploymentOut.model_validate(await uow.deployments.get(deployment_id))
 
 
@@ -176,12 +176,12 @@ async def retry_deployment(
     deployment_id: Id,
     request: Request,
     actor: Starter,
-    services: AppStateDep,
+    state: AppStateDep,
     body: RetryIn | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
     """Start a deployment again, with the same service and values. Secret inputs must be given again."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         before = await uow.deployments.get(deployment_id)
     if not before.state.is_final:
         raise Conflict(f"Deployment {deployment_id} has not finished yet. Wait for it to finish, or cancel it.")
@@ -198,28 +198,26 @@ async def retry_deployment(
         again=body.env if body else {},
         needed_again=tuple(before.secret_inputs),
     )
-    return await _start(command, services, request)
+    return await _start(command, state, request)
 
 
 @router.put("/deployments/finish", include_in_schema=False)
 @router.put("/deployments/finish/")
-async def finish_deployment(
-    actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], services: AppStateDep
-) -> Detail:
+async def finish_deployment(actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], state: AppStateDep) -> Detail:
     """Report that the script of a deployment is done."""
     deployment_id = actor.deployment_id or 0
-    await services.bus.handle(FinishDeployment(deployment_id=deployment_id))
+    await state.bus.handle(FinishDeployment(deployment_id=deployment_id))
     return Detail(detail=f"Deployment {deployment_id} finished")
 
 
 @router.post("/steps/", responses=CONFLICT)
 async def report_step(
-    body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], services: AppStateDep
+    body: StepIn, actor: Annotated[Actor, require(Action.REPORT_STEP)], state: AppStateDep
 ) -> Detail:
     """Report a step of a deployment."""
     fields = as_in_a_line({**(body.model_extra or {}), "message": body.message})
     report = replace(report_of(body.name, body.state, fields), started=body.started, finished=body.finished)
-    await services.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
+    await state.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
     return Detail(detail="step processed")
 
 
@@ -227,10 +225,10 @@ async def report_step(
 async def list_steps(
     deployment_id: Annotated[int, Query(ge=1, le=MAX_ID)],
     _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
-    services: AppStateDep,
+    state: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id)]
 
 
@@ -238,8 +236,8 @@ def _tags(if_none_match: str) -> list[str]:
     return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
 
 
-async def _start(command: StartDeployment, services: AppState, request: Request) -> DeploymentStarted:
-    return _started(_queued(await services.bus.handle(command)), request)
+async def _start(command: StartDeployment, state: AppState, request: Request) -> DeploymentStarted:
+    return _started(_queued(await state.bus.handle(command)), request)
 
 
 def _queued(events: list[Event]) -> Deployment:

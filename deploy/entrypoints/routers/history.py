@@ -24,14 +24,14 @@ router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 async def read_statistics(
     service_id: Id,
     _actor: Annotated[Actor, require(Action.READ_SERVICES)],
-    services: AppStateDep,
+    state: AppStateDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> StatisticsOut:
     """Return the results of a service's latest deployments, oldest first.
 
     `success_rate` ignores cancelled deployments; `median_seconds` covers successful ones.
     """
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         await uow.services.get(service_id)
         finished = await uow.history.finished(service_id, limit=limit)
     return _statistics(finished)
@@ -39,10 +39,10 @@ async def read_statistics(
 
 @router.get("/deployments/{deployment_id}/changes", responses={404: {"model": Detail}})
 async def read_changes(
-    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], services: AppStateDep
+    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], state: AppStateDep
 ) -> ChangesOut:
     """Return what changed since the last successful deployment before this one: values, config and files."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         since = await uow.history.last_success_before(deployment)
         if since is None:

@@ -16,44 +16,44 @@ from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
 from deploy.domain.model import Service
 from deploy.domain.policy import Action, Actor, check
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.services import ChoiceProblem, InputsOut, SummaryOut
-from deploy.entrypoints.state import AppState
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
 
 
 @router.get("/own/inputs", responses={404: {"model": Detail}})
-async def read_own_inputs(actor: Asker, services: AppStateDep) -> InputsOut:
+async def read_own_inputs(actor: Asker, state: AppStateDep) -> InputsOut:
     """Return the inputs of the service that a service token belongs to."""
     if actor.service_id is None:
         raise NotFound("This is not a service token. Use /services/{service_id}/inputs instead.")
-    return await read_inputs(actor.service_id, actor, services)
+    return await read_inputs(actor.service_id, actor, state)
 
 
 @router.get("/{service_id}/inputs", responses={403: {"model": Detail}, 404: {"model": Detail}})
-async def read_inputs(service_id: Id, actor: Asker, services: AppStateDep) -> InputsOut:
+async def read_inputs(service_id: Id, actor: Asker, state: AppStateDep) -> InputsOut:
     """Return the inputs of a service: the schema with its choices filled in, the last values, and a summary.
 
     Choices from a command or an inventory are loaded now; if that fails, `problems` gives the reason.
     """
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
         check(actor, Action.READ_INPUTS, service_id=service.id)
         ahead = len(await uow.deployments.open(service_id=service.id))
-        last = await uow.answers.last(service.id, actor.user_id) if actor.user_id is not None else None
-    found = await services.folders.survey(service.name, service.data)
+        last = await uow.previous_values.last(service.id, actor.user_id) if actor.user_id is not None else None
+    found = await state.folders.survey(service.name, service.data)
     form, hosts = await asyncio.gather(
-        services.inputs.choices.form(service.name, service.data), _hosts(service, services, found)
+        state.inputs.choices.form(service.name, service.data), _hosts(service, state, found)
     )
     return InputsOut(
         json_schema=form.schema,
         problems=[ChoiceProblem(path=problem.name, detail=f"{problem.sentence}.") for problem in form.problems],
         last=_still_asked_for(last, form),
         confirm=bool(service.data.get("confirm")),
-        summary=_summary(service, services, hosts, ahead, is_script=found.is_script),
+        summary=_summary(service, state, hosts, ahead, is_script=found.is_script),
     )
 
 
@@ -65,26 +65,24 @@ def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] 
     return {name: value for name, value in last.items() if name in wanted}
 
 
-def _summary(
-    service: Service, services: AppState, hosts: list[str] | None, ahead: int, *, is_script: bool
-) -> SummaryOut:
+def _summary(service: Service, state: AppState, hosts: list[str] | None, ahead: int, *, is_script: bool) -> SummaryOut:
     script = service.data.get("deploy_script") or DEFAULT_SCRIPT
     return SummaryOut(
         kind="script" if is_script else "playbook",
         file=str(script if is_script else service.data.get("ansible_playbook")),
         hosts=hosts,
-        runs_as=services.settings.sudo_user or None,
+        runs_as=state.settings.sudo_user or None,
         ahead=ahead,
     )
 
 
-async def _hosts(service: Service, services: AppState, found: Survey) -> list[str] | None:
+async def _hosts(service: Service, state: AppState, found: Survey) -> list[str] | None:
     """Return the hosts that a playbook targets; None for scripts, and if only the run can determine them."""
     if found.is_script or found.hosts is None:
         return None
     if set(found.hosts) <= set(LOCAL):
         return list(dict.fromkeys(found.hosts))
     try:
-        return matching_hosts(found.hosts, await services.inputs.choices.inventory(service.name, service.data))
+        return matching_hosts(found.hosts, await state.inputs.choices.inventory(service.name, service.data))
     except ChoiceUnavailable:
         return None  # the run will report the error

@@ -15,8 +15,8 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.websocket import Client
 from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor, may
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
-from deploy.entrypoints.state import AppState
 from deploy.service_layer.live import warning
 
 PING_EVERY = 20.0
@@ -30,8 +30,8 @@ router = APIRouter()
 @router.websocket("/deployments/ws/{client_id}")
 async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 - only validated
     """Serve one client until it disconnects, its session ends, or it stops reading."""
-    services: AppState = websocket.app.state.services
-    if not origin_is_allowed(websocket, services.settings.allowed_origins):
+    state: AppState = websocket.app.state.app_state
+    if not origin_is_allowed(websocket, state.settings.allowed_origins):
         await websocket.close(POLICY_VIOLATION)
         return
     gate = sign_in_gate(websocket.scope)
@@ -39,16 +39,16 @@ async def live(websocket: WebSocket, client_id: UUID) -> None:  # noqa: ARG001 -
         gate.await_sign_in(websocket.client.host if websocket.client else None)
     await websocket.accept()
     try:
-        client = await asyncio.wait_for(_sign_in(websocket, services), services.settings.sign_in_timeout_seconds)
+        client = await asyncio.wait_for(_sign_in(websocket, state), state.settings.sign_in_timeout_seconds)
     except (asyncio.TimeoutError, WebSocketDisconnect):
         await _close(websocket, POLICY_VIOLATION, "Sign-in timed out.")
         return
     if gate is not None:
         gate.signed_in()
     try:
-        await _serve(websocket, services, client)
+        await _serve(websocket, state, client)
     finally:
-        services.hub.remove(client)
+        state.hub.remove(client)
 
 
 def origin_is_allowed(websocket: WebSocket, allowed: list[str]) -> bool:
@@ -57,29 +57,29 @@ def origin_is_allowed(websocket: WebSocket, allowed: list[str]) -> bool:
     return origin is None or urlsplit(origin).netloc == websocket.headers.get("host") or origin in allowed
 
 
-async def _sign_in(websocket: WebSocket, services: AppState) -> Client:
+async def _sign_in(websocket: WebSocket, state: AppState) -> Client:
     while True:
         fields = await _receive(websocket)
         try:
-            actor = await _authenticate(str(fields.get("access_token") or ""), services)
+            actor = await _authenticate(str(fields.get("access_token") or ""), state)
         except NotSignedIn as error:
             await websocket.send_text(authentication_answer("failure", str(error)))
             continue
         client = Client(actor, str(fields["access_token"]))
         try:
             # Join before answering, so that the client misses nothing that happens after the answer.
-            await services.feed.join(client)
+            await state.feed.join(client)
             await websocket.send_text(authentication_answer("success", f"Signed in as {actor.name}"))
         except BaseException:
-            services.hub.remove(client)  # otherwise its queue would leak
+            state.hub.remove(client)  # otherwise its queue would leak
             raise
         return client
 
 
-async def _authenticate(token: str, services: AppState) -> Actor:
+async def _authenticate(token: str, state: AppState) -> Actor:
     if not token:
         raise NotSignedIn("Not authenticated")
-    return await services.authenticator.authenticate(token, KINDS[Action.LIST_DEPLOYMENTS])
+    return await state.authenticator.authenticate(token, KINDS[Action.LIST_DEPLOYMENTS])
 
 
 async def _receive(websocket: WebSocket) -> dict[str, Any]:
@@ -94,8 +94,8 @@ async def _receive(websocket: WebSocket) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-async def _serve(websocket: WebSocket, services: AppState, client: Client) -> None:
-    tasks = [asyncio.create_task(part(websocket, services, client)) for part in (_send, _listen, _watch_session)]
+async def _serve(websocket: WebSocket, state: AppState, client: Client) -> None:
+    tasks = [asyncio.create_task(part(websocket, state, client)) for part in (_send, _listen, _watch_session)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -106,7 +106,7 @@ async def _serve(websocket: WebSocket, services: AppState, client: Client) -> No
     await _close(websocket, code)
 
 
-async def _send(websocket: WebSocket, services: AppState, client: Client) -> int:
+async def _send(websocket: WebSocket, state: AppState, client: Client) -> int:
     """Send the outbox; when it is empty, read events that the client has not received yet."""
     while True:
         # No timeout here, it would cost more than sending. The protocol closes connections that do not read.
@@ -114,7 +114,7 @@ async def _send(websocket: WebSocket, services: AppState, client: Client) -> int
             await websocket.send_text(message)
         if client.behind:
             try:
-                await services.feed.catch_up(client, next(iter(client.behind)))
+                await state.feed.catch_up(client, next(iter(client.behind)))
             except DATABASE_ERRORS:
                 await asyncio.sleep(0.5)
             continue
@@ -123,7 +123,7 @@ async def _send(websocket: WebSocket, services: AppState, client: Client) -> int
             await client.wake.wait()
 
 
-async def _listen(websocket: WebSocket, services: AppState, client: Client) -> int:
+async def _listen(websocket: WebSocket, state: AppState, client: Client) -> int:
     """Process messages from the client: new tokens, subscriptions, and the disconnect."""
     while True:
         try:
@@ -131,18 +131,18 @@ async def _listen(websocket: WebSocket, services: AppState, client: Client) -> i
         except WebSocketDisconnect:
             return 1000
         if "access_token" in fields:
-            await _renew(services, client, str(fields["access_token"]))
+            await _renew(state, client, str(fields["access_token"]))
         elif "subscribe" in fields:
-            await _subscribe(services, client, fields["subscribe"])
+            await _subscribe(state, client, fields["subscribe"])
         elif "unsubscribe" in fields and isinstance(fields["unsubscribe"], dict):
             client.unsubscribe(_number(fields["unsubscribe"].get("deployment_id")))
         elif "ping" not in fields:
             client.put(warning("Unknown message.", "not_understood"))
 
 
-async def _renew(services: AppState, client: Client, token: str) -> None:
+async def _renew(state: AppState, client: Client, token: str) -> None:
     try:
-        actor = await _authenticate(token, services)
+        actor = await _authenticate(token, state)
     except NotSignedIn as error:
         client.put(authentication_answer("failure", str(error)))
         return
@@ -156,11 +156,11 @@ async def _renew(services: AppState, client: Client, token: str) -> None:
     client.put(authentication_answer("success", f"Signed in as {actor.name}"))
 
 
-async def _subscribe(services: AppState, client: Client, wanted: object) -> None:
+async def _subscribe(state: AppState, client: Client, wanted: object) -> None:
     fields = wanted if isinstance(wanted, dict) else {}
     deployment_id, after = _number(fields.get("deployment_id")), _number(fields.get("after"))
     try:
-        async with services.open_unit_of_work() as uow:
+        async with state.open_unit_of_work() as uow:
             deployment = await uow.deployments.get(deployment_id)
     except DomainError as error:
         client.put(warning(str(error), "not_found"))
@@ -172,7 +172,7 @@ async def _subscribe(services: AppState, client: Client, wanted: object) -> None
         client.subscribe(deployment_id, min(after, deployment.seq))
 
 
-async def _watch_session(websocket: WebSocket, services: AppState, client: Client) -> int:
+async def _watch_session(websocket: WebSocket, state: AppState, client: Client) -> int:
     """Send pings; warn before the session ends; close the connection when its token expires or is revoked."""
     warned_for = ""
     while True:
@@ -189,7 +189,7 @@ async def _watch_session(websocket: WebSocket, services: AppState, client: Clien
             client.put('{"type": "ping"}')
         client.rights_changed.clear()
         try:
-            client.actor = await _authenticate(client.token, services)
+            client.actor = await _authenticate(client.token, state)
         except NotSignedIn:
             return await _end_session(websocket, "Your session has ended. Sign in again.")
         except DATABASE_ERRORS:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Response
 from deploy.adapters import migrations
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.errors import RETRY_AFTER
 from deploy.entrypoints.schemas.common import Detail, Health
 from deploy.entrypoints.schemas.services import DeployedServiceOut
-from deploy.entrypoints.state import AppState
 
 router = APIRouter(tags=["operations"])
 
@@ -25,9 +25,9 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", responses={503: {"model": Health}})
-async def ready(services: AppStateDep, response: Response) -> Health:
+async def ready(state: AppStateDep, response: Response) -> Health:
     """Check that requests can be served; if not, `reasons` says why."""
-    reasons = await _reasons(services)
+    reasons = await _reasons(state)
     if reasons:
         response.status_code = 503
         response.headers.update(RETRY_AFTER)
@@ -36,20 +36,20 @@ async def ready(services: AppStateDep, response: Response) -> Health:
 
 @router.get("/deployed-services/", responses={401: {"model": Detail}})
 async def list_deployed_services(
-    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], services: AppStateDep
+    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], state: AppStateDep
 ) -> list[DeployedServiceOut]:
     """List what the last successful deployment of each service left running (service discovery)."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return [DeployedServiceOut.model_validate(deployed) for deployed in await uow.deployed_services.list()]
 
 
-async def _reasons(services: AppState) -> list[str]:
+async def _reasons(state: AppState) -> list[str]:
     try:
-        revision = await migrations.current(services.database)
+        revision = await migrations.current(state.database)
     except DATABASE_ERRORS as error:
         return [f"The database cannot be reached: {type(error).__name__}"]
     if revision != migrations.head():
         return [
             f"The database is at revision {revision} but must be at {migrations.head()}. Run: fastdeploy db upgrade"
         ]
-    return [] if services.listener.connected.is_set() else ["The live channel is not connected to the database yet."]
+    return [] if state.listener.connected.is_set() else ["The live channel is not connected to the database yet."]

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from deploy.domain.policy import Action, Actor, check
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
-from deploy.entrypoints.state import AppState
 from deploy.service_layer.output import find_lines, lines_of
 
 router = APIRouter(
@@ -29,12 +29,12 @@ After = Annotated[int, Query(ge=0, le=MAX_ID)]
 async def read_events(
     deployment_id: Id,
     actor: Reader,
-    services: AppStateDep,
+    state: AppStateDep,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
     """Return the messages after number `after`, exactly as the WebSocket sends them."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
         events = await uow.events.after(deployment_id, after, limit=limit + 1)
@@ -50,13 +50,13 @@ async def read_events(
 async def read_output(
     deployment_id: Id,
     actor: Reader,
-    services: AppStateDep,
+    state: AppStateDep,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> OutputOut:
     """Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive)."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
         lines, next_after = await find_lines(uow, deployment_id, after=after, limit=limit, text=q)
@@ -64,24 +64,24 @@ async def read_output(
 
 
 @router.get("/output.txt", response_class=StreamingResponse)
-async def download_output(deployment_id: Id, actor: Reader, services: AppStateDep) -> StreamingResponse:
+async def download_output(deployment_id: Id, actor: Reader, state: AppStateDep) -> StreamingResponse:
     """Download all output as plain text."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         deployment = await uow.deployments.get(deployment_id)
         check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
     name = f"{deployment.service}-{deployment.id}.txt"
     return StreamingResponse(
-        _text(services, deployment_id),
+        _text(state, deployment_id),
         media_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-async def _text(services: AppState, deployment_id: int) -> AsyncIterator[bytes]:
+async def _text(state: AppState, deployment_id: int) -> AsyncIterator[bytes]:
     after = 0
     while True:
         # One transaction per part: a slow client must not keep one open.
-        async with services.open_unit_of_work() as uow:
+        async with state.open_unit_of_work() as uow:
             events = await uow.events.output_after(deployment_id, after)
         if not events:
             return

@@ -15,23 +15,23 @@ from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
 from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut
+from deploy.service_layer.queue import alive, why_all_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
-from deploy.service_layer.waiting import alive, why_all_waiting
 
 router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 
 @router.get("/queue/")
-async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], services: AppStateDep) -> QueueOut:
+async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], state: AppStateDep) -> QueueOut:
     """Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
     most recently seen first.
 
     A deployment that has reported its result still counts as running until its processes have ended.
     """
-    grace = services.settings.worker_grace_seconds
-    async with services.open_unit_of_work() as uow:
+    grace = state.settings.worker_grace_seconds
+    async with state.open_unit_of_work() as uow:
         found = await _under_way(uow)
-        reasons = await why_all_waiting(found, uow, services.now(), grace)
+        reasons = await why_all_waiting(found, uow, state.now(), grace)
         workers = await uow.workers.list()
     running = [deployment for deployment in found if deployment.state is not DeploymentState.QUEUED]
     return QueueOut(
@@ -44,20 +44,18 @@ async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], servi
             for deployment in found
             if deployment.id in reasons
         ],
-        workers=[worker_out(worker, found, services.now(), grace) for worker in workers],
+        workers=[worker_out(worker, found, state.now(), grace) for worker in workers],
     )
 
 
 @router.get("/workers/")
-async def list_workers(
-    _actor: Annotated[Actor, require(Action.READ_WORKERS)], services: AppStateDep
-) -> list[WorkerOut]:
+async def list_workers(_actor: Annotated[Actor, require(Action.READ_WORKERS)], state: AppStateDep) -> list[WorkerOut]:
     """List the workers, most recently seen first, with the deployments each one is running."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         workers = await uow.workers.list()
         found = await _under_way(uow)
-    grace = services.settings.worker_grace_seconds
-    return [worker_out(worker, found, services.now(), grace) for worker in workers]
+    grace = state.settings.worker_grace_seconds
+    return [worker_out(worker, found, state.now(), grace) for worker in workers]
 
 
 async def _under_way(uow: UnitOfWork) -> list[Deployment]:

@@ -12,41 +12,41 @@ from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
-from deploy.entrypoints.state import AppState
-from deploy.service_layer.planning import expected
+from deploy.service_layer.plans import expected
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 
 @router.get("/", response_model=list[ServiceOut])
-async def list_services(_actor: Reader, services: AppStateDep) -> Response:
+async def list_services(_actor: Reader, state: AppStateDep) -> Response:
     """List all services by name, each with its last deployment and its waiting and running ones."""
-    return Response(await services.listings.services(), media_type="application/json")
+    return Response(await state.listings.services(), media_type="application/json")
 
 
 @router.get("/names", include_in_schema=False)
 @router.get("/names/")
-async def list_folder_names(_actor: Reader, services: AppStateDep) -> list[str]:
+async def list_folder_names(_actor: Reader, state: AppStateDep) -> list[str]:
     """List the names of the folders in the services root."""
-    return await services.folders.names()
+    return await state.folders.names()
 
 
 @router.get("/problems")
-async def list_problems(_actor: Reader, services: AppStateDep) -> list[ProblemOut]:
+async def list_problems(_actor: Reader, state: AppStateDep) -> list[ProblemOut]:
     """List the folders that cannot be read, and why."""
-    _, problems = await services.folders.read()
+    _, problems = await state.folders.read()
     return [ProblemOut.model_validate(problem) for problem in problems]
 
 
 @router.post("/sync")
-async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services: AppStateDep) -> SyncOut:
+async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
-    events, problems = await sync_services(services)
+    events, problems = await sync_services(state)
     changes = [event for event in events if isinstance(event, ServiceChanged)]
     names = {
         kind: [event.name for event in changes if event.change == kind] for kind in ("added", "changed", "removed")
@@ -57,13 +57,13 @@ async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], services
 
 
 @router.get("/{service_id}", responses={404: {"model": Detail}})
-async def read_service(service_id: Id, _actor: Reader, services: AppStateDep) -> ServiceDetails:
+async def read_service(service_id: Id, _actor: Reader, state: AppStateDep) -> ServiceDetails:
     """Return a service with its documentation."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         service = await uow.services.get(service_id)
         latest = await uow.deployments.latest_by_service([service.id])
         active = await uow.deployments.open(service_id=service.id)
-        plan = await expected(service, uow, services.folders.playbook_steps)
+        plan = await expected(service, uow, state.folders.playbook_steps)
     fields = _service(service, latest.get(service.id), active)
     steps = [PlannedStepOut.model_validate(step) for step in plan.steps]
     return ServiceDetails(**fields.model_dump(), readme=service.readme, plan=steps)
@@ -71,31 +71,31 @@ async def read_service(service_id: Id, _actor: Reader, services: AppStateDep) ->
 
 @router.delete("/{service_id}", responses={404: {"model": Detail}, 409: {"model": Detail}})
 async def delete_service(
-    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], services: AppStateDep
+    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], state: AppStateDep
 ) -> Detail:
     """Delete a service from the list; its deployments are kept."""
-    await services.bus.handle(DeleteService(service_id=service_id))
+    await state.bus.handle(DeleteService(service_id=service_id))
     return Detail(detail=f"Service {service_id} deleted")
 
 
-async def sync_services(services: AppState, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
+async def sync_services(state: AppState, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
     """Read the folders and update the database; return the changes and the folder problems.
 
     With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
     valid once stays valid, and skipping it makes the start faster.
     """
-    accepted = await accepted_inputs(services) if starts else {}
-    folders, problems = await services.folders.read(accepted)
+    accepted = await accepted_inputs(state) if starts else {}
+    folders, problems = await state.folders.read(accepted)
     # If the services root itself cannot be read, nothing is known about any service: change none.
     if any(not problem.folder for problem in problems):
         return [], problems
     broken = frozenset(problem.folder for problem in problems)
-    return await services.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
+    return await state.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
 
 
-async def accepted_inputs(services: AppState) -> dict[str, Any]:
+async def accepted_inputs(state: AppState) -> dict[str, Any]:
     """Return the input schema of each service by name; None if it declares no inputs."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return {service.name: service.data.get("inputs") for service in await uow.services.list()}
 
 

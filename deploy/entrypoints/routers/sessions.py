@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path
 from deploy.domain.commands import EndSessions
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
-from deploy.entrypoints.schemas.access import SessionOut
 from deploy.entrypoints.schemas.common import Detail
+from deploy.entrypoints.schemas.sessions import SessionOut
 
 router = APIRouter(prefix="/sessions", tags=["sign in"], responses={401: {"model": Detail}})
 Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]
@@ -18,11 +18,11 @@ Ender = Annotated[Actor, require(Action.END_OWN_SESSIONS)]
 
 @router.get("/")
 async def list_sessions(
-    actor: Annotated[Actor, require(Action.READ_OWN_SESSIONS)], services: AppStateDep
+    actor: Annotated[Actor, require(Action.READ_OWN_SESSIONS)], state: AppStateDep
 ) -> list[SessionOut]:
     """List the browsers in which you are signed in, newest first."""
-    async with services.open_unit_of_work() as uow:
-        found = await uow.sessions.of(actor.user_id or 0, services.now())
+    async with state.open_unit_of_work() as uow:
+        found = await uow.sessions.of(actor.user_id or 0, state.now())
     return [
         SessionOut(
             id=browser.id,
@@ -37,12 +37,12 @@ async def list_sessions(
 
 
 @router.delete("/{session_id}", status_code=204, responses={404: {"model": Detail}})
-async def end_session(session_id: Annotated[str, Path(max_length=100)], actor: Ender, services: AppStateDep) -> None:
+async def end_session(session_id: Annotated[str, Path(max_length=100)], actor: Ender, state: AppStateDep) -> None:
     """Sign out one of your browsers immediately."""
-    await services.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id))
+    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id))
 
 
 @router.delete("/", status_code=204)
-async def end_other_sessions(actor: Ender, services: AppStateDep) -> None:
+async def end_other_sessions(actor: Ender, state: AppStateDep) -> None:
     """Sign out all your browsers except the current one."""
-    await services.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session))
+    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session))

@@ -10,8 +10,8 @@ from deploy.domain.commands import ChangeUser, CreateUser
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, client_address, require
-from deploy.entrypoints.schemas.access import PasswordChange, UserChange, UserIn, UserOut
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail, Id
+from deploy.entrypoints.schemas.users import PasswordChange, UserChange, UserIn, UserOut
 
 router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]
@@ -20,9 +20,9 @@ Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
 
 
 @router.get("/me")
-async def read_own_user(actor: Myself, services: AppStateDep) -> UserOut:
+async def read_own_user(actor: Myself, state: AppStateDep) -> UserOut:
     """Return the signed-in user."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
 
 
@@ -31,29 +31,27 @@ async def read_own_user(actor: Myself, services: AppStateDep) -> UserOut:
     status_code=204,
     responses={403: {"model": Detail}, 429: TOO_MANY_ATTEMPTS, 503: OVERLOADED},
 )
-async def change_own_password(
-    body: PasswordChange, actor: MyPassword, services: AppStateDep, request: Request
-) -> None:
+async def change_own_password(body: PasswordChange, actor: MyPassword, state: AppStateDep, request: Request) -> None:
     """Change your password. This ends all your sessions and revokes all your user tokens."""
-    await services.sign_in.change_password(
+    await state.sign_in.change_password(
         actor.user_id or 0, actor.session, body.current, body.new, client_address(request)
     )
 
 
 @router.get("/", responses={403: {"model": Detail}})
-async def list_users(_actor: Administrator, services: AppStateDep) -> list[UserOut]:
+async def list_users(_actor: Administrator, state: AppStateDep) -> list[UserOut]:
     """List all users by name."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return [UserOut.model_validate(user) for user in await uow.users.list()]
 
 
 @router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED})
-async def create_user(body: UserIn, _actor: Administrator, services: AppStateDep) -> UserOut:
+async def create_user(body: UserIn, _actor: Administrator, state: AppStateDep) -> UserOut:
     """Add a user."""
-    password_hash = await services.passwords.hash(body.password)
-    events = await services.bus.handle(CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin))
+    password_hash = await state.passwords.hash(body.password)
+    events = await state.bus.handle(CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin))
     user_id = next(event.user_id for event in events if isinstance(event, UserCreated))
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(user_id))
 
 
@@ -61,11 +59,11 @@ async def create_user(body: UserIn, _actor: Administrator, services: AppStateDep
     "/{user_id}",
     responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED},
 )
-async def change_user(user_id: Id, body: UserChange, _actor: Administrator, services: AppStateDep) -> UserOut:
+async def change_user(user_id: Id, body: UserChange, _actor: Administrator, state: AppStateDep) -> UserOut:
     """Change a user's password, role or state. This ends all their sessions."""
-    password_hash = await services.passwords.hash(body.password) if body.password is not None else None
-    await services.bus.handle(
+    password_hash = await state.passwords.hash(body.password) if body.password is not None else None
+    await state.bus.handle(
         ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active)
     )
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(user_id))

@@ -25,13 +25,13 @@ def in_utc(moment: datetime) -> datetime:
 Moment = Annotated[datetime, AfterValidator(in_utc)]
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Base class of response bodies. Models are built on first use, which speeds up the start."""
 
     model_config = ConfigDict(defer_build=True)
 
 
-class Detail(Answer):
+class Detail(ResponseModel):
     """A message."""
 
     detail: str
@@ -51,7 +51,7 @@ OVERLOADED: dict[str, Any] = {
 }
 
 
-class Health(Answer):
+class Health(ResponseModel):
     """The health of the process; `reasons` says why it is unavailable."""
 
     status: str

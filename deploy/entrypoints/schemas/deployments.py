@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from deploy.domain.model import DeploymentState, Outcome, StepState
 from deploy.domain.reports import MAX_DEPTH, is_deep, step_state
-from deploy.entrypoints.schemas.common import Answer, Moment, Origin
+from deploy.entrypoints.schemas.common import Moment, Origin, ResponseModel
 
 
 class DeploymentIn(BaseModel):
@@ -59,7 +59,7 @@ class StepIn(BaseModel):
         return self
 
 
-class DeploymentOut(Answer):
+class DeploymentOut(ResponseModel):
     """A deployment."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -90,7 +90,7 @@ class DeploymentStarted(DeploymentOut):
     details: str
 
 
-class HostResultOut(Answer):
+class HostResultOut(ResponseModel):
     """The result of an Ansible task on one host; `duration` is in seconds."""
 
     host: str
@@ -100,7 +100,7 @@ class HostResultOut(Answer):
     diff: str | None
 
 
-class StepOut(Answer):
+class StepOut(ResponseModel):
     """A step of a deployment."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -122,7 +122,7 @@ class StepOut(Answer):
     expected_seconds: float | None
 
 
-class WaitingOut(Answer):
+class WaitingOut(ResponseModel):
     """Why a deployment is waiting, its position in the queue (from 1), and the deployment it waits for."""
 
     reason: str
@@ -137,7 +137,7 @@ class DeploymentDetails(DeploymentStarted):
     waiting: WaitingOut | None
 
 
-class PlannedStepOut(Answer):
+class PlannedStepOut(ResponseModel):
     """A planned step; `expected_seconds` is based on earlier runs (null if unknown)."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -147,7 +147,7 @@ class PlannedStepOut(Answer):
     expected_seconds: float | None
 
 
-class ChangeOut(Answer):
+class ChangeOut(ResponseModel):
     """A value or file that changed; `before` and `after` are null for files, secrets and missing values."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -158,7 +158,7 @@ class ChangeOut(Answer):
     after: Any = None
 
 
-class ChangesOut(Answer):
+class ChangesOut(ResponseModel):
     """What changed since the last successful deployment before this one (`since`; null if there was none).
 
     `unknown` lists what cannot be compared, because it was not recorded or the folder was too large.
@@ -171,7 +171,7 @@ class ChangesOut(Answer):
     unknown: list[Literal["config", "files"]]
 
 
-class EventsOut(Answer):
+class EventsOut(ResponseModel):
     """Messages as the WebSocket sends them; `more` is true if there are more."""
 
     events: list[dict[str, Any]]
@@ -179,7 +179,7 @@ class EventsOut(Answer):
     more: bool
 
 
-class LineOut(Answer):
+class LineOut(ResponseModel):
     """A line of output; `n` is its number, from 1."""
 
     n: int
@@ -188,7 +188,7 @@ class LineOut(Answer):
     step_id: int | None
 
 
-class OutputOut(Answer):
+class OutputOut(ResponseModel):
     """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end)."""
 
     lines: list[LineOut]

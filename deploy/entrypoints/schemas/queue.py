@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from deploy.entrypoints.schemas.common import Answer
+from deploy.entrypoints.schemas.common import ResponseModel
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
 
 
-class WorkerOut(Answer):
+class WorkerOut(ResponseModel):
     """A process that runs deployments; `running` holds their ids."""
 
     id: str
@@ -27,7 +27,7 @@ class WaitingDeployment(DeploymentOut):
     waiting: WaitingOut
 
 
-class QueueOut(Answer):
+class QueueOut(ResponseModel):
     """Running and waiting deployments, and the workers."""
 
     running: list[DeploymentOut]

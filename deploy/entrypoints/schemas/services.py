@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from deploy.domain.model import DeploymentState
-from deploy.entrypoints.schemas.common import Answer, Detail
+from deploy.entrypoints.schemas.common import Detail, ResponseModel
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 
 
-class ServiceOut(Answer):
+class ServiceOut(ResponseModel):
     """A service."""
 
     id: int
@@ -29,14 +29,14 @@ class ServiceDetails(ServiceOut):
     plan: list[PlannedStepOut]
 
 
-class ChoiceProblem(Answer):
+class ChoiceProblem(ResponseModel):
     """An input whose choices could not be loaded, and the reason."""
 
     path: str
     detail: str
 
 
-class SummaryOut(Answer):
+class SummaryOut(ResponseModel):
     """What a deployment will run, and where.
 
     `hosts` is null if only the run itself can determine them, as for scripts. `runs_as` is the deploy user (null: the
@@ -50,7 +50,7 @@ class SummaryOut(Answer):
     ahead: int
 
 
-class InputsOut(Answer):
+class InputsOut(ResponseModel):
     """The inputs of a service: a JSON Schema with all choices filled in (null: none declared, any values are accepted).
 
     `last` holds the values of the user's last deployment of the service, without secrets. If `confirm` is true, the
@@ -66,7 +66,7 @@ class InputsOut(Answer):
     summary: SummaryOut
 
 
-class FinishedOut(Answer):
+class FinishedOut(ResponseModel):
     """The result of a deployment; `seconds` is its duration (null if it never started)."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -78,7 +78,7 @@ class FinishedOut(Answer):
     seconds: float | None
 
 
-class StatisticsOut(Answer):
+class StatisticsOut(ResponseModel):
     """The results of a service's latest deployments, oldest first.
 
     `success_rate` (0 to 1) ignores cancelled deployments; `median_seconds` covers successful ones. Both are null if
@@ -90,7 +90,7 @@ class StatisticsOut(Answer):
     median_seconds: float | None
 
 
-class ProblemOut(Answer):
+class ProblemOut(ResponseModel):
     """A service folder that could not be read."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -109,7 +109,7 @@ class SyncOut(Detail):
     problems: list[ProblemOut]
 
 
-class DeployedServiceOut(Answer):
+class DeployedServiceOut(ResponseModel):
     """What the last successful deployment of a service left running."""
 
     model_config = ConfigDict(from_attributes=True)

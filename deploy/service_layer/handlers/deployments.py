@@ -10,11 +10,11 @@ from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.inputs import Inputs, answers_of, check_shape
+from deploy.service_layer.ingest.running_deployments import StepIds
+from deploy.service_layer.ingest.store import forget_secrets, record_locked
+from deploy.service_layer.inputs import Inputs, check_shape, values_of
 from deploy.service_layer.messages import stored_events
-from deploy.service_layer.planning import PlaybookSteps, expected
-from deploy.service_layer.recording import forget_secrets, record_locked
-from deploy.service_layer.running_deployments import StepIds
+from deploy.service_layer.plans import PlaybookSteps, expected
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -36,7 +36,7 @@ async def start_deployment(
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
-    answers = answers_of(command, service.data)
+    values = values_of(command, service.data)
     deployment = Deployment(
         id=await uow.batches.next_id(),
         service_id=service.id,
@@ -44,12 +44,12 @@ async def start_deployment(
         origin=command.origin,
         user=command.user,
         user_id=command.user_id,
-        context={**command.context, ENV: answers.env},
+        context={**command.context, ENV: values.env},
         created=now(),
         idempotency_key=command.idempotency_key,
         request_fingerprint=inputs.fingerprint(command) if command.idempotency_key is not None else None,
         retry_of=command.retry_of,
-        secret_inputs=sorted(answers.secrets),
+        secret_inputs=sorted(values.secrets),
     )
     expectation = await expected(service, uow, playbook_steps)
     deployment.expected_seconds = expectation.expected_seconds
@@ -62,8 +62,8 @@ async def start_deployment(
         steps=[event.step for event in events if isinstance(event, StepChanged)],
         events=list(stored_events(deployment, events)),
     )
-    if answers.secrets:
-        await uow.secrets.put(deployment.id, inputs.vault.seal(answers.secrets, deployment.id))
+    if values.secrets:
+        await uow.secrets.put(deployment.id, inputs.vault.seal(values.secrets, deployment.id))
     return [DeploymentQueued(deployment), *events]
 
 

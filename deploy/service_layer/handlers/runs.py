@@ -11,8 +11,8 @@ from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.reports import Reported, RunEnded, clean_text
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.recording import change_of, record_locked, record_run, settle
-from deploy.service_layer.running_deployments import RunningDeployments, StepIds
+from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
+from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import ChoiceContext, Choices
-from deploy.adapters.launching import DeployUser
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import EventReader, Listings
+from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
 from deploy.domain.events import AccessChanged
-from deploy.entrypoints.background import background
+from deploy.entrypoints.serve.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import Clock, utc_now
@@ -143,10 +143,10 @@ def deploy_user(settings: Settings) -> DeployUser | None:
 
 
 @asynccontextmanager
-async def running(services: AppState) -> AsyncIterator[None]:
+async def running(state: AppState) -> AsyncIterator[None]:
     """Run the background tasks of a process: the listener, the live channel and the reaper."""
     try:
-        async with background(services.listener.run(), services.feed.run(), services.reaper.run()):
+        async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
             yield
     finally:
-        await services.database.close()
+        await state.database.close()

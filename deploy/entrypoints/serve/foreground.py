@@ -20,10 +20,10 @@ from deploy.adapters.postgres import PostgresServer, has_database, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.first_user import Introduction
+    from deploy.entrypoints.serve.first_user import Introduction
 
 
-SERVER, UPGRADES = "deploy.entrypoints.server", "deploy.adapters.migrations.upgrading"
+SERVER, UPGRADES = "deploy.entrypoints.serve.server", "deploy.adapters.migrations.upgrading"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import subprocess
 from contextlib import suppress
 from typing import IO
 
-from deploy.adapters.launching import (
+from deploy.adapters.runs.start import (
     DeployUser,
     RunError,
     SudoRefused,

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.adapters import supervisor
+from deploy.adapters.runs import supervisor
 
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 _SUDO_PREFIXES = ("sudo:", "Sorry, user")

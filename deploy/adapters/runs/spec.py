@@ -1,4 +1,4 @@
-"""Build what a deployment runs, as data. `adapters/spool` starts it."""
+"""Build what a deployment runs, as data. `directory` starts it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deploy.adapters.ansible.command import (
 )
 from deploy.adapters.ansible.locate import find_executable, find_strategies, switch
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.launching import RunError
+from deploy.adapters.runs.directory import RunSpec
+from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
-from deploy.adapters.spool import RunSpec
 from deploy.domain.model import MAX_TIMEOUT, Deployment
 
 CONFIG_FILE = "config.json"

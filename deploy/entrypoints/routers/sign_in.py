@@ -14,10 +14,10 @@ from deploy.domain.commands import CloseSession, OpenSession
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import User
 from deploy.domain.policy import TokenType
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, client_address, no_store
-from deploy.entrypoints.schemas.access import AccessToken, SessionToken, SignIn, SignInForm
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.schemas.sign_in import AccessToken, SessionToken, SignIn, SignInForm
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
@@ -32,55 +32,55 @@ SessionCookie = Annotated["str | None", Cookie(alias=COOKIE)]
 
 
 @router.post("/token", responses=REFUSED, dependencies=KEPT_PRIVATE)
-async def sign_in(form: Annotated[SignInForm, Form()], services: AppStateDep, request: Request) -> AccessToken:
+async def sign_in(form: Annotated[SignInForm, Form()], state: AppStateDep, request: Request) -> AccessToken:
     """Exchange a username and password for a user token (OAuth 2.0 password flow)."""
     await _check_complete(request)
-    user = await services.sign_in.check(form.username, form.password, _client(request))
-    return AccessToken(access_token=_user_token(user, services), token_type="bearer")  # noqa: S106
+    user = await state.sign_in.check(form.username, form.password, _client(request))
+    return AccessToken(access_token=_user_token(user, state), token_type="bearer")  # noqa: S106
 
 
 @router.post("/session", responses=REFUSED, dependencies=KEPT_PRIVATE)
-async def open_session(body: SignIn, services: AppStateDep, request: Request, response: Response) -> SessionToken:
+async def open_session(body: SignIn, state: AppStateDep, request: Request, response: Response) -> SessionToken:
     """Sign in a browser: return a user token, and set a cookie that can only renew it."""
     client = _client(request)
-    user = await services.sign_in.check(body.username, body.password, client)
+    user = await state.sign_in.check(body.username, body.password, client)
     secret = new_secret()
     session_id = hash_secret(secret)
-    lifetime = timedelta(days=services.settings.session_expire_days)
+    lifetime = timedelta(days=state.settings.session_expire_days)
     agent = request.headers.get("user-agent", "")
-    await services.bus.handle(
-        OpenSession(session_id=session_id, user_id=user.id, expires=services.now() + lifetime, user_agent=agent)
+    await state.bus.handle(
+        OpenSession(session_id=session_id, user_id=user.id, expires=state.now() + lifetime, user_agent=agent)
     )
-    known = services.sign_in.browser_cookie(user, client)
-    is_secure = services.settings.cookie_secure or request.url.scheme == "https"
+    known = state.sign_in.browser_cookie(user, client)
+    is_secure = state.settings.cookie_secure or request.url.scheme == "https"
     _set_cookie(response, COOKIE, secret, lifetime, secure=is_secure)
     _set_cookie(response, f"{BROWSER_COOKIE}{user.id}", known, BROWSER_KNOWN_FOR, secure=is_secure)
-    return _session_token(user, session_id, services)
+    return _session_token(user, session_id, state)
 
 
 @router.post("/session/refresh", responses={401: {"model": Detail}}, dependencies=KEPT_PRIVATE)
 async def refresh_session(
-    services: AppStateDep,
+    state: AppStateDep,
     cookie: SessionCookie = None,
     requested_with: Annotated[str | None, Header(alias="X-Requested-With")] = None,
 ) -> SessionToken:
     """Renew the user token of a browser. Requires the header `X-Requested-With: fastdeploy`, to prevent CSRF."""
     if not cookie or requested_with != "fastdeploy":
         raise NotSignedIn("Not authenticated")
-    async with services.open_unit_of_work() as uow:
-        found = await uow.sessions.find_valid(hash_secret(cookie), services.now())
+    async with state.open_unit_of_work() as uow:
+        found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
         if found is None:
             raise NotSignedIn("Your session has ended. Sign in again.")
         browser, user = found
-        await uow.sessions.touch(browser, services.now())
-    return _session_token(user, browser.id, services)
+        await uow.sessions.touch(browser, state.now())
+    return _session_token(user, browser.id, state)
 
 
 @router.delete("/session", status_code=204)
-async def close_session(services: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
+async def close_session(state: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
     """Sign out a browser."""
     if cookie:
-        await services.bus.handle(CloseSession(session_id=hash_secret(cookie)))
+        await state.bus.handle(CloseSession(session_id=hash_secret(cookie)))
     response.delete_cookie(COOKIE, path=PATH)
 
 
@@ -106,12 +106,12 @@ def _client(request: Request) -> Client:
     return Client(address=client_address(request), cookies=cookies)
 
 
-def _user_token(user: User, services: AppState, **more: str) -> str:
-    lifetime = timedelta(minutes=services.settings.access_token_expire_minutes)
-    return services.signer.sign(
+def _user_token(user: User, state: AppState, **more: str) -> str:
+    lifetime = timedelta(minutes=state.settings.access_token_expire_minutes)
+    return state.signer.sign(
         TokenType.USER.value,
         str(user.id),
-        now=services.now(),
+        now=state.now(),
         lifetime=lifetime,
         name=user.name,
         epoch=user.epoch,
@@ -119,11 +119,11 @@ def _user_token(user: User, services: AppState, **more: str) -> str:
     )
 
 
-def _session_token(user: User, session_id: str, services: AppState) -> SessionToken:
+def _session_token(user: User, session_id: str, state: AppState) -> SessionToken:
     return SessionToken(
-        access_token=_user_token(user, services, session=session_id),
+        access_token=_user_token(user, state, session=session_id),
         token_type="bearer",  # noqa: S106
-        expires_in=services.settings.access_token_expire_minutes * 60,
+        expires_in=state.settings.access_token_expire_minutes * 60,
     )
 
 

@@ -19,16 +19,16 @@ from deploy.adapters.database import without_password
 from deploy.adapters.postgres import PostgresError, PostgresServer
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
-from deploy.entrypoints.background import background
+from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.connections.config import WebConfig, limit_unsent
 from deploy.entrypoints.fastapi_app import create_app
-from deploy.entrypoints.first_user import Introduction, introduce
-from deploy.entrypoints.foreground import ServeOptions
-from deploy.entrypoints.known_servers import record_of, recorded
-from deploy.entrypoints.memory import collect_from_now_on
-from deploy.entrypoints.startup import finish_loading, finish_sync, prepare_database
-from deploy.entrypoints.state import AppState, create_app_state, running
-from deploy.entrypoints.worker import create_worker
+from deploy.entrypoints.serve.background import background
+from deploy.entrypoints.serve.first_user import Introduction, introduce
+from deploy.entrypoints.serve.foreground import ServeOptions
+from deploy.entrypoints.serve.known_servers import record_of, recorded
+from deploy.entrypoints.serve.memory import collect_from_now_on
+from deploy.entrypoints.serve.startup import finish_loading, finish_sync, prepare_database
+from deploy.entrypoints.serve.worker import create_worker
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +60,16 @@ async def _serve(
     announce: Callable[[str, Introduction], None],
 ) -> None:
     address = _address(listening)
-    services = create_app_state(settings, url)
+    state = create_app_state(settings, url)
     leads = options.inherited is None
-    syncing = await prepare_database(services) if leads else None
-    async with running(services), contextlib.AsyncExitStack() as stack:
+    syncing = await prepare_database(state) if leads else None
+    async with running(state), contextlib.AsyncExitStack() as stack:
         if syncing is not None:
             await stack.enter_async_context(background(finish_sync(syncing)))
         if postgres is not None:
             await stack.enter_async_context(background(_keep_alive(postgres)))
         if options.with_worker:
-            worker = create_worker(services, settings, api_url=address)
+            worker = create_worker(state, settings, api_url=address)
             await stack.enter_async_context(background(worker.run()))
         for _ in range(options.workers - 1):
             await stack.enter_async_context(background(_keep_sibling(settings, listening)))
@@ -77,19 +77,19 @@ async def _serve(
         if leads:
             stack.enter_context(recorded(settings.data_dir, record_of(settings)))
             # Last, so that a failed start does not generate a password that is never shown.
-            introduction = await introduce(services)
+            introduction = await introduce(state)
         announce(address, introduction)
-        await _answer(services, settings, listening)
+        await _answer(state, settings, listening)
 
 
-async def _answer(services: AppState, settings: Settings, listening: socket.socket) -> None:
+async def _answer(state: AppState, settings: Settings, listening: socket.socket) -> None:
     limit_unsent(listening)
-    config = WebConfig(create_app(settings, ready=services), settings)
+    config = WebConfig(create_app(settings, ready=state), settings)
     server = QuietServer(config)
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, server.stop)
-    async with background(finish_loading(services, server.answering), config.guard.run()):
+    async with background(finish_loading(state, server.answering), config.guard.run()):
         await server.serve(sockets=[listening])
 
 
@@ -159,9 +159,9 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     loop = asyncio.get_running_loop()
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, stopped.set)
-    services = create_app_state(settings, url)
-    async with running(services):
-        worker = create_worker(services, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
+    state = create_app_state(settings, url)
+    async with running(state):
+        worker = create_worker(state, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run()):
             announce(f"Worker connected to {without_password(url)}")
             await asyncio.to_thread(load_tokens)

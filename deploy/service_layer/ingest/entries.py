@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from deploy.adapters.spool import Record
+from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away
-from deploy.adapters.spool import Record, RunDirectory, SpoolCorrupt
+from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
-from deploy.service_layer.intake import EXIT, START, masked_entries
+from deploy.service_layer.ingest.entries import EXIT, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 

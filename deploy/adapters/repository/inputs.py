@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from deploy.adapters.statement import Statement
+from deploy.adapters.repository.statement import Statement
 
 # Only looks at the service's last 1,000 deployments; older values are not offered.
 _LAST = Statement(
@@ -15,7 +15,7 @@ _LAST = Statement(
 )
 
 
-class Answers:
+class PreviousValues:
     """Reads the values of earlier deployments."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:

@@ -15,9 +15,9 @@ from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
-from deploy.entrypoints.memory import collect_from_now_on
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.routers.services import accepted_inputs, sync_services
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.serve.memory import collect_from_now_on
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ LOAD_DELAY = 0.5
 SYNC_SECONDS = 5.0
 
 
-async def prepare_database(services: AppState) -> asyncio.Task[None]:
+async def prepare_database(state: AppState) -> asyncio.Task[None]:
     """Upgrade the schema and sync the services; return the sync task, to be awaited by `finish_sync`.
 
     A sync that takes longer than SYNC_SECONDS does not delay the start.
@@ -35,10 +35,10 @@ async def prepare_database(services: AppState) -> asyncio.Task[None]:
     Raises:
         ConfigurationError: the database cannot be used.
     """
-    warn_of_short_key(services.settings)
-    await wait_for_database(services)
-    await upgrade_schema(services)
-    syncing = asyncio.create_task(_sync(services))
+    warn_of_short_key(state.settings)
+    await wait_for_database(state)
+    await upgrade_schema(state)
+    syncing = asyncio.create_task(_sync(state))
     await asyncio.wait([syncing], timeout=SYNC_SECONDS)
     if syncing.done():
         await syncing
@@ -55,13 +55,13 @@ async def finish_sync(syncing: asyncio.Task[None]) -> None:
         log.error("Failed to sync the services: %s", error)  # noqa: TRY400 - the message is complete
 
 
-async def _sync(services: AppState) -> None:
-    with explained(services):
-        _, problems = await sync_services(services, starts=True)
+async def _sync(state: AppState) -> None:
+    with explained(state):
+        _, problems = await sync_services(state, starts=True)
     report(problems)
 
 
-async def finish_loading(services: AppState, answering: asyncio.Event) -> None:
+async def finish_loading(state: AppState, answering: asyncio.Event) -> None:
     """After the server has started, import modules that the first requests would wait for; then enable garbage
     collection.
     """
@@ -70,17 +70,17 @@ async def finish_loading(services: AppState, answering: asyncio.Event) -> None:
     await asyncio.sleep(LOAD_DELAY)
     await asyncio.to_thread(load_tokens)
     with contextlib.suppress(*DATABASE_ERRORS):
-        if any((await accepted_inputs(services)).values()):
+        if any((await accepted_inputs(state)).values()):
             await asyncio.to_thread(load_check)
     collect_from_now_on()
 
 
-async def wait_for_database(services: AppState) -> None:
+async def wait_for_database(state: AppState) -> None:
     """Wait up to 15 s for a database that is still starting, for example after a reboot. Later steps report errors."""
     deadline = time.monotonic() + DATABASE_TIMEOUT
     while time.monotonic() < deadline:
         try:
-            async with services.database.connection():
+            async with state.database.connection():
                 return
         except DATABASE_ERRORS as error:
             if not is_away(error):
@@ -89,24 +89,24 @@ async def wait_for_database(services: AppState) -> None:
         await asyncio.sleep(RETRY_EVERY)
 
 
-async def upgrade_schema(services: AppState) -> None:
+async def upgrade_schema(state: AppState) -> None:
     """Upgrade the database schema.
 
     Raises:
         ConfigurationError: the database cannot be reached, refuses access, or has a newer schema.
     """
-    with explained(services):
-        revision = await migrations.current(services.database)
+    with explained(state):
+        revision = await migrations.current(state.database)
         if revision is not None and revision > migrations.head():
             raise ConfigurationError(
                 f"The database was upgraded by a newer version of fastDeploy (revision {revision}; this version knows "
                 f"{migrations.head()}). Install the newer version, or restore an older backup."
             )
-        await migrations.upgrade(services.database)
+        await migrations.upgrade(state.database)
 
 
 @contextmanager
-def explained(services: AppState) -> Iterator[None]:
+def explained(state: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:
@@ -116,7 +116,7 @@ def explained(services: AppState) -> Iterator[None]:
         yield
     except DATABASE_ERRORS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        address = without_password(services.database.url)
+        address = without_password(state.database.url)
         raise ConfigurationError(
             f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server is running."
         ) from error

@@ -16,11 +16,11 @@ from deploy.config import ConfigurationError, Settings
 from deploy.domain.commands import CreateUser
 from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.passwords import check_rules
-from deploy.entrypoints.own_command import own_command
-from deploy.entrypoints.settings import from_environment
-from deploy.entrypoints.standard_streams import show
-from deploy.entrypoints.startup import explained
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.app_state import AppState
+from deploy.entrypoints.serve.own_command import own_command
+from deploy.entrypoints.serve.settings import from_environment
+from deploy.entrypoints.serve.standard_streams import show
+from deploy.entrypoints.serve.startup import explained
 
 log = logging.getLogger(__name__)
 
@@ -33,31 +33,31 @@ class Introduction:
     without_secret: str = ""
 
 
-async def introduce(services: AppState) -> Introduction:
+async def introduce(state: AppState) -> Introduction:
     """Create the first user if there are no users. Return how to sign in or how to replace a generated password.
 
     Raises:
         ConfigurationError: INITIAL_USER_NAME, INITIAL_USER_PASSWORD or the database cannot be used.
     """
-    with explained(services):
-        return await _introduce(services)
+    with explained(state):
+        return await _introduce(state)
 
 
-async def _introduce(services: AppState) -> Introduction:
-    given = services.settings.initial_user_password
+async def _introduce(state: AppState) -> Introduction:
+    given = state.settings.initial_user_password
     password = given.get_secret_value() if given is not None else secrets.token_urlsafe(12)
-    name = services.settings.initial_user_name
-    if await _create_first_user(services, name, password, is_generated=given is None):
-        return _first_introduction(services.settings, name, None if given is not None else password)
-    async with services.open_unit_of_work() as uow:
+    name = state.settings.initial_user_name
+    if await _create_first_user(state, name, password, is_generated=given is None):
+        return _first_introduction(state.settings, name, None if given is not None else password)
+    async with state.open_unit_of_work() as uow:
         names = [user.name for user in await uow.users.list() if user.has_generated_password and user.is_active]
     # At most one password is generated.
-    return _reminder(services.settings, names[0]) if names else Introduction()
+    return _reminder(state.settings, names[0]) if names else Introduction()
 
 
-async def _create_first_user(services: AppState, name: str, password: str, *, is_generated: bool) -> bool:
+async def _create_first_user(state: AppState, name: str, password: str, *, is_generated: bool) -> bool:
     """Create the administrator. Return False if a user already exists."""
-    async with services.open_unit_of_work() as uow:
+    async with state.open_unit_of_work() as uow:
         if await uow.users.count():
             return False
     try:
@@ -66,13 +66,13 @@ async def _create_first_user(services: AppState, name: str, password: str, *, is
         raise ConfigurationError(f"INITIAL_USER_PASSWORD is invalid. {error}") from error
     command = CreateUser(
         name=name,
-        password_hash=await services.passwords.hash(password),
+        password_hash=await state.passwords.hash(password),
         is_admin=True,
         has_generated_password=is_generated,
         only_first=True,
     )
     try:
-        await services.bus.handle(command)
+        await state.bus.handle(command)
     except Conflict:
         return False  # another process was faster
     except InvalidInput as error:

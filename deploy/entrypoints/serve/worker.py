@@ -8,18 +8,18 @@ from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launch import LaunchSettings, worker_home
-from deploy.adapters.launching import DeployUser
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.spec import LaunchSettings, worker_home
+from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, kept_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.policy import TokenType
-from deploy.entrypoints.state import AppState, deploy_user
+from deploy.entrypoints.app_state import AppState, deploy_user
 from deploy.service_layer.worker import Worker
 
 
-def create_worker(services: AppState, settings: Settings, *, api_url: str) -> Worker:
+def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worker:
     """Return a worker on the data folder of `settings`.
 
     Raises:
@@ -29,9 +29,7 @@ def create_worker(services: AppState, settings: Settings, *, api_url: str) -> Wo
     user = deploy_user(settings)
 
     def sign_token(deployment_id: int, lifetime: timedelta) -> str:
-        return services.signer.sign(
-            TokenType.DEPLOYMENT.value, str(deployment_id), now=services.now(), lifetime=lifetime
-        )
+        return state.signer.sign(TokenType.DEPLOYMENT.value, str(deployment_id), now=state.now(), lifetime=lifetime)
 
     return Worker(
         identity=Heartbeat(
@@ -42,12 +40,12 @@ def create_worker(services: AppState, settings: Settings, *, api_url: str) -> Wo
         ),
         runs_dir=settings.runs_dir,
         launch=launch_settings(settings, user, api_url),
-        folders=services.folders,
+        folders=state.folders,
         fork_server=ForkServer(user),
-        bus=services.bus,
-        open_unit_of_work=services.open_unit_of_work,
-        inputs=services.inputs,
-        listener=services.listener,
+        bus=state.bus,
+        open_unit_of_work=state.open_unit_of_work,
+        inputs=state.inputs,
+        listener=state.listener,
         sign_token=sign_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.adapters.fork_server import ForkServer
-from deploy.adapters.launching import DeployUser, RunError, start_detached, supervisor_command
+from deploy.adapters.runs.fork_server import ForkServer
+from deploy.adapters.runs.start import DeployUser, RunError, start_detached, supervisor_command
 
 _LOCK_ATTEMPTS = 20
 _TAIL = 128 * 1024  # more than the longest `exit` record

@@ -1,0 +1,61 @@
+"""Handlers for users."""
+
+from __future__ import annotations
+
+import re
+
+from deploy.domain import commands
+from deploy.domain.errors import Conflict, InvalidInput
+from deploy.domain.events import AccessChanged, Event, UserCreated
+from deploy.domain.model import User
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.unit_of_work import UnitOfWork
+
+_NAME = re.compile(r"[\w.@+-]{1,64}")
+
+
+async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Add a user; the first one becomes an administrator."""
+    if not _NAME.fullmatch(command.name):
+        raise InvalidInput("A username must have 1 to 64 characters: letters, digits, or any of . _ @ + -")
+    # Servers and commands that start at the same time must agree on which user is the first.
+    await uow.users.lock()
+    is_first = await uow.users.count() == 0
+    if command.only_first and not is_first:
+        raise Conflict("A user already exists.")
+    if await uow.users.find(command.name) is not None:
+        raise Conflict(f"A user named {command.name} already exists.")
+    user = User(
+        name=command.name,
+        password_hash=command.password_hash,
+        is_admin=command.is_admin or is_first,
+        has_generated_password=command.has_generated_password,
+        created=now(),
+    )
+    await uow.users.add(user)
+    return [UserCreated(user.id)]
+
+
+async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
+    """Change a user's password, role or active state; ends their sessions."""
+    loses_admin = command.is_admin is False or command.is_active is False
+    administrators = await uow.users.administrators_for_update() if loses_admin else []
+    user = await uow.users.get(command.user_id, for_update=True)
+    if administrators == [user.id]:
+        raise Conflict(f"{user.name} is the only administrator. Make another user an administrator first.")
+    if command.password_hash is not None:
+        user.password_hash = command.password_hash
+        user.has_generated_password = False
+    if command.is_admin is not None:
+        user.is_admin = command.is_admin
+    if command.is_active is not None:
+        user.is_active = command.is_active
+    user.epoch += 1
+    await uow.users.store(user)
+    return [AccessChanged(user.id)]
+
+
+async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:
+    """Notify every process to invalidate the cached access of a user, or of all users."""
+    await uow.events.wake("access" if event.user_id is None else f"access {event.user_id}")
+    return []
