@@ -10,6 +10,7 @@ NEEDED = (
     "deploy/_web/index.html",
     "deploy/adapters/runs/supervisor/__main__.py",
     "deploy/adapters/ansible/callback/fastdeploy.py",
+    "deploy/adapters/migrations/functions/0006_take_jobs.sql",
     "deploy/adapters/migrations/versions/0001_initial.py",
 )
 

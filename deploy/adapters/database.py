@@ -39,13 +39,13 @@ class Database:
     """The connection pool of a process. It connects on demand and replaces dead connections.
 
     Connections stay open, and callers wait for a free one, because opening a connection costs more than ten transactions.
-    `patience`: timeout of a new connection in seconds.
+    `timeout`: limit for a new connection in seconds.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 20, patience: float = 5.0) -> None:
+    def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0) -> None:
         self.url = url
         self._size = pool_size
-        self._patience = patience
+        self._timeout = timeout
         self._pool: asyncpg.Pool | None = None
         self._server_pids: set[int] = set()
 
@@ -92,7 +92,7 @@ class Database:
             max_queries=1 << 62,
             max_inactive_connection_lifetime=0,
             connect=_connected,
-            timeout=self._patience,
+            timeout=self._timeout,
             init=self._begin,
             # The only state left on a connection is a transaction, which is rolled back anyway.
             reset=_leave_as_it_is,
@@ -164,13 +164,13 @@ async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
         yield
 
 
-async def connect(url: str, name: str, patience: float = 5.0) -> asyncpg.Connection:
+async def connect(url: str, name: str, timeout: float = 5.0) -> asyncpg.Connection:
     """Open a separate connection with `name` as its application name. The caller closes it.
 
     Raises:
-        Unreachable: The connection cannot be opened within `patience` seconds.
+        Unreachable: The connection cannot be opened within `timeout` seconds.
     """
-    return await _connected(dsn_of(url), timeout=patience, server_settings={"application_name": name})
+    return await _connected(dsn_of(url), timeout=timeout, server_settings={"application_name": name})
 
 
 @asynccontextmanager

@@ -268,7 +268,7 @@ class Worker:
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
             mine = await uow.deployments.open(worker_id=self._identity.worker_id)
-            reported = await uow.deployments.told()
+            reported = await uow.deployments.reported_but_alive()
         for deployment in mine:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)

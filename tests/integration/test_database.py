@@ -140,7 +140,7 @@ class TestOutages:
         async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             url = f"postgresql+asyncpg://nobody@127.0.0.1:{port}/nothing"
-            database = Database(url, patience=0.05)
+            database = Database(url, timeout=0.05)
             assert is_away(await failure(database, "SELECT 1"))
             await database.close()
 

@@ -76,7 +76,7 @@ READS: dict[str, Read] = {
     "what is open of a service": lambda uow: uow.deployments.open(service_id=3),
     "what is open at a worker": lambda uow: uow.deployments.open(worker_id="w1"),
     "what has a job": lambda uow: uow.deployments.without_job(),
-    "what has told its outcome and goes on": lambda uow: uow.deployments.told(),
+    "what has told its outcome and goes on": lambda uow: uow.deployments.reported_but_alive(),
     "what is lost": lambda uow: uow.deployments.lost(60),
     "a key": lambda uow: uow.deployments.with_key(3, "k1"),
     "events": lambda uow: uow.events.after(MIDDLE, 3),

@@ -14,7 +14,7 @@ import deploy
 PACKAGE = Path(deploy.__file__).parent
 DOMAIN = sorted((PACKAGE / "domain").glob("*.py"))
 CALLBACK = sorted((PACKAGE / "adapters" / "ansible" / "callback").glob("*.py"))
-SUPERVISOR = sorted((PACKAGE / "adapters" / "supervisor").glob("*.py"))
+SUPERVISOR = sorted((PACKAGE / "adapters" / "runs" / "supervisor").glob("*.py"))
 
 
 def imported(file: Path) -> Iterator[str]:

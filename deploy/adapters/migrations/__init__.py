@@ -14,6 +14,14 @@ def head() -> str:
     return max(path.stem.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
+def function(name: str) -> str:
+    """Return the SQL that creates a database function: `functions/<name>.sql`.
+
+    Names start with the revision that loads them, and files never change after a release: a new version gets a new file.
+    """
+    return (FOLDER / "functions" / f"{name}.sql").read_text(encoding="utf-8")
+
+
 async def current(database: Database) -> str | None:
     """Return the revision of the database, or None if it is empty."""
     async with database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Alembic, at work on a database: once per upgrade."""
+"""Upgrade a database with Alembic."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from sqlalchemy.pool import NullPool
 from deploy.adapters.database import connect
 from deploy.adapters.migrations import FOLDER
 
-# Two processes that start at once must not migrate at once. The number is ours alone ("fastdepl" as bytes).
+# Prevents two processes from migrating at the same time. The number is "fastdepl" as bytes.
 _LOCK = 0x6661737464657021
 
 
 async def upgrade_to_head(url: str) -> None:
-    """Bring the database at this DATABASE_URL to the newest revision, in one transaction.
+    """Upgrade the database at this DATABASE_URL to the newest revision, in one transaction.
 
     Raises:
-        PostgresError and others of DATABASE_ERRORS: it cannot be reached, or refuses something; nothing is changed.
+        PostgresError and others of DATABASE_ERRORS: the database is unreachable or rejected a statement; nothing changed.
     """
     try:
         async with engine_for(url).begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             await connection.run_sync(lambda begun: command.upgrade(config_for(begun), "head"))
     except DBAPIError as error:
-        # What the driver has said: everybody else knows nothing of SQLAlchemy.
-        said = error.orig.__cause__ if error.orig is not None else None
-        raise said or error from None
+        # Raise the driver's error, because callers do not know SQLAlchemy's.
+        cause = error.orig.__cause__ if error.orig is not None else None
+        raise cause or error from None
 
 
 def engine_for(url: str) -> AsyncEngine:
-    """Return SQLAlchemy's way to a DATABASE_URL, which is read as everywhere else."""
+    """Return a SQLAlchemy engine for a DATABASE_URL, which is parsed as in the rest of the program."""
     return create_async_engine(
         "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: connect(url, "fastdeploy migrations")
     )
 
 
 def config_for(connection: Connection) -> Config:
-    """Return how Alembic finds our revisions, and this database."""
+    """Return a configuration of Alembic with our revisions and this connection."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.adapters.postgres.errors import PostgresError
 
 # Gives a command that is still using the database time to finish.
-PATIENCE = 3.0
+LOCK_TIMEOUT = 3.0
 
 
 class DataDirLock:
@@ -24,8 +24,8 @@ class DataDirLock:
         """Return True if this object holds the lock."""
         return self._descriptor is not None
 
-    def acquire(self, patience: float = PATIENCE) -> None:
-        """Acquire the lock, waiting up to `patience` seconds.
+    def acquire(self, timeout: float = LOCK_TIMEOUT) -> None:
+        """Acquire the lock, waiting up to `timeout` seconds.
 
         Raises:
             PostgresError: Another process holds the lock, or the folder is not writable.
@@ -37,7 +37,7 @@ class DataDirLock:
                 f"The data folder {self._path.parent} is not writable: {error.strerror}. "
                 "Start fastDeploy as the folder's owner, or choose another --data-dir."
             ) from error
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not _try_lock(descriptor):
             if time.monotonic() > deadline:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"

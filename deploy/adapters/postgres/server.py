@@ -119,8 +119,8 @@ class PostgresServer:
     def stop(self, timeout: float = 20) -> None:
         """Stop the server and disconnect its clients; after `timeout` seconds, stop it without a clean shutdown."""
         if self._process is not None:
-            for how, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_TIMEOUT)):
-                if _ended(self._process, how, patience):
+            for how, seconds in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_TIMEOUT)):
+                if _ended(self._process, how, seconds):
                     break
             else:
                 self._process.kill()
@@ -202,10 +202,10 @@ def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
     return found, major
 
 
-def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, patience: float) -> bool:
+def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, timeout: float) -> bool:
     process.send_signal(how)
     try:
-        process.wait(patience)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         return False
     return True

@@ -141,7 +141,7 @@ class Deployments:
         rows = await _OPEN.rows(self._driver, service_id=service_id, worker_id=worker_id)
         return [deployment_from(row) for row in rows]
 
-    async def told(self) -> Sequence[Deployment]:
+    async def reported_but_alive(self) -> Sequence[Deployment]:
         """Return deployments that reported a result but whose process is still running, oldest first."""
         return [deployment_from(row) for row in await _REPORTED_BUT_ALIVE.rows(self._driver)]
 

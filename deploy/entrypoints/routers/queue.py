@@ -63,7 +63,7 @@ async def _under_way(uow: UnitOfWork) -> list[Deployment]:
     is still running.
     """
     # By id: a deployment that reports its result between the two queries is found by both.
-    found = {one.id: one for one in (*await uow.deployments.open(), *await uow.deployments.told())}
+    found = {one.id: one for one in (*await uow.deployments.open(), *await uow.deployments.reported_but_alive())}
     return sorted(found.values(), key=lambda deployment: deployment.id)
 
 

@@ -1,4 +1,4 @@
-"""The end of a job in one call: its lane goes to the next in line, the job goes, the workers wake.
+"""Finish a job in one call: pass its lane on to the next job, remove the job, wake the workers.
 
 Revision: 0003
 """
@@ -7,38 +7,16 @@ from __future__ import annotations
 
 from alembic import op
 
+from deploy.adapters.migrations import function
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# A lane that is about to be free goes to the job that waits longest behind others, whatever lane it stood in.
-_FINISH = """
-CREATE FUNCTION fastdeploy_finish_job(finished bigint) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    lane text;
-BEGIN
-    SELECT job.lock INTO lane FROM procrastinate_jobs AS job WHERE job.id = finished;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    UPDATE procrastinate_jobs SET lock = lane WHERE procrastinate_jobs.id = (
-        SELECT job.id FROM procrastinate_jobs AS job
-        WHERE job.status = 'todo' AND job.lock <> lane AND job.lock LIKE regexp_replace(lane, '[0-9]+$', '%')
-            AND EXISTS (
-                SELECT FROM procrastinate_jobs AS other WHERE other.lock = job.lock
-                AND (other.status = 'doing' OR other.status = 'todo' AND other.id < job.id)
-            )
-        ORDER BY job.id LIMIT 1 FOR UPDATE OF job SKIP LOCKED
-    );
-    PERFORM procrastinate_finish_job_v1(finished, 'succeeded', true);
-    PERFORM pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted"}');
-END $$
-"""
-
 
 def upgrade() -> None:
-    op.execute(_FINISH)
+    op.execute(function("0003_finish_job"))
 
 
 def downgrade() -> None:
