@@ -7,6 +7,8 @@ set positional-arguments
 uv := env('UV', 'uv')
 # Compile at installation, so that the first start is as fast as later ones.
 export UV_COMPILE_BYTECODE := '1'
+# `breakpoint()` opens ipdb.
+export PYTHONBREAKPOINT := env('PYTHONBREAKPOINT', 'ipdb.set_trace')
 # The Python version for the full suite, in a separate environment if `.venv` has another version.
 main_python := 'scripts/with-python main'
 # Each worker starts with half of the tests; when one finishes, it takes over tests from the other. List the slowest tests.

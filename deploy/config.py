@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     postgres_bin_dir: Path | None = Field(default=None, description="Folder with the programs of the bundled server.")
     log_level: str = Field(default="info", description="Log level: debug, info, warning or error.")
 
+    log_sql: bool = Field(
+        default=False, description="Log every SQL statement with its duration. Values are not logged."
+    )
+
     @field_validator("secret_key")
     @classmethod
     def _check_secret_key(cls, key: SecretStr | None) -> SecretStr | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError
+
+log = logging.getLogger(__name__)
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
@@ -39,13 +42,14 @@ class Database:
     """The connection pool of a process. It connects on demand and replaces dead connections.
 
     Connections stay open, and callers wait for a free one, because opening a connection costs more than ten transactions.
-    `timeout`: limit for a new connection in seconds.
+    `timeout`: limit for a new connection in seconds. With `log_sql`, every statement is logged with its duration.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0, log_sql: bool = False) -> None:
         self.url = url
         self._size = pool_size
         self._timeout = timeout
+        self._log_sql = log_sql
         self._pool: asyncpg.Pool | None = None
         self._server_pids: set[int] = set()
 
@@ -105,9 +109,17 @@ class Database:
         await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=_read_json)
         # Generic plans work for all values. Without this, each connection would plan each statement five times first.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
+        if self._log_sql:
+            connection.add_query_logger(_log_statement)
         server_pid = connection.get_server_pid()
         self._server_pids.add(server_pid)
         connection.add_termination_listener(lambda _connection: self._server_pids.discard(server_pid))
+
+
+def _log_statement(query: asyncpg.connection.LoggedQuery) -> None:
+    # Without values: they include passwords' hashes, secrets and output.
+    outcome = f" failed: {type(query.exception).__name__}" if query.exception is not None else ""
+    log.info("SQL %.1f ms%s: %s", query.elapsed * 1000, outcome, " ".join(query.query.split()))
 
 
 def _read_json(text: str) -> Any:

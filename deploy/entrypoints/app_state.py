@@ -69,7 +69,7 @@ def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now
         raise ConfigurationError(
             f"DATABASE_URL is invalid ({error}). Escape special characters in the password: %40 for @, %2F for /."
         ) from None
-    database = Database(database_url)
+    database = Database(database_url, log_sql=settings.log_sql)
     open_unit_of_work = unit_of_work(database.transaction)
     folders = create_folders(settings)
     key = secret_key(settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timezone
@@ -450,3 +452,23 @@ class TestListeningConnection:
     async def test_it_reaches_the_same_database(self, database_url: str) -> None:
         async with listening_connection(database_url) as connection:
             assert await connection.fetchval("SELECT current_database()") == urlsplit(database_url).path[1:]
+
+
+async def test_log_sql_logs_statements_with_durations_and_without_values(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(database_url, log_sql=True)
+    try:
+        with caplog.at_level(logging.INFO, logger=adapter.__name__):
+            async with database.connection() as connection:
+                await connection.fetchval("SELECT $1::text\n  AS given", "hush-hush")
+                with pytest.raises(asyncpg.UndefinedTableError):
+                    await connection.execute("SELECT * FROM missing")
+    finally:
+        await database.close()
+    found = [record.getMessage() for record in caplog.records]
+    assert any(re.fullmatch(r"SQL \d+\.\d ms: SELECT \$1::text AS given", message) for message in found)
+    assert any(
+        re.fullmatch(r"SQL .* failed: UndefinedTableError: SELECT \* FROM missing", message) for message in found
+    )
+    assert "hush-hush" not in caplog.text
