@@ -153,6 +153,8 @@ def _prepared(settings: Settings, folder: Path) -> Settings:
         settings.postgres_bin_dir = _absolute(settings.postgres_bin_dir, folder)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
     logging.getLogger("alembic").setLevel("WARNING")
+    # We log the causes of retries ourselves, in sentences.
+    logging.getLogger("stamina").setLevel("ERROR")
     return settings
 
 

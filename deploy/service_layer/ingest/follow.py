@@ -8,6 +8,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import stamina
+
 from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput
@@ -23,6 +25,7 @@ Result = TypeVar("Result")
 BATCH = 128 * 1024
 # Seconds between checks of the spool without a wake-up, in case one gets lost.
 LOOK_EVERY = 1.0
+# Seconds between attempts to reach the database.
 FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
 LOST = (
     "The run was lost: its supervisor died before reporting a result (killed, or the machine was restarted). "
@@ -125,13 +128,17 @@ class Follower:
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
     """Retry with backoff while the database is unreachable; raise any other database error."""
-    pause = FIRST_PAUSE
-    while True:
-        try:
+    retries = stamina.retry_context(
+        on=_is_outage, attempts=None, timeout=None, wait_initial=FIRST_PAUSE, wait_max=MAX_PAUSE, wait_jitter=0.1
+    )
+    async for retry in retries:
+        with retry:
             return await attempt()
-        except DATABASE_ERRORS as error:
-            if not is_away(error):
-                raise
-            log.warning("Waiting for the database: %s", error)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, MAX_PAUSE)
+    raise AssertionError("it retries without end")
+
+
+def _is_outage(error: Exception) -> bool:
+    is_outage = isinstance(error, DATABASE_ERRORS) and is_away(error)
+    if is_outage:
+        log.warning("Waiting for the database: %s", error)
+    return is_outage
