@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks.frames import PING, PONG, TEXT, Frames, frame, handshake, text_frame
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 AT_ONCE = 20
 DEPLOYMENT = re.compile(rb'"type": ?"deployment"')
 FINAL = re.compile(rb'"state": ?"(success|failure|cancelled)"')
@@ -94,7 +94,7 @@ async def connected(spec: dict[str, Any], *, stalled: bool = False) -> Client:
     """Return a client that is signed in."""
     client = Client(spec, stalled=stalled)
     await asyncio.get_running_loop().create_connection(lambda: client, spec["host"], spec["port"])
-    await asyncio.wait_for(client.signed_in.wait(), PATIENCE)
+    await asyncio.wait_for(client.signed_in.wait(), TIMEOUT)
     return client
 
 
@@ -112,7 +112,7 @@ async def watch(spec: dict[str, Any]) -> dict[str, Any]:
         for client in [*clients, *stalled]:
             client.send({"subscribe": {"deployment_id": int(deployment_id), "after": 0}})
         print("subscribed", flush=True)
-    await asyncio.wait_for(asyncio.gather(*(client.finished.wait() for client in clients)), PATIENCE)
+    await asyncio.wait_for(asyncio.gather(*(client.finished.wait() for client in clients)), TIMEOUT)
     return summary(clients, int(deployment_id))
 
 
@@ -172,7 +172,7 @@ class Crowd:
         """Wait for the end and return what was seen."""
         assert self._process.stdout is not None
         text = self._process.stdout.read()
-        if self._process.wait(PATIENCE):
+        if self._process.wait(TIMEOUT):
             raise RuntimeError("The clients did not see the end of the deployment.")
         return Seen(**json.loads(text))
 

@@ -21,7 +21,7 @@ from deploy.adapters.postgres import running_url
 
 HOST = "127.0.0.1"
 USER, PASSWORD = "admin", "a password for benchmarks"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 FINAL = ("success", "failure", "cancelled")
 
 
@@ -76,7 +76,7 @@ class Product:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str = "") -> Any:
         """Return the JSON answer of one request."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT)
         try:
             headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
@@ -103,7 +103,7 @@ class Product:
 
     def wait_for(self, deployment_id: int, *, success: bool = True) -> dict[str, Any]:
         """Return a deployment once it is over."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             found: dict[str, Any] = self.call("GET", f"/deployments/{deployment_id}")
             if found["state"] in FINAL:
@@ -130,7 +130,7 @@ class Product:
 
     def _wait_until_ready(self) -> float:
         """Wait for the first 200 of /health/ready; return the seconds since the start."""
-        while time.monotonic() - self._began < PATIENCE:
+        while time.monotonic() - self._began < TIMEOUT:
             if self.process.poll() is not None:
                 raise RuntimeError(f"The server ended at once; see {self._log.name}")
             if self._is_ready():
@@ -149,7 +149,7 @@ class Product:
             connection.close()
 
     def _sign_in(self) -> str:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT)
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/token", urlencode({"username": USER, "password": PASSWORD}), form)
         token: str = json.loads(connection.getresponse().read())["access_token"]

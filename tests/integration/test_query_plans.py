@@ -1,4 +1,4 @@
-"""What is asked often stays quick, however long the history is: it is found by an index."""
+"""Frequent queries stay fast with a long history: they use indexes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from deploy.service_layer.waiting import why_all_waiting
 from tests.databases import Databases
 
 DEPLOYMENTS, SERVICES = 10_000, 20
-# The numbers are our own.
+# All numbers are constants of this file.
 SEED = [
     f"INSERT INTO services (name, data) SELECT 's' || n, '{{}}' FROM generate_series(1, {SERVICES}) AS n",  # noqa: S608
-    # Each service has its successes, but for one that never had any, and one whose history is another's future.
+    # Every service has successes, except one that never had any, and one whose history is later than another's.
     f"""
     INSERT INTO deployments (service_id, service, origin, "user", context, state, created, started, finished,
         run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
@@ -56,7 +56,7 @@ LONG_AGO, YEAR = datetime(2020, 1, 1, tzinfo=timezone.utc), timedelta(days=365)
 
 
 async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
-    """Look for a success in the middle of the history."""
+    """Find the last success before the middle of the history."""
     return await uow.history.last_success_before(await uow.deployments.get(MIDDLE))
 
 
@@ -122,7 +122,7 @@ OUTSIDE: dict[str, OutsideRead] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def full(databases: Databases) -> AsyncIterator[Database]:
-    """A database with a long history."""
+    """Yield a database with a long history."""
     async with databases.migrated() as url:
         made = Database(url)
         async with made.transaction() as connection:
@@ -134,7 +134,7 @@ async def full(databases: Databases) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]:
-    """Collect what is executed, with its parameters; but for what begins and ends transactions."""
+    """Yield the executed statements with their parameters, without those that begin and end transactions."""
     seen: list[tuple[str, Any]] = []
 
     def note(record: LoggedQuery) -> None:
@@ -142,18 +142,18 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
             seen.append((record.query, tuple(record.args or ())))
 
     async with database.connection() as lent:
-        # Nobody else uses the pool here: the one that was given back last comes first.
+        # Only this test uses the pool, and the connection returned last is used first.
         connection = lent._con
         connection.add_query_logger(note)
     try:
         yield seen
-        await asyncio.sleep(0)  # the logger is called in the next turn of the loop
+        await asyncio.sleep(0)  # the logger is called in the next loop iteration
     finally:
         connection.remove_query_logger(note)
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """Yield the tables that a plan reads from the beginning to the end."""
+    """Yield the tables that a plan reads completely."""
     if plan["Node Type"] == "Seq Scan":
         yield plan["Relation Name"]
     for part in plan.get("Plans", ()):
@@ -161,11 +161,11 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 
 
 async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """Return how each of the statements is carried out."""
+    """Return the plan of each statement."""
     found = []
     async with database.connection() as connection:
         for statement, parameters in seen:
-            # Our connections ask for the one plan that serves for all values (`plan_cache_mode`): these are not looked at.
+            # Our connections use one plan for all values (`plan_cache_mode`), so the values do not matter.
             values = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
             await connection.execute(f"PREPARE explained AS {statement}")
             try:
@@ -177,7 +177,7 @@ async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[st
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
-async def test_nothing_reads_the_whole_history(full: Database, read: Read) -> None:
+async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> None:
     async with statements(full) as seen, unit_of_work(full.transaction)() as uow:
         await read(uow)
     assert seen
@@ -187,7 +187,7 @@ async def test_nothing_reads_the_whole_history(full: Database, read: Read) -> No
 
 
 @pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
-async def test_nor_does_what_reads_outside_of_transactions(full: Database, read: OutsideRead) -> None:
+async def test_no_read_outside_transactions_scans_the_whole_history(full: Database, read: OutsideRead) -> None:
     async with statements(full) as seen:
         await read(full)
     assert seen
@@ -208,6 +208,6 @@ async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full: Database)
     assert counts == [3, 3]
 
 
-async def test_a_whole_read_would_be_seen(full: Database) -> None:
+async def test_a_full_scan_is_detected(full: Database) -> None:
     (plan,) = await plans(full, [("SELECT count(*) FROM deployments WHERE reason = 'x'", ())])
     assert list(scans(plan)) == ["deployments"]
