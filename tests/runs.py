@@ -61,7 +61,7 @@ class History:
         self.events: list[Event] = []
         self.messages: list[dict[str, Any]] = []
         self._ids: Iterator[int] = count(101)
-        self._tell(plan(self.deployment, [PlannedStep(name=name) for name in planned], self._ids))
+        self._publish(plan(self.deployment, [PlannedStep(name=name) for name in planned], self._ids))
         for event in self.events:
             assert isinstance(event, StepChanged)
             self.stored[event.step.id] = event.step
@@ -84,7 +84,7 @@ class History:
         self.stored.update({step.id: step.snapshot() for step in run.touched.values()})
         for gone in run.removed:
             self.stored.pop(gone, None)
-        self._tell(run.events)
+        self._publish(run.events)
 
     def states(self) -> dict[str, str]:
         """Return the state of each step by its name, in plan order."""
@@ -99,15 +99,15 @@ class History:
         """Return every published line, in order."""
         return [event for event in self.events if isinstance(event, LinePrinted)]
 
-    def told(self, name: str) -> list[str]:
+    def published_states(self, name: str) -> list[str]:
         """Return the published states of a step, in order; `deleted` for its removal."""
         changes = [event for event in self.events if isinstance(event, StepChanged) and event.step.name == name]
         return ["deleted" if change.deleted else change.step.state.value for change in changes]
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        told = list(events)
-        self.events += told
-        self.messages += [json.loads(event.message) for event in stored_events(self.deployment, told)]
+    def _publish(self, events: Iterable[Event]) -> None:
+        published_states = list(events)
+        self.events += published_states
+        self.messages += [json.loads(event.message) for event in stored_events(self.deployment, published_states)]
 
 
 __all__ = ["START", "History", "HostReported", "a_deployment", "at", "ended", "line", "reported"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROGRAMS = ("ip", "unshare", "ssh", "ssh-agent", "ssh-add", "ssh-keygen", "/usr/sbin/sshd")
 READY_TIMEOUT = 20
-"""Seconds that a server may take to answer."""
+"""Seconds that a server may take to respond."""
 
 SSHD_CONFIG = """
 ListenAddress {address}:22

@@ -27,15 +27,15 @@ def text_of(data: bytes) -> list[str]:
 # What a script prints, as an expression; it is evaluated both here and in the script.
 HOSTILE = {
     "nothing": "b''",
-    "a line of a megabyte": "b'x' * 1_000_000 + b'\\n'",
+    "a one-megabyte line": "b'x' * 1_000_000 + b'\\n'",
     "binary": "bytes(range(256)) * 1000",
     "NUL": "b'a\\0b\\n' * 1000 + b'\\0' * 1000",
-    "no UTF-8": "b'caf\\xe9 \\xff\\xfe \\xf0\\x9f\\x98 \\xed\\xa0\\x80 \\xf0\\x9f\\x9a\\x80 \\xc0\\x80\\n' * 10",
+    "invalid UTF-8": "b'caf\\xe9 \\xff\\xfe \\xf0\\x9f\\x98 \\xed\\xa0\\x80 \\xf0\\x9f\\x9a\\x80 \\xc0\\x80\\n' * 10",
     "empty lines": "b'\\n' * 5000 + b'\\r\\n' * 5000",
-    "what others take for line ends": "'a\\x0bb\\x0cc\\x1cd\\x85e\\u2028f\\u2029g\\rh\\n'.encode() * 10",
+    "other line separators": "'a\\x0bb\\x0cc\\x1cd\\x85e\\u2028f\\u2029g\\rh\\n'.encode() * 10",
     "colors and progress": "b'\\x1b[31mred\\x1b[0m\\n' + b'\\r'.join(b'%d %%' % n for n in range(1000)) + b'\\n'",
-    "a line without an end": "b'first\\nsecond'",
-    "records of a spool": 'b\'[1,0.5,"exit",{"code":0,"signal":null,"cause":null,"message":""}]\\n\' * 10',
+    "an unterminated line": "b'first\\nsecond'",
+    "spool records": 'b\'[1,0.5,"exit",{"code":0,"signal":null,"cause":null,"message":""}]\\n\' * 10',
     "depth": "b'{\"name\": ' + b'[' * 100_000 + b'\\n' + b'{' * 100_000 + b'\\n'",
     "numbers": "b'{\"name\": 5}\\n{\"name\": \"\"}\\n[1e999]\\n' + b'9' * 10_000 + b'\\n'",
 }

@@ -127,8 +127,8 @@ def test_a_body_of_the_maximum_size_is_accepted(api: Api, tokens: dict[str, str]
 ENVIRONMENTS = {
     "NUL in a value": '{"env": {"a": "b\\u0000c"}}',
     "NUL in a name": '{"env": {"a\\u0000b": 1}}',
-    "half a character": '{"env": {"a": "\\ud800"}}',
-    "half a character in a name": '{"env": {"\\udc00": 1}}',
+    "a lone surrogate": '{"env": {"a": "\\ud800"}}',
+    "a lone surrogate in a name": '{"env": {"\\udc00": 1}}',
     "not a number": '{"env": {"a": NaN}}',
     "infinite": '{"env": {"a": Infinity}}',
     "beyond a double": '{"env": {"a": 1e999}}',
@@ -139,7 +139,7 @@ ENVIRONMENTS = {
     "deep objects": '{"env": %s}' % ('{"a":' * 50_000 + "1" + "}" * 50_000),
     "deep and broken": "[" * 500_000,
     "many names": json.dumps({"env": {str(number): number for number in range(1001)}}),
-    "no text": "\ufffe",
+    "not JSON": "\ufffe",
 }
 
 

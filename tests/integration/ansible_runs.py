@@ -16,7 +16,7 @@ from deploy.adapters.ansible.locate import find_executable, find_strategies
 from tests.ansible_versions import Ansible
 
 LIMIT = 120
-"""Seconds after which a playbook that hangs is given up."""
+"""Seconds until a hanging playbook fails the test."""
 
 
 def executable() -> str:

@@ -175,7 +175,7 @@ class Website:
     def folder(self) -> Path:
         return self.home / ".local/share/fastdeploy-demo/website"
 
-    def deploy(self, number: int, **answers: object) -> Run:
+    def deploy(self, number: int, **values: object) -> Run:
         playbook = Playbook(
             executable=find_executable(PATH_FOR_DEPLOY),
             path=Path(self.found.playbook),
@@ -185,7 +185,7 @@ class Website:
         )
         run_dir = self.home / "run"
         run_dir.mkdir(exist_ok=True)
-        env = {"website_port": str(self.port), **answers}
+        env = {"website_port": str(self.port), **values}
         (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(env, deployment_id=number, service="website"))
         environment = playbook_env(playbook, path=PATH_FOR_DEPLOY, home=str(self.home))
         return start(
@@ -256,8 +256,8 @@ def test_the_website_keeps_running_and_does_not_block_its_deployment(website: We
         pytest.param({"website_home": "relative"}, marks=pytest.mark.slow),
     ],
 )
-def test_the_website_rejects_invalid_values_with_a_message(website: Website, answers: dict[str, object]) -> None:
-    result = website.deploy(1, **answers)
+def test_the_website_rejects_invalid_values_with_a_message(website: Website, values: dict[str, object]) -> None:
+    result = website.deploy(1, **values)
 
     assert result.code == 2
     assert result.task_names()[-1] == "Check the answers"

@@ -61,24 +61,24 @@ async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
 
 
 READS: dict[str, Read] = {
-    "how the last of a service went": lambda uow: uow.history.finished(3, limit=500),
-    "how the last of a service went that has but open ones": lambda uow: uow.history.finished(SERVICES, limit=500),
-    "the success before": before_the_middle,
-    "what was there at the start": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
+    "outcomes of a service": lambda uow: uow.history.finished(3, limit=500),
+    "outcomes of a service with open deployments only": lambda uow: uow.history.finished(SERVICES, limit=500),
+    "the previous success": before_the_middle,
+    "snapshots": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
     "the queue": lambda uow: uow.queue.jobs(),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
     "a plan": lambda uow: uow.plans.by_successes(3),
     "a plan without a success": lambda uow: uow.plans.by_successes(1),
-    "a plan of a service that was not deployed for long": lambda uow: uow.plans.by_successes(SERVICES),
+    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(SERVICES),
     "the newest of each service": lambda uow: uow.deployments.latest_by_service(list(range(1, SERVICES + 1))),
-    "what is open": lambda uow: uow.deployments.open(),
-    "what is open of a service": lambda uow: uow.deployments.open(service_id=3),
-    "what is open at a worker": lambda uow: uow.deployments.open(worker_id="w1"),
-    "what has a job": lambda uow: uow.deployments.without_job(),
-    "what has told its outcome and goes on": lambda uow: uow.deployments.told(),
-    "what is lost": lambda uow: uow.deployments.lost(60),
-    "a key": lambda uow: uow.deployments.with_key(3, "k1"),
+    "open deployments": lambda uow: uow.deployments.open(),
+    "open deployments of a service": lambda uow: uow.deployments.open(service_id=3),
+    "open deployments of a worker": lambda uow: uow.deployments.open(worker_id="w1"),
+    "deployments without a job": lambda uow: uow.deployments.without_job(),
+    "reported results with a live process": lambda uow: uow.deployments.told(),
+    "lost deployments": lambda uow: uow.deployments.lost(60),
+    "an idempotency key": lambda uow: uow.deployments.with_key(3, "k1"),
     "events": lambda uow: uow.events.after(MIDDLE, 3),
     "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
     "output": lambda uow: uow.events.output_after(MIDDLE, 3),
@@ -94,25 +94,23 @@ async def page(database: Database, limit: int = 100, **more: Any) -> str:
 
 OutsideRead: TypeAlias = Callable[[Database], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
-    "how far everything is": lambda database: EventReader(database).cursors(since_seconds=60),
-    "what is new": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
-    "what is new for one client": lambda database: EventReader(database).some_after(
+    "cursors": lambda database: EventReader(database).cursors(since_seconds=60),
+    "new events": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
+    "new events for one client": lambda database: EventReader(database).some_after(
         MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True
     ),
-    "what is new but output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
+    "new events without output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
     "the service of a deployment": lambda database: EventReader(database).service_of(MIDDLE),
     "all services": lambda database: Listings(database).services(),
     "the newest": page,
     "the next page": lambda database: page(database, limit=1000, before=MIDDLE),
-    "those of a service": lambda database: page(database, only=Filter(service_id=3)),
-    "those of a service that was not deployed for long": lambda database: page(
-        database, only=Filter(service_id=SERVICES)
-    ),
-    "those that went well": lambda database: page(
+    "deployments of a service": lambda database: page(database, only=Filter(service_id=3)),
+    "deployments of a service without recent ones": lambda database: page(database, only=Filter(service_id=SERVICES)),
+    "successful deployments": lambda database: page(
         database, only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))
     ),
-    "a time": lambda database: page(database, only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
-    "what failed or was cancelled lately": lambda database: page(
+    "a time range": lambda database: page(database, only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
+    "recent failures and cancellations": lambda database: page(
         database,
         only=Filter(states=(DeploymentState.FAILURE, DeploymentState.CANCELLED), since=LONG_AGO),
         before=MIDDLE,

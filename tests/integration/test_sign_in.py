@@ -207,16 +207,16 @@ class TestLimits:
         assert found["NotSignedIn"] == PER_ACCOUNT
 
     async def test_an_unknown_name_has_the_same_limit_and_message(self, desk: SignInDesk) -> None:
-        said = []
+        messages = []
         for name in ("ada", "nobody-at-all"):
             for _ in range(PER_ACCOUNT):
                 await outcome(desk.check(WRONG, name=name))
             with pytest.raises(TooManyAttempts) as raised:
                 await desk.check(WRONG, name=name)
-            said.append((str(raised.value), raised.value.retry_after))
-        assert said[0] == said[1]
-        assert said[0][1] == WINDOW.total_seconds()
-        assert "Try again in 5 minutes, or use a browser that has signed in" in said[0][0]
+            messages.append((str(raised.value), raised.value.retry_after))
+        assert messages[0] == messages[1]
+        assert messages[0][1] == WINDOW.total_seconds()
+        assert "Try again in 5 minutes, or use a browser that has signed in" in messages[0][0]
 
     async def test_addresses_of_an_ipv6_network_share_a_limit(self, desk: SignInDesk) -> None:
         async def from_network(network: int) -> Counter[str]:

@@ -154,7 +154,7 @@ CONTEXTS = {
 
 
 class TestLongContexts:
-    @pytest.mark.parametrize("value", CONTEXTS.values(), ids=CONTEXTS.keys())
+    @pytest.mark.parametrize("answer", CONTEXTS.values(), ids=CONTEXTS.keys())
     async def test_a_script_gets_a_long_context_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, answer: object
     ) -> None:

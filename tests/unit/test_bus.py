@@ -80,7 +80,7 @@ class TestCommands:
             raise NotFound("Service not found")
 
         async def publish(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
-            journal.entries.append("told")
+            journal.entries.append("published")
             return []
 
         empty_bus.on_command(DeleteService, delete)
@@ -184,13 +184,13 @@ class TestEvents:
             raise ValueError("no luck")
 
         async def access(_event: AccessChanged, _uow: UnitOfWork) -> list[Event]:
-            journal.entries.append("told")
+            journal.entries.append("published")
             return []
 
         changing.on_event(ServiceChanged, fail)
         changing.on_event(AccessChanged, access)
         assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
-        assert journal.entries == ["1 committed", "2 rolled back", "told", "3 committed"]
+        assert journal.entries == ["1 committed", "2 rolled back", "published", "3 committed"]
         (logged,) = failed_handlers
         assert "ServiceChanged(service_id=1, name='shop', change='removed')" in logged
         assert "no luck" in logged
@@ -216,9 +216,9 @@ class TestCommittedEvents:
         return empty_bus
 
     async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
-        storing.on_news(lambda news: journal.entries.append(f"told {news.deployment_id}"))
+        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         await storing.handle(CLOSE)
-        assert journal.entries == ["1 committed", "told 7"]
+        assert journal.entries == ["1 committed", "published 7"]
 
     async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
@@ -226,7 +226,7 @@ class TestCommittedEvents:
             raise NotFound("Session not found")
 
         empty_bus.on_command(CloseSession, close)
-        empty_bus.on_news(lambda news: journal.entries.append(f"told {news.deployment_id}"))
+        empty_bus.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         with pytest.raises(NotFound):
             await empty_bus.handle(CLOSE)
         assert journal.entries == ["1 rolled back"]
@@ -238,7 +238,7 @@ class TestCommittedEvents:
             raise ValueError("no luck")
 
         storing.on_news(fail)
-        storing.on_news(lambda news: journal.entries.append(f"told {news.deployment_id}"))
+        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         assert await storing.handle(CLOSE) == []
-        assert journal.entries == ["1 committed", "told 7"]
+        assert journal.entries == ["1 committed", "published 7"]
         assert "no luck" in failed_handlers.pop()

@@ -198,9 +198,9 @@ class TestFieldsOfALine:
     )
     def test_fields_equal_those_of_a_printed_line(self, fields: dict[str, Any]) -> None:
         line = json.dumps({**fields, "name": "A", "state": "running", "message": "m"})
-        told = as_in_a_line(fields)
-        assert report_of("A", StepState.RUNNING, {**told, "message": "m"}) == report_in(line)
-        json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+        detail_fields = as_in_a_line(fields)
+        assert report_of("A", StepState.RUNNING, {**detail_fields, "message": "m"}) == report_in(line)
+        json.dumps(detail_fields, allow_nan=False, ensure_ascii=False).encode()
 
 
 class TestCleanText:

@@ -165,8 +165,11 @@ class TestReport:
     def test_published_events_do_not_change_with_the_step(self) -> None:
         history = History()
         history.take(reported("A", "running", detail={"n": 1}), reported("A", detail={"n": 2}))
-        told = [event.step for event in history.events if isinstance(event, StepChanged)]
-        assert [(step.state.value, step.detail) for step in told] == [("running", {"n": 1}), ("success", {"n": 2})]
+        published = [event.step for event in history.events if isinstance(event, StepChanged)]
+        assert [(step.state.value, step.detail) for step in published] == [
+            ("running", {"n": 1}),
+            ("success", {"n": 2}),
+        ]
 
     @pytest.mark.parametrize("task", ["other", 2, None, ["x"], {"a": 1}])
     def test_a_field_called_task_is_ordinary_detail(self, task: object) -> None:
@@ -236,7 +239,7 @@ class TestHostResults:
             {"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None},
             {"host": "web2", "outcome": "changed", "duration": None, "message": "done", "diff": "+x"},
         ]
-        assert history.told("Install") == ["running", "running", "running", "success"]
+        assert history.published_states("Install") == ["running", "running", "running", "success"]
 
     def test_tasks_with_the_same_name_are_distinguished_by_id(self) -> None:
         history = History(["Restart", "Restart"])
@@ -288,30 +291,30 @@ class Ending:
 
 
 ENDINGS = {
-    "well": Ending(ended(0), SUCCESS, None, {}),
-    "with an exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
-    "with an exit code and a message": Ending(
+    "success": Ending(ended(0), SUCCESS, None, {}),
+    "exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
+    "exit code and message": Ending(
         ended(3, message="go.sh ended with exit code 3."),
         FAILURE,
         "The deploy script ended with exit code 3.",
         {"A": "failure"},
     ),
-    "by a signal": Ending(
+    "signal": Ending(
         ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was killed by SIGSEGV.", {"A": "failure"}
     ),
-    "after too long": Ending(
+    "timeout": Ending(
         ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
     ),
-    "after too long, yet with code 0": Ending(
+    "timeout with exit code 0": Ending(
         ended(0, cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
     ),
-    "before it began": Ending(
+    "not started": Ending(
         ended(None, cause="not_started", message="No such file."), FAILURE, "No such file.", {"A": "failure"}
     ),
-    "by a fault of its supervisor": Ending(
+    "supervisor failure": Ending(
         ended(None, message="The run's supervisor failed."), FAILURE, "The run's supervisor failed.", {"A": "failure"}
     ),
-    "nobody knows how": Ending(ended(None), FAILURE, "The run ended without reporting a result.", {"A": "failure"}),
+    "unknown": Ending(ended(None), FAILURE, "The run ended without reporting a result.", {"A": "failure"}),
     "lost": Ending(ended(None, cause="lost", message="Gone."), FAILURE, "Gone.", {"A": "failure"}),
     "cancelled": Ending(
         ended(None, signal="SIGTERM", cause="cancelled", message="It was cancelled."),
@@ -320,7 +323,7 @@ ENDINGS = {
         {"A": "failure"},
         cancel_requested="Cancelled by ada.",
     ),
-    "cancelled by nobody known": Ending(
+    "cancelled by an unknown user": Ending(
         ended(0, cause="cancelled", message="It was cancelled."), CANCELLED, "It was cancelled.", {"A": "failure"}
     ),
 }
@@ -336,7 +339,7 @@ class TestEnd:
         assert (deployment.state, deployment.reason) == (how.state, how.reason)
         assert (deployment.finished, deployment.run_ended, deployment.exit_code) == (at(99), at(99), how.end.code)
         assert history.states() == how.steps
-        assert history.told("B") == ["pending", "deleted"]
+        assert history.published_states("B") == ["pending", "deleted"]
         assert history.events[-1] == DeploymentChanged(deployment.id)
 
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
@@ -344,7 +347,7 @@ class TestEnd:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"), how.end)
         if how.state is SUCCESS:
-            assert history.told("A") == ["pending", "running", "deleted"]
+            assert history.published_states("A") == ["pending", "running", "deleted"]
         else:
             assert history.step("A").message == how.reason
 
@@ -392,7 +395,7 @@ class TestFinish:
         assert (history.deployment.state, history.deployment.finished) == (SUCCESS, at(50))
         assert history.deployment.run_ended is None
         assert history.states() == {"B": "success"}
-        assert history.told("A")[-1] == "deleted"
+        assert history.published_states("A")[-1] == "deleted"
 
     def test_finishing_after_a_failed_step_is_a_failure(self) -> None:
         history = self.finished(reported("B", "failure", message="no"))
@@ -503,8 +506,8 @@ class TestAnyRun:
         assert {step_id for step_id, event in last.items() if not event.deleted} == history.stored.keys()
         for step_id, step in history.stored.items():
             # Lines are published separately.
-            told = last[step_id].step
-            assert dataclasses.replace(told, first_line=step.first_line, last_line=step.last_line) == step
+            published_states = last[step_id].step
+            assert dataclasses.replace(published_states, first_line=step.first_line, last_line=step.last_line) == step
 
     @given(runs())
     def test_numbers_have_no_gaps(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
