@@ -1,1 +1,1 @@
-"""Measurements of the running product, from outside: `python -m benchmarks`."""
+"""External measurements of the running product: `python -m benchmarks`."""

@@ -25,7 +25,7 @@ from benchmarks.machine import MemoryWatch, cpu_name, load_average, memory, peak
 from benchmarks.product import Product
 from benchmarks.table import Row, markdown, write_readme
 
-# In this order: reading needs an empty history first, and leaves the long one behind for all that follow.
+# In this order: the reads need an empty history first, and leave a long history for all that follow.
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "reads": measure_reads,
     "overhead": measure_overhead,
@@ -41,11 +41,11 @@ IDLE_GOAL, LOADED_GOAL = 120, 200
 
 
 def main() -> int:
-    """Measure what was asked for; exit status 1 when something could not be measured."""
+    """Run the requested measurements. Exit with status 1 if one of them could not be measured."""
     arguments = parse()
     began, load_before = time.monotonic(), load_average()
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-bench-", dir=arguments.folder))
-    # As root, the bundled PostgreSQL runs as another user, who has to get through.
+    # As root, the bundled PostgreSQL runs as another user, who must be able to enter the folder.
     folder.chmod(0o711)
     try:
         rows, about = measure(arguments, folder)
@@ -60,13 +60,17 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [*MEASUREMENTS, *OTHERS]
-    parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure (default: all): {', '.join(names)}")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: less of everything")
-    parser.add_argument("--ssh", action="store_true", help="also a playbook on two SSH hosts (root only, minutes)")
-    parser.add_argument("--folder", type=Path, help="where to put the data (default: the folder for temporary files)")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"measurements to run (default: all): {', '.join(names)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="run a short smoke test")
+    parser.add_argument(
+        "--ssh", action="store_true", help="also measure a playbook on two SSH hosts (requires root, takes minutes)"
+    )
+    parser.add_argument("--folder", type=Path, help="folder for the data (default: the temporary folder)")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
@@ -76,7 +80,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], str]:
-    """Start the product, measure, stop it; return the rows and a paragraph about the machine."""
+    """Start the product, measure it, and stop it; return the rows and a paragraph about the machine."""
     services_dir, data_dir = folder / "services", folder / "data"
     folders.write_services(services_dir)
     product = Product(data_dir, services_dir)
@@ -92,7 +96,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], str
             if name in arguments.names:
                 rows += attempt(name, lambda measure_it=function: measure_it(bench))  # type: ignore[misc]
         watch.stop()
-        about += f" The server spent {waited(product.pid):.0%} of the time that it could have run waiting for a core."
+        about += f" The server waited for a core for {waited(product.pid):.0%} of its runnable time."
         if "memory" in arguments.names:
             rows += memory_rows(product, idle, watch)
     finally:
@@ -106,7 +110,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], str
 
 
 def attempt(name: str, measure_it: Callable[[], list[Row]]) -> list[Row]:
-    """Measure; what cannot be measured is a row that says why, and the others go on."""
+    """Run a measurement. If it fails, return a row with the error, so that the others can continue."""
     began = time.monotonic()
     print(f"{name} … ", end="", flush=True, file=sys.stderr)
     try:
@@ -120,7 +124,7 @@ def attempt(name: str, measure_it: Callable[[], list[Row]]) -> list[Row]:
 
 
 def memory_rows(product: Product, idle: float, watch: MemoryWatch) -> list[Row]:
-    """Return what the server took."""
+    """Return the rows about the server's memory."""
     return [
         Row(
             what="memory of server and worker, idle (PSS)",
@@ -129,7 +133,7 @@ def memory_rows(product: Product, idle: float, watch: MemoryWatch) -> list[Row]:
             good=idle <= IDLE_GOAL,
         ),
         Row(
-            what="memory of server and worker under the loads above, peak",
+            what="peak memory of server and worker under the loads above",
             measured=f"{peak_memory(product.pid):.0f} MiB RSS, {watch.peak_server:.0f} MiB PSS; "
             f"all run supervisors {watch.peak_supervisors:.0f} MiB PSS",
             goal=f"≤ {LOADED_GOAL} MiB",
@@ -139,12 +143,12 @@ def memory_rows(product: Product, idle: float, watch: MemoryWatch) -> list[Row]:
 
 
 def describe(product: Product, folder: Path) -> str:
-    """Return a paragraph: when, with what, on what."""
+    """Return a paragraph about the date, the versions and the machine."""
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     return (
         f"`{command}` on {datetime.now(timezone.utc):%Y-%m-%d}: {os.cpu_count()} cores ({cpu_name()}), "
         f"Python {platform.python_version()}, PostgreSQL {history.postgres_version(product.database_url)} (bundled, "
-        f"fsync on; the disk keeps 8 KiB in {1000 * sync_seconds(folder):.1f} ms), niceness {os.nice(0)}."
+        f"fsync on; syncing 8 KiB takes {1000 * sync_seconds(folder):.1f} ms), niceness {os.nice(0)}."
     )
 
 

@@ -1,7 +1,7 @@
-"""What the reads are compared with: a plain FastAPI application with an asyncpg pool, one query for each endpoint.
+"""The baseline for reads: a plain FastAPI application with an asyncpg pool and one query per endpoint.
 
 It does nothing else: no sign-in, no limits, no security headers. `python -m benchmarks.bare_app DATABASE_URL PORT`.
-`/models/…` gives the same through response models, which is the other common way to write it.
+`/models/…` returns the same through response models, the other common way to write it.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ class Service(BaseModel):
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deployment as JSON can hold it."""
+    """Return a deployment as JSON-compatible values."""
     return {name: iso(row[name]) if isinstance(row[name], datetime) else row[name] for name in DEPLOYMENT_FIELDS}
 
 
 def iso(moment: datetime) -> str:
-    """Return a time as the product gives it."""
+    """Return a time in the product's format."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
 async def read_json(connection: asyncpg.Connection) -> None:
-    """Let asyncpg read JSON columns."""
+    """Make asyncpg parse JSON columns."""
     await connection.set_type_codec("json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 

@@ -1,4 +1,4 @@
-"""What every measurement gets: the running product, and how thorough to be."""
+"""The context of every measurement: the running product, and how thorough to be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.product import Product
 
 @dataclass(frozen=True)
 class Bench:
-    """The product, its services by name, a folder for files, and whether a smoke run is enough."""
+    """The product, its services by name, a folder for files, and whether this is a smoke run."""
 
     product: Product
     services: dict[str, int]
@@ -23,12 +23,12 @@ class Bench:
     quick: bool
 
     def rounds(self, usual: int) -> int:
-        """Return how often to repeat."""
+        """Return the number of repetitions."""
         return 1 if self.quick else usual
 
     @contextmanager
     def times_file(self) -> Iterator[TimesFile]:
-        """Give a file into which a script writes when its output began and ended."""
+        """Yield a file in which a script records when its output began and ended."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             yield TimesFile(Path(folder) / "times")
 
@@ -44,13 +44,13 @@ class TimesFile:
         return str(self.path)
 
     def read(self) -> tuple[int, int]:
-        """Return begin and end of the output (monotonic nanoseconds)."""
+        """Return the begin and end of the output (monotonic nanoseconds)."""
         began, ended = json.loads(self.path.read_text())
         return began, ended
 
 
 def is_end(message: dict[str, Any], deployment_id: int) -> bool:
-    """Whether a message of the live channel tells that a deployment is over."""
+    """Return True if a message of the live channel reports the end of a deployment."""
     return (
         message["type"] == "deployment"
         and message["deployment_id"] == deployment_id

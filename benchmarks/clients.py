@@ -1,10 +1,10 @@
-"""Many clients of the live channel in a process of its own: `python -m benchmarks.clients SPEC`.
+"""Many clients of the live channel in a separate process: `python -m benchmarks.clients SPEC`.
 
-They keep what arrives with its time and look at it when all is over, so that they do not slow each other down.
+They record messages with their arrival times and evaluate them at the end, so that they do not slow each other down.
 
-SPEC is JSON: host, port, token, clients, stalled (how many more connect and then read nothing), deflate. Says `ready`
-when all are signed in. Then, on its standard input: the id of a deployment, or `subscribe ID` to follow its output.
-Prints what was seen of it, as JSON, as soon as every client has seen its end.
+SPEC is JSON: host, port, token, clients, stalled (additional clients that connect and then read nothing), deflate. Prints
+`ready` when all are signed in. Then reads from standard input the id of a deployment, or `subscribe ID` to follow its output.
+Prints the result as JSON as soon as every client has seen the end of the deployment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks.frames import PING, PONG, TEXT, Frames, frame, handshake, text_frame
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 AT_ONCE = 20
 DEPLOYMENT = re.compile(rb'"type": ?"deployment"')
 FINAL = re.compile(rb'"state": ?"(success|failure|cancelled)"')
@@ -32,9 +32,9 @@ FINAL = re.compile(rb'"state": ?"(success|failure|cancelled)"')
 
 @dataclass(frozen=True)
 class Seen:
-    """What the clients saw of a deployment.
+    """What the clients received about a deployment.
 
-    `same` tells whether each got every event (of those that the first got) once and in order, without a gap. Times are
+    `same` is True if every client got every event (that the first one got) once, in order and without gaps. Times are
     monotonic nanoseconds, latencies ms.
     """
 
@@ -57,12 +57,12 @@ class Client(asyncio.Protocol):
         self.messages: list[tuple[int, bytes]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open the channel."""
+        """Open the WebSocket."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.write(handshake(self._spec["host"], self._spec["port"], deflate=self._spec["deflate"]))
 
     def data_received(self, data: bytes) -> None:
-        """Keep what arrives."""
+        """Record what arrives."""
         at = time.monotonic_ns()
         if not self._opened:
             _, _, data = data.partition(b"\r\n\r\n")
@@ -94,7 +94,7 @@ async def connected(spec: dict[str, Any], *, stalled: bool = False) -> Client:
     """Return a client that is signed in."""
     client = Client(spec, stalled=stalled)
     await asyncio.get_running_loop().create_connection(lambda: client, spec["host"], spec["port"])
-    await asyncio.wait_for(client.signed_in.wait(), PATIENCE)
+    await asyncio.wait_for(client.signed_in.wait(), TIMEOUT)
     return client
 
 
@@ -112,12 +112,12 @@ async def watch(spec: dict[str, Any]) -> dict[str, Any]:
         for client in [*clients, *stalled]:
             client.send({"subscribe": {"deployment_id": int(deployment_id), "after": 0}})
         print("subscribed", flush=True)
-    await asyncio.wait_for(asyncio.gather(*(client.finished.wait() for client in clients)), PATIENCE)
+    await asyncio.wait_for(asyncio.gather(*(client.finished.wait() for client in clients)), TIMEOUT)
     return summary(clients, int(deployment_id))
 
 
 def summary(clients: list[Client], deployment_id: int) -> dict[str, Any]:
-    """Look at what arrived."""
+    """Evaluate the recorded messages."""
     each = [of_deployment(client, deployment_id) for client in clients]
     numbers = [[message["seq"] for _, message in seen] for seen in each]
     times = [at for seen in each for at, _ in seen]
@@ -132,7 +132,7 @@ def summary(clients: list[Client], deployment_id: int) -> dict[str, Any]:
 
 
 def of_deployment(client: Client, deployment_id: int) -> list[tuple[int, dict[str, Any]]]:
-    """Return the numbered messages of one deployment with their times; after a subscription, from its beginning on."""
+    """Return the numbered messages of one deployment with their times; after a subscription, from its beginning."""
     seen = [(at, json.loads(payload)) for at, payload in client.messages]
     numbered = [(at, m) for at, m in seen if m.get("deployment_id") == deployment_id and "seq" in m]
     begins = [place for place, (_, message) in enumerate(numbered) if message["seq"] == 1]
@@ -140,14 +140,14 @@ def of_deployment(client: Client, deployment_id: int) -> list[tuple[int, dict[st
 
 
 def latencies(seen: list[tuple[int, dict[str, Any]]]) -> Iterator[float]:
-    """Yield the age (ms) of each line that says when it was printed, when it arrived."""
+    """Yield the age (ms) on arrival of each line that contains the time it was printed."""
     for at, message in seen:
         lines = message["lines"] if message["type"] == "output" else ()
         yield from ((at - int(text[3:])) / 1e6 for _, _, text, _ in lines if text.startswith("at "))
 
 
 class Crowd:
-    """The other end: the process with the clients, seen from the one that measures."""
+    """The process with the clients, controlled by the process that measures."""
 
     def __init__(self, port: int, token: str, *, clients: int, stalled: int = 0, deflate: bool = False) -> None:
         spec = {"host": "127.0.0.1", "port": port, "token": token}
@@ -161,7 +161,7 @@ class Crowd:
         self._expect("ready")
 
     def watch(self, deployment_id: int, *, output: bool) -> None:
-        """Say which deployment is to be watched."""
+        """Select the deployment to watch."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{'subscribe ' if output else ''}{deployment_id}\n")
         self._process.stdin.flush()
@@ -169,15 +169,15 @@ class Crowd:
             self._expect("subscribed")
 
     def result(self) -> Seen:
-        """Wait for the end and return what was seen."""
+        """Wait for the end and return the result."""
         assert self._process.stdout is not None
         text = self._process.stdout.read()
-        if self._process.wait(PATIENCE):
+        if self._process.wait(TIMEOUT):
             raise RuntimeError("The clients did not see the end of the deployment.")
         return Seen(**json.loads(text))
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Stop the process."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
@@ -190,6 +190,6 @@ class Crowd:
 
 if __name__ == "__main__":
     seen = json.dumps(uvloop.run(watch(json.loads(sys.argv[1]))))
-    # Not by print(): unbuffered (PYTHONUNBUFFERED) it loses what a pipe does not take at once.
+    # Not print(): unbuffered (PYTHONUNBUFFERED), it loses what a pipe does not accept at once.
     with open(1, "wb", closefd=False) as output:
         output.write(seen.encode())

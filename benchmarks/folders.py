@@ -12,7 +12,7 @@ TASKS = 200
 
 
 def write_services(root: Path) -> None:
-    """Write all of them below `root`."""
+    """Write all services below `root`."""
     root.mkdir(parents=True)
     script_service(root, "one-step", "one_step.sh", steps=["Deploy"])
     for number in (1, 2, 3, 4):
@@ -39,7 +39,7 @@ def script_service(root: Path, name: str, script: str, steps: list[str] | None =
 
 
 def playbook_service(root: Path, name: str, playbook: str, **options: object) -> None:
-    """Write a service with a playbook that the platform runs itself."""
+    """Write a service with a playbook that the platform runs directly."""
     folder = root / name
     folder.mkdir()
     (folder / "playbook.yml").write_text(playbook)
@@ -48,7 +48,7 @@ def playbook_service(root: Path, name: str, playbook: str, **options: object) ->
 
 
 def debug_playbook(tasks: int) -> str:
-    """Return a playbook with so many debug tasks on this machine."""
+    """Return a playbook with this many debug tasks on this machine."""
     lines = ["- name: Benchmark", "  hosts: localhost", "  connection: local", "  gather_facts: false", "  tasks:"]
     for number in range(1, tasks + 1):
         lines += [f"    - name: Task {number}", "      ansible.builtin.debug:", f"        msg: This is task {number}"]
@@ -56,7 +56,7 @@ def debug_playbook(tasks: int) -> str:
 
 
 def command_playbook(tasks: int) -> str:
-    """Return a playbook with so many command tasks on all hosts of the inventory."""
+    """Return a playbook with this many command tasks on all hosts of the inventory."""
     lines = ["- name: Benchmark", "  hosts: all", "  gather_facts: false", "  tasks:"]
     for number in range(1, tasks + 1):
         lines += [f"    - name: Task {number}", f"      ansible.builtin.command: /bin/echo {number}"]

@@ -1,4 +1,4 @@
-"""The little of WebSocket (RFC 6455) that a client needs which only listens: it has to cost next to nothing."""
+"""The part of WebSocket (RFC 6455) that a listening client needs, at minimal cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFLATE = "permessage-deflate"
 
 
 def handshake(host: str, port: int, *, deflate: bool = False) -> bytes:
-    """Return the request that opens the live channel; with `deflate` it offers compression, as every browser does."""
+    """Return the request that opens the live channel. With `deflate`, offer compression as browsers do."""
     lines = [
         f"GET /deployments/ws/{uuid4()} HTTP/1.1",
         f"Host: {host}:{port}",
@@ -33,7 +33,7 @@ def handshake(host: str, port: int, *, deflate: bool = False) -> bytes:
 
 
 def frame(payload: bytes, kind: int = TEXT) -> bytes:
-    """Return a frame from a client: masked, with a mask of zeros."""
+    """Return a client's frame, masked with zeros."""
     size = len(payload)
     if size < 126:
         head = bytes([0x80 | kind, 0x80 | size])
@@ -45,19 +45,19 @@ def frame(payload: bytes, kind: int = TEXT) -> bytes:
 
 
 def text_frame(message: dict[str, Any]) -> bytes:
-    """Return a message to the server."""
+    """Return the frame of a message to the server."""
     return frame(json.dumps(message).encode())
 
 
 class Frames:
-    """Cuts what the server sends into frames. Messages in several frames do not occur: uvicorn sends none."""
+    """Splits received data into frames. Fragmented messages are not supported, since uvicorn sends none."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield (kind, payload) of each frame that `data` completes."""
+        """Yield (kind, payload) of each frame completed by `data`."""
         buffer = self._rest + data if self._rest else data
         at, end = 0, len(buffer)
         while end - at >= 2:
@@ -77,7 +77,7 @@ class Frames:
 
 
 class LiveSocket:
-    """A connected client that waits for each message in turn."""
+    """A connected client that waits for one message at a time."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._socket = socket.create_connection((host, port), timeout=60)
@@ -106,19 +106,19 @@ class LiveSocket:
                 if kind == PING:
                     self._socket.sendall(frame(payload, PONG))
                 elif kind == CLOSE:
-                    raise ConnectionError("The server has closed the connection.")
+                    raise ConnectionError("The server closed the WebSocket.")
             data = self._socket.recv(1 << 20)
             if not data:
-                raise ConnectionError("The server is gone.")
+                raise ConnectionError("The connection to the server was lost.")
             self.seen_at = time.monotonic_ns()
             self._waiting = self._frames.feed(data)
 
     def until(self, wanted: Any) -> dict[str, Any]:
-        """Return the first message for which `wanted` is true; those before it are dropped."""
+        """Return the first message for which `wanted` is true; drop the ones before it."""
         while not wanted(message := self.receive()):
             pass
         return message
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()

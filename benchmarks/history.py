@@ -1,4 +1,4 @@
-"""A past: deployments with steps, events and output, written into the database by SQL in seconds."""
+"""A deployment history with steps, events and output, inserted by SQL in seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-# Of every twenty, one has failed and one was cancelled; each has five steps, and an event for all that happened.
+# Of every twenty deployments, one failed and one was cancelled; each has five steps, and all events.
 _DEPLOYMENTS = """
     INSERT INTO deployments (service_id, service, origin, "user", user_id, context, state, created, started, finished,
         reason, exit_code, worker_id, run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
@@ -45,7 +45,7 @@ async def _seed(url: str, total: int) -> None:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
-            # Foreign keys of 200 000 rows, each looked up on its own, would take longer than all the rest.
+            # Checking the foreign keys of 200,000 rows one by one would take longer than everything else.
             await connection.execute("SET LOCAL session_replication_role = replica")
             count, newest = await connection.fetchrow("SELECT count(*), coalesce(max(id), 0) FROM deployments")
             await connection.execute(_DEPLOYMENTS, count + 1, total)

@@ -1,6 +1,6 @@
-"""A load of GET requests, in a process of its own that costs little: `python -m benchmarks.http_load SPEC`.
+"""GET requests under load from a separate process with little overhead: `python -m benchmarks.http_load SPEC`.
 
-SPEC is JSON: host, port, path, token, clients, seconds. Prints JSON: requests, seconds, latencies in ms, body (sha256 of what it says).
+SPEC is JSON: host, port, path, token, clients, seconds. Prints JSON: requests, seconds, latencies in ms, body (sha256 of the canonical JSON).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WARM_UP = 0.3
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: `rate` in requests per second, `requests` with the warm-up, latencies in ms."""
+    """The result: `rate` in requests per second, `requests` including the warm-up, latencies in ms."""
 
     rate: float
     requests: int
@@ -33,7 +33,7 @@ class Load:
 
 
 class Connection(asyncio.Protocol):
-    """Asks again as soon as the answer is there. Knows no more of HTTP than answers with a Content-Length need."""
+    """Sends the next request as soon as a response is complete. Supports only responses with a Content-Length."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -43,12 +43,12 @@ class Connection(asyncio.Protocol):
         self.error = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the first request."""
         self._transport = cast("asyncio.Transport", transport)
         self._ask()
 
     def data_received(self, data: bytes) -> None:
-        """Count what was answered."""
+        """Count complete responses."""
         if self._missing:
             self._missing -= len(data)
         else:
@@ -73,12 +73,12 @@ class Connection(asyncio.Protocol):
 
 
 def canonical(body: bytes) -> bytes:
-    """Return a JSON document without the spaces that one writer puts into it, and another does not."""
+    """Return a JSON document without insignificant whitespace, which servers write differently."""
     return json.dumps(json.loads(body)).encode()
 
 
 async def whole_body(spec: dict[str, Any], request: bytes) -> bytes:
-    """Return the body of one answer."""
+    """Return the body of one response."""
     reader, writer = await asyncio.open_connection(spec["host"], spec["port"])
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
@@ -88,7 +88,7 @@ async def whole_body(spec: dict[str, Any], request: bytes) -> bytes:
 
 
 async def load(spec: dict[str, Any]) -> dict[str, Any]:
-    """Put the load on, and measure."""
+    """Send the load, and measure."""
     lines = [f"GET {spec['path']} HTTP/1.1", "Host: bench", f"Authorization: Bearer {spec['token']}"]
     request = "\r\n".join([*lines, "", ""]).encode()
     body = await whole_body(spec, request)
@@ -117,12 +117,12 @@ async def load(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(port: int, path: str, *, token: str = "-", clients: int = 16, seconds: float = 1.5) -> Load:
-    """Measure from another process."""
+    """Measure from a separate process."""
     spec = {"host": "127.0.0.1", "port": port, "path": path, "token": token, "clients": clients, "seconds": seconds}
     command = [sys.executable, "-m", "benchmarks.http_load", json.dumps(spec)]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     if found.pop("error"):
-        raise RuntimeError(f"{path} was not answered with 200")
+        raise RuntimeError(f"{path} did not respond with 200")
     return Load(**found)
 
 

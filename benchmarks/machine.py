@@ -1,4 +1,4 @@
-"""What the measurements were made on, and what processes take of it."""
+"""The machine, and the resources that processes use."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle of some values."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value below which `percent` of all lie."""
+    """Return the value below which `percent` percent of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def load_average() -> float:
-    """Return the load of the last minute."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def cpu_name() -> str:
-    """Return what the processor calls itself."""
+    """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -37,7 +37,7 @@ def cpu_name() -> str:
 
 
 def sync_seconds(folder: Path) -> float:
-    """Return how long the disk takes to keep 8 KiB for good (median of 100)."""
+    """Return how long writing and syncing 8 KiB takes (median of 100)."""
     file = folder / "sync-probe"
     descriptor, times = os.open(file, os.O_CREAT | os.O_WRONLY), []
     try:
@@ -53,7 +53,7 @@ def sync_seconds(folder: Path) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """Return the direct children of a process."""
+    """Return the child processes of a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -62,13 +62,13 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return everything below a process; what has ended meanwhile has no children."""
+    """Return all descendants of a process. A process that ended in the meantime has none."""
     below = children(pid)
     return below + [deeper for child in below for deeper in descendants(child)]
 
 
 def command_line(pid: int) -> str:
-    """Return a process's command, empty when it is gone."""
+    """Return a process's command line; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -76,19 +76,19 @@ def command_line(pid: int) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
+    """Return the processor time used by a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def waited(pid: int) -> float:
-    """Return the share of the time in which a process wanted a core that it spent waiting for one (main thread)."""
+    """Return the share of its runnable time that a process waited for a core (main thread only)."""
     running, waiting, _ = (int(word) for word in Path(f"/proc/{pid}/schedstat").read_text().split())
     return waiting / (running + waiting)
 
 
 def memory(pid: int, kind: str = "Pss") -> float:
-    """Return the proportional (`Pss`) or the resident (`Rss`) memory of a process in MiB; 0 when it is gone."""
+    """Return the proportional (`Pss`) or resident (`Rss`) memory of a process in MiB; 0 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -97,13 +97,13 @@ def memory(pid: int, kind: str = "Pss") -> float:
 
 
 def peak_memory(pid: int) -> float:
-    """Return the most resident memory that a process ever had, in MiB."""
+    """Return the peak resident memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 class MemoryWatch:
-    """Samples the memory of a server, and of fork server and run supervisors below it, until told to stop."""
+    """Samples the memory of a server, its fork server and its run supervisors, until stopped."""
 
     def __init__(self, pid: int, every: float = 0.25) -> None:
         self.peak_server = self.peak_supervisors = 0.0
@@ -113,7 +113,7 @@ class MemoryWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._over.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""The product under test: `fastdeploy serve` with its bundled PostgreSQL and default settings, in a process of its own."""
+"""The product under test: `fastdeploy serve` as a separate process, with its bundled PostgreSQL and default settings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from deploy.adapters.postgres import running_url
 
 HOST = "127.0.0.1"
 USER, PASSWORD = "admin", "a password for benchmarks"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 FINAL = ("success", "failure", "cancelled")
 
 
 def free_port() -> int:
-    """Return a port that nobody uses at this moment."""
+    """Return an unused port."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 class Product:
-    """A running server. `data_dir` survives it."""
+    """A running server. `data_dir` remains after it stops."""
 
     def __init__(self, data_dir: Path, services_dir: Path, **settings: str) -> None:
         self.data_dir, self.services_dir = data_dir, services_dir
@@ -41,7 +41,7 @@ class Product:
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ["HOME"],
-            # The product beside these benchmarks, wherever another copy is installed.
+            # Run the product next to these benchmarks, even if another copy is installed.
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "INITIAL_USER_PASSWORD": PASSWORD,
             "XDG_STATE_HOME": str(data_dir.parent / "state"),
@@ -59,13 +59,13 @@ class Product:
 
     @property
     def database_url(self) -> str:
-        """Return the address of the bundled database, for asyncpg."""
+        """Return the URL of the bundled database, for asyncpg."""
         url = running_url(self.data_dir)
         assert url is not None
         return url.replace("postgresql+asyncpg:", "postgresql:")
 
     def stop(self) -> None:
-        """End it, as an operator would."""
+        """Stop it as an operator does."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(30)
@@ -75,8 +75,8 @@ class Product:
         self._log.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str = "") -> Any:
-        """Return the JSON answer of one request."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
+        """Send a request and return the JSON of its response."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT)
         try:
             headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
@@ -93,7 +93,7 @@ class Product:
         return {service["name"]: service["id"] for service in self.call("GET", "/services/")}
 
     def service_token(self, service: str) -> str:
-        """Return a token that may start a service."""
+        """Return a token that can start a service."""
         wanted = {"service": service, "origin": "benchmark", "expiration_in_days": 1}
         return str(self.call("POST", "/service-token", wanted)["service_token"])
 
@@ -102,8 +102,8 @@ class Product:
         return int(self.call("POST", f"/services/{service_id}/deployments", {"env": env})["id"])
 
     def wait_for(self, deployment_id: int, *, success: bool = True) -> dict[str, Any]:
-        """Return a deployment once it is over."""
-        end = time.monotonic() + PATIENCE
+        """Return a deployment once it is final."""
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             found: dict[str, Any] = self.call("GET", f"/deployments/{deployment_id}")
             if found["state"] in FINAL:
@@ -111,7 +111,7 @@ class Product:
                     raise RuntimeError(f"Deployment {deployment_id}: {found['state']}, {found['reason']}")
                 return found
             time.sleep(0.05)
-        raise TimeoutError(f"Deployment {deployment_id} does not end.")
+        raise TimeoutError(f"Deployment {deployment_id} did not end in time.")
 
     @contextlib.contextmanager
     def live(self) -> Iterator[LiveSocket]:
@@ -130,13 +130,13 @@ class Product:
 
     def _wait_until_ready(self) -> float:
         """Wait for the first 200 of /health/ready; return the seconds since the start."""
-        while time.monotonic() - self._began < PATIENCE:
+        while time.monotonic() - self._began < TIMEOUT:
             if self.process.poll() is not None:
-                raise RuntimeError(f"The server ended at once; see {self._log.name}")
+                raise RuntimeError(f"The server exited; see {self._log.name}")
             if self._is_ready():
                 return time.monotonic() - self._began
             time.sleep(0.005)
-        raise TimeoutError("The server does not get ready.")
+        raise TimeoutError("The server did not become ready in time.")
 
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
@@ -149,7 +149,7 @@ class Product:
             connection.close()
 
     def _sign_in(self) -> str:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT)
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/token", urlencode({"username": USER, "password": PASSWORD}), form)
         token: str = json.loads(connection.getresponse().read())["access_token"]

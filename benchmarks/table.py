@@ -14,7 +14,7 @@ HEAD = ("what", "measured", "baseline, same run", "ratio", "goal", "")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measurement. `good` is None where there is no goal."""
+    """One measurement. `good` is None if there is no goal."""
 
     what: str
     measured: str
@@ -30,7 +30,7 @@ class Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table, its columns aligned."""
+    """Return the table with aligned columns."""
     lines = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     padded = [
@@ -41,7 +41,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def write_readme(about: Sequence[str], rows: Sequence[Row]) -> None:
-    """Replace what stands between the markers."""
+    """Replace the text between the markers."""
     text = "\n\n".join([BEGIN, *about, markdown(rows), END])
     before = README.read_text(encoding="utf-8")
     found = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)

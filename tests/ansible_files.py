@@ -1,4 +1,4 @@
-"""Read an extra-vars file as Ansible does, and fail on texts that Ansible would evaluate."""
+"""Read an extra-vars file as Ansible does, and fail on strings that Ansible would evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MARK = "__ansible_unsafe"
 
 
 def read(text: str) -> dict[str, Any]:
-    """Return the variables in an extra-vars file. An unmarked text or name fails the test."""
+    """Return the variables in an extra-vars file. An unmarked string or name fails the test."""
     read_as = _read_json if text.lstrip().startswith("{") else _read_yaml
     variables = read_as(text)
     assert isinstance(variables, dict)
@@ -35,24 +35,24 @@ def _unmarked(value: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `!unsafe` lists and objects, and no others."""
+    """Reads lists and objects marked `!unsafe`, and no others."""
 
 
 def _read_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
 
 
-def _refuse(_loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+def _reject(_loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise AssertionError(f"not marked: {node.value!r:.100}")
 
 
 def _collection(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
-    assert isinstance(node, yaml.SequenceNode)  # never a text: Ansible would guess its type
+    assert isinstance(node, yaml.SequenceNode)  # never a string: Ansible would guess its type
     return loader.construct_sequence(node, deep=True)
 
 
 yaml.add_constructor("!unsafe", _collection, _Loader)
 for kind in ("map", "seq"):
-    yaml.add_constructor(f"tag:yaml.org,2002:{kind}", _refuse, _Loader)
+    yaml.add_constructor(f"tag:yaml.org,2002:{kind}", _reject, _Loader)

@@ -75,8 +75,8 @@ def _install(folder: Path, python: str, requirements: tuple[str, ...]) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}: {done.stderr}"
+    finished = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, f"{argv}: {finished.stderr}"
 
 
 def _found(line: str, environment: Path) -> Ansible:

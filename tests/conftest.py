@@ -1,4 +1,4 @@
-"""What all tests share: one PostgreSQL per test process, databases in it, and the product wired to them."""
+"""Fixtures shared by all tests: one PostgreSQL per test process, databases in it, and the product wired to them."""
 
 from __future__ import annotations
 
@@ -30,62 +30,62 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.data_folders import begin_session, copy_data_folder, end_session
 from tests.databases import Databases
 
-# A test database that does not survive a power failure is quick.
+# Test databases need not survive a power failure, so PostgreSQL can skip syncing.
 THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
-# Noisy machines: how long an example takes says nothing, and a failure has to come again.
+# Machines are noisy, so the duration of an example means nothing, and failures must be reproducible.
 settings.register_profile(
     "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("default")
 
-# What a shell starts in the background ignores Ctrl-C, and so would everything that the tests start and interrupt.
+# A shell starts background processes with Ctrl-C ignored, and the tests would pass that on to everything they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the records that servers write for commands out of the home folder of the user that runs the tests."""
+    """Keep the records that servers write for commands out of the home folder of the user running the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare what all workers of pytest-xdist share; they inherit the environment of the process that starts them."""
+    """Prepare what all pytest-xdist workers share; they inherit the environment of the process that starts them."""
     if not hasattr(config, "workerinput"):
         begin_session()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove it."""
+    """Remove what `pytest_configure` prepared."""
     if not hasattr(config, "workerinput"):
         end_session()
 
 
 @dataclass
 class FixedClock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is advanced."""
 
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(microsecond=0))
 
     def __call__(self) -> datetime:
-        """Return the time it shows."""
+        """Return the current time of this clock."""
         return self.now
 
     def advance(self, seconds: float) -> datetime:
-        """Move it on, and return the new time."""
+        """Advance by `seconds`, and return the new time."""
         self.now += timedelta(seconds=seconds)
         return self.now
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """The URL of a PostgreSQL server whose role may create databases: DATABASE_URL_FOR_TESTS, or a bundled one."""
+    """Yield the URL of a PostgreSQL server whose role may create databases: DATABASE_URL_FOR_TESTS, or a bundled one."""
     if url := os.environ.get("DATABASE_URL_FOR_TESTS"):
         yield url
         return
-    # Not pytest's own folder: that is below one that only root may enter, and PostgreSQL refuses to run as root.
+    # Not pytest's own folder: only root may enter its parent, and PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-"))
     folder.chmod(0o755)
     try:
@@ -98,7 +98,7 @@ def server_url() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def databases(server_url: str) -> AsyncIterator[Databases]:
-    """Makes databases; whoever needs one of a special kind asks it."""
+    """Yield a factory for databases, for tests that need a special one."""
     made = Databases(server_url)
     yield made
     await made.drop_template()
@@ -106,7 +106,7 @@ async def databases(server_url: str) -> AsyncIterator[Databases]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_database(databases: Databases) -> AsyncIterator[Database]:
-    """The pool of the database that stays empty, because every test rolls back."""
+    """Yield the pool of the database that stays empty because every test rolls back."""
     async with databases.migrated() as url:
         made = Database(url)
         yield made
@@ -115,7 +115,7 @@ async def shared_database(databases: Databases) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_uow(shared_database: Database) -> AsyncIterator[OpenUnitOfWork]:
-    """Units of work on one connection, one at a time: their commits end savepoints, and are rolled back after the test."""
+    """Yield units of work on one connection, one at a time: commits only end savepoints, and all is rolled back afterwards."""
     async with shared_database.connection() as connection:
 
         @asynccontextmanager
@@ -131,14 +131,14 @@ async def open_uow(shared_database: Database) -> AsyncIterator[OpenUnitOfWork]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database_url(databases: Databases) -> AsyncIterator[str]:
-    """The URL of a migrated database of this test alone, where commits are real."""
+    """Yield the URL of a migrated database for this test alone, where commits are real."""
     async with databases.migrated() as url:
         yield url
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """The pool of the database of this test alone."""
+    """Yield the pool of the database for this test alone."""
     made = Database(database_url)
     yield made
     await made.close()
@@ -146,19 +146,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def committing_uow(database: Database) -> OpenUnitOfWork:
-    """Units of work on the database of this test alone: they commit, and may be open at the same time."""
+    """Return units of work on the database for this test alone: they commit, and may be open at the same time."""
     return unit_of_work(database.transaction)
 
 
 @pytest.fixture
 def clock() -> FixedClock:
-    """The time, in the hands of the test."""
+    """Return a clock that the test controls."""
     return FixedClock()
 
 
 @pytest.fixture
 def services_root(tmp_path: Path) -> Path:
-    """An empty services folder."""
+    """Return an empty services folder."""
     root = tmp_path / "services"
     root.mkdir()
     return root
@@ -166,7 +166,7 @@ def services_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
-    """The bus with every handler, whose commits are rolled back after the test; one command at a time."""
+    """Return the bus with every handler, one command at a time. Its commits are rolled back after the test."""
     return create_bus(open_uow, ServiceFolders(services_root), clock, inputs_of(open_uow, services_root))
 
 
@@ -174,20 +174,20 @@ def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> Mes
 def committing_bus(
     committing_uow: OpenUnitOfWork, database: Database, services_root: Path, clock: FixedClock
 ) -> MessageBus:
-    """The bus with every handler on the database of this test alone, wired as the product does it."""
+    """Return the bus with every handler, wired as in the product, on the database for this test alone."""
     inputs = inputs_of(committing_uow, services_root)
     loose = unit_of_work(database.connection)
     return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, loose)
 
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
-    """What checks the answers for services below `root`."""
+    """Return the checks of the values for services below `root`."""
     where = ChoiceContext(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
     return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
 
 
 class FailedHandlers(logging.Handler):
-    """Collects what the bus says of event handlers that failed."""
+    """Collects the bus's log messages about failed event handlers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class FailedHandlers(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def failed_handlers() -> Iterator[list[str]]:
-    """Fail a test during which an event handler failed. One that wants that to happen clears the list."""
+    """Fail a test in which an event handler failed. Tests that expect a failure clear the list."""
     collector = FailedHandlers()
     logger = logging.getLogger("deploy.service_layer.messagebus")
     logger.addHandler(collector)

@@ -1,6 +1,6 @@
-"""Data folders with a database in them, copied from one that is made once per test session.
+"""Data folders with a database in them, copied from a template that is created once per test session.
 
-Creating and migrating a database takes seconds, copying one takes a tenth of a second. Tests about creating a database
+Creating and migrating a database takes seconds; copying one takes a tenth of a second. Tests of database creation
 start on an empty folder instead.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Passed by the environment: it is the same for every process of a session, and servers may be started by any of them.
+# Passed through the environment: it is the same for all processes of a session, and any of them may start servers.
 _VARIABLE = "FASTDEPLOY_TEST_TEMPLATE"
 _FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
 
@@ -42,7 +42,7 @@ def copy_data_folder(target: Path) -> bool:
     if folder is None:
         return False
     template = _template(Path(folder))
-    # Preserves the owner, and shares the blocks where the file system can.
+    # Keep the owner, and share blocks if the file system supports it.
     subprocess.run(["cp", "--archive", "--reflink=auto", "--", template, target], check=True)
     return True
 

@@ -1,4 +1,4 @@
-"""Databases for tests: made from one migrated template, dropped by whoever made them."""
+"""Databases for tests: created from one migrated template, and dropped after use."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from deploy.adapters.database import Database
 
 
 class Databases:
-    """Makes databases on the server at `server_url`, whose role may create them."""
+    """Creates databases on the server at `server_url`, whose role must be allowed to create them."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
-        # Several runs of the tests, and several workers of one run, may share a server.
+        # Several test runs, and several workers of one run, may share a server.
         self._prefix = f"fastdeploy_test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         self._template: str | None = None
         self._count = 0
 
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[str]:
-        """A database without any table; yields its URL."""
+        """Yield the URL of a database without any tables."""
         async with self._created("template0") as url:
             yield url
 
     @asynccontextmanager
     async def migrated(self) -> AsyncIterator[str]:
-        """A database with the present schema and no rows; yields its URL."""
+        """Yield the URL of a database with the current schema and no rows."""
         if self._template is None:
             await self._make_template()
         assert self._template is not None
@@ -39,18 +39,18 @@ class Databases:
             yield url
 
     async def drop_template(self) -> None:
-        """Drop what `migrated` copies from."""
+        """Drop the template that `migrated` copies."""
         if self._template is not None:
             await self._execute(f'DROP DATABASE "{self._template}" WITH (FORCE)')
             self._template = None
 
     async def cut_connections(self, url: str) -> None:
-        """End every connection to that database, as a server that goes away does."""
+        """Close every connection to that database, as a server does when it goes away."""
         name = make_url(url).database
         await self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608 - our own name
 
     async def allow_connections(self, url: str, *, allowed: bool) -> None:
-        """Let the database be connected to, or not."""
+        """Allow or forbid connections to the database."""
         await self._execute(f'ALTER DATABASE "{make_url(url).database}" ALLOW_CONNECTIONS {allowed}')
 
     async def _make_template(self) -> None:
@@ -60,7 +60,7 @@ class Databases:
         try:
             await migrations.upgrade(made)
         finally:
-            # A database that somebody is connected to cannot be copied.
+            # PostgreSQL cannot copy a database that has open connections.
             await made.close()
         self._template = name
 

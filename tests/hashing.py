@@ -1,4 +1,4 @@
-"""Password hashing that can be watched: the real computation, with a note of each and a gate before it."""
+"""Password hashing that tests can observe: the real computation, with a record of each call and a gate before it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from argon2.exceptions import VerifyMismatchError
 from pwdlib import PasswordHash
 
 from deploy.adapters.tokens import Passwords
-from tests.e2e.waiting import PATIENCE
+from tests.e2e.waiting import TIMEOUT
 
 
-class WatchedHashing(PasswordHash):
+class ObservedHashing(PasswordHash):
     """argon2id with small parameters. `checked` holds the hashes that passwords were compared with.
 
-    While `gate` is closed (`close`), every computation waits in its thread; `waiting` counts those.
+    While the gate is closed (`close`), every computation waits in its thread; `waiting` counts them.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class WatchedHashing(PasswordHash):
         return self._argon2.hash(password, salt=salt)
 
     def verify(self, password: str | bytes, hash: str | bytes) -> bool:
-        """Return True if it is the password; a hash that is not well-formed is an error, since it costs no time."""
+        """Return True if the password matches. Raise for a malformed hash, because checking it would take no time."""
         self.checked.append(str(hash))
         self._pass_gate()
         try:
@@ -40,20 +40,20 @@ class WatchedHashing(PasswordHash):
             return False
 
     def close(self) -> None:
-        """Let computations wait from now on."""
+        """Make computations wait from now on."""
         self._gate.clear()
 
     def open(self) -> None:
-        """Let them go on."""
+        """Let the waiting computations continue."""
         self._gate.set()
 
     def _pass_gate(self) -> None:
         self.waiting += 1
-        assert self._gate.wait(PATIENCE)
+        assert self._gate.wait(TIMEOUT)
         self.waiting -= 1
 
 
-def watched() -> tuple[Passwords, WatchedHashing]:
-    """Return passwords, and what computes their hashes."""
-    hashing = WatchedHashing()
+def observed_passwords() -> tuple[Passwords, ObservedHashing]:
+    """Return a `Passwords` and the hashing that it uses."""
+    hashing = ObservedHashing()
     return Passwords(hashing), hashing

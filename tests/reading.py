@@ -1,4 +1,4 @@
-"""A real reader of service folders, as the checker has it."""
+"""A real reader of service folders, as the checker uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.adapters.service_folders.processes import Place
 
 @contextmanager
 def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
-    """Start a reader as `user` (None: as ourselves), and end it afterwards."""
+    """Start a reader as `user` (None: as the current user), and stop it afterwards."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = start_detached(
@@ -32,5 +32,5 @@ def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
 
 
 def files_of(reader: socket.socket, root: Path, *private: Path) -> Files:
-    """Return the files below `root`, as a service's folder is read."""
+    """Return the files below `root`, read as a service folder is."""
     return Files(reader, Place(root, private).limits())

@@ -1,4 +1,4 @@
-"""A run in memory: batches of entries taken in as the handler does it, with a dictionary in place of the database."""
+"""A run in memory: batches of entries are processed as the handler does, with a dictionary in place of the database."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 
 def at(second: float) -> datetime:
-    """Return the moment so many seconds after the start of the run."""
+    """Return the moment `second` seconds after the start of the run."""
     return START + timedelta(seconds=second)
 
 
 def a_deployment(**fields: Any) -> Deployment:
-    """Return a deployment that runs, unless the fields say otherwise."""
+    """Return a running deployment; `fields` override its defaults."""
     defaults: dict[str, Any] = {
         "id": 7,
         "service_id": 3,
@@ -38,7 +38,7 @@ def a_deployment(**fields: Any) -> Deployment:
 
 
 def reported(name: str, state: str = "success", *, second: float = 1, planned: bool = False, **more: Any) -> Reported:
-    """Return the report of a step."""
+    """Return a step report."""
     return Reported(StepReport(name=name, state=StepState(state), **more), at(second), planned)
 
 
@@ -53,7 +53,7 @@ def ended(code: int | None = 0, second: float = 99, **more: Any) -> RunEnded:
 
 
 class History:
-    """A deployment with what is stored of it, and everything that was told."""
+    """A deployment with its stored state and every event that was published."""
 
     def __init__(self, planned: Sequence[str] = (), deployment: Deployment | None = None) -> None:
         self.deployment = deployment or a_deployment()
@@ -61,13 +61,13 @@ class History:
         self.events: list[Event] = []
         self.messages: list[dict[str, Any]] = []
         self._ids: Iterator[int] = count(101)
-        self._tell(plan(self.deployment, [PlannedStep(name=name) for name in planned], self._ids))
+        self._publish(plan(self.deployment, [PlannedStep(name=name) for name in planned], self._ids))
         for event in self.events:
             assert isinstance(event, StepChanged)
             self.stored[event.step.id] = event.step
 
     def take(self, *entries: Entry) -> Run:
-        """Take in one batch, with the open steps read from what is stored."""
+        """Process one batch, with the open steps read from the stored state."""
         run = self.run()
         for entry in entries:
             run.take(entry)
@@ -75,39 +75,39 @@ class History:
         return run
 
     def run(self) -> Run:
-        """Return the run as a handler has it, at the beginning of a batch."""
+        """Return the run as a handler has it at the beginning of a batch."""
         is_open = (StepState.PENDING, StepState.RUNNING)
         return Run(self.deployment, [s.snapshot() for s in self.stored.values() if s.state in is_open], self._ids)
 
     def keep(self, run: Run) -> None:
-        """Store what a batch has changed, as a handler does at its end."""
+        """Store the changes of a batch, as a handler does at its end."""
         self.stored.update({step.id: step.snapshot() for step in run.touched.values()})
         for gone in run.removed:
             self.stored.pop(gone, None)
-        self._tell(run.events)
+        self._publish(run.events)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each step by its name, in the order of the plan."""
+        """Return the state of each step by its name, in plan order."""
         return {step.name: step.state.value for step in sorted(self.stored.values(), key=lambda s: s.position)}
 
     def step(self, name: str) -> Step:
-        """Return the one step of that name."""
+        """Return the only step with that name."""
         (found,) = (step for step in self.stored.values() if step.name == name)
         return found
 
     def lines(self) -> list[LinePrinted]:
-        """Return every line that was told, in order."""
+        """Return every published line, in order."""
         return [event for event in self.events if isinstance(event, LinePrinted)]
 
-    def told(self, name: str) -> list[str]:
-        """Return the states that were told of a step, in order; `deleted` for its removal."""
+    def published_states(self, name: str) -> list[str]:
+        """Return the published states of a step, in order; `deleted` for its removal."""
         changes = [event for event in self.events if isinstance(event, StepChanged) and event.step.name == name]
         return ["deleted" if change.deleted else change.step.state.value for change in changes]
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        told = list(events)
-        self.events += told
-        self.messages += [json.loads(event.message) for event in stored_events(self.deployment, told)]
+    def _publish(self, events: Iterable[Event]) -> None:
+        published_states = list(events)
+        self.events += published_states
+        self.messages += [json.loads(event.message) for event in stored_events(self.deployment, published_states)]
 
 
 __all__ = ["START", "History", "HostReported", "a_deployment", "at", "ended", "line", "reported"]

@@ -1,4 +1,4 @@
-"""A site without its processes: the bus, its database and a clock, with short words for what tests do often."""
+"""A site without its processes: the bus, its database and a clock, with shortcuts for common actions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.runs import ended
 
 @dataclass
 class Site:
-    """What a test works with; every method is one command or one read."""
+    """The site under test; every method is one command or one read."""
 
     bus: MessageBus
     open_uow: OpenUnitOfWork
@@ -34,13 +34,13 @@ class Site:
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def user(self, name: str = "ada", **more: Any) -> int:
-        """Create a user and return the id."""
+        """Create a user and return their id."""
         (event,) = await self.bus.handle(CreateUser(name=name, password_hash="hash", **more))
         assert isinstance(event, UserCreated)
         return event.user_id
 
     async def service(self, name: str = "shop", **data: Any) -> int:
-        """Add or change a service, beside those there are, and return the id."""
+        """Add or change a service, keeping the existing ones, and return its id."""
         self.folders[name] = data
         folders = tuple(ServiceFolder(name=name, data=data) for name, data in self.folders.items())
         await self.bus.handle(SyncServices(folders=folders))
@@ -55,19 +55,19 @@ class Site:
         return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields)))
 
     async def claim(self, worker_id: str = "w1") -> int | None:
-        """Take the next deployment, if there is one, and return the id."""
+        """Claim the next deployment, and return its id, or None if there is none."""
         events = await self.bus.handle(ClaimDeployments(worker_id=worker_id))
         return next((event.deployment.id for event in events if isinstance(event, DeploymentClaimed)), None)
 
     async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:
-        """Return the id of a new deployment of a service with these steps, which a worker has claimed."""
+        """Return the id of a new deployment of a service with these steps, claimed by a worker."""
         service_id = await self.service(name, steps=[{"name": step} for step in steps])
         deployment_id = await self.start(service_id, **more)
         assert await self.claim() == deployment_id
         return deployment_id
 
     async def take_in(self, deployment_id: int, *entries: Entry) -> list[Event]:
-        """Take in what the run says next; each entry counts as 10 bytes of its spool."""
+        """Ingest the next entries of the run; each counts as 10 bytes of its spool."""
         before = (await self.deployment(deployment_id)).spool_offset
         offset = before + 10 * len(entries)
         return await self.bus.handle(
@@ -75,31 +75,31 @@ class Site:
         )
 
     async def succeeded(self, name: str = "shop", **more: Any) -> int:
-        """Return the id of a new deployment that has run and ended well."""
+        """Return the id of a new deployment that ran and succeeded."""
         deployment_id = await self.running(name, **more)
         await self.take_in(deployment_id, ended(0))
         return deployment_id
 
     async def beat(self, worker_id: str = "w1", host: str = "host1") -> None:
-        """Let a worker say that it lives."""
+        """Send a heartbeat of a worker."""
         await self.bus.handle(Heartbeat(worker_id=worker_id, host=host, version="1", slots=2))
 
     async def deployment(self, deployment_id: int) -> Deployment:
-        """Read a deployment."""
+        """Return a deployment."""
         async with self.open_uow() as uow:
             return await uow.deployments.get(deployment_id)
 
     async def steps(self, deployment_id: int) -> list[Step]:
-        """Read the steps of a deployment in the order of their execution."""
+        """Return the steps of a deployment in execution order."""
         async with self.open_uow() as uow:
             return await uow.steps.of(deployment_id)
 
     async def states(self, deployment_id: int) -> dict[str, str]:
-        """Read the state of each step by its name, in the order of their execution."""
+        """Return the state of each step by its name, in execution order."""
         return {step.name: step.state.value for step in await self.steps(deployment_id)}
 
     async def messages(self, deployment_id: int, after: int = 0) -> list[dict[str, Any]]:
-        """Read the messages that clients get."""
+        """Return the messages that clients receive."""
         async with self.open_uow() as uow:
             events = await uow.events.after(deployment_id, after, limit=100_000)
         messages: list[dict[str, Any]] = [json.loads(event.message) for event in events]
@@ -108,5 +108,5 @@ class Site:
 
 
 def queued(events: list[Event]) -> int:
-    """Return the id of the deployment that was queued, or had been before."""
+    """Return the id of the deployment that was queued now or earlier."""
     return next(event.deployment.id for event in events if isinstance(event, DeploymentQueued))

@@ -1,4 +1,4 @@
-"""How fast what a script prints is stored and shown: steps, and plain lines."""
+"""How fast a script's output is stored and shown: steps, and plain lines."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LINES_GOAL = 20_000
 
 
 @dataclass(frozen=True)
-class Taken:
-    """How long after its script began to print everything was shown (seconds), and how long after its end."""
+class Timing:
+    """Seconds until everything was shown, from the first output and (`after`) from the end of the script."""
 
     seconds: float
     after: float
@@ -33,14 +33,14 @@ class Taken:
 
 
 def measure_steps(bench: Bench) -> list[Row]:
-    """1 000 and 5 000 steps that nobody expected, and 1 000 that the last deployment had."""
+    """Measure 1,000 and 5,000 unplanned steps, and 1,000 steps planned from the last deployment."""
     services = [bench.services[f"steps-{number}"] for number in (1, 2, 3)][: bench.rounds(3)]
     new = [_steps(bench, service, STEPS) for service in services]
     known = [_steps(bench, service, STEPS) for service in services]
     many = [_steps(bench, bench.services["steps-4"], 5 * STEPS)] if not bench.quick else []
     return [
         _steps_row(f"{STEPS} steps from a script that prints as fast as it can", STEPS, new),
-        _steps_row(f"the same, when all {STEPS} were expected (shown as pending)", STEPS, known),
+        _steps_row(f"the same, when all {STEPS} were planned (shown as pending)", STEPS, known),
         *([_steps_row(f"{5 * STEPS} steps", 5 * STEPS, many)] if many else []),
         Row(
             what=f"{STEPS} steps: shown as finished after the end of the script",
@@ -52,7 +52,7 @@ def measure_steps(bench: Bench) -> list[Row]:
     ]
 
 
-def _steps_row(what: str, count: int, runs: list[Taken]) -> Row:
+def _steps_row(what: str, count: int, runs: list[Timing]) -> Row:
     rate = count / median([run.seconds for run in runs])
     return Row(
         what=f"{what}: stored and shown",
@@ -62,18 +62,18 @@ def _steps_row(what: str, count: int, runs: list[Taken]) -> Row:
     )
 
 
-def _steps(bench: Bench, service_id: int, count: int) -> Taken:
-    taken = _watched(bench, service_id, count, output=False)
+def _steps(bench: Bench, service_id: int, count: int) -> Timing:
+    timing = _watched(bench, service_id, count, output=False)
     done = [
-        message["name"] for message in taken.messages if message["type"] == "step" and message["state"] == "success"
+        message["name"] for message in timing.messages if message["type"] == "step" and message["state"] == "success"
     ]
     if done != [f"Step {number}" for number in range(1, count + 1)]:
-        raise RuntimeError(f"Of {count} steps, {len(done)} were shown.")
-    return taken
+        raise RuntimeError(f"Only {len(done)} of {count} steps were shown in order.")
+    return timing
 
 
 def measure_lines(bench: Bench) -> list[Row]:
-    """Lines of plain output, each compared at the subscriber and in the download."""
+    """Measure lines of plain output, and compare each in the subscription and in the download."""
     count = LINES // 10 if bench.quick else LINES
     runs = [_lines(bench, count) for _ in range(bench.rounds(2))]
     rate = count / median([run.seconds for run in runs])
@@ -90,17 +90,17 @@ def measure_lines(bench: Bench) -> list[Row]:
     ]
 
 
-def _lines(bench: Bench, count: int) -> Taken:
-    taken = _watched(bench, bench.services["lines"], count, output=True)
-    lines = [line for message in taken.messages if message["type"] == "output" for line in message["lines"]]
+def _lines(bench: Bench, count: int) -> Timing:
+    timing = _watched(bench, bench.services["lines"], count, output=True)
+    lines = [line for message in timing.messages if message["type"] == "output" for line in message["lines"]]
     if [line[0] for line in lines] != list(range(1, count + 1)):
-        raise RuntimeError(f"Of {count} lines, {len(lines)} were shown, or in another order.")
+        raise RuntimeError(f"{len(lines)} of {count} lines were shown, or their order is wrong.")
     expected = "".join(f"{text(number)}\n" for number in range(1, count + 1)).encode()
     shown = "".join(f"{line[2]}\n" for line in lines).encode()
-    deployment_id = taken.messages[-1]["deployment_id"]
+    deployment_id = timing.messages[-1]["deployment_id"]
     if len({hashlib.sha256(output).digest() for output in (expected, shown, _download(bench, deployment_id))}) != 1:
-        raise RuntimeError("The output that was shown or stored is not what the script printed.")
-    return taken
+        raise RuntimeError("The shown or stored output differs from what the script printed.")
+    return timing
 
 
 def _download(bench: Bench, deployment_id: int) -> bytes:
@@ -125,14 +125,14 @@ def _bare_lines(bench: Bench, count: int) -> float:
     return (ended - began) / 1e9
 
 
-def _watched(bench: Bench, service_id: int, count: int, *, output: bool) -> Taken:
+def _watched(bench: Bench, service_id: int, count: int, *, output: bool) -> Timing:
     with bench.product.live() as client, bench.times_file() as times:
         deployment_id = bench.product.deploy(service_id, count=count, times=str(times))
         if output:
             client.send({"subscribe": {"deployment_id": deployment_id, "after": 0}})
         messages = _until_end(client, deployment_id)
         began, ended = times.read()
-        return Taken((client.seen_at - began) / 1e9, (client.seen_at - ended) / 1e9, messages)
+        return Timing((client.seen_at - began) / 1e9, (client.seen_at - ended) / 1e9, messages)
 
 
 def _until_end(client: LiveSocket, deployment_id: int) -> list[dict[str, Any]]:

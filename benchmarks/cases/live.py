@@ -21,19 +21,21 @@ DELIVERIES_GOAL = 20_000
 
 
 def measure_latency(bench: Bench) -> list[Row]:
-    """A line each 25 ms, to 1, 10 and 100 subscribers."""
-    told = asyncio.run(_told(bench.product.database_url))
-    baseline = f"one row stored and told by PostgreSQL: p50 {median(told):.1f}, p99 {percentile(told, 99):.1f} ms"
+    """Measure one line every 25 ms with 1, 10 and 100 subscribers."""
+    notified = asyncio.run(_notification_times(bench.product.database_url))
+    baseline = (
+        f"one row committed and announced by NOTIFY: p50 {median(notified):.1f}, p99 {percentile(notified, 99):.1f} ms"
+    )
     rows = []
     for clients in (1, 10, 100):
         late = _latencies(bench, clients, 60 if bench.quick else LINES)
         p50, p99 = percentile(late, 50), percentile(late, 99)
         rows.append(
             Row(
-                what=f"output → connected client, {clients} client{'s' if clients > 1 else ''}, a line each 25 ms",
+                what=f"output → connected client, {clients} client{'s' if clients > 1 else ''}, one line every 25 ms",
                 measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
                 baseline=baseline,
-                ratio=f"{p50 / median(told):.1f}",
+                ratio=f"{p50 / median(notified):.1f}",
                 goal=f"p50 ≤ {P50_GOAL_MS}, p99 ≤ {P99_GOAL_MS} ms",
                 good=p50 <= P50_GOAL_MS and p99 <= P99_GOAL_MS,
             )
@@ -50,27 +52,27 @@ def _latencies(bench: Bench, clients: int, lines: int) -> list[float]:
     finally:
         crowd.close()
     if not found.same or len(found.latencies) != clients * (lines + FIRST):
-        raise RuntimeError(f"Of {clients * (lines + FIRST)} lines, {len(found.latencies)} arrived.")
+        raise RuntimeError(f"{len(found.latencies)} of {clients * (lines + FIRST)} lines arrived.")
     each = lines + FIRST
     # The first lines were printed while the clients were still subscribing.
     return [late for client in range(clients) for late in found.latencies[client * each + FIRST : (client + 1) * each]]
 
 
-async def _told(url: str) -> list[float]:
-    """Return how long (ms) a commit with a notification takes to reach another connection of the same database."""
+async def _notification_times(url: str) -> list[float]:
+    """Return how long (ms) a commit with a notification takes to reach another connection to the same database."""
     sender, receiver = await asyncpg.connect(url), await asyncpg.connect(url)
-    heard = asyncio.Event()
+    received = asyncio.Event()
     times = []
     try:
         await sender.execute("CREATE TABLE IF NOT EXISTS benchmark (n int)")
-        await receiver.add_listener("benchmark", lambda *_: heard.set())
+        await receiver.add_listener("benchmark", lambda *_: received.set())
         for _ in range(200):
-            heard.clear()
+            received.clear()
             began = time.monotonic_ns()
             async with sender.transaction():
                 await sender.execute("INSERT INTO benchmark VALUES (1)")
                 await sender.execute("NOTIFY benchmark")
-            await heard.wait()
+            await received.wait()
             times.append((time.monotonic_ns() - began) / 1e6)
             await asyncio.sleep(0.005)
         await sender.execute("DROP TABLE benchmark")
@@ -81,7 +83,7 @@ async def _told(url: str) -> list[float]:
 
 
 def measure_fan_out(bench: Bench) -> list[Row]:
-    """200 steps to 200 clients: all well; then with a stalled one among them; then compressed, as browsers ask for."""
+    """Measure 200 steps to 200 clients: normally; then with stalled clients; then compressed, as for browsers."""
     clients = 50 if bench.quick else CLIENTS
     plain = [_fan_out(bench, f"fan-out-{number}", clients) for number in (1, 2)[: bench.rounds(2)]]
     stalled = _fan_out(bench, "fan-out-3", clients, stalled=5)
@@ -89,7 +91,7 @@ def measure_fan_out(bench: Bench) -> list[Row]:
     return [
         _fan_out_row(f"fan-out: {STEPS} steps to {clients} clients, every event in order", plain),
         _fan_out_row("the same, with 5 more clients that read nothing", [stalled]),
-        _fan_out_row("the same, clients that offer compression as browsers do", [deflated]),
+        _fan_out_row("the same, with compression as browsers request it", [deflated]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the platform adds to a deployment: alone, and with twenty at once."""
+"""The platform's overhead for one deployment, and for twenty at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT_ONCE_GOAL = 1.3
 
 
 def measure_overhead(bench: Bench) -> list[Row]:
-    """From the POST to the client that sees the end, minus the script by itself."""
+    """Measure from the POST to the client that sees the end, minus the script alone."""
     script = bench.product.services_dir / "one-step" / "one_step.sh"
     through, bare = [], []
     token = bench.product.service_token("one-step")
@@ -55,7 +55,7 @@ def _bare(script: Path) -> float:
 
 
 def measure_at_once(bench: Bench) -> list[Row]:
-    """Twenty services deployed at the same moment, against one of them alone."""
+    """Measure twenty services deployed at the same moment, compared with one alone."""
     names = [f"sleeper-{number:02d}" for number in range(1, AT_ONCE + 1)]
     ids = [bench.services[name] for name in names]
     script = bench.product.services_dir / names[0] / "sleeper.sh"
@@ -68,9 +68,9 @@ def measure_at_once(bench: Bench) -> list[Row]:
     ratio = median(together) / median(alone)
     return [
         Row(
-            what=f"{AT_ONCE} deployments at once (a script of 0.5 s), total against one alone",
+            what=f"{AT_ONCE} deployments at once (0.5 s script), total vs. one alone",
             measured=f"{median(together):.2f} s, alone {median(alone):.2f} s",
-            baseline=f"the scripts by themselves: {median(bare_together):.2f} s, alone {median(bare_alone):.2f} s",
+            baseline=f"the scripts without fastDeploy: {median(bare_together):.2f} s, alone {median(bare_alone):.2f} s",
             ratio=f"{ratio:.2f}",
             goal=f"≤ {AT_ONCE_GOAL}",
             good=ratio <= AT_ONCE_GOAL,
@@ -81,7 +81,7 @@ def measure_at_once(bench: Bench) -> list[Row]:
 def _all(bench: Bench, service_ids: list[int]) -> float:
     with bench.product.live() as client, ThreadPoolExecutor(len(service_ids)) as pool:
         began = time.monotonic_ns()
-        # One of the threads may be slower than the deployment that another one has started.
+        # A thread may be slower than the deployment started by another one.
         posted = pool.map(bench.product.deploy, service_ids)
         ended: dict[int, str] = {}
         while len(ended) < len(service_ids):
@@ -95,11 +95,11 @@ def _all(bench: Bench, service_ids: list[int]) -> float:
 
 def _check(bench: Bench, deployment_ids: list[int], ended: dict[int, str]) -> None:
     if ended != dict.fromkeys(deployment_ids, "success"):
-        raise RuntimeError(f"Not all deployments went well: {ended}")
+        raise RuntimeError(f"Not all deployments succeeded: {ended}")
     for deployment_id in deployment_ids:
         steps = bench.product.call("GET", f"/steps/?deployment_id={deployment_id}")
         if [(step["name"], step["state"]) for step in steps] != [(f"Step {n}", "success") for n in range(1, 6)]:
-            raise RuntimeError(f"Deployment {deployment_id} has other steps: {steps}")
+            raise RuntimeError(f"Deployment {deployment_id} has unexpected steps: {steps}")
 
 
 def _all_bare(script: Path, count: int) -> float:

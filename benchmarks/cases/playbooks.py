@@ -1,4 +1,4 @@
-"""A playbook through the platform, against `ansible-playbook` by hand."""
+"""A playbook run by the platform, compared with `ansible-playbook` by hand."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from benchmarks.table import Row
 from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts
 
 LOCAL_GOAL, SSH_GOAL, MITOGEN_GOAL = 1.10, 0.40, 0.08
-# What Ansible itself takes with the same settings, and so much of it that the ratio says something.
+# Goals for the comparison with the same Ansible settings, and enough tasks to make the ratio meaningful.
 OWN_GOAL, OWN_TASKS = 1.10, 50
-# What hosts have; what Ansible would find by itself here may be a shim that costs more than the task.
+# The Python of the hosts. The one that Ansible discovers may be a shim that takes longer than the task.
 HOST_PYTHON = "/usr/bin/python3"
 
 
 def measure_playbook(bench: Bench) -> list[Row]:
-    """200 debug tasks on this machine."""
+    """Measure 200 debug tasks on this machine."""
     what = f"playbook with {TASKS} debug tasks on localhost: POST → end seen"
     return [_compare(bench.product, "playbook", what, LOCAL_GOAL, rounds=bench.rounds(2))]
 
 
 def measure_ssh(folder: Path, *, quick: bool) -> list[Row]:
-    """Command tasks on two SSH hosts, each in a network namespace of its own; needs root and sshd."""
+    """Measure command tasks on two SSH hosts in separate network namespaces; needs root and sshd."""
     if reason := missing():
         raise RuntimeError(reason)
     tasks, own_tasks = (5, 5) if quick else (TASKS, OWN_TASKS)
     place, services_dir = folder / "ssh", folder / "ssh-services"
     place.mkdir()
     services_dir.mkdir()
-    # Logins that cost something, as they did where the goals were set: with an empty home they would be for nothing.
+    # Use a home folder with startup files, as where the goals were set: with an empty home, logins cost almost nothing.
     with ssh_hosts(place, home=Path.home()) as hosts:
         inventory = f"{hosts.inventory()}\n[all:vars]\nansible_python_interpreter={HOST_PYTHON}\n"
         for name, mitogen, count in (
@@ -60,24 +60,24 @@ def _against_plain_ansible(product: Product, hosts: SshHosts, tasks: int) -> lis
     what = f"playbook with {tasks} command tasks on 2 SSH hosts"
     return [
         _ssh_row(product, "ssh", f"{what}, our defaults: POST → end seen", by_hand, SSH_GOAL),
-        _ssh_row(product, "ssh-mitogen", f"{what}, through mitogen: POST → end seen", by_hand, MITOGEN_GOAL),
+        _ssh_row(product, "ssh-mitogen", f"{what}, with mitogen: POST → end seen", by_hand, MITOGEN_GOAL),
     ]
 
 
 def _against_the_same(product: Product, hosts: SshHosts, tasks: int) -> list[Row]:
-    """What of it is ours: by hand, with the settings that we give to Ansible."""
+    """Measure our own overhead: compare with runs by hand that use our Ansible settings."""
     strategies = Path(_mitogen_package()).parent / "plugins" / "strategy"
     mitogen = {"ANSIBLE_STRATEGY_PLUGINS": str(strategies), "ANSIBLE_STRATEGY": "mitogen_linear"}
     rows = []
     for service, how, settings in (("ssh-few", "pipelining", {}), ("ssh-few-mitogen", "mitogen", mitogen)):
         by_hand = _by_hand(product.services_dir / service, hosts.agent, ANSIBLE_PIPELINING="1", **settings)
-        what = f"{tasks} of these tasks, against by hand with {how}: POST → end seen"
+        what = f"{tasks} of these tasks vs. by hand with {how}: POST → end seen"
         rows.append(_ssh_row(product, service, what, by_hand, OWN_GOAL))
     return rows
 
 
 def _mitogen_package() -> str:
-    """Return the file of the package that has mitogen's strategies."""
+    """Return the path of the package with mitogen's strategies."""
     found = importlib.util.find_spec("ansible_mitogen")
     assert found is not None
     assert found.origin is not None
@@ -100,7 +100,7 @@ def _compare(product: Product, service: str, what: str, goal: float, *, rounds: 
     folder, service_id = product.services_dir / service, product.service_ids()[service]
     through, by_hand = [], []
     for number in range(rounds):
-        # Each goes first in turn: the machine may get slower or faster meanwhile.
+        # Alternate which one runs first: the machine may get slower or faster in the meantime.
         if number % 2:
             through.append(_through(product, service_id))
         by_hand.append(_by_hand(folder))
@@ -136,7 +136,7 @@ def _by_hand(folder: Path, agent: str = "", **settings: str) -> float:
         ).returncode
         seconds = (time.monotonic_ns() - began) / 1e9
     if status:
-        raise RuntimeError(f"By hand it failed: {log.read_text()[-1000:]}")
+        raise RuntimeError(f"ansible-playbook by hand failed: {log.read_text()[-1000:]}")
     return seconds
 
 

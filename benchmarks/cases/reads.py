@@ -1,4 +1,4 @@
-"""Reads under load, against a bare FastAPI + asyncpg application on the same database."""
+"""Reads under load, compared with a bare FastAPI and asyncpg application on the same database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.table import Row
 
 CLIENTS = 16
 GOAL = 0.6
-# How much the rate may differ between a short and a long history, to count as independent of it.
+# How much the rates with a short and a long history may differ to count as independent of its length.
 TOLERANCE = 0.25
 ROUNDS, SECONDS = 3, 0.7
 PATHS = ("/deployments/", "/services/")
@@ -41,7 +41,7 @@ class Rates:
 
 
 def measure_reads(bench: Bench) -> list[Row]:
-    """GET /deployments/ and GET /services/ with a short and with a long history."""
+    """Measure GET /deployments/ and GET /services/ with a short and a long history."""
     rows: list[Row] = []
     filled: dict[str, float] = {}
     long: dict[str, float] = {}
@@ -54,7 +54,7 @@ def measure_reads(bench: Bench) -> list[Row]:
             history.seed(bench.product.database_url, deployments)
             for path in PATHS:
                 if deployments == FILLED:
-                    # The shortest history that fills a page: what a longer one is compared with.
+                    # The shortest history that fills a page, as the baseline for a longer one.
                     filled[path] = _alone(bench, path)
                 else:
                     row, long[path] = _compare(bench, path, deployments, port, bare.pid)
@@ -73,14 +73,14 @@ def _alone(bench: Bench, path: str) -> float:
 
 
 def wait_for(port: int) -> None:
-    """Wait until an application answers."""
+    """Wait until an application responds."""
     for _ in range(500):
         try:
             with urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5):
                 return
         except (URLError, ConnectionError):
             time.sleep(0.02)
-    raise TimeoutError("The bare application does not answer.")
+    raise TimeoutError("The bare application did not respond in time.")
 
 
 def _compare(bench: Bench, path: str, deployments: int, port: int, pid: int) -> tuple[Row, float]:
@@ -92,7 +92,7 @@ def _compare(bench: Bench, path: str, deployments: int, port: int, pid: int) -> 
             models.add(port, f"/models{path}", pid, token="-", seconds=SECONDS).body,
         }
         if len(bodies) != 1:
-            raise RuntimeError(f"The bare application answers {path} with something else.")
+            raise RuntimeError(f"The bare application's response to {path} differs.")
     faster = max(plain, models, key=lambda rates: median(rates.per_cpu))
     ratio = median([mine / theirs for mine, theirs in zip(ours.rate, faster.rate, strict=True)])
     by_cpu = median(ours.per_cpu) / median(faster.per_cpu)
@@ -109,7 +109,7 @@ def _compare(bench: Bench, path: str, deployments: int, port: int, pid: int) -> 
 
 def _independence(path: str, short: float, long: float) -> Row:
     return Row(
-        what=f"GET {path}: {LONG} against {FILLED} deployments, requests per processor second",
+        what=f"GET {path}: {LONG} vs. {FILLED} deployments, requests per processor second",
         measured=f"{long:.0f}",
         baseline=f"{short:.0f}",
         ratio=f"{long / short:.2f}",

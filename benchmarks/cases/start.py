@@ -13,18 +13,18 @@ from benchmarks.product import Product
 from benchmarks.table import Row
 
 READY_GOAL, NEW_GOAL = 1.0, 5.0
-# A new database costs more time: it is made so often only.
+# Creating a database takes longer, so it is measured only this many times.
 NEW = 3
-# What any server of this kind has to load before it can answer.
+# The modules that any server of this kind must import.
 IMPORTS = "import asyncpg, fastapi, pydantic_settings, typer, uvicorn, uvloop, websockets"
 
 
-def measure_start(folder: Path, services_dir: Path, initialised: Path, *, rounds: int) -> list[Row]:
-    """Start on a database that is there (`initialised`), and on none."""
+def measure_start(folder: Path, services_dir: Path, initialized: Path, *, rounds: int) -> list[Row]:
+    """Measure starts with an existing database (`initialised`), and without one."""
     new, again, imports = [], [], []
     for number in range(rounds):
         imports.append(_imports())
-        again.append(_start(initialised, services_dir))
+        again.append(_start(initialized, services_dir))
         fresh = folder / f"new-{number}"
         if number < NEW:
             new.append(_start(fresh, services_dir))
@@ -32,7 +32,7 @@ def measure_start(folder: Path, services_dir: Path, initialised: Path, *, rounds
     loading = f"the imports alone {median(imports):.2f} s"
     return [
         Row(
-            what="cold start to the first 200, database initialised",
+            what="cold start to the first 200, database initialized",
             measured=f"{median(again):.2f} s (best {min(again):.2f} s)",
             baseline=loading,
             ratio=f"{median(again) / median(imports):.1f}",

@@ -1,4 +1,4 @@
-"""What the scripts share: their settings come with the deployment, their times leave through a file."""
+"""Shared by the scripts: they receive their values with the deployment and write their times to a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 
 def settings() -> dict[str, Any]:
-    """Return what the deployment was started with."""
+    """Return the values of the deployment."""
     env: dict[str, Any] = json.loads(Path(os.environ["DEPLOY_CONFIG_FILE"]).read_text())["context"]["env"]
     return env
 
 
 def print_all(text: str, times_file: str) -> None:
-    """Write `text` to standard output as fast as it is taken, and note when that began and ended (monotonic, ns)."""
+    """Write `text` to standard output as fast as possible, and record when that began and ended (monotonic, ns)."""
     data, began = memoryview(text.encode()), time.monotonic_ns()
     while data:
         data = data[os.write(1, data) :]

@@ -5,12 +5,12 @@ import hashlib
 
 
 def text(number: int) -> str:
-    """Return line `number`: no two are alike."""
+    """Return line `number`; all lines differ."""
     return f"{number:08d} {hashlib.blake2b(number.to_bytes(8, 'big'), digest_size=35).hexdigest()}"
 
 
 if __name__ == "__main__":
-    from common import print_all, settings  # type: ignore[import-not-found]  # it lies beside this script
+    from common import print_all, settings  # type: ignore[import-not-found]  # next to this script
 
     env = settings()
     print_all("".join(f"{text(number)}\n" for number in range(1, env["count"] + 1)), env["times"])

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Prints `count` lines, one each `every` seconds: the time of that moment, by the clock that all processes share."""
+"""Prints `count` lines, one every `every` seconds, with the current time of the monotonic clock."""
 
 import os
 import time
 
-from common import settings  # type: ignore[import-not-found]  # it lies beside this script
+from common import settings  # type: ignore[import-not-found]  # next to this script
 
 env = settings()
 for _ in range(env["count"]):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reports `count` steps as fast as it can, each with one line."""
 
-from common import print_all, settings  # type: ignore[import-not-found]  # it lies beside this script
+from common import print_all, settings  # type: ignore[import-not-found]  # next to this script
 
 env = settings()
 print_all(

@@ -11,7 +11,7 @@ interface Service {
   name: string;
 }
 
-/** The API with a token of the test user, for setup that a test does not show. */
+/** The API with the test user's token, for setup outside the browser. */
 export class Api {
   readonly #page: Page;
   readonly #token: string;

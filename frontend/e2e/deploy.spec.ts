@@ -40,7 +40,7 @@ test.describe("from sign-in to a finished deployment", () => {
   });
 });
 
-test("a session survives a reload, and holds no token where scripts could find it", async ({ page }) => {
+test("a session survives a reload, and its token is not accessible to other scripts", async ({ page }) => {
   await page.goto("/ui/");
   await expect(page.getByRole("article").first()).toBeVisible();
   await page.reload();
@@ -51,7 +51,7 @@ test("a session survives a reload, and holds no token where scripts could find i
   expect(stored).not.toContain("session");
 });
 
-test("using only the keyboard", async ({ page }) => {
+test("works using only the keyboard", async ({ page }) => {
   await page.goto("/ui/");
   await page.getByRole("button", { name: "Deploy hello-python" }).focus();
   await page.keyboard.press("Enter");
@@ -89,7 +89,7 @@ test("values reach the deployment and are shown", async ({ page }) => {
 });
 
 test("another browser sees the deployment appear", async ({ page, browser }) => {
-  // One that takes seconds, so that a busy machine shows it while it is running.
+  // Use a service that takes seconds, so that even a busy machine shows it running.
   const service = await hasService(page, "slow") ? "slow" : "hello-shell";
   const other = await browser.newContext({ storageState: await page.context().storageState() });
   const watcher = await other.newPage();
@@ -135,7 +135,7 @@ test.describe("watching a long deployment", () => {
     expect(await readLog(page)).toEqual(expected);
   });
 
-  test("joining late shows the past and follows only at the end of the log", async ({ page }) => {
+  test("joining late shows earlier lines and follows only at the end of the log", async ({ page }) => {
     const id = await deploy(page, "slow");
     await expect(page.getByRole("log")).toContainText("counting 10");
     await page.goto(`/ui/deployments/${id}`);
@@ -155,7 +155,7 @@ test.describe("watching a long deployment", () => {
     expect(await readLog(page)).toEqual(expected);
   });
 
-  test("cancelling stops it after confirmation", async ({ page }) => {
+  test("cancelling stops the deployment after confirmation", async ({ page }) => {
     await deploy(page, "slow");
     await expect(page.getByRole("log")).toContainText("counting 5");
     await page.getByRole("button", { name: "Cancel deployment" }).click();
@@ -164,7 +164,7 @@ test.describe("watching a long deployment", () => {
     await expect(page.locator("[data-outcome]")).toContainText(account().user);
   });
 
-  test("a second one waits, shows why, and starts automatically", async ({ page }) => {
+  test("a second deployment waits, shows why, and starts automatically", async ({ page }) => {
     const first = await deploy(page, "slow");
     await page.getByRole("link", { name: "slow" }).first().click();
     await page.getByRole("button", { name: "Deploy", exact: true }).click();

@@ -45,7 +45,7 @@ test("the title and the tab icon show the progress", async ({ page }) => {
 
 test("steps stay opened or closed; expected durations come from earlier runs", async ({ page }) => {
   await api.ended((await api.start("slow-deployment")).id);
-  // It must still be running when a busy machine has loaded the page.
+  // It must still be running after a busy machine has loaded the page.
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}`);
   const count = page.locator("[data-step='Count slowly']");
@@ -57,7 +57,7 @@ test("steps stay opened or closed; expected durations come from earlier runs", a
   await inspectLooks(page, "10-deployment-finished");
 });
 
-test("links to lines, to ranges and to steps open exactly there", async ({ page }) => {
+test("links to lines, ranges and steps open at the right place", async ({ page }) => {
   const { id } = await api.start("counts");
   await api.ended(id);
   await page.goto(`/ui/deployments/${id}#L60-L62`);
@@ -80,11 +80,11 @@ test("links to lines, to ranges and to steps open exactly there", async ({ page 
   await expect(page.locator(".log-line-step").first()).toContainText("number 1");
 });
 
-test("a user who is not at the end sees how many lines are new", async ({ page }) => {
+test("a user who has scrolled up sees the number of new lines", async ({ page }) => {
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}#L1`);
   const jump = page.getByRole("button", { name: "Jump to latest" });
-  // The log's window has to be full before there is anything below it.
+  // Fill the visible part of the log first, so that new lines are below it.
   await expect(page.getByRole("log")).toContainText("counting 30");
   await page.getByRole("log").evaluate(log => log.scrollTo(0, 0));
   await expect(jump).toContainText(/\d+ new lines/);
@@ -100,7 +100,7 @@ test("a user who is not at the end sees how many lines are new", async ({ page }
   await expect.poll(matches).toBe(80);
 });
 
-test("a failed one shows the step and the changes since the last success; a retry asks for the secret", async ({ page }) => {
+test("a failed deployment shows the step and the changes since the last success; a retry asks for the secret", async ({ page }) => {
   await api.ended((await api.start("asks", { size: 2, key: "first-secret" }, "asks")).id);
   const { id } = await api.start("asks", { size: 3, key: "second-secret" }, "asks");
   expect(await api.ended(id)).toBe("failure");
@@ -125,7 +125,7 @@ test("a failed one shows the step and the changes since the last success; a retr
   expect(await page.content()).not.toContain("secret");
 });
 
-test("cancelled using only the keyboard", async ({ page }) => {
+test("can be cancelled using only the keyboard", async ({ page }) => {
   const { id } = await api.start("slow-deployment");
   await page.goto(`/ui/deployments/${id}`);
   await page.getByRole("button", { name: "Cancel deployment" }).focus();

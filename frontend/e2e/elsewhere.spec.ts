@@ -14,7 +14,7 @@ test.describe("the list of deployments", () => {
   test("loads more while scrolling and keeps its filters in the URL", async ({ page }) => {
     test.setTimeout(240_000);
     const waiting = await Promise.all(Array.from({ length: 130 }, () => api.start("quick")));
-    // They run one after the other, in order.
+    // These run one at a time, in order.
     await api.ended(Math.max(...waiting.map(({ id }) => id)));
     const quick = String(await api.serviceId("quick"));
 
@@ -41,7 +41,7 @@ test.describe("the list of deployments", () => {
     await expect(page).toHaveURL("/ui/deployments");
   });
 
-  test("does not move rows while reading: new ones wait above", async ({ page }) => {
+  test("does not move rows while the user reads: new ones wait above", async ({ page }) => {
     await api.ended((await api.start("quick")).id);
     await page.goto("/ui/deployments");
     await expect(page.locator("[data-live=live]")).toBeVisible();
@@ -58,7 +58,7 @@ test.describe("the list of deployments", () => {
     await expect(page.locator("[data-deployment]").first()).toHaveAttribute("data-deployment", String(id));
   });
 
-  test("is walked through with j and k, and opened with Enter", async ({ page }) => {
+  test("can be navigated with j and k, and opened with Enter", async ({ page }) => {
     for (let count = 0; count < 3; count += 1) await api.ended((await api.start("quick")).id);
     await page.goto("/ui/deployments");
     await expect(page.locator("[data-row-link]").nth(2)).toBeVisible();
@@ -69,7 +69,7 @@ test.describe("the list of deployments", () => {
     await expect(page).toHaveURL(`/ui/deployments/${target}`);
   });
 
-  test("looks as it should, full, filtered and empty", async ({ page }) => {
+  test("looks right when full, filtered and empty", async ({ page }) => {
     await page.goto("/ui/deployments?state=success&state=cancelled&since=7d");
     await expect(page.getByRole("button", { name: "Succeeded" })).toHaveAttribute("aria-pressed", "true");
     await inspectLooks(page, "13-deployments-filtered");
@@ -109,7 +109,7 @@ test("the outcome of the user's own deployment is shown on other pages, with a l
 });
 
 test.describe("browser sessions", () => {
-  test("are seen and ended from another browser", async ({ page, browser }) => {
+  test("can be listed and ended from another browser", async ({ page, browser }) => {
     const { user, password } = account();
     const other = await browser.newContext({ storageState: { cookies: [], origins: [] } });
     const elsewhere = await other.newPage();

@@ -23,7 +23,7 @@ const next = (dialog: Locator) => dialog.getByRole("button", { name: "Continue" 
 const field = (dialog: Locator, name: string) => dialog.locator(`[data-field=${name}]`);
 const summary = (dialog: Locator, name: string) => dialog.locator(`[data-changed=${name}]`);
 
-test("a deployment with every kind of input", async ({ page }) => {
+test("deploys with every kind of input", async ({ page }) => {
   const dialog = await open(page, "all-inputs");
   await inspectLooks(page, "inputs");
 
@@ -39,47 +39,47 @@ test("a deployment with every kind of input", async ({ page }) => {
     await expect(field(dialog, "version")).toContainText("Example: v1.4.2");
     await dialog.getByRole("textbox", { name: "Version" }).fill("v1.4");
     await expect(field(dialog, "version")).not.toContainText("Example:");
-    await dialog.getByRole("spinbutton", { name: "Copies" }).fill("9");
+    await dialog.getByRole("spinbutton", { name: "Replicas" }).fill("9");
     await expect(field(dialog, "replicas")).toContainText("Must be at most 5.");
-    await dialog.getByRole("spinbutton", { name: "Copies" }).fill("3");
-    await dialog.getByRole("spinbutton", { name: "Copies" }).press("ArrowUp");
-    await expect(dialog.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
+    await dialog.getByRole("spinbutton", { name: "Replicas" }).fill("3");
+    await dialog.getByRole("spinbutton", { name: "Replicas" }).press("ArrowUp");
+    await expect(dialog.getByRole("spinbutton", { name: "Replicas" })).toHaveValue("4");
   });
 
   await test.step("conditional fields appear", async () => {
     await expect(field(dialog, "ticket")).toHaveCount(0);
     await dialog.getByText("Production").click();
     await dialog.getByRole("textbox", { name: "Ticket" }).fill("T-77");
-    await dialog.getByRole("switch", { name: "Bring the database up to date" }).click();
-    await expect(dialog.getByRole("switch", { name: "Back it up before" })).toHaveAttribute("aria-checked", "true");
+    await dialog.getByRole("switch", { name: "Migrate the database" }).click();
+    await expect(dialog.getByRole("switch", { name: "Back up first" })).toHaveAttribute("aria-checked", "true");
   });
 
-  await test.step("the others", async () => {
-    await dialog.getByRole("textbox", { name: "What is new" }).fill("A new front page\nand faster search");
+  await test.step("the remaining fields", async () => {
+    await dialog.getByRole("textbox", { name: "Release notes" }).fill("A new front page\nand faster search");
     await dialog.getByRole("combobox", { name: "Region" }).selectOption("Lisbon");
     await dialog.getByRole("checkbox", { name: "Mail" }).check();
     await dialog.getByRole("combobox", { name: "Branch" }).selectOption("next");
-    await dialog.getByLabel("Announced for").fill("2030-05-17");
-    const secret = dialog.getByRole("textbox", { name: "Password of the registry" });
+    await dialog.getByLabel("Announcement date").fill("2030-05-17");
+    const secret = dialog.getByRole("textbox", { name: "Registry password" });
     await expect(secret).toHaveAttribute("type", "password");
     await secret.fill("hunter2-hunter2");
-    await dialog.getByRole("button", { name: "Show Password of the registry" }).click();
+    await dialog.getByRole("button", { name: "Show Registry password" }).click();
     await expect(secret).toHaveAttribute("type", "text");
-    await dialog.getByRole("button", { name: "Hide Password of the registry" }).click();
+    await dialog.getByRole("button", { name: "Hide Registry password" }).click();
   });
 
   await test.step("the summary shows what will happen and which values differ from the defaults", async () => {
     await next(dialog);
     await expect(dialog).toContainText("Script deploy.py");
-    await expect(dialog).toContainText("Read the answers → Write them down");
-    await expect(summary(dialog, "environment")).toContainText("Where to: Production");
+    await expect(dialog).toContainText("Read the values → Print them");
+    await expect(summary(dialog, "environment")).toContainText("Environment: Production");
     await expect(summary(dialog, "parts")).toContainText("Website, Mail");
     await expect(summary(dialog, "password")).toContainText("provided, hidden");
     await expect(dialog).not.toContainText("hunter2");
     await inspectLooks(page, "inputs-summary");
   });
 
-  await test.step("it is confirmed by its name", async () => {
+  await test.step("the user confirms with the service name", async () => {
     const go = dialog.getByRole("button", { name: "Deploy now" });
     await expect(go).toBeDisabled();
     await dialog.getByRole("textbox", { name: "Type all-inputs to confirm" }).fill("all-inputs");
@@ -103,15 +103,15 @@ test("a deployment with every kind of input", async ({ page }) => {
     await again.getByRole("button", { name: "Reuse previous values" }).click();
     await expect(again.getByRole("textbox", { name: "Version" })).toHaveValue("v1.4");
     await expect(again.getByRole("textbox", { name: "Ticket" })).toHaveValue("T-77");
-    await expect(again.getByRole("spinbutton", { name: "Copies" })).toHaveValue("4");
+    await expect(again.getByRole("spinbutton", { name: "Replicas" })).toHaveValue("4");
     await expect(again.getByRole("combobox", { name: "Branch" })).toHaveValue("1");
-    await expect(again.getByRole("textbox", { name: "Password of the registry" })).toHaveValue("");
+    await expect(again.getByRole("textbox", { name: "Registry password" })).toHaveValue("");
     await again.getByRole("button", { name: "Start over" }).click();
     await expect(again.getByRole("textbox", { name: "Version" })).toHaveValue("");
   });
 });
 
-test("server errors are shown at their field; choices that could not be loaded are loaded again", async ({ page }) => {
+test("server errors are shown at their field; choices that failed to load are loaded again", async ({ page }) => {
   const dialog = await open(page, "unknown-choices");
   await expect(dialog).toContainText("Some choices could not be loaded");
   await expect(dialog).toContainText("no branches today");
@@ -130,7 +130,7 @@ test("server errors are shown at their field; choices that could not be loaded a
   await expectOutcome(page, "success");
 });
 
-test("what was entered survives a dialog that was closed by accident", async ({ page }) => {
+test("entered values survive closing the dialog by accident", async ({ page }) => {
   const dialog = await open(page, "all-inputs");
   await dialog.getByRole("textbox", { name: "Version" }).fill("v9");
   await page.keyboard.press("Escape");
@@ -150,14 +150,14 @@ test("a double click starts one deployment", async ({ page }) => {
   expect(sent).toHaveLength(1);
 });
 
-test("with the keyboard alone", async ({ page }) => {
+test("works with the keyboard alone", async ({ page }) => {
   await page.getByRole("link", { name: "all-inputs", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Inputs", exact: true })).toBeVisible();
   await page.keyboard.press("d");
   const dialog = page.getByRole("dialog");
   await expect(dialog.getByRole("textbox", { name: "Version" })).toBeFocused();
   await page.keyboard.type("v2");
-  for (const name of ["What is new", "Copies"]) {
+  for (const name of ["Release notes", "Replicas"]) {
     await page.keyboard.press("Tab");
     await expect(dialog.getByLabel(name)).toBeFocused();
   }
@@ -168,7 +168,7 @@ test("with the keyboard alone", async ({ page }) => {
   await page.keyboard.press("Tab");
   await expect(dialog.getByRole("textbox", { name: "Ticket" })).toBeFocused();
   await page.keyboard.type("T-1");
-  const secret = dialog.getByRole("textbox", { name: "Password of the registry" });
+  const secret = dialog.getByRole("textbox", { name: "Registry password" });
   for (let tabs = 0; tabs < 20 && !await secret.evaluate(element => element === document.activeElement); tabs += 1) {
     await page.keyboard.press("Tab");
   }
@@ -181,7 +181,7 @@ test("with the keyboard alone", async ({ page }) => {
   expect((await readLog(page)).join("\n")).toContain("environment = \"production\"");
 });
 
-test("three clicks from sign-in to a deployment", async ({ browser, baseURL }) => {
+test("a deployment takes three clicks after sign-in", async ({ browser, baseURL }) => {
   const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
   const page = await context.newPage();
   const { user, password } = account();

@@ -26,7 +26,7 @@ test.describe("a log of 100 000 lines", () => {
     await expect(page.locator(".log-line").first()).toContainText("line 1 of");
     expect(await page.locator(".log-line").count()).toBeLessThan(150);
     const opened = await page.evaluate(() => performance.now());
-    test.info().annotations.push({ type: "opened after", description: `${Math.round(opened)} ms` });
+    test.info().annotations.push({ type: "opened in", description: `${Math.round(opened)} ms` });
   });
 
   test("opens at the line of a link", async ({ page }) => {
@@ -35,7 +35,7 @@ test.describe("a log of 100 000 lines", () => {
     await expect(page.locator(".log-line-now")).toBeInViewport();
   });
 
-  test("is searched as a whole", async ({ page }) => {
+  test("can be searched as a whole", async ({ page }) => {
     await page.goto(address);
     await page.getByRole("searchbox", { name: "Search log" }).fill("line 99999 of");
     await expect(page.getByRole("toolbar")).toContainText("1 of 1");

@@ -10,12 +10,12 @@ type Theme = "light" | "dark";
 
 export const SIZES = { desktop: { width: 1280, height: 860 }, phone: { width: 360, height: 740 } };
 
-/** The second tier (`just test-all`) looks at each page in both themes at each width, the first tier once in each. */
+/** The second tier (`just test-all`) checks both themes at each width, the first tier one theme per width. */
 const everyLook = Boolean(process.env.ALL_LOOKS);
 const FIRST_TIER = [["desktop", "light"], ["phone", "dark"]] as const;
 const LOOKS = everyLook ? [...FIRST_TIER, ["desktop", "dark"], ["phone", "light"]] as const : FIRST_TIER;
 
-/** At both widths, in both themes: no serious or critical finding of axe, no sideways scrolling; a picture of each. */
+/** Checks for serious axe findings and horizontal scrolling at both widths and in both themes; takes screenshots. */
 export async function inspectLooks(page: Page, name: string): Promise<void> {
   for (const [size, theme] of LOOKS) {
     await page.setViewportSize(SIZES[size]);
@@ -25,7 +25,7 @@ export async function inspectLooks(page: Page, name: string): Promise<void> {
   await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
 }
 
-/** The same at the project's width, in its theme first: for pages that each project opens at its own width. */
+/** Does the same at the project's width, in its theme first: for pages that each project opens at its own width. */
 export async function inspectThemes(page: Page, name: string): Promise<void> {
   const { name: size, use } = test.info().project;
   const loaded: Theme = use.colorScheme === "dark" ? "dark" : "light";
@@ -44,22 +44,22 @@ async function inspect(page: Page, name: string, look: string, colorScheme: Them
   expect(await severeFindings(page), look).toEqual([]);
   const [wanted, given] = await page.evaluate(() =>
     [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-  expect(wanted, `${look}: sideways scrolling`).toBe(given);
-  // A dialog belongs to the window, not to the page below it.
+  expect(wanted, `${look}: horizontal scrolling`).toBe(given);
+  // Dialogs are fixed to the viewport, so the full page would not show them.
   const fullPage = await page.locator("[role=dialog], [role=alertdialog]").count() === 0;
   await page.screenshot({ path: `${ARTIFACTS}/${name}-${look}.png`, fullPage, animations: "disabled" });
 }
 
-/** Waits until a change of theme is drawn: even without motion, colors do not change until the next frame. */
+/** Waits until a theme change is drawn: even without motion, colors change only in the next frame. */
 async function drawn(page: Page): Promise<void> {
   await page.evaluate(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
   await page.waitForFunction(() => document.getAnimations().every(animation =>
     !(animation instanceof CSSTransition) || animation.playState !== "running"));
 }
 
-/** All of axe's rules. Passed rules are not described, which would take longest. */
+/** Runs all axe rules. Reports only violations, since describing passed rules takes longest. */
 async function severeFindings(page: Page): Promise<string[]> {
-  expect(page.frames(), "axe looks into no frames").toHaveLength(1);
+  expect(page.frames(), "axe does not check frames").toHaveLength(1);
   if (!await page.evaluate(() => "axe" in window)) await page.evaluate(axe.source);
   return await page.evaluate(async () => {
     const { violations } = await window.axe.run({ resultTypes: ["violations"] });

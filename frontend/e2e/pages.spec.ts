@@ -43,12 +43,12 @@ test("a service", async ({ page }) => {
   await inspectThemes(page, "service");
 });
 
-test("a deployment that runs, and succeeds", async ({ page }) => {
+test("a running deployment that succeeds", async ({ page }) => {
   // The playbook is slow, so run it once.
   const playbook = test.info().project.name === "desktop";
   await deploy(page, playbook ? "website" : "hello-python");
   const started = page.locator("[data-outcome=running], [data-outcome=success]");
-  // It may have to wait for a deployment of another test.
+  // It may have to wait for another test's deployment.
   await expect(started).toBeVisible({ timeout: 90_000 });
   await inspectThemes(page, "deployment-running");
   await expectOutcome(page, "success");
@@ -58,7 +58,7 @@ test("a deployment that runs, and succeeds", async ({ page }) => {
   await inspectThemes(page, "deployment-succeeded");
 });
 
-test("a deployment that failed", async ({ page }) => {
+test("a failed deployment", async ({ page }) => {
   await deploy(page, "fails-halfway");
   await expectOutcome(page, "failure");
   await inspectThemes(page, "deployment-failed");
@@ -76,14 +76,14 @@ test("a new token", async ({ page }) => {
   await expect(page.locator("[data-token]").first()).toContainText("GitHub");
 });
 
-test("the account's menu", async ({ page }) => {
+test("the account menu", async ({ page }) => {
   await page.goto("/ui/profile");
   await page.getByRole("button", { name: /^Account menu for/ }).click();
   await expect(page.getByRole("menu")).toBeVisible();
   await inspectThemes(page, "menu");
 });
 
-test("a page that does not exist, and a deployment that does not", async ({ page }) => {
+test("a missing page and a missing deployment", async ({ page }) => {
   await page.goto("/ui/nothing/here");
   await expect(page.getByRole("heading", { name: "Page not found" })).toBeVisible();
   await inspectThemes(page, "not-found");

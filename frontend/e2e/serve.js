@@ -1,5 +1,5 @@
-// Starts the product for the browser tests: an empty data folder, the example services and those of e2e/services,
-// one user. Everything but its log, test-artifacts/server.log, is removed at the end.
+// Starts the product for the browser tests with an empty data folder, the example services, those in e2e/services,
+// and one user. Everything except its log, test-artifacts/server.log, is removed at the end.
 import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ const folder = mkdtempSync(join(tmpdir(), "fastdeploy-browser-"));
 const services = join(folder, "services");
 cpSync(join(root, "services"), services, { recursive: true });
 cpSync(join(import.meta.dirname, "services"), services, { recursive: true });
-// A service is deployed one at a time, and two files of tests run at the same time: each has services of its own.
+// A service runs one deployment at a time and two test files run in parallel, so each has its own services.
 const copies = { "slow-deployment": "slow", "slow-elsewhere": "slow", "counts-elsewhere": "counts" };
 for (const [name, original] of Object.entries(copies)) {
   cpSync(join(import.meta.dirname, "services", original), join(services, name), { recursive: true });

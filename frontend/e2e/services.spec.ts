@@ -24,7 +24,7 @@ async function pretend(page: Page, count: number): Promise<void> {
 }
 
 test.describe("the overview", () => {
-  test("is searched with / and the words of names and descriptions", async ({ page }) => {
+  test("can be searched with / by words in names and descriptions", async ({ page }) => {
     await page.goto("/ui/");
     await expect(articles(page).first()).toBeVisible();
     await page.keyboard.press("/");
@@ -44,7 +44,7 @@ test.describe("the overview", () => {
     await expect(articles(page).first()).toBeVisible();
   });
 
-  test("shows what failed, and what runs", async ({ page }) => {
+  test("shows failed and running services", async ({ page }) => {
     await deploy(page, "fails-halfway");
     await expectOutcome(page, "failure");
     await page.goto("/ui/");
@@ -57,7 +57,7 @@ test.describe("the overview", () => {
   });
 
   for (const count of [1, 30]) {
-    test(`is good with ${count}`, async ({ page }) => {
+    test(`looks right with ${count} services`, async ({ page }) => {
       await pretend(page, count);
       await page.goto("/ui/");
       await expect(articles(page)).toHaveCount(count);
@@ -65,7 +65,7 @@ test.describe("the overview", () => {
     });
   }
 
-  test("is good with 300", async ({ page }) => {
+  test("looks right with 300 services", async ({ page }) => {
     await pretend(page, 300);
     await page.goto("/ui/");
     await expect(articles(page)).toHaveCount(300);
@@ -74,7 +74,7 @@ test.describe("the overview", () => {
     await inspectLooks(page, "services-300");
   });
 
-  test("explains how to add the first one", async ({ page }) => {
+  test("explains how to add the first service", async ({ page }) => {
     await page.route(/\/services\/$/, route => route.fulfill({ json: [] }));
     await page.goto("/ui/");
     await expect(page.getByRole("heading", { name: "No services yet" })).toBeVisible();
@@ -92,7 +92,7 @@ test.describe("the overview", () => {
   });
 });
 
-test("a service's history as figures, a chart, and a table", async ({ page }) => {
+test("shows a service's history as figures, a chart, and a table", async ({ page }) => {
   for (let times = 0; times < 2; times += 1) {
     await deploy(page, "hello-shell");
     await expectOutcome(page, "success");

@@ -1,4 +1,4 @@
-"""A client of the HTTP API, for tests, benchmarks and the like: plain calls, and the few steps that all of them need."""
+"""A client of the HTTP API for tests and benchmarks: plain calls, and the few steps that all of them need."""
 
 import time
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import httpx2
 
 from tests.e2e.live import Live
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 FINAL = frozenset({"success", "failure", "cancelled"})
-# A user token lives for 30 minutes; in seconds.
+# Seconds. A user token lives for 30 minutes.
 RENEW_AFTER = 600.0
 
 
 class Api:
-    """The API of one server, as its administrator sees it; other tokens by `client(token)`."""
+    """The API of one server, used as its administrator; `client(token)` uses other tokens."""
 
     def __init__(self, base_url: str, user: str, password: str) -> None:
         self.base_url = base_url
@@ -25,11 +25,11 @@ class Api:
         self._service_tokens: dict[str, str] = {}
 
     def client(self, token: str | None = None) -> httpx2.Client:
-        """Return a client that sends this token with each request, or none."""
+        """Return a client that sends this token, if any, with each request."""
         if token not in self._clients:
             headers = {"Authorization": f"Bearer {token}"} if token is not None else None
             self._clients[token] = httpx2.Client(
-                base_url=self.base_url, headers=headers, timeout=PATIENCE, trust_env=False
+                base_url=self.base_url, headers=headers, timeout=TIMEOUT, trust_env=False
             )
         return self._clients[token]
 
@@ -45,7 +45,7 @@ class Api:
 
     @property
     def token(self) -> str:
-        """The administrator's user token; a fresh one now and then."""
+        """The administrator's user token, renewed when it gets old."""
         if self._token is None or time.monotonic() - self._token[1] > RENEW_AFTER:
             self._token = (self.sign_in(self.user, self.password), time.monotonic())
         return self._token[0]
@@ -78,7 +78,7 @@ class Api:
         return str(answer(self.admin.post("/config-token", json={"expiration_in_days": 1}))["config_token"])
 
     def sync(self) -> dict[str, Any]:
-        """Bring the service folders into the database."""
+        """Sync the service folders to the database."""
         return dict(answer(self.admin.post("/services/sync")))
 
     def service(self, name: str) -> dict[str, Any]:
@@ -98,27 +98,27 @@ class Api:
         """Return a deployment with its steps."""
         return dict(answer(self.admin.get(f"/deployments/{deployment_id}")))
 
-    def wait_until_final(self, deployment_id: int, patience: float = PATIENCE) -> dict[str, Any]:
-        """Return a deployment once it is over and its run has ended."""
-        return self.wait_for_state(deployment_id, *FINAL, patience=patience)
+    def wait_until_final(self, deployment_id: int, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Return a deployment once it is final and its run has ended."""
+        return self.wait_for_state(deployment_id, *FINAL, timeout=timeout)
 
-    def wait_for_state(self, deployment_id: int, *states: str, patience: float = PATIENCE) -> dict[str, Any]:
+    def wait_for_state(self, deployment_id: int, *states: str, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Return a deployment once it is in one of these states."""
 
         def reached() -> dict[str, Any] | None:
             deployment = self.deployment(deployment_id)
             return deployment if deployment["state"] in states else None
 
-        found = wait_until(reached, f"deployment {deployment_id} being {' or '.join(states)}", patience)
+        found = wait_until(reached, f"deployment {deployment_id} to be {' or '.join(states)}", timeout)
         assert found is not None
         return found
 
     def run(self, service: str, env: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Start a deployment and return it once it is over."""
+        """Start a deployment and return it once it is final."""
         return self.wait_until_final(self.start(service, env)["id"])
 
     def steps(self, deployment_id: int) -> list[dict[str, Any]]:
-        """Return the steps of a deployment in their order."""
+        """Return the steps of a deployment in order."""
         return list(answer(self.admin.get("/steps/", params={"deployment_id": deployment_id})))
 
     def events(self, deployment_id: int, after: int = 0) -> list[dict[str, Any]]:
@@ -146,12 +146,12 @@ class Api:
     def live(self, token: str | None = None, *, origin: str | None = None) -> Live:
         """Return a WebSocket connection that is signed in."""
         connection = Live(self.base_url, origin=origin)
-        said = connection.sign_in(token or self.token)
-        assert said["status"] == "success", said
+        reply = connection.sign_in(token or self.token)
+        assert reply["status"] == "success", reply
         return connection
 
 
 def answer(response: httpx2.Response) -> Any:
-    """Return the JSON of an answer that has to be a success."""
+    """Return the JSON of a response, which must be a success."""
     assert response.is_success, f"{response.request.method} {response.url}: {response.status_code} {response.text}"
     return response.json()

@@ -1,7 +1,7 @@
-"""Kill everything, at random, while deployments run; then hold what was stored against what was printed.
+"""Kill processes at random while deployments run; then compare what was stored with what was printed.
 
-`python -m tests.e2e.chaos --kills 200 --seed 7` (or `just chaos …`) runs it for as long as you like; test_chaos.py runs
-a short seed. Web server, worker and PostgreSQL are processes of their own here, so that each can die alone.
+`python -m tests.e2e.chaos --kills 200 --seed 7` (or `just chaos …`) runs as many kills as you like; test_chaos.py runs
+a short seed. Web server, worker and PostgreSQL are separate processes here, so that each can die alone.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tests.e2e.waiting import wait_until
 
 SERVICES = 3
 SLOTS = 6
-# Prints at a changing pace, and keeps a record of what it has printed: the truth.
+# Prints at a varying pace, and records what it printed: the expected output.
 SCRIPT = """
 import json, os, random, sys, time
 config = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))
@@ -54,8 +54,8 @@ sys.exit(env["code"])
 
 
 @dataclass
-class Truth:
-    """What a script has recorded of itself. Times are seconds since the epoch."""
+class Record:
+    """What a script recorded about its own run. Times are seconds since the epoch."""
 
     began: float
     ended: float
@@ -65,7 +65,7 @@ class Truth:
 
 
 class Site:
-    """PostgreSQL, a web server and a worker, each a process of its own, all on one folder."""
+    """PostgreSQL, a web server and a worker, each as its own process, all on one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class Site:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, part: str) -> None:
-        """Start a part that does not run."""
+        """Start a part that is not running."""
         if part == "database":
             self.postgres.start()
             return
@@ -99,30 +99,30 @@ class Site:
             )
 
     def kill(self, part: str) -> None:
-        """End a part without a chance to clean up."""
+        """Kill a part without a chance to clean up."""
         if part == "database":
             subprocess.run(["kill", "-KILL", str(self.postgres.pid)], check=True)
-            wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL having ended")
+            wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL to exit")
             return
         process = self.processes.pop(part)
         process.kill()
         process.wait()
 
     def is_ready(self) -> bool:
-        """Whether the web server serves requests; a part that has ended by itself is a failure."""
+        """Return True if the web server serves requests. Fail if a part has exited unexpectedly."""
         for part, process in self.processes.items():
-            assert process.poll() is None, f"the {part} has ended by itself:\n{self.log(part)}"
+            assert process.poll() is None, f"the {part} exited unexpectedly:\n{self.log(part)}"
         try:
             return self.api.anonymous.get("/health/ready").status_code == 200
         except httpx2.TransportError:
             return False
 
     def log(self, part: str) -> str:
-        """Return the end of what a part has logged."""
+        """Return the end of a part's log."""
         return (self.folder / f"{part}.log").read_text(errors="replace")[-5000:]
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
@@ -132,7 +132,7 @@ class Site:
 
 
 class Chaos:
-    """A number of kills, decided by a seed, and what has to be true afterwards."""
+    """A number of kills, chosen by a seed, and the checks afterwards."""
 
     def __init__(self, site: Site, *, seed: int, kills: int) -> None:
         self.site = site
@@ -141,37 +141,37 @@ class Chaos:
         self.records = site.folder / "records"
         self.records.mkdir()
         self.started: dict[int, str] = {}
-        self.asked = 0
+        self.requested = 0
 
     def run(self) -> None:
-        """Kill, start, ask for deployments; then wait for all of them and look."""
+        """Kill and start parts while starting deployments; then wait for all of them and check them."""
         for number in range(SERVICES):
             write_service(self.site.folder / "services", f"service-{number}", script=python(SCRIPT), config={})
         for part in ("server", "worker"):
             self.site.start(part)
-        wait_until(self.site.is_ready, "the site being ready")
+        wait_until(self.site.is_ready, "the site to be ready")
         for kill in range(self.kills):
-            self.ask()
-            time.sleep(self.dice.random() * 0.5)  # the moment is the point here: any will do
+            self.start_deployment()
+            time.sleep(self.dice.random() * 0.5)  # kill at a random moment
             self.kill_some(kill)
-        wait_until(self.all_final, "every deployment being over", patience=300)
+        wait_until(self.all_final, "every deployment to end", timeout=300)
         for deployment_id in self.started:
             self.check(deployment_id)
         self.check_order()
 
     def kill_some(self, number: int) -> None:
-        """Kill one part, or all of them, and start them again, in any order."""
+        """Kill one part, or all of them, and start them again in any order."""
         parts = self.dice.choice([["server"], ["worker"], ["database"], ["server", "worker", "database"]])
         for part in parts:
             self.site.kill(part)
         time.sleep(self.dice.random() * 0.3)
         for part in self.dice.sample(parts, len(parts)):
             self.site.start(part)
-        wait_until(self.site.is_ready, f"the site being ready after kill {number} ({', '.join(parts)})")
+        wait_until(self.site.is_ready, f"the site to be ready after kill {number} ({', '.join(parts)})")
 
-    def ask(self) -> None:
-        """Start a deployment as a careful client does: the same key until there is an answer."""
-        self.asked += 1
+    def start_deployment(self) -> None:
+        """Start a deployment as a careful client does: send the same key until there is a response."""
+        self.requested += 1
         service = f"service-{self.dice.randrange(SERVICES)}"
         env = {
             "seed": self.dice.randrange(1 << 30),
@@ -181,63 +181,65 @@ class Chaos:
             "code": self.dice.choice([0, 0, 0, 3]),
         }
         service_id = self.site.api.service(service)["id"]
-        key = f"request-{self.asked}"
+        key = f"request-{self.requested}"
 
-        def ask_again() -> dict[str, Any] | None:
+        def try_start() -> dict[str, Any] | None:
             answer = self.site.api.admin.post(
                 f"/services/{service_id}/deployments", json={"env": env}, headers={"Idempotency-Key": key}
             )
             assert answer.status_code in {200, 503}, answer.text
             return dict(answer.json()) if answer.status_code == 200 else None
 
-        found = wait_until(ask_again, "a deployment being accepted")
+        found = wait_until(try_start, "a deployment to be accepted")
         assert found is not None
         self.started[found["id"]] = service
 
     def all_final(self) -> bool:
-        """Whether nothing waits or runs any more."""
+        """Return True if no deployment is queued or running."""
         self.site.is_ready()
         found = self.site.api.admin.get("/deployments/", params={"limit": 1000}).json()
         return {deployment["id"] for deployment in found if deployment["state"] in FINAL} == self.started.keys()
 
     def check(self, deployment_id: int) -> None:
-        """Hold what was stored of a deployment against its own record."""
-        truth = self.truth(deployment_id)
+        """Compare what was stored for a deployment with its record."""
+        record_of = self.record_of(deployment_id)
         found = self.site.api.deployment(deployment_id)
-        wanted = "failure" if truth.code else "success"
-        assert (found["state"], found["exit_code"]) == (wanted, truth.code), found
-        assert self.site.api.lines(deployment_id) == truth.lines, f"the log of {deployment_id} is not what was printed"
+        expected = "failure" if record_of.code else "success"
+        assert (found["state"], found["exit_code"]) == (expected, record_of.code), found
+        assert self.site.api.lines(deployment_id) == record_of.lines, (
+            f"the log of {deployment_id} differs from what was printed"
+        )
         done = [step["name"] for step in found["steps"] if step["state"] == "success"]
-        assert done == truth.steps, (done, truth.steps)
+        assert done == record_of.steps, (done, record_of.steps)
         assert not [step for step in found["steps"] if step["state"] in {"pending", "running"}]
         events = self.site.api.events(deployment_id)
         assert [event["seq"] for event in events] == list(range(1, found["seq"] + 1))
         numbers = [line[0] for event in events if event["type"] == "output" for line in event["lines"]]
-        assert numbers == list(range(1, len(truth.lines) + 1))
+        assert numbers == list(range(1, len(record_of.lines) + 1))
 
     def check_order(self) -> None:
-        """One at a time for each service, in the order in which they were asked for."""
+        """Check that each service ran one deployment at a time, in the order of the requests."""
         for service in set(self.started.values()):
             ids = sorted(number for number, of in self.started.items() if of == service)
-            truths = [self.truth(deployment_id) for deployment_id in ids]
-            for before, after in pairwise(truths):
-                assert before.ended <= after.began, f"two runs of {service} overlap, or came out of order"
+            recorded = [self.record_of(deployment_id) for deployment_id in ids]
+            for before, after in pairwise(recorded):
+                assert before.ended <= after.began, f"two runs of {service} overlap, or ran out of order"
 
-    def truth(self, deployment_id: int) -> Truth:
-        """Read the record of a deployment."""
+    def record_of(self, deployment_id: int) -> Record:
+        """Return the record of a deployment."""
         first, *said, last = (self.records / str(deployment_id)).read_text().splitlines()
         end = json.loads(last)
-        truth = Truth(began=json.loads(first)["began"], ended=end["ended"], code=end["code"])
+        record_of = Record(began=json.loads(first)["began"], ended=end["ended"], code=end["code"])
         for line in said:
             if not line.startswith("{"):
-                truth.lines.append(line)
+                record_of.lines.append(line)
             elif (report := json.loads(line))["state"] == "success":
-                truth.steps.append(report["name"])
-        return truth
+                record_of.steps.append(report["name"])
+        return record_of
 
 
 def main() -> int:
-    """Run it by hand."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))

@@ -1,4 +1,4 @@
-"""The `fastdeploy` command as a user runs it: with a config folder of its own, through a pipe or on a terminal."""
+"""The `fastdeploy` command as users run it: with its own config folder, through a pipe or on a terminal."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ from typing import Any
 from deploy.entrypoints.cli.client.credentials import COOKIE
 from deploy.entrypoints.cli.client.logins import Login, Logins
 from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, Server, clean_environment
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 Finished = subprocess.CompletedProcess[str]
 # Control sequences for the cursor and colors.
@@ -47,7 +47,7 @@ class CommandLine:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -104,7 +104,7 @@ class Running:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has printed this text."""
-        wait_until(lambda: text in self.stdout or self.process.poll() is not None, f"{text!r} being printed")
+        wait_until(lambda: text in self.stdout or self.process.poll() is not None, f"{text!r} to be printed")
         assert text in self.stdout, f"it has exited: {self.stdout}\n{self.stderr}"
 
     def interrupt(self) -> None:
@@ -113,7 +113,7 @@ class Running:
 
     def wait(self) -> int:
         """Return its exit code."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
 
 class Terminal:
@@ -140,7 +140,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has drawn this text."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while text not in self.text:
             assert self._read(), f"it exited without {text!r}:\n{self.text}"
             assert time.monotonic() < deadline, f"{text!r} did not appear:\n{self.text}"
@@ -151,15 +151,15 @@ class Terminal:
 
     def type_hidden(self, keys: str) -> None:
         """Press keys once the terminal hides them. Keys pressed earlier would be discarded."""
-        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "input being hidden")
+        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "input to be hidden")
         self.type(keys)
 
     def wait(self) -> int:
         """Read the remaining output and return the exit code."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while self._read():
             assert time.monotonic() < deadline, f"it does not exit:\n{self.text}"
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def close(self) -> None:
         """Kill the command and close the terminal."""

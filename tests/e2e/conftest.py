@@ -1,4 +1,4 @@
-"""One server for most tests, and fresh ones for those that end or configure theirs."""
+"""One shared server for most tests, and new ones for tests that stop or configure theirs."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ NewServer = Callable[..., Server]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder."""
+    """Add the marker of this folder."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the servers of a failed test have logged."""
+    """Show the server logs of a failed test."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         servers = {id(value): value for value in item.funcargs.values() if isinstance(value, Server)}
@@ -34,29 +34,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The server that most tests share; services of a test have names of their own."""
+    """Yield the server that most tests share; each test adds services under new names."""
     with temporary_folder() as folder, Server(folder) as running:
         yield running
-        # Whatever the tests have sent, nothing came as a surprise.
+        # Whatever the tests sent, nothing was unexpected.
         assert "Traceback" not in running.log_file.read_text(errors="replace")
 
 
 @pytest.fixture
 def api(server: Server) -> Api:
-    """The API of the shared server."""
+    """Return the API of the shared server."""
     return server.api
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """A web server without a worker, on a PostgreSQL that a test may kill; each test has workers of its own."""
+    """Yield a web server without a worker, on a PostgreSQL that tests may kill; each test starts its own workers."""
     with running_site() as running:
         yield running
 
 
 @pytest.fixture
 def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
-    """A deployment with two planned steps that runs until it is told to end."""
+    """Yield a deployment with two planned steps that runs until the test ends it."""
     with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
         started = server.api.start(name, {"TAG": "v1"})
         puppet.config()
@@ -67,7 +67,7 @@ def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
 
 @pytest.fixture
 def new_server() -> Iterator[NewServer]:
-    """Make servers, not started yet, that this test may end, kill and configure."""
+    """Yield a function that creates servers, not started yet, which the test may stop, kill and configure."""
     with ExitStack() as stack:
 
         def make(

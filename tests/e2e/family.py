@@ -1,10 +1,10 @@
-"""A script whose processes are hard to get rid of."""
+"""A script whose processes are hard to kill."""
 
 from tests.e2e.api import Api
 from tests.e2e.processes import Process, living
 from tests.e2e.waiting import wait_until
 
-# Each process prints what it is, and waits for ever.
+# Each process prints its role and then waits forever.
 FAMILY = """
 import os, signal
 
@@ -45,8 +45,8 @@ FAMILY_MEMBERS = {"script", "stubborn", "daemon", "parent", "grandchild"}
 
 
 def family(api: Api, deployment_id: int) -> dict[str, Process]:
-    """Return the processes of a FAMILY by what they say they are, once all of them live."""
-    wait_until(lambda: len(api.lines(deployment_id)) == len(FAMILY_MEMBERS), "the family being complete")
+    """Return the processes of a FAMILY by their roles, once all of them are alive."""
+    wait_until(lambda: len(api.lines(deployment_id)) == len(FAMILY_MEMBERS), "the family to be complete")
     members = dict(line.split() for line in api.lines(deployment_id))
     assert members.keys() == FAMILY_MEMBERS
     return {kind: living(int(pid)) for kind, pid in members.items()}

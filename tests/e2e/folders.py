@@ -1,4 +1,4 @@
-"""Service folders with scripts written on the spot."""
+"""Service folders with scripts written for one test."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.e2e.waiting import wait_until
 
-# Reads its orders, a line each, from a pipe in its folder: `exit N`, or a line to print.
+# Reads commands, one per line, from a pipe in its folder: `exit N`, or a line to print.
 PUPPET = """
 cat "$DEPLOY_CONFIG_FILE" > handed.part && mv handed.part handed.json
 while read -r line; do
@@ -33,7 +33,7 @@ def python(body: str) -> str:
 
 
 def say(name: str, state: str = "success", **more: Any) -> str:
-    """Return a shell command that reports a step. (No single quotes in it, please.)"""
+    """Return a shell command that reports a step. The arguments must not contain single quotes."""
     return f"printf '%s\\n' '{report(name, state, **more)}'\n"
 
 
@@ -55,9 +55,9 @@ def write_service(
     files: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | str | None = None,
 ) -> Path:
-    """Write the folder of a service, over what was there; return it.
+    """Write the folder of a service, replacing an existing one; return it.
 
-    `script` becomes `deploy.sh`; whatever begins with `#!` can be run. `config`: a text is written as it is.
+    `script` becomes `deploy.sh`; files that begin with `#!` become executable. `config`: a string is written as it is.
     """
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,40 +74,40 @@ def write_service(
 
 
 class Puppet:
-    """A running deploy script that does what it is told, when it is told."""
+    """A running deploy script that the test controls."""
 
     def __init__(self, folder: Path) -> None:
-        self._handed_over = folder / "handed.json"
+        self._received_config = folder / "handed.json"
         self._pipe = folder / "orders"
         os.mkfifo(self._pipe, 0o666)
-        # Opened for reading, too: orders wait in the pipe, whether the script has come that far or not.
-        self._orders = os.open(self._pipe, os.O_RDWR)
+        # Opened for reading, too: commands wait in the pipe until the script reads them.
+        self._commands = os.open(self._pipe, os.O_RDWR)
 
     def config(self) -> dict[str, Any]:
-        """Return what the platform has handed over, once the script runs."""
-        wait_until(self._handed_over.exists, "the script having started")
-        return dict(json.loads(self._handed_over.read_text()))
+        """Return the config that the platform passed to the script, once the script runs."""
+        wait_until(self._received_config.exists, "the script to start")
+        return dict(json.loads(self._received_config.read_text()))
 
     def print(self, *lines: str) -> None:
-        """Let the script print lines."""
+        """Make the script print lines."""
         for line in lines:
-            os.write(self._orders, f"{line}\n".encode())
+            os.write(self._commands, f"{line}\n".encode())
 
     def exit(self, code: int = 0) -> None:
-        """Let the script end."""
-        os.write(self._orders, f"exit {code}\n".encode())
+        """Make the script exit."""
+        os.write(self._commands, f"exit {code}\n".encode())
 
     def close(self) -> None:
-        """Let go; a script that still waits for orders gets none any more, and ends. So does one that comes later."""
+        """Close the pipe. Scripts that wait for commands, now or later, then exit."""
         self._pipe.unlink()
-        os.close(self._orders)
+        os.close(self._commands)
 
 
 @contextmanager
 def puppet(root: Path, name: str, config: Mapping[str, Any] | None = None) -> Iterator[Puppet]:
-    """Write a service whose script is a puppet; it takes one deployment."""
+    """Write a service whose script is a puppet for one deployment."""
     folder = write_service(root, name, script=shell(PUPPET), config=config)
-    folder.chmod(0o777)  # for whoever is the deploy user
+    folder.chmod(0o777)  # for any deploy user
     strings = Puppet(folder)
     try:
         yield strings

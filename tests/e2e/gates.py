@@ -1,4 +1,4 @@
-"""Services whose runs note down when they begin and end, and wait in between until they are let go."""
+"""Services whose runs record when they begin and end, and wait in between until they are released."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tests.e2e.folders import shell
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
-# One write for each line, at the end of one file for all runs of a service: its order is the order of events.
+# One write per line, appended to one file for all runs of a service, so its order is the order of events.
 RECORDING = """
 read -r config < "$DEPLOY_CONFIG_FILE"
 id=${config#*'"deployment_id": '}
@@ -21,12 +21,12 @@ echo "end $id" >> record
 
 
 def recording(body: str = ":") -> str:
-    """Return a shell script that notes down when it begins and ends what is in `body`."""
+    """Return a shell script that records when `body` begins and ends."""
     return shell(RECORDING % body)
 
 
 def read_record(folder: Path) -> list[tuple[str, int]]:
-    """Return what the runs of a service have noted down: (`begin` or `end`, deployment id), in the order of events."""
+    """Return what the runs of a service recorded: (`begin` or `end`, deployment id), in the order of events."""
     path = folder / "record"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(what, int(deployment_id)) for what, _, deployment_id in (line.partition(" ") for line in lines)]
@@ -39,25 +39,25 @@ class Gate:
         self.service = service
         self._folder = folder
 
-    def let_go(self, *ids: int) -> None:
-        """Let these deployments pass, now or when they come."""
+    def release(self, *ids: int) -> None:
+        """Release these deployments, now or when they arrive."""
         for deployment_id in ids:
             (self._folder / f"go-{deployment_id}").touch()
 
     def record(self) -> list[tuple[str, int]]:
-        """What the runs have noted down."""
+        """Return what the runs recorded."""
         return read_record(self._folder)
 
     def begun(self) -> list[int]:
-        """The deployments that have begun, in the order in which they did."""
+        """Return the deployments that have begun, in order."""
         return [deployment_id for what, deployment_id in self.record() if what == "begin"]
 
     def wait_until_begun(self, *ids: int) -> None:
         """Wait until these deployments have begun."""
-        wait_until(lambda: set(ids) <= set(self.begun()), f"the runs {ids} having begun")
+        wait_until(lambda: set(ids) <= set(self.begun()), f"the runs {ids} to begin")
 
-    def most_at_once(self) -> int:
-        """How many runs there were at the same time, at most."""
+    def max_parallel(self) -> int:
+        """Return the largest number of runs at the same time."""
         running: Counter[str] = Counter()
         most = 0
         for what, _ in self.record():
@@ -68,7 +68,7 @@ class Gate:
 
 def gate(server: Server, config: Mapping[str, Any] | None = None) -> Gate:
     """Add a service whose runs wait at a gate."""
-    # Without its folder, after a test that failed, nobody would ever let it go.
+    # If the test fails, its folder is removed, and nothing else would release the runs.
     name = server.add_service(
         recording('while [ -e deploy.sh ] && [ ! -e "go-$id" ]; do sleep 0.02; done'), config=config
     )

@@ -1,4 +1,4 @@
-"""Tokens taken apart and put together again, as a forger would."""
+"""Decode tokens, and forge new ones."""
 
 import base64
 import hashlib
@@ -10,12 +10,12 @@ HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return what a token says of itself."""
+    """Return the claims of a token."""
     return dict(json.loads(_decoded(token.split(".")[1])))
 
 
 def forged(claims: dict[str, Any], *, key: bytes, algorithm: str = "HS256") -> str:
-    """Return a token with these claims, signed with a key of ours (not at all by `none`)."""
+    """Return a token with these claims, signed with `key` (not signed at all for the algorithm `none`)."""
     head = _encoded(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
     signed = f"{head}.{_encoded(json.dumps(claims).encode())}"
     if algorithm not in HASHES:
@@ -24,7 +24,7 @@ def forged(claims: dict[str, Any], *, key: bytes, algorithm: str = "HS256") -> s
 
 
 def altered(token: str, **claims: Any) -> str:
-    """Return the token with other claims under its old signature."""
+    """Return the token with changed claims under its old signature."""
     head, _, signature = token.split(".")
     return f"{head}.{_encoded(json.dumps(claims_of(token) | claims).encode())}.{signature}"
 

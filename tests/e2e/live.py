@@ -1,4 +1,4 @@
-"""A WebSocket client that collects what it is sent."""
+"""A WebSocket client that collects the messages it receives."""
 
 import json
 import time
@@ -12,23 +12,23 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from tests.e2e.waiting import PATIENCE
+from tests.e2e.waiting import TIMEOUT
 
 Message = dict[str, Any]
 LARGEST = 16 << 20
-# What RFC 6455 calls a connection that ended without a close frame.
+# RFC 6455's code for a connection that ended without a close frame.
 ABNORMAL = 1006
 
 
 class Live:
-    """One connection to `/deployments/ws/{client_id}`. Messages are read when somebody waits for one."""
+    """One connection to `/deployments/ws/{client_id}`. Messages are read only while waiting for one."""
 
     def __init__(self, base_url: str, *, origin: str | None = None, client_id: str | None = None) -> None:
         url = f"{base_url.replace('http', 'ws', 1)}/deployments/ws/{client_id or uuid.uuid4()}"
         self.messages: list[Message] = []
         self._stack = ExitStack()
         opening = connect(
-            url, origin=Origin(origin) if origin else None, max_size=LARGEST, proxy=None, open_timeout=PATIENCE
+            url, origin=Origin(origin) if origin else None, max_size=LARGEST, proxy=None, open_timeout=TIMEOUT
         )
         self._connection = self._stack.enter_context(opening)
 
@@ -41,27 +41,27 @@ class Live:
         self.close()
 
     def sign_in(self, token: str) -> Message:
-        """Send a token; return the answer to it."""
+        """Send a token; return the response."""
         answers = len(self.of_type("authentication"))
         self.send({"access_token": token})
         self.wait_for(lambda _: len(self.of_type("authentication")) > answers)
         return self.of_type("authentication")[answers]
 
     def send(self, message: object) -> None:
-        """Send something: as JSON, unless it is a text already."""
+        """Send a message as JSON, or a string as it is."""
         self._connection.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
     def subscribe(self, deployment_id: int, after: int = 0) -> None:
-        """Ask for everything of a deployment, its output too."""
+        """Subscribe to everything of a deployment, including its output."""
         self.send({"subscribe": {"deployment_id": deployment_id, "after": after}})
 
     def unsubscribe(self, deployment_id: int) -> None:
-        """Back to changes of state only."""
+        """Return to state changes only."""
         self.send({"unsubscribe": {"deployment_id": deployment_id}})
 
-    def wait_for(self, wanted: Callable[[Message], object], patience: float = PATIENCE) -> Message:
-        """Return the first message that is wanted, of those collected or of those still to come."""
-        deadline, seen = time.monotonic() + patience, 0
+    def wait_for(self, wanted: Callable[[Message], object], timeout: float = TIMEOUT) -> Message:
+        """Return the first message that `wanted` accepts, collected already or arriving within `timeout` seconds."""
+        deadline, seen = time.monotonic() + timeout, 0
         while True:
             for message in self.messages[seen:]:
                 if wanted(message):
@@ -70,15 +70,15 @@ class Live:
             try:
                 self._receive(deadline - time.monotonic())
             except TimeoutError:
-                raise AssertionError(f"the message has not come; these have: {self.messages[-20:]}") from None
+                raise AssertionError(f"the message did not arrive; the last ones: {self.messages[-20:]}") from None
 
     def wait_for_count(self, kind: str, count: int) -> Message:
-        """Return the last one as soon as there are so many messages of a type."""
+        """Wait for `count` messages of a type, and return the last of them."""
         self.wait_for(lambda _: len(self.of_type(kind)) >= count)
         return self.of_type(kind)[count - 1]
 
     def wait_for_state(self, deployment_id: int, *states: str) -> Message:
-        """Return the message that says a deployment is in one of these states (by default, any final one)."""
+        """Return the message that reports a deployment in one of these states (default: any final state)."""
         wanted = states or ("success", "failure", "cancelled")
         return self.wait_for(
             lambda message: (
@@ -86,17 +86,17 @@ class Live:
             )
         )
 
-    def wait_until_closed(self, patience: float = PATIENCE) -> int:
-        """Collect until the server closes the connection; return its close code."""
-        deadline = time.monotonic() + patience
+    def wait_until_closed(self, timeout: float = TIMEOUT) -> int:
+        """Collect messages until the server closes the connection; return the close code."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 self._receive(deadline - time.monotonic())
             except ConnectionClosed as closed:
                 return closed.rcvd.code if closed.rcvd is not None else ABNORMAL
 
-    def silent(self) -> bool:
-        """Whether nothing has arrived, as far as the server has come: it has answered a ping that was sent now."""
+    def is_silent(self) -> bool:
+        """Return True if no message arrives before the server answers a ping that is sent now."""
         before = len(self.messages)
         pong = self._connection.ping()
         while not pong.wait(0.01):
@@ -109,22 +109,22 @@ class Live:
         return [message for message in self.messages if message["type"] in kinds]
 
     def about(self, deployment_id: int) -> list[Message]:
-        """Return the collected messages about a deployment, its steps and its output, in their order."""
+        """Return the collected messages about a deployment, its steps and its output, in order."""
         return [message for message in self.messages if message.get("deployment_id") == deployment_id]
 
     def transcript(self, deployment_id: int) -> list[Message]:
-        """Return what was sent of a deployment since the last subscription to all of it."""
-        told = self.about(deployment_id)
-        begin = max((index for index, message in enumerate(told) if message["seq"] == 1), default=0)
-        return told[begin:]
+        """Return the messages about a deployment since the last subscription from its beginning."""
+        messages_about = self.about(deployment_id)
+        begin = max((index for index, message in enumerate(messages_about) if message["seq"] == 1), default=0)
+        return messages_about[begin:]
 
     def wait_for_transcript(self, deployment_id: int, length: int) -> list[Message]:
-        """Return the transcript as soon as it has so many messages."""
+        """Return the transcript once it has `length` messages."""
         self.wait_for(lambda _: len(self.transcript(deployment_id)) >= length)
         return self.transcript(deployment_id)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._stack.close()
 
     def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""A reverse proxy that serves a server below a path, and knows no WebSocket."""
+"""A reverse proxy that serves a server below a path and does not support WebSocket."""
 
 import http.client
 import threading
@@ -12,14 +12,14 @@ _HOP_BY_HOP = {"connection", "content-length", "date", "host", "keep-alive", "se
 
 @contextmanager
 def prefix_proxy(target: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """Serve `target` below `prefix`; give the address there, and the list of paths that were asked for."""
-    asked: list[str] = []
+    """Serve `target` below `prefix`. Yield the URL, and the list of requested paths."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _forward(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if not self.path.startswith(f"{prefix}/"):
                 self.send_error(404)
@@ -50,14 +50,14 @@ def prefix_proxy(target: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
             self._forward()
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
         proxy.daemon_threads = True
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{proxy.server_port}{prefix}", asked
+            yield f"http://127.0.0.1:{proxy.server_port}{prefix}", requested
         finally:
             proxy.shutdown()
             thread.join()

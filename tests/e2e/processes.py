@@ -1,4 +1,4 @@
-"""Parts of an installation as processes of their own, and what the kernel says about processes."""
+"""Parts of an installation as separate processes, and what the kernel knows about processes."""
 
 import os
 import signal
@@ -13,32 +13,32 @@ from typing import Any, NamedTuple
 from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
 from tests.e2e.server import FASTDEPLOY, Server, temporary_folder
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 SECRET_KEY = "0123456789abcdef" * 4
-# It survives the death of its processes, which is all that is done to it here; a power failure it would not.
+# Tests only kill its processes, which the data survives. It would not survive a power failure.
 POSTGRES_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Process(NamedTuple):
-    """A process that was seen alive; its start time (clock ticks since boot) tells it from a later one with its id."""
+    """A process that was alive; its start time (clock ticks since boot) tells it apart from later ones with the same id."""
 
     pid: int
     started: str
 
     def is_dead(self) -> bool:
-        """Whether it has ended; a zombie has."""
+        """Return True if it has ended; a zombie counts as ended."""
         return process(self.pid) != self
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill it without a chance to clean up."""
         if not self.is_dead():
             os.kill(self.pid, signal.SIGKILL)
-        wait_until(self.is_dead, f"process {self.pid} having ended")
+        wait_until(self.is_dead, f"process {self.pid} to exit")
 
 
 def process(pid: int) -> Process | None:
-    """Return the process with that id, None if there is none that lives."""
+    """Return the live process with that id, or None."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -47,28 +47,28 @@ def process(pid: int) -> Process | None:
 
 
 def living(pid: int) -> Process:
-    """Return the process with that id, which has to live."""
+    """Return the process with that id, which must be alive."""
     found = process(pid)
-    assert found is not None, f"process {pid} does not live"
+    assert found is not None, f"process {pid} is not alive"
     return found
 
 
 def parent(pid: int) -> int:
-    """Return the id of the parent of a process."""
+    """Return the id of a process's parent."""
     return int(status(pid, "PPid"))
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of the children of a process; some may have ended since."""
+    """Return the ids of a process's children; some may have ended since."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended in the meantime
             found += map(int, (task / "children").read_text().split())
     return found
 
 
 def arguments(pid: int) -> list[str]:
-    """Return the command line of a process; empty when it is gone."""
+    """Return the command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     except (FileNotFoundError, ProcessLookupError):
@@ -76,7 +76,7 @@ def arguments(pid: int) -> list[str]:
 
 
 def peer_ports(pid: int) -> set[int]:
-    """Return the ports at the other end of the IPv4 connections of a process."""
+    """Return the ports at the other end of a process's IPv4 connections."""
     targets = set()
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):
@@ -86,12 +86,12 @@ def peer_ports(pid: int) -> set[int]:
 
 
 def forget_peak_memory(pid: int) -> None:
-    """Let `peak_memory` begin anew."""
+    """Reset what `peak_memory` measures."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_memory(pid: int) -> float:
-    """Return the most memory that a process has had resident, in MiB."""
+    """Return the peak resident memory of a process in MiB."""
     return int(status(pid, "VmHWM").removesuffix("kB")) / 1024
 
 
@@ -102,7 +102,7 @@ def status(pid: int, field: str) -> str:
 
 
 class Worker:
-    """`fastdeploy worker` beside a server, on its data folder or on one of its own."""
+    """`fastdeploy worker` next to a server, on the server's data folder or on its own."""
 
     def __init__(
         self,
@@ -130,17 +130,17 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The worker's process id."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def id(self) -> str:
-        """What it calls itself in the list of workers; it belongs to the data folder."""
+        """The worker's id in the list of workers; it belongs to the data folder."""
         return (self.data_dir / "worker-id").read_text().strip()
 
     def start(self) -> None:
-        """Start it. It works as soon as it can."""
+        """Start the worker, without waiting until it is ready."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "--", *self._command],
@@ -152,27 +152,27 @@ class Worker:
             )
 
     def stop(self) -> int:
-        """End it as an operator does; return its exit code."""
+        """Stop it as an operator does; return its exit code."""
         assert self._process is not None
         self._process.terminate()
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(TIMEOUT)
         finally:
             self.kill()
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill it without a chance to clean up."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def log(self) -> str:
-        """Return what it has logged."""
+        """Return its log."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
 
 class Site:
-    """A PostgreSQL server, a web server without a worker, and as many workers as a test likes: each can die alone."""
+    """PostgreSQL, a web server without a worker, and any number of workers, which can all be killed separately."""
 
     def __init__(self, folder: Path, postgres: PostgresServer) -> None:
         self.postgres = postgres
@@ -181,23 +181,23 @@ class Site:
         self.api = self.server.api
 
     def worker(self, name: str = "", *options: str, **settings: str) -> Worker:
-        """Return a worker, not started yet, on the server's data folder, or on one of that name."""
+        """Return a worker, not started yet, on the server's data folder, or on one called `name`."""
         data_dir = self.server.folder / name if name else None
         return Worker(self.server, data_dir=data_dir, options=options, settings=settings)
 
     def kill_database(self) -> None:
-        """End PostgreSQL without a chance to clean up; it stays away until it is started."""
+        """Kill PostgreSQL without a chance to clean up; it stays down until it is started."""
         os.kill(self.postgres.pid, signal.SIGKILL)
-        wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL having ended")
+        wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL to exit")
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Return the workers that were ever seen, by their ids."""
+        """Return all workers ever seen, by id."""
         return {worker["id"]: worker for worker in self.api.admin.get("/workers/").raise_for_status().json()}
 
 
 @contextmanager
 def running_site() -> Iterator[Site]:
-    """A site that is ready, without a worker yet."""
+    """Yield a site that is ready and has no workers yet."""
     with temporary_folder() as folder:
         copy_data_folder(folder / "postgres")
         with PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:

@@ -1,4 +1,4 @@
-"""Connections without a client library: bytes as a test wants them, and what the server makes of them."""
+"""Connections without a client library: a test sends any bytes, and sees what the server makes of them."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from typing import TypeVar
 from typing_extensions import Self
 
 from tests.e2e.server import Server
-from tests.e2e.waiting import PATIENCE
+from tests.e2e.waiting import TIMEOUT
 
 TEXT, BINARY, CONTINUATION, PING = 1, 2, 0, 9
 MASK = b"\x00\x00\x00\x00"
@@ -20,14 +20,14 @@ Connection = TypeVar("Connection", bound="Raw")
 
 
 class Raw:
-    """One TCP connection. `source` is the loopback address it comes from, `window` bounds what the kernel takes."""
+    """One TCP connection. `source` is its loopback address; `window` limits the kernel's receive buffer."""
 
     def __init__(self, server: Server, *, source: str = "127.0.0.1", window: int | None = None) -> None:
         self.received = b""
         self._socket = socket.socket()
         if window is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(TIMEOUT)
         self._socket.bind((source, 0))
         self._socket.connect(("127.0.0.1", server.port))
         self.port = int(self._socket.getsockname()[1])
@@ -41,7 +41,7 @@ class Raw:
         self.close()
 
     def send(self, data: bytes) -> bool:
-        """Send all of `data`; return False if the server has closed the connection before."""
+        """Send all of `data`; return False if the server has already closed the connection."""
         try:
             self._socket.sendall(data)
         except OSError:
@@ -49,7 +49,7 @@ class Raw:
         return True
 
     def read_some(self, size: int = 65_536) -> bytes:
-        """Return what comes next, nothing if the connection is closed."""
+        """Return the next bytes, or nothing if the connection is closed."""
         try:
             data = self._socket.recv(size)
         except ConnectionError:
@@ -58,7 +58,7 @@ class Raw:
         return data
 
     def read_until(self, wanted: bytes) -> bytes:
-        """Return everything received as soon as `wanted` is in it."""
+        """Return everything received as soon as it contains `wanted`."""
         while wanted not in self.received:
             assert self.read_some(), f"closed after {self.received[-500:]!r}"
         return self.received
@@ -70,7 +70,7 @@ class Raw:
         return self.received
 
     def is_open(self) -> bool:
-        """Return True unless the server has closed the connection; keep what it has sent."""
+        """Return False if the server has closed the connection; keep what it sent."""
         self._socket.setblocking(False)
         try:
             while self.read_some():
@@ -78,16 +78,16 @@ class Raw:
         except BlockingIOError:
             return True
         finally:
-            self._socket.settimeout(PATIENCE)
+            self._socket.settimeout(TIMEOUT)
         return False
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
 class RawWebSocket(Raw):
-    """A WebSocket whose frames a test builds itself."""
+    """A WebSocket whose frames the test builds."""
 
     def __init__(
         self, server: Server, *, source: str = "127.0.0.1", window: int | None = None, headers: str = ""
@@ -97,12 +97,12 @@ class RawWebSocket(Raw):
         _, _, self.received = self.read_until(b"\r\n\r\n").partition(b"\r\n\r\n")
 
     def sign_in(self, token: str) -> None:
-        """Send a token, and wait for the answer."""
+        """Send a token, and wait for the response."""
         self.send(frame(json.dumps({"access_token": token}).encode()))
         assert b'"success"' in self.read_until(b'"detail"')
 
     def read_close(self) -> tuple[int, str]:
-        """Return code and reason of the close frame, once the server has closed the connection."""
+        """Return the code and reason of the close frame, once the server has closed the connection."""
         self.read_to_end()
         code = 1006, ""
         rest = self.received
@@ -118,7 +118,7 @@ class RawWebSocket(Raw):
 
 
 def upgrade(headers: str = "") -> bytes:
-    """Return the request that opens a WebSocket; `headers` are lines to add."""
+    """Return the request that opens a WebSocket; `headers` are extra lines."""
     key = base64.b64encode(os.urandom(16)).decode()
     return (
         f"GET /deployments/ws/{uuid.uuid4()} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -129,7 +129,7 @@ def upgrade(headers: str = "") -> bytes:
 def frame(
     payload: bytes, opcode: int = TEXT, *, last: bool = True, compressed: bool = False, size: int | None = None
 ) -> bytes:
-    """Return a frame of a client. `size` is what its header says, if that is not the truth."""
+    """Return a client's frame. `size` overrides the length in its header."""
     size = len(payload) if size is None else size
     first = (0x80 if last else 0) | (0x40 if compressed else 0) | opcode
     if size < 126:

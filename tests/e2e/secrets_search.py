@@ -1,4 +1,4 @@
-"""Looks for secret values wherever a server could have left them."""
+"""Search for secret values everywhere a server could have left them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.server import Server
 
 
 class Search:
-    """Each method returns the places in which one of the values was found."""
+    """Each method returns the places that contain one of the values."""
 
     def __init__(self, server: Server, values: Sequence[str]) -> None:
         self._server = server
@@ -28,11 +28,11 @@ class Search:
         }
 
     def is_in(self, text: str) -> bool:
-        """Whether one of the values is in a text."""
+        """Return True if the text contains one of the values."""
         return any(spelling in text for spelling in self._spellings)
 
     def processes(self) -> list[str]:
-        """Arguments and environments of every process of this machine."""
+        """Search the arguments and environments of every process on this machine."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             for name in ("cmdline", "environ"):
@@ -45,7 +45,7 @@ class Search:
         return found
 
     def rows(self, query: str) -> list[Any]:
-        """Rows of the server's database."""
+        """Return rows of the server's database."""
         url = running_url(self._server.data_dir)
         assert url is not None
 
@@ -59,7 +59,7 @@ class Search:
         return asyncio.run(read())
 
     def database(self) -> list[str]:
-        """Every row of every table, as text."""
+        """Search every row of every table, as text."""
         tables = self.rows(
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables "
             "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
@@ -71,8 +71,8 @@ class Search:
             found += [f"{table}: {row[0]}" for row in rows if self.is_in(row[0])]
         return found
 
-    def answers(self, deployment_id: int, service_id: int) -> list[str]:
-        """What the API says."""
+    def responses_of(self, deployment_id: int, service_id: int) -> list[str]:
+        """Search the API's responses."""
         paths = [
             "/deployments/",
             "/services/",
@@ -91,6 +91,6 @@ class Search:
         return [path for path, response in responses.items() if self.is_in(response.text)]
 
     def files(self) -> list[str]:
-        """The server's log, and whatever lies in its folders (the database's own files, too)."""
+        """Search the server's log and all files in its folders, including the database's own files."""
         files = [path for path in self._server.folder.rglob("*") if path.is_file() and not path.is_symlink()]
         return [str(path) for path in files if self.is_in(path.read_bytes().decode("utf-8", "replace"))]

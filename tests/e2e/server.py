@@ -1,6 +1,6 @@
-"""A real server as a process of its own, with the bundled PostgreSQL, on folders of its own.
+"""A real server as a separate process, with the bundled PostgreSQL, on its own folders.
 
-`python -m tests.e2e.server [--port P]` runs a throw-away one with the example services until its parent ends it.
+`python -m tests.e2e.server [--port P]` runs a throwaway server with the example services until its parent exits.
 """
 
 import argparse
@@ -26,19 +26,19 @@ from deploy.config import Settings
 from tests.data_folders import copy_data_folder
 from tests.e2e.api import Api
 from tests.e2e.folders import Puppet, puppet, write_service
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
 USER = "admin"
 PASSWORD = "correct horse battery staple"
-# Below the ports that the kernel hands out to clients, one of which could otherwise take ours between two starts.
+# Below the range that the kernel assigns to clients, which could otherwise take our port between two starts.
 PORTS = range(20_000, 32_000)
 SHOWN = 20_000
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return an unused port of the loopback interface."""
     while True:
         port = PORTS[secrets.randbelow(len(PORTS))]
         with socket.socket() as attempt:
@@ -49,10 +49,10 @@ def free_port() -> int:
 class Server:
     """`fastdeploy serve` on the folders below `folder`.
 
-    `options` go to `fastdeploy serve`, `settings` into its environment. `through`: a command that it is started through,
-    and which becomes it. It has an administrator, USER with PASSWORD.
-    It ends when this process ends, however that happens, if it was started from the main thread.
-    Its database is a copy of the session's template, unless it has to start `blank`, as on a new machine.
+    `options` are passed to `fastdeploy serve`, `settings` to its environment. `through` is a command that starts it and
+    then becomes it. Its administrator is USER with PASSWORD.
+    If it was started from the main thread, it ends when this process ends, no matter how.
+    Its database is a copy of the session's template, unless it must start `blank`, as on a new machine.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Server:
         self.log_file = folder / "server.log"
         self.options = list(options)
         self.through = list(through)
-        # A copy would belong to this process's user, not to the one that `through` changes to.
+        # A copy would belong to the current user, not to the user that `through` changes to.
         self.blank = blank or bool(through)
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -84,7 +84,7 @@ class Server:
             SERVICES_ROOT=str(self.services_dir),
             INITIAL_USER_NAME=USER,
             INITIAL_USER_PASSWORD=PASSWORD,
-            # Where a server writes down its data folder for commands; not in the home of whoever runs the tests.
+            # Where a server records its data folder for commands. Not in the home folder of the user running the tests.
             XDG_STATE_HOME=str(folder / "state"),
             **(settings or {}),
         )
@@ -110,7 +110,7 @@ class Server:
         return self.process.pid
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it, and wait until it is ready."""
+        """Start the server, and wait until it is ready."""
         if self._uses_template():
             copy_data_folder(self.data_dir)
         command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
@@ -129,42 +129,42 @@ class Server:
         return has_own_database and is_new and not self.blank
 
     def wait_until_ready(self) -> None:
-        """Wait until it serves requests."""
-        wait_until(self.is_ready, "the server being ready")
+        """Wait until the server serves requests."""
+        wait_until(self.is_ready, "the server to be ready")
 
     def is_ready(self) -> bool:
-        """Whether it serves requests."""
+        """Return True if the server serves requests."""
         assert self.process is not None
-        assert self.process.poll() is None, f"the server has ended ({self.process.poll()}):\n{self.log()}"
+        assert self.process.poll() is None, f"the server has exited ({self.process.poll()}):\n{self.log()}"
         try:
             return self.api.anonymous.get("/health/ready").status_code == 200
         except httpx2.TransportError:
             return False
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """End it as an operator does; return its exit code."""
+        """Stop it as an operator does; return its exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
             self.process.send_signal(by)
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(TIMEOUT)
         finally:
             self.process.kill()
             self.process.wait()
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill it without a chance to clean up."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def log(self) -> str:
-        """Return the end of what it has logged."""
+        """Return the end of its log."""
         return self.log_file.read_text(errors="replace")[-SHOWN:] if self.log_file.exists() else ""
 
     def cli(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Run `fastdeploy …` on the same folders and settings."""
+        """Run `fastdeploy …` with the same folders and settings."""
         return subprocess.run(
             [FASTDEPLOY, *arguments],
             cwd=self.folder,
@@ -172,12 +172,12 @@ class Server:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
     def new_name(self, prefix: str = "service") -> str:
-        """Return a name that no service has."""
+        """Return an unused service name."""
         self._services += 1
         return f"{prefix}-{self._services}"
 
@@ -198,7 +198,7 @@ class Server:
 
     @contextmanager
     def puppet(self, config: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Puppet]]:
-        """Add a service whose script does what it is told; give its name and the strings to pull."""
+        """Add a service whose script the test controls. Yield its name and its puppet."""
         name = self.new_name("puppet")
         with puppet(self.services_dir, name, config) as strings:
             self.api.sync()
@@ -206,14 +206,14 @@ class Server:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """Return our environment with these settings and no others."""
+    """Return the current environment without fastDeploy's settings, plus these settings."""
     known = {name.upper() for name in Settings.model_fields} | {"SSH_AUTH_SOCK"}
     return {name: value for name, value in os.environ.items() if name not in known} | settings
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Give a folder that every user may enter: as root, the bundled PostgreSQL runs as somebody else."""
+    """Yield a folder that every user may enter: when root runs the tests, the bundled PostgreSQL runs as another user."""
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-e2e-"))
     folder.chmod(0o711)
     try:
@@ -223,7 +223,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a throw-away server with the example services; its address and credentials are the first line, as JSON."""
+    """Run a throwaway server with the example services; print its address and credentials as JSON on the first line."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--services-dir", type=Path, default=ROOT / "services", help="copied, not touched")

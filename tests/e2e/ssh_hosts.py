@@ -1,4 +1,4 @@
-"""Real SSH hosts on this machine: a network namespace each, with a hostname, a host key and an sshd of its own."""
+"""Real SSH hosts on this machine: each has its own network namespace, hostname, host key and sshd."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("ip", "unshare", "ssh", "ssh-agent", "ssh-add", "ssh-keygen", "/usr/sbin/sshd")
-READY_WITHIN = 20
-"""Seconds that a server may take to answer."""
+READY_TIMEOUT = 20
+"""Seconds that a server may take to respond."""
 
 SSHD_CONFIG = """
 ListenAddress {address}:22
@@ -33,7 +33,7 @@ Subsystem sftp internal-sftp
 
 @dataclass(frozen=True)
 class Host:
-    """One host: the name it gives itself, its address, its namespace, the folder with its keys, and root's home."""
+    """One host: its hostname, its address, its namespace, the folder with its keys, and root's home."""
 
     name: str
     address: str
@@ -42,24 +42,24 @@ class Host:
     home: Path
 
     def public_key(self) -> str:
-        """Type and key, as they stand in `known_hosts`."""
+        """Type and key, as written in `known_hosts`."""
         return " ".join((self.folder / "hostkey.pub").read_text().split()[:2])
 
     def set_link(self, state: str) -> None:
-        """Plug the network cable in (`up`) or out (`down`)."""
+        """Connect (`up`) or disconnect (`down`) the network."""
         run("ip", "-n", self.namespace, "link", "set", "eth0", state)
 
 
 @dataclass(frozen=True)
 class SshHosts:
-    """Hosts, an agent that holds the key to all of them, and a file of their host keys."""
+    """Hosts, an agent with the key to all of them, and a file with their host keys."""
 
     hosts: list[Host]
     agent: str
     known_hosts: Path
 
     def inventory(self, known_hosts: Path | None = None) -> str:
-        """Lines for an INI inventory; host keys are those in `known_hosts`."""
+        """Return lines for an INI inventory; host keys are read from `known_hosts`."""
         options = f"-o UserKnownHostsFile={known_hosts or self.known_hosts}"
         return "".join(
             f"{host.name} ansible_host={host.address} ansible_user=root ansible_remote_tmp={host.folder}/tmp"
@@ -69,7 +69,7 @@ class SshHosts:
 
 
 def missing() -> str:
-    """Why such hosts cannot be made here; empty when they can."""
+    """Return why such hosts cannot be created here; empty if they can."""
     gone = [name for name in PROGRAMS if shutil.which(name) is None]
     if gone:
         return f"{', '.join(gone)} not installed"
@@ -83,27 +83,27 @@ def missing() -> str:
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> str:
-    """Run a command that must not fail, and return what it printed."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
-    return done.stdout
+    """Run a command that must succeed, and return its output."""
+    finished = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert finished.returncode == 0, f"{' '.join(argv)}: {finished.stderr}"
+    return finished.stdout
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for the condition; it is an error when it takes longer than READY_WITHIN."""
-    deadline = time.monotonic() + READY_WITHIN
+def wait_until_true(condition: Callable[[], bool]) -> None:
+    """Wait for the condition; fail after READY_WITHIN."""
+    deadline = time.monotonic() + READY_TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "it did not get ready in time"
+        assert time.monotonic() < deadline, "not ready in time"
         time.sleep(0.02)
 
 
 @contextmanager
 def ssh_hosts(folder: Path, count: int = 2, home: Path | None = None) -> Iterator[SshHosts]:
-    """Build the hosts; everything is taken down again afterwards, whatever happened.
+    """Create the hosts; everything is removed afterwards.
 
-    Root's home is `home`, else an empty one of each host: shells read their start files there at each login.
+    Root's home is `home`, else an empty folder per host: shells read their startup files there at each login.
     """
-    # Several test processes may do this at once: their own names and their own network each.
+    # Several test processes may do this at once, so each uses its own names and network.
     number = os.getpid() % 100_000
     network = f"10.213.{number % 250}"
     bridge = f"fdb{number}"
@@ -132,7 +132,7 @@ def _agent(folder: Path) -> Iterator[str]:
     socket = folder / "agent.sock"
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as process:
         try:
-            until(socket.exists)
+            wait_until_true(socket.exists)
             run("ssh-add", "-q", str(folder / "id"), env={**os.environ, "SSH_AUTH_SOCK": str(socket)})
             yield str(socket)
         finally:
@@ -173,7 +173,7 @@ def _sshd(host: Host, log: int) -> Iterator[None]:
         try:
             yield
         finally:
-            # All that lives in the namespace: sshd, its sessions, and what they were asked to run.
+            # Everything in the namespace: sshd, its sessions, and their commands.
             for pid in run("ip", "netns", "pids", host.namespace).split():
                 os.kill(int(pid), signal.SIGKILL)
 
@@ -181,4 +181,4 @@ def _sshd(host: Host, log: int) -> Iterator[None]:
 def _wait_for(host: Host, agent: str, known_hosts: Path) -> None:
     argv = ["ssh", "-o", f"UserKnownHostsFile={known_hosts}", "-o", "BatchMode=yes", f"root@{host.address}", "true"]
     env = {**os.environ, "SSH_AUTH_SOCK": agent}
-    until(lambda: subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0)
+    wait_until_true(lambda: subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0)

@@ -28,7 +28,7 @@ COMMANDS = [
 
 @pytest.fixture
 def server(new_server: NewServer) -> Server:
-    """A server whose folders are set by options, so that commands have to find them."""
+    """Return a server whose folders are set by options, so that commands have to find them."""
     server = new_server()
     server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     del server.environment["DATA_DIR"], server.environment["SERVICES_ROOT"]
@@ -37,7 +37,7 @@ def server(new_server: NewServer) -> Server:
 
 @pytest.fixture
 def elsewhere(server: Server) -> Iterator[Server]:
-    """The same user in a folder with settings of another program."""
+    """Yield the same user in a folder with the settings of another program."""
     with temporary_folder() as folder:
         (folder / ".env").write_text("SECRET_KEY=of-another-program\nLOG_LEVEL=verbose\nSERVICES_ROOT=theirs\n")
         write_service(folder / "services", "not-ours", script=shell("true"))
@@ -48,14 +48,14 @@ def elsewhere(server: Server) -> Iterator[Server]:
         assert not (folder / "data").exists()
 
 
-def done(server: Server, *arguments: str, stdin: str = "") -> str:
+def run_ok(server: Server, *arguments: str, stdin: str = "") -> str:
     run = server.cli(*arguments, stdin=stdin)
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
     return run.stdout
 
 
-def refused(server: Server, *arguments: str, code: int = 1) -> str:
+def run_failing(server: Server, *arguments: str, code: int = 1) -> str:
     run = server.cli(*arguments, stdin="a long password\n")
     assert (run.returncode, run.stdout) == (code, "")
     assert "Traceback" not in run.stderr
@@ -64,9 +64,9 @@ def refused(server: Server, *arguments: str, code: int = 1) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_commands_without_a_server_fail_and_create_nothing(server: Server, command: list[str]) -> None:
-    words = refused(server, *command)
-    assert str(server.data_dir) in words
-    assert "--data-dir" in words
+    message = run_failing(server, *command)
+    assert str(server.data_dir) in message
+    assert "--data-dir" in message
     assert not server.data_dir.exists()
 
 
@@ -75,12 +75,12 @@ def test_a_command_finds_the_server_from_another_folder(server: Server, elsewher
     write_service(server.services_dir, "shop", script=shell("true"))
     server.start()
     write_service(server.services_dir, "blog", script=shell("true"))
-    assert done(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
-    assert "added: blog\n" in done(elsewhere, "services", "sync")
+    assert run_ok(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
+    assert "added: blog\n" in run_ok(elsewhere, "services", "sync")
     server.stop()
-    assert done(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
-    done(elsewhere, "user", "create", "bob", "--password-stdin", stdin="the password of bob\n")
-    assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).count("\n") == 2
+    assert run_ok(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
+    run_ok(elsewhere, "user", "create", "bob", "--password-stdin", stdin="the password of bob\n")
+    assert run_ok(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).count("\n") == 2
     listing = elsewhere.cli("user", "list")
     assert str(server.data_dir) in listing.stderr  # the data folder it found
 
@@ -90,13 +90,13 @@ def test_the_settings_of_the_server_on_the_data_folder_apply(server: Server, els
     write_service(server.services_dir, "shop", script=shell("true"))
     server.start()
     named = ["--data-dir", str(server.data_dir)]
-    assert done(elsewhere, "services", "sync", *named) == f"Services synced from {server.services_dir}\n"
-    token = done(elsewhere, "token", "config", "--days", "1", *named).strip()
+    assert run_ok(elsewhere, "services", "sync", *named) == f"Services synced from {server.services_dir}\n"
+    token = run_ok(elsewhere, "token", "config", "--days", "1", *named).strip()
     assert server.api.client(token).get("/deployed-services/").status_code == 200
     moved = elsewhere.folder / "services"
-    assert "added: not-ours\n" in done(elsewhere, "services", "sync", "--services-dir", "services", *named)
+    assert "added: not-ours\n" in run_ok(elsewhere, "services", "sync", "--services-dir", "services", *named)
     elsewhere.environment = {**server.environment, "SERVICES_ROOT": str(moved)}
-    assert done(elsewhere, "services", "sync", *named) == f"Services synced from {moved}\n"
+    assert run_ok(elsewhere, "services", "sync", *named) == f"Services synced from {moved}\n"
 
 
 def test_several_servers_are_listed(server: Server, elsewhere: Server, new_server: NewServer) -> None:
@@ -106,16 +106,16 @@ def test_several_servers_are_listed(server: Server, elsewhere: Server, new_serve
     other.options[other.options.index(str(server.data_dir))] = str(other.data_dir)
     for each in (server, other):
         each.start()
-    words = refused(elsewhere, "user", "list")
-    assert f"{server.data_dir} (running)\n" in words
-    assert f"{other.data_dir} (running)\n" in words
+    message = run_failing(elsewhere, "user", "list")
+    assert f"{server.data_dir} (running)\n" in message
+    assert f"{other.data_dir} (running)\n" in message
     # A running server takes precedence.
     other.stop()
-    assert done(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
+    assert run_ok(elsewhere, "user", "list") == f"{USER}\tadministrator\tactive\n"
     server.stop()
-    words = refused(elsewhere, "user", "list")
-    assert f"  {server.data_dir}\n" in words
-    assert f"  {other.data_dir}\n" in words
+    message = run_failing(elsewhere, "user", "list")
+    assert f"  {server.data_dir}\n" in message
+    assert f"  {other.data_dir}\n" in message
 
 
 def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewhere: Server) -> None:
@@ -126,18 +126,18 @@ def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewh
         server.start()
         password = postgres.url.split(":")[2].split("@")[0]
         write_service(server.services_dir, "shop", script=shell("true"))
-        assert "added: shop\n" in done(elsewhere, "services", "sync")
-        assert done(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).startswith(USER)
+        assert "added: shop\n" in run_ok(elsewhere, "services", "sync")
+        assert run_ok(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).startswith(USER)
         file.unlink()  # as if the server had read it from the environment
         for named in ([], ["--data-dir", str(server.data_dir)]):
-            words = refused(elsewhere, "user", "list", *named)
-            assert "DATABASE_URL" in words
-            assert password not in words
+            message = run_failing(elsewhere, "user", "list", *named)
+            assert "DATABASE_URL" in message
+            assert password not in message
         assert not list(server.data_dir.glob("pg*"))
         assert password not in (server.data_dir / "server.json").read_text()
         # With DATABASE_URL in the environment, use the services folder of the server on that database.
         elsewhere.environment = {**server.environment, "DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
-        assert done(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
+        assert run_ok(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
 
 
 def test_sync_fails_for_an_invalid_folder_or_a_missing_root(server: Server) -> None:
@@ -149,18 +149,18 @@ def test_sync_fails_for_an_invalid_folder_or_a_missing_root(server: Server) -> N
     assert "broken: broken/config.json: it is not valid JSON" in run.stderr
     assert f"Some folders in {server.services_dir} are invalid" in run.stderr
     missing = ["--services-dir", str(server.folder / "missing")]
-    words = refused(server, "services", "sync", *named[:2], *missing)
-    assert str(server.folder / "missing") in words
-    assert "Nothing was synced" in words
+    message = run_failing(server, "services", "sync", *named[:2], *missing)
+    assert str(server.folder / "missing") in message
+    assert "Nothing was synced" in message
     (server.services_dir / "broken" / "config.json").write_text("{}")
     (server.services_dir / "broken" / "deploy.sh").write_text(shell("true"))
     # A missing root does not remove services.
-    assert done(server, "services", "sync", *named).splitlines()[0] == "added: broken"
+    assert run_ok(server, "services", "sync", *named).splitlines()[0] == "added: broken"
 
 
 def test_the_password_is_read_from_standard_input_without_a_terminal(server: Server) -> None:
     named = ["--data-dir", str(server.data_dir)]
-    done(server, "user", "create", "ada", *named, stdin="a long password\n")
+    run_ok(server, "user", "create", "ada", *named, stdin="a long password\n")
     for stdin in ("", "\n"):
         run = server.cli("user", "passwd", "ada", *named, stdin=stdin)
         assert run.returncode == 1
@@ -170,14 +170,14 @@ def test_the_password_is_read_from_standard_input_without_a_terminal(server: Ser
 
 
 def test_the_version_is_shown(server: Server) -> None:
-    assert done(server, "--version").startswith("fastdeploy ")
+    assert run_ok(server, "--version").startswith("fastdeploy ")
 
 
 def test_each_invalid_setting_is_reported_on_one_line(server: Server) -> None:
     server.environment |= {"SECRET_KEY": "a", "LOG_LEVEL": "loud", "API_URL": "nowhere", "COOKIE_SECURE": "perhaps"}
     (server.folder / ".env").write_text("WORKER_SLOTS=many\nALLOWED_ORIGINS=https://x\nRETENTION_DAYS=nan\n")
     for command in (["serve"], ["worker"], ["user", "list"]):
-        lines = refused(server, *command, code=2).splitlines()
+        lines = run_failing(server, *command, code=2).splitlines()
         assert all(line.startswith("Error: ") for line in lines)
         names = [line.split()[1] for line in lines]
         expected = {"SECRET_KEY", "LOG_LEVEL", "API_URL", "COOKIE_SECURE"}
@@ -188,7 +188,7 @@ def test_each_invalid_setting_is_reported_on_one_line(server: Server) -> None:
 
 def test_an_unreadable_dotenv_file_is_named(server: Server) -> None:
     (server.folder / ".env").write_bytes(b"API_URL=\xff\n")
-    assert f"{server.folder / '.env'} cannot be read" in refused(server, "serve")
+    assert f"{server.folder / '.env'} cannot be read" in run_failing(server, "serve")
 
 
 def test_a_short_key_causes_a_warning(server: Server) -> None:
@@ -207,6 +207,6 @@ def test_every_setting_has_a_rule() -> None:
 def test_root_does_not_change_the_folder_of_another_user(server: Server) -> None:
     server.data_dir.mkdir(mode=0o700)
     os.chown(server.data_dir, 65534, 65534)
-    done(server, "user", "list", "--data-dir", str(server.data_dir))
+    run_ok(server, "user", "list", "--data-dir", str(server.data_dir))
     assert server.data_dir.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_uid for path in server.data_dir.iterdir()} == {65534}

@@ -1,4 +1,4 @@
-"""Contract, service folders: those that are broken are reported, and harm nobody."""
+"""Contract, service folders: broken folders are reported and do not affect other services."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def config_is_a_folder(folder: Path) -> None:
     (folder / "config.json").mkdir()
 
 
-def config_goes_round_in_circles(folder: Path) -> None:
+def config_is_a_link_to_itself(folder: Path) -> None:
     no_config(folder)
     (folder / "config.json").symlink_to("config.json")
 
@@ -61,7 +61,7 @@ def script_is_elsewhere(folder: Path) -> None:
 
 @pytest.fixture
 def broken(server: Server) -> Iterator[str]:
-    """The name of a folder that is removed in the end."""
+    """Yield the name of a folder that is removed after the test."""
     name = server.new_name("broken")
     yield name
     shutil.rmtree(server.services_dir / name)
@@ -69,7 +69,7 @@ def broken(server: Server) -> Iterator[str]:
 
 
 def check_problem(api: Api, name: str, file: str) -> None:
-    """The folder is reported, is no service, and everything else goes on."""
+    """Check that the folder is reported and is not a service, and that everything else works."""
     synced = api.sync()
     (problem,) = [problem for problem in synced["problems"] if problem["folder"] == name]
     assert set(problem) == {"folder", "file", "reason"}
@@ -111,9 +111,7 @@ def check_problem(api: Api, name: str, file: str) -> None:
     ],
     ids=lambda config: str(config)[:40],
 )
-def test_a_config_that_makes_no_sense_is_reported(
-    server: Server, api: Api, broken: str, config: dict[str, Any] | str
-) -> None:
+def test_an_invalid_config_is_reported(server: Server, api: Api, broken: str, config: dict[str, Any] | str) -> None:
     write_service(server.services_dir, broken, script=shell("true"), config=config)
     check_problem(api, broken, "config.json")
 
@@ -123,7 +121,7 @@ def test_a_config_that_makes_no_sense_is_reported(
     [
         (no_config, "config.json"),
         (config_is_a_folder, "config.json"),
-        (config_goes_round_in_circles, "config.json"),
+        (config_is_a_link_to_itself, "config.json"),
         (config_never_ends, "config.json"),
         (config_is_a_pipe, "config.json"),
         (config_is_huge, "config.json"),
@@ -141,7 +139,7 @@ def test_a_damaged_folder_is_reported(
 
 
 @pytest.mark.parametrize("script", ["missing.sh", "/nowhere/at/all.sh"])
-def test_a_script_that_is_not_there_is_reported(server: Server, api: Api, broken: str, script: str) -> None:
+def test_a_missing_script_is_reported(server: Server, api: Api, broken: str, script: str) -> None:
     write_service(server.services_dir, broken, script=shell("true"), config={"deploy_script": script})
     check_problem(api, broken, script)
 
@@ -158,7 +156,7 @@ def test_a_script_that_is_not_there_is_reported(server: Server, api: Api, broken
         ("site.yml", "\x00\xff"),
     ],
 )
-def test_a_playbook_that_cannot_be_read_is_reported(
+def test_an_unreadable_playbook_is_reported(
     server: Server, api: Api, broken: str, playbook: str, content: str | None
 ) -> None:
     files = {} if content is None else {playbook: content}
@@ -167,7 +165,7 @@ def test_a_playbook_that_cannot_be_read_is_reported(
 
 
 @pytest.mark.parametrize("name", ["with space", "ümlaut", "x" * 150, "new\nline", "-dash", "a;b", "*", "{{ x }}"])
-def test_an_absurd_name_is_reported(server: Server, api: Api, name: str) -> None:
+def test_an_invalid_name_is_reported(server: Server, api: Api, name: str) -> None:
     folder = write_service(server.services_dir, name, script=shell("true"))
     try:
         check_problem(api, name, "")
@@ -175,7 +173,7 @@ def test_an_absurd_name_is_reported(server: Server, api: Api, name: str) -> None
         shutil.rmtree(folder)
 
 
-def test_names_that_differ_by_case_only_are_reported(server: Server, api: Api) -> None:
+def test_names_that_differ_only_by_case_are_reported(server: Server, api: Api) -> None:
     folders = [write_service(server.services_dir, name, script=shell("true")) for name in ("Twin", "twin")]
     try:
         check_problem(api, "twin", "")
@@ -186,7 +184,7 @@ def test_names_that_differ_by_case_only_are_reported(server: Server, api: Api) -
         api.sync()
 
 
-def test_hidden_folders_and_files_are_no_services(server: Server, api: Api) -> None:
+def test_hidden_folders_and_files_are_not_services(server: Server, api: Api) -> None:
     hidden = write_service(server.services_dir, ".git", script=shell("true"))
     file = server.services_dir / "README.md"
     file.write_text("no service")
@@ -199,7 +197,7 @@ def test_hidden_folders_and_files_are_no_services(server: Server, api: Api) -> N
         file.unlink()
 
 
-def test_a_service_whose_folder_breaks_stays_what_it_was(server: Server, api: Api) -> None:
+def test_a_service_whose_folder_breaks_stays_unchanged(server: Server, api: Api) -> None:
     name = server.add_service(shell("true"), config={"description": "good"})
     (server.services_dir / name / "config.json").write_text("{")
     synced = api.sync()

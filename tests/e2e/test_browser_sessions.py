@@ -1,4 +1,4 @@
-"""Browsers that are signed in: the list of one's own, and signing them out from afar."""
+"""Browser sessions: users list their own sessions and sign out other browsers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 from tests.e2e.api import Api, answer
 from tests.e2e.live import Live
 from tests.e2e.server import Server
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 PASSWORD = "her own password"
 
 
 class Browser:
-    """A browser with its cookie, as one user."""
+    """A browser with its cookie, for one user."""
 
     def __init__(self, base_url: str, user: str, agent: str) -> None:
-        self.http = httpx2.Client(base_url=base_url, headers={"User-Agent": agent}, timeout=PATIENCE, trust_env=False)
+        self.http = httpx2.Client(base_url=base_url, headers={"User-Agent": agent}, timeout=TIMEOUT, trust_env=False)
         body = {"username": user, "password": PASSWORD}
         self.token = str(answer(self.http.post("/session", json=body))["access_token"])
 
@@ -44,11 +44,11 @@ class Browser:
         return self.http.post("/session/refresh", headers={"X-Requested-With": "fastdeploy"})
 
     def is_signed_in(self) -> bool:
-        """Whether the cookie makes new tokens, in which case the present one has to be good, too."""
+        """Return True if the cookie still gets new tokens; if so, the current token must be valid, too."""
         if self.refresh().status_code == 200:
             assert self.ask("GET", "/users/me").status_code == 200
             return True
-        wait_until(lambda: self.ask("GET", "/users/me").status_code == 401, "the token having ended with its session")
+        wait_until(lambda: self.ask("GET", "/users/me").status_code == 401, "the token to end with its session")
         return False
 
 
@@ -65,19 +65,19 @@ def user(server: Server) -> str:
     return str(server.api.create_user(server.new_name("user"), PASSWORD)["name"])
 
 
-def test_the_last_one_comes_first_and_says_which_asks(server: Server, user: str) -> None:
+def test_sessions_are_listed_newest_first_and_mark_the_current_one(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox", "Chromium") as (first, second):
         told = first.sessions()
         assert [(one["user_agent"], one["current"]) for one in told] == [("Chromium", False), ("Firefox", True)]
         assert [one["current"] for one in second.sessions()] == [True, False]
         assert all(one["created"] < one["expires"] for one in told)
         assert told[1]["last_used"] is not None
-    # A program that is signed in by POST /token is no browser.
+    # A program that signs in with POST /token has no browser session.
     client = server.api.client(server.api.sign_in(user, PASSWORD))
     assert [one["current"] for one in answer(client.get("/sessions/"))] == [False, False]
 
 
-def test_the_id_is_no_cookie(server: Server, user: str) -> None:
+def test_a_session_id_is_not_a_cookie(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox") as (browser,):
         number = browser.own()
         assert number != browser.cookie
@@ -88,15 +88,15 @@ def test_the_id_is_no_cookie(server: Server, user: str) -> None:
         thief.close()
 
 
-def test_one_is_ended_and_the_others_go_on(server: Server, user: str) -> None:
-    with browsers(server, user, "Firefox", "Chromium", "Safari") as (mine, lost, other):
-        watching = [live_of(server, browser) for browser in (mine, lost, other)]
-        assert mine.ask("DELETE", f"/sessions/{lost.own()}").status_code == 204
+def test_ending_one_session_keeps_the_others(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium", "Safari") as (own_sessions, lost, other):
+        watching = [live_of(server, browser) for browser in (own_sessions, lost, other)]
+        assert own_sessions.ask("DELETE", f"/sessions/{lost.own()}").status_code == 204
         assert watching[1].wait_until_closed() == 1008
         assert watching[1].of_type("warning")[-1]["code"] == "session_ended"
-        assert [browser.is_signed_in() for browser in (mine, lost, other)] == [True, False, True]
-        assert [one["user_agent"] for one in mine.sessions()] == ["Safari", "Firefox"]
-        for live, browser in ((watching[0], mine), (watching[2], other)):
+        assert [browser.is_signed_in() for browser in (own_sessions, lost, other)] == [True, False, True]
+        assert [one["user_agent"] for one in own_sessions.sessions()] == ["Safari", "Firefox"]
+        for live, browser in ((watching[0], own_sessions), (watching[2], other)):
             assert live.sign_in(browser.token)["status"] == "success"
             assert not live.of_type("warning")
         for live in watching:
@@ -109,23 +109,23 @@ def live_of(server: Server, browser: Browser) -> Live:
     return live
 
 
-def test_all_others_are_ended_at_once(server: Server, user: str) -> None:
-    with browsers(server, user, "Firefox", "Chromium", "Safari") as (first, mine, last):
-        assert mine.ask("DELETE", "/sessions/").status_code == 204
-        assert [browser.is_signed_in() for browser in (first, mine, last)] == [False, True, False]
-        assert [one["user_agent"] for one in mine.sessions()] == ["Chromium"]
-        assert mine.ask("DELETE", "/sessions/").status_code == 204
-        assert mine.is_signed_in()
+def test_ending_all_other_sessions(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium", "Safari") as (first, own_sessions, last):
+        assert own_sessions.ask("DELETE", "/sessions/").status_code == 204
+        assert [browser.is_signed_in() for browser in (first, own_sessions, last)] == [False, True, False]
+        assert [one["user_agent"] for one in own_sessions.sessions()] == ["Chromium"]
+        assert own_sessions.ask("DELETE", "/sessions/").status_code == 204
+        assert own_sessions.is_signed_in()
 
 
-def test_signing_out_ends_the_token_too(server: Server, user: str) -> None:
-    with browsers(server, user, "Firefox", "Chromium") as (mine, other):
-        assert mine.http.delete("/session").status_code == 204
-        assert not mine.is_signed_in()
+def test_signing_out_revokes_the_token(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium") as (own_sessions, other):
+        assert own_sessions.http.delete("/session").status_code == 204
+        assert not own_sessions.is_signed_in()
         assert other.is_signed_in()
 
 
-def test_nobody_ends_those_of_others(server: Server, api: Api, user: str) -> None:
+def test_users_cannot_end_sessions_of_others(server: Server, api: Api, user: str) -> None:
     with browsers(server, user, "Firefox") as (browser,):
         for number in (browser.own(), browser.cookie, "gone", "%00"):
             refused = api.admin.delete(f"/sessions/{number}")
@@ -135,22 +135,22 @@ def test_nobody_ends_those_of_others(server: Server, api: Api, user: str) -> Non
         assert browser.own() not in [one["id"] for one in answer(api.admin.get("/sessions/"))]
 
 
-def test_another_site_gets_no_leave_to_refresh(server: Server, user: str) -> None:
+def test_another_site_may_not_refresh_a_session(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox") as (browser,):
         foreign = {"Origin": "https://elsewhere.example"}
         asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-requested-with"}
         preflight = browser.http.options("/session/refresh", headers=foreign | asks)
         assert not [name for name in preflight.headers if name.startswith("access-control-")]
-        # Without that leave a browser sends a plain form at most, which is not enough.
+        # Without CORS permission, a browser sends at most a plain form, which is not enough.
         assert browser.http.post("/session/refresh", headers=foreign, data={"a": "b"}).status_code == 401
 
 
-def test_sessions_end_with_the_password(server: Server, user: str) -> None:
-    with browsers(server, user, "Firefox", "Chromium") as (mine, other):
-        changed = mine.http.post(
+def test_a_password_change_ends_sessions(server: Server, user: str) -> None:
+    with browsers(server, user, "Firefox", "Chromium") as (own_sessions, other):
+        changed = own_sessions.http.post(
             "/users/me/password",
-            headers={"Authorization": f"Bearer {mine.token}"},
+            headers={"Authorization": f"Bearer {own_sessions.token}"},
             json={"current": PASSWORD, "new": "another password"},
         )
         assert changed.status_code == 204
-        assert [browser.is_signed_in() for browser in (mine, other)] == [False, False]
+        assert [browser.is_signed_in() for browser in (own_sessions, other)] == [False, False]

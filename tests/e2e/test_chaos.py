@@ -8,7 +8,7 @@ from tests.e2e.folders import python
 from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
 
-# Restarts what it runs under, as a deployment of fastDeploy itself does, and goes on printing meanwhile.
+# Restarts the server it runs under, as a deployment of fastDeploy itself does, and keeps printing meanwhile.
 RESTARTS_ITS_SERVER = """
 import json, os, signal, time, urllib.request
 env = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))["context"]["env"]
@@ -25,12 +25,12 @@ print(json.dumps({"name": "restart", "state": "success"}), flush=True)
 """
 
 
-# The first four kills of seed 4 are the server, the worker, the database and all three.
+# The first four kills of seed 4 hit the server, the worker, the database, and then all three.
 @pytest.mark.parametrize(
     ("seed", "kills"),
     [(4, 4), pytest.param(1, 8, marks=pytest.mark.slow), pytest.param(2, 40, marks=pytest.mark.slow)],
 )
-def test_every_line_of_every_run_survives_the_death_of_everything(seed: int, kills: int) -> None:
+def test_every_line_of_every_run_survives_killed_processes(seed: int, kills: int) -> None:
     with temporary_folder() as folder:
         site = Site(folder)
         try:
@@ -47,7 +47,7 @@ def test_a_deployment_restarts_the_server_and_worker_it_runs_under(new_server: N
     deployment = server.api.start(name, {"pid": server.pid, "started_again": str(started_again)})
     old = server.process
     assert old is not None
-    wait_until(lambda: old.poll() is not None, "the server having ended")
+    wait_until(lambda: old.poll() is not None, "the server to exit")
     assert old.returncode == 0
     server.start()
     started_again.touch()

@@ -21,13 +21,13 @@ LONE = re.compile(r"\d+\.\ds")
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of a user who is signed in to the shared server."""
+    """Return the command line of a user who is signed in to the shared server."""
     return command_line(server, tmp_path)
 
 
 @pytest.fixture
 def anonymous(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of a user who is not signed in."""
+    """Return the command line of a user who is not signed in."""
     return CommandLine(tmp_path, server.base_url)
 
 
@@ -100,7 +100,7 @@ def test_a_session_outlives_its_tokens(new_server: NewServer, tmp_path: Path) ->
         with cli.start("deploy", name, "--watch", "--output") as watching:
             watching.wait_for("running")
             token = server.api.sign_in(USER, PASSWORD)
-            wait_until(lambda: server.api.client(token).get("/users/me").status_code == 401, "the token expiring")
+            wait_until(lambda: server.api.client(token).get("/users/me").status_code == 401, "the token to expire")
             puppet.print("still here")
             watching.wait_for("| still here")
             puppet.exit()
@@ -161,8 +161,8 @@ def test_values_reach_the_script(server: Server, cli: CommandLine) -> None:
         "deploy", name, "-e", "version=@2", "-e", "empty=", "--env-file", "values", "--watch", "--output"
     )
     assert finished.returncode == 0, finished.stdout
-    said = line_of(finished.stdout, '| "env"').partition(": ")[2]
-    assert json.loads(said) == {"PASSWORD": "a=b", "version": "@2", "empty": ""}
+    reported = line_of(finished.stdout, '| "env"').partition(": ")[2]
+    assert json.loads(reported) == {"PASSWORD": "a=b", "version": "@2", "empty": ""}
 
 
 def test_malformed_values_start_nothing(server: Server, cli: CommandLine) -> None:
@@ -273,7 +273,7 @@ def test_watching_survives_a_restart_of_the_server(
                 server.stop(ends)
             away = [f"while away {number}" for number in range(50)]
             puppet.print(*away, report("Work", message="done meanwhile"))
-            wait_until(lambda: "Reconnecting" in watching.stderr, "the lost connection being reported")
+            wait_until(lambda: "Reconnecting" in watching.stderr, "the lost connection to be reported")
             server.start()
             puppet.print("after")
             puppet.exit()
@@ -411,10 +411,10 @@ def test_cancel_stops_processes_after_a_reported_result(server: Server, cli: Com
         deployment_id = cli.json("deploy", name)["id"]
         client = server.api.client(puppet.config()["access_token"])
         assert client.put("/deployments/finish/").is_success
-        said = cli.run("deployments", "cancel", str(deployment_id)).stdout
-        assert "Its outcome does not change: success" in said
+        reported = cli.run("deployments", "cancel", str(deployment_id)).stdout
+        assert "Its outcome does not change: success" in reported
         wait_until(
-            lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "the processes ending"
+            lambda: cli.run("deployments", "cancel", str(deployment_id)).returncode == 4, "the processes to exit"
         )
     watched = cli.run("deployments", "watch", str(deployment_id))
     assert (watched.returncode, watched.stdout.count("success")) == (0, 1)

@@ -1,4 +1,4 @@
-"""Contract, HTTP: deployments, their steps, and what they leave running."""
+"""Contract, HTTP: deployments, their steps, and the deployed services."""
 
 import json
 from typing import Any
@@ -17,17 +17,17 @@ STEP = {"id", "deployment_id", "name", "state", "started", "finished", "message"
 
 @pytest.fixture(scope="module")
 def service(server: Server) -> str:
-    """A service that succeeds with one step."""
+    """Add a service that succeeds with one step."""
     return server.add_service(shell(say("Build")), config={"description": "Quick", "steps": steps("Build")})
 
 
 @pytest.fixture(scope="module")
-def done(server: Server, service: str) -> dict[str, Any]:
-    """A deployment of it that is over."""
+def finished_deployment(server: Server, service: str) -> dict[str, Any]:
+    """Return a finished deployment of the service."""
     return server.api.run(service, {"BRANCH": "main"})
 
 
-def refused(response: httpx2.Response, status: int, detail: str) -> None:
+def check_error(response: httpx2.Response, status: int, detail: str) -> None:
     assert (response.status_code, response.json()) == (status, {"detail": detail})
 
 
@@ -53,41 +53,45 @@ def test_a_deployment_needs_no_context(api: Api, service: str, body: bytes) -> N
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b'{"env": []}', b'{"env": "a=b"}', b'{"env": null}', b"\xff"])
-def test_a_deployment_with_an_impossible_context_is_invalid(api: Api, service: str, body: bytes) -> None:
+def test_an_invalid_context_is_rejected(api: Api, service: str, body: bytes) -> None:
     client = api.client(api.service_token(service))
     response = client.post("/deployments/", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert response.json()["detail"]
 
 
-def test_a_deployment_is_read_by_a_user_and_by_its_service(api: Api, service: str, done: dict[str, Any]) -> None:
+def test_a_deployment_is_read_with_a_user_token_or_its_service_token(
+    api: Api, service: str, finished_deployment: dict[str, Any]
+) -> None:
     for token in (api.token, api.service_token(service)):
-        found = answer(api.client(token).get(f"/deployments/{done['id']}"))
+        found = answer(api.client(token).get(f"/deployments/{finished_deployment['id']}"))
         assert set(found) >= DEPLOYMENT | {"state", "steps"}
         assert [(step["name"], step["state"]) for step in found["steps"]] == [("Build", "success")]
         assert set(found["steps"][0]) >= STEP
 
 
-def test_a_deployment_in_which_nothing_has_happened_is_not_sent_again(api: Api, done: dict[str, Any]) -> None:
-    first = api.client(api.token).get(f"/deployments/{done['id']}")
+def test_an_unchanged_deployment_is_not_sent_again(api: Api, finished_deployment: dict[str, Any]) -> None:
+    first = api.client(api.token).get(f"/deployments/{finished_deployment['id']}")
     tag = first.headers["ETag"]
     for asked in (tag, f"W/{tag}", f'"other", {tag}'):
-        again = api.client(api.token).get(f"/deployments/{done['id']}", headers={"If-None-Match": asked})
+        again = api.client(api.token).get(
+            f"/deployments/{finished_deployment['id']}", headers={"If-None-Match": asked}
+        )
         assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
-    other = api.client(api.token).get(f"/deployments/{done['id']}", headers={"If-None-Match": '"0"'})
+    other = api.client(api.token).get(f"/deployments/{finished_deployment['id']}", headers={"If-None-Match": '"0"'})
     assert (other.status_code, other.json()) == (200, first.json())
 
 
-def test_a_deployment_of_another_service_is_none_of_its_business(
-    server: Server, api: Api, done: dict[str, Any]
+def test_a_service_token_cannot_read_deployments_of_other_services(
+    server: Server, api: Api, finished_deployment: dict[str, Any]
 ) -> None:
     token = api.service_token(server.add_service(shell("true")))
-    refused(api.client(token).get(f"/deployments/{done['id']}"), 403, "Wrong service token")
+    check_error(api.client(token).get(f"/deployments/{finished_deployment['id']}"), 403, "Wrong service token")
 
 
-def test_a_deployment_that_does_not_exist_is_not_found(api: Api, service: str) -> None:
+def test_a_missing_deployment_is_not_found(api: Api, service: str) -> None:
     for token in (api.token, api.service_token(service)):
-        refused(api.client(token).get("/deployments/987654321"), 404, "Deployment not found")
+        check_error(api.client(token).get("/deployments/987654321"), 404, "Deployment not found")
 
 
 def test_the_script_reports_steps_and_finishes(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
@@ -107,7 +111,7 @@ def test_the_script_reports_steps_and_finishes(api: Api, held: tuple[dict[str, A
     assert api.deployment(started["id"])["finished"].endswith("Z")
 
 
-def test_the_same_object_means_the_same_over_http_as_on_stdout(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+def test_a_report_means_the_same_over_http_and_on_stdout(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
     started, puppet = held
     client = api.client(puppet.config()["access_token"])
     objects: list[dict[str, Any]] = [
@@ -118,9 +122,9 @@ def test_the_same_object_means_the_same_over_http_as_on_stdout(api: Api, held: t
         {"state": "failed", "error_message": "the reason"},
         {"state": "Unreachable", "error_message": "x" * 70_000},
     ]
-    for number, told in enumerate(objects):
-        puppet.print(json.dumps({"name": f"out {number}", **told}))
-        assert answer(client.post("/steps/", json={"name": f"http {number}", **told})) == {"detail": "step processed"}
+    for number, sent in enumerate(objects):
+        puppet.print(json.dumps({"name": f"out {number}", **sent}))
+        assert answer(client.post("/steps/", json={"name": f"http {number}", **sent})) == {"detail": "step processed"}
     odd = r'{"name": "%s", "state": "ok", "took": NaN, "more": [-Infinity, 1e999], "half": ["\udfff", {"\ud800": 1}]}'
     puppet.print(odd % "out odd")
     headers = {"Content-Type": "application/json"}
@@ -131,7 +135,7 @@ def test_the_same_object_means_the_same_over_http_as_on_stdout(api: Api, held: t
         ours = [step for step in api.steps(started["id"]) if step["name"].startswith(way)]
         return {step["name"].removeprefix(way): [step[field] for field in alike] for step in ours}
 
-    wait_until(lambda: len(found("out ")) == len(objects) + 1, "the steps that were printed")
+    wait_until(lambda: len(found("out ")) == len(objects) + 1, "the printed steps")
     assert found("http ") == found("out ")
     assert found("http ")["4"] == ["failure", "the reason", {"error_message": "the reason"}]
     assert found("http ")["2"][2]["duration"] == 1.2
@@ -139,7 +143,9 @@ def test_the_same_object_means_the_same_over_http_as_on_stdout(api: Api, held: t
 
 
 @pytest.mark.parametrize("levels", [50, 900, 50_000, 400_000])
-def test_a_step_that_is_too_deep_is_invalid(api: Api, held: tuple[dict[str, Any], Puppet], levels: int) -> None:
+def test_a_step_that_is_nested_too_deeply_is_invalid(
+    api: Api, held: tuple[dict[str, Any], Puppet], levels: int
+) -> None:
     client = api.client(held[1].config()["access_token"])
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         text = '{"name": "Deep", "x": ' + opening * levels + "1" + closing * levels + "}"
@@ -163,29 +169,29 @@ def test_a_step_that_is_too_deep_is_invalid(api: Api, held: tuple[dict[str, Any]
         {"name": "x", "message": "y" * 65_537},
     ],
 )
-def test_an_impossible_step_is_invalid(api: Api, held: tuple[dict[str, Any], Puppet], body: dict[str, Any]) -> None:
+def test_an_invalid_step_is_rejected(api: Api, held: tuple[dict[str, Any], Puppet], body: dict[str, Any]) -> None:
     response = api.client(held[1].config()["access_token"]).post("/steps/", json=body)
     assert response.status_code == 422
 
 
-def test_steps_come_in_the_order_of_their_execution(server: Server, api: Api) -> None:
+def test_steps_are_listed_in_execution_order(server: Server, api: Api) -> None:
     script = shell(say("Second", "running") + say("Second") + say("First") + say("Extra"))
     name = server.add_service(script, config={"steps": steps("First", "Second")})
-    done = api.run(name)
-    assert [step["name"] for step in api.steps(done["id"])] == ["Second", "First", "Extra"]
-    assert [step["name"] for step in done["steps"]] == ["Second", "First", "Extra"]
+    finished_deployment = api.run(name)
+    assert [step["name"] for step in api.steps(finished_deployment["id"])] == ["Second", "First", "Extra"]
+    assert [step["name"] for step in finished_deployment["steps"]] == ["Second", "First", "Extra"]
 
 
 @pytest.mark.parametrize("query", ["", "?deployment_id=x", "?deployment_id=0", "?deployment_id=99999999999999999999"])
-def test_the_steps_of_which_deployment(api: Api, query: str) -> None:
+def test_listing_steps_requires_a_valid_deployment_id(api: Api, query: str) -> None:
     assert api.admin.get(f"/steps/{query}").status_code == 422
 
 
-# Operations
+# Service discovery
 
 
-def test_a_config_token_from_the_command_line_reads_the_deployed_services(
-    server: Server, service: str, done: dict[str, Any]
+def test_a_config_token_from_the_command_line_reads_deployed_services(
+    server: Server, service: str, finished_deployment: dict[str, Any]
 ) -> None:
     made = server.cli("token", "config", "--days", "3")
     assert made.returncode == 0, made.stderr
@@ -195,7 +201,7 @@ def test_a_config_token_from_the_command_line_reads_the_deployed_services(
     assert isinstance(mine["id"], int)
 
 
-def test_what_is_discovered_is_the_last_success(server: Server, api: Api) -> None:
+def test_deployed_services_come_from_the_last_success(server: Server, api: Api) -> None:
     script = shell('grep -q \'"fail": true\' "$DEPLOY_CONFIG_FILE" && exit 1; exit 0')
     name = server.add_service(script)
     token = api.config_token()
@@ -208,7 +214,9 @@ def test_what_is_discovered_is_the_last_success(server: Server, api: Api) -> Non
     ]
 
 
-def test_reports_of_a_running_deployment_are_seen_at_once(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+def test_reports_of_a_running_deployment_are_visible_immediately(
+    api: Api, held: tuple[dict[str, Any], Puppet]
+) -> None:
     started, puppet = held
     puppet.print(report("One", "running"))
     with api.live() as live:

@@ -1,4 +1,4 @@
-"""Contract, HTTP: errors and spellings, signing in, services and their tokens, health."""
+"""Contract, HTTP: errors, path spellings, sign-in, services and their tokens, health."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ OPEN_CALLS = [("POST", "/token"), ("GET", "/health/live"), ("GET", "/health/read
 
 @pytest.fixture(scope="module")
 def service(server: Server) -> str:
-    """A service that succeeds with one step."""
+    """Add a service that succeeds with one step."""
     return server.add_service(shell(say("Build")), config={"description": "Quick", "steps": steps("Build")})
 
 
@@ -38,7 +38,7 @@ def other_spelling(path: str) -> str:
     return path[:-1] if path.endswith("/") else f"{path}/"
 
 
-def refused(response: httpx2.Response, status: int, detail: str) -> None:
+def check_error(response: httpx2.Response, status: int, detail: str) -> None:
     assert (response.status_code, response.json()) == (status, {"detail": detail})
 
 
@@ -46,21 +46,21 @@ def refused(response: httpx2.Response, status: int, detail: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_without_a_token_nobody_is_signed_in(api: Api, method: str, path: str) -> None:
+def test_requests_without_a_token_are_rejected(api: Api, method: str, path: str) -> None:
     response = api.anonymous.request(method, path)
-    refused(response, 401, "Not authenticated")
+    check_error(response, 401, "Not authenticated")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_a_bad_token_is_not_valid(api: Api, method: str, path: str) -> None:
+def test_invalid_tokens_are_rejected(api: Api, method: str, path: str) -> None:
     response = api.client("nonsense").request(method, path)
-    refused(response, 401, "Could not validate credentials")
+    check_error(response, 401, "Could not validate credentials")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(("method", "path"), [*CALLS, *OPEN_CALLS])
-def test_each_path_answers_with_and_without_its_trailing_slash(api: Api, method: str, path: str) -> None:
+def test_each_path_works_with_and_without_a_trailing_slash(api: Api, method: str, path: str) -> None:
     spellings = (path, other_spelling(path))
     assert {api.anonymous.request(method, spelling).status_code for spelling in spellings} in ({401}, {422}, {200})
     if (method, path) in CALLS and path != "/services/sync":
@@ -70,15 +70,15 @@ def test_each_path_answers_with_and_without_its_trailing_slash(api: Api, method:
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
-def test_another_scheme_than_bearer_is_no_token(api: Api, scheme: str) -> None:
+def test_only_the_bearer_scheme_is_accepted(api: Api, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {api.token}".strip()}
-    refused(api.anonymous.get("/users/me", headers=headers), 401, "Not authenticated")
+    check_error(api.anonymous.get("/users/me", headers=headers), 401, "Not authenticated")
 
 
 # Signing in
 
 
-def test_name_and_password_make_a_user_token(api: Api) -> None:
+def test_name_and_password_return_a_user_token(api: Api) -> None:
     signed_in = answer(api.anonymous.post("/token", data={"username": USER, "password": PASSWORD}))
     assert set(signed_in) == {"access_token", "token_type"}
     assert signed_in["token_type"] == "bearer"
@@ -88,9 +88,9 @@ def test_name_and_password_make_a_user_token(api: Api) -> None:
 @pytest.mark.parametrize(
     ("name", "password"), [(USER, "wrong"), ("nobody", PASSWORD), (USER, " "), (USER, ""), ("", PASSWORD), ("", "")]
 )
-def test_a_wrong_password_and_a_wrong_name_get_the_same_answer(api: Api, name: str, password: str) -> None:
+def test_a_wrong_password_and_an_unknown_user_get_the_same_response(api: Api, name: str, password: str) -> None:
     response = api.anonymous.post("/token", data={"username": name, "password": password})
-    refused(response, 401, "Incorrect username or password")
+    check_error(response, 401, "Incorrect username or password")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -101,7 +101,7 @@ def test_an_incomplete_form_is_invalid(api: Api, form: dict[str, str]) -> None:
     assert response.json()["detail"]
 
 
-def test_a_user_sees_himself_without_his_password(api: Api) -> None:
+def test_users_see_themselves_without_the_password_hash(api: Api) -> None:
     response = api.admin.get("/users/me")
     me = answer(response)
     assert isinstance(me["id"], int)
@@ -122,7 +122,7 @@ def test_services_are_listed_with_their_config(server: Server, api: Api) -> None
     assert {key: found["data"][key] for key in config} == config
 
 
-def test_names_are_those_of_the_folders(server: Server, api: Api) -> None:
+def test_service_names_are_the_folder_names(server: Server, api: Api) -> None:
     name = server.new_name("unsynced")
     folder = server.services_dir / name
     folder.mkdir()
@@ -134,12 +134,12 @@ def test_names_are_those_of_the_folders(server: Server, api: Api) -> None:
         folder.rmdir()
 
 
-def test_sync_brings_folders_into_the_database(server: Server, api: Api) -> None:
+def test_sync_reads_folders_into_the_database(server: Server, api: Api) -> None:
     server.add_service(shell("true"))
     assert answer(api.admin.post("/services/sync"))["detail"] == "Services synced"
 
 
-def test_a_deleted_service_is_gone(server: Server, api: Api) -> None:
+def test_a_deleted_service_is_no_longer_listed(server: Server, api: Api) -> None:
     name = server.add_service(shell("true"))
     found, token = api.service(name), api.service_token(name)
     assert answer(api.admin.delete(f"/services/{found['id']}")) == {"detail": f"Service {found['id']} deleted"}
@@ -149,15 +149,17 @@ def test_a_deleted_service_is_gone(server: Server, api: Api) -> None:
 
 
 @pytest.mark.parametrize("number", [987654321, 2**63 - 1])
-def test_a_service_that_is_not_there_cannot_be_deleted(api: Api, number: int) -> None:
-    refused(api.admin.delete(f"/services/{number}"), 404, "Service not found")
+def test_deleting_a_missing_service_is_not_found(api: Api, number: int) -> None:
+    check_error(api.admin.delete(f"/services/{number}"), 404, "Service not found")
 
 
 # Service tokens
 
 
 @pytest.mark.parametrize(("days", "lifetime"), [(None, 1), (1, 1), (180, 180)])
-def test_a_service_token_lives_as_many_days_as_asked(api: Api, service: str, days: int | None, lifetime: int) -> None:
+def test_a_service_token_expires_after_the_requested_days(
+    api: Api, service: str, days: int | None, lifetime: int
+) -> None:
     body = {"service": service, "origin": "ci"} | ({} if days is None else {"expiration_in_days": days})
     made = answer(api.admin.post("/service-token", json=body))
     assert set(made) == {"service_token", "token_type"}
@@ -179,32 +181,32 @@ def test_a_service_token_lives_as_many_days_as_asked(api: Api, service: str, day
         {"service": ["a"]},
     ],
 )
-def test_an_impossible_service_token_is_invalid(api: Api, service: str, body: dict[str, Any]) -> None:
+def test_an_invalid_service_token_request_is_rejected(api: Api, service: str, body: dict[str, Any]) -> None:
     response = api.admin.post("/service-token", json={"service": service, "origin": "ci", **body})
     assert response.status_code == 422
     assert response.json()["detail"]
 
 
 @pytest.mark.parametrize("missing", ["service", "origin"])
-def test_an_incomplete_service_token_is_invalid(api: Api, service: str, missing: str) -> None:
+def test_an_incomplete_service_token_request_is_rejected(api: Api, service: str, missing: str) -> None:
     body = {"service": service, "origin": "ci"}
     del body[missing]
     assert api.admin.post("/service-token", json=body).status_code == 422
 
 
-def test_there_is_no_token_for_a_service_that_does_not_exist(api: Api) -> None:
-    refused(api.admin.post("/service-token", json={"service": "nope", "origin": "ci"}), 404, "Service not found")
+def test_a_service_token_requires_an_existing_service(api: Api) -> None:
+    check_error(api.admin.post("/service-token", json={"service": "nope", "origin": "ci"}), 404, "Service not found")
 
 
-# Open to everybody
+# Open to everyone
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-def test_everybody_may_ask_for_health(api: Api, path: str) -> None:
+def test_health_needs_no_token(api: Api, path: str) -> None:
     assert api.anonymous.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/ui/", "/docs", "/openapi.json"])
-def test_the_page_and_the_documents_are_open(api: Api, path: str) -> None:
-    # 503: the page says how to build it, where it has not been.
+def test_the_page_and_the_api_docs_need_no_token(api: Api, path: str) -> None:
+    # 503: the page has not been built, and the response says how to build it.
     assert api.client().get(path).status_code in {200, 307, 503}

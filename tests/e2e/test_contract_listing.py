@@ -12,7 +12,7 @@ MORE_THAN_A_PAGE = 103
 
 @pytest.fixture(scope="module")
 def history(server: Server) -> Iterator[list[int]]:
-    """Ids of more deployments than a page has, oldest first: one runs, the others wait for it."""
+    """Yield the ids of more deployments than fit on a page, oldest first: one runs, the others wait."""
     with server.puppet() as (name, puppet):
         ids = [server.api.start(name)["id"] for _ in range(MORE_THAN_A_PAGE)]
         yield ids
@@ -26,16 +26,16 @@ def listed(api: Api, **query: int | str) -> list[int]:
     return [deployment["id"] for deployment in answer(api.admin.get("/deployments/", params=query))]
 
 
-def test_the_newest_hundred_come_first(api: Api, history: list[int]) -> None:
+def test_the_newest_hundred_are_listed_by_default(api: Api, history: list[int]) -> None:
     assert listed(api) == history[:-101:-1]
 
 
-def test_a_limit_says_otherwise(api: Api, history: list[int]) -> None:
+def test_a_limit_changes_the_page_size(api: Api, history: list[int]) -> None:
     assert listed(api, limit=1) == history[-1:]
     assert listed(api, limit=1000)[: len(history)] == history[::-1]
 
 
-def test_pages_follow_each_other_without_a_gap(api: Api, history: list[int]) -> None:
+def test_pages_have_no_gaps(api: Api, history: list[int]) -> None:
     seen: list[int] = []
     while page := listed(api, limit=17, **({"before": seen[-1]} if seen else {})):
         assert len(page) <= 17
@@ -61,7 +61,7 @@ def test_pages_follow_each_other_without_a_gap(api: Api, history: list[int]) -> 
         "until=9999-12-31T23:59:59-14:00",
     ],
 )
-def test_an_impossible_page_is_invalid(api: Api, query: str) -> None:
+def test_an_invalid_page_is_rejected(api: Api, query: str) -> None:
     assert api.admin.get(f"/deployments/?{query}").status_code == 422
 
 
@@ -71,7 +71,7 @@ def test_each_entry_has_the_fields_of_the_contract(api: Api, history: list[int])
         assert set(entry) >= fields
 
 
-def test_the_list_can_be_narrowed(api: Api, history: list[int]) -> None:
+def test_the_list_can_be_filtered(api: Api, history: list[int]) -> None:
     service_id = api.deployment(history[0])["service_id"]
     assert listed(api, service_id=service_id, state="queued", limit=1000) == history[:0:-1]
     assert listed(api, service_id=service_id, state="running") == history[:1]
@@ -79,7 +79,7 @@ def test_the_list_can_be_narrowed(api: Api, history: list[int]) -> None:
     assert listed(api, service_id=service_id, user="nobody") == []
 
 
-def test_several_states_are_one_list(api: Api, history: list[int]) -> None:
+def test_several_states_can_be_listed_together(api: Api, history: list[int]) -> None:
     service_id = api.deployment(history[0])["service_id"]
     query = f"service_id={service_id}&limit=1000&state=queued"
     found = answer(api.admin.get(f"/deployments/?{query}&state=running&state=success"))
@@ -87,12 +87,12 @@ def test_several_states_are_one_list(api: Api, history: list[int]) -> None:
     assert listed(api, service_id=service_id, state="failure") == []
 
 
-def test_a_time_and_a_page_go_together(api: Api, history: list[int]) -> None:
+def test_a_time_filter_works_with_pages(api: Api, history: list[int]) -> None:
     first, last = (api.deployment(history[n])["created"] for n in (10, 20))
     assert listed(api, since=first, until=last) == history[19:9:-1]
     assert listed(api, since=first, until=last, before=history[15], limit=3) == history[14:11:-1]
     assert listed(api, since=last)[-1] == history[20]
-    # 14:00 at +02:00 is 12:00 in UTC; a time that does not say where it is from is in UTC.
+    # 14:00 at +02:00 is 12:00 in UTC; times without an offset are in UTC.
     assert listed(api, since="2020-01-01T14:00:00+02:00", until="2020-01-01T12:00:00.000001") == []
     assert listed(api, until="2020-01-01") == []
 

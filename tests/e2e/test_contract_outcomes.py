@@ -1,4 +1,4 @@
-"""Contract, deploy scripts: what becomes of their steps, and how they end."""
+"""Contract, deploy scripts: how their steps change, and how they end."""
 
 from pathlib import Path
 
@@ -18,40 +18,40 @@ raise SystemExit(5)
 """
 
 
-# What becomes of steps
+# How steps change
 
 
 @pytest.mark.parametrize(
-    ("planned", "reports", "left"),
+    ("planned", "reports", "remaining"),
     [
-        # Pending, then running, then over; the next one begins by itself.
+        # Pending, then running, then done; the next one starts automatically.
         (
             ["A", "B"],
             [("A", "running"), ("A", "success")],
             [("A", "success"), ("B", "running")],
         ),
-        # A running step is updated, and stays the only one of its name.
+        # A running step is updated; no second step gets its name.
         (["A", "B"], [("A", "running"), ("A", "running")], [("A", "running"), ("B", "pending")]),
         # An unknown step is appended.
         (["A"], [("New", "success")], [("New", "success"), ("A", "pending")]),
-        # A failed step starts nothing.
+        # A failed step does not start the next one.
         (
             ["A", "B"],
             [("A", "running"), ("A", "failure")],
             [("A", "failure"), ("B", "pending")],
         ),
-        # Each end starts the next one.
+        # Each finished step starts the next one.
         (
             ["A", "B", "C"],
             [("A", "running"), ("A", "success"), ("B", "success")],
             [("A", "success"), ("B", "success"), ("C", "running")],
         ),
-        # One that is over already is another one when it is reported again.
+        # Reporting a finished step again adds a new one.
         (["A"], [("A", "success"), ("A", "success")], [("A", "success"), ("A", "success")]),
     ],
 )
 def test_reports_change_steps(
-    server: Server, api: Api, planned: list[str], reports: list[tuple[str, str]], left: list[tuple[str, str]]
+    server: Server, api: Api, planned: list[str], reports: list[tuple[str, str]], remaining: list[tuple[str, str]]
 ) -> None:
     with server.puppet({"steps": steps(*planned)}) as (name, puppet), api.live() as live:
         started = api.start(name)
@@ -59,18 +59,18 @@ def test_reports_change_steps(
         live.subscribe(started["id"])
         live.wait_for(lambda told: told["type"] == "output")
         found = [(step["name"], step["state"]) for step in api.steps(started["id"])]
-        assert found == left
+        assert found == remaining
         puppet.exit()
         live.wait_for_state(started["id"])
-        open_steps = [step for step in left if step[1] in {"pending", "running"}]
+        open_steps = [step for step in remaining if step[1] in {"pending", "running"}]
         deleted = [message for message in live.of_type("step") if message["deleted"]]
         assert sorted((message["name"], message["state"]) for message in deleted) == sorted(open_steps)
     assert [(step["name"], step["state"]) for step in api.steps(started["id"])] == [
-        step for step in left if step not in open_steps
+        step for step in remaining if step not in open_steps
     ]
 
 
-# How it ends
+# How scripts end
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_exit_code_and_steps_decide_the_outcome(
     assert bool(failed) == (state == "failure")
 
 
-def test_a_script_that_breaks_off_leaves_the_step_failed_that_ran(server: Server, api: Api) -> None:
+def test_a_script_that_dies_fails_its_running_step(server: Server, api: Api) -> None:
     script = shell(say("A") + say("B", "running") + "exit 7")
     done = api.run(server.add_service(script, config={"steps": steps("A", "B", "C")}))
     assert [(step["name"], step["state"]) for step in done["steps"]] == [("A", "success"), ("B", "failure")]
@@ -105,7 +105,7 @@ def test_a_script_that_breaks_off_leaves_the_step_failed_that_ran(server: Server
 
 
 @pytest.mark.parametrize("content", ["#!/nowhere/at/all\n", "\x7fELF nonsense", "#!/bin/sh\n"])
-def test_a_script_that_cannot_be_started_says_why(server: Server, api: Api, content: str) -> None:
+def test_a_script_that_cannot_be_started_reports_why(server: Server, api: Api, content: str) -> None:
     name = server.add_service(content)
     if content == "#!/bin/sh\n":
         (server.services_dir / name / "deploy.sh").chmod(0o644)
@@ -116,7 +116,7 @@ def test_a_script_that_cannot_be_started_says_why(server: Server, api: Api, cont
     assert "deploy.sh" in step["message"]
 
 
-def test_a_script_that_has_gone_since_the_sync_says_why(server: Server, api: Api) -> None:
+def test_a_script_removed_since_the_sync_reports_why(server: Server, api: Api) -> None:
     name = server.add_service(shell("true"))
     (server.services_dir / name / "deploy.sh").unlink()
     done = api.run(name)
@@ -125,14 +125,14 @@ def test_a_script_that_has_gone_since_the_sync_says_why(server: Server, api: Api
     assert done["steps"][0]["message"]
 
 
-def test_a_script_that_says_it_is_done_and_then_breaks_off_has_failed(server: Server, api: Api) -> None:
+def test_a_script_that_fails_after_it_finished_the_deployment_has_failed(server: Server, api: Api) -> None:
     done = api.run(server.add_service(python(DONE_AND_BROKEN)))
     failed = wait_until(lambda: api.wait_for_state(done["id"], "failure"), "the failure")
     assert failed["exit_code"] == 5
     assert "5" in failed["reason"]
 
 
-def test_a_script_that_takes_too_long_is_ended(server: Server, api: Api) -> None:
+def test_a_script_that_exceeds_its_timeout_is_stopped(server: Server, api: Api) -> None:
     name = server.add_service(shell(say("A", "running") + "sleep 600"), config={"timeout": 0.5})
     done = api.run(name)
     assert done["state"] == "failure"
@@ -140,7 +140,7 @@ def test_a_script_that_takes_too_long_is_ended(server: Server, api: Api) -> None
     assert "0.5" in done["reason"] or "time" in done["reason"].lower()
 
 
-def test_a_cancelled_deployment_is_dead(server: Server, api: Api) -> None:
+def test_cancel_kills_all_processes(server: Server, api: Api) -> None:
     script = shell("sleep 600 & echo $!; echo $$; wait")
     name = server.add_service(script)
     started, waiting = api.start(name), api.start(name)
@@ -151,7 +151,7 @@ def test_a_cancelled_deployment_is_dead(server: Server, api: Api) -> None:
         done = api.wait_until_final(deployment["id"])
         assert (done["state"], done["reason"]) == ("cancelled", f"Cancelled by {api.user}.")
         assert api.admin.post(f"/deployments/{deployment['id']}/cancel").status_code == 409
-    wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids), "the processes being gone")
+    wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids), "the processes to exit")
     again = answer(api.admin.post(f"/deployments/{started['id']}/retry"))
     assert (again["retry_of"], again["context"]) == (started["id"], started["context"])
     assert api.admin.post(f"/deployments/{again['id']}/cancel").is_success

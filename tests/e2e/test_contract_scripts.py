@@ -1,4 +1,4 @@
-"""Contract, deploy scripts: how they are started, and what they may say."""
+"""Contract, deploy scripts: how they are started, and what they can report."""
 
 import json
 import os
@@ -47,11 +47,11 @@ def dump(api: Api, deployment_id: int) -> dict[str, Any]:
     return dict(json.loads(line.removeprefix("DUMP ")))
 
 
-def said(steps_: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def summaries(steps_: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(step["name"], step["state"], step["message"]) for step in steps_]
 
 
-# How it is started
+# How scripts are started
 
 
 def test_a_script_gets_a_config_file_and_a_minimal_environment(server: Server, api: Api) -> None:
@@ -82,7 +82,7 @@ def test_a_script_gets_a_config_file_and_a_minimal_environment(server: Server, a
     assert found["descriptors"] == [0, 1, 2, 3]
 
 
-def test_no_secret_is_seen_in_arguments_and_environments(server: Server, api: Api) -> None:
+def test_no_secret_appears_in_arguments_or_environments(server: Server, api: Api) -> None:
     with server.puppet() as (name, puppet):
         started = api.start(name, {"PASSWORD": "the-secret-of-this-test"})
         token = puppet.config()["access_token"]
@@ -106,21 +106,21 @@ def test_no_secret_is_seen_in_arguments_and_environments(server: Server, api: Ap
 def content_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it has ended, or is not ours
+    except OSError:  # the process has ended, or belongs to another user
         return b""
 
 
-def test_the_config_file_goes_even_when_the_script_is_killed(server: Server, api: Api) -> None:
+def test_the_config_file_is_removed_even_if_the_script_is_killed(server: Server, api: Api) -> None:
     name = server.add_service(shell('echo "$DEPLOY_CONFIG_FILE"; kill -9 $$'))
     done = api.run(name)
     (file,) = api.lines(done["id"])
-    wait_until(lambda: not Path(file).parent.exists(), "the folder being gone")
+    wait_until(lambda: not Path(file).parent.exists(), "the folder to be removed")
 
 
-# What it says
+# What scripts can report
 
 
-def test_lines_of_output_and_error_are_reports_or_log(server: Server, api: Api) -> None:
+def test_lines_of_stdout_and_stderr_are_reports_or_log_output(server: Server, api: Api) -> None:
     lines = [
         "text",
         "",
@@ -144,7 +144,7 @@ def test_lines_of_output_and_error_are_reports_or_log(server: Server, api: Api) 
     """)
     done = api.run(server.add_service(script))
     assert api.lines(done["id"]) == [*lines, "an error", "no newline at the end"]
-    assert said(done["steps"]) == [("A", "success", "first"), ("B", "success", "second")]
+    assert summaries(done["steps"]) == [("A", "success", "first"), ("B", "success", "second")]
 
 
 def test_other_fields_are_kept_as_detail(server: Server, api: Api) -> None:
@@ -158,12 +158,12 @@ def test_other_fields_are_kept_as_detail(server: Server, api: Api) -> None:
     }
 
 
-def test_a_script_may_report_by_http_and_by_output(server: Server, api: Api) -> None:
+def test_a_script_may_report_over_http_and_on_stdout(server: Server, api: Api) -> None:
     name = server.add_service(python(CALLS_HOME), config={"steps": steps("A", "B", "C")})
     done = api.run(name)
     assert done["state"] == "success"
-    assert said(done["steps"])[0] == ("A", "success", "done")
-    wait_until(lambda: api.deployment(done["id"])["exit_code"] is not None, "the script having ended")
+    assert summaries(done["steps"])[0] == ("A", "success", "done")
+    wait_until(lambda: api.deployment(done["id"])["exit_code"] is not None, "the script to exit")
     assert [line for line in api.lines(done["id"]) if "step processed" in line] == ['{"detail":"step processed"}'] * 2
     assert f'{{"detail":"Deployment {done["id"]} finished"}}' in api.lines(done["id"])
     assert api.deployment(done["id"])["state"] == "success"

@@ -1,4 +1,4 @@
-"""Contract, service folders: what a config says, and where the first steps come from."""
+"""Contract, service folders: what a config means, and which steps are planned."""
 
 import shutil
 
@@ -36,7 +36,7 @@ TASKS = ["Gathering Facts", "Say hello", "Check the answer", "Say goodbye"]
 
 
 def planned(api: Api, deployment_id: int) -> list[tuple[str, str]]:
-    """The steps that were shown before the deployment started, with their descriptions."""
+    """Return the steps planned before the deployment started, with their descriptions."""
     shown = []
     for event in api.events(deployment_id):
         if event["type"] == "deployment" and event["state"] != "queued":
@@ -51,10 +51,10 @@ def planned_names(api: Api, deployment_id: int) -> list[str]:
     return [name for name, _ in planned(api, deployment_id)]
 
 
-# What is run
+# What runs
 
 
-def test_an_empty_config_means_deploy_sh(server: Server, api: Api) -> None:
+def test_an_empty_config_runs_deploy_sh(server: Server, api: Api) -> None:
     name = server.add_service(shell("echo it is me"))
     done = api.run(name)
     assert done["state"] == "success"
@@ -75,17 +75,17 @@ def test_a_script_may_be_absolute(server: Server, api: Api) -> None:
     assert api.lines(api.run(name)["id"]) == [str(script)]
 
 
-# Which steps are shown first
+# Which steps are planned
 
 
-def test_first_come_the_steps_of_the_config(server: Server, api: Api) -> None:
+def test_steps_of_the_config_are_planned_first(server: Server, api: Api) -> None:
     config = {"steps": [{"name": "A", "description": "what A is"}, {"name": "B"}]}
     name = server.add_service(shell("exit 1"), config=config)
     for _ in range(2):
         assert planned(api, api.run(name)["id"]) == [("A", "what A is"), ("B", "")]
 
 
-def test_then_those_of_the_last_full_success(server: Server, api: Api) -> None:
+def test_steps_of_the_last_full_success_take_precedence(server: Server, api: Api) -> None:
     script = shell(
         say("A")
         + 'grep -q break "$DEPLOY_CONFIG_FILE" && exit 1\n'
@@ -103,14 +103,14 @@ def test_then_those_of_the_last_full_success(server: Server, api: Api) -> None:
     assert planned_names(api, api.run(name)["id"]) == ["A", "C"]
 
 
-def test_nothing_known_means_one_placeholder(server: Server, api: Api) -> None:
+def test_without_known_steps_a_placeholder_is_planned(server: Server, api: Api) -> None:
     done = api.run(server.add_service(shell("true")))
     assert len(planned(api, done["id"])) == 1
     assert done["steps"] == []
 
 
 @pytest.mark.parametrize("place", ["folder", "parent"])
-def test_a_playbook_s_tasks_become_the_steps(server: Server, api: Api, place: str) -> None:
+def test_playbook_tasks_become_the_steps(server: Server, api: Api, place: str) -> None:
     name = server.new_name("playbook")
     folder = server.services_dir / name if place == "folder" else server.folder
     path = folder / f"{name}-files" / "site.yml"
@@ -123,10 +123,10 @@ def test_a_playbook_s_tasks_become_the_steps(server: Server, api: Api, place: st
     assert api.lines(done["id"]) == ["the script"]
 
 
-# Playbooks that the platform runs
+# Playbooks without a script
 
 
-def test_the_platform_runs_a_playbook_by_itself(server: Server, api: Api) -> None:
+def test_a_playbook_without_a_script_is_run(server: Server, api: Api) -> None:
     name = server.add_service(files={"site.yml": GATHERING}, config={"ansible_playbook": "site.yml"})
     done = api.run(name, {"who": "{{ world }}"})
     assert done["state"] == "success", api.lines(done["id"])
@@ -134,11 +134,11 @@ def test_the_platform_runs_a_playbook_by_itself(server: Server, api: Api) -> Non
     assert [(step["name"], step["state"]) for step in done["steps"]] == [(task, "success") for task in TASKS]
     assert [host["outcome"] for step in done["steps"] for host in step["hosts"]] == ["ok"] * 4
     output = "\n".join(api.lines(done["id"]))
-    assert "Hello {{ world }}" in output  # answers are never templates
+    assert "Hello {{ world }}" in output  # values are never templates
     assert "PLAY RECAP" in output
 
 
-def test_a_playbook_that_fails_is_a_failed_deployment(server: Server, api: Api) -> None:
+def test_a_failing_playbook_fails_the_deployment(server: Server, api: Api) -> None:
     (server.folder / "old.yml").write_text(QUICK)
     name = server.add_service(config={"ansible_playbook": "old.yml"})
     done = api.run(name, {"who": "evil"})
@@ -151,10 +151,10 @@ def test_a_playbook_that_fails_is_a_failed_deployment(server: Server, api: Api) 
     assert "Check the answer" in done["reason"]
 
 
-# Changes and documentation
+# Changes and READMEs
 
 
-def test_changes_are_told_by_the_sync_and_shown_at_once(server: Server, api: Api) -> None:
+def test_sync_reports_changes_and_shows_them_immediately(server: Server, api: Api) -> None:
     name = server.new_name()
     with api.live() as live:
         folder = write_service(server.services_dir, name, script=shell("true"))
@@ -174,7 +174,7 @@ def test_changes_are_told_by_the_sync_and_shown_at_once(server: Server, api: Api
     assert (back["id"], back["deleted"]) == (number, False)
 
 
-def test_the_readme_is_part_of_the_service(server: Server, api: Api) -> None:
+def test_a_service_includes_its_readme(server: Server, api: Api) -> None:
     with_readme = server.add_service(shell("true"), files={"README.md": "# Größe\n\n<script>alert(1)</script>"})
     without = server.add_service(shell("true"))
     for name, readme in ((with_readme, "# Größe\n\n<script>alert(1)</script>"), (without, None)):

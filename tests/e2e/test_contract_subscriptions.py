@@ -1,4 +1,4 @@
-"""Contract, WebSocket: subscriptions, and that everybody is told the same in the same order."""
+"""Contract, WebSocket: subscriptions, and that all clients get the same messages in the same order."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ def test_only_subscribers_get_output(api: Api, held: tuple[dict[str, Any], Puppe
         subscriber.wait_for_state(started["id"])
         other.wait_for_state(started["id"])
         assert other.of_type("output") == []
-        told = subscriber.of_type("output")
-    lines = [line for message in told for line in message["lines"]]
+        received = subscriber.of_type("output")
+    lines = [line for message in received for line in message["lines"]]
     assert [(number, text) for number, _, text, _ in lines] == [(1, "a line"), (2, "another one")]
-    assert all(set(message) >= {"type", "lines", "seq", "deployment_id"} for message in told)
+    assert all(set(message) >= {"type", "lines", "seq", "deployment_id"} for message in received)
 
 
-def test_whoever_comes_late_or_again_gets_what_is_stored(server: Server, api: Api) -> None:
+def test_late_and_returning_subscribers_get_stored_messages(server: Server, api: Api) -> None:
     script = shell("\n".join(say(f"S{number}") + f"echo line {number}" for number in range(20)))
     name = server.add_service(script, config={"steps": steps("S3", "S4", "left over")})
     with api.live() as early, api.live() as twin:
@@ -44,14 +44,14 @@ def test_whoever_comes_late_or_again_gets_what_is_stored(server: Server, api: Ap
         assert late.about(started["id"]) == stored[10:]
 
 
-def test_after_unsubscribing_only_changes_of_state_arrive(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+def test_after_unsubscribing_only_state_changes_arrive(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
     started, puppet = held
     with api.live() as live:
         live.subscribe(started["id"])
         puppet.print("heard")
-        live.wait_for(lambda told: told["type"] == "output")
+        live.wait_for(lambda received: received["type"] == "output")
         live.unsubscribe(started["id"])
-        live.sign_in(api.token)  # answered after the message before it
+        live.sign_in(api.token)  # its response comes after the response to the previous message
         puppet.print("unheard")
         puppet.exit()
         live.wait_for_state(started["id"])
@@ -60,7 +60,7 @@ def test_after_unsubscribing_only_changes_of_state_arrive(api: Api, held: tuple[
     assert api.lines(started["id"]) == ["heard", "unheard"]
 
 
-def test_everybody_sees_the_same_in_the_same_order(server: Server, api: Api) -> None:
+def test_all_clients_get_the_same_messages_in_the_same_order(server: Server, api: Api) -> None:
     names = [server.add_service(shell(say("A", "running") + say("A") + say("B"))) for _ in range(3)]
     with api.live() as one, api.live() as other:
         started = [api.start(name)["id"] for name in names]

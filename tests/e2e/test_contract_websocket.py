@@ -38,14 +38,14 @@ GARBAGE = [
 
 def test_nothing_is_sent_before_success(server: Server, api: Api) -> None:
     service = server.add_service(shell(say("A")))
-    with api.live() as witness, Live(api.base_url) as live:
+    with api.live() as observer, Live(api.base_url) as live:
         done = api.run(service)
-        witness.wait_for_state(done["id"])
-        assert live.silent()
+        observer.wait_for_state(done["id"])
+        assert live.is_silent()
         assert live.sign_in("nonsense")["status"] == "failure"
         other = api.run(service)
-        witness.wait_for_state(other["id"])
-        assert live.silent()
+        observer.wait_for_state(other["id"])
+        assert live.is_silent()
         assert live.messages == live.of_type("authentication")
         assert live.sign_in(api.token)["status"] == "success"
         last = api.start(service)
@@ -54,22 +54,22 @@ def test_nothing_is_sent_before_success(server: Server, api: Api) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])
-def test_a_bad_token_fails_and_a_good_one_may_follow(api: Api, token: str) -> None:
+def test_a_valid_token_is_accepted_after_an_invalid_one(api: Api, token: str) -> None:
     with Live(api.base_url) as live:
-        said = live.sign_in(token)
-        assert set(said) == {"type", "status", "detail"}
-        assert (said["type"], said["status"]) == ("authentication", "failure")
-        assert said["detail"] == ("Could not validate credentials" if token else "Not authenticated")
-        said = live.sign_in(api.token)
-        assert set(said) == {"type", "status", "detail"}
-        assert (said["type"], said["status"]) == ("authentication", "success")
+        reply = live.sign_in(token)
+        assert set(reply) == {"type", "status", "detail"}
+        assert (reply["type"], reply["status"]) == ("authentication", "failure")
+        assert reply["detail"] == ("Could not validate credentials" if token else "Not authenticated")
+        reply = live.sign_in(api.token)
+        assert set(reply) == {"type", "status", "detail"}
+        assert (reply["type"], reply["status"]) == ("authentication", "success")
 
 
-def test_a_token_that_is_larger_than_a_message_may_be_fails(api: Api) -> None:
+def test_a_token_larger_than_the_message_limit_fails(api: Api) -> None:
     with Live(api.base_url) as live:
-        said = live.sign_in("x" * 100_000)
-        assert (said["type"], said["status"]) == ("authentication", "failure")
-        assert "64" in said["detail"] or "65536" in said["detail"]
+        reply = live.sign_in("x" * 100_000)
+        assert (reply["type"], reply["status"]) == ("authentication", "failure")
+        assert "64" in reply["detail"] or "65536" in reply["detail"]
 
 
 def test_garbage_instead_of_a_token_fails(api: Api) -> None:
@@ -81,30 +81,30 @@ def test_garbage_instead_of_a_token_fails(api: Api) -> None:
         assert live.sign_in(api.token)["status"] == "success"
 
 
-def test_a_page_of_another_site_is_refused(api: Api) -> None:
+def test_pages_of_other_sites_are_rejected(api: Api) -> None:
     for origin in ("https://evil.example.org", f"{api.base_url}.evil.example.org", "null", "http://localhost:1"):
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as rejected:
             Live(api.base_url, origin=origin)
-        assert refused.value.response.status_code == 403
+        assert rejected.value.response.status_code == 403
     with api.live(origin=api.base_url):
         pass
 
 
-def test_the_client_picks_a_uuid(api: Api) -> None:
-    with pytest.raises(InvalidStatus) as refused:
+def test_the_client_id_must_be_a_uuid(api: Api) -> None:
+    with pytest.raises(InvalidStatus) as rejected:
         Live(api.base_url, client_id="somebody")
-    assert refused.value.response.status_code in {403, 404}
+    assert rejected.value.response.status_code in {403, 404}
 
 
-def test_a_client_stays_signed_in_with_a_new_token(api: Api) -> None:
+def test_a_new_token_renews_the_session(api: Api) -> None:
     with api.live() as live:
         assert live.sign_in(api.sign_in(api.user, api.password))["status"] == "success"
         assert live.sign_in("nonsense")["status"] == "failure"
         live.send({"ping": 1})
-        assert live.silent()
+        assert live.is_silent()
 
 
-def test_another_user_does_not_take_over_a_connection(server: Server, api: Api) -> None:
+def test_another_user_cannot_take_over_a_connection(server: Server, api: Api) -> None:
     name = server.new_name("user")
     api.create_user(name, "a password of his")
     with api.live() as live:
@@ -114,35 +114,35 @@ def test_another_user_does_not_take_over_a_connection(server: Server, api: Api) 
 # Messages
 
 
-def test_a_deployment_tells_of_each_change(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+def test_each_change_of_a_deployment_is_sent(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
     started, puppet = held
     with api.live() as live:
         live.subscribe(started["id"])
         puppet.exit()
         final = live.wait_for_state(started["id"])
-        told = [message for message in live.about(started["id"]) if message["type"] == "deployment"]
-    assert [message["state"] for message in told] == ["queued", "running", "success"]
-    for message in told:
+        sent = [message for message in live.about(started["id"]) if message["type"] == "deployment"]
+    assert [message["state"] for message in sent] == ["queued", "running", "success"]
+    for message in sent:
         assert set(message) >= DEPLOYMENT | NUMBERED
         assert message["id"] == message["deployment_id"] == started["id"]
         assert (message["origin"], message["user"]) == (started["origin"], started["user"])
         assert message["context"] == {"env": {"TAG": "v1"}}
-    assert [bool(message["started"]) for message in told] == [False, True, True]
-    assert [bool(message["finished"]) for message in told] == [False, False, True]
+    assert [bool(message["started"]) for message in sent] == [False, True, True]
+    assert [bool(message["finished"]) for message in sent] == [False, False, True]
     stored = api.deployment(started["id"])
     assert {key: stored[key] for key in final if key in stored} == {key: final[key] for key in final if key in stored}
 
 
-def test_a_step_tells_of_each_change_and_of_its_end(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
+def test_each_change_of_a_step_and_its_removal_are_sent(api: Api, held: tuple[dict[str, Any], Puppet]) -> None:
     started, puppet = held
     with api.live() as live:
         live.subscribe(started["id"])
         puppet.print(report("One", "running", message="half way"), report("One", "success", message="done"))
         puppet.exit()
         live.wait_for_state(started["id"])
-        told = live.of_type("step")
-    assert all(set(message) >= STEP | NUMBERED for message in told)
-    assert [(message["name"], message["state"], message["message"], message["deleted"]) for message in told] == [
+        sent = live.of_type("step")
+    assert all(set(message) >= STEP | NUMBERED for message in sent)
+    assert [(message["name"], message["state"], message["message"], message["deleted"]) for message in sent] == [
         ("One", "pending", "", False),
         ("Two", "pending", "", False),
         ("One", "running", "half way", False),
@@ -153,7 +153,7 @@ def test_a_step_tells_of_each_change_and_of_its_end(api: Api, held: tuple[dict[s
     assert [step["name"] for step in api.steps(started["id"])] == ["One"]
 
 
-def test_a_service_tells_when_it_is_new_changed_and_gone(server: Server, api: Api) -> None:
+def test_added_changed_and_deleted_services_are_sent(server: Server, api: Api) -> None:
     name = server.new_name()
     with api.live() as live:
         for count, config in enumerate(({"description": "first"}, {"description": "second"}), 1):
@@ -163,44 +163,44 @@ def test_a_service_tells_when_it_is_new_changed_and_gone(server: Server, api: Ap
             assert (message["name"], message["data"], message["deleted"]) == (name, config, False)
             assert message["id"] == api.service(name)["id"]
         assert api.admin.delete(f"/services/{message['id']}").is_success
-        gone = live.wait_for(lambda told: told["type"] == "service" and told["deleted"])
+        gone = live.wait_for(lambda sent: sent["type"] == "service" and sent["deleted"])
         assert (gone["id"], gone["name"]) == (message["id"], name)
 
 
-def test_a_folder_that_goes_takes_its_service_along(server: Server, api: Api) -> None:
+def test_removing_a_folder_removes_its_service(server: Server, api: Api) -> None:
     name = server.add_service(shell("true"))
     with api.live() as live:
         (server.services_dir / name / "config.json").unlink()
         (server.services_dir / name / "deploy.sh").unlink()
         (server.services_dir / name).rmdir()
         assert api.sync()["removed"] == [name]
-        gone = live.wait_for(lambda told: told["type"] == "service" and told["deleted"])
+        gone = live.wait_for(lambda sent: sent["type"] == "service" and sent["deleted"])
         assert gone["name"] == name
 
 
-# Nonsense
+# Invalid messages
 
 
 @pytest.mark.parametrize("wanted", [987654321, 0, -1, 2**70, "5", None, [], True, 1.5])
-def test_a_subscription_to_nothing_gets_a_warning(api: Api, wanted: object) -> None:
+def test_subscribing_to_a_missing_deployment_gets_a_warning(api: Api, wanted: object) -> None:
     with api.live() as live:
         live.send({"subscribe": {"deployment_id": wanted if wanted is not True else 987654321, "after": wanted}})
-        warning = live.wait_for(lambda told: told["type"] == "warning")
+        warning = live.wait_for(lambda sent: sent["type"] == "warning")
         assert (warning["code"], warning["detail"]) == ("not_found", "Deployment not found")
 
 
-def test_garbage_on_an_open_connection_gets_a_warning_each_time(server: Server, api: Api) -> None:
-    nonsense: list[str | bytes] = [garbage for garbage in GARBAGE if "access_token" not in garbage]
-    nonsense += [b"\xff\x00", '{"unsubscribe": 5}', '{"subscribe": 5}', '{"subscribe": []}', '{"type": "deployment"}']
+def test_each_invalid_message_gets_a_warning(server: Server, api: Api) -> None:
+    invalid: list[str | bytes] = [garbage for garbage in GARBAGE if "access_token" not in garbage]
+    invalid += [b"\xff\x00", '{"unsubscribe": 5}', '{"subscribe": 5}', '{"subscribe": []}', '{"type": "deployment"}']
     with api.live() as live:
-        for count, garbage in enumerate(nonsense, 1):
+        for count, garbage in enumerate(invalid, 1):
             live.send(garbage)
             live.wait_for_count("warning", count)
         started = api.start(server.add_service(shell("true")))
         live.wait_for_state(started["id"])
 
 
-def test_a_deployment_asked_for_by_http_is_the_one_on_the_websocket(server: Server, api: Api) -> None:
+def test_a_deployment_is_the_same_over_http_and_websocket(server: Server, api: Api) -> None:
     write_service(server.services_dir, name := server.new_name(), script=shell("exit 3"))
     answer(api.admin.post("/services/sync"))
     with api.live() as live:

@@ -1,4 +1,4 @@
-"""Scripts run as the deploy user, and cannot reach what is the server's."""
+"""Scripts run as the deploy user and cannot reach the server's files and processes."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from tests.e2e.folders import python, shell, write_service
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import wait_until
 
-# None of those the bundled PostgreSQL runs as.
+# Not one of the accounts that the bundled PostgreSQL runs as.
 DEPLOY_USER, ORDINARY_USER = "daemon", "www-data"
 SETTINGS = {"SUDO_USER": DEPLOY_USER, "SSH_AUTH_SOCK": "/run/agent.sock", "PATH_FOR_DEPLOY": os.environ["PATH"]}
 RULE = f"{ORDINARY_USER} ALL=({DEPLOY_USER}) NOPASSWD: ALL\n"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start servers as somebody else")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start servers as another user")
 with_sudo = pytest.mark.skipif(
-    shutil.which("sudo") is None or shutil.which("unshare") is None, reason="there is no sudo, or no unshare"
+    shutil.which("sudo") is None or shutil.which("unshare") is None, reason="sudo or unshare is missing"
 )
 
 DUMP = """
@@ -43,20 +43,20 @@ print(json.dumps({
 
 
 def of_root(stack: ExitStack) -> Server:
-    """Return a server of root, which changes the user itself."""
+    """Return a server that runs as root and changes to the deploy user itself."""
     return Server(stack.enter_context(temporary_folder()), settings=SETTINGS)
 
 
 def of_ordinary_user(stack: ExitStack, rule: str = RULE) -> Server:
-    """Return a server of an ordinary user, who needs sudo, which knows this rule alone.
+    """Return a server that runs as an ordinary user, with sudo limited to this rule.
 
-    It may read everything, since the Python that runs the tests can be root's own.
+    It can read everything, since the Python that runs the tests may belong to root.
     """
     folder, sudoers = (stack.enter_context(temporary_folder()) for _ in range(2))
     try:
         user = pwd.getpwnam(ORDINARY_USER)
     except KeyError:
-        pytest.skip(f"there is no user {ORDINARY_USER}")
+        pytest.skip(f"the user {ORDINARY_USER} does not exist")
     os.chown(folder, user.pw_uid, user.pw_gid)
     (sudoers / "sudoers").write_text(f"Defaults env_reset, use_pty\n{rule}")
     (sudoers / "sudoers").chmod(0o440)
@@ -64,7 +64,7 @@ def of_ordinary_user(stack: ExitStack, rule: str = RULE) -> Server:
     through += [str(sudoers / "sudoers"), "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
     through += ["--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--pdeathsig=TERM"]
     if subprocess.run([*through, "true"], check=False).returncode != 0:
-        pytest.skip("this machine does not let root make mount namespaces, or pass capabilities on")
+        pytest.skip("root cannot create mount namespaces or pass on capabilities on this machine")
     return Server(folder, settings=SETTINGS, through=through)
 
 
@@ -79,7 +79,7 @@ def started(make: Callable[[ExitStack], Server]) -> Iterator[Server]:
     params=[pytest.param(of_root, id="root"), pytest.param(of_ordinary_user, id="sudo", marks=with_sudo)],
 )
 def guarded(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server with a deploy user and an SSH agent."""
+    """Yield a server with a deploy user and an SSH agent."""
     with started(request.param) as running:
         yield running
 
@@ -120,13 +120,13 @@ def test_a_script_cannot_reach_the_server(guarded: Server) -> None:
     assert (data / "secret-key").exists()
 
 
-def test_cancel_means_dead(guarded: Server) -> None:
+def test_cancel_kills_all_processes(guarded: Server) -> None:
     api = guarded.api
     started = api.start(guarded.add_service(python(FAMILY)))
     members = family(api, started["id"])
     answer(api.admin.post(f"/deployments/{started['id']}/cancel"))
     assert api.wait_until_final(started["id"])["state"] == "cancelled"
-    wait_until(lambda: all(member.is_dead() for member in members.values()), "all of them being dead")
+    wait_until(lambda: all(member.is_dead() for member in members.values()), "all members to die")
 
 
 def test_a_run_outlives_its_server(guarded: Server) -> None:
@@ -145,7 +145,7 @@ def test_a_run_outlives_its_server(guarded: Server) -> None:
 
 
 @with_sudo
-def test_without_a_rule_of_sudo_the_sync_says_what_is_missing() -> None:
+def test_without_a_sudo_rule_sync_reports_what_is_missing() -> None:
     with started(lambda stack: of_ordinary_user(stack, "")) as server:
         write_service(server.services_dir, "shop", script=shell("echo begun"))
         (problem,) = server.api.sync()["problems"]

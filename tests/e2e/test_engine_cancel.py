@@ -1,4 +1,4 @@
-"""Cancel means dead; so does a run that takes too long."""
+"""Cancellation and timeouts end all processes of a run."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ from tests.e2e.processes import Site, living, parent, process
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
-# With a STEP, it reports that, says that it is done, and hangs, and so does a child; both are deaf to what asks them to end.
+# With a STEP, reports it, finishes the deployment and then hangs together with a child; both ignore SIGTERM and SIGINT.
 HANGING = """
 import json, os, signal, sys, urllib.request
 
@@ -42,7 +42,7 @@ def cancel(api: Api, deployment_id: int) -> dict[str, object]:
     return dict(answer(api.admin.post(f"/deployments/{deployment_id}/cancel")))
 
 
-def test_a_deployment_that_waits_is_cancelled_at_once_and_never_runs(server: Server) -> None:
+def test_a_queued_deployment_is_cancelled_immediately_and_never_runs(server: Server) -> None:
     api = server.api
     with server.puppet({"steps": steps("One", "Two")}) as (name, puppet), api.live() as live:
         first = api.start(name)
@@ -54,8 +54,8 @@ def test_a_deployment_that_waits_is_cancelled_at_once_and_never_runs(server: Ser
         assert cancelled["finished"] is not None
         assert cancelled["reason"] == "Cancelled by admin."
         live.wait_for_state(waiting["id"], "cancelled")
-        told = [(step["name"], step["state"], step["deleted"]) for step in live.of_type("step")]
-        assert told[-2:] == [("One", "pending", True), ("Two", "pending", True)]
+        notified = [(step["name"], step["state"], step["deleted"]) for step in live.of_type("step")]
+        assert notified[-2:] == [("One", "pending", True), ("Two", "pending", True)]
         assert api.deployment(waiting["id"])["steps"] == []
         assert api.deployment(waiting["id"])["waiting"] is None
         assert api.deployment(last["id"])["waiting"] | {"reason": ""} == {
@@ -71,7 +71,7 @@ def test_a_deployment_that_waits_is_cancelled_at_once_and_never_runs(server: Ser
     assert (after["state"], after["lines"], after["seq"]) == ("cancelled", 0, cancelled["seq"])
 
 
-def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
+def test_cancel_kills_every_process_of_a_run(server: Server) -> None:
     api = server.api
     name = server.add_service(python(FAMILY), config={"steps": steps("First", "Second")})
     api.create_user(other := server.new_name("user"), "a password of his", is_admin=True)
@@ -81,7 +81,7 @@ def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
         supervisor = living(parent(members["script"].pid))
         asked = cancel(api, deployment_id)
         assert (asked["state"], asked["cancel_requested"]) == ("running", "Cancelled by admin.")
-        # Twice does no harm, and does not change who it was.
+        # A repeated cancel does no harm, and does not change who cancelled.
         again = api.client(api.sign_in(other, "a password of his")).post(f"/deployments/{deployment_id}/cancel")
         assert answer(again)["cancel_requested"] == "Cancelled by admin."
         found = api.wait_until_final(deployment_id)
@@ -91,31 +91,29 @@ def test_nothing_of_a_cancelled_run_survives(server: Server) -> None:
             ("First", "failure", "Cancelled by admin.")
         ]
         live.wait_for_state(deployment_id)
-        told = [(step["name"], step["deleted"]) for step in live.of_type("step")]
-        assert told[-1] == ("Second", True)
-    wait_until(supervisor.is_dead, "the supervisor having ended")
-    refused = api.admin.post(f"/deployments/{deployment_id}/cancel")
-    assert (refused.status_code, "cancelled" in refused.json()["detail"]) == (409, True)
+        notified = [(step["name"], step["deleted"]) for step in live.of_type("step")]
+        assert notified[-1] == ("Second", True)
+    wait_until(supervisor.is_dead, "the supervisor to exit")
+    rejected = api.admin.post(f"/deployments/{deployment_id}/cancel")
+    assert (rejected.status_code, "cancelled" in rejected.json()["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize(
     ("step", "state"),
     [("success", "success"), pytest.param("failure", "failure", marks=pytest.mark.slow)],
 )
-def test_what_has_declared_itself_done_and_hangs_is_cancelled_and_makes_way(
-    server: Server, step: str, state: str
-) -> None:
+def test_a_hanging_script_that_reported_a_result_can_be_cancelled(server: Server, step: str, state: str) -> None:
     api = server.api
     name = server.add_service(python(HANGING))
     first = api.start(name, {"STEP": step})["id"]
     assert api.wait_until_final(first)["state"] == state
-    hanging = [living(int(pid)) for pid in wait_until(lambda: api.lines(first), "the script having hung")]
+    hanging = [living(int(pid)) for pid in wait_until(lambda: api.lines(first), "the script to hang")]
     second = api.start(name)["id"]
     assert api.deployment(second)["waiting"]["blocked_by"] == first
-    told = answer(api.admin.get("/queue/"))
-    assert first in {one["id"] for one in told["running"]}
-    assert second in {one["id"] for one in told["waiting"]}
-    (worker,) = told["workers"]
+    notified = answer(api.admin.get("/queue/"))
+    assert first in {one["id"] for one in notified["running"]}
+    assert second in {one["id"] for one in notified["waiting"]}
+    (worker,) = notified["workers"]
     assert first in worker["running"]
     assert [one for one in hanging if one.is_dead()] == []
     asked = cancel(api, first)
@@ -126,21 +124,21 @@ def test_what_has_declared_itself_done_and_hangs_is_cancelled_and_makes_way(
     assert found["state"] == state
     assert found["reason"] == (None if state == "success" else "The step “Only” failed: oh")
     assert first not in {one["id"] for one in answer(api.admin.get("/queue/"))["running"]}
-    refused = api.admin.post(f"/deployments/{first}/cancel")
-    assert (refused.status_code, state in refused.json()["detail"]) == (409, True)
+    rejected = api.admin.post(f"/deployments/{first}/cancel")
+    assert (rejected.status_code, state in rejected.json()["detail"]) == (409, True)
 
 
 @pytest.mark.parametrize(("script", "state"), [("true", "success"), ("exit 3", "failure")])
-def test_what_is_over_cannot_be_cancelled(server: Server, script: str, state: str) -> None:
+def test_a_finished_deployment_cannot_be_cancelled(server: Server, script: str, state: str) -> None:
     done = server.api.run(server.add_service(shell(say("Only") + script)))
     assert done["state"] == state
-    refused = server.api.admin.post(f"/deployments/{done['id']}/cancel")
-    assert refused.status_code == 409
-    assert state in refused.json()["detail"]
+    rejected = server.api.admin.post(f"/deployments/{done['id']}/cancel")
+    assert rejected.status_code == 409
+    assert state in rejected.json()["detail"]
     assert server.api.deployment(done["id"]) == done
 
 
-def test_a_run_is_cancelled_in_whatever_moment_of_its_beginning(server: Server) -> None:
+def test_cancel_works_at_any_moment_of_a_start(server: Server) -> None:
     api = server.api
     name = server.add_service(shell("exec sleep 600"), config={"concurrency": 10})
 
@@ -149,7 +147,7 @@ def test_a_run_is_cancelled_in_whatever_moment_of_its_beginning(server: Server) 
         cancel(api, deployment_id)
         return deployment_id
 
-    api.start(name)  # so that all have the same token
+    api.start(name)  # creates the token that all threads share
     with ThreadPoolExecutor(5) as pool:
         ids = list(pool.map(start_and_cancel, range(15)))
     for deployment_id in ids:
@@ -159,11 +157,11 @@ def test_a_run_is_cancelled_in_whatever_moment_of_its_beginning(server: Server) 
     assert api.wait_until_final(first)["state"] == "cancelled"
 
 
-def test_a_run_that_nobody_follows_is_cancelled_by_the_next_worker(site: Site) -> None:
+def test_a_run_without_a_follower_is_cancelled_by_the_next_worker(site: Site) -> None:
     with site.worker() as worker:
         name = site.server.add_service(shell("echo $$; exec sleep 600"))
         deployment_id = site.api.start(name)["id"]
-        (pid,) = wait_until(lambda: site.api.lines(deployment_id), "the run having begun")
+        (pid,) = wait_until(lambda: site.api.lines(deployment_id), "the run to start")
         script = living(int(pid))
         worker.kill()
         assert cancel(site.api, deployment_id)["state"] == "running"
@@ -175,7 +173,7 @@ def test_a_run_that_nobody_follows_is_cancelled_by_the_next_worker(site: Site) -
         assert site.api.lines(deployment_id) == [pid]
 
 
-def test_a_run_that_takes_longer_than_its_service_allows_fails(server: Server) -> None:
+def test_a_run_that_exceeds_its_timeout_fails(server: Server) -> None:
     api = server.api
     name = server.add_service(
         shell(say("Slow", "running") + "echo $$; exec sleep 600"),

@@ -1,4 +1,4 @@
-"""The database comes and goes, hosts and supervisors go: nothing is lost, and nothing stays running for ever."""
+"""The database goes down, hosts and supervisors die: nothing is lost, and nothing keeps running."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from tests.e2e.waiting import wait_until
 
 @pytest.fixture
 def outage(site: Site) -> Iterator[Site]:
-    """The site, whose database is back after the test."""
+    """Yield the site, and start its database again after the test."""
     yield site
     site.postgres.start()
     site.server.wait_until_ready()
 
 
-def said_try_again(response: httpx2.Response) -> bool:
-    """Whether an answer says that the database is away, in the way that tells a client what to do."""
+def asks_to_retry(response: httpx2.Response) -> bool:
+    """Return True if the response says that the database is unavailable, and when to retry."""
     if response.status_code != 503:
         return False
     assert int(response.headers["Retry-After"]) > 0
     return True
 
 
-def test_a_run_goes_on_while_the_database_is_away(outage: Site) -> None:
+def test_a_run_continues_while_the_database_is_down(outage: Site) -> None:
     site, api = outage, outage.api
     with (
         site.worker() as worker,
@@ -46,9 +46,9 @@ def test_a_run_goes_on_while_the_database_is_away(outage: Site) -> None:
         site.kill_database()
         puppet.print(*(f"meanwhile {n}" for n in range(500)), report("One"))
         for path in (f"/deployments/{deployment_id}", "/deployments/", "/health/ready"):
-            assert said_try_again(api.admin.get(path)), path
-        assert said_try_again(api.admin.post(f"/services/{known['service_id']}/deployments"))
-        assert said_try_again(api.anonymous.post("/token", data={"username": api.user, "password": api.password}))
+            assert asks_to_retry(api.admin.get(path)), path
+        assert asks_to_retry(api.admin.post(f"/services/{known['service_id']}/deployments"))
+        assert asks_to_retry(api.anonymous.post("/token", data={"username": api.user, "password": api.password}))
         assert api.anonymous.get("/health/live").status_code == 200
         site.postgres.start()
         site.server.wait_until_ready()
@@ -60,13 +60,13 @@ def test_a_run_goes_on_while_the_database_is_away(outage: Site) -> None:
         assert api.lines(deployment_id) == ["before", *(f"meanwhile {n}" for n in range(500)), "after"]
         events = api.events(deployment_id)
         assert [event["seq"] for event in events] == list(range(1, found["seq"] + 1))
-        # Who was connected all the time has missed nothing.
+        # A client that stayed connected has missed nothing.
         live.wait_for_state(deployment_id)
         assert live.transcript(deployment_id) == events
         assert "Traceback" not in worker.log()
 
 
-def test_a_run_that_ends_while_the_database_is_away_has_its_outcome_afterwards(outage: Site) -> None:
+def test_a_run_that_ends_while_the_database_is_down_gets_its_outcome_later(outage: Site) -> None:
     site, api = outage, outage.api
     with site.worker(), site.server.puppet() as (name, puppet):
         deployment_id = int(api.start(name)["id"])
@@ -75,29 +75,29 @@ def test_a_run_that_ends_while_the_database_is_away_has_its_outcome_afterwards(o
         site.kill_database()
         puppet.print("alone")
         puppet.exit(7)
-        wait_until(lambda: said_try_again(api.admin.get("/deployments/")), "the database being away")
+        wait_until(lambda: asks_to_retry(api.admin.get("/deployments/")), "the database to be down")
         site.postgres.start()
         found = api.wait_until_final(deployment_id)
         assert (found["state"], found["exit_code"], api.lines(deployment_id)) == ("failure", 7, ["alone"])
 
 
-def test_server_and_worker_may_start_before_the_database(outage: Site) -> None:
+def test_server_and_worker_can_start_before_the_database(outage: Site) -> None:
     site, api = outage, outage.api
     only = gate(site.server)
     waiting = int(api.start(only.service)["id"])
-    only.let_go(waiting)
+    only.release(waiting)
     site.server.stop()
     site.kill_database()
     site.server.start(wait=False)
     with site.worker() as worker:
-        wait_until(lambda: "database" in worker.log(), "the worker having noticed")
-        wait_until(lambda: "Waiting for the database" in site.server.log(), "the server having noticed")
+        wait_until(lambda: "database" in worker.log(), "the worker to notice")
+        wait_until(lambda: "Waiting for the database" in site.server.log(), "the server to notice")
         site.postgres.start()
         site.server.wait_until_ready()
         assert api.wait_until_final(waiting)["state"] == "success"
 
 
-def test_the_bundled_database_is_started_again_when_it_was_killed(new_server: NewServer) -> None:
+def test_a_killed_bundled_database_is_restarted(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     api = server.api
@@ -105,38 +105,38 @@ def test_the_bundled_database_is_started_again_when_it_was_killed(new_server: Ne
     with server.puppet() as (name, puppet):
         deployment_id = int(api.start(name)["id"])
         puppet.print("before")
-        wait_until(lambda: api.lines(deployment_id) == ["before"], "the first line being there")
+        wait_until(lambda: api.lines(deployment_id) == ["before"], "the first line")
         postmaster = living(int(pid_file.read_text().split()[0]))
         postmaster.kill()
         puppet.print("meanwhile")
         server.wait_until_ready()
         puppet.print("after")
         puppet.exit()
-        found = wait_until(lambda: final_or_away(api, deployment_id), "the deployment being over")
+        found = wait_until(lambda: final_or_none(api, deployment_id), "the deployment to end")
         assert found is not None
         assert (found["state"], api.lines(deployment_id)) == ("success", ["before", "meanwhile", "after"])
 
 
-def final_or_away(api: Api, deployment_id: int) -> dict[str, object] | None:
+def final_or_none(api: Api, deployment_id: int) -> dict[str, object] | None:
     response = api.admin.get(f"/deployments/{deployment_id}")
     assert response.status_code in {200, 503}
     return dict(response.json()) if response.is_success and response.json()["finished"] else None
 
 
-def begun(api: Api, deployment_id: int) -> Process:
+def script_of(api: Api, deployment_id: int) -> Process:
     """Return the script of a run that prints its process id first."""
-    (pid, *_) = wait_until(lambda: api.lines(deployment_id), "the run having begun")
+    (pid, *_) = wait_until(lambda: api.lines(deployment_id), "the run to start")
     return living(int(pid))
 
 
-def test_a_run_whose_supervisor_was_killed_has_failed_and_the_service_is_free(server: Server) -> None:
+def test_a_killed_supervisor_fails_the_run_and_frees_the_service(server: Server) -> None:
     api = server.api
     name = server.add_service(
         shell(say("One", "running") + 'echo $$; grep -q \'"again"\' "$DEPLOY_CONFIG_FILE" || exec sleep 600'),
         config={"steps": steps("One", "Two")},
     )
     lost = int(api.start(name)["id"])
-    script = begun(api, lost)
+    script = script_of(api, lost)
     living(parent(script.pid)).kill()
     found = api.wait_until_final(lost)
     assert found["state"] == "failure"
@@ -144,12 +144,12 @@ def test_a_run_whose_supervisor_was_killed_has_failed_and_the_service_is_free(se
     assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
         ("One", "failure", found["reason"])
     ]
-    # It would run on unseen, beside its own retry.
-    wait_until(script.is_dead, "the script being dead")
+    # Otherwise it would keep running unseen, beside its own retry.
+    wait_until(script.is_dead, "the script to die")
     assert api.run(name, {"again": True})["state"] == "success"
 
 
-def test_a_run_whose_host_is_gone_has_failed_and_the_service_is_free(site: Site) -> None:
+def test_a_lost_host_fails_the_run_and_frees_the_service(site: Site) -> None:
     api = site.api
     name = site.server.add_service(
         shell('echo $$; grep -q \'"again"\' "$DEPLOY_CONFIG_FILE" || exec sleep 600'), config={"steps": steps("One")}
@@ -157,10 +157,10 @@ def test_a_run_whose_host_is_gone_has_failed_and_the_service_is_free(site: Site)
     gone = site.worker("far-away")
     with gone:
         lost = int(api.start(name)["id"])
-        script = begun(api, lost)
+        script = script_of(api, lost)
         gone.kill()
         living(parent(script.pid)).kill()
-        wait_until(script.is_dead, "the script being dead")
+        wait_until(script.is_dead, "the script to die")
         shutil.rmtree(gone.data_dir)
     with site.worker(WORKER_GRACE_SECONDS="1"):
         found = api.wait_until_final(lost)
@@ -184,9 +184,9 @@ def test_retention_keeps_the_newest_and_the_last_success(site: Site) -> None:
             return [deployment["id"] for deployment in answer(api.admin.get("/deployments/", params=listed))]
 
         assert kept() == [*reversed(failures), success, old]
-    # What is too old goes when a worker starts, and every hour.
+    # Expired deployments are deleted when a worker starts, and every hour.
     with site.worker():
-        wait_until(lambda: len(kept()) < 4, "old deployments having gone")
+        wait_until(lambda: len(kept()) < 4, "old deployments to be deleted")
         assert kept() == [failures[2], failures[1], success]
         for gone in (old, failures[0]):
             for path in ("", "/events", "/output", "/output.txt"):

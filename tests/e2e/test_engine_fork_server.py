@@ -1,4 +1,4 @@
-"""The process that makes supervisors may die or stand still: deployments go on, and each script runs once."""
+"""The fork server may die or hang: deployments continue, and each script runs once."""
 
 import os
 import signal
@@ -9,51 +9,51 @@ from tests.e2e.folders import shell
 from tests.e2e.processes import Site, Worker, arguments, children
 from tests.e2e.waiting import wait_until
 
-# Prints the process that made its supervisor.
+# Prints the process id of its supervisor's parent.
 SCRIPT = "sed -n 's/^PPid:.//p' /proc/$PPID/status\n"
 
 
 def fork_server_of(worker: Worker) -> int | None:
-    """Its process id; None while there is none."""
+    """Return the process id of the worker's fork server; None while there is none."""
     found = [pid for pid in children(worker.pid) if any("fork_server" in argument for argument in arguments(pid))]
     return found[0] if found else None
 
 
-def maker(site: Site, service: str) -> int:
-    """The process that made the supervisor of a new deployment, which succeeds."""
+def starter_of(site: Site, service: str) -> int:
+    """Run a deployment, which must succeed; return the process that started its supervisor."""
     done = site.api.run(service)
     assert done["state"] == "success", done["reason"]
     return int(site.api.lines(done["id"])[0])
 
 
 def is_followed(run: RunDirectory) -> bool:
-    """Whether a worker follows a run."""
+    """Return True if a worker follows the run."""
     lock = run.follow_lock()
     if lock is not None:
         os.close(lock)
     return lock is None
 
 
-def test_deployments_are_forked_before_and_after_it_was_killed(site: Site) -> None:
+def test_deployments_are_forked_before_and_after_the_fork_server_is_killed(site: Site) -> None:
     service = site.server.add_service(shell(SCRIPT))
     with site.worker() as worker:
-        wait_until(lambda: maker(site, service) == fork_server_of(worker), "a deployment being forked")
+        wait_until(lambda: starter_of(site, service) == fork_server_of(worker), "a deployment to be forked")
         first = fork_server_of(worker)
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        assert maker(site, service) != first
-        wait_until(lambda: maker(site, service) == fork_server_of(worker), "a deployment being forked again")
+        assert starter_of(site, service) != first
+        wait_until(lambda: starter_of(site, service) == fork_server_of(worker), "a deployment to be forked again")
         last = fork_server_of(worker)
         assert last is not None
         assert worker.stop() == 0
-        wait_until(lambda: not arguments(last), "the fork server having ended")
+        wait_until(lambda: not arguments(last), "the fork server to exit")
 
 
-def test_a_worker_that_died_while_it_stood_still_loses_no_deployment(site: Site) -> None:
+def test_a_worker_killed_while_its_fork_server_hung_loses_no_deployment(site: Site) -> None:
     record = site.server.folder / "ran-once"
     service = site.server.add_service(shell(f"{SCRIPT}echo ran >> {record}"))
     with site.worker() as first:
-        wait_until(lambda: maker(site, service) == fork_server_of(first), "a deployment being forked")
+        wait_until(lambda: starter_of(site, service) == fork_server_of(first), "a deployment to be forked")
         still = fork_server_of(first)
         assert still is not None
         record.unlink()
@@ -61,10 +61,10 @@ def test_a_worker_that_died_while_it_stood_still_loses_no_deployment(site: Site)
         try:
             deployment_id = int(site.api.start(service)["id"])
             run = RunDirectory.at(first.data_dir / "runs", deployment_id)
-            wait_until(run.alive, "the request being on its way")
+            wait_until(run.alive, "the request to be sent")
             first.kill()
             with site.worker():
-                wait_until(lambda: is_followed(run), "the next worker following the run")
+                wait_until(lambda: is_followed(run), "the next worker to follow the run")
                 os.kill(still, signal.SIGCONT)
                 done = site.api.wait_until_final(deployment_id)
         finally:

@@ -1,4 +1,4 @@
-"""The live channel: whoever comes, goes, or is slow gets everything once, in order, without a gap."""
+"""The live channel: clients that come late, return, or are slow get every message once, in order, without gaps."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from tests.e2e.waiting import wait_until
 CLIENTS = 50
 EVENTS = 5000
 NO_WORKER = "No worker is running. Start one with: fastdeploy worker"
-# Messages that no compression makes small: more than kernel and server together keep for a client.
+# Incompressible messages: more than the kernel and the server together buffer for a client.
 FLOOD = f"""
 import json, os
 for n in range({EVENTS}):
@@ -26,7 +26,7 @@ for n in range({EVENTS}):
 
 @pytest.fixture
 def held(server: Server) -> Iterator[tuple[int, Puppet]]:
-    """A deployment that does what it is told."""
+    """Yield a deployment that the test controls."""
     with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
         deployment_id = int(server.api.start(name)["id"])
         puppet.config()
@@ -35,42 +35,42 @@ def held(server: Server) -> Iterator[tuple[int, Puppet]]:
         server.api.wait_until_final(deployment_id)
 
 
-def play(puppet: Puppet, part: int) -> None:
-    """Let something of each kind happen."""
+def cause_events(puppet: Puppet, part: int) -> None:
+    """Cause one event of each kind."""
     puppet.print(report("One", "running"), f"line {part}", report("One"), *(f"line {part}.{n}" for n in range(50)))
 
 
 def complete(api: Api, deployment_id: int) -> list[Message]:
-    """Return all messages of a deployment, whose numbers have no gap."""
+    """Return all messages of a deployment, whose numbers must have no gaps."""
     events = api.events(deployment_id)
     assert [event["seq"] for event in events] == list(range(1, api.deployment(deployment_id)["seq"] + 1))
     return events
 
 
 def port_of(live: Live) -> int:
-    """Return the port of our end of a connection."""
+    """Return the local port of a connection."""
     return int(live._connection.socket.getsockname()[1])
 
 
 def wait_for_line(live: Live, deployment_id: int, text: str) -> None:
-    """Wait until a line of output has arrived."""
+    """Wait for a line of output."""
     live.wait_for(lambda _: text in lines_in(live.about(deployment_id)))
 
 
 def wait_until_level(live: Live, deployment_id: int, events: list[Message]) -> None:
-    """Wait until all events have arrived since the subscription: one after the other, and nothing else of it."""
+    """Wait until exactly these events have arrived since the subscription, in order."""
     last = events[-1]
     live.wait_for(lambda message: message == last and len(live.transcript(deployment_id)) >= len(events))
-    live.silent()  # whatever is still on its way is here afterwards
+    live.is_silent()  # waits for messages that are still in transit
     assert live.transcript(deployment_id) == events
 
 
 def since(live: Live, deployment_id: int, after: int) -> list[Message]:
-    """Return what has arrived since the subscription to all after `after`."""
-    told = live.about(deployment_id)
-    # Before it was heard, changes may have come that come again.
-    begin = max(index for index, message in enumerate(told) if message["seq"] == after + 1)
-    return told[begin:]
+    """Return the messages that arrived since subscribing with this `after`."""
+    received = live.about(deployment_id)
+    # Changes that arrive before the subscription takes effect are sent again.
+    begin = max(index for index, message in enumerate(received) if message["seq"] == after + 1)
+    return received[begin:]
 
 
 def lines_in(messages: list[Message]) -> list[str]:
@@ -78,14 +78,14 @@ def lines_in(messages: list[Message]) -> list[str]:
     return [line[2] for message in messages if message["type"] == "output" for line in message["lines"]]
 
 
-def test_whoever_comes_late_gets_what_the_others_got(server: Server, held: tuple[int, Puppet]) -> None:
+def test_late_subscribers_get_the_same_messages(server: Server, held: tuple[int, Puppet]) -> None:
     deployment_id, puppet = held
     with server.api.live() as early, server.api.live() as late, server.api.live() as last:
         early.subscribe(deployment_id)
-        play(puppet, 1)
+        cause_events(puppet, 1)
         wait_for_line(early, deployment_id, "line 1.49")
         late.subscribe(deployment_id)
-        play(puppet, 2)
+        cause_events(puppet, 2)
         puppet.exit()
         server.api.wait_until_final(deployment_id)
         last.subscribe(deployment_id)
@@ -94,17 +94,17 @@ def test_whoever_comes_late_gets_what_the_others_got(server: Server, held: tuple
             wait_until_level(live, deployment_id, events)
 
 
-def test_whoever_comes_back_gets_the_rest(server: Server, held: tuple[int, Puppet]) -> None:
+def test_returning_subscribers_get_the_missing_messages(server: Server, held: tuple[int, Puppet]) -> None:
     deployment_id, puppet = held
     got: list[Message] = []
     for part in range(3):
         with server.api.live() as live:
             live.subscribe(deployment_id, after=len(got))
-            play(puppet, part)
-            # Hangs up in the middle of what there is.
+            cause_events(puppet, part)
+            # Disconnects in the middle of the stored messages.
             wait_for_line(live, deployment_id, f"line {part}")
             got += since(live, deployment_id, len(got))
-        play(puppet, 10 + part)
+        cause_events(puppet, 10 + part)
     puppet.exit()
     server.api.wait_until_final(deployment_id)
     with server.api.live() as live:
@@ -113,23 +113,23 @@ def test_whoever_comes_back_gets_the_rest(server: Server, held: tuple[int, Puppe
         got += since(live, deployment_id, len(got))
     events = complete(server.api, deployment_id)
     assert got == events
-    # And by HTTP, from anywhere.
+    # The same over HTTP, from any position.
     for after in (0, 1, len(events) // 2, len(events)):
         assert server.api.events(deployment_id, after=after) == events[after:]
 
 
-def test_whoever_has_not_asked_for_the_output_gets_the_changes_alone(server: Server, held: tuple[int, Puppet]) -> None:
+def test_clients_without_a_subscription_get_only_state_changes(server: Server, held: tuple[int, Puppet]) -> None:
     deployment_id, puppet = held
     with server.api.live() as live:
         after = server.api.deployment(deployment_id)["seq"]
-        play(puppet, 1)
+        cause_events(puppet, 1)
         puppet.exit()
         live.wait_for_state(deployment_id)
         events = complete(server.api, deployment_id)
         assert live.about(deployment_id) == [event for event in events[after:] if event["type"] != "output"]
 
 
-def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(server: Server) -> None:
+def test_a_client_that_does_not_read_blocks_no_one_and_misses_nothing(server: Server) -> None:
     api = server.api
     name = server.add_service(python(FLOOD))
     with api.live() as slow, api.live() as quick:
@@ -137,7 +137,7 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(server: 
         for live in (slow, quick):
             live.subscribe(deployment_id)
         quick.wait_for_state(deployment_id)
-        # The slow one has not read a word of all this when the others have it all.
+        # The slow client has read nothing when the others have received everything.
         assert len(slow.messages) < 10
         events = complete(api, deployment_id)
         assert sum(event["type"] == "step" and event["state"] == "success" for event in events) == EVENTS
@@ -145,14 +145,14 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(server: 
         wait_until_level(slow, deployment_id, events)
 
 
-def test_many_clients_see_the_same_in_the_same_order(server: Server, held: tuple[int, Puppet]) -> None:
+def test_many_clients_get_the_same_messages_in_the_same_order(server: Server, held: tuple[int, Puppet]) -> None:
     deployment_id, puppet = held
     with ExitStack() as stack:
         clients = [stack.enter_context(server.api.live()) for _ in range(CLIENTS)]
         for live in clients:
             live.subscribe(deployment_id)
         for part in range(10):
-            play(puppet, part)
+            cause_events(puppet, part)
         puppet.exit()
         server.api.wait_until_final(deployment_id)
         events = complete(server.api, deployment_id)
@@ -160,7 +160,7 @@ def test_many_clients_see_the_same_in_the_same_order(server: Server, held: tuple
             wait_until_level(live, deployment_id, events)
 
 
-def test_clients_of_several_processes_see_the_same(new_server: NewServer) -> None:
+def test_clients_of_several_processes_get_the_same_messages(new_server: NewServer) -> None:
     server = new_server(options=["--workers", "2", "--no-worker"])
     server.start()
     api = server.api
@@ -174,13 +174,13 @@ def test_clients_of_several_processes_see_the_same(new_server: NewServer) -> Non
             clients.setdefault(pid, live)
             return len(clients) == 2
 
-        wait_until(both_have_one, "both processes having a client")
+        wait_until(both_have_one, "both processes to have a client")
         deployment_id = int(api.start(name)["id"])
         assert api.deployment(deployment_id)["waiting"]["reason"] == NO_WORKER
         for live in clients.values():
             live.subscribe(deployment_id)
         stack.enter_context(Worker(server))
-        play(puppet, 1)
+        cause_events(puppet, 1)
         puppet.exit()
         api.wait_until_final(deployment_id)
         events = complete(api, deployment_id)

@@ -1,4 +1,4 @@
-"""Output: all of it is kept, in order, whatever a script prints, and the server does not grow with it."""
+"""Output: every line is kept in order, whatever a script prints, and the server's memory does not grow with it."""
 
 import os
 from collections.abc import Callable
@@ -12,30 +12,30 @@ from tests.e2e.processes import Site, forget_peak_memory, living, peak_memory
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
-MOST_MEMORY = 400  # MiB
+MAX_MEMORY = 400  # MiB
 PRINT = "import os, sys\nprint_bytes = sys.stdout.buffer.write\n"
 
 Expected = Callable[[bytes], list[str]]
 
 
 def text_of(data: bytes) -> list[str]:
-    """Return the lines of what was printed, as they are kept."""
+    """Return the lines that are stored for printed data."""
     lines = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
-# What a script prints, as an expression; it is evaluated there and here.
+# What a script prints, as an expression; it is evaluated both here and in the script.
 HOSTILE = {
     "nothing": "b''",
-    "a line of a megabyte": "b'x' * 1_000_000 + b'\\n'",
+    "a one-megabyte line": "b'x' * 1_000_000 + b'\\n'",
     "binary": "bytes(range(256)) * 1000",
     "NUL": "b'a\\0b\\n' * 1000 + b'\\0' * 1000",
-    "no UTF-8": "b'caf\\xe9 \\xff\\xfe \\xf0\\x9f\\x98 \\xed\\xa0\\x80 \\xf0\\x9f\\x9a\\x80 \\xc0\\x80\\n' * 10",
+    "invalid UTF-8": "b'caf\\xe9 \\xff\\xfe \\xf0\\x9f\\x98 \\xed\\xa0\\x80 \\xf0\\x9f\\x9a\\x80 \\xc0\\x80\\n' * 10",
     "empty lines": "b'\\n' * 5000 + b'\\r\\n' * 5000",
-    "what others take for line ends": "'a\\x0bb\\x0cc\\x1cd\\x85e\\u2028f\\u2029g\\rh\\n'.encode() * 10",
+    "other line separators": "'a\\x0bb\\x0cc\\x1cd\\x85e\\u2028f\\u2029g\\rh\\n'.encode() * 10",
     "colors and progress": "b'\\x1b[31mred\\x1b[0m\\n' + b'\\r'.join(b'%d %%' % n for n in range(1000)) + b'\\n'",
-    "a line without an end": "b'first\\nsecond'",
-    "records of a spool": 'b\'[1,0.5,"exit",{"code":0,"signal":null,"cause":null,"message":""}]\\n\' * 10',
+    "an unterminated line": "b'first\\nsecond'",
+    "spool records": 'b\'[1,0.5,"exit",{"code":0,"signal":null,"cause":null,"message":""}]\\n\' * 10',
     "depth": "b'{\"name\": ' + b'[' * 100_000 + b'\\n' + b'{' * 100_000 + b'\\n'",
     "numbers": "b'{\"name\": 5}\\n{\"name\": \"\"}\\n[1e999]\\n' + b'9' * 10_000 + b'\\n'",
 }
@@ -50,7 +50,7 @@ def lines_of(api: Api, deployment_id: int, **params: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_a_script_prints_is_kept_as_it_is(server: Server, name: str) -> None:
+def test_printed_output_is_kept_unchanged(server: Server, name: str) -> None:
     expression = HOSTILE[name]
     found = server.api.run(server.add_service(printing(expression)))
     assert (found["state"], found["reason"]) == ("success", None)
@@ -62,18 +62,18 @@ def test_what_a_script_prints_is_kept_as_it_is(server: Server, name: str) -> Non
     assert downloaded.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_ten_megabytes_without_a_newline_are_cut_but_complete(server: Server) -> None:
+def test_ten_megabytes_without_a_newline_are_split_but_complete(server: Server) -> None:
     forget_peak_memory(server.pid)
     found = server.api.run(server.add_service(printing("b'0123456789' * 1_000_000")))
     assert found["state"] == "success"
     pieces = server.api.lines(found["id"])
     assert "".join(pieces) == "0123456789" * 1_000_000
     assert [len(piece) for piece in pieces[:-1]] == [1 << 20] * 9
-    assert peak_memory(server.pid) < MOST_MEMORY
+    assert peak_memory(server.pid) < MAX_MEMORY
 
 
 @pytest.mark.parametrize("lines", [20_000, pytest.param(200_000, marks=pytest.mark.slow)])
-def test_a_flood_is_kept_line_by_line_and_read_by_range_and_searched(server: Server, lines: int) -> None:
+def test_a_flood_is_kept_line_by_line_and_can_be_paged_and_searched(server: Server, lines: int) -> None:
     api = server.api
     forget_peak_memory(server.pid)
     script = python(f"{PRINT}for n in range(1, {lines} + 1): print(f'line {{n}} of many')")
@@ -98,10 +98,10 @@ def test_a_flood_is_kept_line_by_line_and_read_by_range_and_searched(server: Ser
     numbers = [line["n"] for line in [*first["lines"], *rest["lines"]]]
     assert numbers == [number for number in range(1, lines + 1) if str(number).startswith("1234")]
     assert rest["next_after"] is None
-    assert peak_memory(server.pid) < MOST_MEMORY
+    assert peak_memory(server.pid) < MAX_MEMORY
 
 
-def test_output_and_errors_have_one_order(server: Server) -> None:
+def test_stdout_and_stderr_share_one_order(server: Server) -> None:
     found = server.api.run(
         server.add_service(python(f"{PRINT}for n in range(20_000): os.write(1 + n % 2, f'{{n}}\\n'.encode())"))
     )
@@ -141,7 +141,7 @@ def test_steps_know_their_lines(server: Server) -> None:
     ]
 
 
-def test_reports_of_a_strange_kind_do_no_harm(server: Server) -> None:
+def test_unusual_reports_do_no_harm(server: Server) -> None:
     strange = [
         '{"name": "' + "n" * 100_000 + '", "state": "success", "message": "' + "m" * 200_000 + '"}',
         '{"name": "NUL \\u0000 and \\ud800", "message": "\\u0000\\udfff", "more": "\\u0000\\ud800"}',
@@ -163,12 +163,12 @@ def test_reports_of_a_strange_kind_do_no_harm(server: Server) -> None:
     assert server.api.lines(found["id"]) == strange[3:]
 
 
-def test_a_script_forges_steps_of_another_deployment_in_vain(server: Server) -> None:
+def test_a_script_cannot_forge_steps_of_another_deployment(server: Server) -> None:
     api = server.api
     with server.puppet({"steps": steps("One", "Two")}) as (name, puppet):
         victim = api.start(name)["id"]
         puppet.print(report("One", "running"), "mine")
-        wait_until(lambda: api.lines(victim) == ["mine"], "the victim being on its way")
+        wait_until(lambda: api.lines(victim) == ["mine"], "the victim to start")
         before = api.deployment(victim)
         of_victim = before["steps"][0]["id"]
         forged = [
@@ -191,7 +191,7 @@ def test_a_script_forges_steps_of_another_deployment_in_vain(server: Server) -> 
         assert (after["state"], api.lines(victim)) == ("success", ["mine"])
 
 
-def test_a_script_that_closes_its_output_is_not_over(server: Server) -> None:
+def test_a_script_that_closes_its_output_still_runs(server: Server) -> None:
     name = server.new_name()
     folder = server.services_dir / name
     folder.mkdir()
@@ -202,7 +202,7 @@ def test_a_script_that_closes_its_output_is_not_over(server: Server) -> None:
         deployment_id = server.api.start(name)["id"]
         _, pid = wait_until(lambda: server.api.lines(deployment_id)[1:] and server.api.lines(deployment_id))
         script = living(int(pid))
-        wait_until(lambda: not os.path.exists(f"/proc/{pid}/fd/1"), "its output being closed")
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}/fd/1"), "the output to be closed")
         assert server.api.deployment(deployment_id)["state"] == "running"
         os.write(orders, b"3\n")
         found = server.api.wait_until_final(deployment_id)
@@ -213,7 +213,7 @@ def test_a_script_that_closes_its_output_is_not_over(server: Server) -> None:
         os.close(orders)
 
 
-def test_what_a_script_leaves_running_does_not_hold_up_its_end(server: Server) -> None:
+def test_processes_left_running_do_not_delay_the_end(server: Server) -> None:
     api = server.api
     found = api.run(server.add_service(shell("sleep 600 & echo $!")))
     pid, note = api.lines(found["id"])
@@ -226,16 +226,16 @@ def test_what_a_script_leaves_running_does_not_hold_up_its_end(server: Server) -
         left.kill()
 
 
-def test_what_a_script_leaves_printing_for_ever_does_not_hold_up_its_end(server: Server) -> None:
+def test_processes_left_printing_do_not_delay_the_end(server: Server) -> None:
     api = server.api
     found = api.run(server.add_service(shell("while sleep 0.01; do echo more; done & echo $!; exit 3")))
     first = lines_of(api, found["id"], limit=1)["lines"][0]["text"]
     assert (found["state"], found["exit_code"]) == ("failure", 3)
-    # Nobody reads what it prints any more, of which it dies.
-    wait_until(lambda: not os.path.exists(f"/proc/{first}"), "the left process having ended")
+    # Its output is no longer read, so writing kills it.
+    wait_until(lambda: not os.path.exists(f"/proc/{first}"), "the process left behind to exit")
 
 
-def test_output_beyond_the_limit_is_left_out_and_the_log_says_so(site: Site) -> None:
+def test_output_beyond_the_limit_is_dropped_and_noted_in_the_log(site: Site) -> None:
     api = site.api
     lines = 100_000
     script = python(f"{PRINT}for n in range({lines}): print(f'{{n:019}}')\nprint({report('Late')!r})\nsys.exit(3)")

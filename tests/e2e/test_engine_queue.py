@@ -1,4 +1,4 @@
-"""The queue: one at a time for each service, in order, whoever asks; a request that is repeated starts nothing new."""
+"""The queue: one deployment per service at a time, in order; repeated requests start nothing new."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,17 +20,17 @@ def waiting(api: Api, deployment_id: int) -> dict[str, Any]:
 
 
 def wait_until_all_final(api: Api, ids: list[int]) -> list[dict[str, Any]]:
-    """Return the deployments, which are the newest, once all of them are over."""
+    """Return the deployments, which must be the newest, once all of them are final."""
 
     def found() -> list[dict[str, Any]]:
         newest = answer(api.admin.get("/deployments/", params={"limit": 1000}))
         over = [one for one in newest if one["id"] in ids and one["finished"] is not None]
         return over if len(over) == len(ids) else []
 
-    return wait_until(found, "all being over", patience=120)
+    return wait_until(found, "all deployments to end", timeout=120)
 
 
-def test_of_many_starts_at_once_each_runs_once_in_order_and_alone(server: Server) -> None:
+def test_concurrent_starts_each_run_once_in_order_and_alone(server: Server) -> None:
     api = server.api
     names = [server.add_service(recording()) for _ in range(SERVICES)]
     tokens = {name: api.service_token(name) for name in names}
@@ -51,33 +51,33 @@ def test_of_many_starts_at_once_each_runs_once_in_order_and_alone(server: Server
         assert record[-2 * len(ids) :] == [(what, one) for one in ids for what in ("begin", "end")]
 
 
-def test_as_many_of_a_service_as_its_config_allows_run_at_once(server: Server) -> None:
+def test_a_service_runs_as_many_deployments_as_its_config_allows(server: Server) -> None:
     gated = gate(server, {"concurrency": 3})
     ids = [int(server.api.start(gated.service)["id"]) for _ in range(9)]
     gated.wait_until_begun(*ids[:3])
     active = server.api.service(gated.service)["active_deployments"]
     assert [one["state"] for one in active] == ["running"] * 3 + ["queued"] * 6
-    gated.let_go(*ids)
+    gated.release(*ids)
     assert {one["state"] for one in wait_until_all_final(server.api, ids)} == {"success"}
-    assert gated.most_at_once() == 3
+    assert gated.max_parallel() == 3
     assert sorted(gated.begun()) == ids
 
 
-def test_whichever_ends_makes_room_for_the_one_that_waits_longest(server: Server) -> None:
+def test_a_finished_run_lets_the_longest_waiting_one_start(server: Server) -> None:
     gated = gate(server, {"concurrency": 2})
     long, *others = [int(server.api.start(gated.service)["id"]) for _ in range(6)]
     for deployment_id in others:
         gated.wait_until_begun(deployment_id)
-        gated.let_go(deployment_id)
+        gated.release(deployment_id)
     assert server.api.wait_until_final(others[-1])["state"] == "success"
     assert server.api.deployment(long)["state"] == "running"
     assert sorted(gated.begun()[:2]) == [long, others[0]]
     assert gated.begun()[2:] == others[1:]
-    gated.let_go(long)
+    gated.release(long)
     server.api.wait_until_final(long)
 
 
-def test_one_that_waits_says_for_whom(server: Server) -> None:
+def test_a_waiting_deployment_lists_those_ahead(server: Server) -> None:
     api, gated = server.api, gate(server)
     first, second, third = (int(api.start(gated.service)["id"]) for _ in range(3))
     gated.wait_until_begun(first)
@@ -92,15 +92,15 @@ def test_one_that_waits_says_for_whom(server: Server) -> None:
         "blocked_by": second,
         "reason": f"Deployment {second} of {gated.service} is waiting ahead of it; one at a time.",
     }
-    gated.let_go(first)
+    gated.release(first)
     gated.wait_until_begun(second)
     assert (waiting(api, third)["position"], waiting(api, third)["blocked_by"]) == (1, second)
-    gated.let_go(second, third)
+    gated.release(second, third)
     api.wait_until_final(third)
     assert gated.begun() == [first, second, third]
 
 
-def test_one_that_waits_for_its_share_says_so(server: Server) -> None:
+def test_a_deployment_waiting_for_its_share_says_so(server: Server) -> None:
     api, gated = server.api, gate(server, {"concurrency": 2})
     first, second, third, fourth = (int(api.start(gated.service)["id"]) for _ in range(4))
     gated.wait_until_begun(first, second)
@@ -112,7 +112,7 @@ def test_one_that_waits_for_its_share_says_so(server: Server) -> None:
     }
     assert why["blocked_by"] in (first, second)
     assert (waiting(api, fourth)["position"], waiting(api, fourth)["blocked_by"]) == (2, third)
-    gated.let_go(first, second, third, fourth)
+    gated.release(first, second, third, fourth)
     wait_until_all_final(api, [first, second, third, fourth])
 
 
@@ -126,7 +126,7 @@ def parallel_starts(server: Server, service_id: int, key: str) -> list[httpx2.Re
     return [call.result() for call in calls]
 
 
-def test_a_request_with_a_key_starts_one_deployment_however_often_it_comes(server: Server) -> None:
+def test_requests_with_the_same_key_start_one_deployment(server: Server) -> None:
     api = server.api
     service_id = api.service(server.add_service(shell(say("Only"))))["id"]
     responses = parallel_starts(server, service_id, "double click")
@@ -135,32 +135,32 @@ def test_a_request_with_a_key_starts_one_deployment_however_often_it_comes(serve
     api.wait_until_final(deployment_id)
     url, key = f"/services/{service_id}/deployments", {"Idempotency-Key": "double click"}
     assert answer(api.admin.post(url, json={"env": {"TAG": "v1"}}, headers=key))["id"] == deployment_id
-    refused = api.admin.post(url, json={"env": {"TAG": "v2"}}, headers=key)
-    assert refused.status_code == 409
-    assert "Idempotency-Key" in refused.json()["detail"]
+    rejected = api.admin.post(url, json={"env": {"TAG": "v2"}}, headers=key)
+    assert rejected.status_code == 409
+    assert "Idempotency-Key" in rejected.json()["detail"]
     listed = answer(api.admin.get("/deployments/", params={"service_id": service_id}))
     assert [deployment["id"] for deployment in listed] == [deployment_id]
 
 
 @pytest.mark.parametrize("key", [b"", b"\xa0", b"\xa0\x85\xa0", b"x" * 201])
-def test_a_key_that_is_none_is_refused(server: Server, key: bytes) -> None:
+def test_an_invalid_key_is_rejected(server: Server, key: bytes) -> None:
     api = server.api
     name = server.add_service(shell(say("Only")))
     service_id = api.service(name)["id"]
     as_service = api.client(api.service_token(name))
     headers = [(b"Idempotency-Key", key)]
-    for refused in (
+    for rejected in (
         api.admin.post(f"/services/{service_id}/deployments", headers=headers),
         as_service.post("/deployments/", headers=headers),
         api.admin.post("/deployments/1/retry", headers=headers),
     ):
-        (fault,) = refused.json()["detail"]
-        assert (refused.status_code, fault["loc"]) == (422, ["header", "Idempotency-Key"])
+        (fault,) = rejected.json()["detail"]
+        assert (rejected.status_code, fault["loc"]) == (422, ["header", "Idempotency-Key"])
         assert "1 to 200 characters" in fault["msg"]
     assert answer(api.admin.get("/deployments/", params={"service_id": service_id})) == []
 
 
-def test_where_a_request_comes_from_is_not_what_it_asks_for(server: Server) -> None:
+def test_the_origin_is_not_part_of_a_repeated_request(server: Server) -> None:
     api = server.api
     url = f"/services/{api.service(server.add_service(shell(say('Only'))))['id']}/deployments"
     key = {"Idempotency-Key": "wherever"}
@@ -182,7 +182,7 @@ def test_a_key_belongs_to_its_service(server: Server) -> None:
     wait_until_all_final(server.api, list(started))
 
 
-def test_a_retry_is_the_same_once_more_and_linked(server: Server) -> None:
+def test_a_retry_repeats_a_deployment_and_links_to_it(server: Server) -> None:
     api = server.api
     name = server.add_service(
         shell('grep -q \'"TAG": "v1"\' "$DEPLOY_CONFIG_FILE"\n' + say("Two", "failure", message="oh")),
@@ -201,11 +201,11 @@ def test_a_retry_is_the_same_once_more_and_linked(server: Server) -> None:
     assert api.deployment(failed["id"]) == failed
 
 
-def test_what_is_not_over_cannot_be_retried(server: Server) -> None:
+def test_an_unfinished_deployment_cannot_be_retried(server: Server) -> None:
     gated = gate(server)
     running, queued = (int(server.api.start(gated.service)["id"]) for _ in range(2))
     gated.wait_until_begun(running)
     for deployment_id in (running, queued):
         assert server.api.admin.post(f"/deployments/{deployment_id}/retry").status_code == 409
-    gated.let_go(running, queued)
+    gated.release(running, queued)
     server.api.wait_until_final(queued)

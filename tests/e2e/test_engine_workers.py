@@ -1,4 +1,4 @@
-"""Workers come and go, and share what there is to do."""
+"""Workers start and stop, and share the queue."""
 
 from contextlib import ExitStack
 
@@ -7,7 +7,7 @@ from tests.e2e.processes import Site
 from tests.e2e.waiting import wait_until
 
 
-def test_two_workers_share_the_work_and_nothing_runs_twice(site: Site) -> None:
+def test_two_workers_share_the_queue_and_nothing_runs_twice(site: Site) -> None:
     api = site.api
     gates = [gate(site.server) for _ in range(4)]
     with ExitStack() as stack:
@@ -16,27 +16,27 @@ def test_two_workers_share_the_work_and_nothing_runs_twice(site: Site) -> None:
         firsts = [ids[0] for ids in started.values()]
         for one in gates:
             one.wait_until_begun(started[one.service][0])
-        # All four run, and no worker takes more than two: so each has taken two.
+        # All four run, and no worker takes more than two, so each has taken two.
         running = {worker.id: site.workers()[worker.id]["running"] for worker in workers}
         assert [len(ids) for ids in running.values()] == [2, 2]
         assert sorted(one for ids in running.values() for one in ids) == sorted(firsts)
         for one in gates:
-            one.let_go(*started[one.service])
+            one.release(*started[one.service])
         for one in gates:
             for deployment_id in started[one.service]:
                 assert api.wait_until_final(deployment_id)["state"] == "success"
             assert one.record() == [(what, run) for run in started[one.service] for what in ("begin", "end")]
 
 
-def test_a_worker_that_is_stopped_takes_nothing_new_and_leaves_what_runs_to_the_next(site: Site) -> None:
+def test_a_stopped_worker_leaves_its_runs_to_the_next_one(site: Site) -> None:
     api, other = site.api, gate(site.server)
     with site.server.puppet() as (name, puppet), site.worker() as worker:
         running = int(api.start(name)["id"])
         puppet.print("before")
-        wait_until(lambda: api.lines(running) == ["before"], "the first line being there")
+        wait_until(lambda: api.lines(running) == ["before"], "the first line")
         assert worker.stop() == 0
         later = int(api.start(other.service)["id"])
-        other.let_go(later)
+        other.release(later)
         puppet.print("nobody", "listens")
         puppet.exit(0)
         assert api.deployment(running)["state"] == "running"
@@ -53,7 +53,7 @@ def test_two_workers_on_one_data_folder_follow_each_run_once(site: Site) -> None
     with site.server.puppet() as (name, puppet), site.worker() as first, site.worker():
         running = int(api.start(name)["id"])
         puppet.print("one")
-        wait_until(lambda: api.lines(running) == ["one"], "the first line being there")
+        wait_until(lambda: api.lines(running) == ["one"], "the first line")
         first.kill()
         puppet.print("two")
         puppet.exit()
@@ -61,7 +61,7 @@ def test_two_workers_on_one_data_folder_follow_each_run_once(site: Site) -> None
         assert api.lines(running) == ["one", "two"]
 
 
-def test_one_that_waits_for_a_free_worker_says_so(site: Site) -> None:
+def test_a_deployment_waiting_for_a_free_worker_says_so(site: Site) -> None:
     api, busy, other = site.api, gate(site.server), gate(site.server)
     with site.worker("", "--slots", "1"):
         first = int(api.start(busy.service)["id"])
@@ -73,6 +73,6 @@ def test_one_that_waits_for_a_free_worker_says_so(site: Site) -> None:
             "reason": "All workers are busy. It starts as soon as one is free.",
         }
         assert other.begun() == []
-        busy.let_go(first)
-        other.let_go(second)
+        busy.release(first)
+        other.release(second)
         assert api.wait_until_final(second)["state"] == "success"

@@ -15,15 +15,15 @@ from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
 from tests.e2e.server import USER, Server, clean_environment, free_port, temporary_folder
-from tests.e2e.test_process import refusal
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.test_process import failed_start
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 NEW_PASSWORD = "a password of my own"
 
 
 @pytest.fixture
 def server(new_server: NewServer) -> Server:
-    """A server that generates the password of the first user and has its folders set by options."""
+    """Return a server that generates the password of the first user and has its folders set by options."""
     server = new_server()
     server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     for name in ("INITIAL_USER_PASSWORD", "DATA_DIR", "SERVICES_ROOT"):
@@ -33,7 +33,7 @@ def server(new_server: NewServer) -> Server:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Path]:
-    """A folder in which no server has been started."""
+    """Yield a folder in which no server has been started."""
     with temporary_folder() as folder:
         yield folder
 
@@ -43,7 +43,7 @@ def shown_passwords(log: str) -> list[str]:
 
 
 def shown_command(log: str) -> str:
-    """Return the command that a start shows, up to the end of its line."""
+    """Return the command that the server shows when it starts, up to the end of its line."""
     (line,) = [line for line in log.splitlines() if "user passwd" in line]
     return line[line.index("/") :]
 
@@ -57,7 +57,7 @@ def follow(command: str, folder: Path, environment: dict[str, str]) -> None:
         input=f"{NEW_PASSWORD}\n",
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert (finished.returncode, finished.stdout) == (0, f"Password of {USER} changed\n"), finished.stderr
@@ -104,7 +104,7 @@ def test_a_start_that_fails_creates_no_user(server: Server, setting: dict[str, s
     name = next(iter(setting))
     before = dict(server.environment)
     server.environment |= setting
-    assert name in refusal(server)
+    assert name in failed_start(server)
     assert shown_passwords(server.log()) == []
     server.environment = before
     (password,) = shown_passwords(restart(server))
@@ -116,9 +116,9 @@ def test_a_password_lost_in_a_kill_can_be_replaced(server: Server, elsewhere: Pa
         command = [*server.through, *_command(server)]
         process = subprocess.Popen(command, cwd=server.folder, env=server.environment, stdout=nowhere, stderr=log)
         try:
-            wait_until((server.data_dir / "server.json").exists, "the server being nearly ready")
+            wait_until((server.data_dir / "server.json").exists, "the server to be nearly ready")
             # The password is stored, but printing it blocks.
-            wait_until(lambda: f"{USER}\tadministrator" in server.cli("user", "list").stdout, "the user being created")
+            wait_until(lambda: f"{USER}\tadministrator" in server.cli("user", "list").stdout, "the user to be created")
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -232,10 +232,10 @@ def _under_uvicorn(folder: Path) -> str:
         process = subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=output, stderr=output)
     try:
         wait_until(
-            lambda: "startup complete" in log.read_text() or process.poll() is not None, "the application starting"
+            lambda: "startup complete" in log.read_text() or process.poll() is not None, "the application to start"
         )
         return log.read_text()
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
         log.unlink()

@@ -1,4 +1,4 @@
-"""Service folders that try to show what is not theirs, or to keep the server busy."""
+"""Service folders that try to expose files outside, or to keep the server busy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.e2e.waiting import wait_until
 OUTSIDE = "words-of-a-file-outside-of-the-services-folder"
 INPUTS = {"type": "object", "properties": {"host": {"type": "string", "x-choices": {"inventory": "hosts"}}}}
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Only, debug: {}}]\n"
-# For each file that the server looks at: the config of a service in whose folder that file leads elsewhere.
+# For each file that the server looks at: the config of a service in whose folder that file links elsewhere.
 LOOKED_AT: dict[str, dict[str, Any]] = {
     "README.md": {},
     "readme.md": {},
@@ -61,7 +61,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the us
     ],
 )
 def hostile(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server whose services folder is full of links to what is not theirs: to these places, or to all."""
+    """Yield a server whose services folder is full of links to these places outside, or to all of them."""
     settings, places = request.param
     with temporary_folder() as folder, Server(folder, settings=settings) as server:
         (folder / "outside").mkdir()
@@ -72,7 +72,7 @@ def hostile(request: pytest.FixtureRequest) -> Iterator[Server]:
             if places and place not in places:
                 continue
             for number, (file, config) in enumerate(LOOKED_AT.items()):
-                lead_elsewhere(server, f"{place}{number}", file, config, target)
+                link_elsewhere(server, f"{place}{number}", file, config, target)
         yield server
 
 
@@ -89,7 +89,7 @@ def targets(server: Server) -> dict[str, Path]:
     }
 
 
-def lead_elsewhere(server: Server, name: str, file: str, config: dict[str, Any], target: Path) -> None:
+def link_elsewhere(server: Server, name: str, file: str, config: dict[str, Any], target: Path) -> None:
     needs_script = "ansible_playbook" not in config
     folder = write_service(
         server.services_dir, name, script=shell("true") if needs_script else None, files=FILES, config=config
@@ -101,7 +101,7 @@ def lead_elsewhere(server: Server, name: str, file: str, config: dict[str, Any],
 
 
 def secrets(server: Server) -> list[str]:
-    """Return what must not be seen anywhere."""
+    """Return the strings that must not appear anywhere."""
     key = (server.data_dir / "secret-key").read_text().strip()
     return [key, OUTSIDE, "root:x:0:0", "SERVICES_ROOT="]
 
@@ -124,8 +124,8 @@ def test_each_folder_is_reported_or_harmless(hostile: Server) -> None:
             assert "fastDeploy's own files" in problems[f"key{number}"]["reason"], file
 
 
-def test_a_deployment_does_not_show_it_either(hostile: Server) -> None:
-    """Ansible quotes from files that it does not understand."""
+def test_a_deployment_does_not_expose_outside_files(hostile: Server) -> None:
+    """Ansible quotes from files that it cannot parse."""
     api = hostile.api
     api.sync()
     services = [service["name"] for service in answer(api.admin.get("/services/"))]
@@ -138,7 +138,7 @@ def test_a_deployment_does_not_show_it_either(hostile: Server) -> None:
         assert secrets(hostile)[0] not in shown, deployment["service_id"]
 
 
-def test_a_link_that_comes_after_the_sync(hostile: Server) -> None:
+def test_a_link_created_after_the_sync_is_not_followed(hostile: Server) -> None:
     name = hostile.add_service(
         None, files={"site.yml": PLAYBOOK}, config={"ansible_playbook": "site.yml", "inputs": INPUTS}
     )
@@ -157,13 +157,13 @@ def references(width: int, depth: int) -> dict[str, Any]:
 
 
 def merges() -> str:
-    """YAML that only the limits on memory and processor time can end."""
+    """Return YAML whose expansion only the limits on memory and processor time can stop."""
     lines = ["    a0: &a0 {x: 1}"]
     lines += [f"    a{level}: &a{level} {{<<: [*a{level - 1}, *a{level - 1}]}}" for level in range(1, 31)]
     return "- hosts: all\n  vars:\n" + "\n".join(lines) + "\n"
 
 
-def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
+def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     good = server.add_service(shell("true"))
@@ -173,7 +173,7 @@ def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
         write_service(server.services_dir, f"yaml{number}", files=files, config={"ansible_playbook": "site.yml"})
     with ThreadPoolExecutor(20) as pool:
         reads = [pool.submit(server.api.admin.get, "/services/problems") for _ in range(10)]
-        # While they are read, everything else works.
+        # While they are being read, everything else works.
         assert server.api.anonymous.post("/token", data={"username": "admin", "password": "x"}).status_code == 401
         assert server.api.run(good)["state"] == "success"
         answers = [answer(read.result()) for read in reads]
@@ -183,13 +183,13 @@ def test_bombs_are_reported_and_hold_up_nothing(new_server: NewServer) -> None:
     }
     assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]
-    # Nothing is known of them after a restart, and nothing waits for them.
+    # After a restart nothing is known about them, and nothing waits for them.
     server.stop()
     server.start()
     assert server.api.run(good)["state"] == "success"
 
 
-def test_a_server_that_reads_a_bomb_ends_when_it_is_told(new_server: NewServer) -> None:
+def test_a_server_reading_a_bomb_stops_on_sigterm(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     for number in range(20):
@@ -197,10 +197,10 @@ def test_a_server_that_reads_a_bomb_ends_when_it_is_told(new_server: NewServer) 
         write_service(server.services_dir, f"yaml{number}", files=files, config={"ansible_playbook": "site.yml"})
     with ThreadPoolExecutor(1) as pool:
         syncing = pool.submit(server.api.admin.post, "/services/sync")
-        wait_until(lambda: checkers(server.pid) != set(), "a bomb being read")
+        wait_until(lambda: checkers(server.pid) != set(), "a bomb to be read")
         assert server.stop(signal.SIGTERM) == 0
         assert syncing.exception() is not None or syncing.result().status_code >= 500
-    wait_until(lambda: checkers(server.pid) == set(), "the end of what read it")
+    wait_until(lambda: checkers(server.pid) == set(), "the reader to exit")
 
 
 def checkers(parent: int) -> set[int]:

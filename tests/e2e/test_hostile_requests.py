@@ -1,4 +1,4 @@
-"""Requests that nobody in his right mind would send: no answer is a 5xx, and each is one that the document lists."""
+"""Hostile requests: no response is a 5xx, and the OpenAPI document lists every response."""
 
 import json
 import socket
@@ -16,12 +16,12 @@ from deploy.entrypoints.fastapi_app import create_app
 from tests.e2e.api import Api, answer
 from tests.e2e.folders import Puppet, puppet
 from tests.e2e.server import Server, temporary_folder
-from tests.e2e.waiting import PATIENCE
+from tests.e2e.waiting import TIMEOUT
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 EXAMPLES = 12
-# What would end the deployments that are waited for, or throw out the very one who asks.
-SPARED = {("PATCH /users/{user_id}", "1")} | {
+# These would end the deployments that other calls need, or sign out the caller.
+EXCLUDED = {("PATCH /users/{user_id}", "1")} | {
     ("POST /deployments/{deployment_id}/cancel", number) for number in ("1", "2", "3")
 }
 TOO_LARGE = (1 << 20) + 1
@@ -31,11 +31,11 @@ NUL = "a\x00b"
 
 @pytest.fixture(scope="module")
 def hostile_ground() -> Iterator[tuple[Server, list[Puppet]]]:
-    """A server of its own, which in the end is well and has met no surprise, and three scripts that wait."""
+    """Yield a separate server with three waiting scripts; it must still work and have logged no unexpected error at the end."""
     with temporary_folder() as folder, ExitStack() as stack:
         names = ("steps", "finish", "queue")
         puppets = [stack.enter_context(puppet(folder / "services", name)) for name in names]
-        # Stopped before the scripts are: what still waits for its turn never gets it.
+        # Stopped before the scripts: queued deployments never start.
         running = stack.enter_context(Server(folder))
         yield running, puppets
         assert running.is_ready()
@@ -54,7 +54,7 @@ def api(target: Server) -> Api:
 
 @pytest.fixture(scope="module")
 def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
-    """A good token for each operation that takes another one than a user's."""
+    """Return a valid token for each operation that needs another type than a user token."""
     server, puppets = hostile_ground
     for name in ("steps", "finish", "queue"):
         server.api.start(name)
@@ -62,7 +62,7 @@ def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
     return {
         "POST /deployments/": server.api.service_token("queue"),
         "POST /steps/": by_steps,
-        # Another one, since its deployment is over after the first example.
+        # Another one, since its deployment is finished after the first example.
         "PUT /deployments/finish/": by_finish,
         "GET /deployed-services/": server.api.config_token(),
     }
@@ -79,12 +79,12 @@ DOCUMENT = schemathesis.openapi.from_dict(create_app().openapi())
     database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-def test_every_operation_answers_as_documented(
+def test_every_operation_responds_as_documented(
     case: "schemathesis.Case[Any]", target: Server, tokens: dict[str, str]
 ) -> None:
     operation = f"{case.method} {case.path}"
     asked_for = next(iter(case.path_parameters.values()), None)
-    hypothesis.assume((operation, str(asked_for)) not in SPARED)
+    hypothesis.assume((operation, str(asked_for)) not in EXCLUDED)
     token = tokens.get(operation) or target.api.token
     case.call_and_validate(target.base_url, headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
 
@@ -95,12 +95,12 @@ def test_every_operation_answers_as_documented(
 @pytest.mark.parametrize(
     "path", ["/token", "/session", "/service-token", "/deployments/", "/steps/", "/services/sync"]
 )
-def test_a_body_that_is_too_large_is_refused(api: Api, path: str) -> None:
-    refused = api.anonymous.post(path, content=b" " * TOO_LARGE)
-    assert (refused.status_code, "larger" in refused.json()["detail"]) == (413, True)
+def test_a_body_that_is_too_large_is_rejected(api: Api, path: str) -> None:
+    rejected = api.anonymous.post(path, content=b" " * TOO_LARGE)
+    assert (rejected.status_code, "larger" in rejected.json()["detail"]) == (413, True)
 
 
-def test_a_body_that_does_not_say_how_large_it_is_is_refused(api: Api, tokens: dict[str, str]) -> None:
+def test_a_large_body_without_content_length_is_rejected(api: Api, tokens: dict[str, str]) -> None:
     def body() -> Iterator[bytes]:
         yield b'{"env": {"a": "'
         for _ in range(40):
@@ -108,17 +108,17 @@ def test_a_body_that_does_not_say_how_large_it_is_is_refused(api: Api, tokens: d
         yield b'"}}'
 
     client = api.client(tokens["POST /deployments/"])
-    refused = client.post("/deployments/", content=body(), headers={"Content-Type": "application/json"})
-    assert refused.status_code == 413
+    rejected = client.post("/deployments/", content=body(), headers={"Content-Type": "application/json"})
+    assert rejected.status_code == 413
 
 
-def test_a_body_that_is_announced_only_is_refused_at_once(target: Server) -> None:
-    with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
+def test_a_large_content_length_is_rejected_before_the_body(target: Server) -> None:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT) as connection:
         connection.sendall(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_that_just_fits_is_taken(api: Api, tokens: dict[str, str]) -> None:
+def test_a_body_of_the_maximum_size_is_accepted(api: Api, tokens: dict[str, str]) -> None:
     client = api.client(tokens["POST /deployments/"])
     text = "x" * (TOO_LARGE - 1000)
     assert answer(client.post("/deployments/", json={"env": {"a": text}}))["context"]["env"]["a"] == text
@@ -127,8 +127,8 @@ def test_a_body_that_just_fits_is_taken(api: Api, tokens: dict[str, str]) -> Non
 ENVIRONMENTS = {
     "NUL in a value": '{"env": {"a": "b\\u0000c"}}',
     "NUL in a name": '{"env": {"a\\u0000b": 1}}',
-    "half a character": '{"env": {"a": "\\ud800"}}',
-    "half a character in a name": '{"env": {"\\udc00": 1}}',
+    "a lone surrogate": '{"env": {"a": "\\ud800"}}',
+    "a lone surrogate in a name": '{"env": {"\\udc00": 1}}',
     "not a number": '{"env": {"a": NaN}}',
     "infinite": '{"env": {"a": Infinity}}',
     "beyond a double": '{"env": {"a": 1e999}}',
@@ -139,7 +139,7 @@ ENVIRONMENTS = {
     "deep objects": '{"env": %s}' % ('{"a":' * 50_000 + "1" + "}" * 50_000),
     "deep and broken": "[" * 500_000,
     "many names": json.dumps({"env": {str(number): number for number in range(1001)}}),
-    "no text": "\ufffe",
+    "not JSON": "\ufffe",
 }
 
 
@@ -188,7 +188,7 @@ def test_odd_characters_do_no_harm(api: Api, method: str, path: str, body: dict[
     assert "root:" not in response.text
 
 
-def test_nul_in_a_report_is_shown_as_such(api: Api, tokens: dict[str, str]) -> None:
+def test_nul_in_a_report_is_shown_escaped(api: Api, tokens: dict[str, str]) -> None:
     client = api.client(tokens["POST /steps/"])
     assert client.post("/steps/", json={"name": NUL, "message": NUL}).status_code in {200, 422}
     assert client.post("/token", data={"username": NUL, "password": NUL}).status_code in {401, 422, 429}
@@ -237,13 +237,13 @@ def test_odd_headers_do_no_harm(api: Api, tokens: dict[str, str], headers: dict[
         assert response.status_code < 500, path
 
 
-def test_the_same_number_twice_is_no_way_in(target: Server, api: Api) -> None:
-    """Two bodies in one connection, as a smuggler would send them."""
+def test_two_content_lengths_are_rejected(target: Server, api: Api) -> None:
+    """Two bodies in one connection, as in request smuggling."""
     request = (
         b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         b"GET /users/me HTTP/1.1\r\nHost: x\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT) as connection:
         connection.sendall(request)
         assert b" 400 " in connection.recv(100)
     assert target.is_ready()

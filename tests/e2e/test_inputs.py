@@ -1,4 +1,4 @@
-"""Inputs of services through the API, by user and service token, in scripts and playbooks; and where secrets go."""
+"""Inputs of services through the API: with user and service tokens, in scripts and playbooks; and where secrets end up."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INPUTS: dict[str, Any] = {
     "if": {"properties": {"environment": {"const": "production"}}, "required": ["environment"]},
     "then": {"properties": {"ticket": {"title": "Ticket", "type": "string"}}, "required": ["ticket"]},
 }
-# Prints what it was given, into its folder and, all of it, into its output.
+# Writes its values to a file in its folder, and prints all of them.
 SCRIPT = f"""#!{sys.executable}
 import json, sys, os
 config = json.load(open(sys.argv[2]))
@@ -70,95 +70,95 @@ PLAYBOOK = """
 
 @pytest.fixture
 def service(server: Server) -> str:
-    """A service with inputs of every kind."""
+    """Add a service with inputs of every kind."""
     return server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
 
 
 def start(api: Api, service: str, env: dict[str, Any], **more: Any) -> httpx2.Response:
-    """Ask for a deployment as a user."""
+    """Start a deployment with a user token."""
     headers = {"Idempotency-Key": key} if (key := more.pop("key", None)) else None
     path = f"/services/{api.service(service)['id']}/deployments"
     return api.admin.post(path, json={"env": env, **more}, headers=headers)
 
 
 def faults(response: httpx2.Response) -> dict[str, str]:
-    """Return what is wrong, by the dotted place in the request."""
+    """Return the errors by their dotted location in the request."""
     assert response.status_code == 422, response.text
     detail = response.json()["detail"]
     assert {fault["type"] for fault in detail} == {"input"}
     return {".".join(map(str, fault["loc"])): fault["msg"] for fault in detail}
 
 
-def given(server: Server, service: str) -> dict[str, Any]:
-    """Return what the script was given."""
+def received_values(server: Server, service: str) -> dict[str, Any]:
+    """Return the values that the script received."""
     found: dict[str, Any] = json.loads((server.services_dir / service / "given.json").read_text())
     return found
 
 
-class TestAsking:
-    def test_what_a_service_asks_for(self, server: Server, api: Api, service: str) -> None:
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert asked["schema"]["properties"]["branch"] == {
+class TestDescription:
+    def test_inputs_are_described(self, server: Server, api: Api, service: str) -> None:
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert described["schema"]["properties"]["branch"] == {
             "title": "Branch",
             "type": "string",
             "enum": ["main", "develop", "all"],
         }
-        assert list(asked["schema"]["properties"]) == list(INPUTS["properties"])
-        assert (asked["problems"], asked["last"], asked["confirm"]) == ([], None, False)
+        assert list(described["schema"]["properties"]) == list(INPUTS["properties"])
+        assert (described["problems"], described["last"], described["confirm"]) == ([], None, False)
         summary = {"kind": "script", "file": "deploy.sh", "hosts": None, "runs_as": None, "ahead": 0}
-        assert asked["summary"] == summary
+        assert described["summary"] == summary
 
-    def test_a_service_without_inputs_asks_for_nothing(self, server: Server, api: Api) -> None:
+    def test_a_service_without_inputs_has_no_schema(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"), config={"confirm": True})
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert (asked["schema"], asked["last"], asked["confirm"]) == (None, None, True)
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert (described["schema"], described["last"], described["confirm"]) == (None, None, True)
 
-    def test_a_service_token_sees_those_of_its_service(self, server: Server, api: Api, service: str) -> None:
+    def test_a_service_token_sees_only_the_inputs_of_its_service(self, server: Server, api: Api, service: str) -> None:
         client = api.client(api.service_token(service))
         path = f"/services/{api.service(service)['id']}/inputs"
         assert answer(client.get(path))["schema"]["properties"]["branch"]["enum"] == ["main", "develop", "all"]
         foreign = api.service(server.add_service(shell("true")))["id"]
         assert client.get(f"/services/{foreign}/inputs").status_code == 403
 
-    def test_choices_that_cannot_be_found_out(self, server: Server, api: Api) -> None:
+    def test_choices_that_fail_are_reported(self, server: Server, api: Api) -> None:
         inputs = {
             "type": "object",
             "properties": {"x": {"title": "X", "x-choices": {"command": ["c.sh"]}}, "y": {"type": "string"}},
         }
         script = {"c.sh": shell("echo 'no network' >&2; exit 1")}
         service = server.add_service(shell("true"), files=script, config={"inputs": inputs})
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert asked["problems"] == [{"path": "x", "detail": "The program ended with exit code 1: no network."}]
-        assert asked["schema"]["properties"]["x"] == {"title": "X"}
-        told = "X: the choices could not be loaded. The program ended with exit code 1: no network"
-        assert faults(start(api, service, {"x": "a"})) == {"body.env.x": told}
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert described["problems"] == [{"path": "x", "detail": "The program ended with exit code 1: no network."}]
+        assert described["schema"]["properties"]["x"] == {"title": "X"}
+        received = "X: the choices could not be loaded. The program ended with exit code 1: no network"
+        assert faults(start(api, service, {"x": "a"})) == {"body.env.x": received}
         assert start(api, service, {"y": "a"}).status_code == 200
 
-    def test_the_last_answers_come_back_without_secrets(self, server: Server, api: Api, service: str) -> None:
+    def test_previous_values_are_returned_without_secrets(self, server: Server, api: Api, service: str) -> None:
         started = answer(start(api, service, {"password": SECRET, "note": "hello"}))
         api.wait_until_final(started["id"])
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert asked["last"] == {"environment": "staging", "replicas": 2, "note": "hello"}
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert described["last"] == {"environment": "staging", "replicas": 2, "note": "hello"}
 
-    def test_the_hosts_of_a_playbook_and_its_choices(self, server: Server, api: Api) -> None:
+    def test_hosts_and_choices_of_a_playbook(self, server: Server, api: Api) -> None:
         files = {
             "site.yml": "- hosts: web:!web2\n  tasks: []\n",
             "inventory.ini": "[web]\nweb1\nweb2\nweb3\n[db]\ndb1\n",
         }
         inputs = {"type": "object", "properties": {"host": {"x-choices": {"inventory": "db"}}}}
         service = server.add_service(files=files, config={"ansible_playbook": "site.yml", "inputs": inputs})
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        assert asked["schema"]["properties"]["host"] == {"enum": ["db1"]}
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        assert described["schema"]["properties"]["host"] == {"enum": ["db1"]}
         summary = {"kind": "playbook", "file": "site.yml", "hosts": ["web1", "web3"], "runs_as": None, "ahead": 0}
-        assert asked["summary"] == summary
+        assert described["summary"] == summary
 
 
-class TestStarting:
-    def test_values_reach_the_script_as_they_are(self, server: Server, api: Api, service: str) -> None:
+class TestStart:
+    def test_values_reach_the_script_unchanged(self, server: Server, api: Api, service: str) -> None:
         env = {"password": SECRET, "key": KEY, "note": "{{ 7*7 }} $(id) ';--", "branch": "develop"}
         deployment = api.wait_until_final(answer(start(api, service, env))["id"])
         assert deployment["state"] == "success"
-        assert given(server, service) == {**env, "environment": "staging", "replicas": 2}
+        assert received_values(server, service) == {**env, "environment": "staging", "replicas": 2}
         assert deployment["context"]["env"] == {
             "note": env["note"],
             "branch": "develop",
@@ -167,7 +167,7 @@ class TestStarting:
         }
         assert deployment["secret_inputs"] == ["key", "password"]
 
-    def test_faults_are_told_at_once_with_their_places(self, api: Api, service: str) -> None:
+    def test_all_errors_are_reported_together_with_their_location(self, api: Api, service: str) -> None:
         env = {"environment": "production", "replicas": 12, "branch": "gone", "nots": "x", "password": "abc"}
         assert faults(start(api, service, env)) == {
             "body.env.replicas": "Replicas: must be at most 9",
@@ -178,14 +178,14 @@ class TestStarting:
             "environment, replicas, note, branch, password, key, ticket",
         }
 
-    def test_a_service_token_is_held_to_the_same(self, api: Api, service: str) -> None:
+    def test_service_tokens_follow_the_same_rules(self, api: Api, service: str) -> None:
         client = api.client(api.service_token(service))
         assert faults(client.post("/deployments/")) == {"body.env.password": "Password: required"}
         started = answer(client.post("/deployments/", json={"env": {"password": SECRET, "replicas": 3}}))
         assert started["context"]["env"] == {"environment": "staging", "replicas": 3}
         assert api.wait_until_final(started["id"])["state"] == "success"
 
-    def test_without_inputs_anything_goes(self, server: Server, api: Api) -> None:
+    def test_without_inputs_any_values_are_accepted(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"))
         started = answer(start(api, service, {"password": "x", "any": [1, {"thing": None}]}))
         assert started["context"]["env"] == {"password": "x", "any": [1, {"thing": None}]}
@@ -205,7 +205,7 @@ class TestStarting:
         env = {"note": "{{ 7*7 }}", "replicas": 3, "password": "{{ 6*6 }} hunter2"}
         deployment = api.wait_until_final(answer(start(api, service, env))["id"])
         assert deployment["state"] == "success", deployment["reason"]
-        assert given(server, service) == {**env, "notify": True}
+        assert received_values(server, service) == {**env, "notify": True}
         output = "\n".join(api.lines(deployment["id"]))
         assert "note={{ 7*7 }} replicas=4 on=True password=***" in output
         assert "hunter2" not in output + json.dumps(api.events(deployment["id"]))
@@ -249,7 +249,9 @@ class TestPlaybookValues:
         files = {"site.yml": TYPES, "inventory.ini": "localhost ansible_connection=local\n"}
         return server.add_service(files=files, config={"ansible_playbook": "site.yml", "inputs": inputs})
 
-    def test_texts_stay_texts_and_secrets_of_digits_are_hidden(self, server: Server, api: Api, playbook: str) -> None:
+    def test_strings_stay_strings_and_numeric_secrets_are_masked(
+        self, server: Server, api: Api, playbook: str
+    ) -> None:
         env = {
             "version": "1.10",
             "answer": "yes",
@@ -278,7 +280,7 @@ class TestPlaybookValues:
         assert messages["Numbers in values"].count("***") == 3
         assert '"pin": "***"' in messages["Keep what was given"]
 
-    def test_names_that_ansible_reserves_are_refused(self, api: Api, playbook: str) -> None:
+    def test_names_reserved_by_ansible_are_rejected(self, api: Api, playbook: str) -> None:
         env = {
             "version": "1",
             "text": "__ansible_unsafe",
@@ -292,7 +294,7 @@ class TestPlaybookValues:
             for name in ("__ansible_x", "cfg", "deep")
         }
 
-    def test_without_inputs_reserved_names_are_refused_for_playbooks_only(self, server: Server, api: Api) -> None:
+    def test_without_inputs_reserved_names_are_rejected_for_playbooks_only(self, server: Server, api: Api) -> None:
         env = {"cfg": {"__ansible_unsafe": "{{ 7 * 7 }}"}}
         config = {"ansible_playbook": "site.yml"}
         playbook = server.add_service(files={"site.yml": TYPES}, config=config)
@@ -300,41 +302,41 @@ class TestPlaybookValues:
         script = server.add_service(SCRIPT, files={"site.yml": TYPES}, config=config)
         deployment = api.wait_until_final(answer(start(api, script, env))["id"])
         assert deployment["state"] == "success"
-        assert given(server, script) == env
+        assert received_values(server, script) == env
 
 
 def sorted_json(value: Any) -> str:
-    """Return JSON that tells 1 from 1.0 and from true."""
+    """Return JSON that distinguishes 1 from 1.0 and from true."""
     return json.dumps(value, sort_keys=True)
 
 
 class TestConfirmation:
-    def test_a_user_types_the_name_and_ci_does_not(self, server: Server, api: Api) -> None:
+    def test_users_must_confirm_by_name_but_ci_need_not(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"), config={"confirm": True})
-        told = {"body.confirm": f"To confirm, type the name of the service: {service}"}
+        received = {"body.confirm": f"To confirm, type the name of the service: {service}"}
         for wrong in ({}, {"confirm": ""}, {"confirm": service.upper()}):
-            assert faults(start(api, service, {}, **wrong)) == told
+            assert faults(start(api, service, {}, **wrong)) == received
         first = answer(start(api, service, {}, confirm=service))
         api.wait_until_final(first["id"])
-        assert faults(api.admin.post(f"/deployments/{first['id']}/retry")) == told
+        assert faults(api.admin.post(f"/deployments/{first['id']}/retry")) == received
         retried = answer(api.admin.post(f"/deployments/{first['id']}/retry", json={"confirm": service}))
         assert retried["retry_of"] == first["id"]
         assert api.start(service)["state"] == "queued"
 
-    def test_it_is_told_together_with_the_other_faults(self, server: Server, api: Api) -> None:
+    def test_missing_confirmation_is_reported_with_the_other_errors(self, server: Server, api: Api) -> None:
         inputs = {"type": "object", "properties": {"a": {"title": "A"}}, "required": ["a"]}
         service = server.add_service(shell("true"), config={"confirm": True, "inputs": inputs})
         assert list(faults(start(api, service, {}))) == ["body.confirm", "body.env.a"]
 
 
 class TestRetry:
-    def test_secrets_are_needed_again(self, server: Server, api: Api, service: str) -> None:
+    def test_secrets_are_required_again(self, server: Server, api: Api, service: str) -> None:
         first = answer(start(api, service, {"password": SECRET, "key": KEY, "note": "fail"}))
         assert api.wait_until_final(first["id"])["reason"] == "The deploy script ended with exit code 1."
         path = f"/deployments/{first['id']}/retry"
         again = "must be given again, because secret values are not stored"
-        told = {"body.env.key": f"Key: {again}", "body.env.password": f"Password: {again}"}
-        assert faults(api.admin.post(path)) == told
+        received = {"body.env.key": f"Key: {again}", "body.env.password": f"Password: {again}"}
+        assert faults(api.admin.post(path)) == received
         env = {"password": "another-value", "key": KEY, "note": "changed"}
         assert faults(api.admin.post(path, json={"env": env})) == {
             "body.env.note": "note: a retry reuses the previous value"
@@ -343,9 +345,9 @@ class TestRetry:
         retried = answer(api.admin.post(path, json={"env": env}))
         assert retried["secret_inputs"] == ["key", "password"]
         api.wait_until_final(retried["id"])
-        assert given(server, service)["password"] == "another-value"
+        assert received_values(server, service)["password"] == "another-value"
 
-    def test_a_service_without_inputs_is_retried_as_ever(self, server: Server, api: Api) -> None:
+    def test_a_service_without_inputs_is_retried_without_values(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"))
         first = api.run(service, {"a": 1})
         path = f"/deployments/{first['id']}/retry"
@@ -356,7 +358,7 @@ class TestRetry:
 
 
 class TestIdempotency:
-    def test_the_same_request_is_known_again_with_its_secrets(self, api: Api, service: str) -> None:
+    def test_a_repeated_request_with_secrets_is_recognized(self, api: Api, service: str) -> None:
         env = {"password": SECRET}
         first = answer(start(api, service, env, key="k1"))
         api.wait_until_final(first["id"])
@@ -366,7 +368,7 @@ class TestIdempotency:
 
 
 class TestSecrets:
-    def test_they_are_nowhere_to_be_found(self, new_server: NewServer) -> None:
+    def test_secrets_appear_nowhere(self, new_server: NewServer) -> None:
         server = new_server()
         server.start()
         service = server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
@@ -378,22 +380,22 @@ class TestSecrets:
         )
         assert (bad.status_code, SECRET in bad.text) == (422, False)
         started = answer(start(server.api, service, {"password": SECRET, "key": KEY, "note": "wait"}, key="k"))
-        wait_until((folder / "waiting").exists, "the script having printed everything")
+        wait_until((folder / "waiting").exists, "the script to print everything")
         assert search.processes() == []
         assert len(search.rows("SELECT * FROM secrets")) == 1
         assert search.database() == []
         (folder / "go").touch()
         deployment = server.api.wait_until_final(started["id"])
         assert deployment["state"] == "success"
-        wait_until(lambda: not search.rows("SELECT * FROM secrets"), "the secrets being removed")
+        wait_until(lambda: not search.rows("SELECT * FROM secrets"), "the secrets to be removed")
         (folder / "given.json").unlink()
         assert search.database() == []
-        assert search.answers(started["id"], deployment["service_id"]) == []
+        assert search.responses_of(started["id"], deployment["service_id"]) == []
         assert search.files() == []
         assert server.api.lines(started["id"]).count("password is ***") == 1
         assert [step["name"] for step in deployment["steps"]][-1] == "Use ***"
 
-    def test_they_go_when_a_waiting_deployment_is_cancelled(self, new_server: NewServer) -> None:
+    def test_secrets_are_removed_when_a_queued_deployment_is_cancelled(self, new_server: NewServer) -> None:
         server = new_server(options=["--no-worker"])
         server.start()
         service = server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
@@ -403,20 +405,20 @@ class TestSecrets:
         answer(server.api.admin.post(f"/deployments/{started['id']}/cancel"))
         assert search.rows("SELECT * FROM secrets") == []
 
-    def test_a_worker_that_is_restarted_goes_on_hiding_them(self, new_server: NewServer) -> None:
+    def test_a_restarted_worker_still_masks_secrets(self, new_server: NewServer) -> None:
         server = new_server()
         server.start()
         service = server.add_service(WAITING, config={"inputs": INPUTS_OF_TWO})
         started = answer(start(server.api, service, {"password": SECRET}))
         folder = server.services_dir / service
-        wait_until((folder / "waiting").exists, "the script running")
+        wait_until((folder / "waiting").exists, "the script to start")
         server.kill()
         (folder / "go").touch()
         server.start()
         assert server.api.wait_until_final(started["id"])["state"] == "success"
         assert server.api.lines(started["id"]) == ["before ***", "after ***"]
 
-    def test_a_changed_key_is_told(self, new_server: NewServer) -> None:
+    def test_a_changed_key_is_reported(self, new_server: NewServer) -> None:
         server = new_server(options=["--no-worker"])
         server.start()
         service = server.add_service(WAITING, config={"inputs": INPUTS_OF_TWO})
@@ -451,15 +453,15 @@ INPUTS_OF_TWO = {"type": "object", "properties": {"password": {"type": "string",
 
 
 class TestExample:
-    def test_the_example_asks_and_hides(self, server: Server, api: Api) -> None:
+    def test_the_example_declares_inputs_and_masks_secrets(self, server: Server, api: Api) -> None:
         folder = ROOT / "services" / "with-inputs"
         files = {file.name: file.read_text() for file in folder.iterdir()}
         config = json.loads(files.pop("config.json"))
         service = server.add_service(files=files, config=config)
-        asked = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
-        topics = asked["schema"]["properties"]["topic"]["enum"]
-        told = {"body.env.approved_by": "Approved by: required"}
-        assert faults(start(api, service, {"topic": topics[0], "audience": "everyone"})) == told
+        described = answer(api.admin.get(f"/services/{api.service(service)['id']}/inputs"))
+        topics = described["schema"]["properties"]["topic"]["enum"]
+        received = {"body.env.approved_by": "Approved by: required"}
+        assert faults(start(api, service, {"topic": topics[0], "audience": "everyone"})) == received
         env = {"topic": topics[0], "audience": "everyone", "approved_by": "Ada", "password": SECRET, "loud": True}
         deployment = api.wait_until_final(answer(start(api, service, env))["id"])
         assert deployment["state"] == "success"

@@ -31,18 +31,18 @@ KEEP = shell('cp "$DEPLOY_CONFIG_FILE" given.json')
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> CommandLine:
-    """The command line of a user who is signed in to the shared server."""
+    """Return the command line of a user who is signed in to the shared server."""
     return command_line(server, tmp_path)
 
 
 @pytest.fixture
 def service(server: Server) -> str:
-    """A service with inputs of many types."""
+    """Add a service with inputs of many types."""
     files = {"hosts.sh": shell("echo web1; echo web2")}
     return server.add_service(KEEP, files=files, config={"inputs": INPUTS})
 
 
-def given(server: Server, service: str) -> dict[str, Any]:
+def received_values(server: Server, service: str) -> dict[str, Any]:
     """Return the values that the script received."""
     config = json.loads((server.services_dir / service / "given.json").read_text())
     return dict(config["context"]["env"])
@@ -54,16 +54,16 @@ def test_values_are_converted_to_the_types_in_the_schema(server: Server, cli: Co
     finished = cli.run("deploy", service, *options, "-e", "password=@password", "--watch")
     assert finished.returncode == 0, finished.stderr
     expected = {"environment": "s", "replicas": 3, "notify": False, "hosts": ["web2", "web1"], "password": SECRET}
-    assert given(server, service) == expected
+    assert received_values(server, service) == expected
 
 
 def test_secrets_from_standard_input(server: Server, cli: CommandLine, service: str) -> None:
     lines = f"environment=s\npassword={SECRET}\n"
     assert cli.run("deploy", service, "--env-file", "-", "-w", stdin=lines).returncode == 0
-    assert given(server, service)["password"] == SECRET
+    assert received_values(server, service)["password"] == SECRET
     options = ("-e", "environment=s", "-e", "password=@-")
     assert cli.run("deploy", service, *options, "-w", stdin="other\n").returncode == 0
-    assert given(server, service)["password"] == "other"
+    assert received_values(server, service)["password"] == "other"
 
 
 def test_invalid_values_are_listed_without_a_terminal(cli: CommandLine, service: str) -> None:
@@ -80,7 +80,7 @@ def test_a_service_token_is_enough(server: Server, cli: CommandLine, service: st
     token = {"FASTDEPLOY_URL": server.base_url, "FASTDEPLOY_TOKEN": server.api.service_token(service)}
     options = ["-e", "environment=s", "-e", f"password={SECRET}", "-e", "replicas=4"]
     assert cli.run("deploy", *options, "--watch", **token).returncode == 0
-    assert given(server, service)["replicas"] == 4
+    assert received_values(server, service)["replicas"] == 4
     assert cli.json("services", "inputs", **token)["schema"]["properties"]["hosts"]["items"] == {
         "enum": ["web1", "web2"]
     }
@@ -103,7 +103,7 @@ def test_required_values_are_prompted_for_on_a_terminal(server: Server, cli: Com
         terminal.type("T1\n")
         assert terminal.wait() == 0, terminal.text
         assert SECRET not in terminal.text
-    assert given(server, service) == {"environment": "p", "replicas": 3, "password": SECRET, "ticket": "T1"}
+    assert received_values(server, service) == {"environment": "p", "replicas": 3, "password": SECRET, "ticket": "T1"}
 
 
 def test_ask_prompts_for_all_inputs(server: Server, cli: CommandLine, service: str) -> None:
@@ -122,7 +122,7 @@ def test_ask_prompts_for_all_inputs(server: Server, cli: CommandLine, service: s
         terminal.type_hidden(f"{SECRET}\n")
         assert terminal.wait() == 0, terminal.text
     expected = {"environment": "s", "replicas": 2, "notify": True, "hosts": ["web2", "web1"], "password": SECRET}
-    assert given(server, service) == expected
+    assert received_values(server, service) == expected
 
 
 def test_no_ask_does_not_prompt(cli: CommandLine, service: str) -> None:
@@ -150,12 +150,12 @@ def test_retry_prompts_for_secrets(server: Server, cli: CommandLine, service: st
     assert finished.returncode == 2
     assert "password  Password: must be given again" in finished.stderr
     assert cli.run("deployments", "retry", str(started["id"]), "-e", "password=new", "-w").returncode == 0
-    assert given(server, service)["password"] == "new"
+    assert received_values(server, service)["password"] == "new"
     with cli.terminal("deployments", "retry", str(started["id"]), "--watch") as terminal:
         terminal.wait_for("Password (hidden)")
         terminal.type_hidden("typed\n")
         assert terminal.wait() == 0, terminal.text
-    assert given(server, service)["password"] == "typed"
+    assert received_values(server, service)["password"] == "typed"
 
 
 def test_inputs_are_listed(cli: CommandLine, service: str) -> None:

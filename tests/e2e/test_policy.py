@@ -1,4 +1,4 @@
-"""Deny by default, generated from the routes: each of them, with each kind of proof, gives exactly the documented answer."""
+"""Deny by default, generated from the routes: every route gives every kind of credential exactly the documented response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.e2e.jwts import claims_of, forged
 from tests.e2e.live import Live
 from tests.e2e.server import Server
 
-# What anybody may ask. Whoever adds a route here has thought about it.
+# Routes that need no credential. Think twice before adding one.
 OPEN = {
     ("POST", "/token"),
     ("POST", "/session"),
@@ -36,7 +36,7 @@ OPEN = {
     ("GET", "/openapi.json"),
 }
 NOBODY, INVALID = "Not authenticated", "Could not validate credentials"
-# Something that is not there, so that nothing is changed by asking.
+# Ids that do not exist, so that requests change nothing.
 NUMBER, TOKEN_ID = 987654321, "0b0e7a4c-0000-4000-8000-000000000000"
 PLACEHOLDERS = {
     "{service_id}": str(NUMBER),
@@ -49,7 +49,7 @@ PLACEHOLDERS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """A route and what it takes to use it; `action` None: the route names none."""
+    """A route and the action it requires; `action` is None if it requires none."""
 
     method: str
     path: str
@@ -57,12 +57,12 @@ class Rule:
     documented: frozenset[int]
 
     @property
-    def spelled(self) -> tuple[str, str]:
-        """The route without its trailing slash."""
+    def without_slash(self) -> tuple[str, str]:
+        """Return the route without its trailing slash."""
         return self.method, self.path.rstrip("/") or "/"
 
     def request(self, client: httpx2.Client, *, deployment_id: int | None = None) -> httpx2.Response:
-        """Ask for it, without a body."""
+        """Request the route, without a body."""
         path = self.path
         for placeholder, value in PLACEHOLDERS.items():
             path = path.replace(placeholder, value)
@@ -72,7 +72,7 @@ class Rule:
 
 
 def rules_of(routes: Sequence[BaseRoute]) -> list[Rule]:
-    """All HTTP routes below these; FastAPI keeps included routers as they are."""
+    """Return all HTTP routes below these; FastAPI keeps included routers as they are."""
     found = []
     for route in routes:
         inner = getattr(route, "original_router", None)
@@ -91,7 +91,7 @@ def rules_of(routes: Sequence[BaseRoute]) -> list[Rule]:
 
 
 def action_of(dependant: Dependant) -> Action | None:
-    """The action that a route requires."""
+    """Return the action that a route requires."""
     for dependency in dependant.dependencies:
         action = getattr(dependency.call, "action", None) or action_of(dependency)
         if isinstance(action, Action):
@@ -100,9 +100,9 @@ def action_of(dependant: Dependant) -> Action | None:
 
 
 def unguarded(rules: Sequence[Rule]) -> set[tuple[str, str]]:
-    """The routes that name no action and are not among those known to be open."""
+    """Return the routes that require no action and are not known to be open."""
     known = {(method, path.rstrip("/") or "/") for method, path in OPEN}
-    return {rule.spelled for rule in rules if rule.action is None} - known
+    return {rule.without_slash for rule in rules if rule.action is None} - known
 
 
 RULES = rules_of(create_app().routes)
@@ -111,8 +111,8 @@ READERS = [rule for rule in GUARDED if rule.action is Action.READ_DEPLOYMENT]
 
 
 @dataclass(frozen=True)
-class Proof:
-    """A token, of which kind it is, and whether it counts."""
+class Credential:
+    """A token; `kind` is None if it must be rejected."""
 
     token: str
     kind: TokenType | None = None
@@ -120,32 +120,32 @@ class Proof:
 
 
 @pytest.fixture(scope="module")
-def proofs(server: Server) -> Iterator[dict[str, Proof]]:
-    """Every kind of proof: good ones, and the same that do not count any more or never did."""
+def credentials(server: Server) -> Iterator[dict[str, Credential]]:
+    """Yield every kind of credential: valid ones, and the same ones expired, revoked or forged."""
     api = server.api
     with server.puppet() as (name, puppet):
         started = api.start(name)
         service = server.add_service(shell("true"))
         user = server.new_name("user")
-        api.create_user(user, "his password")
+        api.create_user(user, "the password")
         good = {
-            "administrator": Proof(api.sign_in(api.user, api.password), TokenType.USER, is_admin=True),
-            "user": Proof(api.sign_in(user, "his password"), TokenType.USER),
-            "service": Proof(api.service_token(service), TokenType.SERVICE),
-            "deployment": Proof(puppet.config()["access_token"], TokenType.DEPLOYMENT),
-            "config": Proof(api.config_token(), TokenType.CONFIG),
+            "administrator": Credential(api.sign_in(api.user, api.password), TokenType.USER, is_admin=True),
+            "user": Credential(api.sign_in(user, "the password"), TokenType.USER),
+            "service": Credential(api.service_token(service), TokenType.SERVICE),
+            "deployment": Credential(puppet.config()["access_token"], TokenType.DEPLOYMENT),
+            "config": Credential(api.config_token(), TokenType.CONFIG),
         }
-        yield good | bad_proofs(server, good, service)
+        yield good | invalid_credentials(server, good, service)
         puppet.exit()
         api.wait_until_final(started["id"])
 
 
-def bad_proofs(server: Server, good: dict[str, Proof], service: str) -> dict[str, Proof]:
+def invalid_credentials(server: Server, good: dict[str, Credential], service: str) -> dict[str, Credential]:
     signer = TokenSigner((server.data_dir / "secret-key").read_text().strip())
     other_signer, now = TokenSigner("another key"), datetime.now(timezone.utc)
     bad = {"garbage": "garbage", "empty": '""', "revoked": revoked(server, service), "disabled": disabled(server)}
-    for name, proof in good.items():
-        claims = claims_of(proof.token)
+    for name, credential in good.items():
+        claims = claims_of(credential.token)
         own = {"iss", "aud", "sub", "jti", "iat", "exp"}
         extra = {key: value for key, value in claims.items() if key not in own}
         kind, subject, token_id = claims["aud"].split(":")[1], claims["sub"], claims["jti"]
@@ -157,12 +157,12 @@ def bad_proofs(server: Server, good: dict[str, Proof], service: str) -> dict[str
             ),
             f"unsigned {name}": forged(claims, key=b"", algorithm="none"),
         }
-    # Signed by us, but of nobody.
-    bad["user who never was"] = signer.sign("user", str(NUMBER), now=now, lifetime=timedelta(days=1), epoch=0)
+    # Signed with our key, but without a user or a record.
+    bad["user that does not exist"] = signer.sign("user", str(NUMBER), now=now, lifetime=timedelta(days=1), epoch=0)
     bad["unrecorded service"] = signer.sign("service", service, now=now, lifetime=timedelta(days=1))
     bad["unrecorded config"] = signer.sign("config", "config", now=now, lifetime=timedelta(days=1))
     bad["unknown kind"] = signer.sign("root", "1", now=now, lifetime=timedelta(days=1))
-    return {name: Proof(token) for name, token in bad.items()}
+    return {name: Credential(token) for name, token in bad.items()}
 
 
 def revoked(server: Server, service: str) -> str:
@@ -175,18 +175,18 @@ def revoked(server: Server, service: str) -> str:
 
 
 def disabled(server: Server) -> str:
-    user = server.api.create_user(server.new_name("user"), "his password")
-    token = server.api.sign_in(user["name"], "his password")
+    user = server.api.create_user(server.new_name("user"), "the password")
+    token = server.api.sign_in(user["name"], "the password")
     assert server.api.admin.patch(f"/users/{user['id']}", json={"is_active": False}).is_success
     return token
 
 
-def said(response: httpx2.Response) -> tuple[int, object]:
+def status_and_detail(response: httpx2.Response) -> tuple[int, object]:
     return response.status_code, response.json()["detail"] if response.content else None
 
 
 @pytest.mark.parametrize("rule", GUARDED, ids=str)
-def test_the_other_spelling_is_the_same_route(api: Api, rule: Rule) -> None:
+def test_both_spellings_of_a_path_are_the_same_route(api: Api, rule: Rule) -> None:
     other = rule.path[:-1] if rule.path.endswith("/") else f"{rule.path}/"
     for client in (api.anonymous, api.admin) if rule.method == "GET" else (api.anonymous,):
         answers = [replace(rule, path=path).request(client) for path in (rule.path, other)]
@@ -195,11 +195,11 @@ def test_the_other_spelling_is_the_same_route(api: Api, rule: Rule) -> None:
 
 def test_every_route_requires_an_action_or_is_known_to_be_open() -> None:
     assert unguarded(RULES) == set()
-    assert {rule.spelled for rule in RULES} >= {(method, path.rstrip("/") or "/") for method, path in OPEN}
+    assert {rule.without_slash for rule in RULES} >= {(method, path.rstrip("/") or "/") for method, path in OPEN}
     assert len(GUARDED) > 35
 
 
-def test_a_route_without_a_rule_would_be_noticed() -> None:
+def test_a_route_without_a_rule_is_detected() -> None:
     app, router = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), APIRouter()
     router.add_api_route("/secrets", lambda: None)
     app.include_router(router)
@@ -207,50 +207,55 @@ def test_a_route_without_a_rule_would_be_noticed() -> None:
     assert unguarded(rules_of(app.routes)) == {("GET", "/secrets"), ("ANY", "/files")}
 
 
-def test_every_action_has_its_kinds() -> None:
+def test_every_action_lists_its_token_types() -> None:
     assert set(KINDS) == set(Action)
     assert {rule.action for rule in GUARDED} == set(Action)
 
 
 @pytest.mark.parametrize("rule", GUARDED, ids=lambda rule: f"{rule.method} {rule.path}")
-def test_each_proof_gets_the_documented_answer(api: Api, proofs: dict[str, Proof], rule: Rule) -> None:
+def test_each_credential_gets_the_documented_response(
+    api: Api, credentials: dict[str, Credential], rule: Rule
+) -> None:
     assert rule.action is not None
-    assert said(rule.request(api.anonymous)) == (401, NOBODY)
-    for name, proof in proofs.items():
-        response = rule.request(api.client(proof.token))
-        if proof.kind not in KINDS[rule.action]:
-            assert said(response) == (401, INVALID), name
+    assert status_and_detail(rule.request(api.anonymous)) == (401, NOBODY)
+    for name, credential in credentials.items():
+        response = rule.request(api.client(credential.token))
+        if credential.kind not in KINDS[rule.action]:
+            assert status_and_detail(response) == (401, INVALID), name
             assert response.headers["WWW-Authenticate"] == "Bearer"
-        elif rule.action in FOR_ADMINISTRATORS and not proof.is_admin:
-            assert said(response) == (403, "Only administrators can do this."), name
+        elif rule.action in FOR_ADMINISTRATORS and not credential.is_admin:
+            assert status_and_detail(response) == (403, "Only administrators can do this."), name
         else:
             assert response.status_code in rule.documented - {401, 403}, (name, response.text)
 
 
 @pytest.mark.parametrize("rule", READERS, ids=lambda rule: f"{rule.method} {rule.path}")
-def test_a_service_reads_its_own_deployments_only(server: Server, api: Api, rule: Rule) -> None:
-    mine, foreign = server.add_service(shell("true")), server.add_service(shell("true"))
-    client = api.client(api.service_token(mine))
-    assert rule.request(client, deployment_id=api.run(mine)["id"]).status_code == 200
-    assert said(rule.request(client, deployment_id=api.run(foreign)["id"])) == (403, "Wrong service token")
+def test_a_service_token_reads_only_deployments_of_its_service(server: Server, api: Api, rule: Rule) -> None:
+    own_deployment, foreign = server.add_service(shell("true")), server.add_service(shell("true"))
+    client = api.client(api.service_token(own_deployment))
+    assert rule.request(client, deployment_id=api.run(own_deployment)["id"]).status_code == 200
+    assert status_and_detail(rule.request(client, deployment_id=api.run(foreign)["id"])) == (
+        403,
+        "Wrong service token",
+    )
 
 
-def test_the_websocket_has_the_same_rules(api: Api, proofs: dict[str, Proof]) -> None:
-    for name, proof in proofs.items():
+def test_the_websocket_follows_the_same_rules(api: Api, credentials: dict[str, Credential]) -> None:
+    for name, credential in credentials.items():
         with Live(api.base_url) as live:
-            answered = live.sign_in(proof.token)
-            if proof.kind in KINDS[Action.LIST_DEPLOYMENTS]:
-                assert answered["status"] == "success", name
+            reply = live.sign_in(credential.token)
+            if credential.kind in KINDS[Action.LIST_DEPLOYMENTS]:
+                assert reply["status"] == "success", name
             else:
-                assert (answered["status"], answered["detail"]) == ("failure", INVALID), name
+                assert (reply["status"], reply["detail"]) == ("failure", INVALID), name
                 live.subscribe(1)
                 assert live.wait_for_count("authentication", 2)["status"] == "failure"
                 assert live.messages == live.of_type("authentication")
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.action is None], ids=lambda rule: rule.path)
-def test_what_is_open_needs_no_proof_and_minds_none(api: Api, proofs: dict[str, Proof], rule: Rule) -> None:
-    answers = {rule.request(api.client(token)).status_code for token in (None, "garbage", proofs["config"].token)}
+def test_open_routes_ignore_credentials(api: Api, credentials: dict[str, Credential], rule: Rule) -> None:
+    answers = {rule.request(api.client(token)).status_code for token in (None, "garbage", credentials["config"].token)}
     assert len(answers) == 1
     # Refreshing a session takes its cookie. 503: the page is not built.
     assert answers <= rule.documented | {307, 503} | ({401} if "refresh" in rule.path else set())

@@ -13,14 +13,14 @@ from tests.e2e.folders import python, say, shell, write_service
 from tests.e2e.jwts import claims_of
 from tests.e2e.processes import arguments, children, process
 from tests.e2e.server import FASTDEPLOY, PASSWORD, Server, clean_environment
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 
-def refusal(server: Server) -> str:
+def failed_start(server: Server) -> str:
     """Start a server that must fail to start. Return the last line of its log."""
     server.start(wait=False)
     assert server.process is not None
-    assert server.process.wait(PATIENCE) == 1, server.log()
+    assert server.process.wait(TIMEOUT) == 1, server.log()
     assert "Traceback" not in server.log()
     return server.log().strip().splitlines()[-1]
 
@@ -61,7 +61,7 @@ def test_a_second_server_on_the_same_data_folder_is_refused(new_server: NewServe
     first, second = new_server(), new_server()
     first.start()
     second.environment["DATA_DIR"] = str(first.data_dir)
-    assert str(first.data_dir) in refusal(second)
+    assert str(first.data_dir) in failed_start(second)
     assert first.is_ready()
     assert first.api.run(first.add_service(shell("true")))["state"] == "success"
 
@@ -69,32 +69,32 @@ def test_a_second_server_on_the_same_data_folder_is_refused(new_server: NewServe
 def test_a_port_in_use_is_refused(new_server: NewServer) -> None:
     server = new_server()
     with socket.create_server(("127.0.0.1", server.port)):
-        words = refusal(server)
-    assert f"Port {server.port}" in words
-    assert "--port" in words
+        message = failed_start(server)
+    assert f"Port {server.port}" in message
+    assert "--port" in message
 
 
 def test_a_file_as_data_folder_is_refused(new_server: NewServer) -> None:
     server = new_server()
     server.data_dir.write_text("in the way")
-    words = refusal(server)
-    assert str(server.data_dir) in words
-    assert "--data-dir" in words
+    message = failed_start(server)
+    assert str(server.data_dir) in message
+    assert "--data-dir" in message
     assert server.data_dir.read_text() == "in the way"
 
 
 def test_a_data_folder_that_cannot_be_created_is_refused(new_server: NewServer) -> None:
     # Not even root can create it.
     server = new_server(options=["--data-dir", "/sys/fastdeploy"])
-    words = refusal(server)
-    assert "/sys/fastdeploy" in words
-    assert "--data-dir" in words
+    message = failed_start(server)
+    assert "/sys/fastdeploy" in message
+    assert "--data-dir" in message
 
 
 def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
     """A thread is still importing the web server when it fails."""
     server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
-    assert "/nowhere" in refusal(server)
+    assert "/nowhere" in failed_start(server)
     assert len(server.log().splitlines()) == 1
 
 
@@ -104,8 +104,8 @@ def test_a_read_only_disk_is_refused(new_server: NewServer) -> None:
     server.data_dir.mkdir()
     mount = f'mount -t tmpfs -o ro none {server.data_dir} && exec "$0" "$@"'
     server.through = ["unshare", "--mount", "sh", "-c", mount]
-    words = refusal(server)
-    assert f"{server.data_dir} cannot be used (Read-only file system)" in words
+    message = failed_start(server)
+    assert f"{server.data_dir} cannot be used (Read-only file system)" in message
     assert len(server.log().splitlines()) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_separate_worker_runs_deployments(new_server: NewServer) -> None:
         (known,) = answer(server.api.admin.get("/workers/"))
         assert (known["slots"], known["alive"]) == (3, True)
         worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+        assert worker.wait(TIMEOUT) == 0
     finally:
         worker.kill()
         worker.wait()
@@ -228,5 +228,5 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
     wait_until(lambda: siblings() not in ([], [sibling]), "another second process")
     (sibling,) = siblings()
     assert server.stop() == 0
-    wait_until(lambda: not listens(server.port), "the port being free")
-    wait_until(lambda: process(sibling) is None, "the second process having ended")
+    wait_until(lambda: not listens(server.port), "the port to be free")
+    wait_until(lambda: process(sibling) is None, "the second process to exit")

@@ -11,14 +11,14 @@ from tests.e2e.api import answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell, write_service
 from tests.e2e.server import Server, temporary_folder
-from tests.e2e.test_process import refusal
+from tests.e2e.test_process import failed_start
 
 SECRET = "a long random text for these tests"  # shared by all processes on the external database
 
 
 @pytest.fixture
 def stopped() -> Iterator[Server]:
-    """A server that is not running. Only commands use its data folder."""
+    """Yield a server that is not running. Only commands use its data folder."""
     with temporary_folder() as folder:
         server = Server(folder)
         yield server
@@ -28,19 +28,19 @@ def stopped() -> Iterator[Server]:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[str]:
-    """The URL of an external PostgreSQL."""
+    """Yield the URL of an external PostgreSQL."""
     with temporary_folder() as folder, PostgresServer(folder, settings={"fsync": "off"}) as postgres:
         yield postgres.url
 
 
-def done(server: Server, *arguments: str, stdin: str = "") -> str:
+def run_ok(server: Server, *arguments: str, stdin: str = "") -> str:
     run = server.cli(*arguments, stdin=stdin)
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
     return run.stdout
 
 
-def refused(server: Server, *arguments: str, stdin: str = "") -> str:
+def run_failing(server: Server, *arguments: str, stdin: str = "") -> str:
     run = server.cli(*arguments, stdin=stdin)
     assert run.returncode != 0
     assert "Traceback" not in run.stderr
@@ -51,12 +51,12 @@ def refused(server: Server, *arguments: str, stdin: str = "") -> str:
 def test_commands_work_without_a_server(stopped: Server) -> None:
     write_service(stopped.services_dir, "shop", script=shell("true"))
     write_service(stopped.services_dir, "broken", config="{")
-    assert "revision" in done(stopped, "db", "upgrade")
-    assert done(stopped, "user", "create", "alice", "--password-stdin", stdin="the password of alice\n")
+    assert "revision" in run_ok(stopped, "db", "upgrade")
+    assert run_ok(stopped, "user", "create", "alice", "--password-stdin", stdin="the password of alice\n")
     synced = stopped.cli("services", "sync")
     assert "added: shop" in synced.stdout
     assert (synced.returncode, "broken/config.json: " in synced.stderr) == (1, True)
-    token = done(stopped, "token", "config", "--days", "2").strip()
+    token = run_ok(stopped, "token", "config", "--days", "2").strip()
     with stopped as server:
         client = server.api.client(server.api.sign_in("alice", "the password of alice"))
         assert [service["name"] for service in answer(client.get("/services/"))] == ["shop"]
@@ -66,13 +66,13 @@ def test_commands_work_without_a_server(stopped: Server) -> None:
 
 def test_commands_work_while_the_server_runs(server: Server) -> None:
     name = server.new_name("user")
-    assert done(server, "user", "create", name, "--password-stdin", stdin="their password\n")
+    assert run_ok(server, "user", "create", name, "--password-stdin", stdin="their password\n")
     token = server.api.sign_in(name, "their password")
     assert answer(server.api.client(token).get("/users/me"))["is_admin"] is False
     service = server.new_name()
     with server.api.live() as live:
         write_service(server.services_dir, service, script=shell("true"))
-        assert f"added: {service}" in done(server, "services", "sync")
+        assert f"added: {service}" in run_ok(server, "services", "sync")
         assert live.wait_for(lambda message: message.get("name") == service)["type"] == "service"
     assert server.api.run(service)["state"] == "success"
 
@@ -81,37 +81,37 @@ def test_users_are_managed_while_the_server_runs(server: Server) -> None:
     name = server.new_name("user")
     server.api.create_user(name, "their password")
     token = server.api.sign_in(name, "their password")
-    assert name in refused(server, "user", "create", name, "--password-stdin", stdin="their password\n")
-    done(server, "user", "passwd", name, "--password-stdin", stdin="their new password\n")
+    assert name in run_failing(server, "user", "create", name, "--password-stdin", stdin="their password\n")
+    run_ok(server, "user", "passwd", name, "--password-stdin", stdin="their new password\n")
     assert server.api.client(token).get("/users/me").status_code == 401
     token = server.api.sign_in(name, "their new password")
-    done(server, "user", "disable", name)
+    run_ok(server, "user", "disable", name)
     assert server.api.client(token).get("/users/me").status_code == 401
 
 
 def test_a_short_password_is_refused(stopped: Server) -> None:
-    assert "too short" in refused(stopped, "user", "create", "bob", "--password-stdin", stdin="short\n")
+    assert "too short" in run_failing(stopped, "user", "create", "bob", "--password-stdin", stdin="short\n")
 
 
 def test_a_config_token_with_an_invalid_lifetime_is_refused(stopped: Server) -> None:
-    assert "--days" in refused(stopped, "token", "config", "--days", "0")
+    assert "--days" in run_failing(stopped, "token", "config", "--days", "0")
 
 
 def test_a_config_token_is_listed_and_revoked(server: Server) -> None:
     made = server.api.admin.post("/config-token", json={"expiration_in_days": 1, "origin": "monitoring"})
     token = answer(made)["config_token"]
     (record,) = [
-        token for token in json.loads(done(server, "token", "list", "--json")) if token["origin"] == "monitoring"
+        token for token in json.loads(run_ok(server, "token", "list", "--json")) if token["origin"] == "monitoring"
     ]
     assert record["kind"] == "config"
-    done(server, "token", "revoke", record["id"])
+    run_ok(server, "token", "revoke", record["id"])
     assert server.api.client(token).get("/deployed-services/").status_code == 401
 
 
 def test_an_external_database_requires_a_secret_key(new_server: NewServer) -> None:
     server = new_server(settings={"DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"})
-    words = refusal(server)
-    assert "SECRET_KEY" in words
+    error = failed_start(server)
+    assert "SECRET_KEY" in error
     assert not (server.data_dir / "secret-key").exists()
 
 
@@ -125,9 +125,9 @@ def test_an_external_database_requires_a_secret_key(new_server: NewServer) -> No
 )
 def test_an_unusable_database_is_reported(stopped: Server, url: str) -> None:
     stopped.environment |= {"DATABASE_URL": url, "SECRET_KEY": SECRET}
-    words = refused(stopped, "serve", "--port", str(stopped.port))
-    assert "DATABASE_URL" in words
-    assert "hush-hush" not in words
+    error = run_failing(stopped, "serve", "--port", str(stopped.port))
+    assert "DATABASE_URL" in error
+    assert "hush-hush" not in error
 
 
 def test_servers_share_an_external_database(new_server: NewServer, database: str) -> None:

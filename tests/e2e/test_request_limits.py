@@ -1,4 +1,4 @@
-"""HTTP requests that are too slow or too large are refused, and cost the server little."""
+"""HTTP requests that are too slow or too large are rejected, and cost the server little."""
 
 import json
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ PAGES = 400
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[Server]:
-    """A server that does not wait long for its clients."""
+def short_timeouts() -> Iterator[Server]:
+    """Yield a server with short timeouts."""
     settings = {
         "REQUEST_HEAD_TIMEOUT_SECONDS": "1",
         "REQUEST_BODY_TIMEOUT_SECONDS": "1",
@@ -33,7 +33,7 @@ def impatient() -> Iterator[Server]:
 
 def drip(connection: Raw, piece: bytes) -> None:
     """Send a piece again and again until the server has closed the connection."""
-    wait_until(lambda: not (connection.send(piece) and connection.is_open()), "the connection being closed")
+    wait_until(lambda: not (connection.send(piece) and connection.is_open()), "the connection to close")
 
 
 def status(response: bytes) -> int:
@@ -42,37 +42,37 @@ def status(response: bytes) -> int:
 
 
 def detail(response: bytes) -> str:
-    """Return what an error says."""
+    """Return the detail of an error response."""
     text = json.loads(response[response.rindex(b"\r\n\r\n") :])["detail"]
     assert isinstance(text, str)
     return text
 
 
-# Time
+# Timeouts
 
 
 @pytest.mark.parametrize("sent", [b"G", b"GET / HTTP/1.1", HEAD, HEAD + b"X-Long: aaaa"])
-def test_an_incomplete_head_times_out(impatient: Server, sent: bytes) -> None:
-    with Raw(impatient) as slow:
+def test_an_incomplete_head_times_out(short_timeouts: Server, sent: bytes) -> None:
+    with Raw(short_timeouts) as slow:
         slow.send(sent)
         response = slow.read_to_end()
     assert (status(response), "Send it again" in detail(response)) == (408, True)
 
 
-def test_a_head_that_never_stops_growing_times_out(impatient: Server) -> None:
-    with Raw(impatient) as slow:
+def test_a_head_that_never_stops_growing_times_out(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as slow:
         slow.send(HEAD)
         drip(slow, b"X-A: b\r\n")
         assert status(slow.received) == 408 or b"More than" in slow.received
 
 
-def test_a_silent_connection_is_closed(impatient: Server) -> None:
-    with Raw(impatient) as silent:
+def test_a_silent_connection_is_closed(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as silent:
         assert silent.read_to_end() == b""
 
 
-def test_line_breaks_do_not_keep_a_connection_open(impatient: Server) -> None:
-    with Raw(impatient) as used:
+def test_line_breaks_do_not_keep_a_connection_open(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as used:
         used.send(HEAD + b"\r\n")
         used.read_until(b'"ok"')
         drip(used, b"\r\n")
@@ -81,62 +81,62 @@ def test_line_breaks_do_not_keep_a_connection_open(impatient: Server) -> None:
 @pytest.mark.parametrize(
     "length", [b"Content-Length: 100\r\n\r\nusername=a", b"Transfer-Encoding: chunked\r\n\r\n5\r\nuser"]
 )
-def test_an_incomplete_body_times_out(impatient: Server, length: bytes) -> None:
-    with Raw(impatient) as slow:
+def test_an_incomplete_body_times_out(short_timeouts: Server, length: bytes) -> None:
+    with Raw(short_timeouts) as slow:
         slow.send(POST + length)
         response = slow.read_to_end()
     assert (status(response), response.count(b"HTTP/1.1")) == (408, 1)
 
 
-def test_a_body_that_is_refused_may_not_go_on(impatient: Server) -> None:
-    with Raw(impatient) as slow:
+def test_a_rejected_body_may_not_continue(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as slow:
         slow.send(POST + b"Content-Length: 99999999999\r\n\r\n")
         assert status(slow.read_until(b"larger than")) == 413
         drip(slow, b"x")
 
 
-def test_a_second_request_may_be_slow_no_more_than_the_first(impatient: Server) -> None:
-    with Raw(impatient) as slow:
+def test_a_second_request_has_the_same_timeout(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as slow:
         slow.send(HEAD + b"\r\n")
         slow.read_until(b'"ok"')
         slow.send(HEAD)
         assert status(slow.read_to_end()) == 408
 
 
-def test_a_connection_between_requests_stays_open(impatient: Server) -> None:
-    with Raw(impatient) as client:
+def test_an_idle_connection_stays_open(short_timeouts: Server) -> None:
+    with Raw(short_timeouts) as client:
         for _ in range(3):
             client.send(HEAD + b"\r\n")
             client.read_until(b'"ok"')
             client.received = b""
 
 
-def test_an_answer_that_nobody_reads_is_given_up(impatient: Server) -> None:
-    api = impatient.api
-    name = impatient.add_service(python(f"for n in range({PAGES * 100}): print('x' * 200)"))
+def test_a_response_that_is_not_read_is_abandoned(short_timeouts: Server) -> None:
+    api = short_timeouts.api
+    name = short_timeouts.add_service(python(f"for n in range({PAGES * 100}): print('x' * 200)"))
     deployment = api.run(name)
     path = f"/deployments/{deployment['id']}/output?limit=10000"
-    with Raw(impatient, window=4 * KIB) as stalled:
+    with Raw(short_timeouts, window=4 * KIB) as stalled:
         stalled.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n".encode())
         stalled.read_until(b" 200 ")
-        wait_until(lambda: stalled.port not in peer_ports(impatient.pid), "the connection being closed")
+        wait_until(lambda: stalled.port not in peer_ports(short_timeouts.pid), "the connection to close")
 
 
 def test_every_web_server_process_has_these_limits(new_server: NewServer) -> None:
     server = new_server(options=["--workers", "2", "--no-worker"], settings={"REQUEST_HEAD_TIMEOUT_SECONDS": "1"})
     server.start()
     (sibling,) = wait_until(lambda: [pid for pid in children(server.pid) if "--listen-fd" in arguments(pid)])
-    refused: dict[int, int] = {}
+    rejected: dict[int, int] = {}
 
-    def both_have_refused() -> bool:
+    def both_have_rejected() -> bool:
         with Raw(server) as slow:
             slow.send(HEAD)
             owner = wait_until(lambda: [pid for pid in (server.pid, sibling) if slow.port in peer_ports(pid)])[0]
-            refused.setdefault(owner, status(slow.read_to_end()))
-        return len(refused) == 2
+            rejected.setdefault(owner, status(slow.read_to_end()))
+        return len(rejected) == 2
 
-    wait_until(both_have_refused, "both processes having refused a request")
-    assert set(refused.values()) == {408}
+    wait_until(both_have_rejected, "both processes to refuse a request")
+    assert set(rejected.values()) == {408}
 
 
 # Size
@@ -155,11 +155,11 @@ def test_every_web_server_process_has_these_limits(new_server: NewServer) -> Non
     ],
     ids=["incomplete", "complete", "a megabyte", "many, incomplete", "many", "path", "the second one"],
 )
-def test_a_large_head_is_refused(server: Server, sent: bytes) -> None:
+def test_a_large_head_is_rejected(server: Server, sent: bytes) -> None:
     with Raw(server) as client:
         client.send(sent)
         response = client.read_to_end()
-    # Nothing can be said in the middle of an answer.
+    # In the middle of a response, the server cannot send an error.
     assert response == b"" or (status(response), "ore than" in detail(response) or "larger" in detail(response)) == (
         431,
         True,
@@ -167,7 +167,7 @@ def test_a_large_head_is_refused(server: Server, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [HEAD + b"X-Large: " + b"x" * 60 * KIB, HEAD + b"X: y\r\n" * 190])
-def test_a_head_that_just_fits_is_taken(server: Server, sent: bytes) -> None:
+def test_a_head_of_the_maximum_size_is_accepted(server: Server, sent: bytes) -> None:
     with Raw(server) as client:
         client.send(sent + b"\r\n\r\n")
         assert status(client.read_until(b'"ok"')) == 200
@@ -176,19 +176,19 @@ def test_a_head_that_just_fits_is_taken(server: Server, sent: bytes) -> None:
 @pytest.mark.parametrize(
     "sent", [b"0\r\n" + b"X: y\r\n" * 1000, b"0\r\nX-Large: " + b"x" * 2000 * KIB, b"1\r\nx\r\n" * 400 * KIB]
 )
-def test_what_surrounds_a_body_is_limited(server: Server, sent: bytes) -> None:
+def test_chunk_headers_and_trailers_are_limited(server: Server, sent: bytes) -> None:
     with Raw(server) as client:
         client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + sent)
         assert status(client.read_to_end()) in {413, 431}
 
 
-def test_a_websocket_with_a_large_head_is_refused(server: Server) -> None:
+def test_a_websocket_with_a_large_head_is_rejected(server: Server) -> None:
     with Raw(server) as client:
         client.send(upgrade(f"X-Large: {'x' * 20 * KIB}\r\n"))
         assert status(client.read_to_end()) == 431
 
 
-def test_requests_may_be_sent_ahead_but_not_without_end(server: Server) -> None:
+def test_pipelined_requests_are_limited(server: Server) -> None:
     with Raw(server) as client:
         client.send((HEAD + b"\r\n") * 20)
         wait_until(lambda: client.is_open() and client.received.count(b'"ok"') == 20, "all answers")
@@ -214,7 +214,7 @@ def test_large_heads_take_little_memory(new_server: NewServer) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/health/live", "/health/ready", "/docs", "/openapi.json", "/services/", "/ui/"]
 )
-def test_head_answers_like_get_without_a_body(server: Server, path: str) -> None:
+def test_head_responds_like_get_without_a_body(server: Server, path: str) -> None:
     by_get, by_head = (server.api.admin.request(method, path) for method in ("GET", "HEAD"))
     assert by_head.content == b""
     changing = {"date"}

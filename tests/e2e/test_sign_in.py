@@ -1,4 +1,4 @@
-"""Sign-in under attack: two server processes, real PostgreSQL, hundreds of guesses at the same moment."""
+"""Sign-in under attack: two server processes, real PostgreSQL, hundreds of concurrent guesses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.e2e.command_line import CommandLine
 from tests.e2e.conftest import NewServer
 from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
 from tests.e2e.server import PASSWORD, USER, Server, temporary_folder
-from tests.e2e.waiting import PATIENCE, wait_until
+from tests.e2e.waiting import TIMEOUT, wait_until
 
 RIGHT, WRONG = "the right password", "a guess"
 ATTACK, AT_ONCE = 600, 60
@@ -36,16 +36,16 @@ class Target:
         self._networks = 0
 
     def user(self) -> str:
-        """Add a user whose password is RIGHT; return the name."""
+        """Add a user with the password RIGHT; return their name."""
         return str(self.api.create_user(self.server.new_name("user"), RIGHT)["name"])
 
     def address(self) -> str:
-        """Return an address that has not been used yet."""
+        """Return an unused address."""
         self._networks += 1
         return f"203.0.113.{self._networks}"
 
     def attempt(self, name: str, password: str, address: str, client: httpx2.Client | None = None) -> httpx2.Response:
-        """Sign in from an address, as a proxy on this machine forwards it: with a browser, or as an API client."""
+        """Sign in from an address, as forwarded by a proxy on this machine: with a browser, or as an API client."""
         body, headers = {"username": name, "password": password}, {"X-Forwarded-For": address}
         if client is not None:
             return client.post("/session", json=body, headers=headers)
@@ -53,14 +53,14 @@ class Target:
 
     def browser(self) -> httpx2.Client:
         """Return a browser, which keeps its cookies."""
-        return httpx2.Client(base_url=self.api.base_url, timeout=PATIENCE, trust_env=False)
+        return httpx2.Client(base_url=self.api.base_url, timeout=TIMEOUT, trust_env=False)
 
     def attack(self, guesses: Sequence[tuple[str, str]]) -> list[httpx2.Response]:
-        """Guess passwords for (name, address), AT_ONCE at the same time, on new connections."""
+        """Guess passwords for pairs of name and address, AT_ONCE at a time, on new connections."""
 
-        async def guess_all() -> list[httpx2.Response]:
+        async def send_guesses() -> list[httpx2.Response]:
             limits = httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=0)
-            timeout = httpx2.Timeout(PATIENCE, pool=None)
+            timeout = httpx2.Timeout(TIMEOUT, pool=None)
             async with httpx2.AsyncClient(
                 base_url=self.api.base_url, limits=limits, timeout=timeout, trust_env=False
             ) as client:
@@ -76,10 +76,10 @@ class Target:
                 )
                 return found
 
-        return asyncio.run(guess_all())
+        return asyncio.run(send_guesses())
 
     def reserved(self) -> int:
-        """Return how many attempts are counted at present, in all buckets."""
+        """Return how many attempts are currently counted, in all buckets."""
         return self._number("SELECT coalesce(sum(attempts), 0) FROM password_attempts")
 
     def processes(self) -> int:
@@ -103,13 +103,13 @@ def target() -> Iterator[Target]:
         settings = {"DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
         with Server(folder, options=["--no-worker", "--workers", "2"], settings=settings) as server:
             made = Target(server, postgres.url)
-            wait_until(lambda: made.processes() == 2, "both processes being there")
+            wait_until(lambda: made.processes() == 2, "both processes to start")
             yield made
             assert "Traceback" not in server.log_file.read_text(errors="replace")
 
 
 def counted(responses: Sequence[httpx2.Response]) -> Counter[int]:
-    """Count the answers by their status, once each was checked to be a complete one."""
+    """Count the responses by status, after checking that each is complete."""
     for response in responses:
         detail = response.json()["detail"]
         if response.status_code == 401:
@@ -137,7 +137,7 @@ def test_parallel_guesses_at_many_accounts_from_one_ipv6_network(target: Target)
     names = [target.user(), *(f"nobody{n}" for n in range(100))]
     guesses = [(names[n % len(names)], f"2001:db8:7:7:{n:x}::1") for n in range(ATTACK)]
     assert counted(target.attack(guesses))[401] == PER_NETWORK
-    # The next network has attempts of its own.
+    # The next network has its own limit.
     assert target.attempt(names[0], RIGHT, "2001:db8:7:8::1").status_code == 200
 
 
@@ -147,9 +147,9 @@ def test_a_known_browser_signs_in_during_an_attack(target: Target) -> None:
         assert target.attempt(name, RIGHT, office, known).status_code == 200
         attackers = [office, *(target.address() for _ in range(5))]
         target.attack([(name, attackers[n % len(attackers)]) for n in range(ATTACK // 2)])
-        refused = target.attempt(name, RIGHT, target.address(), unknown)
-        assert refused.status_code == 429
-        assert "use a browser that has signed in as this user before" in refused.json()["detail"]
+        rejected = target.attempt(name, RIGHT, target.address(), unknown)
+        assert rejected.status_code == 429
+        assert "use a browser that has signed in as this user before" in rejected.json()["detail"]
         for address in (office, target.address()):
             assert target.attempt(name, RIGHT, address, known).status_code == 200
 
@@ -181,17 +181,17 @@ def test_an_api_client_signs_in_from_its_own_network_during_an_attack(target: Ta
     assert target.attempt(name, RIGHT, target.address()).status_code == 429
 
 
-def test_the_cookie_of_a_browser_is_no_token(target: Target) -> None:
+def test_a_browser_cookie_is_not_a_token(target: Target) -> None:
     name = target.user()
     with target.browser() as known:
         target.attempt(name, RIGHT, target.address(), known)
         (cookie,) = [one.value for one in known.cookies.jar if one.name.startswith("fastdeploy_browser_")]
-    refused = target.api.client(cookie).get("/users/me")
-    assert (refused.status_code, refused.json()) == (401, {"detail": "Could not validate credentials"})
+    rejected = target.api.client(cookie).get("/users/me")
+    assert (rejected.status_code, rejected.json()) == (401, {"detail": "Could not validate credentials"})
 
 
 @pytest.mark.parametrize("change", ["by themselves", "by an administrator"])
-def test_a_changed_password_ends_known_browsers(target: Target, change: str) -> None:
+def test_a_changed_password_makes_browsers_unknown(target: Target, change: str) -> None:
     name, office = target.user(), target.address()
     with target.browser() as known:
         token = answer(target.attempt(name, RIGHT, office, known))["access_token"]
@@ -211,21 +211,21 @@ def test_guesses_at_the_current_password_are_limited(target: Target) -> None:
     client = target.api.client(answer(target.attempt(name, RIGHT, target.address()))["access_token"])
     body = {"current": WRONG, "new": "the next password"}
 
-    async def guess_all() -> list[httpx2.Response]:
+    async def send_guesses() -> list[httpx2.Response]:
         async with httpx2.AsyncClient(
-            base_url=target.api.base_url, headers=client.headers, timeout=PATIENCE, trust_env=False
+            base_url=target.api.base_url, headers=client.headers, timeout=TIMEOUT, trust_env=False
         ) as many:
             posts = (many.post("/users/me/password", json=body) for _ in range(100))
             found: list[httpx2.Response] = await asyncio.gather(*posts)
             return found
 
-    responses = asyncio.run(guess_all())
+    responses = asyncio.run(send_guesses())
     assert Counter(response.status_code for response in responses) == {403: PER_ACCOUNT, 429: 100 - PER_ACCOUNT}
-    refused = client.post("/users/me/password", json=body | {"current": RIGHT})
-    assert refused.status_code == 429
-    assert refused.json()["detail"].startswith("Too many wrong passwords. Try again in ")
-    assert int(refused.headers["Retry-After"]) > 0
-    # Whoever holds a stolen token does not keep the user from signing in.
+    rejected = client.post("/users/me/password", json=body | {"current": RIGHT})
+    assert rejected.status_code == 429
+    assert rejected.json()["detail"].startswith("Too many wrong passwords. Try again in ")
+    assert int(rejected.headers["Retry-After"]) > 0
+    # An attacker with a stolen token cannot keep the user from signing in.
     assert target.attempt(name, RIGHT, target.address()).status_code == 200
 
 
@@ -239,11 +239,11 @@ def test_clients_that_disconnect_get_no_free_guesses(target: Target) -> None:
     for _ in range(PER_ACCOUNT):
         with socket.create_connection(("127.0.0.1", target.server.port)) as connection:
             connection.sendall(request)
-    wait_until(lambda: target.reserved() - before == 2 * PER_ACCOUNT, "all of them being counted")
+    wait_until(lambda: target.reserved() - before == 2 * PER_ACCOUNT, "all attempts to be counted")
     assert target.attempt(name, RIGHT, target.address()).status_code == 429
 
 
-def test_a_wrong_password_of_the_command_line_is_told_with_the_time_to_wait(target: Target) -> None:
+def test_the_command_line_reports_a_wrong_password_with_the_time_to_wait(target: Target) -> None:
     name = target.user()
     target.attack([(name, target.address()) for _ in range(20)])
     with temporary_folder() as folder:
@@ -255,7 +255,7 @@ def test_a_wrong_password_of_the_command_line_is_told_with_the_time_to_wait(targ
     )
 
 
-def test_a_session_that_is_open_does_not_notice_an_attack(target: Target) -> None:
+def test_an_open_session_is_not_affected_by_an_attack(target: Target) -> None:
     name = target.user()
     with target.browser() as known:
         token = answer(target.attempt(name, RIGHT, target.address(), known))["access_token"]
@@ -265,7 +265,7 @@ def test_a_session_that_is_open_does_not_notice_an_attack(target: Target) -> Non
 
 
 def attributes(response: httpx2.Response) -> dict[str, set[str]]:
-    """Return the attributes of each cookie that an answer sets, by the beginning of its name."""
+    """Return the attributes of each cookie that a response sets, by the beginning of its name."""
     cookies = response.headers.get_list("set-cookie")
     parts = [[part.strip() for part in cookie.split(";")] for cookie in cookies]
     return {found[0].split("=")[0].rstrip("0123456789"): {part.lower() for part in found[1:]} for found in parts}
@@ -282,7 +282,7 @@ def test_cookies_have_their_attributes(target: Target, scheme: str) -> None:
     }
 
 
-def test_the_settings_of_the_session_cookie_count(new_server: NewServer) -> None:
+def test_settings_of_the_session_cookie_apply(new_server: NewServer) -> None:
     server = new_server(options=["--no-worker"], settings={"COOKIE_SECURE": "true", "SESSION_EXPIRE_DAYS": "0.5"})
     server.start()
     found = attributes(server.api.anonymous.post("/session", json={"username": USER, "password": PASSWORD}))
@@ -290,7 +290,7 @@ def test_the_settings_of_the_session_cookie_count(new_server: NewServer) -> None
     assert all("secure" in given for given in found.values())
 
 
-def test_answers_with_tokens_are_not_cached(target: Target) -> None:
+def test_responses_with_tokens_are_not_cached(target: Target) -> None:
     with target.browser() as browser:
         responses = [
             browser.post("/session", json={"username": USER, "password": PASSWORD}),

@@ -22,7 +22,7 @@ LIMIT = 64 * 1024
 CLIENTS = 60
 LARGE = 15 * MIB
 AT_ONCE = 300
-# With these limits of `crowded`, connections from another address than a proxy's are closed beyond 20.
+# With these limits of `crowded`, more than 20 connections from one address are closed, except from a proxy's address.
 PER_ADDRESS, TOTAL = 20, 40
 ELSEWHERE = "127.0.0.2"
 EVENTS = 6000
@@ -35,8 +35,8 @@ HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[Server]:
-    """A server that gives up a client that does not sign in, or does not read."""
+def short_timeouts() -> Iterator[Server]:
+    """Yield a server with short timeouts for clients that do not sign in or do not read."""
     settings = {"SIGN_IN_TIMEOUT_SECONDS": "2", "SEND_TIMEOUT_SECONDS": "2"}
     with temporary_folder() as folder, Server(folder, settings=settings) as running:
         yield running
@@ -45,7 +45,7 @@ def impatient() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Server]:
-    """A server for few connections."""
+    """Yield a server that allows few connections."""
     settings = {"MAX_WAITING_CONNECTIONS": str(TOTAL), "MAX_WAITING_CONNECTIONS_PER_ADDRESS": str(PER_ADDRESS)}
     with temporary_folder() as folder, Server(folder, settings=settings) as running:
         yield running
@@ -54,7 +54,7 @@ def crowded() -> Iterator[Server]:
 
 @pytest.fixture(params=[False, True], ids=["before sign-in", "after sign-in"])
 def raw(request: pytest.FixtureRequest, server: Server) -> Iterator[RawWebSocket]:
-    """A WebSocket of the shared server."""
+    """Yield a WebSocket of the shared server."""
     with RawWebSocket(server) as client:
         if request.param:
             client.sign_in(server.api.token)
@@ -83,12 +83,12 @@ def test_a_large_message_closes_the_connection(raw: RawWebSocket, sent: bytes) -
 
 
 @pytest.mark.parametrize("sent", [frame(b"x" * LIMIT), frame(b"x" * 60_000, last=False) + frame(b"x", CONTINUATION)])
-def test_a_message_that_just_fits_is_taken(raw: RawWebSocket, sent: bytes) -> None:
+def test_a_message_of_the_maximum_size_is_accepted(raw: RawWebSocket, sent: bytes) -> None:
     raw.send(sent)
     assert b'"type"' in raw.read_until(b"}")
 
 
-def test_compression_does_not_get_around_the_limit(raw: RawWebSocket) -> None:
+def test_compression_does_not_bypass_the_limit(raw: RawWebSocket) -> None:
     raw.send(frame(b"\x00" * 100, compressed=True))
     assert raw.read_close()[0] == 1002
 
@@ -96,7 +96,7 @@ def test_compression_does_not_get_around_the_limit(raw: RawWebSocket) -> None:
 def test_large_messages_before_sign_in_take_little_memory(new_server: NewServer) -> None:
     server = new_server()
     server.start()
-    server.api.live().close()  # loads what a sign-in needs
+    server.api.live().close()  # loads the modules that sign-in needs
     forget_peak_memory(server.pid)
     before = peak_memory(server.pid)
     with ExitStack() as stack:
@@ -134,7 +134,7 @@ def test_a_flood_of_messages_closes_the_connection(raw: RawWebSocket, sent: byte
     assert (code, "messages per second" in reason) == (1008, True)
 
 
-def test_as_many_messages_as_a_page_sends_are_taken(server: Server) -> None:
+def test_as_many_messages_as_the_page_sends_are_accepted(server: Server) -> None:
     with RawWebSocket(server) as client:
         client.sign_in(server.api.token)
         client.send(frame(b"{}") * 150)
@@ -144,20 +144,20 @@ def test_as_many_messages_as_a_page_sends_are_taken(server: Server) -> None:
 # Sign-in
 
 
-def test_a_client_that_does_not_sign_in_is_told_so(impatient: Server) -> None:
-    with Live(impatient.base_url) as live:
+def test_a_client_that_does_not_sign_in_gets_a_reason(short_timeouts: Server) -> None:
+    with Live(short_timeouts.base_url) as live:
         assert live.wait_until_closed() == 1008
 
 
-def test_a_client_that_neither_signs_in_nor_reads_is_closed(impatient: Server) -> None:
-    with RawWebSocket(impatient, window=4096) as client:
+def test_a_client_that_neither_signs_in_nor_reads_is_closed(short_timeouts: Server) -> None:
+    with RawWebSocket(short_timeouts, window=4096) as client:
         for _ in range(100):
             client.send(frame(json.dumps({"access_token": "x" * 1000}).encode()))
-        wait_until(lambda: client.port not in peer_ports(impatient.pid), "the connection being closed")
+        wait_until(lambda: client.port not in peer_ports(short_timeouts.pid), "the connection to close")
 
 
 def test_many_clients_sign_in_at_once(server: Server) -> None:
-    """As after a restart of the server, from behind one address."""
+    """As after a restart of the server, all from one address."""
     url = f"{server.base_url.replace('http', 'ws', 1)}/deployments/ws/00000000-0000-0000-0000-000000000000"
     token = server.api.token
 
@@ -168,20 +168,20 @@ def test_many_clients_sign_in_at_once(server: Server) -> None:
             assert isinstance(status, str)
             return status
 
-    async def all_of_them() -> list[str]:
+    async def sign_in_all() -> list[str]:
         return await asyncio.gather(*(sign_in() for _ in range(AT_ONCE)))
 
-    assert asyncio.run(all_of_them()) == ["success"] * AT_ONCE
+    assert asyncio.run(sign_in_all()) == ["success"] * AT_ONCE
 
 
-# Reading
+# Slow readers
 
 
 @pytest.mark.parametrize("size", [0, 1], ids=["not at all", "a byte at a time"])
-def test_a_client_that_does_not_read_a_long_log_is_closed(impatient: Server, size: int) -> None:
-    api = impatient.api
-    deployment_id = api.run(impatient.add_service(python(FLOOD)))["id"]
-    with RawWebSocket(impatient, window=4096) as stalled, api.live() as quick:
+def test_a_client_that_does_not_read_a_long_log_is_closed(short_timeouts: Server, size: int) -> None:
+    api = short_timeouts.api
+    deployment_id = api.run(short_timeouts.add_service(python(FLOOD)))["id"]
+    with RawWebSocket(short_timeouts, window=4096) as stalled, api.live() as quick:
         stalled.sign_in(api.token)
         stalled.send(frame(json.dumps({"subscribe": {"deployment_id": deployment_id, "after": 0}}).encode()))
         stalled.read_until(b'"seq"')
@@ -191,12 +191,12 @@ def test_a_client_that_does_not_read_a_long_log_is_closed(impatient: Server, siz
         def is_gone() -> bool:
             if size:
                 stalled.read_some(size)
-            return stalled.port not in peer_ports(impatient.pid)
+            return stalled.port not in peer_ports(short_timeouts.pid)
 
-        wait_until(is_gone, "the connection being closed")
+        wait_until(is_gone, "the connection to close")
 
 
-# Number
+# Number of connections
 
 
 def half_heads(server: Server, stack: ExitStack, number: int, source: str) -> list[Raw]:
@@ -217,10 +217,10 @@ def number_open(clients: list[Raw] | list[RawWebSocket]) -> int:
 def test_waiting_connections_of_one_address_are_limited(crowded: Server) -> None:
     with ExitStack() as stack:
         opened = half_heads(crowded, stack, PER_ADDRESS + 5, ELSEWHERE)
-        wait_until(lambda: number_open(opened) == PER_ADDRESS, "the oldest being closed")
+        wait_until(lambda: number_open(opened) == PER_ADDRESS, "the oldest to be closed")
         assert [client.is_open() for client in opened] == [False] * 5 + [True] * PER_ADDRESS
         assert all(b" 503 " in client.received and b"retry-after: " in client.received for client in opened[:5])
-        # From there, too, complete requests are answered.
+        # Complete requests from that address still get responses.
         with Raw(crowded, source=ELSEWHERE) as client:
             client.send(HALF_A_HEAD + b"\r\n")
             assert client.read_until(b" 200 ")
@@ -229,24 +229,24 @@ def test_waiting_connections_of_one_address_are_limited(crowded: Server) -> None
 
 
 def test_waiting_connections_are_limited_in_total(crowded: Server) -> None:
-    """What comes from a proxy's address is counted in total only, until the proxy says whom it is for."""
+    """Connections from a proxy's address count only toward the total until the proxy names its client."""
     with ExitStack() as stack:
         opened = half_heads(crowded, stack, TOTAL + 5, "127.0.0.1")
-        wait_until(lambda: number_open(opened) == TOTAL, "the oldest being closed")
+        wait_until(lambda: number_open(opened) == TOTAL, "the oldest to be closed")
         with crowded.api.live() as live:
-            assert live.silent()
+            assert live.is_silent()
 
 
-def test_sockets_that_are_not_signed_in_are_limited(crowded: Server) -> None:
+def test_sockets_before_sign_in_are_limited(crowded: Server) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(RawWebSocket(crowded, source=ELSEWHERE)) for _ in range(PER_ADDRESS + 5)]
-        wait_until(lambda: number_open(clients) == PER_ADDRESS, "the oldest being closed")
+        wait_until(lambda: number_open(clients) == PER_ADDRESS, "the oldest to be closed")
         assert [client.read_close()[0] for client in clients[:5]] == [1013] * 5
         with crowded.api.live() as live:
-            assert live.silent()
+            assert live.is_silent()
 
 
-def test_behind_a_proxy_each_client_has_a_limit_of_its_own(crowded: Server) -> None:
+def test_behind_a_proxy_each_client_has_its_own_limit(crowded: Server) -> None:
     with ExitStack() as stack:
 
         def through_proxy(client: str, number: int) -> list[RawWebSocket]:
@@ -255,11 +255,11 @@ def test_behind_a_proxy_each_client_has_a_limit_of_its_own(crowded: Server) -> N
 
         others = through_proxy("203.0.113.5", 5)
         many = through_proxy("198.51.100.7", PER_ADDRESS + 5)
-        wait_until(lambda: number_open(many) == PER_ADDRESS, "the oldest being closed")
+        wait_until(lambda: number_open(many) == PER_ADDRESS, "the oldest to be closed")
         assert number_open(others) == 5
 
 
-def test_an_address_that_no_proxy_vouches_for_counts_for_nothing(crowded: Server) -> None:
+def test_a_forwarded_address_without_a_trusted_proxy_is_ignored(crowded: Server) -> None:
     with ExitStack() as stack:
         numbers = count(1)
         clients = [
@@ -268,10 +268,10 @@ def test_an_address_that_no_proxy_vouches_for_counts_for_nothing(crowded: Server
             )
             for _ in range(PER_ADDRESS + 5)
         ]
-        wait_until(lambda: number_open(clients) == PER_ADDRESS, "the oldest being closed")
+        wait_until(lambda: number_open(clients) == PER_ADDRESS, "the oldest to be closed")
 
 
-def test_sockets_that_are_signed_in_do_not_count(crowded: Server) -> None:
+def test_signed_in_sockets_do_not_count(crowded: Server) -> None:
     with ExitStack() as stack:
         clients: list[RawWebSocket] = []
         for _ in range(TOTAL + 5):
@@ -287,7 +287,7 @@ def test_more_connections_than_file_descriptors_do_no_harm(new_server: NewServer
     server.start()
     with ExitStack() as stack:
         clients = [stack.enter_context(Raw(server)) for _ in range(1200)]
-        wait_until(lambda: number_open(clients) < 600, "the oldest being closed")
+        wait_until(lambda: number_open(clients) < 600, "the oldest to be closed")
         assert server.api.run(server.add_service(python("print('works')")))["state"] == "success"
     assert server.is_ready()
     assert "Traceback" not in server.log()

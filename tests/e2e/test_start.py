@@ -1,4 +1,4 @@
-"""What a start loads before it answers, what it loads right after, and what memory is kept."""
+"""Which modules a server loads before and right after it answers requests, and how much memory it keeps."""
 
 from pathlib import Path
 
@@ -7,40 +7,40 @@ from tests.e2e.folders import shell, write_service
 from tests.e2e.server import PASSWORD, USER, Server
 from tests.e2e.waiting import wait_until
 
-# uvicorn says so before it takes the first request.
+# uvicorn logs this before it takes the first request.
 BEGINS_TO_ANSWER = "Started server process"
 CONFIG = {"inputs": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1, "default": 2}}}}
 MIB = 1 << 20
 
 
 def imports(text: str) -> set[str]:
-    """The modules that a text names, as `python -X importtime` writes them."""
+    """Return the modules listed in the output of `python -X importtime`."""
     return {line.rpartition("|")[2].strip() for line in text.splitlines() if line.startswith("import time:")}
 
 
 def start(server: Server) -> tuple[set[str], str]:
-    """Start a server that writes down what it imports; return what it had when it answered, and the text until then."""
+    """Start a server that logs its imports; return those loaded when it answered, and the log until then."""
     server.log_file.unlink(missing_ok=True)
     server.environment["PYTHONPROFILEIMPORTTIME"] = "1"
     server.start()
-    before, said, _ = server.log_file.read_text().partition(BEGINS_TO_ANSWER)
-    assert said
+    before, log_text, _ = server.log_file.read_text().partition(BEGINS_TO_ANSWER)
+    assert log_text
     return imports(before), before
 
 
 def wait_for_import(server: Server, module: str, before: str) -> None:
-    wait_until(lambda: module in imports(server.log_file.read_text()[len(before) :]), f"{module} being loaded")
+    wait_until(lambda: module in imports(server.log_file.read_text()[len(before) :]), f"{module} to be loaded")
 
 
 def anonymous_memory(pid: int) -> int:
-    """The memory of a process in bytes, without that of files."""
+    """Return a process's memory in bytes, without file-backed memory."""
     (line,) = [x for x in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if x.startswith("Anonymous:")]
     return int(line.split()[1]) << 10
 
 
-def test_what_signs_in_is_loaded_once_requests_are_answered(new_server: NewServer) -> None:
+def test_sign_in_modules_are_loaded_after_requests_are_answered(new_server: NewServer) -> None:
     server = new_server()
-    server.start()  # which makes the first user
+    server.start()  # creates the first user
     server.stop()
     loaded, before = start(server)
     assert "fastapi.routing" in loaded
@@ -49,7 +49,7 @@ def test_what_signs_in_is_loaded_once_requests_are_answered(new_server: NewServe
         wait_for_import(server, later, before)
 
 
-def test_what_upgrades_a_schema_is_loaded_where_there_is_something_to_upgrade(new_server: NewServer) -> None:
+def test_migration_modules_are_loaded_only_for_an_outdated_schema(new_server: NewServer) -> None:
     server = new_server(blank=True)
     first, _ = start(server)
     assert {"sqlalchemy.sql", "alembic.config"} <= first
@@ -59,22 +59,22 @@ def test_what_upgrades_a_schema_is_loaded_where_there_is_something_to_upgrade(ne
     assert not {name for name in second if name.startswith("pydantic.v1.")}  # never needed at all
 
 
-def test_what_checks_inputs_is_loaded_later_too_where_a_service_asks_for_some(new_server: NewServer) -> None:
+def test_input_modules_are_loaded_later_if_a_service_declares_inputs(new_server: NewServer) -> None:
     server = new_server()
     write_service(server.services_dir, "sized", script=shell("true"), config=CONFIG)
-    for _ in range(2):  # the sync at the first start checks its schema, in a process of its own
+    for _ in range(2):  # the sync at the first start checks its schema in another process
         loaded, before = start(server)
         assert "jsonschema" not in loaded
         wait_for_import(server, "jsonschema", before)
         server.stop()
 
 
-def test_the_memory_of_a_password_check_is_given_back(new_server: NewServer) -> None:
+def test_the_memory_of_a_password_check_is_released(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     before = anonymous_memory(server.pid)
     for _ in range(3):
         answer = server.api.anonymous.post("/token", data={"username": USER, "password": PASSWORD})
         assert answer.status_code == 200
-    # Each takes 19 MiB; what the first one loads takes some, too.
+    # Each takes 19 MiB; the modules loaded for the first one take some, too.
     assert anonymous_memory(server.pid) - before < 12 * MIB

@@ -1,4 +1,4 @@
-"""Run real playbooks the way the platform does, and take their pipe apart."""
+"""Run real playbooks as the platform does, and parse the events from their pipe."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from deploy.adapters.ansible.locate import find_executable, find_strategies
 from tests.ansible_versions import Ansible
 
 LIMIT = 120
-"""Seconds after which a playbook that hangs is given up."""
+"""Seconds until a hanging playbook fails the test."""
 
 
 def executable() -> str:
-    """`ansible-playbook` of this environment; ANSIBLE_PLAYBOOK names another one, to test its version."""
+    """Return `ansible-playbook` of this environment; ANSIBLE_PLAYBOOK names another one, to test its version."""
     return os.environ.get("ANSIBLE_PLAYBOOK") or find_executable(os.environ["PATH"])
 
 
 @dataclass
 class Run:
-    """What came out of a run: exit code, what was printed, and the objects from the pipe."""
+    """The result of a run: exit code, printed output, and the objects from the pipe."""
 
     code: int
     printed: str
@@ -44,11 +44,11 @@ class Run:
         return [str(event["name"]) for event in self.events("task_start")]
 
     def states(self) -> dict[str, str]:
-        """State of each task by its name; the last one where a name occurs twice."""
+        """Return the state of each task by its name; the last one if a name occurs twice."""
         return {str(event["name"]): str(event["state"]) for event in self.events("task_end")}
 
     def results(self, name: str) -> dict[str, dict[str, object]]:
-        """Results by host of all tasks of that name."""
+        """Return the results by host of all tasks with that name."""
         tasks = {event["task"] for event in self.events("task_start") if event["name"] == name}
         return {str(event["host"]): event for event in self.events("host_result") if event["task"] in tasks}
 
@@ -61,7 +61,7 @@ class Run:
 
 
 def write_playbook(folder: Path, playbook: str, **files: str) -> Path:
-    """Write the playbook, and other files by their name with `__` for `/` and without `.yml`."""
+    """Write the playbook, and other files named by keyword, with `__` for `/` and without `.yml`."""
     for name, text in {"site": playbook, **files}.items():
         path = folder / f"{name.replace('__', '/')}.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def run(
     path: Path,
     *,
     inventory: str = "localhost ansible_connection=local\n",
-    answers: Mapping[str, object] | None = None,
+    values: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     arguments: tuple[str, ...] = (),
     events: bool = True,
@@ -82,7 +82,7 @@ def run(
     mitogen: bool = False,
     ansible: Ansible | None = None,
 ) -> Run:
-    """Run the playbook in its folder; `inventory` is the text of an INI file, `ansible` another one than our own."""
+    """Run the playbook in its folder. `inventory` is the text of an INI file; `ansible` replaces the default ansible-core."""
     folder = path.parent
     run_dir, home = folder / ".run", folder / ".home"
     run_dir.mkdir(exist_ok=True)
@@ -90,9 +90,7 @@ def run(
     (folder / "hosts.ini").write_text(
         "[all:vars]\nansible_python_interpreter={{ ansible_playbook_python }}\n[all]\n" + inventory
     )
-    (run_dir / EXTRA_VARS_FILE).write_text(
-        extra_vars(answers or {}, deployment_id=7, service="shop"), encoding="utf-8"
-    )
+    (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(values or {}, deployment_id=7, service="shop"), encoding="utf-8")
     strategies = find_strategies({"mitogen": mitogen})
     if ansible is not None and mitogen:
         strategies = ansible.strategies
@@ -112,7 +110,7 @@ def run(
 
 
 def start(argv: list[str], env: dict[str, str], folder: Path, *, events: bool) -> Run:
-    """Start the process, with a pipe for events or without one, and read everything to its end."""
+    """Start the process, with or without a pipe for events, and read all output until it ends."""
     reading, writing = os.pipe()
     if events:
         env = {**env, "FASTDEPLOY_EVENTS_FD": str(writing)}
@@ -141,7 +139,7 @@ def start(argv: list[str], env: dict[str, str], folder: Path, *, events: bool) -
 
 
 def check_wire(objects: list[dict[str, object]]) -> None:
-    """What holds for every run: tasks start once, end at most once, and results come in between."""
+    """Check what holds for every run: tasks start once, end at most once, and report results in between."""
     running: set[object] = set()
     ended: set[object] = set()
     for item in objects:

@@ -18,24 +18,24 @@ from tests.site import Site
 
 @pytest.fixture(scope="session")
 def reader() -> Iterator[socket.socket]:
-    """The socket of a reader of service folders."""
+    """Yield the socket of a reader of service folders."""
     with reader_socket() as made:
         yield made
 
 
 @pytest.fixture
 def files(reader: socket.socket, tmp_path: Path) -> Files:
-    """The files below the test's own folder."""
+    """Return the files below the test's own folder."""
     return files_of(reader, tmp_path)
 
 
 @pytest.fixture
 def site(bus: MessageBus, open_uow: OpenUnitOfWork, clock: FixedClock) -> Site:
-    """A site whose changes are rolled back after the test; one thing at a time."""
+    """Return a site that does one thing at a time; its changes are rolled back after the test."""
     return Site(bus, open_uow, clock)
 
 
 @pytest.fixture
 def busy_site(committing_bus: MessageBus, committing_uow: OpenUnitOfWork, clock: FixedClock) -> Site:
-    """A site with a database of its own, where many things happen at the same time."""
+    """Return a site with its own database, where many things happen at the same time."""
     return Site(committing_bus, committing_uow, clock)

@@ -1,4 +1,4 @@
-"""Starters of the bundled server as processes of their own, and what the kernel says about processes."""
+"""Starters of the bundled server as separate processes, and what the kernel knows about processes."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ FAST = {"fsync": "off"}
 
 
 class Starter:
-    """Another process that starts the server on a folder and stops it when told to."""
+    """Another process that starts the server on a folder, and stops it on request."""
 
     def __init__(self, data_dir: Path, *, prefix: Sequence[str] = (), python: str = sys.executable) -> None:
         self.process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Starter:
         )
 
     def wait_until_ready(self) -> tuple[int, str]:
-        """Return the server's process id and its address."""
+        """Return the server's process id and its URL."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         line = self.process.stdout.readline()
@@ -52,18 +52,18 @@ class Starter:
         return int(pid), url.strip()
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill it without a chance to clean up."""
         self.process.kill()
         self.process.communicate(timeout=30)
 
     def finish(self) -> tuple[int, str]:
-        """Tell it to stop; return its exit status and its last words."""
-        words = self.process.communicate(timeout=60)[1]
-        return self.process.returncode, words
+        """Stop it; return its exit code and the end of its output."""
+        output = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, output
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; a dead one that nobody has waited for does not."""
+    """Return True if a process runs; an unreaped zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -74,15 +74,15 @@ def uid_of(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
-def wait_for(condition: Callable[[], object], patience: float = 60) -> None:
-    deadline = time.monotonic() + patience
+def wait_for(condition: Callable[[], object], timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
 async def ask(url: str, query: str) -> object:
-    """Return the first value of the answer, None when the statement has no answer."""
+    """Return the first value of the result, or None if there is none."""
     async with create_async_engine(url, poolclass=NullPool).begin() as connection:
         result = await connection.execute(text(query))
         return result.scalar() if result.returns_rows else None

@@ -1,4 +1,4 @@
-"""Real supervisors with real scripts, for tests: start, look, and leave no process behind."""
+"""Real supervisors with real scripts, for tests: start them, observe them, and leave no process behind."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ from deploy.adapters.runs.directory import Record, RunDirectory, RunSpec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.start import DeployUser
 
-# Much longer than anything takes: a test that meets it has failed.
-PATIENCE = 60.0
+# Seconds. Much longer than any condition takes; a test that runs into it has failed.
+TIMEOUT = 60.0
 PYTHON = os.path.realpath(sys.executable)
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "FASTDEPLOY_TEST"
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 def python_of(version: str) -> str | None:
-    """The Python of that version, None where there is none."""
+    """Return the Python of that version, or None if it is not installed."""
     if sys.version.startswith(version + "."):
         return PYTHON
     found = subprocess.run([ROOT / "scripts" / "python-for", version], capture_output=True, text=True, check=False)
@@ -37,15 +37,15 @@ def python_of(version: str) -> str | None:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition, however long the machine takes."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait for a condition; fail after TIMEOUT."""
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "the condition has not come true"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
 def state_of(pid: int) -> str:
-    """The state letter of a process; empty when it is gone. Nobody may reap orphans here: Z and X are dead."""
+    """Return a process's state letter; empty if it is gone. Orphans may stay unreaped here, so Z and X count as dead."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""
@@ -56,14 +56,14 @@ def running(pid: int) -> bool:
 
 
 def parent_of(pid: int) -> int:
-    """The parent of a process; 0 when it is gone."""
+    """Return the parent of a process; 0 if it is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
 
 
 def processes_with(value: str) -> list[int]:
-    """The processes whose environment has that value."""
+    """Return the processes whose environment contains that value."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -74,7 +74,7 @@ def processes_with(value: str) -> list[int]:
 
 
 class Forked:
-    """A supervisor that is not our child, with as much of `Popen` as tests need."""
+    """A supervisor that is not our child, with the part of `Popen` that tests need."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -87,7 +87,7 @@ class Forked:
         return 0 if self._ended(0) else None
 
     def wait(self, timeout: float) -> None:
-        assert self._ended(timeout), f"the process {self.pid} has not ended"
+        assert self._ended(timeout), f"process {self.pid} has not exited"
 
     def send_signal(self, number: int) -> None:
         if self._descriptor is not None:
@@ -108,7 +108,7 @@ class Forked:
 
 
 class ForkServers:
-    """Fork servers, one for each user, on an event loop in a thread of its own."""
+    """Fork servers, one per user, on an event loop in their own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -117,10 +117,10 @@ class ForkServers:
         self._kept: dict[str, tuple[ForkServer, asyncio.Task[None]]] = {}
 
     def call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
 
     def keep(self, user: DeployUser | None = None) -> ForkServer:
-        """The one of that user, which is ready."""
+        """Return the fork server of that user, once it is ready."""
         name = user.name if user else ""
         if name not in self._kept:
             self._kept[name] = self.call(self._begin(ForkServer(user)))
@@ -161,7 +161,7 @@ class Run:
         self.process = process
 
     def records(self) -> list[Record]:
-        """What is there now: who prints faster than it can be read would never let go of us."""
+        """Return the records available now. A script that prints faster than we read would otherwise keep us here forever."""
         records: list[Record] = []
         offset, size = 0, self.directory.spool.stat().st_size
         while offset < size:
@@ -172,8 +172,8 @@ class Run:
         return records
 
     def outcome(self) -> dict[str, Any]:
-        """What the `exit` record says, once the supervisor is gone."""
-        self.process.wait(PATIENCE)
+        """Return the data of the `exit` record, once the supervisor is gone."""
+        self.process.wait(TIMEOUT)
         last = self.records()[-1]
         assert last.kind == "exit"
         assert isinstance(last.data, dict)
@@ -183,7 +183,7 @@ class Run:
         return [record.kind for record in self.records()]
 
     def lines(self) -> list[str]:
-        """The lines of output, put together again from their pieces."""
+        """Return the lines of output, joined from their parts."""
         lines: list[str] = []
         rest = ""
         for record in self.records():
@@ -205,7 +205,7 @@ class Run:
 
 
 class Runs:
-    """Starts runs below a folder of its own, which every user may enter, and cleans up after them."""
+    """Starts runs below a folder that every user may enter, and cleans up after them."""
 
     def __init__(self, fork_servers: ForkServers | None = None) -> None:
         self._fork_servers = fork_servers
@@ -226,7 +226,7 @@ class Runs:
         return str(path)
 
     def python(self, text: str) -> list[str]:
-        """A command that runs `text`, without what a virtual environment would add."""
+        """Return a command that runs `text` without the additions of a virtual environment."""
         path = self.folder / f"{uuid.uuid4().hex}.py"
         path.write_text(text)
         return [PYTHON, "-I", "-S", str(path)]
@@ -261,7 +261,7 @@ class Runs:
         for run in self.started:
             if run.process.poll() is None:
                 run.process.kill()
-            run.process.wait(PATIENCE)
+            run.process.wait(TIMEOUT)
         for pid in processes_with(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -279,7 +279,7 @@ def fork_servers() -> Iterator[ForkServers]:
 
 @contextlib.contextmanager
 def supervised_runs(way: str = "directly") -> Iterator[Runs]:
-    """Runs that are started `directly`, or are `forked` by a fork server."""
+    """Yield runs that are started `directly`, or `forked` by a fork server."""
     with contextlib.ExitStack() as stack:
         runs = Runs(stack.enter_context(fork_servers()) if way == "forked" else None)
         stack.callback(runs.close)

@@ -134,7 +134,7 @@ OUTCOMES = """
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One host through everything that a task can be."""
+    """Run one host through every outcome a task can have."""
     path = write_playbook(
         tmp_path_factory.mktemp("outcomes"),
         OUTCOMES,
@@ -200,45 +200,45 @@ def test_a_task_that_is_never_reached_is_not_reported(outcomes: Run, task: str) 
     assert task not in outcomes.task_names()
 
 
-def test_a_failed_command_says_what_it_wrote(outcomes: Run) -> None:
+def test_a_failed_command_reports_its_output(outcomes: Run) -> None:
     message = outcomes.message("rescued")
 
     assert message.startswith("Failed (rescued): ")
     assert message.endswith("(exit code 3)\noops")
 
 
-def test_a_handler_that_is_notified_twice_runs_as_two_tasks(outcomes: Run) -> None:
+def test_a_handler_notified_twice_runs_as_two_tasks(outcomes: Run) -> None:
     restarts = [event["task"] for event in outcomes.events("task_start") if event["name"] == "restart"]
 
     assert len(set(restarts)) == 2
 
 
-def test_roles_are_imported_and_included_under_the_same_names(outcomes: Run) -> None:
+def test_imported_and_included_roles_have_the_same_names(outcomes: Run) -> None:
     assert outcomes.task_names().count("web : install") == 2
 
 
-def test_secrets_are_in_no_object(outcomes: Run) -> None:
-    # The commands' arguments are in the playbook, which Ansible quotes beside an error; hence only what was sent.
+def test_no_object_contains_secrets(outcomes: Run) -> None:
+    # Command arguments are in the playbook, which Ansible quotes in errors; so only the sent objects are checked.
     assert not [item for item in outcomes.objects if "event" in item and "s3cret" in str(item)]
     hidden = outcomes.text[outcomes.text.index("TASK [hidden]") : outcomes.text.index("TASK [asynchronous]")]
     assert not re.search(r"^(ok|changed|failed|fatal).*s3cret", hidden, re.MULTILINE)
 
 
-def test_plays_say_their_name_and_how_many_hosts_they_have(outcomes: Run) -> None:
+def test_plays_report_their_name_and_number_of_hosts(outcomes: Run) -> None:
     plays = [(event["name"], event["hosts"]) for event in outcomes.events("play_start")]
 
     assert plays == [("The play", 1), ("The empty play", 0), ("The second play", 1)]
     assert {event["play"] for event in outcomes.events("task_start")} == {"The play", "The second play"}
 
 
-def test_tasks_say_where_they_stand(outcomes: Run) -> None:
+def test_tasks_report_their_location(outcomes: Run) -> None:
     paths = {event["name"]: event["path"] for event in outcomes.events("task_start")}
 
     assert paths["ok"] == "site.yml:6"
     assert paths["web : install"] == "roles/web/tasks/main.yml:1"
 
 
-def test_the_recap_counts_what_ansible_counts(outcomes: Run) -> None:
+def test_the_recap_matches_ansible(outcomes: Run) -> None:
     [end] = outcomes.events("playbook_end")
     counted = re.search(r"^web1 +: (.*)$", outcomes.text, re.MULTILINE)
 
@@ -249,7 +249,7 @@ def test_the_recap_counts_what_ansible_counts(outcomes: Run) -> None:
     assert outcomes.objects[-1] == end
 
 
-def test_text_stands_between_the_events_that_it_belongs_to(outcomes: Run) -> None:
+def test_text_appears_between_its_events(outcomes: Run) -> None:
     marks = [str(item.get("event", item.get("text"))).strip() for item in outcomes.objects]
     start = marks.index("task_start")
 
@@ -258,7 +258,7 @@ def test_text_stands_between_the_events_that_it_belongs_to(outcomes: Run) -> Non
     assert marks[start + 3 : start + 6] == ["host_result", "task_end", "task_start"]
 
 
-def test_names_read_from_the_files_are_those_of_a_run(files: Files, tmp_path: Path) -> None:
+def test_task_names_read_from_files_match_a_run(files: Files, tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -302,7 +302,7 @@ PLAIN = """
 
 
 @pytest.mark.parametrize("verbosity", ["", pytest.param("-v", marks=pytest.mark.slow)])
-def test_text_is_what_the_default_callback_prints(tmp_path: Path, verbosity: str) -> None:
+def test_text_matches_the_default_callback(tmp_path: Path, verbosity: str) -> None:
     path = write_playbook(tmp_path, PLAIN)
     environment = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_FORCE_COLOR": "1"}
     arguments = (verbosity,) if verbosity else ()
@@ -312,7 +312,7 @@ def test_text_is_what_the_default_callback_prints(tmp_path: Path, verbosity: str
     )
 
     assert ours.code == default.code == 2
-    # What Ansible says before it has loaded a callback is printed.
+    # Before it loads a callback, Ansible prints directly.
     assert ours.printed + ours.text == default.printed
     assert "\x1b[0;32m" in ours.text
 
@@ -333,7 +333,7 @@ def test_without_a_pipe_it_is_the_default_callback(tmp_path: Path) -> None:
         pytest.param("-1", marks=pytest.mark.slow),
     ],
 )
-def test_a_number_that_is_no_open_pipe_is_taken_for_none(tmp_path: Path, number: str) -> None:
+def test_an_invalid_pipe_number_is_ignored(tmp_path: Path, number: str) -> None:
     path = write_playbook(tmp_path, "- {hosts: all, gather_facts: false, tasks: [{name: ok, debug: }]}\n")
     result = run(path, events=False, environment={"FASTDEPLOY_EVENTS_FD": number})
 
@@ -349,7 +349,7 @@ def test_a_number_that_is_no_open_pipe_is_taken_for_none(tmp_path: Path, number:
         "- hosts: all\n  roles: [gone]\n",
     ],
 )
-def test_a_playbook_that_cannot_be_read_is_only_printed(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> None:
     path = write_playbook(tmp_path, text)
     result = run(path)
 
@@ -358,7 +358,7 @@ def test_a_playbook_that_cannot_be_read_is_only_printed(tmp_path: Path, text: st
     assert not result.events("task_start")
 
 
-def test_a_run_that_breaks_off_still_ends_the_tasks_that_were_done(tmp_path: Path) -> None:
+def test_an_aborted_run_still_ends_the_tasks_that_were_done(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -378,7 +378,7 @@ HOSTS = "".join(f"web{number} ansible_connection=local\n" for number in (1, 2, 3
 
 
 @pytest.mark.parametrize("strategy", ["linear", "free", pytest.param("host_pinned", marks=pytest.mark.slow)])
-def test_every_host_reports_whatever_the_strategy(tmp_path: Path, strategy: str) -> None:
+def test_every_host_reports_with_any_strategy(tmp_path: Path, strategy: str) -> None:
     path = write_playbook(
         tmp_path,
         f"""
@@ -430,7 +430,7 @@ def test_every_host_reports_whatever_the_strategy(tmp_path: Path, strategy: str)
     }
     assert result.message("some fail") == "web2: not web2"
     assert result.message("one skips") in {"1 ok, 1 skipped", "1 skipped, 1 ok"}
-    # Where hosts run freely, each includes tasks of its own.
+    # With the strategy `free`, each host includes its own tasks.
     once = [name for name in result.task_names() if name != "more"]
     assert len(once) == len(set(once))
 
@@ -459,7 +459,7 @@ def test_a_free_task_ends_as_soon_as_all_hosts_have_reported(tmp_path: Path) -> 
     assert result.events("task_end")[-1]["name"] == "third"
 
 
-def test_batches_of_hosts_start_their_tasks_anew(tmp_path: Path) -> None:
+def test_each_batch_of_hosts_starts_tasks_again(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         "- {hosts: all, serial: 2, gather_facts: false, tasks: [{name: a, debug: }, {meta: flush_handlers}]}\n",
@@ -471,7 +471,7 @@ def test_batches_of_hosts_start_their_tasks_anew(tmp_path: Path) -> None:
     assert [set(result.outcomes("a"))] == [{"web1", "web2", "web3"}]
 
 
-def test_a_task_that_runs_once_reports_its_only_host(tmp_path: Path) -> None:
+def test_a_run_once_task_reports_its_only_host(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         "- {hosts: all, gather_facts: false, tasks: [{name: once, debug: {msg: x}, run_once: true}, {name: b, debug: }]}\n",
@@ -482,7 +482,7 @@ def test_a_task_that_runs_once_reports_its_only_host(tmp_path: Path) -> None:
     assert len(result.outcomes("b")) == 3
 
 
-def test_unreachable_hosts_fail_a_task_unless_that_is_ignored(tmp_path: Path) -> None:
+def test_unreachable_hosts_fail_a_task_unless_ignored(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -502,11 +502,11 @@ def test_unreachable_hosts_fail_a_task_unless_that_is_ignored(tmp_path: Path) ->
     assert result.outcomes("second") == {"web1": "ok", "gone": "unreachable"}
     assert result.outcomes("third") == {"web1": "ok"}
     assert result.states() == {"first": "success", "second": "failure", "third": "success"}
-    # ssh may end before Ansible has written its module into it; then that is what Ansible tells.
+    # If ssh exits before Ansible has written its module to it, Ansible reports that instead.
     assert re.search("Connection refused|Broken pipe", result.message("second"))
 
 
-def test_a_missing_include_fails_after_it_was_ok(tmp_path: Path) -> None:
+def test_a_missing_include_turns_an_ok_task_into_a_failure(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path, "- {hosts: all, gather_facts: false, tasks: [{name: inc, include_tasks: 'gone{{ 1 }}.yml'}]}\n"
     )
@@ -549,7 +549,7 @@ def test_a_dry_run_shows_differences_without_colors(tmp_path: Path) -> None:
     assert "s3cret" not in str(result.objects)
 
 
-def test_huge_results_are_cut_with_a_mark(tmp_path: Path) -> None:
+def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -575,12 +575,12 @@ def test_huge_results_are_cut_with_a_mark(tmp_path: Path) -> None:
     assert 256 * 1024 < len(diff.encode()) < 256 * 1024 + 100
     assert "… (cut here: " in diff
     assert len(result.message("many items").encode()) < 8300
-    # The log has all of it, in objects that are no longer than a line may be.
+    # The log contains all of it, in objects within the line limit.
     assert "ä" * 200000 in result.text
     assert max(len(str(item.get("text", ""))) for item in result.objects) <= 64 * 1024
 
 
-def test_bytes_that_are_no_text_arrive_readable(tmp_path: Path) -> None:
+def test_invalid_bytes_arrive_readable(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         r"""
@@ -600,14 +600,14 @@ def test_bytes_that_are_no_text_arrive_readable(tmp_path: Path) -> None:
     assert "nul␀red␇ 😀" in message
     assert "\x1b" not in message
     assert "\0" not in message
-    # What the platform stores has to be text.
+    # The platform can store only valid text.
     assert str(result.objects).encode("utf-8")
 
 
 ANSWER = "{{ lookup('pipe', 'touch evaluated') }}"
 
 
-def test_answers_are_never_evaluated(tmp_path: Path) -> None:
+def test_values_are_never_evaluated(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -629,7 +629,7 @@ def test_answers_are_never_evaluated(tmp_path: Path) -> None:
             - {name: steered, debug: {msg: "{{ ansible_connection }} {{ fastdeploy_context.ansible_connection }}"}}
         """,
     )
-    answers = {
+    values = {
         "answer": ANSWER,
         "deep": [{"er": ANSWER}],
         "list": [ANSWER],
@@ -637,7 +637,7 @@ def test_answers_are_never_evaluated(tmp_path: Path) -> None:
         "count": 1,
         "ansible_connection": "ssh",
     }
-    result = run(path, answers=answers)
+    result = run(path, values=values)
 
     assert result.code == 0
     assert not list(tmp_path.rglob("evaluated"))
@@ -650,7 +650,7 @@ def test_answers_are_never_evaluated(tmp_path: Path) -> None:
     assert result.message("steered") == "local ssh"
 
 
-def test_commands_of_a_playbook_do_not_see_the_pipe(tmp_path: Path) -> None:
+def test_commands_of_a_playbook_do_not_inherit_the_pipe(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -667,14 +667,14 @@ def test_commands_of_a_playbook_do_not_see_the_pipe(tmp_path: Path) -> None:
               debug: {msg: "{{ left.stdout }}"}
         """,
     )
-    result = run(path)  # comes back at once, although the sleep goes on
+    result = run(path)  # returns immediately, although the sleep continues
 
     os.kill(int(result.message("say which")), signal.SIGKILL)
     assert "number=\n" in result.message("look")
     assert result.message("look").count("pipe:") <= 3
 
 
-def test_a_reader_that_goes_away_does_not_stop_the_playbook(tmp_path: Path) -> None:
+def test_a_closed_pipe_does_not_stop_the_playbook(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         "- {hosts: localhost, gather_facts: false, tasks: [{name: a, debug: }, {name: b, file: {path: '{{ playbook_dir }}/b', state: touch}}]}\n",
@@ -696,7 +696,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_playbook(tmp_path: Path) -> N
     assert (tmp_path / "b").exists()
 
 
-def test_an_interrupt_ends_the_run_with_whole_lines(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_whole_lines(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""Finding what a config names: inside the services folder or beside it, and nowhere else."""
+"""Finding the files named in a config: inside the services folder or next to it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "secret-of-the-server"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """`services/` with the folder `shop` in it, things beside it, and a data folder."""
+    """Return `services/` with the folder `shop` in it, files next to it, and a data folder."""
     (tmp_path / "site" / "services" / "shop" / "deep").mkdir(parents=True)
     (tmp_path / "site" / "data").mkdir()
     (tmp_path / "site" / "data" / "secret-key").write_text(SECRET)
@@ -48,7 +48,7 @@ def found(files: Files, root: Path, **config: object) -> Survey:
 
 
 def is_refusal(reason: str) -> bool:
-    """Return True if something is refused because of where it is."""
+    """Return True if a file was rejected because of its location."""
     return "outside the services folder" in reason or "fastDeploy's own files" in reason
 
 
@@ -66,7 +66,7 @@ def inventory_of(files: Files, root: Path, **config: object) -> str | None:
         ("../../ansible/old.yml", "ansible/old.yml"),
     ],
 )
-def test_a_playbook_is_in_the_folder_or_beside_the_services(
+def test_a_playbook_is_found_in_the_folder_or_next_to_the_services(
     files: Files, root: Path, name: str, expected: str
 ) -> None:
     path = playbook_path(files, str(root / "shop"), {"ansible_playbook": name}, str(root))
@@ -88,7 +88,7 @@ def test_a_playbook_is_in_the_folder_or_beside_the_services(
         ({"ansible_playbook": "play.yml", "ansible_inventory": "link.yml"}, "fastDeploy's own files"),
     ],
 )
-def test_a_config_that_names_what_cannot_be_used_is_refused(
+def test_a_config_with_unusable_files_is_rejected(
     files: Files, root: Path, config: dict[str, object], reason: str
 ) -> None:
     (root / "shop" / "link.yml").symlink_to(root.parent / "data" / "secret-key")
@@ -96,7 +96,7 @@ def test_a_config_that_names_what_cannot_be_used_is_refused(
 
 
 @pytest.mark.parametrize("option", ["pipelining", "mitogen"])
-def test_a_switch_is_on_or_off(option: str) -> None:
+def test_options_must_be_true_or_false(option: str) -> None:
     with pytest.raises(PlaybookError, match="true or false"):
         switch({option: "yes"}, option)
 
@@ -112,7 +112,7 @@ def test_an_inventory_may_be_a_folder(files: Files, root: Path) -> None:
     assert inventory_of(files, root) == str(root / "shop" / "inventory")
 
 
-def test_the_config_names_the_inventory_before_anything_else(files: Files, root: Path) -> None:
+def test_the_inventory_in_the_config_takes_precedence(files: Files, root: Path) -> None:
     (root / "shop" / "hosts").write_text("web1\n")
     (root.parent / "production").write_text("web1\n")
     (root / "shop" / "ansible.cfg").write_text("[defaults]\ninventory = ./hosts\n")
@@ -125,12 +125,12 @@ def test_an_inventory_in_ansible_cfg_is_left_to_ansible(files: Files, root: Path
     assert inventory_of(files, root) is None
 
 
-def test_without_an_inventory_there_is_localhost(files: Files, root: Path) -> None:
+def test_the_default_inventory_is_localhost(files: Files, root: Path) -> None:
     assert inventory_of(files, root) is None
 
 
-class TestHostsOfAnInventoryElsewhere:
-    """What Ansible reads as an inventory, it shows as the names of hosts."""
+class TestHostsOfOutsideInventories:
+    """Ansible shows the contents of anything it reads as an inventory, as host names."""
 
     def hidden(self, files: Files, root: Path) -> str:
         seen = found(files, root, ansible_playbook="play.yml")
@@ -156,7 +156,7 @@ class TestHostsOfAnInventoryElsewhere:
         assert is_refusal(self.hidden(files, root))
 
     @pytest.mark.parametrize("inventory", ["hosts", "./hosts", "inventory", "../hosts, hosts"])
-    def test_those_of_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:
+    def test_inventories_in_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:
         (root / "hosts").write_text("web1\n")
         (root / "shop" / "inventory").mkdir()
         (root / "shop" / "inventory" / "web").symlink_to(root / "hosts")
@@ -164,18 +164,18 @@ class TestHostsOfAnInventoryElsewhere:
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
         assert self.hidden(files, root) == ""
 
-    def test_one_beside_the_services_is_used_and_not_shown(self, files: Files, root: Path) -> None:
+    def test_an_inventory_next_to_the_services_is_used_but_not_shown(self, files: Files, root: Path) -> None:
         (root.parent / "production").write_text("web1\n")
         seen = found(files, root, ansible_playbook="play.yml", ansible_inventory="../../production")
         assert (seen.inventory, seen.fault) == (str(root.parent / "production"), "")
         assert "outside the services folder" in seen.hidden
 
-    def test_one_beside_the_playbook_is_shown(self, files: Files, root: Path) -> None:
+    def test_an_inventory_next_to_the_playbook_is_shown(self, files: Files, root: Path) -> None:
         (root.parent / "ansible" / "production").write_text("web1\n")
         seen = found(files, root, ansible_playbook="ansible/old.yml", ansible_inventory="../../ansible/production")
         assert (seen.fault, seen.hidden) == ("", "")
 
-    def test_an_ansible_cfg_elsewhere_is_refused(self, files: Files, root: Path) -> None:
+    def test_an_outside_ansible_cfg_is_rejected(self, files: Files, root: Path) -> None:
         (root / "shop" / "ansible.cfg").symlink_to(root.parent / "data" / "secret-key")
         assert self.hidden(files, root).startswith("ansible.cfg: it is one of fastDeploy's own files")
 
@@ -192,7 +192,7 @@ def test_a_pipe_is_not_an_ansible_cfg(files: Files, root: Path) -> None:
     assert read_settings(files, str(root / "shop")) == AnsibleSettings()
 
 
-def test_mitogen_is_found_where_it_is_asked_for() -> None:
+def test_mitogen_is_found_in_its_environment() -> None:
     folder = find_strategies({"mitogen": True})
     assert folder is not None
     assert (folder / "mitogen_linear.py").is_file()

@@ -1,4 +1,4 @@
-"""Playbooks on real hosts, through SSH."""
+"""Playbooks on real hosts, over SSH."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts, until
+from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts, wait_until_true
 from tests.integration.ansible_runs import run, write_playbook
 
 pytestmark = pytest.mark.e2e
@@ -31,7 +31,7 @@ PLAYBOOK = """
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
-    """Two hosts; the tests leave them as they were."""
+    """Yield two hosts; tests must leave them unchanged."""
     reason = missing()
     if reason:
         pytest.skip(f"SSH hosts need network namespaces: {reason}")
@@ -41,15 +41,15 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose path is as short as that of a real run: pytest's own may leave no room for a socket's name,
-    of which the system accepts 107 bytes.
+    """Yield a folder whose path is as short as a real run's: pytest's own may leave no room for a socket's name,
+    which is limited to 107 bytes.
     """
     with tempfile.TemporaryDirectory(prefix="run-") as made:
         yield Path(made)
 
 
-def taken_notes(hosts: SshHosts) -> list[str]:
-    """What the playbook has written on each host; it is gone then, so that no other test takes it for its own."""
+def take_notes(hosts: SshHosts) -> list[str]:
+    """Return what the playbook wrote on each host, and remove it, so that no other test reads it."""
     notes = [host.folder / "note" for host in hosts.hosts]
     texts = [note.read_text() for note in notes]
     for note in notes:
@@ -58,7 +58,7 @@ def taken_notes(hosts: SshHosts) -> list[str]:
 
 
 @pytest.mark.parametrize("pipelining", ["1", pytest.param("0", marks=pytest.mark.slow)])
-def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining: str) -> None:
+def test_each_host_reports_its_own_results(hosts: SshHosts, folder: Path, pipelining: str) -> None:
     path = write_playbook(folder, PLAYBOOK)
     environment = {"ANSIBLE_PIPELINING": pipelining}
     result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment=environment)
@@ -69,11 +69,11 @@ def test_each_host_reports_for_itself(hosts: SshHosts, folder: Path, pipelining:
         "web1": "web1",
         "web2": "web2",
     }
-    assert taken_notes(hosts) == ["web1", "web2"]
+    assert take_notes(hosts) == ["web1", "web2"]
     assert result.message("Who are you?") == "2 changed"
 
 
-def test_through_mitogen_it_is_the_same(hosts: SshHosts, folder: Path) -> None:
+def test_mitogen_gives_the_same_results(hosts: SshHosts, folder: Path) -> None:
     result = run(write_playbook(folder, PLAYBOOK), inventory=hosts.inventory(), agent=hosts.agent, mitogen=True)
 
     assert result.code == 0, result.text
@@ -82,10 +82,10 @@ def test_through_mitogen_it_is_the_same(hosts: SshHosts, folder: Path) -> None:
         "web1": "web1",
         "web2": "web2",
     }
-    assert taken_notes(hosts) == ["web1", "web2"]
+    assert take_notes(hosts) == ["web1", "web2"]
 
 
-def test_mitogen_leaves_all_processors_to_everybody(hosts: SshHosts, folder: Path) -> None:
+def test_mitogen_does_not_pin_processes_to_one_cpu(hosts: SshHosts, folder: Path) -> None:
     playbook = """
         - hosts: localhost
           gather_facts: false
@@ -106,13 +106,13 @@ def test_connections_end_with_the_run(hosts: SshHosts, folder: Path) -> None:
     result = run(path, inventory=hosts.inventory(), agent=hosts.agent)
 
     assert result.code == 0, result.text
-    # Ansible shares connections; their sockets lie here while they are open.
+    # Ansible shares connections; their sockets are in this folder while they are open.
     sockets = folder / ".run" / "cp"
     assert sockets.is_dir()
-    until(lambda: not any(sockets.iterdir()))
+    wait_until_true(lambda: not any(sockets.iterdir()))
 
 
-def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts, folder: Path) -> None:
+def test_an_unreachable_host_does_not_stop_the_others(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
     hosts.hosts[1].set_link("down")
     try:
@@ -128,21 +128,21 @@ def test_a_host_that_cannot_be_reached_does_not_stop_the_others(hosts: SshHosts,
 
 
 @pytest.mark.parametrize(
-    ("stranger", "complaint"),
+    ("wrong_key", "complaint"),
     [
         ("changed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
         pytest.param("unknown", "Host key verification failed", marks=pytest.mark.slow),
     ],
 )
-def test_a_host_with_another_key_is_refused(hosts: SshHosts, folder: Path, stranger: str, complaint: str) -> None:
+def test_a_host_with_another_key_is_rejected(hosts: SshHosts, folder: Path, wrong_key: str, complaint: str) -> None:
     first, second = hosts.hosts
     lines = {"changed": f"{second.address} {first.public_key()}\n", "unknown": ""}
     known_hosts = folder / "known_hosts"
-    known_hosts.write_text(f"{first.address} {first.public_key()}\n{lines[stranger]}")
+    known_hosts.write_text(f"{first.address} {first.public_key()}\n{lines[wrong_key]}")
     result = run(write_playbook(folder, PLAYBOOK), inventory=hosts.inventory(known_hosts), agent=hosts.agent)
 
     assert result.code == 4
     assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "unreachable"}
     assert complaint in result.message("Who are you?")
-    # Nobody has taken the stranger's key for good.
-    assert known_hosts.read_text().count(second.address) == len(lines[stranger].splitlines())
+    # The wrong key was not added to the known hosts.
+    assert known_hosts.read_text().count(second.address) == len(lines[wrong_key].splitlines())

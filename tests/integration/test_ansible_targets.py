@@ -1,4 +1,4 @@
-"""Which hosts a playbook is about."""
+"""Which hosts a playbook targets."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def test_plays_and_imported_playbooks(files: Files, tmp_path: Path) -> None:
     assert host_patterns(files, str(tmp_path / "site.yml")) == ["web", "db", "lone", "localhost"]
 
 
-def test_what_only_a_run_can_know(files: Files, tmp_path: Path) -> None:
+def test_targets_that_only_a_run_can_determine(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text('- hosts: "{{ target }}"\n')
     assert host_patterns(files, str(tmp_path / "site.yml")) is None

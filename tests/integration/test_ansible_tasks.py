@@ -21,7 +21,7 @@ def write(folder: Path, **files: str) -> None:
 
 @pytest.fixture
 def names(files: Files, tmp_path: Path) -> Names:
-    """Write a playbook `site`, and other files, and return the names of its tasks."""
+    """Return a function that writes a playbook `site` and other files, and returns the names of its tasks."""
 
     def read(site: str, **others: str) -> list[str]:
         write(tmp_path, site=site, **others)
@@ -36,7 +36,7 @@ def test_gathering_facts_comes_first_and_once(names: Names) -> None:
     assert names("- hosts: all\n  gather_facts: false\n- hosts: all\n") == []
 
 
-def test_sections_of_a_play_in_the_order_of_their_run(names: Names) -> None:
+def test_sections_of_a_play_are_in_execution_order(names: Names) -> None:
     site = """
         - hosts: all
           post_tasks: [{name: last, ping: }]
@@ -78,7 +78,7 @@ def test_blocks_are_flattened_without_their_rescue(names: Names) -> None:
     assert names(site) == ["try", "inner", "finally"]
 
 
-def test_static_imports_are_followed_and_includes_stand_for_themselves(names: Names) -> None:
+def test_static_imports_are_followed_and_includes_are_one_task(names: Names) -> None:
     site = """
         - hosts: all
           tasks:
@@ -114,7 +114,7 @@ def test_static_imports_are_followed_and_includes_stand_for_themselves(names: Na
     ]
 
 
-def test_unnamed_tasks_are_called_like_their_module(names: Names) -> None:
+def test_unnamed_tasks_are_named_after_their_module(names: Names) -> None:
     site = """
         - hosts: all
           tasks:
@@ -135,7 +135,7 @@ def test_templates_in_names_are_kept(names: Names) -> None:
     assert names(site) == ["Deploy {{ version }}"]
 
 
-def test_tasks_that_run_on_demand_only_are_left_out(names: Names) -> None:
+def test_tasks_that_only_run_on_demand_are_omitted(names: Names) -> None:
     site = """
         - hosts: all
           tags: never
@@ -150,7 +150,7 @@ def test_tasks_that_run_on_demand_only_are_left_out(names: Names) -> None:
     assert names(site) == ["d"]
 
 
-def test_tags_of_ansible_and_of_others_are_read_over(names: Names) -> None:
+def test_known_and_unknown_yaml_tags_are_accepted(names: Names) -> None:
     site = """
         - hosts: all
           vars:
@@ -164,7 +164,7 @@ def test_tags_of_ansible_and_of_others_are_read_over(names: Names) -> None:
     assert names(site) == ["{{ raw }}"]
 
 
-def test_an_empty_role_and_an_empty_section_are_no_error(names: Names) -> None:
+def test_empty_roles_and_sections_are_valid(names: Names) -> None:
     assert names("- hosts: all\n  roles: [web]\n  tasks:\n", roles__web__tasks__main="---\n") == []
 
 
@@ -186,7 +186,7 @@ def test_an_empty_role_and_an_empty_section_are_no_error(names: Names) -> None:
         ("{a: " * 9000 + "}" * 9000, "nested"),
     ],
 )
-def test_what_is_no_playbook_is_refused_with_its_file(files: Files, tmp_path: Path, text: str, reason: str) -> None:
+def test_an_invalid_playbook_is_rejected_with_its_file(files: Files, tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "site.yml").write_text(text)
     (tmp_path / "loop.yml").write_text("- import_tasks: loop.yml\n")
 
@@ -196,7 +196,7 @@ def test_what_is_no_playbook_is_refused_with_its_file(files: Files, tmp_path: Pa
     assert str(tmp_path) in str(caught.value)
 
 
-def test_broken_yaml_is_refused_with_its_line(files: Files, tmp_path: Path) -> None:
+def test_broken_yaml_is_rejected_with_its_line(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text("- hosts: all\n  tasks:\n  - name: a\n   ping:\n")
 
     with pytest.raises(PlaybookError) as caught:
@@ -206,7 +206,7 @@ def test_broken_yaml_is_refused_with_its_line(files: Files, tmp_path: Path) -> N
     assert str(caught.value).startswith(f"{tmp_path}/site.yml:4: ")
 
 
-def test_a_missing_or_binary_file_is_refused(files: Files, tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_rejected(files: Files, tmp_path: Path) -> None:
     with pytest.raises(PlaybookError, match="does not exist"):
         task_names(files, str(tmp_path / "site.yml"))
 

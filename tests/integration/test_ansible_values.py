@@ -133,7 +133,7 @@ OTHERS: dict[str, Any] = {
     "nul": "a\0b",
     "long": "0123456789" * 20_000,
 }
-# Names of fields that JSON can carry safely.
+# Field names that JSON can carry safely.
 FIELDS = dict.fromkeys(("1.10", "yes", "null", "01067", "", "<<", "=", "a b", "\n", "x" * 2000, "2026-03-31"), 1)
 HOSTILE = {
     EVALUATE: 1,
@@ -241,13 +241,13 @@ OBSERVED = """
 class Given:
     """A finished run: the values it was started with, and the values that the playbook saw."""
 
-    answers: dict[str, Any]
+    values: dict[str, Any]
     run: Run
     folder: Path
     observed: dict[str, Any]
 
 
-def answers(hostile: dict[str, Any]) -> dict[str, Any]:
+def values_of_kind(hostile: dict[str, Any]) -> dict[str, Any]:
     named = {
         "version": "1.10",
         "plz": "01067",
@@ -288,9 +288,9 @@ def given(request: pytest.FixtureRequest, kind: str, tmp_path_factory: pytest.Te
     ansible = installed(request.param)
     folder = tmp_path_factory.mktemp(f"values-{ansible.line}")
     (folder / "observed.j2").write_text(OBSERVED.lstrip())
-    values = answers(HOSTILE if kind == "hostile" else {})
+    values = values_of_kind(HOSTILE if kind == "hostile" else {})
     path = write_playbook(folder, PLAYBOOK)
-    result = run(path, answers=values, ansible=ansible, mitogen=kind == "hostile")
+    result = run(path, values=values, ansible=ansible, mitogen=kind == "hostile")
     assert result.code == 0, result.text + result.printed
     return Given(values, result, folder, json.loads((folder / "observed.json").read_text()))
 
@@ -301,36 +301,36 @@ def same(one: object, other: object) -> bool:
 
 
 def test_every_value_arrives_as_it_was_given(given: Given) -> None:
-    assert same(given.observed["context"], given.answers)
+    assert same(given.observed["context"], given.values)
 
 
-def test_variables_have_the_values_and_types(given: Given) -> None:
+def test_variables_have_the_given_values_and_types(given: Given) -> None:
     types = {str: {"str", "AnsibleUnsafeText"}}
     for name, (value, type_name) in given.observed["variables"].items():
-        assert same(value, given.answers[name]), name
-        assert type_name in types.get(type(given.answers[name]), {type(given.answers[name]).__name__}), name
+        assert same(value, given.values[name]), name
+        assert type_name in types.get(type(given.values[name]), {type(given.values[name]).__name__}), name
 
 
-def test_texts_stay_texts_wherever_they_are_used(given: Given) -> None:
+def test_strings_stay_strings_wherever_they_are_used(given: Given) -> None:
     seen = given.observed
     assert set(seen["text_types"]) <= {"str", "AnsibleUnsafeText"}
     assert seen["indirect"] == TEXTS
     assert seen["fact"] == "1.10"
-    assert same(seen["facts"], given.answers)
+    assert same(seen["facts"], given.values)
     assert seen["note_fact"] == EVALUATE
-    assert seen["looped"] == given.answers["few"]
+    assert seen["looped"] == given.values["few"]
     assert json.loads(seen["arguments"]) == TEXTS
     assert seen["written"] == "1.10 01067 yes 12:30 2026-03-31"
     assert seen["condition"] is True
 
 
-def test_names_of_fields_stay_texts(given: Given) -> None:
-    names = list(given.answers["few_fields"])
+def test_field_names_stay_strings(given: Given) -> None:
+    names = list(given.values["few_fields"])
     assert given.observed["names_seen"] == given.observed["names_listed"] == names
     assert given.observed["first_name"] == names[0]
 
 
-def test_a_file_holds_exactly_the_text(given: Given) -> None:
+def test_a_file_contains_exactly_the_given_string(given: Given) -> None:
     assert (given.folder / "content").read_text() == LISTLIKE
 
 
@@ -341,19 +341,19 @@ def test_no_template_in_a_value_is_evaluated(given: Given) -> None:
     assert message == f"1.10 01067 {EVALUATE} {given.observed['first_name']}"
 
 
-def test_secrets_of_digits_are_hidden_as_texts_and_as_numbers(given: Given) -> None:
+def test_numeric_secrets_are_masked_as_strings_and_numbers(given: Given) -> None:
     records = [Record(1, 0.0, "event", json.dumps(item)) for item in given.run.objects]
     shown = "\n".join(map(str, masked_entries(records, Mask(SECRETS.values()))))
     assert shown.count("***") > 20
     unmasked = "\n".join(map(str, masked_entries(records, None)))
     for digits in ("12345", "7654321", "98765.4"):
-        # As a whole number: the long text of digits contains them, too, and is not a secret.
+        # As a whole number: the long string of digits contains them, too, and is not a secret.
         pattern = rf"(?<!\d)0*{re.escape(digits)}0?(?!\d)"
         assert re.search(pattern, unmasked)
         assert not re.search(pattern, shown)
 
 
-def test_the_versions_are_those_that_are_locked_and_allowed() -> None:
+def test_the_versions_match_the_lock_file_and_the_supported_range() -> None:
     locked = re.findall(r'name = "ansible-core"\nversion = "(\d+\.\d+)\.', (ROOT / "uv.lock").read_text())
     [oldest] = re.findall(r'"ansible-core>=(\d+\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert next(iter(PYTHONS)) == oldest

@@ -1,4 +1,4 @@
-"""The application under another web server than ours: `uvicorn deploy.entrypoints.fastapi_app:app`."""
+"""The application under another web server: `uvicorn deploy.entrypoints.fastapi_app:app`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.sign_in import SignIn
 from tests.databases import Databases
-from tests.hashing import watched
+from tests.hashing import observed_passwords
 
 HOUR = timedelta(hours=1)
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def with_passwords(services: AppState, passwords: Passwords) -> AppState:
-    """Return the parts of a process, whose passwords are hashed by these."""
+    """Return the app state with these passwords."""
     sign_in = SignIn(
         services.open_unit_of_work, services.bus, passwords, services.signer, KeyedHash("k"), services.now
     )
@@ -70,8 +70,8 @@ async def test_the_first_users_password_is_shown_once(settings: Settings, capsys
     assert "user passwd ada" in shown
 
 
-async def test_who_loses_a_right_has_lost_it_when_that_is_answered(settings: Settings) -> None:
-    # Nobody listens for notifications here.
+async def test_revoked_rights_are_gone_before_the_response(settings: Settings) -> None:
+    # Nothing listens for notifications here.
     services = create_app_state(settings, settings.database_url)
     try:
         now = utc_now()
@@ -86,8 +86,8 @@ async def test_who_loses_a_right_has_lost_it_when_that_is_answered(settings: Set
         await services.database.close()
 
 
-async def test_every_route_that_hashes_a_password_is_refused_while_the_queue_is_full(settings: Settings) -> None:
-    passwords, hashing = watched()
+async def test_every_route_that_hashes_a_password_fails_while_the_queue_is_full(settings: Settings) -> None:
+    passwords, hashing = observed_passwords()
     services = with_passwords(create_app_state(settings, settings.database_url), passwords)
     app = create_app(settings, ready=services)
     secret = "correct horse battery"
@@ -109,8 +109,8 @@ async def test_every_route_that_hashes_a_password_is_refused_while_the_queue_is_
             waiting = [asyncio.ensure_future(passwords.hash("a password")) for _ in range(THREADS + WAITING)]
             await asyncio.sleep(0)
             for method, path, body in requests:
-                # A request that waited for the queue would never be answered.
-                response = await asyncio.wait_for(client.request(method, path, **body), PATIENCE)
+                # A request that waited for the queue would never get a response.
+                response = await asyncio.wait_for(client.request(method, path, **body), TIMEOUT)
                 assert (response.status_code, response.json()) == (503, {"detail": BUSY}), path
                 assert int(response.headers["Retry-After"]) > 0
             hashing.open()
@@ -122,7 +122,7 @@ async def test_every_route_that_hashes_a_password_is_refused_while_the_queue_is_
         await services.database.close()
 
 
-def test_the_limits_are_in_the_openapi_document(settings: Settings) -> None:
+def test_rate_limits_are_in_the_openapi_document(settings: Settings) -> None:
     paths = create_app(settings).openapi()["paths"]
     for path in ("/token", "/session", "/users/me/password"):
         assert {"429", "503"} <= paths[path]["post"]["responses"].keys()
@@ -132,7 +132,7 @@ def test_the_limits_are_in_the_openapi_document(settings: Settings) -> None:
         assert "503" in paths[path][method]["responses"]
 
 
-async def test_without_a_database_it_says_what_is_missing(settings: Settings) -> None:
+async def test_without_a_database_the_error_names_the_setting(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"database_url": ""}))
     with pytest.raises(ConfigurationError, match="DATABASE_URL is missing"):
         async with app.router.lifespan_context(app):
@@ -147,7 +147,7 @@ async def test_without_a_database_it_says_what_is_missing(settings: Settings) ->
         ("postgresql+asyncpg://ada:s3cret@127.0.0.1/app?sslmode=perhaps", "cannot be used: .*sslmode"),
     ],
 )
-async def test_an_address_that_is_none_is_told(settings: Settings, url: str, why: str) -> None:
+async def test_an_invalid_database_url_is_reported(settings: Settings, url: str, why: str) -> None:
     app = create_app(settings.model_copy(update={"database_url": url}))
     with pytest.raises(ConfigurationError, match=f"^(The database|DATABASE_URL).*{why}") as raised:
         async with app.router.lifespan_context(app):
@@ -155,7 +155,7 @@ async def test_an_address_that_is_none_is_told(settings: Settings, url: str, why
     assert "s3cret" not in str(raised.value)
 
 
-async def test_a_user_who_may_not_make_tables_is_told(settings: Settings, databases: Databases) -> None:
+async def test_a_database_user_without_rights_is_reported(settings: Settings, databases: Databases) -> None:
     role = f"ada_{uuid.uuid4().hex}"
     async with databases.empty() as url:
         owner = Database(url)
@@ -174,7 +174,7 @@ async def test_a_user_who_may_not_make_tables_is_told(settings: Settings, databa
         await owner.close()
 
 
-def test_a_server_finds_it_by_its_name_and_nothing_else() -> None:
+def test_the_app_is_found_by_its_name_only() -> None:
     assert isinstance(import_from_string("deploy.entrypoints.fastapi_app:app"), FastAPI)
     with pytest.raises(ImportFromStringError, match="application"):
         import_from_string("deploy.entrypoints.fastapi_app:application")

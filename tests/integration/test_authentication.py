@@ -1,4 +1,4 @@
-"""From a token to the one who is asking, against PostgreSQL."""
+"""From a token to the actor, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.site import Site
 
 HOUR = timedelta(hours=1)
 ANY = frozenset(TokenType)
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
-class Door:
-    """Makes tokens and shows them."""
+class Gateway:
+    """Creates tokens and authenticates with them."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -40,7 +40,7 @@ class Door:
     async def registered(
         self, kind: TokenKind, user_id: int | None = None, service: str | None = None, token_id: str = "t1"
     ) -> str:
-        """Return a service or config token that has a row."""
+        """Return a service or config token that is recorded."""
         await self.site.bus.handle(
             RegisterToken(
                 token_id=token_id,
@@ -53,56 +53,56 @@ class Door:
         )
         return self.token(TokenType(kind.value), "x", token_id=token_id)
 
-    async def ask(self, token: str, kinds: frozenset[TokenType] = ANY) -> Actor:
+    async def actor_of(self, token: str, kinds: frozenset[TokenType] = ANY) -> Actor:
         return await self.authenticator.authenticate(token, kinds)
 
-    async def refused(self, token: str, kinds: frozenset[TokenType] = ANY) -> bool:
-        """Whether the token does not count, for the one reason that is ever given."""
+    async def is_rejected(self, token: str, kinds: frozenset[TokenType] = ANY) -> bool:
+        """Return True if the token is rejected, with the only message that is ever given."""
         try:
-            await self.ask(token, kinds)
+            await self.actor_of(token, kinds)
         except NotSignedIn as error:
             return str(error) == "Could not validate credentials"
         return False
 
 
 @pytest.fixture
-def door(site: Site) -> Door:
-    return Door(site)
+def gateway(site: Site) -> Gateway:
+    return Gateway(site)
 
 
 class TestUserTokens:
-    async def test_they_stand_for_a_user(self, door: Door, site: Site) -> None:
+    async def test_a_token_identifies_a_user(self, gateway: Gateway, site: Site) -> None:
         user_id = await site.user("ada")
-        actor = await door.ask(door.token(TokenType.USER, user_id, epoch=0))
+        actor = await gateway.actor_of(gateway.token(TokenType.USER, user_id, epoch=0))
         assert (actor.kind, actor.name, actor.user_id, actor.is_admin) == (TokenType.USER, "ada", user_id, True)
         assert actor.expires == (site.clock.now + HOUR).timestamp()
 
-    async def test_they_end_with_a_change_of_password(self, door: Door, site: Site) -> None:
+    async def test_a_password_change_revokes_tokens(self, gateway: Gateway, site: Site) -> None:
         user_id = await site.user("ada")
-        token = door.token(TokenType.USER, user_id, epoch=0)
-        await door.ask(token)
+        token = gateway.token(TokenType.USER, user_id, epoch=0)
+        await gateway.actor_of(token)
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        door.authenticator.forget()
-        assert await door.refused(token)
-        assert not await door.refused(door.token(TokenType.USER, user_id, epoch=1))
+        gateway.authenticator.forget()
+        assert await gateway.is_rejected(token)
+        assert not await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=1))
 
-    async def test_they_end_when_the_user_is_disabled(self, door: Door, site: Site) -> None:
+    async def test_disabling_a_user_revokes_tokens(self, gateway: Gateway, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
         await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
-        assert await door.refused(door.token(TokenType.USER, user_id, epoch=1))
+        assert await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=1))
 
     @pytest.mark.parametrize("subject", ["0", "999999999", "ada", "", "1.5", "-1"])
-    async def test_nobody_is_nobody(self, door: Door, subject: str) -> None:
-        assert await door.refused(door.token(TokenType.USER, subject, epoch=0))
+    async def test_an_unknown_subject_is_rejected(self, gateway: Gateway, subject: str) -> None:
+        assert await gateway.is_rejected(gateway.token(TokenType.USER, subject, epoch=0))
 
     @pytest.mark.parametrize("extra", [{}, {"epoch": None}, {"epoch": "0"}, {"epoch": 1}])
-    async def test_the_epoch_counts(self, door: Door, site: Site, extra: dict[str, Any]) -> None:
-        assert await door.refused(door.token(TokenType.USER, await site.user(), **extra))
+    async def test_a_wrong_epoch_is_rejected(self, gateway: Gateway, site: Site, extra: dict[str, Any]) -> None:
+        assert await gateway.is_rejected(gateway.token(TokenType.USER, await site.user(), **extra))
 
 
 class TestForgedClaims:
-    """Signed with our key, which somebody else must have."""
+    """Signed with our key, which an attacker would have to know."""
 
     @pytest.mark.parametrize(
         ("kind", "subject", "extra"),
@@ -116,48 +116,48 @@ class TestForgedClaims:
             (TokenType.SERVICE, "x", {"token_id": "a\x00b"}),
         ],
     )
-    async def test_what_cannot_be_looked_up_is_refused(
-        self, door: Door, kind: TokenType, subject: str, extra: dict[str, Any]
+    async def test_malformed_claims_are_rejected(
+        self, gateway: Gateway, kind: TokenType, subject: str, extra: dict[str, Any]
     ) -> None:
-        assert await door.refused(door.token(kind, subject, **extra))
+        assert await gateway.is_rejected(gateway.token(kind, subject, **extra))
 
 
-class TestBrowsersTokens:
-    async def test_they_name_their_session_and_end_with_it(self, door: Door, site: Site) -> None:
+class TestBrowserTokens:
+    async def test_a_token_names_its_session_and_ends_with_it(self, gateway: Gateway, site: Site) -> None:
         user_id = await site.user("ada")
         for session_id in ("s1", "s2"):
             await site.bus.handle(
                 OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR)
             )
-        first, second = (door.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
-        assert (await door.ask(first)).session == "s1"
+        first, second = (gateway.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
+        assert (await gateway.actor_of(first)).session == "s1"
         await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
-        door.authenticator.forget()
-        assert await door.refused(first)
-        assert not await door.refused(second)
+        gateway.authenticator.forget()
+        assert await gateway.is_rejected(first)
+        assert not await gateway.is_rejected(second)
 
-    async def test_others_are_remembered_when_one_is_forgotten(self, door: Door, site: Site) -> None:
+    async def test_other_sessions_stay_cached_when_one_is_invalidated(self, gateway: Gateway, site: Site) -> None:
         ada, bob = await site.user("ada"), await site.user("bob")
-        tokens = {user_id: door.token(TokenType.USER, user_id, epoch=0) for user_id in (ada, bob)}
+        tokens = {user_id: gateway.token(TokenType.USER, user_id, epoch=0) for user_id in (ada, bob)}
         for user_id, token in tokens.items():
-            await door.ask(token)
+            await gateway.actor_of(token)
             await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        door.authenticator.forget(ada)
-        assert await door.refused(tokens[ada])
-        assert not await door.refused(tokens[bob])
+        gateway.authenticator.forget(ada)
+        assert await gateway.is_rejected(tokens[ada])
+        assert not await gateway.is_rejected(tokens[bob])
 
-    async def test_a_session_of_somebody_else_is_none(self, door: Door, site: Site) -> None:
+    async def test_a_session_of_another_user_is_rejected(self, gateway: Gateway, site: Site) -> None:
         user_id, other = await site.user("ada"), await site.user("bob")
         await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR))
-        assert await door.refused(door.token(TokenType.USER, user_id, epoch=0, session="s1"))
+        assert await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=0, session="s1"))
 
-    async def test_the_last_use_is_noted_once_a_minute(self, door: Door, site: Site) -> None:
+    async def test_last_use_is_recorded_once_a_minute(self, gateway: Gateway, site: Site) -> None:
         user_id, first = await site.user("ada"), site.clock.now
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
-        token, uses = door.token(TokenType.USER, user_id, epoch=0, session="s1"), []
+        token, uses = gateway.token(TokenType.USER, user_id, epoch=0, session="s1"), []
         for _ in range(3):
-            door.authenticator.forget()
-            await door.ask(token)
+            gateway.authenticator.forget()
+            await gateway.actor_of(token)
             async with site.open_uow() as uow:
                 uses += [browser.last_used for browser in await uow.sessions.of(user_id, site.clock.now)]
             site.clock.advance(31)
@@ -165,38 +165,38 @@ class TestBrowsersTokens:
 
 
 class TestRecordedTokens:
-    async def test_a_service_token_stands_for_service_user_and_origin(self, door: Door, site: Site) -> None:
+    async def test_a_service_token_identifies_service_user_and_origin(self, gateway: Gateway, site: Site) -> None:
         user_id, service_id = await site.user("ada"), await site.service("shop")
-        actor = await door.ask(await door.registered(TokenKind.SERVICE, user_id, "shop"))
+        actor = await gateway.actor_of(await gateway.registered(TokenKind.SERVICE, user_id, "shop"))
         assert (actor.kind, actor.service_id, actor.origin) == (TokenType.SERVICE, service_id, "GitHub")
-        # As that user, but not with an administrator's rights.
+        # As that user, but without administrator rights.
         assert (actor.name, actor.user_id, actor.is_admin) == ("ada", user_id, False)
 
-    async def test_a_config_token_may_stand_for_nobody(self, door: Door) -> None:
-        actor = await door.ask(await door.registered(TokenKind.CONFIG))
+    async def test_a_config_token_needs_no_user(self, gateway: Gateway) -> None:
+        actor = await gateway.actor_of(await gateway.registered(TokenKind.CONFIG))
         assert (actor.kind, actor.name, actor.user_id, actor.service_id) == (TokenType.CONFIG, "", None, None)
 
-    async def test_without_a_row_they_are_worthless(self, door: Door) -> None:
-        assert await door.refused(door.token(TokenType.SERVICE, "x", token_id="never recorded"))
+    async def test_a_token_without_a_record_is_rejected(self, gateway: Gateway) -> None:
+        assert await gateway.is_rejected(gateway.token(TokenType.SERVICE, "x", token_id="never recorded"))
 
-    async def test_the_row_is_of_the_same_type(self, door: Door) -> None:
-        await door.registered(TokenKind.CONFIG)
-        assert await door.refused(door.token(TokenType.SERVICE, "x", token_id="t1"))
+    async def test_a_record_of_another_type_is_rejected(self, gateway: Gateway) -> None:
+        await gateway.registered(TokenKind.CONFIG)
+        assert await gateway.is_rejected(gateway.token(TokenType.SERVICE, "x", token_id="t1"))
 
-    async def test_a_revoked_one_is_worthless(self, door: Door, site: Site) -> None:
-        token = await door.registered(TokenKind.CONFIG)
-        await door.ask(token)
+    async def test_a_revoked_token_is_rejected(self, gateway: Gateway, site: Site) -> None:
+        token = await gateway.registered(TokenKind.CONFIG)
+        await gateway.actor_of(token)
         await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
-        door.authenticator.forget()
-        assert await door.refused(token)
+        gateway.authenticator.forget()
+        assert await gateway.is_rejected(token)
 
-    async def test_its_last_use_is_noted_once_a_minute(self, door: Door, site: Site) -> None:
-        token = await door.registered(TokenKind.CONFIG)
+    async def test_last_use_of_a_token_is_recorded_once_a_minute(self, gateway: Gateway, site: Site) -> None:
+        token = await gateway.registered(TokenKind.CONFIG)
         first = site.clock.now
         uses = []
         for _ in range(3):
-            door.authenticator.forget()
-            await door.ask(token)
+            gateway.authenticator.forget()
+            await gateway.actor_of(token)
             async with site.open_uow() as uow:
                 uses.append((await uow.tokens.get("t1")).last_used)
             site.clock.advance(31)
@@ -204,44 +204,46 @@ class TestRecordedTokens:
 
 
 class TestDeploymentTokens:
-    async def test_they_stand_for_one_deployment(self, door: Door) -> None:
-        actor = await door.ask(door.token(TokenType.DEPLOYMENT, 7))
+    async def test_a_token_identifies_its_deployment(self, gateway: Gateway) -> None:
+        actor = await gateway.actor_of(gateway.token(TokenType.DEPLOYMENT, 7))
         assert (actor.kind, actor.deployment_id, actor.user_id) == (TokenType.DEPLOYMENT, 7, None)
 
-    async def test_they_are_good_for_nothing_else(self, door: Door) -> None:
-        assert await door.refused(door.token(TokenType.DEPLOYMENT, 7), ANY - {TokenType.DEPLOYMENT})
+    async def test_other_token_types_are_rejected(self, gateway: Gateway) -> None:
+        assert await gateway.is_rejected(gateway.token(TokenType.DEPLOYMENT, 7), ANY - {TokenType.DEPLOYMENT})
 
 
-class TestMemory:
-    async def test_an_answer_is_good_for_the_types_that_are_asked_for_only(self, door: Door, site: Site) -> None:
-        token = door.token(TokenType.USER, await site.user(), epoch=0)
-        await door.ask(token)
-        assert await door.refused(token, frozenset({TokenType.SERVICE}))
+class TestCache:
+    async def test_a_cached_actor_is_only_valid_for_the_requested_types(self, gateway: Gateway, site: Site) -> None:
+        token = gateway.token(TokenType.USER, await site.user(), epoch=0)
+        await gateway.actor_of(token)
+        assert await gateway.is_rejected(token, frozenset({TokenType.SERVICE}))
 
-    async def test_it_is_used_for_a_moment(self, door: Door, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_entries_are_used_for_a_short_time(
+        self, gateway: Gateway, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         user_id = await site.user("ada")
-        token = door.token(TokenType.USER, user_id, epoch=0)
-        await door.ask(token)
+        token = gateway.token(TokenType.USER, user_id, epoch=0)
+        await gateway.actor_of(token)
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        assert not await door.refused(token)
+        assert not await gateway.is_rejected(token)
         monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
-        door.authenticator.forget()
-        assert await door.refused(token)
+        gateway.authenticator.forget()
+        assert await gateway.is_rejected(token)
 
-    async def test_it_is_bounded(self, door: Door, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_cache_is_bounded(self, gateway: Gateway, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(authentication, "CACHE_SIZE", 3)
         for number in range(10):
-            await door.ask(door.token(TokenType.DEPLOYMENT, number))
-            assert len(door.authenticator._known) <= 3
+            await gateway.actor_of(gateway.token(TokenType.DEPLOYMENT, number))
+            assert len(gateway.authenticator._known) <= 3
 
-    async def test_what_was_refused_is_not_remembered(self, door: Door, site: Site) -> None:
-        token = door.token(TokenType.SERVICE, "x", token_id="t1")
-        assert await door.refused(token)
-        await door.registered(TokenKind.SERVICE)
-        assert not await door.refused(token)
+    async def test_rejections_are_not_cached(self, gateway: Gateway, site: Site) -> None:
+        token = gateway.token(TokenType.SERVICE, "x", token_id="t1")
+        assert await gateway.is_rejected(token)
+        await gateway.registered(TokenKind.SERVICE)
+        assert not await gateway.is_rejected(token)
 
-    async def test_news_that_comes_while_the_database_is_asked_counts(self, door: Door, site: Site) -> None:
-        """The answer that is on its way is older than the news."""
+    async def test_an_invalidation_during_a_lookup_applies(self, gateway: Gateway, site: Site) -> None:
+        """The lookup in progress is older than the invalidation."""
 
         @asynccontextmanager
         async def interrupted() -> AsyncIterator[UnitOfWork]:
@@ -249,7 +251,7 @@ class TestMemory:
                 yield uow
             authenticator.forget()
 
-        authenticator = Authenticator(door.signer, interrupted, site.clock)
-        token = door.token(TokenType.USER, await site.user("ada"), epoch=0)
+        authenticator = Authenticator(gateway.signer, interrupted, site.clock)
+        token = gateway.token(TokenType.USER, await site.user("ada"), epoch=0)
         await authenticator.authenticate(token, ANY)
         assert not authenticator._known

@@ -30,7 +30,7 @@ Answer = tuple[int, dict[str, str], bytes] | None
 BUSY = (503, {"Retry-After": "2"}, b'{"detail": "The database cannot be reached at the moment."}')
 
 
-def good(body: Any) -> Answer:
+def success(body: Any) -> Answer:
     return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
 
@@ -70,7 +70,7 @@ def serving(script: Scripted) -> Iterator[Scripted]:
         do_POST = do_GET  # noqa: N815 - the library asks for this name
 
         def log_message(self, *_: Any) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         script.url = f"http://127.0.0.1:{server.server_port}"
@@ -84,13 +84,13 @@ def serving(script: Scripted) -> Iterator[Scripted]:
 
 
 def test_reads_are_retried_after_the_requested_delay() -> None:
-    with serving(Scripted(BUSY, BUSY, good([]))) as server:
+    with serving(Scripted(BUSY, BUSY, success([]))) as server:
         assert server.api().get("/services/") == []
     assert server.pauses == [2.0, 2.0]
 
 
 def test_starts_are_retried_with_the_same_key() -> None:
-    with serving(Scripted(BUSY, None, good({"id": 7}))) as server:
+    with serving(Scripted(BUSY, None, success({"id": 7}))) as server:
         assert start(server.api(), "/deployments/", "key-1", {"env": {}}) == {"id": 7}
     assert [headers["Idempotency-Key"] for _, _, headers in server.asked] == ["key-1"] * 3
 
@@ -113,7 +113,7 @@ def test_retries_are_limited() -> None:
 
 
 def test_a_failed_connection_is_not_retried() -> None:
-    with serving(Scripted(good([]))) as server:
+    with serving(Scripted(success([]))) as server:
         api = server.api()
     with pytest.raises(NeverConnected, match="fastdeploy serve"):
         api.get("/services/")
@@ -151,22 +151,22 @@ def test_error_responses_become_messages(answer: Answer, kind: type[ClientError]
 def test_proxies_are_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with serving(Scripted(good([]))) as server:
+    with serving(Scripted(success([]))) as server:
         assert server.api().get("/services/") == []
 
 
 def test_a_url_without_tls_is_reported() -> None:
-    with serving(Scripted(good([]))) as server, pytest.raises(NeverConnected, match="TLS connection to"):
+    with serving(Scripted(success([]))) as server, pytest.raises(NeverConnected, match="TLS connection to"):
         Transport(server.url.replace("http:", "https:")).send("GET", "/")
 
 
 def test_invalid_text_is_reported_and_not_sent() -> None:
-    with serving(Scripted(good({}))) as server, pytest.raises(UsageError, match="not valid text"):
+    with serving(Scripted(success({}))) as server, pytest.raises(UsageError, match="not valid text"):
         server.api().post("/deployments/", {"env": {"a": "\udcff"}}, key="key-1")
 
 
 def test_requests_keep_the_path_prefix() -> None:
-    with serving(Scripted(good([]))) as server:
+    with serving(Scripted(success([]))) as server:
         url = f"{server.url}/tools/deploy"
         Api(Transport(url), FixedToken("abc", url)).get("/deployments/", state="failure", user=None)
     assert server.asked[0][1] == "/tools/deploy/deployments/?state=failure"

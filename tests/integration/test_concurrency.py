@@ -1,4 +1,4 @@
-"""Many things at the same moment, through one bus, with real transactions."""
+"""Concurrent commands through one bus, with real transactions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.runs import ended, line, reported
 from tests.site import Site, queued
 
 
-async def outcomes(attempts: Iterable[Awaitable[Any]], *refusals: type[Exception]) -> list[Any]:
-    """Do everything at the same time; return results, and the classes of refusals that may happen."""
+async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception]) -> list[Any]:
+    """Run all attempts at the same time; return results, and the classes of expected errors."""
     results: list[Any] = []
     for result in await asyncio.gather(*attempts, return_exceptions=True):
-        if isinstance(result, BaseException) and not isinstance(result, refusals):
+        if isinstance(result, BaseException) and not isinstance(result, expected):
             raise result
         results.append(type(result) if isinstance(result, BaseException) else result)
     return results
@@ -44,7 +44,7 @@ def start(service_id: int, key: str | None = None) -> StartDeployment:
 
 
 async def claim(site: Site, worker_id: str) -> int | None:
-    """Claim as a worker does: another look when somebody else was faster."""
+    """Claim as a worker does: retry if another worker was faster."""
     while True:
         try:
             return await site.claim(worker_id)
@@ -53,7 +53,7 @@ async def claim(site: Site, worker_id: str) -> int | None:
 
 
 class TestStarts:
-    async def test_two_hundred_starts_are_two_hundred_deployments(self, busy_site: Site) -> None:
+    async def test_two_hundred_starts_create_two_hundred_deployments(self, busy_site: Site) -> None:
         services = [await busy_site.service(f"s{number}", steps=[{"name": "A"}]) for number in range(5)]
         commands = [start(services[number % 5]) for number in range(200)]
         ids = [queued(events) for events in await outcomes(map(busy_site.bus.handle, commands))]
@@ -66,14 +66,14 @@ class TestStarts:
         for deployment in found[:5]:
             assert [message["type"] for message in await busy_site.messages(deployment.id)] == ["deployment", "step"]
 
-    async def test_jobs_of_a_service_have_the_order_of_its_deployments(self, busy_site: Site) -> None:
+    async def test_jobs_of_a_service_are_in_deployment_order(self, busy_site: Site) -> None:
         service_id = await busy_site.service()
         await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(40))
         async with busy_site.open_uow() as uow:
             jobs = [deployment.job_id for deployment in await uow.deployments.open()]
         assert jobs == sorted(jobs, key=lambda job: job or 0)
 
-    async def test_twenty_requests_with_one_key_are_one_deployment(self, busy_site: Site) -> None:
+    async def test_twenty_requests_with_one_key_create_one_deployment(self, busy_site: Site) -> None:
         service_id = await busy_site.service()
         results = await outcomes(busy_site.bus.handle(start(service_id, "k1")) for _ in range(20))
         assert len({queued(events) for events in results}) == 1
@@ -81,7 +81,7 @@ class TestStarts:
         async with busy_site.open_uow() as uow:
             assert len(await uow.deployments.open()) == 1
 
-    async def test_a_service_that_is_removed_has_no_open_deployment(self, busy_site: Site) -> None:
+    async def test_a_removed_service_has_no_open_deployment(self, busy_site: Site) -> None:
         for number in range(10):
             service_id = await busy_site.service(f"s{number}")
             started, deleted = await outcomes(
@@ -93,7 +93,7 @@ class TestStarts:
 
 
 class TestClaims:
-    async def test_each_deployment_is_claimed_once_and_in_its_order(self, busy_site: Site) -> None:
+    async def test_each_deployment_is_claimed_once_and_in_order(self, busy_site: Site) -> None:
         services = [await busy_site.service(f"s{number}") for number in range(5)]
         for number in range(40):
             await busy_site.bus.handle(start(services[number % 5]))
@@ -111,21 +111,21 @@ class TestClaims:
                 running.discard(deployment.service_id)
                 await busy_site.take_in(deployment_id, line(), ended(0))
 
-        # A worker stops when all that is left waits for others; whoever ends one takes the next of its service.
+        # A worker stops when the remaining jobs wait for others; the worker that ends one of those takes the next.
         await outcomes(work(f"w{number}") for number in range(8))
         assert sum(map(len, claimed.values())) == 40
         for ids in claimed.values():
             assert ids == sorted(ids)
         assert await busy_site.claim() is None
 
-    async def test_lanes_let_so_many_run_at_once(self, busy_site: Site) -> None:
+    async def test_each_lane_runs_one_deployment_at_a_time(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=3)
         await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(7))
         claimed = [await busy_site.claim() for _ in range(4)]
         assert len({deployment_id for deployment_id in claimed if deployment_id}) == 3
         assert claimed[3] is None
 
-    async def test_one_that_is_asked_for_as_another_ends_has_its_place(self, busy_site: Site) -> None:
+    async def test_a_start_during_the_end_of_another_is_not_lost(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=2)
         await busy_site.start(service_id)
         assert await busy_site.claim() is not None
@@ -137,7 +137,7 @@ class TestClaims:
             assert await busy_site.claim() == queued(events)
             await busy_site.take_in(queued(events), ended(0))
 
-    async def test_never_more_at_once_whoever_claims(self, busy_site: Site) -> None:
+    async def test_workers_never_exceed_the_concurrency(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=2)
         running: set[int] = set()
         claimed: list[int] = []
@@ -166,7 +166,7 @@ class TestClaims:
             cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
             claimed, _ = await outcomes((claim(busy_site, "w1"), cancel))
             deployment = await busy_site.deployment(deployment_id)
-            # Either it never ran, or it runs and is to be stopped.
+            # Either it never ran, or it runs and must be stopped.
             assert deployment.cancel_requested == "Cancelled by bob."
             if claimed is None:
                 assert deployment.state is DeploymentState.CANCELLED
@@ -178,7 +178,7 @@ class TestClaims:
 
 
 class TestOneRun:
-    async def test_reports_from_everywhere_are_all_counted(self, busy_site: Site) -> None:
+    async def test_concurrent_reports_are_all_counted(self, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
 
         async def follow() -> None:
@@ -209,7 +209,7 @@ class TestOneRun:
         deployment = await busy_site.deployment(deployment_id)
         assert (deployment.lines, deployment.spool_offset) == (1, 50)
 
-    async def test_all_ends_at_once_are_one_end(self, busy_site: Site) -> None:
+    async def test_concurrent_ends_count_once(self, busy_site: Site) -> None:
         for number in range(10):
             deployment_id = await busy_site.running(f"shop{number}")
             end = IngestOutput(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)
@@ -228,8 +228,8 @@ class TestOneRun:
             assert finals[-1] == deployment.state.value
             assert await busy_site.claim() is None
 
-    async def test_everything_is_told_as_it_is_stored(self, busy_site: Site) -> None:
-        """Commands of many runs, all at once: the last message of each step is the row."""
+    async def test_published_messages_match_the_stored_rows(self, busy_site: Site) -> None:
+        """Concurrent commands of many runs: the last message of each step equals its row."""
         ids = [await busy_site.running(f"s{number}", steps=("A", "B")) for number in range(10)]
 
         async def run(deployment_id: int) -> None:
@@ -243,19 +243,22 @@ class TestOneRun:
             assert await busy_site.states(deployment_id) == {"A": "success", "B": "success"}
             last = {m["id"]: m for m in await busy_site.messages(deployment_id) if m["type"] == "step"}
             for step in await busy_site.steps(deployment_id):
-                told = last[step.id]
-                assert (told["state"], told["first_line"], told["last_line"]) == ("success", *lines_of(step))
+                published = last[step.id]
+                assert (published["state"], published["first_line"], published["last_line"]) == (
+                    "success",
+                    *lines_of(step),
+                )
             assert (await busy_site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
 
 class TestServices:
-    async def test_several_syncs_of_new_folders_add_them_once(self, busy_site: Site) -> None:
+    async def test_concurrent_syncs_of_new_folders_add_them_once(self, busy_site: Site) -> None:
         folders = tuple(ServiceFolder(name=f"s{number}", data={}) for number in range(5))
         results = await outcomes(busy_site.bus.handle(SyncServices(folders=folders)) for _ in range(8))
         added = [event.name for events in results for event in events if isinstance(event, ServiceChanged)]
         assert sorted(added) == [f"s{number}" for number in range(5)]
 
-    async def test_syncs_that_disagree_leave_what_the_last_one_said(self, busy_site: Site) -> None:
+    async def test_the_last_of_conflicting_syncs_wins(self, busy_site: Site) -> None:
         one = (ServiceFolder(name="a", data={"n": 1}), ServiceFolder(name="b", data={}))
         two = (ServiceFolder(name="b", data={}), ServiceFolder(name="a", data={"n": 2}))
         commands = [SyncServices(folders=folders) for folders in (one, two) * 6]
@@ -264,7 +267,7 @@ class TestServices:
             services = {service.name: service.data for service in await uow.services.list()}
         assert services in ({"a": {"n": 1}, "b": {}}, {"a": {"n": 2}, "b": {}})
 
-    async def test_syncs_and_starts_do_not_lock_each_other_out(self, busy_site: Site) -> None:
+    async def test_syncs_and_starts_do_not_deadlock(self, busy_site: Site) -> None:
         service_id = await busy_site.service("a")
         await busy_site.service("b")
         folders = tuple(ServiceFolder(name=name, data={}) for name in "ab")
@@ -279,7 +282,7 @@ class TestUsers:
         results = await outcomes((busy_site.user("ada") for _ in range(8)), Conflict)
         assert Counter(map(type, results)) == {int: 1, type: 7}
 
-    async def test_the_last_two_administrators_do_not_go_together(self, busy_site: Site) -> None:
+    async def test_the_last_two_administrators_cannot_both_be_removed(self, busy_site: Site) -> None:
         ada, bob = await busy_site.user("ada"), await busy_site.user("bob", is_admin=True)
         for _ in range(10):
             changes = [ChangeUser(user_id=user_id, is_active=False) for user_id in (ada, bob)]

@@ -1,4 +1,4 @@
-"""What counts as a database that is away, and what as one that refuses."""
+"""Which errors mean that the database is unavailable, and which that it rejected a statement."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import persistently
 from tests.databases import Databases
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 NOBODY = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
 
 
 async def failure(database: Database, statement: str, *values: object) -> BaseException:
-    """Return the error that a statement ends in."""
+    """Return the error that a statement raises."""
     try:
         async with database.transaction() as connection:
             await connection.execute(statement, *values)
@@ -49,13 +49,13 @@ async def failure(database: Database, statement: str, *values: object) -> BaseEx
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def small(database_url: str) -> AsyncIterator[Database]:
-    """A pool of two connections."""
+    """Yield a pool of two connections."""
     made = Database(database_url, pool_size=2)
     yield made
     await made.close()
 
 
-class TestRefusals:
+class TestRejectedStatements:
     @pytest.mark.parametrize(
         ("statement", "values"),
         [
@@ -73,16 +73,18 @@ class TestRefusals:
             ("DO $$BEGIN RAISE 'no'; END$$", []),
         ],
     )
-    async def test_they_are_no_outage(self, shared_database: Database, statement: str, values: list[object]) -> None:
-        """Whoever waits for them to go by waits for ever."""
+    async def test_a_rejected_statement_is_not_an_outage(
+        self, shared_database: Database, statement: str, values: list[object]
+    ) -> None:
+        """Waiting for them to go away would never end."""
         assert not is_away(await failure(shared_database, statement, *values))
 
-    async def test_they_do_not_tell_what_was_to_be_stored(self, database: Database) -> None:
+    async def test_errors_do_not_contain_the_values(self, database: Database) -> None:
         error = await failure(database, "SELECT 1 / CAST($1 AS integer), CAST($2 AS text)", 0, "s3cret-value")
         assert "division by zero" in str(error)
         assert "s3cret-value" not in f"{error}{error!r}"
 
-    async def test_they_are_not_tried_again(self, shared_database: Database) -> None:
+    async def test_a_rejected_statement_is_not_retried(self, shared_database: Database) -> None:
         attempts: list[int] = []
 
         async def attempt() -> None:
@@ -94,8 +96,8 @@ class TestRefusals:
             await persistently(attempt)
         assert len(attempts) == 1
 
-    async def test_a_server_that_refuses_to_connect_says_why(self, database_url: str) -> None:
-        """As it does while it starts up, or has too many connections."""
+    async def test_a_rejected_connection_reports_why(self, database_url: str) -> None:
+        """As when the server is starting up, or has too many connections."""
         elsewhere = Database(urlsplit(database_url)._replace(path="/no_such_database").geturl())
         error = await failure(elsewhere, "SELECT 1")
         assert "no_such_database" in str(error)
@@ -104,14 +106,16 @@ class TestRefusals:
 
 
 class TestOutages:
-    async def test_a_connection_that_was_cut(self, small: Database, databases: Databases, database_url: str) -> None:
+    async def test_a_closed_connection_is_an_outage(
+        self, small: Database, databases: Databases, database_url: str
+    ) -> None:
         async with small.connection() as connection:
             await databases.cut_connections(database_url)
             with pytest.raises(DATABASE_ERRORS) as raised:
                 await connection.execute("SELECT 1")
         assert is_away(raised.value)
 
-    async def test_one_that_was_cut_in_the_pool_is_replaced(
+    async def test_a_closed_connection_in_the_pool_is_replaced(
         self, small: Database, databases: Databases, database_url: str
     ) -> None:
         async with small.connection() as connection:
@@ -122,9 +126,9 @@ class TestOutages:
             async with small.connection() as connection:
                 return int(await connection.fetchval("SELECT 7"))
 
-        assert await asyncio.wait_for(persistently(attempt), PATIENCE) == 7
+        assert await asyncio.wait_for(persistently(attempt), TIMEOUT) == 7
 
-    async def test_nobody_listens_there(self, tmp_path: Path) -> None:
+    async def test_a_missing_server_is_an_outage(self, tmp_path: Path) -> None:
         for url in (f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}&port=5432", NOBODY):
             database = Database(url)
             error = await failure(database, "SELECT 1")
@@ -132,8 +136,8 @@ class TestOutages:
             assert is_away(error)
             await database.close()
 
-    async def test_somebody_listens_there_and_says_nothing(self) -> None:
-        """A server that hangs: connecting ends in a timeout, which has another class before Python 3.11."""
+    async def test_a_hanging_server_is_an_outage(self) -> None:
+        """Connecting to a server that hangs ends in a timeout, which has another class before Python 3.11."""
 
         async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
@@ -146,27 +150,27 @@ class TestOutages:
             assert is_away(await failure(database, "SELECT 1"))
             await database.close()
 
-    async def test_no_connection_is_free(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        only = Database(database_url, pool_size=1)
-        async with only.connection() as connection:
+    async def test_an_exhausted_pool_is_an_outage(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        single = Database(database_url, pool_size=1)
+        async with single.connection() as connection:
             monkeypatch.setattr(adapter, "POOL_TIMEOUT", 0.01)
-            error = await failure(only, "SELECT 1")
+            error = await failure(single, "SELECT 1")
             assert await connection.fetchval("SELECT 7") == 7
         assert isinstance(error, Unreachable)
         assert is_away(error)
-        await only.close()
+        await single.close()
 
-    async def test_a_connection_whose_end_is_on_its_way(self) -> None:
-        """The driver has read why the server closes it, and not yet that it is closed."""
+    async def test_a_connection_that_is_being_closed_is_an_outage(self) -> None:
+        """The driver has read why the server closes it, but not yet that it is closed."""
         error = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
         assert isinstance(error, DATABASE_ERRORS)
         assert is_away(error)
 
     @pytest.mark.parametrize("error", [FileNotFoundError("a file"), PermissionError("a folder"), TimeoutError()])
-    async def test_trouble_with_a_file_is_none(self, error: OSError) -> None:
+    async def test_a_file_error_is_not_an_outage(self, error: OSError) -> None:
         assert not is_away(error)
 
-    async def test_it_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_outages_are_retried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(follower, "FIRST_PAUSE", 0.0)
         errors: list[Exception] = [Unreachable(), asyncpg.InterfaceError("connection is closed")]
 
@@ -179,12 +183,12 @@ class TestOutages:
 
 
 class TestValues:
-    async def test_times_come_back_as_they_were(self, shared_database: Database) -> None:
+    async def test_times_are_read_unchanged(self, shared_database: Database) -> None:
         moment = datetime(2026, 3, 1, 12, 0, 0, 123_456, timezone.utc)
         async with shared_database.connection() as connection:
             assert await connection.fetchval("SELECT CAST($1 AS timestamptz)", moment) == moment
 
-    async def test_json_goes_in_as_text_and_comes_out_read(self, shared_database: Database) -> None:
+    async def test_json_is_written_as_text_and_read_parsed(self, shared_database: Database) -> None:
         async with shared_database.connection() as connection:
             assert await connection.fetchval("SELECT CAST($1 AS json)", '{"n": [1, "a\\u0000"]}') == {
                 "n": [1, "a\x00"]
@@ -206,8 +210,8 @@ async def put_alone(database: Database, n: int) -> None:
         await connection.execute("INSERT INTO kept VALUES ($1)", n)
 
 
-class Wire:
-    """A way to the server over TCP, which can be cut: nothing comes through any more, and nobody is told."""
+class CuttableConnection:
+    """A TCP connection to the server that can be cut: nothing gets through, and neither side is notified."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -219,12 +223,12 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """The same database, by this way."""
+        """The same database through this connection."""
         host, port = self._server.sockets[0].getsockname()
         signed_in, _, _ = self._parts.netloc.rpartition("@")
         return self._parts._replace(netloc=f"{signed_in}@{host}:{port}", query="ssl=disable").geturl()
 
-    async def __aenter__(self) -> Wire:
+    async def __aenter__(self) -> CuttableConnection:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         return self
 
@@ -251,11 +255,11 @@ Put: TypeAlias = Callable[[Database, int], Coroutine[Any, Any, None]]
 
 
 class TestInterruptions:
-    """Whoever is interrupted, at whatever moment, spoils nothing for the next one on the same connection."""
+    """A cancelled statement, at any moment, does not affect the next user of the same connection."""
 
     @pytest_asyncio.fixture(loop_scope="session")
-    async def only(self, database_url: str) -> AsyncIterator[Database]:
-        """A pool of one connection, and a table."""
+    async def single(self, database_url: str) -> AsyncIterator[Database]:
+        """Yield a pool of one connection, and a table."""
         made = Database(database_url, pool_size=1)
         async with made.connection() as connection:
             await connection.execute("CREATE TABLE kept (n int)")
@@ -264,20 +268,20 @@ class TestInterruptions:
 
     @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically, put_alone])
     @pytest.mark.parametrize("next_one", [put_in_transaction, put_atomically, put_alone])
-    async def test_at_any_moment(self, only: Database, victim: Put, next_one: Put) -> None:
+    async def test_cancellation_at_any_moment(self, single: Database, victim: Put, next_one: Put) -> None:
         rounds = range(60)
         for n in rounds:
-            interrupted = asyncio.create_task(victim(only, -1))
+            interrupted = asyncio.create_task(victim(single, -1))
             for _ in range(n % 20):
                 await asyncio.sleep(0)  # one turn of the loop
             interrupted.cancel()
             await asyncio.wait([interrupted])
-            await next_one(only, n)
-        async with only.connection() as connection:
+            await next_one(single, n)
+        async with single.connection() as connection:
             found = await connection.fetch("SELECT n FROM kept WHERE n >= 0 ORDER BY n")
         assert [row[0] for row in found] == list(rounds)
 
-    async def test_a_statement_that_was_given_up_is_ended(self, small: Database) -> None:
+    async def test_a_cancelled_statement_is_stopped_on_the_server(self, small: Database) -> None:
         async def read(query: str) -> object:
             async with small.connection() as connection:
                 return await connection.fetchval(query)
@@ -289,16 +293,16 @@ class TestInterruptions:
             while await read(asleep) != count:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.005)
 
-        await asyncio.wait_for(until(1), PATIENCE)
+        await asyncio.wait_for(until(1), TIMEOUT)
         asking.cancel()
         await asyncio.wait([asking])
-        await asyncio.wait_for(until(0), PATIENCE)
+        await asyncio.wait_for(until(0), TIMEOUT)
         assert [await read(f"SELECT {n}") for n in range(5)] == [0, 1, 2, 3, 4]
 
-    async def test_an_interruption_on_a_dead_connection_is_one(
+    async def test_cancellation_on_a_dead_connection_is_raised(
         self, small: Database, databases: Databases, database_url: str
     ) -> None:
-        """Who goes on for ever takes an error of the database for a reason to try again."""
+        """A loop that retries database errors would otherwise never end."""
         cut, never = asyncio.Event(), asyncio.Event()
 
         async def work() -> None:
@@ -311,35 +315,35 @@ class TestInterruptions:
         working = asyncio.create_task(persistently(work))
         await cut.wait()
         working.cancel()
-        await asyncio.wait([working], timeout=PATIENCE)
+        await asyncio.wait([working], timeout=TIMEOUT)
         assert working.cancelled()
 
-    async def test_one_on_a_server_that_has_fallen_silent_does_not_take_long(
+    async def test_cancellation_on_a_hanging_server_is_quick(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Without an end of its own, it would wait for an answer for ever."""
+        """Without a timeout, it would wait for a response forever."""
         monkeypatch.setattr(adapter, "END_TIMEOUT", 0.05)
-        async with Wire(database_url) as wire:
-            pool = Database(wire.url)
+        async with CuttableConnection(database_url) as connection_to_cut:
+            pool = Database(connection_to_cut.url)
             never = asyncio.Event()
 
             async def work() -> None:
                 async with pool.transaction() as connection:
                     await connection.execute("SELECT 1")
-                    wire.cut.set()
+                    connection_to_cut.cut.set()
                     await connection.execute("SELECT 2")
                     await never.wait()
 
             working = asyncio.create_task(work())
-            await wire.cut.wait()
+            await connection_to_cut.cut.wait()
             working.cancel()
-            await asyncio.wait([working], timeout=PATIENCE)
+            await asyncio.wait([working], timeout=TIMEOUT)
             assert working.cancelled()
-            await asyncio.wait_for(pool.close(), PATIENCE)
+            await asyncio.wait_for(pool.close(), TIMEOUT)
 
 
 class TestPool:
-    async def test_it_knows_its_own_connections(self, database: Database, small: Database) -> None:
+    async def test_the_pool_knows_its_own_connections(self, database: Database, small: Database) -> None:
         async with database.connection() as connection:
             pid = connection.get_server_pid()
             assert database.owns(pid)
@@ -348,7 +352,7 @@ class TestPool:
         await database.close()
         assert not database.owns(pid)
 
-    async def test_a_burst_makes_no_more_connections_than_stay(self, small: Database) -> None:
+    async def test_a_burst_opens_only_connections_that_the_pool_keeps(self, small: Database) -> None:
         async def read(n: int) -> tuple[int, int]:
             async with small.connection() as connection:
                 return int(await connection.fetchval(f"SELECT {n}")), int(connection.get_server_pid())
@@ -369,7 +373,7 @@ class TestPool:
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT to_regclass('gone') IS NULL")
 
-    async def test_it_is_closed_though_somebody_holds_on(
+    async def test_the_pool_closes_even_with_a_connection_in_use(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(adapter, "END_TIMEOUT", 0.01)
@@ -380,7 +384,7 @@ class TestPool:
                 await connection.execute("SELECT 1")
 
 
-class TestAddress:
+class TestDatabaseUrl:
     @pytest.mark.parametrize(
         ("url", "dsn", "shown"),
         [
@@ -412,19 +416,19 @@ class TestAddress:
             ),
         ],
     )
-    def test_it_is_told_to_the_driver_and_to_people(self, url: str, dsn: str, shown: str) -> None:
+    def test_the_url_is_converted_for_the_driver_and_for_display(self, url: str, dsn: str, shown: str) -> None:
         assert dsn_of(url) == dsn
         assert without_password(url) == shown
 
     @pytest.mark.parametrize(
         "url", ["", "app", "postgresql+asyncpg://db:port/app", "postgresql+asyncpg://db:99999/app"]
     )
-    def test_what_is_none_is_refused(self, url: str) -> None:
+    def test_an_invalid_url_is_rejected(self, url: str) -> None:
         with pytest.raises(ValueError, match=r"."):
             dsn_of(url)
 
     @pytest.mark.parametrize("password", ["a/b", "a#b", "a?b", "a[b", "a%25b", "a%40b", "a:b", "a b", "ä&+"])
-    async def test_whatever_the_password_is(self, database: Database, database_url: str, password: str) -> None:
+    async def test_any_password_works(self, database: Database, database_url: str, password: str) -> None:
         role = f"ada_{uuid.uuid4().hex}"
         async with database.connection() as connection:
             await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{unquote(password)}'")
@@ -438,18 +442,18 @@ class TestAddress:
 
 
 class TestListeningConnection:
-    async def test_it_is_one_of_its_own(self, database_url: str) -> None:
+    async def test_the_listening_connection_is_not_from_the_pool(self, database_url: str) -> None:
         async with listening_connection(database_url) as connection:
             name = await connection.fetchval("SHOW application_name")
             assert name == "fastdeploy listener"
         assert connection.is_closed()
 
-    async def test_nobody_listens_there(self) -> None:
+    async def test_a_missing_server_is_an_error(self) -> None:
         with pytest.raises(Unreachable):
             async with listening_connection(NOBODY):
                 pass
 
-    async def test_it_reaches_the_same_database(self, database_url: str) -> None:
+    async def test_the_listening_connection_uses_the_same_database(self, database_url: str) -> None:
         async with listening_connection(database_url) as connection:
             assert await connection.fetchval("SELECT current_database()") == urlsplit(database_url).path[1:]
 

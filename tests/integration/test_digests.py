@@ -1,4 +1,4 @@
-"""Digests of the files of a folder."""
+"""Digests of the files in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def short(content: bytes) -> str:
     return sha256(content).hexdigest()[:12]
 
 
-def test_each_file_by_its_path(tmp_path: Path) -> None:
+def test_files_are_listed_by_path(tmp_path: Path) -> None:
     (tmp_path / "roles" / "web").mkdir(parents=True)
     (tmp_path / "deploy.sh").write_bytes(b"#!/bin/sh\n")
     (tmp_path / "roles" / "web" / "main.yml").write_bytes(b"")
@@ -28,13 +28,13 @@ def test_each_file_by_its_path(tmp_path: Path) -> None:
     }
 
 
-def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+def test_hidden_folders_are_ignored(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("ref")
     assert folder_digests(tmp_path) == {}
 
 
-def test_a_link_counts_by_the_text_of_its_target(tmp_path: Path) -> None:
+def test_a_link_is_hashed_by_its_target_path(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("1")
     folder = tmp_path / "service"
@@ -44,18 +44,18 @@ def test_a_link_counts_by_the_text_of_its_target(tmp_path: Path) -> None:
     assert folder_digests(folder) == {"folder": short(b"-> ../outside"), "nowhere": short(b"-> gone")}
 
 
-def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+def test_special_files_are_ignored(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "orders")
     (tmp_path / "a").write_text("1")
     assert folder_digests(tmp_path) == {"a": short(b"1")}
 
 
-def test_names_that_are_no_text(tmp_path: Path) -> None:
+def test_names_that_are_not_valid_text(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))).write_text("1")
     assert folder_digests(tmp_path) == {"\N{REPLACEMENT CHARACTER}": short(b"1")}
 
 
-def test_as_many_files_and_bytes_as_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_bytes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "BYTES", 10)
     for number in range(digests.FILES):
         (tmp_path / f"{number}").touch()
@@ -70,18 +70,18 @@ def test_as_many_files_and_bytes_as_are_looked_at(tmp_path: Path, monkeypatch: p
     assert folder_digests(tmp_path) is None
 
 
-def test_many_folders_are_too_many(tmp_path: Path) -> None:
+def test_folders_are_limited(tmp_path: Path) -> None:
     for number in range(digests.FOLDERS):
         (tmp_path / f"{number}").mkdir()
     assert folder_digests(tmp_path) is None
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_digests(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         folder_digests(tmp_path / "gone")
 
 
-def test_a_folder_that_leads_out_of_its_own_folder_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_folder_that_links_outside_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "secret-key").write_text("secret")
     (tmp_path / "services" / "shop").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Nothing is undocumented, and nothing is documented that does not exist."""
+"""The docs describe everything that exists, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def page(name: str) -> str:
 
 
 def first_cells(text: str) -> set[str]:
-    """Return what stands as code in the first column of the tables of `text`."""
+    """Return the code spans in the first column of all tables in `text`."""
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
     return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
 
 
 def sections(text: str, level: int) -> dict[str, str]:
-    """Return what stands below each heading of a level (2: `##`), up to the next of this level or a higher one."""
+    """Return the text below each heading of a level (2: `##`), up to the next heading of that level or higher."""
     _, *parts = re.split(rf"^(#{{2,{level}}}) (.+)$", text, flags=re.MULTILINE)
     headings = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     return {title: below for marks, title, below in headings if len(marks) == level}
@@ -51,7 +51,7 @@ def described_commands() -> dict[str, set[str]]:
 
 
 def real_commands(command: Any, path: str = "fastdeploy") -> Iterator[tuple[str, set[str]]]:
-    """Yield every command that can be run, by its full name, with its options."""
+    """Yield each command by its full name, with its options."""
     if isinstance(command, TyperGroup):
         for name, child in command.commands.items():
             yield from real_commands(child, f"{path} {name}")
@@ -60,46 +60,46 @@ def real_commands(command: Any, path: str = "fastdeploy") -> Iterator[tuple[str,
         yield path, {name for option in options for name in [*option.opts, *option.secondary_opts]}
 
 
-def test_every_setting_is_described_and_no_other() -> None:
+def test_docs_describe_exactly_the_existing_settings() -> None:
     assert first_cells(page("configuration")) == {name.upper() for name in Settings.model_fields}
 
 
-def test_the_defaults_of_settings_are_those_of_the_code() -> None:
+def test_documented_defaults_match_the_code() -> None:
     rows = [
         [cell.strip(" `") for cell in row.split("|")[1:3]] for row in page("configuration").splitlines() if "|" in row
     ]
     described = dict(row for row in rows if len(row) == 2)
     for name, field in Settings.model_fields.items():
-        # What is empty, or made up at the start, is told in words; PATH depends on where we are installed.
+        # The docs describe empty and generated defaults in words; the default of PATH depends on the installation.
         if field.default in (None, "") or name == "path_for_deploy":
             continue
         shown = str(field.default)
         assert described[name.upper()] == (shown.lower() if isinstance(field.default, bool) else shown)
 
 
-def test_every_command_is_described_with_its_options_and_no_other() -> None:
+def test_docs_describe_exactly_the_existing_commands_and_options() -> None:
     assert described_commands() == dict(real_commands(typer.main.get_command(cli)))
 
 
-def test_every_route_is_described_and_no_other() -> None:
+def test_docs_describe_exactly_the_existing_routes() -> None:
     paths = create_app().openapi()["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert {cell for cell in first_cells(page("http-api")) if " /" in cell} == routes
 
 
-def test_the_websocket_is_described() -> None:
+def test_docs_describe_the_websocket() -> None:
     paths = [route.path for route in live.router.routes if isinstance(route, APIWebSocketRoute)]
     assert paths
     assert all(f"`{path}`" in page("websocket") for path in paths)
 
 
-def test_every_option_of_a_service_is_described_and_no_other() -> None:
+def test_docs_describe_exactly_the_existing_service_options() -> None:
     described = first_cells(sections(page("services"), 2)["config.json"])
     assert described == set(ServiceConfig.model_fields)
 
 
 @pytest.mark.parametrize("state", [*DeploymentState, *StepState, *Outcome])
-def test_every_state_and_outcome_is_described(state: DeploymentState | StepState | Outcome) -> None:
+def test_docs_describe_every_state_and_outcome(state: DeploymentState | StepState | Outcome) -> None:
     assert f"`{state.value}`" in page("http-api") + page("services")
 
 
@@ -113,7 +113,7 @@ def test_every_decision_is_listed_and_has_its_four_parts() -> None:
         assert headings == ["Context", "Decision", "Consequences", "Enforced by"]
 
 
-def test_the_units_of_systemd_let_runs_outlive_them() -> None:
+def test_systemd_units_let_runs_survive_a_restart() -> None:
     text = (REFERENCE.parent / "how-to" / "systemd.md").read_text(encoding="utf-8")
     units = re.findall(r"^```ini\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     started = [re.findall(r"^ExecStart=\S+/(fastdeploy \w+)", unit, re.MULTILINE) for unit in units]

@@ -1,4 +1,4 @@
-"""The shipped examples, started by hand the way contract and platform start them, without the platform."""
+"""The shipped examples, started as contract and platform define it, but without the platform."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.integration.ansible_runs import Run, start
 
 SERVICES = Path(__file__).parents[2] / "services"
 SCRIPTS = ["hello-shell", "hello-python", "fails-halfway", "with-context", "with-inputs"]
-# What the platform fills in or insists on, where a script relies on it.
-ANSWERS: dict[str, dict[str, object]] = {
+# Values that the platform fills in or requires, and on which the scripts rely.
+VALUES: dict[str, dict[str, object]] = {
     "with-inputs": {"audience": "team", "topic": "A party", "copies": 1, "languages": ["en"], "loud": False}
 }
 PATH_FOR_DEPLOY = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
@@ -33,14 +33,14 @@ TOKEN = "a-token-that-nobody-may-print"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a script left behind: exit code, reports, and all other lines."""
+    """The result of a script: exit code, reports, and all other lines."""
 
     code: int
     reports: list[dict[str, str]]
     log: list[str]
 
     def last(self) -> dict[str, str]:
-        """The last state of each step, in the order of their first report."""
+        """Return the last state of each step, in the order of their first report."""
         return {report["name"]: report["state"] for report in self.reports}
 
 
@@ -51,7 +51,7 @@ def config_of(service: str) -> dict[str, object]:
 
 
 def deploy(service: str, folder: Path, env: dict[str, object] | None = None) -> Outcome:
-    """Start a deploy script with a config file and the minimal environment, as `contract` says."""
+    """Start a deploy script with a config file and the minimal environment, as the contract requires."""
     file = folder / "deployment.json"
     script = SERVICES / service / str(config_of(service)["deploy_script"])
     content = {
@@ -60,7 +60,7 @@ def deploy(service: str, folder: Path, env: dict[str, object] | None = None) -> 
         "deploy_script": str(script),
         "steps_url": "http://127.0.0.1:1/steps/",
         "deployment_finish_url": "http://127.0.0.1:1/deployments/finish/",
-        "context": {"env": env or ANSWERS.get(service, {})},
+        "context": {"env": env or VALUES.get(service, {})},
         "path_for_deploy": PATH_FOR_DEPLOY,
     }
     file.write_text(json.dumps(content))
@@ -81,12 +81,12 @@ def deploy(service: str, folder: Path, env: dict[str, object] | None = None) -> 
     return Outcome(done.returncode, reports, [line for line in lines if not line.startswith("{")])
 
 
-def test_there_is_nothing_here_but_the_tested_examples() -> None:
+def test_every_example_is_tested() -> None:
     assert sorted(folder.name for folder in SERVICES.iterdir()) == sorted([*SCRIPTS, "website"])
 
 
 @pytest.mark.parametrize("service", [*SCRIPTS, "website"])
-def test_every_example_says_what_it_is_and_explains_itself(service: str) -> None:
+def test_every_example_has_a_description_and_a_readme(service: str) -> None:
     readme = (SERVICES / service / "README.md").read_text()
 
     assert config_of(service)["description"]
@@ -96,19 +96,19 @@ def test_every_example_says_what_it_is_and_explains_itself(service: str) -> None
 
 
 @pytest.mark.parametrize("service", SCRIPTS)
-def test_every_script_reports_the_steps_that_it_announces(service: str, tmp_path: Path) -> None:
+def test_every_script_reports_the_steps_in_its_config(service: str, tmp_path: Path) -> None:
     outcome = deploy(service, tmp_path)
     steps = config_of(service)["steps"]
 
     assert isinstance(steps, list)
-    announced = [step["name"] for step in steps]
+    configured = [step["name"] for step in steps]
     reported = list(outcome.last())
-    assert reported == announced[: len(reported)]
+    assert reported == configured[: len(reported)]
     assert TOKEN not in str(outcome)
 
 
 @pytest.mark.parametrize("service", ["hello-shell", "hello-python", "with-context", "with-inputs"])
-def test_a_good_example_ends_well_with_all_its_steps(service: str, tmp_path: Path) -> None:
+def test_working_examples_succeed_with_all_steps(service: str, tmp_path: Path) -> None:
     outcome = deploy(service, tmp_path)
 
     assert outcome.code == 0
@@ -125,7 +125,7 @@ def test_the_python_example_shows_its_progress(tmp_path: Path) -> None:
     assert {"1 of 10", "10 of 10"} <= set(progress)
 
 
-def test_the_failing_example_fails_half_way_and_says_what_to_do(tmp_path: Path) -> None:
+def test_the_failing_example_fails_and_says_what_to_do(tmp_path: Path) -> None:
     outcome = deploy("fails-halfway", tmp_path)
 
     assert outcome.code == 1
@@ -133,7 +133,7 @@ def test_the_failing_example_fails_half_way_and_says_what_to_do(tmp_path: Path) 
     assert "Nothing has been changed" in outcome.reports[-1]["error_message"]
 
 
-def test_answers_are_used(tmp_path: Path) -> None:
+def test_values_are_used(tmp_path: Path) -> None:
     outcome = deploy("with-context", tmp_path, {"recipient": 'Ada "L."', "language": "fr", "copies": "2"})
 
     assert outcome.code == 0
@@ -144,7 +144,7 @@ def test_answers_are_used(tmp_path: Path) -> None:
     ("env", "reason"),
     [({"language": "xx"}, "one of"), ({"copies": 9}, "1, 2 or 3"), ({"recipient": ""}, "60 letters")],
 )
-def test_wrong_answers_are_refused_before_anything_is_done(
+def test_invalid_values_are_rejected_before_anything_is_done(
     tmp_path: Path, env: dict[str, object], reason: str
 ) -> None:
     outcome = deploy("with-context", tmp_path, env)
@@ -155,7 +155,7 @@ def test_wrong_answers_are_refused_before_anything_is_done(
     assert not outcome.log
 
 
-def test_answers_that_are_not_known_are_named_but_not_shown(tmp_path: Path) -> None:
+def test_unknown_values_are_named_but_not_shown(tmp_path: Path) -> None:
     outcome = deploy("with-context", tmp_path, {"password": "s3cret"})
 
     assert outcome.log[0] == "Not used: password"
@@ -164,7 +164,7 @@ def test_answers_that_are_not_known_are_named_but_not_shown(tmp_path: Path) -> N
 
 @dataclass(frozen=True)
 class Website:
-    """A copy of the website example and the machine it is deployed to: a home and a port."""
+    """A copy of the website example, and the machine it is deployed to: a home folder and a port."""
 
     service: Path
     home: Path
@@ -175,7 +175,7 @@ class Website:
     def folder(self) -> Path:
         return self.home / ".local/share/fastdeploy-demo/website"
 
-    def deploy(self, number: int, **answers: object) -> Run:
+    def deploy(self, number: int, **values: object) -> Run:
         playbook = Playbook(
             executable=find_executable(PATH_FOR_DEPLOY),
             path=Path(self.found.playbook),
@@ -185,7 +185,7 @@ class Website:
         )
         run_dir = self.home / "run"
         run_dir.mkdir(exist_ok=True)
-        env = {"website_port": str(self.port), **answers}
+        env = {"website_port": str(self.port), **values}
         (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(env, deployment_id=number, service="website"))
         environment = playbook_env(playbook, path=PATH_FOR_DEPLOY, home=str(self.home))
         return start(
@@ -207,7 +207,7 @@ class Website:
 
 @pytest.fixture
 def website(files: Files, tmp_path: Path) -> Iterator[Website]:
-    """The website example; its server is stopped in the end."""
+    """Yield the website example; its server is stopped afterwards."""
     service = tmp_path / "services" / "website"
     shutil.copytree(SERVICES / "website", service)
     home = tmp_path / "home"
@@ -221,12 +221,12 @@ def website(files: Files, tmp_path: Path) -> Iterator[Website]:
 
 
 @pytest.mark.slow
-def test_the_website_is_deployed_again_and_again(website: Website) -> None:
-    announced = list(website.found.steps)
+def test_the_website_can_be_deployed_repeatedly(website: Website) -> None:
+    configured = list(website.found.steps)
     runs = [website.deploy(1, website_title="<First>"), website.deploy(2)]
 
     assert [result.code for result in runs] == [0, 0]
-    assert [result.task_names() for result in runs] == [announced, announced]
+    assert [result.task_names() for result in runs] == [configured, configured]
     assert runs[0].states()["Remove all but the last few"] == "skipped"
     page = website.page()
     assert "It works" in page
@@ -236,8 +236,8 @@ def test_the_website_is_deployed_again_and_again(website: Website) -> None:
     assert runs[1].message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
 
 
-def test_the_website_runs_on_after_its_deployment_and_holds_nothing_open(website: Website) -> None:
-    result = website.deploy(1, website_title="<Title>")  # comes back, although the server runs on
+def test_the_website_keeps_running_and_does_not_block_its_deployment(website: Website) -> None:
+    result = website.deploy(1, website_title="<Title>")  # returns, although the server keeps running
 
     assert result.code == 0
     assert result.task_names() == list(website.found.steps)
@@ -249,22 +249,22 @@ def test_the_website_runs_on_after_its_deployment_and_holds_nothing_open(website
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "values",
     [
         {"website_port": "80"},
         pytest.param({"website_port": "x"}, marks=pytest.mark.slow),
         pytest.param({"website_home": "relative"}, marks=pytest.mark.slow),
     ],
 )
-def test_the_website_refuses_wrong_answers_with_a_sentence(website: Website, answers: dict[str, object]) -> None:
-    result = website.deploy(1, **answers)
+def test_the_website_rejects_invalid_values_with_a_message(website: Website, values: dict[str, object]) -> None:
+    result = website.deploy(1, **values)
 
     assert result.code == 2
     assert result.task_names()[-1] == "Check the answers"
     assert "Nothing has been changed." in result.message("Check the answers")
 
 
-def test_the_website_does_not_push_another_program_from_its_port(website: Website) -> None:
+def test_the_website_does_not_stop_another_program_on_its_port(website: Website) -> None:
     with socket.create_server(("127.0.0.1", website.port)):
         result = website.deploy(1)
 

@@ -1,4 +1,4 @@
-"""Service folders: which can be used, and what is reported about the others."""
+"""Service folders: which ones are usable, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Folders:
         self.services = ServiceFolders(root, private=(root.parent / "data",))
 
     def add(self, name: str = "shop", config: Config | None = None, *, script: str | None = "deploy.sh") -> Path:
-        """Make a folder with this config and a deploy script (None: without)."""
+        """Create a folder with this config and a deploy script (None: without a script)."""
         folder = self.root / name
         folder.mkdir()
         if config is None:
@@ -106,7 +106,7 @@ def folders(services_root: Path) -> Folders:
 
 
 class TestNames:
-    async def test_folders_only_sorted_and_without_hidden_ones(self, folders: Folders) -> None:
+    async def test_folders_are_sorted_and_hidden_ones_ignored(self, folders: Folders) -> None:
         for name in ("shop", "blog", ".git"):
             (folders.root / name).mkdir()
         (folders.root / "README.md").write_text("")
@@ -116,10 +116,10 @@ class TestNames:
         (folders.root / "elsewhere").symlink_to("/etc")
         assert await folders.services.names() == ["blog", "link", "shop"]
 
-    async def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
+    async def test_a_missing_root_has_no_folders(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []
 
-    async def test_a_name_that_is_not_text(self, folders: Folders) -> None:
+    async def test_a_name_that_is_not_valid_text(self, folders: Folders) -> None:
         os.mkdir(os.fsencode(folders.root) + b"/sh\xffop")
         assert await folders.services.names() == ["sh?op"]
         assert await folders.problem() == (
@@ -128,7 +128,7 @@ class TestNames:
 
 
 class TestGoodFolders:
-    async def test_the_config_is_kept_as_it_is(self, folders: Folders) -> None:
+    async def test_the_config_is_kept_unchanged(self, folders: Folders) -> None:
         config = {"description": "A shop", "steps": [{"name": "Build"}], "own": {"key": [1, None]}, "timeout": 5}
         folders.add(config=config)
         assert await folders.good() == ServiceFolder(name="shop", data=config, readme=None)
@@ -189,7 +189,7 @@ class TestGoodFolders:
         assert [folder.readme for folder in found] == [None]
         assert [problem.file for problem in problems] == ["README.md"]
 
-    async def test_the_readme_comes_along(self, folders: Folders) -> None:
+    async def test_the_readme_is_included(self, folders: Folders) -> None:
         (folders.add() / "README.md").write_bytes(b"# Shop\n\x00\xff")
         assert (await folders.good()).readme == "# Shop\n\N{REPLACEMENT CHARACTER}"
 
@@ -207,7 +207,7 @@ class TestGoodFolders:
 
 @pytest_asyncio.fixture(scope="class", loop_scope="session")
 async def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is reported about each of NOT_USABLE, by its number."""
+    """Return the problem reported for each of NOT_USABLE, by its number."""
     folders = Folders(tmp_path_factory.mktemp("site") / "services")
     folders.root.mkdir()
     for number, (config, _) in enumerate(NOT_USABLE):
@@ -219,23 +219,23 @@ async def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 class TestBrokenFolders:
     @pytest.mark.parametrize("number", range(len(NOT_USABLE)))
-    def test_what_is_wrong_is_reported(self, reported: dict[str, str], number: int) -> None:
+    def test_each_problem_is_reported(self, reported: dict[str, str], number: int) -> None:
         assert reported[f"n{number}"].startswith(NOT_USABLE[number][1])
 
-    async def test_several_faults_are_reported_at_once(self, folders: Folders) -> None:
+    async def test_several_problems_are_reported_together(self, folders: Folders) -> None:
         folders.add(config={"timeout": -1, "concurrency": 0})
         problem = await folders.problem()
         assert "timeout" in problem
         assert "concurrency" in problem
 
-    async def test_without_script_and_playbook_it_says_both(self, folders: Folders) -> None:
+    async def test_a_missing_script_and_playbook_are_both_named(self, folders: Folders) -> None:
         folders.add(script=None)
         assert await folders.problem() == (
             "shop: deploy.sh: the deploy script does not exist"
             ", and config.json sets neither deploy_script nor ansible_playbook."
         )
 
-    async def test_without_a_config(self, folders: Folders) -> None:
+    async def test_a_missing_config_is_reported(self, folders: Folders) -> None:
         (folders.root / "shop").mkdir()
         assert await folders.problem() == "shop: config.json: the file does not exist."
 
@@ -243,7 +243,7 @@ class TestBrokenFolders:
         (folders.add(script=None) / "deploy.sh").symlink_to("deploy.sh")
         assert "its symbolic links form a loop" in await folders.problem()
 
-    async def test_names_that_are_not_possible(self, folders: Folders) -> None:
+    async def test_invalid_names_are_reported(self, folders: Folders) -> None:
         names = sorted(["-rf", "a b", "ä", "a;b", "x" * 101, "a\nb", "shop\n", "_x"])
         for name in names:
             folders.add(name)
@@ -252,14 +252,14 @@ class TestBrokenFolders:
         assert [problem.folder for problem in problems] == names
         assert all("the name must start with a letter or digit" in problem.reason for problem in problems)
 
-    async def test_names_that_differ_by_case_only(self, folders: Folders) -> None:
+    async def test_names_that_differ_only_by_case_are_reported(self, folders: Folders) -> None:
         folders.add("Shop")
         folders.add("shop")
         found, problems = await folders.services.read()
         assert [folder.name for folder in found] == ["Shop"]
         assert "differs from Shop only in case" in problems[0].reason
 
-    async def test_links_that_cannot_be_followed(self, folders: Folders) -> None:
+    async def test_broken_links_are_reported(self, folders: Folders) -> None:
         (folders.root / "dangling").symlink_to("gone")
         (folders.root / "loop").symlink_to("loop")
         (folders.root / "outside").symlink_to("/etc")
@@ -271,12 +271,12 @@ class TestBrokenFolders:
             ("outside", "it is a symbolic link to a location outside the services folder."),
         ]
 
-    async def test_a_root_that_is_not_there(self, tmp_path: Path) -> None:
+    async def test_a_missing_root_is_reported(self, tmp_path: Path) -> None:
         found, (problem,) = await ServiceFolders(tmp_path / "gone").read()
         assert (found, problem.folder, problem.file) == ([], "", "")
         assert "does not exist. Create it, or set SERVICES_ROOT" in problem.reason
 
-    async def test_a_deploy_user_that_does_not_exist(self, folders: Folders) -> None:
+    async def test_a_missing_deploy_user_is_reported(self, folders: Folders) -> None:
         def missing() -> DeployUser:
             return DeployUser.named("no-such-user")
 
@@ -296,10 +296,12 @@ class TestPlaybookSteps:
 
         return names
 
-    async def test_they_are_its_tasks(self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]]) -> None:
+    async def test_steps_are_the_tasks_of_the_playbook(
+        self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]]
+    ) -> None:
         assert await steps({"ansible_playbook": "site.yml"}) == ["Gathering Facts", "Install", "Restart"]
 
-    async def test_a_script_that_runs_the_playbook_has_its_steps_too(self, folders: Folders) -> None:
+    async def test_a_script_with_a_playbook_has_its_tasks_as_steps(self, folders: Folders) -> None:
         folder = folders.add(config={"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text(PLAYBOOK)
         for config in (
@@ -315,7 +317,7 @@ class TestPlaybookSteps:
             assert (await folders.services.survey("shop", config)).is_script
 
     @pytest.mark.parametrize("config", [{}, {"ansible_playbook": None}, {"ansible_playbook": "gone.yml"}])
-    async def test_there_are_none_without_a_readable_playbook(
+    async def test_without_a_readable_playbook_there_are_no_steps(
         self, steps: Callable[[dict[str, Any]], Awaitable[list[str]]], config: dict[str, Any]
     ) -> None:
         assert await steps(config) == []
@@ -324,7 +326,7 @@ class TestPlaybookSteps:
 class TestAcceptedInputs:
     BROKEN: ClassVar[dict[str, Any]] = {"inputs": {"type": "object", "properties": {"x": {"type": "text"}}}}
 
-    async def test_a_schema_that_was_found_good_before_is_not_checked_again(self, folders: Folders) -> None:
+    async def test_an_accepted_schema_is_not_checked_again(self, folders: Folders) -> None:
         folders.add("shop", self.BROKEN)
         (folder,), problems = await folders.services.read({"shop": self.BROKEN["inputs"]})
         assert (folder.data, problems) == (self.BROKEN, [])
@@ -332,13 +334,13 @@ class TestAcceptedInputs:
     @pytest.mark.parametrize(
         "accepted", [{"shop": None}, {"shop": {"type": "object"}}, {"blog": BROKEN["inputs"]}], ids=str
     )
-    async def test_another_one_is(self, folders: Folders, accepted: dict[str, Any]) -> None:
+    async def test_a_changed_schema_is_checked(self, folders: Folders, accepted: dict[str, Any]) -> None:
         folders.add("shop", self.BROKEN)
         good, (problem,) = await folders.services.read(accepted)
         assert good == []
         assert problem.reason.startswith("inputs.properties.x.type: ")
 
-    async def test_the_programs_it_names_are_looked_for_all_the_same(self, folders: Folders) -> None:
+    async def test_programs_in_an_accepted_schema_are_still_checked(self, folders: Folders) -> None:
         inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}
         folder = folders.add("shop", {"inputs": inputs})
         _, (problem,) = await folders.services.read({"shop": inputs})

@@ -1,4 +1,4 @@
-"""Following real runs: what their spool says is in the database, each line once."""
+"""Following real runs: everything in their spool is stored in the database, each line once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.databases import Databases
 from tests.integration.supervised_runs import Runs, supervised_runs, wait_until
 from tests.site import Site
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -42,18 +42,18 @@ class Followed:
     directory: RunDirectory
 
     def follower(self, *secrets: str, refusal: str = "") -> Follower:
-        """Return a new follower, as a worker that has just started makes it."""
+        """Return a new follower, as a worker creates it after a start."""
         mask = Mask(secrets) if secrets else None
         return Follower(
             self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask, refusal=lambda: refusal
         )
 
     async def follow(self, *secrets: str, refusal: str = "") -> None:
-        """Follow to the end."""
-        await asyncio.wait_for(self.follower(*secrets, refusal=refusal).follow(), PATIENCE)
+        """Follow the run until it ends."""
+        await asyncio.wait_for(self.follower(*secrets, refusal=refusal).follow(), TIMEOUT)
 
     async def lines(self) -> list[str]:
-        """Return the output that is stored; its numbers have no gap."""
+        """Return the stored output; its numbers must have no gaps."""
         async with self.site.open_uow() as uow:
             found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
@@ -64,24 +64,24 @@ class Followed:
 
 
 async def started(site: Site, runs: Runs, script: str, **more: Any) -> Followed:
-    """Return a deployment whose script runs."""
+    """Return a deployment whose script is running."""
     deployment_id = await site.running()
     run = runs.sh(script, **more)
     return Followed(site, deployment_id, run.directory)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition of the database, however long the machine takes."""
+    """Wait for a condition in the database; fail after TIMEOUT."""
 
     async def look() -> None:
         while not await follower.persistently(condition):  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 
-    await asyncio.wait_for(look(), PATIENCE)
+    await asyncio.wait_for(look(), TIMEOUT)
 
 
 async def until_lines(followed: Followed, count: int) -> None:
-    """Wait until so many lines are stored."""
+    """Wait until `count` lines are stored."""
 
     async def are_stored() -> bool:
         return (await followed.site.deployment(followed.deployment_id)).lines >= count
@@ -90,31 +90,31 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 
 class TestFollow:
-    async def test_a_run_to_its_end(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_successful_run(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS
         assert await busy_site.states(followed.deployment_id) == {"A": "success"}
 
-    async def test_a_run_that_fails(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_failing_run(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one; exit 3")
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert (deployment.state, deployment.exit_code) == (DeploymentState.FAILURE, 3)
 
-    async def test_a_fault_of_the_supervisor_is_told_as_it_is(self, busy_site: Site, runs: Runs) -> None:
+    async def test_an_error_of_the_supervisor_is_reported_unchanged(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo ready; exec sleep 600")
         (run,) = runs.started
         run.wait_for("ready")
         resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, 1024))
-        run.cancel()  # which it cannot: it may not even look for the script's processes
+        run.cancel()  # which must fail: the supervisor cannot even list the script's processes
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert deployment.state is DeploymentState.FAILURE
         assert str(deployment.reason).startswith("The run's supervisor failed and stopped the run: ")
 
-    async def test_lines_are_stored_while_it_goes_on(self, busy_site: Site, runs: Runs) -> None:
+    async def test_lines_are_stored_while_the_run_continues(self, busy_site: Site, runs: Runs) -> None:
         gate = runs.folder / "gate"
         followed = await started(busy_site, runs, f"echo one; while [ ! -e {gate} ]; do sleep 0.01; done; echo two")
         following = asyncio.create_task(followed.follow())
@@ -124,12 +124,12 @@ class TestFollow:
         await following
         assert await followed.lines() == ["one", "two"]
 
-    async def test_a_flood(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_flood_of_output(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "seq 30000")
         await followed.follow()
         assert await followed.lines() == [str(number) for number in range(1, 30_001)]
 
-    async def test_a_follower_that_stops_is_followed_by_another(self, busy_site: Site, runs: Runs) -> None:
+    async def test_another_follower_continues_where_one_stopped(self, busy_site: Site, runs: Runs) -> None:
         gate = runs.folder / "gate"
         script = f"seq 100; while [ ! -e {gate} ]; do sleep 0.01; done; seq 101 200"
         followed = await started(busy_site, runs, script)
@@ -143,7 +143,7 @@ class TestFollow:
         await followed.follow()
         assert await followed.lines() == [str(number) for number in range(1, 201)]
 
-    async def test_one_that_begins_within_a_long_line_hides_the_rest_of_a_secret(
+    async def test_a_follower_starting_within_a_long_line_masks_the_rest_of_a_secret(
         self, busy_site: Site, runs: Runs
     ) -> None:
         gate = runs.folder / "gate"
@@ -163,14 +163,14 @@ class TestFollow:
         await asyncio.gather(followed.follow(), followed.follow())
         assert await followed.lines() == [str(number) for number in range(1, 3001)]
 
-    async def test_one_that_comes_when_all_is_stored_has_nothing_to_do(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_follower_of_a_stored_run_has_nothing_to_do(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one")
         await followed.follow()
         before = await busy_site.messages(followed.deployment_id)
         await followed.follow()
         assert await busy_site.messages(followed.deployment_id) == before
 
-    async def test_without_wake_ups_it_looks_by_itself(
+    async def test_without_wake_ups_the_follower_polls(
         self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(follower, "LOOK_EVERY", 0.01)
@@ -181,7 +181,7 @@ class TestFollow:
 
 
 class TestLostRuns:
-    async def test_a_supervisor_that_is_gone(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_dead_supervisor_fails_the_run(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one; exec sleep 600")
         runs.started[0].wait_for("one")
         runs.started[0].process.kill()
@@ -192,7 +192,7 @@ class TestLostRuns:
         assert await followed.lines() == ["one"]
 
     @pytest.mark.parametrize("refusal", ["sudo: no", "sudo: n\0"])
-    async def test_one_that_no_supervisor_could_be_started_for(
+    async def test_a_supervisor_that_cannot_be_started_fails_the_run(
         self, busy_site: Site, runs: Runs, refusal: str
     ) -> None:
         directory = RunDirectory.create(runs.root, 1)
@@ -203,9 +203,7 @@ class TestLostRuns:
         assert (deployment.reason or "").startswith("The deployment could not be started: sudo: n")
 
     @pytest.mark.parametrize("first", ["exec sleep 600", "echo one; exec sleep 600"])
-    async def test_one_that_has_begun_is_lost_whatever_is_refused_by_now(
-        self, busy_site: Site, runs: Runs, first: str
-    ) -> None:
+    async def test_a_run_that_had_started_is_reported_as_lost(self, busy_site: Site, runs: Runs, first: str) -> None:
         followed = await started(busy_site, runs, first)
         run = runs.started[0]
         following = asyncio.create_task(followed.follow(refusal="sudo: no"))
@@ -218,7 +216,7 @@ class TestLostRuns:
         deployment = await busy_site.deployment(followed.deployment_id)
         assert (deployment.reason or "").startswith("The run was lost: its supervisor died before reporting a result")
 
-    async def test_a_spool_that_is_damaged(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_damaged_spool_fails_the_run(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one")
         runs.started[0].outcome()
         with open(followed.directory.spool, "ab") as spool:
@@ -232,14 +230,14 @@ class TestLostRuns:
 class TestWithoutTheDatabase:
     @pytest_asyncio.fixture(loop_scope="session")
     async def followed(self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Followed]:
-        """A run that prints a line whenever the test touches the next file."""
+        """Yield a run that prints a line whenever the test creates the next file."""
         monkeypatch.setattr(follower, "FIRST_PAUSE", 0.01)
         gates = runs.folder / "gates"
         gates.mkdir()
         script = f"for n in 1 2 3 4; do while [ ! -e {gates}/$n ]; do sleep 0.01; done; seq 100; done"
         yield await started(busy_site, runs, script)
 
-    async def test_runs_go_on_and_nothing_is_lost(
+    async def test_runs_continue_and_nothing_is_lost(
         self, followed: Followed, runs: Runs, databases: Databases, database_url: str
     ) -> None:
         following = asyncio.create_task(followed.follow())
@@ -253,48 +251,48 @@ class TestWithoutTheDatabase:
 
 class TestReaper:
     @pytest.fixture
-    def impatient(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
-        """A reaper that does not give anybody time."""
+    def reaper_without_grace(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
+        """Return a reaper without a grace period."""
         monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         return Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=0.0)
 
-    async def test_runs_of_workers_that_are_gone_fail(self, busy_site: Site, impatient: Reaper) -> None:
+    async def test_runs_of_dead_workers_fail(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
         await busy_site.beat("w1", "far")
         deployment_id = await busy_site.running()
-        await impatient._look()
+        await reaper_without_grace._look()
         deployment = await busy_site.deployment(deployment_id)
         assert deployment.state is DeploymentState.FAILURE
         assert (deployment.reason or "").startswith("The run was lost: the worker on far has not been seen")
 
-    async def test_after_an_outage_workers_get_time_to_say_that_they_live(
+    async def test_after_an_outage_workers_get_time_for_a_heartbeat(
         self, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await busy_site.beat()
         deployment_id = await busy_site.running()
         async with busy_site.open_uow() as uow:
             await uow.users._driver.execute("UPDATE workers SET last_seen = now() - interval '1 hour'")
-        patient = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
-        await patient._look()
-        await patient._look()
+        reaper_with_grace = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
+        await reaper_with_grace._look()
+        await reaper_with_grace._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.RUNNING
         monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
-        await patient._look()
+        await reaper_with_grace._look()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
 
-    async def test_deployments_without_a_job_get_one(self, busy_site: Site, impatient: Reaper) -> None:
+    async def test_deployments_without_a_job_are_requeued(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
         deployment_id = await busy_site.start(await busy_site.service())
         async with busy_site.open_uow() as uow:
             job = (await uow.deployments.get(deployment_id)).job_id
             assert job is not None
             await uow.queue.withdraw(job)
         assert await busy_site.claim() is None
-        await impatient._look()
+        await reaper_without_grace._look()
         assert await busy_site.claim() == deployment_id
 
-    async def test_an_outage_does_not_end_it(
+    async def test_an_outage_does_not_stop_the_reaper(
         self,
         busy_site: Site,
-        impatient: Reaper,
+        reaper_without_grace: Reaper,
         monkeypatch: pytest.MonkeyPatch,
         databases: Databases,
         database_url: str,
@@ -302,11 +300,11 @@ class TestReaper:
         monkeypatch.setattr(reaper, "LOOK_EVERY", 0.01)
         await busy_site.beat()
         deployment_id = await busy_site.running()
-        impatient._grace_seconds = 1_000_000.0
-        working = asyncio.create_task(impatient.run())
+        reaper_without_grace._grace_seconds = 1_000_000.0
+        working = asyncio.create_task(reaper_without_grace.run())
         for _ in range(3):
             await databases.cut_connections(database_url)
-        impatient._grace_seconds = 0.0
+        reaper_without_grace._grace_seconds = 0.0
 
         async def is_over() -> bool:
             return (await busy_site.deployment(deployment_id)).state.is_final

@@ -1,4 +1,4 @@
-"""The fork server: the same supervisors, and the same promises, whatever becomes of it."""
+"""The fork server: supervisors behave the same, even when the fork server dies."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from deploy.adapters.runs.directory import RunDirectory, RunSpec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.start import DeployUser, start_detached, supervisor_command, supervisor_program
 from tests.integration.supervised_runs import (
-    PATIENCE,
     PYTHON,
     ROOT,
+    TIMEOUT,
     Forked,
     ForkServers,
     Run,
@@ -56,7 +56,7 @@ def pid_of(server: ForkServer) -> int:
 
 
 def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None = None) -> Run:
-    """Start some lines of shell by the fork server, or without it where it does not answer."""
+    """Start some lines of shell through the fork server, or directly if it does not respond."""
     directory = RunDirectory.create(runs.root, len(runs.started) + 1)
     work = directory.start_by(servers.keep(user), runs.spec(["/bin/sh", "-c", text]))
     run = Run(directory, Forked(servers.call(work)))
@@ -64,23 +64,23 @@ def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None =
     return run
 
 
-def begun(runs: Runs) -> str:
-    """What scripts that `echo` into this file when they begin have left there."""
+def started_scripts(runs: Runs) -> str:
+    """Return what scripts that `echo` to this file at their start have written."""
     with contextlib.suppress(FileNotFoundError):
         return (runs.folder / "begun").read_text()
     return ""
 
 
-class TestItsSupervisors:
-    def test_they_are_what_those_are_that_were_started_directly(self, runs: Runs, servers: ForkServers) -> None:
+class TestSupervisors:
+    def test_forked_supervisors_equal_directly_started_ones(self, runs: Runs, servers: ForkServers) -> None:
         directly = runs.sh("echo ready; exec sleep 600")
         forked = start(runs, servers, "echo ready; exec sleep 600")
         for run in (directly, forked):
             run.wait_for("ready")
         assert parent_of(forked.process.pid) == servers.keep().pid
-        assert surroundings(forked) == surroundings(directly)
+        assert inherited_state(forked) == inherited_state(directly)
 
-    def test_so_are_their_scripts(self, runs: Runs, servers: ForkServers) -> None:
+    def test_forked_scripts_equal_directly_started_ones(self, runs: Runs, servers: ForkServers) -> None:
         text = (
             "env | sort; umask; ulimit -a; pwd; ls -l /proc/self/fd; "
             "grep -E '^(Uid|Gid|Groups|Umask|Sig[PBIC]|ShdPnd|Cap|NoNew|Seccomp|Threads)' /proc/self/status"
@@ -91,16 +91,16 @@ class TestItsSupervisors:
         assert plain(forked.lines()) == plain(directly.lines())
 
     @as_root
-    def test_so_are_those_of_another_user(self, runs: Runs, servers: ForkServers) -> None:
+    def test_supervisors_of_another_user_equal_directly_started_ones(self, runs: Runs, servers: ForkServers) -> None:
         nobody = DeployUser.named("nobody")
         text = "id -u; id -g; id -G; grep -E '^(Cap|Groups|Uid|Gid)' /proc/self/status; echo ready; exec sleep 600"
         directly, forked = runs.sh(text, user=nobody), start(runs, servers, text, nobody)
         for run in (directly, forked):
             run.wait_for("ready")
         assert forked.lines() == directly.lines()
-        assert surroundings(forked) == surroundings(directly)
+        assert inherited_state(forked) == inherited_state(directly)
 
-    def test_each_has_its_own_run_and_nothing_of_another(self, runs: Runs, servers: ForkServers) -> None:
+    def test_each_supervisor_has_only_its_own_run(self, runs: Runs, servers: ForkServers) -> None:
         started = [start(runs, servers, "echo ready; exec sleep 600") for _ in range(3)]
         for run in started:
             run.wait_for("ready")
@@ -115,15 +115,15 @@ class TestItsSupervisors:
         run.wait_for("ready")
         assert run.directory.alive()
         run.process.kill()
-        run.process.wait(PATIENCE)
+        run.process.wait(TIMEOUT)
         assert not run.directory.alive()
 
-    def test_none_of_them_stays_as_a_zombie(self, runs: Runs, servers: ForkServers) -> None:
+    def test_supervisors_leave_no_zombies(self, runs: Runs, servers: ForkServers) -> None:
         run = start(runs, servers, "exit 0")
         run.outcome()
         wait_until(lambda: not Path(f"/proc/{run.process.pid}").exists())
 
-    def test_twenty_at_once(self, runs: Runs, servers: ForkServers) -> None:
+    def test_twenty_starts_at_once(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         directories = [RunDirectory.create(runs.root, number) for number in range(1, 21)]
         specs = [runs.spec(["/bin/sh", "-c", f"echo {number} >> begun"]) for number in range(1, 21)]
@@ -136,11 +136,11 @@ class TestItsSupervisors:
         assert len(set(pids)) == 20
         runs.started += [Run(directory, Forked(pid)) for directory, pid in zip(directories, pids, strict=True)]
         assert [run.outcome()["code"] for run in runs.started] == [0] * 20
-        assert sorted(map(int, begun(runs).split())) == list(range(1, 21))
+        assert sorted(map(int, started_scripts(runs).split())) == list(range(1, 21))
 
 
-class TestWithoutIt:
-    def test_before_the_first_one_is_ready_runs_start_directly(self, runs: Runs, servers: ForkServers) -> None:
+class TestWithoutForkServer:
+    def test_runs_start_directly_before_the_fork_server_is_ready(self, runs: Runs, servers: ForkServers) -> None:
         server = ForkServer(None)
         directory = RunDirectory.create(runs.root, 1)
         run = Run(directory, Forked(servers.call(directory.start_by(server, runs.spec(["/bin/echo", "on"])))))
@@ -148,7 +148,7 @@ class TestWithoutIt:
         wait_until(lambda: server.reap() == 0)
         assert (run.outcome()["code"], run.lines()) == (0, ["on"])
 
-    def test_after_a_kill_there_is_another_one(self, runs: Runs, servers: ForkServers) -> None:
+    def test_a_killed_fork_server_is_replaced(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         first = pid_of(server)
         running_on = start(runs, servers, "echo ready; read -r line < go; echo $line")
@@ -163,7 +163,7 @@ class TestWithoutIt:
         assert running_on.outcome()["code"] == 0
         assert running_on.lines() == ["ready", "on"]
 
-    def test_one_that_cannot_be_started_is_no_reason_not_to_start_runs(self, runs: Runs, servers: ForkServers) -> None:
+    def test_runs_start_even_if_the_fork_server_cannot(self, runs: Runs, servers: ForkServers) -> None:
         server = ForkServer(None, python="/no/such/python")
         keeping = servers.call(begin(server))
         directory = RunDirectory.create(runs.root, 1)
@@ -173,20 +173,22 @@ class TestWithoutIt:
         servers.call(end(keeping))
         assert runs.sh("exit 0").outcome()["code"] == 0
 
-    def test_what_it_ends_by_is_told(self, runs: Runs, servers: ForkServers, caplog: pytest.LogCaptureFixture) -> None:
+    def test_why_the_fork_server_exited_is_logged(
+        self, runs: Runs, servers: ForkServers, caplog: pytest.LogCaptureFixture
+    ) -> None:
         server = ForkServer(None, python=runs.script("echo some words >&2\necho 'the last ones' >&2\nexit 1\n"))
         keeping = servers.call(begin(server))
         wait_until(lambda: "so runs start slower: the last ones" in caplog.text)
-        assert (server.refusal, server.pid) == ("", None)  # no reason not to start runs
+        assert (server.refusal, server.pid) == ("", None)  # runs can still start
         servers.call(end(keeping))
 
-    def test_without_a_socket_it_ends_at_once(self) -> None:
-        # So it would be below a sudo that puts pipes in between.
+    def test_without_a_socket_the_fork_server_exits(self) -> None:
+        # As below a sudo that puts pipes in between.
         command = [PYTHON, *supervisor_program(None, "fork_server")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert process.wait(PATIENCE) != 0
+            assert process.wait(TIMEOUT) != 0
 
-    def test_one_that_may_open_no_more_files_does_without(self, runs: Runs, servers: ForkServers) -> None:
+    def test_out_of_file_descriptors_runs_start_directly(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         first = pid_of(server)
         before = resource.prlimit(first, resource.RLIMIT_NOFILE)
@@ -200,8 +202,8 @@ class TestWithoutIt:
         assert run.outcome()["cause"] == "cancelled"
 
     @as_root
-    def test_one_that_may_start_no_more_processes_says_so_and_goes_on(self, runs: Runs) -> None:
-        with by_hand("prlimit", "--nproc=0:", user=DeployUser.named("nobody")) as (requests, _):
+    def test_out_of_processes_it_reports_and_continues(self, runs: Runs) -> None:
+        with manual_fork_server("prlimit", "--nproc=0:", user=DeployUser.named("nobody")) as (requests, _):
             for number in (1, 2):
                 directory = RunDirectory.create(runs.root, number)
                 with request(requests, directory, runs.spec(["/bin/true"])) as answer:
@@ -210,7 +212,7 @@ class TestWithoutIt:
                 assert not directory.started()
 
 
-class TestNeverTwice:
+class TestStartedOnce:
     def test_killed_before_it_took_the_request(self, runs: Runs, servers: ForkServers) -> None:
         victim = pid_of(servers.keep())
         directory = RunDirectory.create(runs.root, 1)
@@ -218,7 +220,7 @@ class TestNeverTwice:
         run = Run(directory, Forked(servers.call(self.with_a_kill(servers, directory, runs, victim, 0.0))))
         runs.started.append(run)
         assert run.outcome()["code"] == 0
-        assert begun(runs) == "begun\n"
+        assert started_scripts(runs) == "begun\n"
 
     @pytest.mark.parametrize("delay", [step / 5000 for step in range(25)])
     def test_killed_at_any_moment_of_a_start(self, runs: Runs, servers: ForkServers, delay: float) -> None:
@@ -228,10 +230,10 @@ class TestNeverTwice:
         runs.started.append(run)
         assert run.outcome()["code"] == 0
         assert run.kinds() == ["start", "exit"]
-        assert begun(runs) == "begun\n"
+        assert started_scripts(runs) == "begun\n"
         assert not directory.alive()
 
-    def test_one_that_stands_still_is_given_up(self, runs: Runs, servers: ForkServers) -> None:
+    def test_a_hanging_fork_server_is_abandoned(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         victim = pid_of(server)
         os.kill(victim, signal.SIGSTOP)
@@ -243,17 +245,17 @@ class TestNeverTwice:
         run.process.kill()
         wait_until(lambda: server.reap() == 0)
         assert not run.directory.alive()
-        assert begun(runs) == "begun\n"
+        assert started_scripts(runs) == "begun\n"
 
-    def test_a_request_that_was_given_up_starts_nothing_later(self, runs: Runs) -> None:
-        with by_hand() as (requests, victim):
+    def test_an_abandoned_request_starts_nothing_later(self, runs: Runs) -> None:
+        with manual_fork_server() as (requests, victim):
             os.kill(victim, signal.SIGSTOP)
             early, late = (RunDirectory.create(runs.root, number) for number in (1, 2))
             with request(requests, early, runs.spec(["/usr/bin/touch", "early"])) as answer:
                 answer.shutdown(socket.SHUT_RD)
                 assert answer.recv(32) == b""
             with request(requests, late, runs.spec(["/usr/bin/touch", "late"])) as answer:
-                assert early.alive()  # on its way
+                assert early.alive()  # the request has been sent
                 os.kill(victim, signal.SIGCONT)
                 assert int(answer.recv(32)) > 0
             for directory in (early, late):
@@ -261,28 +263,28 @@ class TestNeverTwice:
         assert (late.finished(), early.started()) == (True, False)
         assert ((runs.folder / "late").exists(), (runs.folder / "early").exists()) == (True, False)
 
-    def test_an_answer_that_came_just_before_counts(self, runs: Runs) -> None:
-        with by_hand() as (requests, _):
+    def test_a_response_just_before_the_timeout_counts(self, runs: Runs) -> None:
+        with manual_fork_server() as (requests, _):
             directory = RunDirectory.create(runs.root, 1)
             with request(requests, directory, runs.spec(["/usr/bin/touch", "begun"])) as answer:
                 wait_until(directory.finished)
                 answer.shutdown(socket.SHUT_RD)
                 assert int(answer.recv(32)) > 0
 
-    def test_a_start_that_was_cancelled_leaves_the_run_to_be_started(self, runs: Runs, servers: ForkServers) -> None:
+    def test_a_cancelled_start_can_be_repeated(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         victim = pid_of(server)
         os.kill(victim, signal.SIGSTOP)
         directory = RunDirectory.create(runs.root, 1)
         spec = runs.spec(["/bin/sh", "-c", "echo begun >> begun"])
         servers.call(self.cancelled(directory.start_by(server, spec)))
-        assert directory.alive()  # on its way
+        assert directory.alive()  # the request has been sent
         os.kill(victim, signal.SIGCONT)
         wait_until(lambda: not directory.alive())
         assert not directory.started()
         run = Run(directory, Forked(servers.call(directory.start_by(server, spec))))
         assert run.outcome()["code"] == 0
-        assert begun(runs) == "begun\n"
+        assert started_scripts(runs) == "begun\n"
 
     @staticmethod
     async def with_a_kill(servers: ForkServers, directory: RunDirectory, runs: Runs, victim: int, delay: float) -> int:
@@ -293,7 +295,7 @@ class TestNeverTwice:
     @staticmethod
     async def cancelled(work: Any) -> None:
         task = asyncio.ensure_future(work)
-        await asyncio.sleep(0)  # it has sent its request, and waits
+        await asyncio.sleep(0)  # it has sent its request and is waiting
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -303,7 +305,7 @@ class TestNeverTwice:
 def test_every_supported_python_runs_it(runs: Runs, servers: ForkServers, version: str) -> None:
     python = python_of(version)
     if python is None:
-        pytest.skip(f"there is no Python {version} here")
+        pytest.skip(f"Python {version} is not installed")
     server = ForkServer(None, python=python)
     keeping = servers.call(begin(server))
     wait_until(lambda: server.pid is not None)
@@ -314,8 +316,8 @@ def test_every_supported_python_runs_it(runs: Runs, servers: ForkServers, versio
     servers.call(end(keeping))
 
 
-class TestItsEnd:
-    def test_it_ends_with_the_worker_and_its_supervisors_go_on(self, runs: Runs) -> None:
+class TestEnd:
+    def test_it_ends_with_the_worker_and_its_supervisors_continue(self, runs: Runs) -> None:
         os.mkfifo(runs.folder / "go")
         arguments = [str(runs.root), "echo ready; read -r line < go; echo $line", str(runs.folder), runs.mark]
         with subprocess.Popen(
@@ -351,9 +353,7 @@ class TestItsEnd:
 
 class TestHostileScripts:
     @as_root
-    def test_a_script_cannot_look_into_it_though_they_have_the_same_user(
-        self, runs: Runs, servers: ForkServers
-    ) -> None:
+    def test_a_script_of_the_same_user_cannot_inspect_it(self, runs: Runs, servers: ForkServers) -> None:
         nobody = DeployUser.named("nobody")
         of_it = f"/proc/{servers.keep(nobody).pid}"
         run = start(runs, servers, f"head -c1 {of_it}/environ; head -c1 {of_it}/mem; ls {of_it}/fd", nobody)
@@ -413,8 +413,8 @@ async def end(keeping: "asyncio.Task[None]") -> None:
 
 
 @contextlib.contextmanager
-def by_hand(*before: str, user: DeployUser | None = None) -> Iterator[tuple[socket.socket, int]]:
-    """A fork server, ready, with the worker's end of its socket, and its process id; `before` is put before it."""
+def manual_fork_server(*before: str, user: DeployUser | None = None) -> Iterator[tuple[socket.socket, int]]:
+    """Yield the worker's end of a ready fork server's socket, and its process id; `before` is a command prefix."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [*before, *supervisor_command(user, "fork_server")]
     with ours:
@@ -431,7 +431,7 @@ def by_hand(*before: str, user: DeployUser | None = None) -> Iterator[tuple[sock
 
 @contextlib.contextmanager
 def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> Iterator[socket.socket]:
-    """Ask for a supervisor as the worker does; the socket for the answer."""
+    """Request a supervisor as the worker does; yield the socket for the response."""
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as opened:
         control = os.open(directory.control, os.O_RDWR | os.O_NONBLOCK)
@@ -448,18 +448,18 @@ def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> 
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """What the descriptors of a process are, by their numbers."""
+    """Return what each descriptor of a process refers to, by number."""
     folder = f"/proc/{pid}/fd"
     return {int(number): os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Lines of `ls -l` and the like without the numbers of pipes and processes, and times."""
+    """Return lines of `ls -l` and similar output without pipe numbers, process ids and times."""
     return [re.sub(r"\w{3} +\d+ +\d+:\d+|:\[\d+\]|/proc/\d+", "", line) for line in lines]
 
 
-def surroundings(run: Run) -> dict[str, Any]:
-    """Everything that a supervisor has from whoever started it."""
+def inherited_state(run: Run) -> dict[str, Any]:
+    """Return everything that a supervisor inherits from the process that started it."""
     pid = run.process.pid
     folder = Path(f"/proc/{pid}")
     fields = (

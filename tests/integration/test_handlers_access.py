@@ -31,7 +31,7 @@ async def read_user(site: Site, user_id: int) -> User:
 
 
 async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
-    """Wait until a lock keeps the task waiting; fail if nothing does."""
+    """Wait until the task waits for a lock; fail if it does not."""
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
     waiting = 0
     while not waiting:
@@ -41,26 +41,26 @@ async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
 
 
 class TestCreateUser:
-    async def test_the_first_one_is_an_administrator(self, site: Site) -> None:
+    async def test_the_first_user_is_an_administrator(self, site: Site) -> None:
         first, second = await site.user("ada"), await site.user("bob")
         assert (await read_user(site, first)).is_admin
         assert not (await read_user(site, second)).is_admin
 
-    async def test_others_may_be_made_administrators(self, site: Site) -> None:
+    async def test_other_users_may_become_administrators(self, site: Site) -> None:
         await site.user("ada")
         assert (await read_user(site, await site.user("bob", is_admin=True))).is_admin
 
-    async def test_what_is_kept_of_him(self, site: Site) -> None:
+    async def test_the_stored_user(self, site: Site) -> None:
         user = await read_user(site, await site.user("ada"))
         assert (user.name, user.password_hash, user.is_active, user.epoch) == ("ada", "hash", True, 0)
         assert user.created == site.clock.now
 
-    async def test_the_only_first_is_refused_where_there_is_one(self, site: Site) -> None:
+    async def test_the_first_user_is_only_created_without_users(self, site: Site) -> None:
         await site.user("ada", only_first=True)
         with pytest.raises(Conflict, match="A user already exists"):
             await site.user("bob", only_first=True)
 
-    async def test_of_two_at_the_same_time_one_is_the_first(self, busy_site: Site) -> None:
+    async def test_of_two_concurrent_first_users_one_is_created(self, busy_site: Site) -> None:
         async with busy_site.open_uow() as uow:
             await uow.users.lock()
             await uow.users.add(User(name="ada", password_hash="hash"))
@@ -69,7 +69,7 @@ class TestCreateUser:
         with pytest.raises(Conflict):
             await second
 
-    async def test_a_generated_password_is_remembered_until_it_is_changed(self, site: Site) -> None:
+    async def test_a_generated_password_is_flagged_until_it_is_changed(self, site: Site) -> None:
         user_id = await site.user("ada", has_generated_password=True)
         await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
         assert (await read_user(site, user_id)).has_generated_password
@@ -82,17 +82,17 @@ class TestCreateUser:
             await site.user("ada")
 
     @pytest.mark.parametrize("name", ["ada", "Ada.Lovelace", "a@b.org", "x" * 64, "jürgen", "a+b-c_d"])
-    async def test_names(self, site: Site, name: str) -> None:
+    async def test_valid_names(self, site: Site, name: str) -> None:
         assert (await read_user(site, await site.user(name))).name == name
 
     @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 65, "a/b", "ada\n", "a\x00", "<b>"])
-    async def test_names_that_are_none(self, site: Site, name: str) -> None:
+    async def test_invalid_names(self, site: Site, name: str) -> None:
         with pytest.raises(InvalidInput, match="1 to 64 characters"):
             await site.user(name)
 
 
 class TestChangeUser:
-    async def test_a_new_password_ends_his_sessions(self, site: Site) -> None:
+    async def test_a_new_password_ends_sessions(self, site: Site) -> None:
         user_id = await site.user()
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
         events = await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
@@ -102,7 +102,7 @@ class TestChangeUser:
         async with site.open_uow() as uow:
             assert await uow.sessions.find_valid("s1", site.clock.now) is None
 
-    async def test_what_is_not_named_stays(self, site: Site) -> None:
+    async def test_other_fields_stay_unchanged(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
         await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
@@ -110,7 +110,7 @@ class TestChangeUser:
         assert (user.password_hash, user.is_admin, user.is_active) == ("hash", True, True)
 
     @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}])
-    async def test_the_only_administrator_stays_one(self, site: Site, change: dict[str, Any]) -> None:
+    async def test_the_only_administrator_cannot_be_removed(self, site: Site, change: dict[str, Any]) -> None:
         user_id = await site.user("ada")
         await site.user("bob")
         with pytest.raises(Conflict, match="ada is the only administrator"):
@@ -119,7 +119,7 @@ class TestChangeUser:
         assert (user.is_admin, user.is_active, user.epoch) == (True, True, 0)
 
     @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}])
-    async def test_one_of_two_administrators_may_go(self, site: Site, change: dict[str, Any]) -> None:
+    async def test_one_of_two_administrators_can_be_removed(self, site: Site, change: dict[str, Any]) -> None:
         user_id = await site.user("ada")
         await site.user("bob", is_admin=True)
         await site.bus.handle(ChangeUser(user_id=user_id, **change))
@@ -136,19 +136,19 @@ class TestChangeUser:
         with pytest.raises(Conflict):
             await site.bus.handle(ChangeUser(user_id=ada, is_active=False))
 
-    async def test_others_may_be_disabled(self, site: Site) -> None:
+    async def test_other_users_can_be_disabled(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
         await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
         assert not (await read_user(site, user_id)).is_active
 
-    async def test_somebody_who_is_not_there(self, site: Site) -> None:
+    async def test_a_missing_user_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="User not found"):
             await site.bus.handle(ChangeUser(user_id=1, is_active=False))
 
 
 class TestOpenSession:
-    async def test_it_is_valid_until_it_expires(self, site: Site) -> None:
+    async def test_a_session_is_valid_until_it_expires(self, site: Site) -> None:
         user_id = await site.user()
         command = OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY, user_agent="x" * 500)
         await site.bus.handle(command)
@@ -160,11 +160,11 @@ class TestOpenSession:
             assert await uow.sessions.find_valid("s1", site.clock.now + DAY) is None
             assert await uow.sessions.find_valid("s2", site.clock.now) is None
 
-    async def test_it_needs_a_user(self, site: Site) -> None:
+    async def test_a_session_needs_a_user(self, site: Site) -> None:
         with pytest.raises(NotFound):
             await site.bus.handle(OpenSession(session_id="s1", user_id=1, expires=site.clock.now + DAY))
 
-    async def test_it_ends_when_the_user_is_disabled(self, site: Site) -> None:
+    async def test_a_session_ends_when_its_user_is_disabled(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
@@ -174,7 +174,7 @@ class TestOpenSession:
 
 
 class TestCloseSession:
-    async def test_it_is_forgotten_and_so_are_those_that_are_over(self, site: Site) -> None:
+    async def test_closing_also_deletes_expired_sessions(self, site: Site) -> None:
         user_id = await site.user()
         for session_id, expires in (("s1", DAY), ("s2", DAY), ("old", -DAY)):
             expiry = site.clock.now + expires
@@ -184,12 +184,12 @@ class TestCloseSession:
             found = [await uow.sessions.find_valid(name, site.clock.now - 2 * DAY) for name in ("s1", "s2", "old")]
         assert [bool(session) for session in found] == [False, True, False]
 
-    async def test_its_tokens_end_with_it(self, site: Site) -> None:
+    async def test_closing_a_session_revokes_its_tokens(self, site: Site) -> None:
         user_id = await site.user()
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
         assert await site.bus.handle(CloseSession(session_id="s1")) == [AccessChanged(user_id)]
 
-    async def test_twice_does_no_harm(self, site: Site) -> None:
+    async def test_closing_twice_does_no_harm(self, site: Site) -> None:
         assert await site.bus.handle(CloseSession(session_id="s1")) == []
 
 
@@ -204,24 +204,24 @@ class TestEndSessions:
             await site.bus.handle(OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + DAY))
         return user_id
 
-    async def test_one_ends_and_the_others_go_on(self, site: Site) -> None:
+    async def test_ending_one_session_keeps_the_others(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2")
         assert await site.bus.handle(EndSessions(user_id=user_id, session_id="a1")) == [AccessChanged(user_id)]
         assert await self.valid(site, "a1", "a2") == ["a2"]
 
-    async def test_all_but_the_one_that_asks(self, site: Site) -> None:
+    async def test_ending_all_sessions_except_the_current_one(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2", "a3")
         await self.signed_in(site, "bob", "b1")
         assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == [AccessChanged(user_id)]
         assert await self.valid(site, "a1", "a2", "a3", "b1") == ["a2", "b1"]
         assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == []
 
-    async def test_all_where_none_asks(self, site: Site) -> None:
+    async def test_ending_all_sessions_without_a_current_one(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2")
         await site.bus.handle(EndSessions(user_id=user_id))
         assert await self.valid(site, "a1", "a2") == []
 
-    async def test_nobody_ends_those_of_another(self, site: Site) -> None:
+    async def test_sessions_of_another_user_are_not_found(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1")
         await self.signed_in(site, "bob", "b1")
         for session_id in ("b1", "gone", ""):
@@ -229,7 +229,7 @@ class TestEndSessions:
                 await site.bus.handle(EndSessions(user_id=user_id, session_id=session_id))
         assert await self.valid(site, "a1", "b1") == ["a1", "b1"]
 
-    async def test_those_that_are_over_are_not_listed(self, site: Site) -> None:
+    async def test_expired_sessions_are_not_listed(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1")
         await site.bus.handle(OpenSession(session_id="old", user_id=user_id, expires=site.clock.now - DAY))
         async with site.open_uow() as uow:
@@ -240,7 +240,7 @@ class TestEndSessions:
 
 
 class TestRegisterToken:
-    async def test_a_service_token_is_of_its_service_and_user(self, site: Site) -> None:
+    async def test_a_service_token_belongs_to_its_service_and_user(self, site: Site) -> None:
         service_id, user_id = await site.service(), await site.user()
         await register(site, user_id=user_id, service_name="shop")
         async with site.open_uow() as uow:
@@ -252,7 +252,7 @@ class TestRegisterToken:
         assert found[1] is not None
         assert found[1].name == "ada"
 
-    async def test_a_config_token_may_have_nobody(self, site: Site) -> None:
+    async def test_a_config_token_needs_no_user(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         async with site.open_uow() as uow:
             found = await uow.tokens.find_valid("t1", site.clock.now)
@@ -260,17 +260,17 @@ class TestRegisterToken:
         assert found[1] is None
 
     @pytest.mark.parametrize("name", ["gone", "", "Shop"])
-    async def test_for_a_service_that_is_not_there(self, site: Site, name: str) -> None:
+    async def test_a_missing_service_is_not_found(self, site: Site, name: str) -> None:
         await site.service()
         with pytest.raises(NotFound, match="Service not found"):
             await register(site, service_name=name)
 
-    async def test_it_is_worthless_when_it_has_expired(self, site: Site) -> None:
+    async def test_an_expired_token_is_not_valid(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now + DAY) is None
 
-    async def test_it_is_worthless_while_its_user_is_disabled(self, site: Site) -> None:
+    async def test_a_token_is_not_valid_while_its_user_is_disabled(self, site: Site) -> None:
         await site.user("ada")
         await site.service()
         user_id = await site.user("bob")
@@ -281,14 +281,14 @@ class TestRegisterToken:
 
 
 class TestRevokeToken:
-    async def test_it_is_worthless_from_now_on(self, site: Site) -> None:
+    async def test_a_revoked_token_is_not_valid(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         assert await site.bus.handle(RevokeToken(token_id="t1", user_id=None)) == [AccessChanged(None)]
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
             assert (await uow.tokens.get("t1")).revoked == site.clock.now
 
-    async def test_the_first_time_counts(self, site: Site) -> None:
+    async def test_the_first_revocation_counts(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
         first = site.clock.now
@@ -297,7 +297,7 @@ class TestRevokeToken:
         async with site.open_uow() as uow:
             assert (await uow.tokens.get("t1")).revoked == first
 
-    async def test_a_user_revokes_his_own_only(self, site: Site) -> None:
+    async def test_users_revoke_only_their_own_tokens(self, site: Site) -> None:
         ada, bob = await site.user("ada"), await site.user("bob")
         await site.service()
         await register(site, user_id=ada, service_name="shop")
@@ -309,13 +309,13 @@ class TestRevokeToken:
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
 
-    async def test_one_that_is_not_there(self, site: Site) -> None:
+    async def test_a_missing_token_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="Token not found"):
             await site.bus.handle(RevokeToken(token_id="gone", user_id=None))
 
 
 class TestTokenList:
-    async def test_newest_first_with_the_names(self, site: Site) -> None:
+    async def test_tokens_are_listed_newest_first_with_names(self, site: Site) -> None:
         user_id = await site.user()
         service_id = await site.service()
         await register(site, "t1", user_id=user_id, service_name="shop")
@@ -329,7 +329,7 @@ class TestTokenList:
         assert listed == [("t2", None, None), ("t1", "shop", "ada")]
         assert [token.id for token, _, _ in of_user] == [token.id for token, _, _ in of_service] == ["t1"]
 
-    async def test_the_last_use_is_noted(self, site: Site) -> None:
+    async def test_last_use_is_recorded(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         async with site.open_uow() as uow:
             await uow.tokens.touch("t1", site.clock.now)
@@ -345,7 +345,7 @@ async def register(
     user_id: int | None = None,
     service_name: str | None = None,
 ) -> None:
-    """Record a token that is good for a day."""
+    """Record a token that is valid for a day."""
     await site.bus.handle(
         RegisterToken(
             token_id=token_id,
@@ -358,7 +358,7 @@ async def register(
     )
 
 
-async def test_a_user_list_is_by_name(site: Site) -> None:
+async def test_users_are_listed_by_name(site: Site) -> None:
     for name in ("bob", "ada"):
         await site.bus.handle(CreateUser(name=name, password_hash="hash"))
     async with site.open_uow() as uow:

@@ -1,4 +1,4 @@
-"""Asking for deployments, cancelling them, and what scripts report over HTTP."""
+"""Starting and cancelling deployments, and reports that scripts send over HTTP."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nested(levels: int) -> Any:
 
 
 class TestStartDeployment:
-    async def test_it_waits_with_all_that_was_asked(self, site: Site) -> None:
+    async def test_a_start_stores_the_whole_request(self, site: Site) -> None:
         user_id, service_id = await site.user(), await site.service()
         context = {"env": {"domain": "example.org", "n": 1, "deep": {"a": [None, True]}}}
         deployment = await site.deployment(await site.start(service_id, user_id=user_id, context=context))
@@ -46,7 +46,7 @@ class TestStartDeployment:
         )
         assert (deployment.started, deployment.finished, deployment.job_id is None) == (None, None, False)
 
-    async def test_it_is_told_with_its_steps(self, site: Site) -> None:
+    async def test_a_start_publishes_the_deployment_and_its_steps(self, site: Site) -> None:
         service_id = await site.service(steps=[{"name": "A"}, {"name": "B", "description": "Second"}])
         deployment_id = await site.start(service_id)
         messages = await site.messages(deployment_id)
@@ -56,32 +56,32 @@ class TestStartDeployment:
         assert (messages[2]["name"], messages[2]["description"], messages[2]["state"]) == ("B", "Second", "pending")
         assert (await site.deployment(deployment_id)).seq == 3
 
-    async def test_without_any_plan_there_is_a_placeholder(self, site: Site) -> None:
+    async def test_without_a_plan_there_is_a_placeholder(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         assert await site.states(deployment_id) == {"Deploy": "pending"}
 
-    async def test_a_playbook_plans_by_its_tasks(self, site: Site, services_root: Path) -> None:
+    async def test_a_playbook_plans_its_tasks(self, site: Site, services_root: Path) -> None:
         (services_root / "shop").mkdir()
         (services_root / "shop" / "site.yml").write_text(PLAYBOOK)
         deployment_id = await site.start(await site.service(ansible_playbook="site.yml"))
         assert list(await site.states(deployment_id)) == ["Gathering Facts", "Install"]
 
-    async def test_the_config_comes_before_the_playbook(self, site: Site, services_root: Path) -> None:
+    async def test_steps_of_the_config_precede_those_of_the_playbook(self, site: Site, services_root: Path) -> None:
         (services_root / "shop").mkdir()
         (services_root / "shop" / "site.yml").write_text(PLAYBOOK)
         service_id = await site.service(ansible_playbook="site.yml", steps=[{"name": "A"}])
         assert list(await site.states(await site.start(service_id))) == ["A"]
 
-    async def test_the_last_full_success_knows_best(self, site: Site) -> None:
+    async def test_the_last_full_success_takes_precedence(self, site: Site) -> None:
         first = await site.running(steps=("A", "B"))
         await site.take_in(first, reported("B", "running"), reported("C"), reported("B"), ended(0))
         second = await site.running(steps=("A", "B"))
         await site.take_in(second, reported("X", "failure"), ended(1))
         service_id = (await site.deployment(first)).service_id
-        # In the order in which they began; A never did.
+        # In the order in which they started; A never did.
         assert list(await site.states(await site.start(service_id))) == ["B", "C"]
 
-    async def test_descriptions_of_the_plan_survive(self, site: Site) -> None:
+    async def test_descriptions_are_kept_with_the_last_success(self, site: Site) -> None:
         service_id = await site.service(steps=[{"name": "A", "description": "First"}])
         first = await site.start(service_id)
         await site.claim()
@@ -90,28 +90,28 @@ class TestStartDeployment:
         assert [(step.name, step.description) for step in steps] == [("A", "First")]
 
     @pytest.mark.parametrize("name", ["a\x00b", "\ud800", "x" * 600, "  A  "])
-    async def test_odd_names_in_a_plan_can_be_stored(self, site: Site, name: str) -> None:
+    async def test_unusual_step_names_can_be_stored(self, site: Site, name: str) -> None:
         deployment_id = await site.running(steps=(name,))
         assert len(await site.steps(deployment_id)) == 1
 
-    async def test_for_a_service_that_is_not_there(self, site: Site) -> None:
+    async def test_starting_a_missing_service_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="Service not found"):
             await site.start(1)
 
-    async def test_for_a_service_that_was_removed(self, site: Site) -> None:
+    async def test_starting_a_removed_service_is_not_found(self, site: Site) -> None:
         service_id = await site.service()
         await site.bus.handle(DeleteService(service_id=service_id))
         with pytest.raises(NotFound):
             await site.start(service_id)
 
-    async def test_a_context_that_no_reader_can_take_is_refused(self, site: Site) -> None:
-        """One such row would make every list that it is in unreadable."""
+    async def test_a_context_that_is_nested_too_deeply_is_rejected(self, site: Site) -> None:
+        """One such row would make every list that contains it unreadable."""
         service_id = await site.service()
         await site.start(service_id, context={"env": {"a": nested(40)}})
         with pytest.raises(InvalidInput, match="too deeply"):
             await site.start(service_id, context={"env": {"a": nested(300)}})
 
-    async def test_a_retry_knows_what_it_repeats(self, site: Site) -> None:
+    async def test_a_retry_links_to_the_original(self, site: Site) -> None:
         first = await site.succeeded()
         service_id = (await site.deployment(first)).service_id
         second = await site.start(service_id, retry_of=first)
@@ -120,7 +120,7 @@ class TestStartDeployment:
 
 
 class TestIdempotencyKey:
-    async def test_the_same_request_is_the_same_deployment(self, site: Site) -> None:
+    async def test_the_same_request_returns_the_same_deployment(self, site: Site) -> None:
         service_id = await site.service()
         first = await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
         before = await site.messages(first)
@@ -137,7 +137,7 @@ class TestIdempotencyKey:
         assert (event.deployment.id, event.is_new) == (first, False)
         assert await site.messages(first) == before
 
-    async def test_it_stays_so_after_the_end(self, site: Site) -> None:
+    async def test_the_key_still_applies_after_the_end(self, site: Site) -> None:
         service_id = await site.service()
         first = await site.start(service_id, idempotency_key="k1")
         await site.claim()
@@ -145,7 +145,7 @@ class TestIdempotencyKey:
         assert await site.start(service_id, idempotency_key="k1") == first
 
     @pytest.mark.parametrize("other", [{"context": {"env": {"a": 2}}}, {"user": "bob"}])
-    async def test_another_request_with_the_same_key_is_refused(self, site: Site, other: dict[str, Any]) -> None:
+    async def test_another_request_with_the_same_key_is_rejected(self, site: Site, other: dict[str, Any]) -> None:
         service_id = await site.service()
         await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
         with pytest.raises(Conflict, match="Use a new key"):
@@ -155,13 +155,13 @@ class TestIdempotencyKey:
         shop, blog = await site.service("shop"), await site.service("blog")
         assert await site.start(shop, idempotency_key="k1") != await site.start(blog, idempotency_key="k1")
 
-    async def test_without_one_every_request_counts(self, site: Site) -> None:
+    async def test_without_a_key_every_request_counts(self, site: Site) -> None:
         service_id = await site.service()
         assert await site.start(service_id) != await site.start(service_id)
 
 
 class TestCancelDeployment:
-    async def test_a_waiting_one_is_over_at_once(self, site: Site) -> None:
+    async def test_a_queued_deployment_is_cancelled_immediately(self, site: Site) -> None:
         deployment_id = await site.start(await site.service(steps=[{"name": "A"}]))
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         deployment = await site.deployment(deployment_id)
@@ -173,14 +173,14 @@ class TestCancelDeployment:
             ("deployment", None, "cancelled"),
         ]
 
-    async def test_it_makes_way_for_the_next(self, site: Site) -> None:
+    async def test_a_cancelled_deployment_makes_room_for_the_next(self, site: Site) -> None:
         service_id = await site.service()
         first, second = await site.start(service_id), await site.start(service_id)
         await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
         assert await site.claim() == second
         assert await site.claim() is None
 
-    async def test_a_running_one_is_asked_to_stop(self, site: Site) -> None:
+    async def test_a_running_deployment_is_asked_to_stop(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
         events = await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         assert CancelRequested(deployment_id) in events
@@ -189,20 +189,20 @@ class TestCancelDeployment:
         assert await site.states(deployment_id) == {"A": "pending"}
         assert (await site.messages(deployment_id))[-1]["cancel_requested"] == "Cancelled by bob."
 
-    async def test_its_end_is_that_of_the_run(self, site: Site) -> None:
+    async def test_a_cancelled_run_ends_as_cancelled(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         await site.take_in(deployment_id, ended(None, signal="SIGTERM", cause="cancelled", message="It was."))
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason) == (DeploymentState.CANCELLED, "Cancelled by bob.")
 
-    async def test_one_that_ended_well_in_the_meantime_is_a_success(self, site: Site) -> None:
+    async def test_a_run_that_succeeds_before_the_cancel_is_a_success(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         await site.take_in(deployment_id, ended(0))
         assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
-    async def test_one_that_has_declared_itself_done_is_stopped_and_stays_what_it_is(self, site: Site) -> None:
+    async def test_cancelling_after_a_reported_result_stops_the_process_and_keeps_the_result(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
         await site.bus.handle(FinishDeployment(deployment_id=first))
@@ -221,7 +221,7 @@ class TestCancelDeployment:
         with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
 
-    async def test_one_that_has_declared_itself_done_keeps_its_secrets_to_its_end(self, site: Site) -> None:
+    async def test_a_finished_deployment_keeps_its_secrets_until_its_process_ends(self, site: Site) -> None:
         schema = {"properties": {"password": {"type": "string", "writeOnly": True}}}
         service_id = await site.service(inputs=schema)
         deployment_id = await site.start(service_id, context={"env": {"password": "a secret"}})
@@ -229,21 +229,21 @@ class TestCancelDeployment:
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         async with site.open_uow() as uow:
-            assert await uow.secrets.get(deployment_id) is not None  # what it still prints has to be masked
+            assert await uow.secrets.get(deployment_id) is not None  # further output must still be masked
 
-    async def test_twice_is_once(self, site: Site) -> None:
+    async def test_a_repeated_cancel_counts_once(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
         before = await site.messages(deployment_id)
         assert await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="eve")) == []
         assert await site.messages(deployment_id) == before
 
-    async def test_what_is_over_is_over(self, site: Site) -> None:
+    async def test_a_final_deployment_cannot_be_cancelled(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
 
-    async def test_what_is_not_there(self, site: Site) -> None:
+    async def test_cancelling_a_missing_deployment_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="Deployment not found"):
             await site.bus.handle(CancelDeployment(deployment_id=1, by="bob"))
 
@@ -256,26 +256,26 @@ class TestReportStep:
         assert await site.states(deployment_id) == {"A": "success", "B": "running"}
         assert (await site.steps(deployment_id))[0].message == "done"
 
-    async def test_an_unknown_one_is_appended(self, site: Site) -> None:
+    async def test_an_unknown_step_is_appended(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("X", "failure")))
         assert await site.states(deployment_id) == {"X": "failure", "A": "pending"}
         assert (await site.deployment(deployment_id)).has_failed_step
 
-    async def test_times_are_those_it_says(self, site: Site) -> None:
+    async def test_reported_times_are_kept(self, site: Site) -> None:
         deployment_id = await site.running()
         report = StepReport(name="A", state=StepState.SUCCESS, started=at(1), finished=at(2))
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
         (reported_step, _) = await site.steps(deployment_id)
         assert (reported_step.started, reported_step.finished) == (at(1), at(2))
 
-    async def test_without_times_it_is_now(self, site: Site) -> None:
+    async def test_times_default_to_now(self, site: Site) -> None:
         deployment_id = await site.running()
         now = site.clock.advance(30)
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")))
         assert (await site.steps(deployment_id))[0].started == now
 
-    async def test_it_mixes_with_what_the_output_reports(self, site: Site) -> None:
+    async def test_http_reports_mix_with_output_reports(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B", "C"))
         await site.take_in(deployment_id, reported("A", "running"), line())
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
@@ -284,18 +284,18 @@ class TestReportStep:
         steps = {found.name: (found.first_line, found.last_line) for found in await site.steps(deployment_id)}
         assert steps == {"A": (1, 1), "B": (2, 2), "C": (3, 3)}
 
-    async def test_after_the_end_it_is_refused(self, site: Site) -> None:
+    async def test_a_report_after_the_end_is_rejected(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         with pytest.raises(Conflict, match="has already finished"):
             await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
 
-    async def test_for_a_deployment_that_is_not_there(self, site: Site) -> None:
+    async def test_a_report_for_a_missing_deployment_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound):
             await site.bus.handle(ReportStep(deployment_id=1, report=step("A")))
 
 
 class TestFinishDeployment:
-    async def test_it_is_a_success_though_the_process_goes_on(self, site: Site) -> None:
+    async def test_a_finished_deployment_is_a_success_while_its_process_runs(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A"))
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
@@ -304,7 +304,7 @@ class TestFinishDeployment:
         assert deployment.run_ended is None
         assert await site.states(deployment_id) == {"A": "success"}
 
-    async def test_the_next_one_waits_until_the_process_has_ended(self, site: Site) -> None:
+    async def test_the_next_deployment_waits_until_the_process_exits(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
         await site.bus.handle(FinishDeployment(deployment_id=first))
@@ -312,7 +312,7 @@ class TestFinishDeployment:
         await site.take_in(first, ended(0))
         assert await site.claim() == second
 
-    async def test_twice_does_no_harm(self, site: Site) -> None:
+    async def test_finishing_twice_does_no_harm(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
         before = await site.messages(deployment_id)
@@ -327,7 +327,7 @@ class TestFinishDeployment:
             (ended(None, cause="lost", message="Gone."), DeploymentState.SUCCESS),
         ],
     )
-    async def test_how_the_process_ends_afterwards(self, site: Site, end: RunEnded, state: DeploymentState) -> None:
+    async def test_the_exit_code_after_finishing(self, site: Site, end: RunEnded, state: DeploymentState) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
         await site.take_in(deployment_id, line("bye"), end)
@@ -339,7 +339,7 @@ class TestFinishDeployment:
 
 
 class TestRequeueDeployment:
-    async def test_one_whose_job_is_gone_gets_another(self, site: Site) -> None:
+    async def test_a_deployment_without_a_job_is_requeued(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
             await uow.users._driver.execute("DELETE FROM procrastinate_jobs")
@@ -351,7 +351,7 @@ class TestRequeueDeployment:
         assert await site.claim() == deployment_id
 
     @pytest.mark.parametrize("state", ["waits with its job", "runs", "is over"])
-    async def test_others_are_left_alone(self, site: Site, state: str) -> None:
+    async def test_other_deployments_are_not_requeued(self, site: Site, state: str) -> None:
         deployment_id = await site.start(await site.service())
         if state != "waits with its job":
             await site.claim()
@@ -362,8 +362,8 @@ class TestRequeueDeployment:
         assert await site.claim() is None
 
 
-class TestNothingHalf:
-    async def test_a_start_that_fails_leaves_nothing(self, site: Site) -> None:
+class TestAtomicity:
+    async def test_a_failed_start_leaves_nothing(self, site: Site) -> None:
         service_id = await site.service()
         before = await site.start(service_id)
         with pytest.raises(Exception, match="fk_deployments_user_id_users"):

@@ -1,4 +1,4 @@
-"""Starts whose answers are checked, with PostgreSQL: what is kept, sealed, compared and removed."""
+"""Starts with checked values, against PostgreSQL: what is stored, sealed, compared and removed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def sealed(site: Site, deployment_id: int) -> bytes | None:
         return await uow.secrets.get(deployment_id)
 
 
-async def test_secrets_are_sealed_and_the_rest_is_completed(site: Site) -> None:
+async def test_secrets_are_sealed_and_defaults_added(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     deployment_id = await start(site, service_id, {"password": SECRET})
     deployment = await site.deployment(deployment_id)
@@ -46,7 +46,7 @@ async def test_secrets_are_sealed_and_the_rest_is_completed(site: Site) -> None:
     assert SECRET not in str(await site.messages(deployment_id))
 
 
-async def test_faults_leave_nothing_behind(site: Site) -> None:
+async def test_invalid_values_leave_nothing_behind(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     with pytest.raises(InvalidValues) as caught:
         await start(site, service_id, {"size": 10})
@@ -59,7 +59,7 @@ async def test_faults_leave_nothing_behind(site: Site) -> None:
 
 
 @pytest.mark.parametrize("value", [12345, ["12345"], None])
-async def test_a_secret_that_is_not_asked_for_at_the_moment_is_a_text_all_the_same(site: Site, value: Any) -> None:
+async def test_a_secret_that_is_currently_not_required_must_still_be_a_string(site: Site, value: Any) -> None:
     token = {"properties": {"token": {"title": "Token", "type": "string", "writeOnly": True}}}
     how = {"enum": ["password", "token"], "default": "password"}
     condition = {"if": {"properties": {"how": {"const": "token"}}}, "then": token}
@@ -76,14 +76,14 @@ async def test_a_secret_that_is_not_asked_for_at_the_moment_is_a_text_all_the_sa
     assert started.secret_inputs == ["token"]
 
 
-async def test_a_service_that_is_gone(site: Site) -> None:
+async def test_a_missing_service_is_not_found(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     await site.bus.handle(SyncServices(folders=()))
     with pytest.raises(NotFound):
         await start(site, service_id, {"password": SECRET})
 
 
-async def test_answers_to_another_config_do_not_count(site: Site) -> None:
+async def test_values_for_an_outdated_config_are_rejected(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     stale = CheckedValues(env={}, config={"inputs": None, "confirm": None})
     command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, values=stale)
@@ -92,7 +92,7 @@ async def test_answers_to_another_config_do_not_count(site: Site) -> None:
 
 
 @pytest.mark.parametrize("how", ["ended", "lost"])
-async def test_they_are_removed_when_the_run_ends(site: Site, how: str) -> None:
+async def test_secrets_are_removed_when_the_run_ends(site: Site, how: str) -> None:
     service_id = await site.service(inputs=INPUTS)
     deployment_id = await start(site, service_id, {"password": SECRET})
     assert await site.claim() == deployment_id
@@ -104,20 +104,20 @@ async def test_they_are_removed_when_the_run_ends(site: Site, how: str) -> None:
     assert await sealed(site, deployment_id) is None
 
 
-async def test_they_are_removed_when_it_is_cancelled_while_it_waits(site: Site) -> None:
+async def test_secrets_are_removed_when_a_queued_deployment_is_cancelled(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
     assert await sealed(site, deployment_id) is None
 
 
-async def test_a_running_one_keeps_them_while_it_is_being_cancelled(site: Site) -> None:
+async def test_a_running_deployment_keeps_its_secrets_while_being_cancelled(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     await site.claim()
     await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
     assert await sealed(site, deployment_id) is not None
 
 
-async def test_steps_that_a_script_reports_are_masked(site: Site) -> None:
+async def test_reported_steps_are_masked(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     await site.claim()
     report = StepReport(name=f"Use {SECRET}", state=StepState.SUCCESS, message=SECRET, detail={"key": [SECRET]})
@@ -126,7 +126,7 @@ async def test_steps_that_a_script_reports_are_masked(site: Site) -> None:
     assert (step.name, step.message, step.detail) == ("Use ***", "***", {"key": ["***"]})
 
 
-async def test_a_repeated_request_is_compared_with_its_secrets(site: Site) -> None:
+async def test_a_repeated_request_is_compared_including_secrets(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     first = await start(site, service_id, {"password": SECRET}, idempotency_key="k")
     await site.claim()
@@ -134,12 +134,12 @@ async def test_a_repeated_request_is_compared_with_its_secrets(site: Site) -> No
     assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
     with pytest.raises(Conflict, match="Idempotency-Key"):
         await start(site, service_id, {"password": "another"}, idempotency_key="k")
-    # Whatever has become of the service: it was started, and once.
+    # Regardless of what happened to the service: the deployment was started, once.
     await site.service(inputs={**INPUTS, "required": ["password", "size"], "confirm": True})
     assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
 
 
-async def test_confirmation_is_asked_of_people_only(site: Site) -> None:
+async def test_confirmation_is_required_from_users_only(site: Site) -> None:
     service_id = await site.service(confirm=True)
     assert await site.start(service_id)
     assert await site.start(service_id, by_person=True, confirm="shop")
@@ -148,7 +148,7 @@ async def test_confirmation_is_asked_of_people_only(site: Site) -> None:
     assert [fault.path for fault in caught.value.faults] == [("confirm",)]
 
 
-async def test_a_retry_needs_the_secrets_that_the_service_still_asks_for(site: Site) -> None:
+async def test_a_retry_needs_the_secrets_that_the_service_still_declares(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     needed = {"needed_again": ("password", "gone")}
     with pytest.raises(InvalidValues) as caught:
@@ -158,14 +158,14 @@ async def test_a_retry_needs_the_secrets_that_the_service_still_asks_for(site: S
     assert (retried.context["env"], retried.secret_inputs) == ({"size": 2}, ["password"])
 
 
-async def test_a_retry_takes_again_what_was_a_secret_and_is_none_any_more(site: Site) -> None:
+async def test_a_retry_asks_again_for_a_former_secret(site: Site) -> None:
     service_id = await site.service(inputs={**INPUTS, "properties": {"password": {"type": "string"}}})
     again = {"again": {"password": "not so secret"}, "needed_again": ("password",)}
     retried = await site.deployment(await start(site, service_id, {}, **again))
     assert (retried.context["env"], retried.secret_inputs) == ({"password": "not so secret"}, [])
 
 
-async def test_nobody_sees_a_secret_in_a_command() -> None:
+async def test_the_repr_of_a_command_hides_secrets() -> None:
     answers = CheckedValues(env={}, secrets={"password": SECRET})
     again = {"password": SECRET}
     command = StartDeployment(
@@ -174,7 +174,7 @@ async def test_nobody_sees_a_secret_in_a_command() -> None:
     assert SECRET not in repr(command)
 
 
-async def test_the_last_answers_are_those_of_the_user(site: Site) -> None:
+async def test_previous_values_are_those_of_the_same_user(site: Site) -> None:
     service_id, ada, grace = await site.service(), await site.user("ada"), await site.user("grace")
     await start(site, service_id, {"n": 1}, user_id=ada)
     await start(site, service_id, {"n": 2}, user_id=ada)
@@ -184,7 +184,7 @@ async def test_the_last_answers_are_those_of_the_user(site: Site) -> None:
         assert await uow.previous_values.last(service_id, 987654321) is None
 
 
-async def test_secrets_that_are_gone_hide_everything_and_start_nothing(site: Site, tmp_path: Any) -> None:
+async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, tmp_path: Any) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     inputs = inputs_of(site.open_uow, tmp_path)
     async with site.open_uow() as uow:
@@ -197,7 +197,7 @@ async def test_secrets_that_are_gone_hide_everything_and_start_nothing(site: Sit
     assert mask.text("whatever it says") == "***"
 
 
-async def test_secrets_that_cannot_be_opened_hide_everything(site: Site, tmp_path: Any) -> None:
+async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_path: Any) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     inputs = inputs_of(site.open_uow, tmp_path)
     async with site.open_uow() as uow:

@@ -1,4 +1,4 @@
-"""What workers do with deployments, against PostgreSQL."""
+"""Commands that workers send about deployments, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LOST = "The run was lost."
 
 
 async def execute(site: Site, statement: str, **values: Any) -> None:
-    """Change something behind the product's back."""
+    """Change the database directly, bypassing the product."""
     async with site.open_uow() as uow:
         await Statement(statement).rows(uow.users._driver, **values)
 
 
-class TestKeptCopies:
-    async def test_a_lost_run_that_told_its_own_end_does_not_come_back(self, site: Site) -> None:
-        """Its worker was cut off for so long that it was given up; then it goes on with what it remembers."""
+class TestCachedRuns:
+    async def test_a_lost_run_with_a_reported_result_does_not_come_back(self, site: Site) -> None:
+        """Its worker was cut off until the run was given up; then it continues with its cached state."""
         deployment_id = await site.running(steps=("A",))
         await site.take_in(deployment_id, line())
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
@@ -51,7 +51,7 @@ class TestKeptCopies:
 
 
 class TestClaimDeployments:
-    async def test_the_oldest_one_runs_from_now_on(self, site: Site) -> None:
+    async def test_the_oldest_deployment_starts_running(self, site: Site) -> None:
         service_id = await site.service()
         deployment_id = await site.start(service_id)
         now = site.clock.advance(5)
@@ -62,14 +62,14 @@ class TestClaimDeployments:
         assert (deployment.state, deployment.worker_id, deployment.started) == (DeploymentState.RUNNING, "w1", now)
         assert (await site.messages(deployment_id))[-1]["state"] == "running"
 
-    async def test_where_nothing_waits_there_is_nothing(self, site: Site) -> None:
+    async def test_an_empty_queue_returns_nothing(self, site: Site) -> None:
         assert await site.bus.handle(ClaimDeployments(worker_id="w1")) == []
 
-    async def test_several_at_once_each_of_another_lane(self, site: Site) -> None:
+    async def test_several_deployments_of_different_lanes_are_claimed_at_once(self, site: Site) -> None:
         shop, blog, busy = [await site.service(name) for name in ("shop", "blog", "busy")]
         waiting = [await site.start(service_id) for service_id in (busy, shop, shop, blog, blog)]
         assert await site.claim() == waiting[0]
-        await site.start(busy)  # has to wait for the one before it
+        await site.start(busy)  # must wait for the previous one
         events = await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10))
         claimed = [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)]
         assert claimed == [waiting[1], waiting[3]]
@@ -80,21 +80,21 @@ class TestClaimDeployments:
             assert (await site.messages(deployment_id))[-1]["state"] == "running"
         assert await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10)) == []
 
-    async def test_never_more_than_there_is_room_for(self, site: Site) -> None:
+    async def test_at_most_the_requested_number_is_claimed(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(5)]
         events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[:2]
         events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=3))
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[2:]
 
-    async def test_what_was_cancelled_meanwhile_makes_room_for_another(self, site: Site) -> None:
+    async def test_a_deployment_cancelled_during_a_claim_is_replaced(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(3)]
-        # As if the cancel had come after the job was taken, and before the deployment was looked at.
+        # As if it was cancelled after the job was taken and before the deployment was read.
         await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=waiting[0])
         events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[1:]
 
-    async def test_one_at_a_time_in_their_order(self, site: Site) -> None:
+    async def test_deployments_of_a_service_run_one_at_a_time_in_order(self, site: Site) -> None:
         service_id = await site.service()
         ids = [await site.start(service_id) for _ in range(3)]
         for deployment_id in ids:
@@ -112,13 +112,13 @@ class TestClaimDeployments:
         ids = [await site.start(service_id) for _ in range(4)]
         assert [await site.claim() for _ in range(3)] == [ids[0], ids[1], None]
         await site.take_in(ids[1], ended(0))
-        # Whichever lane it stood in: it has waited longest.
+        # It has waited longest, in whichever lane.
         assert await site.claim() == ids[2]
         assert await site.claim() is None
         await site.take_in(ids[0], ended(0))
         assert await site.claim() == ids[3]
 
-    async def test_a_changed_config_counts_for_those_that_wait_already(self, site: Site) -> None:
+    async def test_a_changed_config_applies_to_queued_deployments(self, site: Site) -> None:
         service_id = await site.service(concurrency=1)
         ids = [await site.start(service_id) for _ in range(4)]
         assert [await site.claim(), await site.claim()] == [ids[0], None]
@@ -132,21 +132,21 @@ class TestClaimDeployments:
         await site.take_in(ids[2], ended(0))
         assert await site.claim() == ids[3]
 
-    async def test_a_cancelled_one_whose_job_is_still_there_is_passed_over(self, site: Site) -> None:
+    async def test_a_cancelled_deployment_with_a_leftover_job_is_skipped(self, site: Site) -> None:
         service_id = await site.service()
         first, second = await site.start(service_id), await site.start(service_id)
         await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=first)
         assert await site.claim() == second
         assert (await site.deployment(first)).state is DeploymentState.CANCELLED
 
-    async def test_a_service_that_was_removed_is_deployed_to_the_end(self, site: Site) -> None:
+    async def test_deployments_of_a_removed_service_still_run(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         await execute(site, "UPDATE services SET deleted = now()")
         assert await site.claim() == deployment_id
 
 
 class TestIngestOutput:
-    async def test_lines_and_steps_are_stored_and_told(self, site: Site) -> None:
+    async def test_lines_and_steps_are_stored_and_published(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(
             deployment_id, line("before"), reported("A", "running", message="m", detail={"k": [1]}), line("in A")
@@ -163,7 +163,7 @@ class TestIngestOutput:
             [[2, "2026-03-01T12:00:01Z", "in A", a.id]],
         ]
 
-    async def test_what_happens_between_two_batches_counts_in_the_second(self, site: Site) -> None:
+    async def test_changes_between_two_batches_are_seen_by_the_second(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, line("one"), reported("A", "running"))
         report = StepReport(name="C", state=StepState.FAILURE, message="told by itself")
@@ -180,7 +180,7 @@ class TestIngestOutput:
             ("B", "success"),
         }
 
-    async def test_a_step_that_has_ended_between_two_batches_outlives_the_run(self, site: Site) -> None:
+    async def test_a_step_that_ended_between_two_batches_is_kept(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A", "running"))
         await site.bus.handle(
@@ -204,7 +204,7 @@ class TestIngestOutput:
             {"host": "web1", "outcome": "changed", "duration": 0.5, "message": "", "diff": "+x"}
         ]
 
-    async def test_the_end_settles_everything(self, site: Site) -> None:
+    async def test_the_end_of_a_run_completes_the_deployment(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"), context={"env": {"domain": "x.org"}})
         await site.take_in(deployment_id, reported("A"), ended(0))
         deployment = await site.deployment(deployment_id)
@@ -216,21 +216,21 @@ class TestIngestOutput:
         assert (running.deployment_id, running.service_id) == (deployment_id, deployment.service_id)
         assert running.config == {"service": "shop", "env": {"domain": "x.org"}}
 
-    async def test_a_failure_leaves_the_last_success_deployed(self, site: Site) -> None:
+    async def test_a_failure_keeps_the_last_success_deployed(self, site: Site) -> None:
         first = await site.succeeded()
         second = await site.running()
         await site.take_in(second, ended(1))
         async with site.open_uow() as uow:
             assert [service.deployment_id for service in await uow.deployed_services.list()] == [first]
 
-    async def test_a_new_success_takes_its_place(self, site: Site) -> None:
+    async def test_a_new_success_replaces_the_deployed_service(self, site: Site) -> None:
         await site.succeeded()
         second = await site.succeeded()
         async with site.open_uow() as uow:
             assert [service.deployment_id for service in await uow.deployed_services.list()] == [second]
 
     @pytest.mark.parametrize("offset_before", [0, 10, 30, 1000])
-    async def test_what_does_not_follow_is_not_taken_in(self, site: Site, offset_before: int) -> None:
+    async def test_a_batch_with_a_wrong_offset_is_ignored(self, site: Site, offset_before: int) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, line(), line())
         before = await site.messages(deployment_id)
@@ -241,7 +241,7 @@ class TestIngestOutput:
         assert (await site.deployment(deployment_id)).spool_offset == 20
         assert await site.messages(deployment_id) == before
 
-    async def test_records_that_say_nothing_move_on(self, site: Site) -> None:
+    async def test_batches_without_entries_advance_the_offset(self, site: Site) -> None:
         deployment_id = await site.running()
         before = await site.messages(deployment_id)
         await site.bus.handle(IngestOutput(deployment_id=deployment_id, entries=(), offset_before=0, offset=40))
@@ -265,7 +265,7 @@ class TestIngestOutput:
         assert len({step.id for step in steps}) == 1001
 
     @pytest.mark.parametrize(
-        "said",
+        "fields",
         [
             {"name": "a\x00b", "message": "a\x00b", "x": "\x00", "\x00": 1},
             {"name": "\ud800", "message": "\udfff", "x": "\ud800"},
@@ -275,19 +275,19 @@ class TestIngestOutput:
             {"name": "A", "state": "running", "task": {"a": [1]}},
             {"name": "'; DROP TABLE steps; --", "message": "{0} %s :x $1"},
         ],
-        ids=lambda said: repr(said)[:30],
+        ids=lambda fields: repr(fields)[:30],
     )
-    async def test_hostile_reports_are_stored_and_read(self, site: Site, said: dict[str, Any]) -> None:
+    async def test_hostile_reports_are_stored_and_read(self, site: Site, fields: dict[str, Any]) -> None:
         deployment_id = await site.running()
-        hostile = json.dumps(said)
-        await site.take_in(deployment_id, read_line(hostile, at(1)), line(str(said.get("name"))), line("\x00\ud800"))
+        hostile = json.dumps(fields)
+        await site.take_in(deployment_id, read_line(hostile, at(1)), line(str(fields.get("name"))), line("\x00\ud800"))
         await site.take_in(deployment_id, read_line(hostile, at(2)), ended(0))
         assert (await site.deployment(deployment_id)).run_ended == at(99)
         assert (await site.deployment(deployment_id)).lines == 2
         for message in await site.messages(deployment_id):
             json.dumps(message, allow_nan=False)
 
-    async def test_steps_that_others_have_changed_meanwhile_are_read_again(self, site: Site) -> None:
+    async def test_steps_changed_by_others_are_read_again(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B", "C"))
         await site.take_in(deployment_id, reported("A"))
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report("B")))
@@ -295,8 +295,8 @@ class TestIngestOutput:
         assert await site.states(deployment_id) == {"A": "success", "B": "success", "C": "success"}
         assert (await site.steps(deployment_id))[2].first_line == 1
 
-    async def test_a_batch_that_could_not_be_stored_leaves_no_trace(self, site: Site) -> None:
-        """The commit fails; others change the deployment; then the batch comes again."""
+    async def test_a_batch_that_cannot_be_stored_leaves_no_trace(self, site: Site) -> None:
+        """The commit fails; others change the deployment; then the batch is sent again."""
         deployment_id = await site.running(steps=("A", "B"))
         await execute(
             site,
@@ -315,8 +315,8 @@ class TestIngestOutput:
         await site.take_in(deployment_id, reported("X", "running"), reported("A", "running"))
         assert await site.states(deployment_id) == {"B": "running", "X": "running", "A": "running"}
 
-    async def test_after_the_run_was_given_up_its_words_are_kept_and_change_nothing(self, site: Site) -> None:
-        """A worker that was thought dead comes back."""
+    async def test_output_after_a_lost_run_is_kept_without_effect(self, site: Site) -> None:
+        """A worker that was considered dead comes back."""
         deployment_id = await site.running(steps=("A",))
         await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
         await site.take_in(deployment_id, line("still here"), reported("A"), ended(0))
@@ -324,13 +324,13 @@ class TestIngestOutput:
         assert (deployment.state, deployment.reason, deployment.lines) == (DeploymentState.FAILURE, LOST, 1)
         assert [step.state.is_final for step in await site.steps(deployment_id)] == [True]
 
-    async def test_for_a_deployment_that_is_not_there(self, site: Site) -> None:
+    async def test_output_of_a_missing_deployment_is_ignored(self, site: Site) -> None:
         with pytest.raises(NotFound):
             await site.bus.handle(IngestOutput(deployment_id=1, entries=(), offset_before=0, offset=0))
 
 
 class TestFailLostRun:
-    async def test_the_deployment_fails_and_says_why(self, site: Site) -> None:
+    async def test_the_deployment_fails_with_a_reason(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A", "running"))
         await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
@@ -339,24 +339,24 @@ class TestFailLostRun:
         (step,) = await site.steps(deployment_id)
         assert (step.name, step.state, step.message) == ("A", StepState.FAILURE, LOST)
 
-    async def test_the_next_one_may_run(self, site: Site) -> None:
+    async def test_the_next_deployment_can_run(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
         await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST))
         assert await site.claim() == second
 
-    async def test_twice_does_no_harm(self, site: Site) -> None:
+    async def test_failing_twice_does_no_harm(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
         assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="Again.")) == []
         assert (await site.deployment(deployment_id)).reason == LOST
 
-    async def test_a_run_that_has_ended_stays_as_it_ended(self, site: Site) -> None:
+    async def test_a_finished_run_keeps_its_outcome(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST)) == []
         assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
-    async def test_one_that_had_said_that_it_was_done_is_a_success(self, site: Site) -> None:
+    async def test_a_lost_run_with_a_reported_success_is_a_success(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
         await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
@@ -367,7 +367,7 @@ class TestFailLostRun:
 
 
 class TestHeartbeat:
-    async def test_a_worker_is_known_by_what_it_said_last(self, site: Site) -> None:
+    async def test_a_worker_has_its_last_heartbeat(self, site: Site) -> None:
         await site.beat("w1", "host1")
         await site.bus.handle(Heartbeat(worker_id="w1", host="host2", version="2", slots=5))
         async with site.open_uow() as uow:
@@ -377,7 +377,7 @@ class TestHeartbeat:
 
 
 def expired(events: list[Event]) -> list[int]:
-    """Return the ids of the deployments that were deleted."""
+    """Return the ids of the deleted deployments."""
     return [event.deployment_id for event in events if isinstance(event, DeploymentExpired)]
 
 
@@ -394,37 +394,37 @@ class TestExpireDeployments:
         async with site.open_uow() as uow:
             return [row[0] for row in await uow.users._driver.fetch("SELECT id FROM deployments ORDER BY id")]
 
-    async def test_by_default_everything_stays(self, site: Site) -> None:
+    async def test_by_default_everything_is_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
         assert await self.expire(site) == []
         assert await self.remaining(site) == ids
 
-    async def test_the_newest_stay(self, site: Site) -> None:
+    async def test_the_newest_are_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(5)]
         assert sorted(await self.expire(site, count=2)) == ids[:3]
         assert await self.remaining(site) == ids[3:]
         assert await self.expire(site, count=2) == []
 
-    async def test_the_young_ones_stay(self, site: Site) -> None:
+    async def test_recent_deployments_are_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
         await execute(site, "UPDATE deployments SET finished = now() - interval '3 days' WHERE id = :id", id=ids[0])
         await execute(site, "UPDATE deployments SET finished = now() - interval '1 day' WHERE id <> :id", id=ids[0])
         assert await self.expire(site, days=2) == ids[:1]
         assert sorted(await self.expire(site, days=0.5)) == ids[1:]
 
-    async def test_with_both_limits_either_is_enough(self, site: Site) -> None:
+    async def test_with_both_limits_either_is_enough_to_be_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
         await execute(site, "UPDATE deployments SET finished = now()")
         await execute(site, "UPDATE deployments SET finished = now() - interval '9 days' WHERE id = :id", id=ids[2])
         assert sorted(await self.expire(site, days=5, count=2)) == [ids[0], ids[2]]
 
-    async def test_the_last_success_stays_for_its_plan(self, site: Site) -> None:
+    async def test_the_last_success_is_kept_for_its_plan(self, site: Site) -> None:
         first, success = await site.succeeded(steps=("A",)), await site.succeeded(steps=("A",))
         later = [await self.failed(site) for _ in range(2)]
         assert sorted(await self.expire(site, count=1)) == [first, later[0]]
         assert await self.remaining(site) == [success, later[1]]
 
-    async def test_what_has_not_ended_stays(self, site: Site) -> None:
+    async def test_unfinished_deployments_are_kept(self, site: Site) -> None:
         finished = await site.running("blog")
         await site.bus.handle(FinishDeployment(deployment_id=finished))
         running = await site.running("shop")
@@ -435,7 +435,7 @@ class TestExpireDeployments:
         assert await self.expire(site, count=1) == [gone]
         assert await self.remaining(site) == [finished, running, waiting, newest]
 
-    async def test_everything_of_it_goes(self, site: Site) -> None:
+    async def test_all_data_of_an_expired_deployment_is_deleted(self, site: Site) -> None:
         gone, kept = await self.failed(site), await self.failed(site)
         retry = await self.failed(site, retry_of=gone)
         await self.expire(site, count=2)
@@ -453,14 +453,14 @@ class TestExpireDeployments:
         await site.service("blog", retention_count=None)
         assert await self.expire(site, count=2) == blog[:1]
 
-    async def test_removed_services_expire_too(self, site: Site) -> None:
+    async def test_deployments_of_removed_services_expire_too(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(2)]
         await site.bus.handle(DeleteService(service_id=(await site.deployment(ids[0])).service_id))
         assert await self.expire(site, count=1) == ids[:1]
 
 
 class TestOutput:
-    async def test_pages_of_lines(self, site: Site) -> None:
+    async def test_output_is_read_in_pages(self, site: Site) -> None:
         deployment_id = await site.running()
         for start in range(0, 60, 3):
             await site.take_in(deployment_id, *(line(f"line {n + 1}") for n in range(start, start + 3)), reported("A"))
@@ -478,7 +478,7 @@ class TestOutput:
             found, after = await find_lines(uow, deployment_id, after=0, limit=2)
         assert (len(found), after) == (2, None)
 
-    async def test_a_search_ignores_case_and_goes_on_where_it_stopped(self, site: Site) -> None:
+    async def test_a_search_ignores_case_and_continues_where_it_stopped(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(line(f"{'ERROR' if n % 10 == 0 else 'fine'} {n}") for n in range(100)))
         async with site.open_uow() as uow:
@@ -488,7 +488,7 @@ class TestOutput:
             assert ([entry["n"] for entry in found], after) == ([41, 51, 61, 71, 81, 91], None)
             assert await find_lines(uow, deployment_id, after=0, limit=9, text="nowhere") == ([], None)
 
-    async def test_there_may_be_more_messages_than_are_read_at_once(self, site: Site) -> None:
+    async def test_more_messages_than_are_read_at_once(self, site: Site) -> None:
         deployment_id = await site.running()
         for n in range(120):
             await site.take_in(deployment_id, line(f"line {n}"), reported("A", "running"))
@@ -500,7 +500,7 @@ class TestOutput:
 
 
 class TestLost:
-    async def test_runs_of_workers_that_are_silent_or_unknown(self, site: Site) -> None:
+    async def test_runs_of_silent_or_unknown_workers_are_lost(self, site: Site) -> None:
         await site.beat("silent", "far")
         await site.beat("alive", "near")
         ids = {}
@@ -514,7 +514,7 @@ class TestLost:
             assert lost == {ids["silent"]: "far", ids["unknown"]: "an unknown host"}
             assert dict(await uow.deployments.lost(7200)) == {}
 
-    async def test_one_that_has_finished_by_itself_still_holds_its_service(self, site: Site) -> None:
+    async def test_a_finished_deployment_with_a_running_process_still_blocks_its_service(self, site: Site) -> None:
         await site.beat("w1", "far")
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
@@ -528,7 +528,7 @@ class TestLost:
         async with site.open_uow() as uow:
             assert list(await uow.deployments.lost(60)) == []
 
-    async def test_what_waits_or_has_ended_is_not_lost(self, site: Site) -> None:
+    async def test_queued_and_final_deployments_are_not_lost(self, site: Site) -> None:
         first = await site.succeeded()
         await site.start((await site.deployment(first)).service_id)
         await execute(site, "UPDATE deployments SET started = now() - interval '1 hour' WHERE id = :id", id=first)

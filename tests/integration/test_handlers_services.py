@@ -1,4 +1,4 @@
-"""Bringing service folders into the database."""
+"""Syncing service folders to the database."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class TestSyncServices:
         assert (service.data, service.readme) == ({"description": "A shop"}, "# Shop")
         assert (service.updated, service.deleted) == (site.clock.now, None)
 
-    async def test_nothing_new_changes_nothing(self, site: Site) -> None:
+    async def test_an_unchanged_folder_changes_nothing(self, site: Site) -> None:
         await sync(site, folder("shop", "# Shop", steps=[{"name": "A"}]))
         assert await sync(site, folder("shop", "# Shop", steps=[{"name": "A"}])) == []
 
     @pytest.mark.parametrize("changed", [folder("shop", "old", a=2), folder("shop", "new", a=1), folder("shop", a=1)])
-    async def test_changes_are_taken_over(self, site: Site, changed: ServiceFolder) -> None:
+    async def test_changes_are_stored(self, site: Site, changed: ServiceFolder) -> None:
         first = await sync(site, folder("shop", "old", a=1))
         site.clock.advance(1)
         events = await sync(site, changed)
@@ -58,7 +58,7 @@ class TestSyncServices:
         assert service is not None
         assert (service.data, service.readme, service.updated) == (changed.data, changed.readme, site.clock.now)
 
-    async def test_folders_that_are_gone_leave_the_list_and_keep_their_row(self, site: Site) -> None:
+    async def test_removed_folders_leave_the_list_and_keep_their_row(self, site: Site) -> None:
         service_id = await site.service("shop")
         assert changes(await sync(site)) == {"shop": "removed"}
         assert await listed(site) == []
@@ -67,31 +67,31 @@ class TestSyncServices:
                 await uow.services.get(service_id)
             assert [service.name for service in await uow.services.some([service_id])] == ["shop"]
 
-    async def test_a_folder_that_comes_back_is_the_same_service(self, site: Site) -> None:
+    async def test_a_folder_that_returns_is_the_same_service(self, site: Site) -> None:
         service_id = await site.service("shop")
         await sync(site)
         assert changes(await sync(site, folder("shop"))) == {"shop": "added"}
         assert await site.service("shop") == service_id
 
-    async def test_broken_folders_keep_what_they_had(self, site: Site) -> None:
+    async def test_broken_folders_keep_their_stored_config(self, site: Site) -> None:
         await sync(site, folder("shop", a=1))
         assert await sync(site, broken=["shop", "never seen"]) == []
         assert await listed(site) == ["shop"]
 
-    async def test_what_was_removed_is_removed_once(self, site: Site) -> None:
+    async def test_a_removed_folder_is_removed_once(self, site: Site) -> None:
         await sync(site, folder("shop"))
         await sync(site)
         assert await sync(site) == []
 
 
 class TestDeleteService:
-    async def test_it_leaves_the_list(self, site: Site) -> None:
+    async def test_a_deleted_service_leaves_the_list(self, site: Site) -> None:
         service_id = await site.service()
         events = await site.bus.handle(DeleteService(service_id=service_id))
         assert changes(events) == {"shop": "removed"}
         assert await listed(site) == []
 
-    async def test_its_deployments_stay(self, site: Site) -> None:
+    async def test_deployments_of_a_deleted_service_are_kept(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         deployment = await site.deployment(deployment_id)
         await site.bus.handle(DeleteService(service_id=deployment.service_id))
@@ -99,14 +99,14 @@ class TestDeleteService:
         async with site.open_uow() as uow:
             assert await uow.deployed_services.list() == []
 
-    async def test_twice_is_once_too_often(self, site: Site) -> None:
+    async def test_deleting_twice_is_not_found(self, site: Site) -> None:
         service_id = await site.service()
         await site.bus.handle(DeleteService(service_id=service_id))
         with pytest.raises(NotFound, match="Service not found"):
             await site.bus.handle(DeleteService(service_id=service_id))
 
     @pytest.mark.parametrize("runs", [False, True])
-    async def test_not_while_it_is_being_deployed(self, site: Site, runs: bool) -> None:
+    async def test_a_service_being_deployed_cannot_be_deleted(self, site: Site, runs: bool) -> None:
         service_id = await site.service()
         await site.start(service_id)
         if runs:
@@ -114,7 +114,7 @@ class TestDeleteService:
         with pytest.raises(Conflict, match="shop is being deployed"):
             await site.bus.handle(DeleteService(service_id=service_id))
 
-    async def test_the_next_sync_brings_it_back(self, site: Site) -> None:
+    async def test_the_next_sync_restores_it(self, site: Site) -> None:
         service_id = await site.service()
         await site.bus.handle(DeleteService(service_id=service_id))
         assert await site.service() == service_id

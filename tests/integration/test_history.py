@@ -1,4 +1,4 @@
-"""How earlier deployments went, and what each was started with, against PostgreSQL."""
+"""Outcomes of earlier deployments, and what each was started with, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.site import Site
 
 
 class TestFinished:
-    async def test_the_last_ones_of_a_service_oldest_first(self, site: Site) -> None:
+    async def test_the_last_deployments_of_a_service_are_listed_oldest_first(self, site: Site) -> None:
         await site.succeeded("blog")
         ids = [await site.succeeded() for _ in range(3)]
         failed = await site.running()
@@ -25,7 +25,7 @@ class TestFinished:
             ]
             assert await uow.history.finished(service_id, limit=2) == every[-2:]
 
-    async def test_seconds_from_start_to_end(self, site: Site) -> None:
+    async def test_durations_are_seconds_from_start_to_end(self, site: Site) -> None:
         deployment_id = await site.running()
         started = site.clock.now
         await site.take_in(deployment_id, ended(0))
@@ -36,7 +36,7 @@ class TestFinished:
         assert (one.started, one.finished) == (started, finished)
         assert one.seconds == max(0.0, (finished - started).total_seconds())
 
-    async def test_one_that_never_started_took_no_time(self, site: Site) -> None:
+    async def test_a_deployment_that_never_started_has_no_duration(self, site: Site) -> None:
         service_id = await site.service()
         deployment_id = await site.start(service_id)
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
@@ -46,7 +46,7 @@ class TestFinished:
 
 
 class TestLastSuccessBefore:
-    async def test_of_the_same_service_and_asked_for_before(self, site: Site) -> None:
+    async def test_the_last_success_is_of_the_same_service_and_earlier(self, site: Site) -> None:
         first, second = await site.succeeded(), await site.succeeded()
         await site.succeeded("blog")
         failed = await site.running()
@@ -60,7 +60,7 @@ class TestLastSuccessBefore:
 
 
 class TestSnapshots:
-    async def test_config_and_files_as_they_were_at_the_start(self, site: Site) -> None:
+    async def test_config_and_files_are_stored_at_the_start(self, site: Site) -> None:
         service_id = await site.service("shop", timeout=1)
         first = await site.start(service_id)
         await site.service("shop", timeout=2)
@@ -71,7 +71,7 @@ class TestSnapshots:
             found = await uow.history.snapshots([first, second, second + 1])
         assert found == {first: Snapshot({"timeout": 1}, {"deploy.sh": "ab"}), second: Snapshot({"timeout": 2}, None)}
 
-    async def test_files_of_a_deployment_that_is_gone_are_forgotten(self, site: Site) -> None:
+    async def test_files_of_a_deleted_deployment_are_deleted(self, site: Site) -> None:
         await site.bus.handle(KeepFiles(deployment_id=1, files={"deploy.sh": "ab"}))
         async with site.open_uow() as uow:
             assert await uow.history.snapshots([1]) == {}

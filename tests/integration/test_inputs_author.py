@@ -1,4 +1,4 @@
-"""Schemas of inputs as authors write them: which are taken, and what is said of the others."""
+"""Schemas of inputs as authors write them: which are accepted, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Check = Callable[[dict[str, Any]], None]
 
 
 def one(**described: Any) -> dict[str, Any]:
-    """A schema with one input."""
+    """Return a schema with one input."""
     return {"type": "object", "properties": {"x": described}}
 
 
 @pytest.fixture
 def check(files: Files, tmp_path: Path) -> Check:
-    """Check a schema of a service whose folder has one command."""
+    """Return a check of a schema for a service whose folder has one command."""
     made = tmp_path / "shop"
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "list.sh").write_text("#!/bin/sh\n")
@@ -61,7 +61,7 @@ def check(files: Files, tmp_path: Path) -> Check:
         one(type="object", properties={"inner": {"type": "string"}}),
     ],
 )
-def test_good_ones(schema: dict[str, Any], check: Check) -> None:
+def test_valid_schemas(schema: dict[str, Any], check: Check) -> None:
     check(json.loads(json.dumps(schema)))
 
 
@@ -128,13 +128,13 @@ def test_good_ones(schema: dict[str, Any], check: Check) -> None:
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else "",
 )  # fmt: skip
-def test_broken_ones(schema: dict[str, Any], reason: str, check: Check) -> None:
+def test_invalid_schemas(schema: dict[str, Any], reason: str, check: Check) -> None:
     with pytest.raises(SchemaFault) as caught:
         check(schema)
     assert str(caught.value).startswith(reason)
 
 
-def test_nothing_is_ever_fetched(check: Check) -> None:
+def test_nothing_is_fetched_from_the_network(check: Check) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.0)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
@@ -145,7 +145,7 @@ def test_nothing_is_ever_fetched(check: Check) -> None:
             server.accept()
 
 
-def test_a_pattern_has_a_length_that_can_be_read(check: Check) -> None:
+def test_the_length_of_a_pattern_is_limited(check: Check) -> None:
     check(one(type="string", pattern="a" * 2_000))
     with pytest.raises(SchemaFault, match="at most 2000 characters"):
         check(one(type="string", pattern="a" * 2_001))

@@ -1,4 +1,4 @@
-"""Choices that are found out: real commands, well-behaved and hostile, and a real inventory."""
+"""Dynamic choices: real commands, well-behaved and hostile, and a real inventory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Clock:
-    """Seconds, in the hands of the test."""
+    """A clock, in seconds, that the test controls."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Folder:
-    """A service folder with commands, and what their choices are."""
+    """A service folder with commands, and the choices they provide."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "shop"
@@ -41,13 +41,13 @@ class Folder:
         self.choices = Choices(where, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
-        """Write a program into the folder; what does not begin with `#!` is for the shell."""
+        """Write a program into the folder; without `#!` it is a shell script."""
         file = self.path / name
         file.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
         return file
 
-    def ask(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
+    def run(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
         """Run a program as the platform does."""
         argv = (str(self.command(script)), *arguments)
         return ask(Question(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
@@ -57,15 +57,15 @@ class Folder:
         schema = {"type": "object", "properties": {"x": {**described, "x-choices": source}}}
         return await self.choices.form("shop", {"inputs": schema})
 
-    async def offered(self, source: dict[str, Any], **described: Any) -> Any:
-        """Return how that input is described, its choices filled in."""
+    async def described_input(self, source: dict[str, Any], **described: Any) -> Any:
+        """Return the description of that input with its choices."""
         form = await self.form(source, **described)
         assert form.problems == ()
         assert form.schema is not None
         return form.schema["properties"]["x"]
 
     async def problem(self, source: dict[str, Any], **described: Any) -> str:
-        """Return why the choices of that input could not be found out."""
+        """Return why the choices of that input are unavailable."""
         form = await self.form(source, **described)
         (problem,) = form.problems
         assert (problem.name, form.schema) == ("x", {"type": "object", "properties": {"x": described}})
@@ -81,50 +81,50 @@ COMMAND = {"command": ["./choices"]}
 
 
 class TestCommands:
-    async def test_one_choice_a_line(self, folder: Folder) -> None:
+    async def test_each_line_is_a_choice(self, folder: Folder) -> None:
         folder.command("printf 'main\\n\\n  develop \\r\\nmain\\n'")
-        assert await folder.offered(COMMAND, type="string") == {"type": "string", "enum": ["main", "develop"]}
+        assert await folder.described_input(COMMAND, type="string") == {"type": "string", "enum": ["main", "develop"]}
 
     async def test_a_json_list_with_titles(self, folder: Folder) -> None:
         folder.command("""echo '["a", {"const": "b", "title": "Bee"}, {"const": "c"}]'""")
-        assert await folder.offered(COMMAND) == {
+        assert await folder.described_input(COMMAND) == {
             "oneOf": [{"const": "a", "title": "a"}, {"const": "b", "title": "Bee"}, {"const": "c", "title": "c"}]
         }
 
-    async def test_several_may_be_chosen(self, folder: Folder) -> None:
+    async def test_choices_of_an_array(self, folder: Folder) -> None:
         folder.command("echo a; echo b")
         items = {"type": "string", "enum": ["a", "b"]}
         schema = {"type": "array", "items": {"type": "string", "x-choices": COMMAND}}
         form = await folder.choices.form("shop", {"inputs": {"type": "object", "properties": {"x": schema}}})
         assert form.schema == {"type": "object", "properties": {"x": {"type": "array", "items": items}}}
-        assert await folder.offered(COMMAND, type="array", items={"type": "string"}) == {
+        assert await folder.described_input(COMMAND, type="array", items={"type": "string"}) == {
             "type": "array",
             "items": items,
         }
 
-    async def test_numbers_for_numbers(self, folder: Folder) -> None:
+    async def test_number_inputs_have_number_choices(self, folder: Folder) -> None:
         folder.command("echo 1; echo 20")
-        assert (await folder.offered(COMMAND, type="integer"))["enum"] == [1, 20]
+        assert (await folder.described_input(COMMAND, type="integer"))["enum"] == [1, 20]
 
-    async def test_it_runs_in_the_folder_with_a_minimal_environment(
+    async def test_a_command_runs_in_the_folder_with_a_minimal_environment(
         self, folder: Folder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SECRET_KEY", "the key of the server")
         folder.command(f"#!{sys.executable} -I\nimport os\nprint(os.getcwd())\nprint(*sorted(os.environ))\n")
-        assert (await folder.offered(COMMAND))["enum"] == [str(folder.path), "HOME LANG PATH"]
+        assert (await folder.described_input(COMMAND))["enum"] == [str(folder.path), "HOME LANG PATH"]
 
-    async def test_no_shell_ever_sees_the_arguments(self, folder: Folder) -> None:
+    async def test_arguments_are_not_passed_to_a_shell(self, folder: Folder) -> None:
         folder.command('printf "%s\\n" "$@"')
         arguments = ["$(id)", "a;b", "* '"]
-        assert (await folder.offered({"command": ["./choices", *arguments]}))["enum"] == arguments
+        assert (await folder.described_input({"command": ["./choices", *arguments]}))["enum"] == arguments
 
-    async def test_a_conditional_input_has_its_choices_too(self, folder: Folder) -> None:
+    async def test_a_conditional_input_has_choices_too(self, folder: Folder) -> None:
         folder.command("echo a")
         inner = {"properties": {"y": {"x-choices": COMMAND}}}
         form = await folder.choices.form("shop", {"inputs": {"type": "object", "if": {}, "then": inner}})
         assert form.schema == {"type": "object", "if": {}, "then": {"properties": {"y": {"enum": ["a"]}}}}
 
-    async def test_only_what_is_needed_is_found_out(self, folder: Folder) -> None:
+    async def test_only_needed_commands_run(self, folder: Folder) -> None:
         schema = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./gone"]}}, "y": {}}}
         form = await folder.choices.form("shop", {"inputs": schema}, frozenset({"y"}))
         assert form == Form(schema={"type": "object", "properties": {"x": {}, "y": {}}})
@@ -150,37 +150,37 @@ class TestFailures:
             ("head -c 100000 /dev/zero", f"The program printed more than {OUTPUT_LIMIT // 1024} KiB"),
         ],
     )
-    async def test_why_is_said(self, folder: Folder, script: str, sentence: str) -> None:
+    async def test_failures_are_explained(self, folder: Folder, script: str, sentence: str) -> None:
         folder.command(script)
         assert await folder.problem(COMMAND) == sentence
 
-    async def test_a_flood_of_errors_is_bounded(self, folder: Folder) -> None:
+    async def test_error_output_is_bounded(self, folder: Folder) -> None:
         folder.command("head -c 5000000 /dev/zero | tr '\\0' 'x' >&2; echo a")
-        assert (await folder.offered(COMMAND))["enum"] == ["a"]
+        assert (await folder.described_input(COMMAND))["enum"] == ["a"]
 
-    async def test_one_that_is_not_executable(self, folder: Folder) -> None:
+    async def test_a_program_that_is_not_executable(self, folder: Folder) -> None:
         folder.command("true").chmod(0o644)
         assert "is not executable" in await folder.problem(COMMAND)
 
-    async def test_one_that_is_gone(self, folder: Folder) -> None:
+    async def test_a_missing_program(self, folder: Folder) -> None:
         assert "does not exist. Create it" in await folder.problem(COMMAND)
 
-    def test_a_hanging_one_is_ended_with_all_that_it_has_started(self, folder: Folder) -> None:
+    def test_a_hanging_program_is_killed_with_its_children(self, folder: Folder) -> None:
         script = "trap '' TERM; setsid sleep 4711 & echo $! > child; echo $$ > self; sleep 4711"
         with pytest.raises(ChoiceUnavailable, match=r"timeout of 0\.5 seconds"):
-            folder.ask(script, seconds=0.5)
+            folder.run(script, seconds=0.5)
         for name in ("child", "self"):
             assert not is_running(int((folder.path / name).read_text()))
 
-    def test_what_it_leaves_behind_is_ended(self, folder: Folder) -> None:
-        assert folder.ask("setsid sleep 4711 >/dev/null 2>&1 & echo $! > child; echo a") == "a\n"
+    def test_processes_left_behind_are_killed(self, folder: Folder) -> None:
+        assert folder.run("setsid sleep 4711 >/dev/null 2>&1 & echo $! > child; echo a") == "a\n"
         assert not is_running(int((folder.path / "child").read_text()))
 
-    def test_one_that_closes_its_output_and_stays_is_ended(self, folder: Folder) -> None:
+    def test_a_hanging_program_that_closed_its_output_is_killed(self, folder: Folder) -> None:
         with pytest.raises(ChoiceUnavailable, match="stopped after its timeout"):
-            folder.ask("exec >&- 2>&-; sleep 4711", seconds=0.5)
+            folder.run("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
-    async def test_an_unknown_deploy_user_is_told(self, folder: Folder, tmp_path: Path) -> None:
+    async def test_an_unknown_deploy_user_is_reported(self, folder: Folder, tmp_path: Path) -> None:
         where = ChoiceContext(
             folders=ServiceFolders(tmp_path), path=PATH, user=lambda: DeployUser.named("nobody-of-that-name")
         )
@@ -188,35 +188,35 @@ class TestFailures:
         folder.command("echo a")
         assert "The user nobody-of-that-name does not exist" in await folder.problem(COMMAND)
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-    def test_it_runs_as_the_deploy_user(self, folder: Folder, tmp_path: Path) -> None:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    def test_a_command_runs_as_the_deploy_user(self, folder: Folder, tmp_path: Path) -> None:
         for place in (tmp_path, *tmp_path.parents):
             if place.stat().st_mode & 0o001 == 0:
-                place.chmod(0o711)  # pytest keeps its folders to itself
+                place.chmod(0o711)  # pytest's folders are private
         file = folder.command("id -un; exec sleep 4711 >/dev/null 2>&1 &")
         question = Question(argv=(str(file),), cwd="/", env={"PATH": PATH, "HOME": "/"})
         assert ask(question, DeployUser.named("nobody")).split() == ["nobody"]
 
 
-class TestKept:
-    async def test_a_form_and_its_start_ask_once(self, folder: Folder) -> None:
+class TestCache:
+    async def test_a_form_and_its_start_run_the_command_once(self, folder: Folder) -> None:
         folder.command("echo x >> calls; wc -l < calls")
-        forms = await asyncio.gather(*(folder.offered(COMMAND) for _ in range(5)))
+        forms = await asyncio.gather(*(folder.described_input(COMMAND) for _ in range(5)))
         assert forms == [{"enum": ["1"]}] * 5
         folder.clock.now = 29.9
-        assert await folder.offered(COMMAND) == {"enum": ["1"]}
+        assert await folder.described_input(COMMAND) == {"enum": ["1"]}
         folder.clock.now = 30.0
-        assert await folder.offered(COMMAND) == {"enum": ["2"]}
+        assert await folder.described_input(COMMAND) == {"enum": ["2"]}
 
-    async def test_failures_are_kept_too(self, folder: Folder) -> None:
+    async def test_failures_are_cached_too(self, folder: Folder) -> None:
         folder.command("echo x >> calls; exit 1")
         for _ in range(3):
             await folder.problem(COMMAND)
         assert (folder.path / "calls").read_text() == "x\n"
 
-    async def test_whoever_goes_away_takes_nothing_from_the_others(self, folder: Folder) -> None:
+    async def test_a_cancelled_request_does_not_affect_the_others(self, folder: Folder) -> None:
         folder.command("while ! test -e go; do sleep 0.01; done; echo a")
-        first, second = (asyncio.ensure_future(folder.offered(COMMAND)) for _ in range(2))
+        first, second = (asyncio.ensure_future(folder.described_input(COMMAND)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         (folder.path / "go").touch()
@@ -241,25 +241,25 @@ class TestInventory:
         made = Folder(tmp_path)
         (made.path / "inventory.ini").write_text(INVENTORY)
         (made.path / "group_vars").mkdir()
-        # Would need a password, if anybody read it.
+        # Reading it would require a password.
         (made.path / "group_vars" / "all.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
         return made
 
     async def test_hosts_groups_and_the_hosts_of_a_group(self, folder: Folder) -> None:
         web = ["web1.example.org", "web2.example.org"]
-        assert sorted((await folder.offered({"inventory": "hosts"}))["enum"]) == sorted(["lone", *web, "db1"])
-        assert sorted((await folder.offered({"inventory": "groups"}))["enum"]) == ["db", "site", "web"]
-        assert (await folder.offered({"inventory": "web"}))["enum"] == web
-        assert sorted((await folder.offered({"inventory": "site"}))["enum"]) == ["db1", *web]
+        assert sorted((await folder.described_input({"inventory": "hosts"}))["enum"]) == sorted(["lone", *web, "db1"])
+        assert sorted((await folder.described_input({"inventory": "groups"}))["enum"]) == ["db", "site", "web"]
+        assert (await folder.described_input({"inventory": "web"}))["enum"] == web
+        assert sorted((await folder.described_input({"inventory": "site"}))["enum"]) == ["db1", *web]
 
     async def test_an_unknown_group(self, folder: Folder) -> None:
         assert await folder.problem({"inventory": "gone"}) == "There is no group gone in the inventory"
 
-    async def test_a_broken_inventory_is_no_half_of_one(self, folder: Folder) -> None:
+    async def test_a_broken_inventory_has_no_choices(self, folder: Folder) -> None:
         (folder.path / "inventory.ini").write_text("good\n[web]\nweb1 token={{ broken }}\n")
         assert (await folder.problem({"inventory": "hosts"})).startswith("The program ended with exit code")
 
-    async def test_no_inventory_at_all(self, folder: Folder) -> None:
+    async def test_a_missing_inventory_is_reported(self, folder: Folder) -> None:
         (folder.path / "inventory.ini").unlink()
         assert await folder.problem({"inventory": "hosts"}) == "The inventory has no hosts"
 
@@ -275,12 +275,12 @@ def test_a_graph_is_read_by_its_indentation() -> None:
     }
 
 
-def test_choices_are_read_in_their_order() -> None:
+def test_choices_keep_their_order() -> None:
     assert parse(json.dumps([2, 1, 2, {"const": "x", "title": "X"}])) == [Choice(2), Choice(1), Choice("x", "X")]
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there, and not dead."""
+    """Return True if a process exists and is not dead."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The live channel with real rows: woken by NOTIFY, swept where that is lost, patient while the database is away."""
+"""The live channel with real rows: woken by NOTIFY, polling for missed notifications, waiting while the database is down."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tests.databases import Databases
 from tests.runs import ended, line, reported
 from tests.site import Site
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition, however long the machine takes."""
+    """Wait for a condition; fail after TIMEOUT."""
 
     async def look() -> None:
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
-    await asyncio.wait_for(look(), PATIENCE)
+    await asyncio.wait_for(look(), TIMEOUT)
 
 
 class Viewer:
-    """A client that takes everything at once, as one with a quick connection."""
+    """A client that reads everything immediately, as over a fast connection."""
 
     def __init__(self, feed: LiveFeed, actor: Actor = USER) -> None:
         self.client = Client(actor, "token")
@@ -47,7 +47,7 @@ class Viewer:
         self._feed = feed
 
     async def watch(self) -> None:
-        """Do what the sending task of the WebSocket does, for ever."""
+        """Act as the sending task of the WebSocket, until cancelled."""
         await self._feed.join(self.client)
         while True:
             while (message := self.client.take()) is not None:
@@ -64,12 +64,12 @@ class Viewer:
         return [message for message in self.messages if message.get("deployment_id") == deployment_id]
 
     def seqs(self, deployment_id: int) -> list[int]:
-        """Return their numbers."""
+        """Return the numbers of these messages."""
         return [message["seq"] for message in self.of(deployment_id)]
 
 
 class CountedTail(EventReader):
-    """Says how often events were read."""
+    """Counts how often events are read."""
 
     reads = 0
 
@@ -85,8 +85,8 @@ class CountedTail(EventReader):
 
 
 class Channel:
-    """The listener, the feed and the hub of one server process: of another one than the site's, or of that whose
-    commits `is_own` tells from others.
+    """The listener, the feed and the hub of one server process: another process than the site's, or the process whose
+    own commits `is_own` recognizes.
     """
 
     def __init__(self, site: Site, url: str, *, is_own: Callable[[int], bool] = lambda _pid: False) -> None:
@@ -99,9 +99,9 @@ class Channel:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def listen(self) -> None:
-        """Start to listen, and wait until that works."""
+        """Start listening, and wait until it works."""
         self._tasks.append(asyncio.create_task(self.listener.run()))
-        await asyncio.wait_for(self.listener.connected.wait(), PATIENCE)
+        await asyncio.wait_for(self.listener.connected.wait(), TIMEOUT)
 
     def run(self) -> None:
         """Start the feed."""
@@ -115,7 +115,7 @@ class Channel:
         return viewer
 
     async def stop(self) -> None:
-        """End everything; what has ended by itself has failed."""
+        """Stop all tasks; a task that ended earlier has failed."""
         failed = [task for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
@@ -126,7 +126,7 @@ class Channel:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def idle(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
-    """A channel that hears no notification, and whose feed does not run: it hands out what it is told, no more."""
+    """Yield a channel without notifications whose feed does not run: it only forwards what the test passes to it."""
     channel = Channel(busy_site, database_url)
     yield channel
     await channel.stop()
@@ -134,7 +134,7 @@ async def idle(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def silent(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
-    """A channel that hears no notification, with the feed running."""
+    """Yield a channel without notifications, with the feed running."""
     channel = Channel(busy_site, database_url)
     channel.run()
     yield channel
@@ -143,7 +143,7 @@ async def silent(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def channel(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
-    """A channel that listens, with the feed running."""
+    """Yield a channel that listens, with the feed running."""
     channel = Channel(busy_site, database_url)
     await channel.listen()
     channel.run()
@@ -153,7 +153,7 @@ async def channel(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def own_channel(busy_site: Site, database: Database, database_url: str) -> AsyncIterator[Channel]:
-    """The channel of the process that commits."""
+    """Yield the channel of the process that commits."""
     channel = Channel(busy_site, database_url, is_own=database.owns)
     await channel.listen()
     channel.run()
@@ -162,7 +162,7 @@ async def own_channel(busy_site: Site, database: Database, database_url: str) ->
 
 
 async def last_seen(viewer: Viewer, site: Site, deployment_id: int) -> int:
-    """Wait until the viewer is level with what is stored, and return the number of the last event."""
+    """Wait until the viewer has received all stored events, and return the number of the last one."""
     last = (await site.deployment(deployment_id)).seq
     await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
     return last
@@ -171,10 +171,10 @@ async def last_seen(viewer: Viewer, site: Site, deployment_id: int) -> int:
 class TestOwnCommits:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing is found by looking for it."""
+        """Disable polling."""
         monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
 
-    async def test_they_are_told_and_not_read(
+    async def test_own_commits_are_forwarded_without_reading(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
@@ -185,17 +185,17 @@ class TestOwnCommits:
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
         assert own_channel.tail.reads == 0
 
-    async def test_they_are_read_where_nobody_tells(
+    async def test_own_commits_that_were_not_forwarded_are_read(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever has committed was interrupted before he could."""
+        """The process was interrupted after the commit, before it could forward the events."""
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 0.01)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
         await last_seen(viewer, busy_site, deployment_id)
         assert own_channel.tail.reads > 0
 
-    async def test_those_that_do_not_follow_are_read_at_once(
+    async def test_commits_out_of_order_are_read_immediately(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
@@ -206,7 +206,7 @@ class TestOwnCommits:
         last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
 
-    async def test_those_of_others_are_read(
+    async def test_commits_of_other_processes_are_read(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
@@ -220,10 +220,10 @@ class TestOwnCommits:
 class TestNotifications:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing is found by looking for it."""
+        """Disable polling."""
         monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
 
-    async def test_every_change_of_state_arrives_in_order(self, channel: Channel, busy_site: Site) -> None:
+    async def test_every_state_change_arrives_in_order(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
         deployment_id = await busy_site.running(steps=("A", "B"))
         await busy_site.take_in(deployment_id, line(), reported("A"), line(), ended(0))
@@ -232,7 +232,7 @@ class TestNotifications:
         stored = await busy_site.messages(deployment_id)
         assert viewer.of(deployment_id) == [message for message in stored if message["type"] != "output"]
 
-    async def test_a_subscriber_gets_everything_from_where_he_was(self, channel: Channel, busy_site: Site) -> None:
+    async def test_a_subscriber_gets_everything_from_its_position(self, channel: Channel, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
         await busy_site.take_in(deployment_id, *(line(f"early {n}") for n in range(700)))
         viewer = await channel.viewer()
@@ -243,7 +243,7 @@ class TestNotifications:
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
         assert viewer.of(deployment_id) == await busy_site.messages(deployment_id, after=2)
 
-    async def test_output_goes_to_subscribers_only(self, channel: Channel, busy_site: Site) -> None:
+    async def test_output_is_sent_to_subscribers_only(self, channel: Channel, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
         reader, viewer = await channel.viewer(), await channel.viewer()
         reader.client.subscribe(deployment_id, 0)
@@ -274,7 +274,7 @@ class TestNotifications:
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
         assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
 
-    async def test_services_are_told(self, channel: Channel, busy_site: Site) -> None:
+    async def test_service_changes_are_sent(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
         service_id = await busy_site.service("shop", description="A shop")
         await until(lambda: viewer.messages)
@@ -285,7 +285,7 @@ class TestNotifications:
             ("service", service_id, "shop", True),
         ]
 
-    async def test_a_token_for_one_service_hears_of_that_one_only(self, channel: Channel, busy_site: Site) -> None:
+    async def test_a_service_token_receives_only_its_service(self, channel: Channel, busy_site: Site) -> None:
         shop = await busy_site.service("shop")
         viewer = await channel.viewer(Actor(kind=TokenType.SERVICE, expires=0, service_id=shop))
         other = await busy_site.succeeded("blog")
@@ -295,7 +295,7 @@ class TestNotifications:
         assert viewer.of(other) == []
         assert not [message for message in viewer.messages if message["type"] == "service"]
 
-    async def test_what_this_process_commits_needs_no_notification(self, idle: Channel, busy_site: Site) -> None:
+    async def test_own_commits_need_no_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
         busy_site.bus.on_news(idle.feed.tell)
         own = await busy_site.succeeded()
@@ -303,7 +303,7 @@ class TestNotifications:
         await until(lambda: viewer.seqs(own)[-1:] == [last])
         assert viewer.seqs(own) == list(range(1, last + 1))
 
-    async def test_what_was_rolled_back_is_not_told(self, channel: Channel, busy_site: Site) -> None:
+    async def test_rolled_back_changes_are_not_sent(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
         deployment_id = await busy_site.running()
         last = (await busy_site.deployment(deployment_id)).seq
@@ -324,7 +324,9 @@ class TestNotifications:
         assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
 
     @pytest.mark.parametrize("payload", ["deployment 999999", "service 999999", "nonsense", "", "access"])
-    async def test_news_of_nothing_do_no_harm(self, channel: Channel, busy_site: Site, payload: str) -> None:
+    async def test_notifications_about_nothing_do_no_harm(
+        self, channel: Channel, busy_site: Site, payload: str
+    ) -> None:
         viewer = await channel.viewer()
         async with busy_site.open_uow() as uow:
             await uow.events.wake(payload)
@@ -332,26 +334,26 @@ class TestNotifications:
         last = (await busy_site.deployment(deployment_id)).seq
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
 
-    async def test_other_listeners_hear_their_words(self, channel: Channel, busy_site: Site) -> None:
-        heard: list[str] = []
-        channel.listener.on("access", lambda _: heard.append("access"))
-        channel.listener.on("queue", lambda _: heard.append("queue"))
-        channel.listener.on("cancel", lambda text: heard.append(f"cancel {text}"))
+    async def test_other_listeners_get_their_payloads(self, channel: Channel, busy_site: Site) -> None:
+        received_payloads: list[str] = []
+        channel.listener.on("access", lambda _: received_payloads.append("access"))
+        channel.listener.on("queue", lambda _: received_payloads.append("queue"))
+        channel.listener.on("cancel", lambda text: received_payloads.append(f"cancel {text}"))
         user_id = await busy_site.user()
         await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        await until(lambda: "access" in heard)
+        await until(lambda: "access" in received_payloads)
         deployment_id = await busy_site.running()
-        await until(lambda: "queue" in heard)
+        await until(lambda: "queue" in received_payloads)
         await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
-        await until(lambda: f"cancel {deployment_id}" in heard)
+        await until(lambda: f"cancel {deployment_id}" in received_payloads)
 
 
-class TestSweep:
+class TestPolling:
     @pytest.fixture(autouse=True)
     def quick_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "SWEEP_EVERY", 0.02)
 
-    async def test_what_nobody_was_notified_of_is_found(self, silent: Channel, busy_site: Site) -> None:
+    async def test_missed_notifications_are_found(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
         deployment_id = await busy_site.running(steps=("A",))
         await until(lambda: "running" in [message.get("state") for message in viewer.of(deployment_id)])
@@ -360,7 +362,7 @@ class TestSweep:
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
         assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
 
-    async def test_an_end_is_found_too(self, silent: Channel, busy_site: Site) -> None:
+    async def test_a_missed_end_is_found(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
         deployment_id = await busy_site.running()
         await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
@@ -371,7 +373,7 @@ class TestSweep:
 
 
 class TestSlowClients:
-    async def test_one_that_takes_nothing_misses_nothing_and_hinders_nobody(
+    async def test_a_stalled_client_misses_nothing_and_blocks_no_one(
         self, channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 5)
@@ -392,12 +394,12 @@ class TestSlowClients:
             if stalled.client.behind:
                 await channel.feed.catch_up(stalled.client, deployment_id)
         stored = await busy_site.messages(deployment_id, after=joined)
-        # What came while he joined, he may have or not.
+        # It may or may not have received what arrived while it joined.
         since = [message for message in stalled.of(deployment_id) if message["seq"] > joined]
         assert since == [message for message in stored if message["type"] != "output"]
 
 
-class TestTheDatabaseComesAndGoes:
+class TestDatabaseOutages:
     async def test_nothing_is_missed(
         self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
     ) -> None:
@@ -411,26 +413,26 @@ class TestTheDatabaseComesAndGoes:
             await databases.cut_connections(database_url)
             await until(lambda: not channel.listener.connected.is_set())
             await databases.allow_connections(database_url, allowed=True)
-            await say_something(busy_site, deployment_id)
+            await change_something(busy_site, deployment_id)
             last = (await busy_site.deployment(deployment_id)).seq
             await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])  # noqa: B023 - waited for in this round
         assert viewer.of(deployment_id) == await busy_site.messages(deployment_id)
 
-    async def test_the_listener_comes_back_by_itself(
+    async def test_the_listener_reconnects(
         self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
     ) -> None:
         connections: list[int] = []
         channel.listener.on_connect(lambda: connections.append(1))
         await databases.cut_connections(database_url)
         await until(lambda: connections)
-        heard: list[str] = []
-        channel.listener.on("access", heard.append)
-        await say_something(busy_site)
-        await until(lambda: heard)
+        received_payloads: list[str] = []
+        channel.listener.on("access", received_payloads.append)
+        await change_something(busy_site)
+        await until(lambda: received_payloads)
 
 
-async def say_something(site: Site, deployment_id: int | None = None) -> None:
-    """Say something, until the database takes it: the pool's old connections are dead."""
+async def change_something(site: Site, deployment_id: int | None = None) -> None:
+    """Change something, retrying until the database accepts it: the pool's old connections are dead."""
 
     async def attempt() -> None:
         if deployment_id is None:
@@ -442,8 +444,8 @@ async def say_something(site: Site, deployment_id: int | None = None) -> None:
     await follower.persistently(attempt)
 
 
-async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, database_url: str) -> None:
-    """What happened before the first client came is his own to read."""
+async def test_a_process_without_clients_does_not_listen(busy_site: Site, database_url: str) -> None:
+    """A client reads events from before it joined on its own."""
     channel = Channel(busy_site, database_url)
     deployment_id = await busy_site.running()
     channel.feed._news.add(deployment_id)
@@ -456,10 +458,10 @@ async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, dat
 
 
 class TestReadingForOneClient:
-    """Many clients may catch up at once: each takes little from the database at a time."""
+    """Many clients may catch up at once, so each reads little from the database at a time."""
 
     @pytest.mark.parametrize(("max_bytes", "expected"), [(1, 1), (150_000, 2), (250_000, 3), (10**9, 4)])
-    async def test_it_stops_at_the_event_that_reaches_the_limit(
+    async def test_reading_stops_at_the_event_that_reaches_the_limit(
         self, idle: Channel, busy_site: Site, max_bytes: int, expected: int
     ) -> None:
         deployment_id = await busy_site.running()

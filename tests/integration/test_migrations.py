@@ -1,4 +1,4 @@
-"""The schema: made, made again, made by several at once, and equal to what the code believes."""
+"""The schema: created, upgraded repeatedly and concurrently, and equal to the metadata in the code."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ async def empty_url(databases: Databases) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def empty(empty_url: str) -> AsyncIterator[Database]:
-    """A database without a table."""
+    """Yield a database without any tables."""
     made = Database(empty_url)
     yield made
     await made.close()
 
 
-# A success, a run, and one that waits for it, as the first schema has them.
+# A success, a running and a queued deployment in the first schema.
 IN_PROGRESS = [
     """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}], "concurrency": 2}')""",
     """
@@ -75,13 +75,13 @@ Answer = TypeVar("Answer")
 
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
-    """Do something on a connection of SQLAlchemy's, in a transaction."""
+    """Call `do` with an SQLAlchemy connection in a transaction."""
     async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
 
 
 def differences(connection: Connection) -> list[Any]:
-    """What Alembic would change to make the schema what the code believes it to be."""
+    """Return what Alembic would change to make the schema match the metadata in the code."""
     options = {
         "compare_type": True,
         "compare_server_default": True,
@@ -100,11 +100,11 @@ class TestUpgrade:
             for table in (*orm.metadata.tables, "procrastinate_jobs"):
                 assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table)
 
-    async def test_twice_changes_nothing(self, empty: Database) -> None:
+    async def test_a_second_upgrade_changes_nothing(self, empty: Database) -> None:
         await migrations.upgrade(empty)
         assert not await migrations.upgrade(empty)
 
-    async def test_data_stays(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
+    async def test_data_is_kept(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
         async with database.connection() as connection:
             await connection.execute("INSERT INTO services (name, data) VALUES ('shop', '{}')")
         await migrations.upgrade(database)
@@ -122,7 +122,7 @@ class TestUpgrade:
         open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
-        # What runs goes on to its end, beside it comes what waits, then what is asked for now; all are listed.
+        # The running deployment continues, the queued one follows, then a new one; all are listed.
         assert await site.claim() == 3
         await site.take_in(2, line(), ended(0))
         again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}
@@ -138,7 +138,7 @@ class TestUpgrade:
         async with open_uow() as uow:
             assert list(await uow.history.snapshots([1, 2, 3, 4])) == [4]
 
-    async def test_several_processes_at_once(self, empty_url: str) -> None:
+    async def test_concurrent_upgrades(self, empty_url: str) -> None:
         pools = [Database(empty_url) for _ in range(4)]
         try:
             await asyncio.gather(*map(migrations.upgrade, pools))
@@ -147,12 +147,12 @@ class TestUpgrade:
             for pool in pools:
                 await pool.close()
 
-    async def test_options_of_the_address_count_there_too(self, empty_url: str) -> None:
+    async def test_options_of_the_url_apply_to_migrations(self, empty_url: str) -> None:
         database = Database(f"{empty_url}&sslmode=disable")
         assert await migrations.upgrade(database)
         await database.close()
 
-    async def test_a_user_without_rights_is_told_so(self, empty: Database, empty_url: str) -> None:
+    async def test_a_user_without_rights_gets_an_error(self, empty: Database, empty_url: str) -> None:
         role, parts = f"ada_{uuid.uuid4().hex}", urlsplit(empty_url)
         async with empty.connection() as connection:
             await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
@@ -164,9 +164,9 @@ class TestUpgrade:
         async with empty.connection() as connection:
             await connection.execute(f"DROP ROLE {role}")
 
-    async def test_one_that_fails_leaves_nothing(self, empty: Database) -> None:
+    async def test_a_failed_upgrade_leaves_nothing(self, empty: Database) -> None:
         async with empty.connection() as connection:
-            # In the way of the last table that the first revision makes.
+            # Conflicts with the last table that the first revision creates.
             await connection.execute("CREATE TABLE steps ()")
         with pytest.raises(Exception, match="steps"):
             await migrations.upgrade(empty)
@@ -178,17 +178,17 @@ class TestUpgrade:
 
 
 class TestSchema:
-    async def test_it_is_what_the_code_believes(self, shared_database: Database) -> None:
+    async def test_the_schema_matches_the_metadata(self, shared_database: Database) -> None:
         assert await with_sqlalchemy(shared_database, differences) == []
 
-    async def test_a_difference_would_be_seen(self, database: Database) -> None:
+    async def test_a_difference_is_detected(self, database: Database) -> None:
         async with database.connection() as connection:
             await connection.execute("ALTER TABLE deployments DROP COLUMN reason, ALTER origin DROP NOT NULL")
             await connection.execute("DROP INDEX ix_deployments_open")
         assert len(await with_sqlalchemy(database, differences)) == 3
 
     async def test_check_constraints_are_there(self, shared_database: Database) -> None:
-        """Alembic does not compare them."""
+        """Alembic does not compare check constraints."""
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:
             names = [row[0] for row in await connection.fetch(query)]
@@ -206,12 +206,12 @@ class TestSchema:
             (DeployedService, orm.deployed_services),
         ],
     )
-    def test_columns_are_the_fields_of_the_domain(self, kind: type[Any], table: Table) -> None:
-        """Rows are read by the names of the fields."""
+    def test_columns_match_the_domain_fields(self, kind: type[Any], table: Table) -> None:
+        """Rows are read by field name."""
         for_the_queue = {"concurrency"} if table is orm.services else set()
         assert {column.name for column in table.columns} == set(names_of(kind)) | for_the_queue
 
-    def test_the_head_is_alembics_own(self) -> None:
+    def test_the_head_matches_alembic(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(migrations.FOLDER))
         script = ScriptDirectory.from_config(config)
@@ -220,7 +220,7 @@ class TestSchema:
 
 
 class TestQueue:
-    async def test_a_job_is_what_procrastinate_itself_would_make(
+    async def test_jobs_equal_those_created_by_procrastinate(
         self, database_url: str, committing_uow: OpenUnitOfWork
     ) -> None:
         reason = "procrastinate's own client needs libpq"

@@ -1,4 +1,4 @@
-"""Whose rights the server gets: PostgreSQL refuses root, so as root it is an ordinary user's or shut in a namespace."""
+"""The account that runs PostgreSQL, which refuses to run as root: an ordinary user, or root in a user namespace."""
 
 import os
 import pwd
@@ -15,9 +15,9 @@ import pytest
 from deploy.adapters.postgres import PostgresError, PostgresServer, find_binaries
 from tests.integration.postgres_processes import FAST, ROOT, Starter, ask, uid_of
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("nobody")
-# No entry in /etc/passwd, as in a container that runs as any user id.
+# Has no entry in /etc/passwd, as in a container that runs with any user id.
 NAMELESS = 54321
 BECOME = ("setpriv", "--clear-groups", "--inh-caps=-all")
 NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -25,7 +25,7 @@ NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may enter."""
+    """Yield a folder that every user may enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -33,15 +33,15 @@ def public() -> Iterator[Path]:
 
 
 def python_for(uid: int) -> str:
-    """Return a Python that the user can run: the tests' own may be in somebody's home."""
+    """Return a Python that the user can run; the one running the tests may be in a private home."""
     for python in (sys.executable, "/usr/bin/python3"):
         program = [*BECOME, f"--reuid={uid}", "--regid=65534", python, "-c", "import deploy.adapters.postgres"]
         if subprocess.run(program, cwd=ROOT, capture_output=True, check=False).returncode == 0:
             return python
-    pytest.skip("no Python that an ordinary user can run")
+    pytest.skip("no installed Python can be run by an ordinary user")
 
 
-async def test_where_ordinary_users_get_root_gives_its_rights_away(public: Path) -> None:
+async def test_in_a_public_folder_postgres_runs_as_an_ordinary_user(public: Path) -> None:
     for _ in range(2):
         with PostgresServer(public / "data", settings=FAST) as server:
             assert uid_of(server.pid) != 0
@@ -49,7 +49,7 @@ async def test_where_ordinary_users_get_root_gives_its_rights_away(public: Path)
             assert await ask(server.url, "SELECT 1") == 1
 
 
-async def test_where_only_root_gets_it_is_shut_in_a_namespace(public: Path) -> None:
+async def test_in_a_private_folder_postgres_runs_in_a_user_namespace(public: Path) -> None:
     public.chmod(0o700)
     for _ in range(2):
         with PostgresServer(public / "data", settings=FAST) as server:
@@ -61,7 +61,7 @@ async def test_where_only_root_gets_it_is_shut_in_a_namespace(public: Path) -> N
     assert {path.stat().st_uid for path in (public / "data").rglob("*")} == {0}
 
 
-async def test_a_database_goes_with_the_account_that_can_reach_it(public: Path) -> None:
+async def test_a_database_changes_accounts_with_the_reachability_of_its_folder(public: Path) -> None:
     with PostgresServer(public / "data", settings=FAST) as server:
         await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
@@ -72,7 +72,7 @@ async def test_a_database_goes_with_the_account_that_can_reach_it(public: Path) 
         assert await ask(server.url, "SELECT answer FROM kept") == 42
 
 
-def test_root_leaves_a_users_folder_usable_for_the_user(public: Path) -> None:
+def test_root_keeps_a_users_folder_usable_for_the_user(public: Path) -> None:
     data_dir = public / "data"
     data_dir.mkdir(mode=0o700)
     os.chown(data_dir, NOBODY.pw_uid, NOBODY.pw_gid)
@@ -87,9 +87,9 @@ def test_root_leaves_a_users_folder_usable_for_the_user(public: Path) -> None:
 
 
 @pytest.mark.parametrize("uid", [NOBODY.pw_uid, NAMELESS], ids=["named", "nameless"])
-def test_an_ordinary_user_keeps_its_own_rights(public: Path, uid: int) -> None:
+def test_an_ordinary_user_keeps_its_account(public: Path, uid: int) -> None:
     if uid == NAMELESS and not may_use_namespaces(uid):
-        pytest.skip("ordinary users may not create namespaces here")
+        pytest.skip("ordinary users may not create namespaces on this machine")
     public.chmod(0o777)
     for _ in range(2):
         starter = ordinary(public / "data", uid)
@@ -99,17 +99,17 @@ def test_an_ordinary_user_keeps_its_own_rights(public: Path, uid: int) -> None:
         assert starter.finish() == (0, "")
 
 
-def test_another_users_folder_is_an_error_that_says_so(public: Path) -> None:
+def test_another_users_folder_is_reported(public: Path) -> None:
     with PostgresServer(public / "data", settings=FAST):
         pass
 
-    status, words = ordinary(public / "data", NOBODY.pw_uid).finish()
+    status, output = ordinary(public / "data", NOBODY.pw_uid).finish()
 
     assert status == 1
-    assert "is not writable: Permission denied. Start fastDeploy as the folder's owner" in words
+    assert "is not writable: Permission denied. Start fastDeploy as the folder's owner" in output
 
 
-def test_when_nobody_reaches_the_folder_the_error_says_what_to_do(
+def test_an_unreachable_folder_is_reported_with_what_to_do(
     public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_test = tmp_path / "bin"

@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: no server stays behind, and the next start works on all that was committed."""
+"""Killing any part at any time: no server stays behind, and the next start has all committed data."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ UNFINISHED = "pg-unfinished-*"
 
 @pytest.fixture(scope="module", params=["reachable", pytest.param("private", marks=pytest.mark.slow)])
 def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A data folder that ordinary users reach, and one that (as root) only root does."""
+    """Yield a data folder that ordinary users can reach, and one that (as root) only root can."""
     parent = Path(tempfile.mkdtemp())
     parent.chmod(0o755 if request.param == "reachable" else 0o700)
     with PostgresServer(parent / "data", settings=FAST):
@@ -28,7 +28,7 @@ def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(parent)
 
 
-async def test_the_server_ends_with_a_killed_starter_and_the_next_one_waits_for_that(data_dir: Path) -> None:
+async def test_the_server_exits_with_a_killed_starter_and_the_next_starter_waits(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, url = starter.wait_until_ready()
     await ask(url, "CREATE TABLE kept_by_starter AS SELECT 1 AS answer")
@@ -39,7 +39,7 @@ async def test_the_server_ends_with_a_killed_starter_and_the_next_one_waits_for_
         assert await ask(server.url, "SELECT answer FROM kept_by_starter") == 1
 
 
-def test_a_server_that_takes_long_to_end_is_waited_for(data_dir: Path) -> None:
+def test_a_server_that_exits_slowly_is_waited_for(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGSTOP)
@@ -56,7 +56,7 @@ def test_a_server_that_takes_long_to_end_is_waited_for(data_dir: Path) -> None:
     assert successor.finish() == (0, "")
 
 
-async def test_a_killed_server_is_started_again_by_the_same_starter(data_dir: Path) -> None:
+async def test_a_killed_server_is_restarted_by_the_same_starter(data_dir: Path) -> None:
     with PostgresServer(data_dir, settings=FAST) as server:
         await ask(server.url, "CREATE TABLE kept_by_server AS SELECT 2 AS answer")
         first = server.pid
@@ -70,7 +70,7 @@ async def test_a_killed_server_is_started_again_by_the_same_starter(data_dir: Pa
         assert await ask(server.url, "SELECT answer FROM kept_by_server") == 2
 
 
-def test_a_backend_that_outlives_its_killed_server_is_ended(data_dir: Path) -> None:
+def test_a_backend_that_outlives_its_killed_server_is_stopped(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, url = starter.wait_until_ready()
     client = subprocess.Popen([sys.executable, "-c", BUSY, url])
@@ -87,21 +87,21 @@ def test_a_backend_that_outlives_its_killed_server_is_ended(data_dir: Path) -> N
     client.wait()
 
 
-async def test_a_stale_process_id_that_somebody_else_has_now_does_no_harm(data_dir: Path) -> None:
+async def test_a_stale_process_id_of_another_process_does_no_harm(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGKILL)
     starter.kill()
     pid_file = next(data_dir.glob("pg*/postmaster.pid"))
-    stranger = sleeping(pid_file.stat().st_uid)
-    pid_file.write_text(pid_file.read_text().replace(str(pid), str(stranger.pid), 1))
+    other_process = sleeping(pid_file.stat().st_uid)
+    pid_file.write_text(pid_file.read_text().replace(str(pid), str(other_process.pid), 1))
     (data_dir / "run" / ".s.PGSQL.5432.lock").write_text(pid_file.read_text())
 
     with PostgresServer(data_dir, settings=FAST) as server:
         assert await ask(server.url, "SELECT 1") == 1
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
+    assert other_process.poll() is None
+    other_process.kill()
+    other_process.wait()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_stale_process_id_that_somebody_else_has_now_does_no_harm(data_d
         "base/16384/PG_VERSION",
     ],
 )
-async def test_a_start_killed_while_it_creates_the_database_is_done_again(data_dir: Path, stage: str) -> None:
+async def test_a_start_killed_during_creation_is_repeated(data_dir: Path, stage: str) -> None:
     fresh = data_dir.parent / f"fresh-{stage.replace('/', '-')}"
     starter = Starter(fresh)
     wait_for(lambda: list(fresh.glob(f"{UNFINISHED}/data/{stage}")) or list(fresh.glob("pg[0-9]*")))
@@ -140,13 +140,13 @@ def sleeping(uid: int) -> "subprocess.Popen[bytes]":
 
 
 def busy_backends(server: int) -> list[int]:
-    """Return the processes of the server that work on a query."""
+    """Return the processes of the server that execute a query."""
     found = []
     for task in Path(f"/proc/{server}/task/{server}/children").read_text().split():
         try:
             title = Path(f"/proc/{task}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended while we looked
+            continue  # it exited in the meantime
         if b"SELECT" in title and b"fastdeploy" in title:
             found.append(int(task))
     return found

@@ -20,7 +20,7 @@ OLD_BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a database: it takes half a second to create, and nothing to copy."""
+    """Return a data folder with a database: creating it takes half a second, copying it almost nothing."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
     with PostgresServer(data_dir, settings=FAST):
         pass
@@ -51,12 +51,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def test_a_new_folder_gets_a_database_that_sqlalchemy_reaches_by_the_url(tmp_path: Path) -> None:
+async def test_a_new_folder_gets_a_database_that_sqlalchemy_can_use(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "not" / "yet" / "there", settings=FAST) as server:
         assert await ask(server.url, "SELECT current_user || '@' || current_database()") == "fastdeploy@fastdeploy"
 
 
-async def test_what_is_written_is_there_after_a_restart(data_dir: Path) -> None:
+async def test_data_is_kept_over_a_restart(data_dir: Path) -> None:
     server = PostgresServer(data_dir, settings=FAST)
     server.start()
     await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -71,7 +71,7 @@ async def test_what_is_written_is_there_after_a_restart(data_dir: Path) -> None:
         server.stop()
 
 
-async def test_only_the_password_and_only_the_socket_lead_in(server: PostgresServer) -> None:
+async def test_connections_need_the_password_and_the_socket(server: PostgresServer) -> None:
     methods = await ask(server.url, "SELECT array_agg(DISTINCT auth_method) FROM pg_hba_file_rules")
     addresses = await ask(server.url, "SHOW listen_addresses")
 
@@ -81,25 +81,25 @@ async def test_only_the_password_and_only_the_socket_lead_in(server: PostgresSer
         await ask(server.url.replace("fastdeploy:", "fastdeploy:not"), "SELECT 1")
 
 
-def test_nobody_else_reads_what_belongs_to_the_database(server: PostgresServer, data_dir: Path) -> None:
+def test_other_users_cannot_read_the_database_files(server: PostgresServer, data_dir: Path) -> None:
     private = [data_dir / "postgres-password", data_dir / "postgres.log", data_dir / "lock"]
 
     assert [mode(path) for path in private] == [0o600] * 3
     assert [mode(path) for path in (data_dir / "run", *data_dir.glob("pg[0-9]*"))] == [0o700] * 2
 
 
-def test_the_folder_it_creates_lets_nobody_list_it(tmp_path: Path) -> None:
+def test_other_users_cannot_list_a_created_folder(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", settings=FAST):
         assert mode(tmp_path / "data") == (0o711 if os.geteuid() == 0 else 0o700)
 
 
-async def test_settings_come_before_the_defaults(data_dir: Path) -> None:
+async def test_settings_override_the_defaults(data_dir: Path) -> None:
     with PostgresServer(data_dir, settings={**FAST, "max_connections": "17"}) as server:
         assert await ask(server.url, "SHOW max_connections") == "17"
 
 
 @pytest.mark.parametrize("name", ["with space, comma & 100% ü?", "long" * 40], ids=["odd", "long"])
-async def test_a_path_that_no_socket_can_have_is_fine(template: Path, tmp_path: Path, name: str) -> None:
+async def test_a_path_unusable_for_sockets_works(template: Path, tmp_path: Path, name: str) -> None:
     data_dir = copy_of(template, tmp_path / name)
     addresses = []
     for _ in range(2):
@@ -127,7 +127,7 @@ def test_another_process_finds_the_running_server(server: PostgresServer, data_d
     assert found.stdout.strip() == server.url
 
 
-def test_no_url_without_a_server(data_dir: Path, tmp_path: Path) -> None:
+def test_there_is_no_url_without_a_server(data_dir: Path, tmp_path: Path) -> None:
     assert running_url(tmp_path / "no such folder") is None
     assert running_url(data_dir) is None
     with PostgresServer(data_dir, settings=FAST):
@@ -135,15 +135,15 @@ def test_no_url_without_a_server(data_dir: Path, tmp_path: Path) -> None:
     assert running_url(data_dir) is None
 
 
-def test_a_second_starter_is_told_who_has_the_folder(server: PostgresServer, data_dir: Path) -> None:
-    status, words = Starter(data_dir).finish()
+def test_a_second_starter_reports_the_owner_of_the_folder(server: PostgresServer, data_dir: Path) -> None:
+    status, message = Starter(data_dir).finish()
 
     assert status == 1
-    assert f"Another fastDeploy is using this data folder (pid {os.getpid()})" in words
+    assert f"Another fastDeploy is using this data folder (pid {os.getpid()})" in message
     assert server.poll() is None
 
 
-def test_starting_from_another_thread_is_refused(data_dir: Path) -> None:
+def test_starting_from_another_thread_is_rejected(data_dir: Path) -> None:
     errors = []
 
     def start() -> None:
@@ -159,11 +159,11 @@ def test_starting_from_another_thread_is_refused(data_dir: Path) -> None:
     assert errors == ["The bundled PostgreSQL must be started from the main thread."]
 
 
-def test_control_c_in_the_terminal_does_not_reach_the_server(server: PostgresServer) -> None:
+def test_ctrl_c_does_not_reach_the_server(server: PostgresServer) -> None:
     assert os.getpgid(server.pid) != os.getpgid(0)
 
 
-def test_a_start_that_fails_shows_the_log_and_frees_the_folder(data_dir: Path) -> None:
+def test_a_failed_start_shows_the_log_and_unlocks_the_folder(data_dir: Path) -> None:
     with pytest.raises(PostgresError, match=r'invalid value for parameter "shared_buffers"'):
         PostgresServer(data_dir, settings={"shared_buffers": "plenty"}).start()
 
@@ -176,7 +176,7 @@ def test_an_explicit_folder_without_programs_is_an_error(tmp_path: Path) -> None
         find_binaries(tmp_path)
 
 
-def test_a_database_of_another_major_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_another_major_version_is_not_changed(tmp_path: Path) -> None:
     version = tmp_path / "pg97" / "PG_VERSION"
     version.parent.mkdir()
     version.write_text("97\n")
@@ -186,7 +186,7 @@ def test_a_database_of_another_major_version_is_left_alone(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.glob("pg*")] == ["pg97"]
 
 
-@pytest.mark.skipif(not OLD_BINARIES.exists(), reason="no PostgreSQL 15 on this machine")
+@pytest.mark.skipif(not OLD_BINARIES.exists(), reason="PostgreSQL 15 is not installed")
 async def test_a_database_of_an_older_version_keeps_its_programs(tmp_path: Path) -> None:
     with PostgresServer(tmp_path, bin_dir=OLD_BINARIES, settings=FAST) as server:
         await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -196,7 +196,7 @@ async def test_a_database_of_an_older_version_keeps_its_programs(tmp_path: Path)
         assert str(await ask(server.url, "SHOW server_version")).startswith("15.")
 
 
-def test_a_folder_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_files_is_not_changed(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "one", settings=FAST):
         name = next((tmp_path / "one").glob("pg[0-9]*")).name
     (tmp_path / "two" / name).mkdir(parents=True)
@@ -216,7 +216,7 @@ async def test_a_lost_password_is_replaced(data_dir: Path) -> None:
     assert password.read_text() != old
 
 
-def test_a_long_log_is_put_aside(data_dir: Path) -> None:
+def test_a_long_log_is_rotated(data_dir: Path) -> None:
     log = data_dir / "postgres.log"
     os.truncate(log, 20_000_000)
 
@@ -225,7 +225,7 @@ def test_a_long_log_is_put_aside(data_dir: Path) -> None:
     assert (data_dir / "postgres.log.1").stat().st_size == 20_000_000
 
 
-async def test_rows_do_not_get_into_the_log(server: PostgresServer, data_dir: Path) -> None:
+async def test_rows_are_not_logged(server: PostgresServer, data_dir: Path) -> None:
     await ask(server.url, "CREATE TABLE guarded (word text NOT NULL, number int NOT NULL)")
     with pytest.raises(IntegrityError):
         await ask(server.url, "INSERT INTO guarded SELECT 's3' || 'cret', NULL")

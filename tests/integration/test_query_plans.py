@@ -1,4 +1,4 @@
-"""What is asked often stays quick, however long the history is: it is found by an index."""
+"""Frequent queries stay fast with a long history: they use indexes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.databases import Databases
 
 DEPLOYMENTS, SERVICES = 10_000, 20
-# The numbers are our own.
+# All numbers are constants of this file.
 SEED = [
     f"INSERT INTO services (name, data) SELECT 's' || n, '{{}}' FROM generate_series(1, {SERVICES}) AS n",  # noqa: S608
-    # Each service has its successes, but for one that never had any, and one whose history is another's future.
+    # Every service has successes, except one that never had any, and one whose history is later than another's.
     f"""
     INSERT INTO deployments (service_id, service, origin, "user", context, state, created, started, finished,
         run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
@@ -56,29 +56,29 @@ LONG_AGO, YEAR = datetime(2020, 1, 1, tzinfo=timezone.utc), timedelta(days=365)
 
 
 async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
-    """Look for a success in the middle of the history."""
+    """Find the last success before the middle of the history."""
     return await uow.history.last_success_before(await uow.deployments.get(MIDDLE))
 
 
 READS: dict[str, Read] = {
-    "how the last of a service went": lambda uow: uow.history.finished(3, limit=500),
-    "how the last of a service went that has but open ones": lambda uow: uow.history.finished(SERVICES, limit=500),
-    "the success before": before_the_middle,
-    "what was there at the start": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
+    "outcomes of a service": lambda uow: uow.history.finished(3, limit=500),
+    "outcomes of a service with open deployments only": lambda uow: uow.history.finished(SERVICES, limit=500),
+    "the previous success": before_the_middle,
+    "snapshots": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
     "the queue": lambda uow: uow.queue.jobs(),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
     "a plan": lambda uow: uow.plans.by_successes(3),
     "a plan without a success": lambda uow: uow.plans.by_successes(1),
-    "a plan of a service that was not deployed for long": lambda uow: uow.plans.by_successes(SERVICES),
+    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(SERVICES),
     "the newest of each service": lambda uow: uow.deployments.latest_by_service(list(range(1, SERVICES + 1))),
-    "what is open": lambda uow: uow.deployments.open(),
-    "what is open of a service": lambda uow: uow.deployments.open(service_id=3),
-    "what is open at a worker": lambda uow: uow.deployments.open(worker_id="w1"),
-    "what has a job": lambda uow: uow.deployments.without_job(),
-    "what has told its outcome and goes on": lambda uow: uow.deployments.reported_but_alive(),
-    "what is lost": lambda uow: uow.deployments.lost(60),
-    "a key": lambda uow: uow.deployments.with_key(3, "k1"),
+    "open deployments": lambda uow: uow.deployments.open(),
+    "open deployments of a service": lambda uow: uow.deployments.open(service_id=3),
+    "open deployments of a worker": lambda uow: uow.deployments.open(worker_id="w1"),
+    "deployments without a job": lambda uow: uow.deployments.without_job(),
+    "reported results with a live process": lambda uow: uow.deployments.reported_but_alive(),
+    "lost deployments": lambda uow: uow.deployments.lost(60),
+    "an idempotency key": lambda uow: uow.deployments.with_key(3, "k1"),
     "events": lambda uow: uow.events.after(MIDDLE, 3),
     "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
     "output": lambda uow: uow.events.output_after(MIDDLE, 3),
@@ -94,25 +94,23 @@ async def page(database: Database, limit: int = 100, **more: Any) -> str:
 
 OutsideRead: TypeAlias = Callable[[Database], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
-    "how far everything is": lambda database: EventReader(database).cursors(since_seconds=60),
-    "what is new": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
-    "what is new for one client": lambda database: EventReader(database).some_after(
+    "cursors": lambda database: EventReader(database).cursors(since_seconds=60),
+    "new events": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
+    "new events for one client": lambda database: EventReader(database).some_after(
         MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True
     ),
-    "what is new but output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
+    "new events without output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
     "the service of a deployment": lambda database: EventReader(database).service_of(MIDDLE),
     "all services": lambda database: Listings(database).services(),
     "the newest": page,
     "the next page": lambda database: page(database, limit=1000, before=MIDDLE),
-    "those of a service": lambda database: page(database, only=Filter(service_id=3)),
-    "those of a service that was not deployed for long": lambda database: page(
-        database, only=Filter(service_id=SERVICES)
-    ),
-    "those that went well": lambda database: page(
+    "deployments of a service": lambda database: page(database, only=Filter(service_id=3)),
+    "deployments of a service without recent ones": lambda database: page(database, only=Filter(service_id=SERVICES)),
+    "successful deployments": lambda database: page(
         database, only=Filter(service_id=3, states=(DeploymentState.SUCCESS,))
     ),
-    "a time": lambda database: page(database, only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
-    "what failed or was cancelled lately": lambda database: page(
+    "a time range": lambda database: page(database, only=Filter(since=LONG_AGO, until=LONG_AGO + YEAR)),
+    "recent failures and cancellations": lambda database: page(
         database,
         only=Filter(states=(DeploymentState.FAILURE, DeploymentState.CANCELLED), since=LONG_AGO),
         before=MIDDLE,
@@ -122,7 +120,7 @@ OUTSIDE: dict[str, OutsideRead] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def full(databases: Databases) -> AsyncIterator[Database]:
-    """A database with a long history."""
+    """Yield a database with a long history."""
     async with databases.migrated() as url:
         made = Database(url)
         async with made.transaction() as connection:
@@ -134,7 +132,7 @@ async def full(databases: Databases) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]:
-    """Collect what is executed, with its parameters; but for what begins and ends transactions."""
+    """Yield the executed statements with their parameters, without those that begin and end transactions."""
     seen: list[tuple[str, Any]] = []
 
     def note(record: LoggedQuery) -> None:
@@ -142,18 +140,18 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
             seen.append((record.query, tuple(record.args or ())))
 
     async with database.connection() as lent:
-        # Nobody else uses the pool here: the one that was given back last comes first.
+        # Only this test uses the pool, and the connection returned last is used first.
         connection = lent._con
         connection.add_query_logger(note)
     try:
         yield seen
-        await asyncio.sleep(0)  # the logger is called in the next turn of the loop
+        await asyncio.sleep(0)  # the logger is called in the next loop iteration
     finally:
         connection.remove_query_logger(note)
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """Yield the tables that a plan reads from the beginning to the end."""
+    """Yield the tables that a plan reads completely."""
     if plan["Node Type"] == "Seq Scan":
         yield plan["Relation Name"]
     for part in plan.get("Plans", ()):
@@ -161,11 +159,11 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 
 
 async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """Return how each of the statements is carried out."""
+    """Return the plan of each statement."""
     found = []
     async with database.connection() as connection:
         for statement, parameters in seen:
-            # Our connections ask for the one plan that serves for all values (`plan_cache_mode`): these are not looked at.
+            # Our connections use one plan for all values (`plan_cache_mode`), so the values do not matter.
             values = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
             await connection.execute(f"PREPARE explained AS {statement}")
             try:
@@ -177,7 +175,7 @@ async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[st
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
-async def test_nothing_reads_the_whole_history(full: Database, read: Read) -> None:
+async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> None:
     async with statements(full) as seen, unit_of_work(full.transaction)() as uow:
         await read(uow)
     assert seen
@@ -187,7 +185,7 @@ async def test_nothing_reads_the_whole_history(full: Database, read: Read) -> No
 
 
 @pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
-async def test_nor_does_what_reads_outside_of_transactions(full: Database, read: OutsideRead) -> None:
+async def test_no_read_outside_transactions_scans_the_whole_history(full: Database, read: OutsideRead) -> None:
     async with statements(full) as seen:
         await read(full)
     assert seen
@@ -208,6 +206,6 @@ async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full: Database)
     assert counts == [3, 3]
 
 
-async def test_a_whole_read_would_be_seen(full: Database) -> None:
+async def test_a_full_scan_is_detected(full: Database) -> None:
     (plan,) = await plans(full, [("SELECT count(*) FROM deployments WHERE reason = 'x'", ())])
     assert list(scans(plan)) == ["deployments"]

@@ -1,4 +1,4 @@
-"""Reads: paging, filters, cursors; and why a deployment waits."""
+"""Reads: paging, filters, cursors; and why a deployment is waiting."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]
 
 
 async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
-    """Store something of a deployment whose row stays as it is."""
+    """Store a change that does not touch the deployment's row."""
     deployment = await uow.deployments.get(deployment_id)
     assert await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), **more))
 
 
 class TestList:
-    async def test_newest_first_and_page_by_page(self, busy_site: Site, database: Database) -> None:
+    async def test_deployments_are_listed_newest_first_in_pages(self, busy_site: Site, database: Database) -> None:
         service_id = await busy_site.service()
         ids = [await busy_site.start(service_id) for _ in range(7)][::-1]
         assert await listed(database) == ids
@@ -70,7 +70,7 @@ class TestList:
 
 
 class TestGet:
-    async def test_one_that_is_not_there(self, site: Site) -> None:
+    async def test_a_missing_deployment_is_not_found(self, site: Site) -> None:
         async with site.open_uow() as uow:
             with pytest.raises(NotFound, match="Deployment not found"):
                 await uow.deployments.get(1)
@@ -78,7 +78,7 @@ class TestGet:
 
 
 class TestOpen:
-    async def test_what_waits_or_runs_oldest_first(self, site: Site) -> None:
+    async def test_open_deployments_are_listed_oldest_first(self, site: Site) -> None:
         done = await site.succeeded()
         shop = (await site.deployment(done)).service_id
         blog = await site.service("blog")
@@ -93,7 +93,7 @@ class TestOpen:
 
 
 class TestLatest:
-    async def test_the_newest_of_each_service(self, site: Site) -> None:
+    async def test_the_newest_of_each_service_is_listed(self, site: Site) -> None:
         _, second = await site.succeeded("shop"), await site.running("shop")
         third = await site.succeeded("blog")
         empty = await site.service("empty")
@@ -108,7 +108,7 @@ class TestLatest:
 
 
 class TestCursors:
-    async def test_what_is_open_or_has_just_ended(self, busy_site: Site, database: Database) -> None:
+    async def test_cursors_cover_open_and_just_finished_deployments(self, busy_site: Site, database: Database) -> None:
         site = busy_site
         ids = {}
         for name in ("just ended", "ended long ago", "runs"):
@@ -127,14 +127,14 @@ class TestCursors:
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
 
-    async def test_without_deployments_there_are_none(self, database: Database) -> None:
+    async def test_without_deployments_there_are_no_cursors(self, database: Database) -> None:
         assert await EventReader(database).cursors(since_seconds=60) == []
 
 
 class TestEvents:
     @pytest.fixture
     async def deployment_id(self, site: Site) -> int:
-        """A deployment with the events state 1, 2, output 3 to line 10, state 4, output 5 to line 20, state 6."""
+        """Return a deployment with the events state 1, 2, output 3 to line 10, state 4, output 5 to line 20, state 6."""
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
             await uow.users._driver.execute("DELETE FROM events")
@@ -174,7 +174,7 @@ class TestEvents:
             assert await uow.events.after(deployment_id + 1, 0) == []
             assert await uow.events.output_after(deployment_id + 1, 0) == []
 
-    async def test_a_number_is_given_once(self, site: Site, deployment_id: int) -> None:
+    async def test_an_event_number_is_used_once(self, site: Site, deployment_id: int) -> None:
         with pytest.raises(Exception, match="pk_events"):
             async with site.open_uow() as uow:
                 await stored(uow, deployment_id, events=[StoredEvent(6, None, "{}")])
@@ -187,7 +187,7 @@ class TestSteps:
             assert len({*first, *second}) == 5
             assert await uow.steps.reserve_ids(0) == []
 
-    async def test_whatever_is_put_is_read(self, site: Site) -> None:
+    async def test_stored_steps_are_read_unchanged(self, site: Site) -> None:
         deployment_id = await site.running()
         async with site.open_uow() as uow:
             ids = await uow.steps.reserve_ids(2)
@@ -213,14 +213,14 @@ class TestSteps:
             await stored(uow, deployment_id)
         assert [step for step in await site.steps(deployment_id) if step.position > 9] == [full, bare]
 
-    async def test_the_order_is_that_of_execution_then_of_the_plan(self, site: Site) -> None:
+    async def test_steps_are_in_execution_order_then_plan_order(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B", "C", "D"))
         await site.take_in(deployment_id, reported("C", "running"), reported("A", "running"))
         assert [step.name for step in await site.steps(deployment_id)] == ["C", "A", "B", "D"]
         async with site.open_uow() as uow:
             assert [step.name for step in await uow.steps.open_of(deployment_id)] == ["A", "B", "C", "D"]
 
-    async def test_removed_is_removed(self, site: Site) -> None:
+    async def test_a_removed_step_is_not_read(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         async with site.open_uow() as uow:
             await stored(uow, deployment_id, removed=[step.id for step in await uow.steps.open_of(deployment_id)][:1])
@@ -228,7 +228,7 @@ class TestSteps:
 
 
 class TestBatches:
-    async def test_what_was_made_from_another_version_is_not_stored(self, site: Site) -> None:
+    async def test_a_batch_based_on_another_version_is_not_stored(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
         async with site.open_uow() as uow:
             deployment = await uow.deployments.get(deployment_id)
@@ -263,7 +263,7 @@ class TestQueue:
             await uow.queue.finish(job)
             assert await uow.queue.take() == []
 
-    async def test_what_runs_cannot_be_withdrawn(self, site: Site) -> None:
+    async def test_a_running_job_cannot_be_withdrawn(self, site: Site) -> None:
         async with site.open_uow() as uow:
             job = await put(uow, 5)
             await put(uow, 6)
@@ -271,7 +271,7 @@ class TestQueue:
             await uow.queue.withdraw(job)
             assert await uow.queue.take() == []
 
-    async def test_so_many_are_taken_as_the_config_says_at_that_moment(self, site: Site) -> None:
+    async def test_the_current_concurrency_limits_taken_jobs(self, site: Site) -> None:
         shop = await site.service(concurrency=3)
         async with site.open_uow() as uow:
             jobs = [await put(uow, number, service_id=shop) for number in range(6)]
@@ -279,7 +279,7 @@ class TestQueue:
             await set_concurrency(uow, shop, 1)
             await uow.queue.finish(jobs[1])
             await uow.queue.finish(jobs[0])
-            assert await uow.queue.take(10) == []  # one goes on, in a lane that there is none of any more
+            assert await uow.queue.take(10) == []  # one still runs in a lane that was removed
             await uow.queue.finish(jobs[2])
             assert await uow.queue.take(10) == [(jobs[3], 3)]
             await set_concurrency(uow, shop, 2)
@@ -287,7 +287,7 @@ class TestQueue:
             await uow.queue.finish(jobs[3])
             assert await uow.queue.take(10) == [(jobs[5], 5)]
 
-    async def test_what_was_admitted_and_not_taken_waits_again_where_fewer_may_run(self, site: Site) -> None:
+    async def test_admitted_jobs_wait_again_when_the_concurrency_is_reduced(self, site: Site) -> None:
         shop = await site.service(concurrency=3)
         async with site.open_uow() as uow:
             jobs = [await put(uow, number, service_id=shop) for number in range(4)]
@@ -298,14 +298,14 @@ class TestQueue:
 
 
 async def set_concurrency(uow: UnitOfWork, service_id: int, concurrency: int) -> None:
-    """What a sync does when the config has changed."""
+    """Change the concurrency as a sync of a changed config does."""
     service = await uow.services.get(service_id, for_update=True)
     service.data = {**service.data, "concurrency": concurrency}
     await uow.services.store(service)
 
 
 class TestServices:
-    async def test_found_by_name_while_on_the_list(self, site: Site) -> None:
+    async def test_a_service_is_found_by_name_while_listed(self, site: Site) -> None:
         shop = await site.service("shop")
         async with site.open_uow() as uow:
             found = await uow.services.find("shop")
@@ -325,7 +325,7 @@ class TestServices:
 class TestWhyWaiting:
     @pytest.fixture
     async def shop(self, site: Site) -> int:
-        """A service, and a worker that lives."""
+        """Return a service; one worker is alive."""
         await site.beat()
         return await site.service()
 
@@ -335,7 +335,7 @@ class TestWhyWaiting:
             now = (await uow.workers.list())[0].last_seen + timedelta(seconds=later)
             return await why_waiting(deployment, uow, now, worker_grace_seconds=60)
 
-    async def test_because_another_one_runs(self, site: Site, shop: int) -> None:
+    async def test_waiting_for_a_running_deployment(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
         assert await self.why(site, second) == {
@@ -344,7 +344,7 @@ class TestWhyWaiting:
             "blocked_by": first,
         }
 
-    async def test_because_others_wait_before_it(self, site: Site, shop: int) -> None:
+    async def test_waiting_for_deployments_ahead(self, site: Site, shop: int) -> None:
         ids = [await site.start(shop) for _ in range(3)]
         await site.claim()
         assert await self.why(site, ids[2]) == {
@@ -353,7 +353,7 @@ class TestWhyWaiting:
             "blocked_by": ids[1],
         }
 
-    async def test_because_all_workers_are_busy(self, site: Site, shop: int) -> None:
+    async def test_waiting_for_a_free_worker(self, site: Site, shop: int) -> None:
         deployment_id = await site.start(shop)
         why = await self.why(site, deployment_id)
         assert why == {
@@ -362,7 +362,7 @@ class TestWhyWaiting:
             "blocked_by": None,
         }
 
-    async def test_because_no_worker_lives(self, site: Site, shop: int) -> None:
+    async def test_waiting_for_a_live_worker(self, site: Site, shop: int) -> None:
         deployment_id = await site.start(shop)
         why = await self.why(site, deployment_id, later=61)
         assert why is not None
@@ -374,7 +374,7 @@ class TestWhyWaiting:
         assert why is not None
         assert why["blocked_by"] is None
 
-    async def test_because_the_process_of_a_finished_one_goes_on(self, site: Site, shop: int) -> None:
+    async def test_waiting_for_the_process_of_a_finished_deployment(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
         await site.bus.handle(FinishDeployment(deployment_id=first))
@@ -382,7 +382,7 @@ class TestWhyWaiting:
         assert why is not None
         assert why["blocked_by"] == first
 
-    async def test_beside_free_lanes_nobody_is_in_its_way(self, site: Site) -> None:
+    async def test_with_free_lanes_no_deployment_is_ahead(self, site: Site) -> None:
         await site.beat()
         service_id = await site.service(concurrency=2)
         first, second, third = [await site.start(service_id) for _ in range(3)]
@@ -395,7 +395,7 @@ class TestWhyWaiting:
         assert why is not None
         assert why["blocked_by"] in (first, second)
 
-    async def test_what_runs_or_is_over_does_not_wait(self, site: Site, shop: int) -> None:
+    async def test_running_and_final_deployments_do_not_wait(self, site: Site, shop: int) -> None:
         deployment_id = await site.start(shop)
         await site.claim()
         assert await self.why(site, deployment_id) is None
@@ -403,5 +403,5 @@ class TestWhyWaiting:
         assert await self.why(site, deployment_id) is None
 
     @pytest.mark.parametrize(("seconds", "lives"), [(0, True), (59.9, True), (60, False), (1000, False), (-5, True)])
-    def test_who_counts_as_living(self, seconds: float, lives: bool) -> None:
+    def test_which_workers_count_as_alive(self, seconds: float, lives: bool) -> None:
         assert alive(at(0), at(seconds), 60) is lives

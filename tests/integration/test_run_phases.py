@@ -1,4 +1,4 @@
-"""The phases of `just test`: one that fails or hangs fails the run, and each shows its output whole."""
+"""The phases of `just test`: a failing or hanging phase fails the run, and each shows its whole output."""
 
 import os
 import subprocess
@@ -36,17 +36,17 @@ def test_a_failed_phase_fails_the_run_and_does_not_stop_the_others() -> None:
     assert "=== two: output\nsecond\n=== two: ok after" in done.stdout
 
 
-def test_a_run_in_which_all_phases_succeed_succeeds() -> None:
+def test_a_run_succeeds_if_all_phases_succeed() -> None:
     assert run(setup='shell("one", "true")', second='shell("two", "true")').returncode == 0
 
 
-def test_a_program_that_does_not_exist_fails_the_run() -> None:
+def test_a_missing_program_fails_the_run() -> None:
     done = run(first='Phase("gone", ["/no/such/program"], 1)')
     assert done.returncode == 1
     assert "/no/such/program" in done.stdout
 
 
-def test_lanes_run_side_by_side_and_their_output_does_not_mix(tmp_path: Path) -> None:
+def test_lanes_run_in_parallel_and_their_output_does_not_mix(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     meet = "echo begin; touch {}; while [ ! -e {} ]; do sleep 0.01; done; echo end"
     first, second = meet.format(here, there), meet.format(there, here)
@@ -56,7 +56,7 @@ def test_lanes_run_side_by_side_and_their_output_does_not_mix(tmp_path: Path) ->
         assert f"=== {title}: output\nbegin\nend\n=== {title}: ok" in done.stdout
 
 
-def test_a_phase_that_hangs_is_stopped_with_its_children_and_shows_its_output_so_far() -> None:
+def test_a_hanging_phase_is_stopped_with_its_children_and_shows_its_output() -> None:
     script = "echo before; sleep 600 & echo $!; wait"
     done = run(first=f'shell("hangs", "{script}", 0.02)', second='shell("other", "true")')
     assert done.returncode == 1
@@ -66,7 +66,7 @@ def test_a_phase_that_hangs_is_stopped_with_its_children_and_shows_its_output_so
     assert not running(int(output[1]))
 
 
-def test_a_run_that_is_terminated_stops_its_phases_and_shows_their_output() -> None:
+def test_a_terminated_run_stops_its_phases_and_shows_their_output() -> None:
     terminate = "echo before; kill -TERM $PPID; sleep 600"
     done = run(first=f'shell("terminates", "{terminate}"), shell("later", "true")')
     assert done.returncode == 128 + 15

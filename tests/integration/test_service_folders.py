@@ -25,7 +25,7 @@ SECRET = "c0ffee-secret-of-the-server"
 
 
 class Site:
-    """A services folder, a data folder beside it with a secret, and something else outside."""
+    """A services folder, a data folder next to it with a secret, and a folder outside."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "services"
@@ -40,7 +40,7 @@ class Site:
         self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"))
 
     def add(self, name: str = "shop", config: dict[str, Any] | None = None, **files: str) -> Path:
-        """Make a service folder with a script; `__` in the name of a file is a slash, `_` a dot."""
+        """Create a service folder with a script; `__` in a file's name becomes a slash, `_` a dot."""
         folder = self.root / name
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(config or {}))
@@ -52,7 +52,7 @@ class Site:
         return folder
 
     async def read(self) -> tuple[list[ServiceFolder], list[FolderProblem]]:
-        """Read all folders; the secret is in no answer."""
+        """Read all folders, and check that no result contains the secret."""
         found = await self.folders.read()
         assert SECRET not in repr(found)
         return found
@@ -64,8 +64,8 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def watched(site: Site, reader: socket.socket) -> Files:
-    """The files of the site, as the checker has them."""
+def site_files(site: Site, reader: socket.socket) -> Files:
+    """Return the files of the site as the checker reads them."""
     return files_of(reader, site.root, site.data, site.root.parent / ".env")
 
 
@@ -108,127 +108,131 @@ if os.geteuid() == 0:
 
 
 class TestFiles:
-    """What a folder may and may not lead to, file by file."""
+    """What a folder may link to, file by file."""
 
     @pytest.mark.parametrize("how", ELSEWHERE)
-    def test_links_that_lead_elsewhere_are_refused(self, site: Site, watched: Files, how: str) -> None:
+    def test_links_to_outside_are_rejected(self, site: Site, site_files: Files, how: str) -> None:
         path = site.add() / "link"
         ELSEWHERE[how](path)
         with pytest.raises(FileError, match=r"outside|own files"):
-            watched.read(str(path))
+            site_files.read(str(path))
         with pytest.raises(FileError, match=r"outside|own files"):
-            watched.read_beginning(str(path), 100)
+            site_files.read_beginning(str(path), 100)
 
     @pytest.mark.parametrize("how", NOT_FILES)
-    def test_only_regular_files_are_read(self, site: Site, watched: Files, how: str, tmp_path: Path) -> None:
+    def test_only_regular_files_are_read(self, site: Site, site_files: Files, how: str, tmp_path: Path) -> None:
         path = site.add() / "thing"
         NOT_FILES[how](path)
         with pytest.raises(FileError):
-            watched.read(str(path))
+            site_files.read(str(path))
 
     @pytest.mark.parametrize("target", ["../../data", "../../outside", "/etc", "../.."])
-    def test_folders_that_are_links_are_no_way_out(self, site: Site, watched: Files, target: str) -> None:
+    def test_linked_folders_do_not_lead_outside(self, site: Site, site_files: Files, target: str) -> None:
         folder = site.add()
         (folder / "roles").symlink_to(target)
         for name in ("secret-key", "README.md", "passwd", "data/secret-key", ".env"):
             with pytest.raises(FileError):
-                watched.read(str(folder / "roles" / name))
+                site_files.read(str(folder / "roles" / name))
 
-    def test_whether_something_exists_outside_cannot_be_told(self, site: Site, watched: Files) -> None:
+    def test_the_existence_of_outside_files_is_not_revealed(self, site: Site, site_files: Files) -> None:
         folder = site.add()
         (folder / "there").symlink_to("/etc/passwd")
         (folder / "missing").symlink_to("/etc/no-such-file")
-        assert watched.kind(str(folder / "there")) == watched.kind(str(folder / "missing")) == "outside"
+        assert site_files.kind(str(folder / "there")) == site_files.kind(str(folder / "missing")) == "outside"
 
-    def test_a_playbook_beside_the_services_opens_its_folder_and_no_other(self, site: Site, watched: Files) -> None:
+    def test_a_playbook_next_to_the_services_allows_only_its_own_folder(self, site: Site, site_files: Files) -> None:
         beside = site.root.parent / "playbooks"
         (beside / "roles").mkdir(parents=True)
         (beside / "site.yml").write_text("[]")
         (beside / "roles" / "main.yml").write_text("[]")
         with pytest.raises(FileError, match="outside the services folder"):
-            watched.read(str(beside / "site.yml"))
-        watched.look_beside(str(beside / "site.yml"), admit=True)
-        assert watched.read(str(beside / "roles" / "main.yml")) == b"[]"
+            site_files.read(str(beside / "site.yml"))
+        site_files.look_beside(str(beside / "site.yml"), admit=True)
+        assert site_files.read(str(beside / "roles" / "main.yml")) == b"[]"
         for path in (site.outside / "README.md", site.data / "secret-key"):
             with pytest.raises(FileError, match=r"outside|own files"):
-                watched.read(str(path))
-        watched.begin()
+                site_files.read(str(path))
+        site_files.begin()
         with pytest.raises(FileError, match="outside the services folder"):
-            watched.read(str(beside / "site.yml"))
+            site_files.read(str(beside / "site.yml"))
 
-    def test_one_right_beside_the_services_opens_neither_data_nor_settings(self, site: Site, watched: Files) -> None:
+    def test_a_playbook_in_the_parent_folder_allows_neither_data_nor_settings(
+        self, site: Site, site_files: Files
+    ) -> None:
         (site.root.parent / "site.yml").write_text("[]")
-        watched.look_beside(str(site.root.parent / "site.yml"), admit=True)
+        site_files.look_beside(str(site.root.parent / "site.yml"), admit=True)
         for path in (site.data / "secret-key", site.root.parent / ".env"):
             with pytest.raises(FileError, match="fastDeploy's own files"):
-                watched.read(str(path))
+                site_files.read(str(path))
         with pytest.raises(FileError, match="outside the services folder"):
-            watched.look_beside(str(site.root.parent.parent / "other.yml"))
+            site_files.look_beside(str(site.root.parent.parent / "other.yml"))
 
-    def test_links_in_the_services_folder_do_not_lead_to_an_opened_folder(self, site: Site, watched: Files) -> None:
+    def test_links_in_the_services_folder_do_not_lead_to_an_allowed_folder(
+        self, site: Site, site_files: Files
+    ) -> None:
         (site.outside / "site.yml").write_text("[]")
         (site.outside / ".hidden").write_text(SECRET)
         link = site.add() / "README.md"
         link.symlink_to(site.outside / "README.md")
-        watched.look_beside(str(site.outside / "site.yml"), admit=True)
+        site_files.look_beside(str(site.outside / "site.yml"), admit=True)
         for path in (link, site.outside / ".hidden"):
             with pytest.raises(FileError, match="outside the services folder"):
-                watched.read(str(path))
+                site_files.read(str(path))
 
-    def test_hard_links_to_files_of_the_server_are_refused(self, site: Site, watched: Files) -> None:
+    def test_hard_links_to_server_files_are_rejected(self, site: Site, site_files: Files) -> None:
         folder = site.add()
         os.link(site.data / "secret-key", folder / "README.md")
         os.link(site.root.parent / ".env", folder / "env")
         for name in ("README.md", "env"):
             with pytest.raises(FileError, match="fastDeploy"):
-                watched.read(str(folder / name))
+                site_files.read(str(folder / name))
 
-    def test_a_hidden_folder_beside_the_services_is_not_opened(self, site: Site, watched: Files) -> None:
+    def test_a_hidden_folder_next_to_the_services_is_not_allowed(self, site: Site, site_files: Files) -> None:
         hidden = site.root.parent / ".ssh"
         hidden.mkdir()
         (hidden / "site.yml").write_text("[]")
         with pytest.raises(FileError, match="outside the services folder"):
-            watched.look_beside(str(hidden / "site.yml"), admit=True)
+            site_files.look_beside(str(hidden / "site.yml"), admit=True)
 
-    def test_a_file_that_is_too_large_is_not_read(self, site: Site, watched: Files) -> None:
+    def test_a_file_that_is_too_large_is_not_read(self, site: Site, site_files: Files) -> None:
         path = site.add() / "large"
         with path.open("wb") as file:
             file.truncate(1 << 40)
         with pytest.raises(FileError, match="larger than 1 MiB"):
-            watched.read(str(path))
-        assert watched.read_beginning(str(path), 10) == bytes(10)
+            site_files.read(str(path))
+        assert site_files.read_beginning(str(path), 10) == bytes(10)
 
-    def test_looks_and_bytes_are_counted_for_each_folder(self, site: Site, watched: Files) -> None:
+    def test_operations_and_bytes_are_limited_per_folder(self, site: Site, site_files: Files) -> None:
         path = site.add() / "file"
         path.write_bytes(bytes(1 << 20))
-        watched.begin()
+        site_files.begin()
         for _ in range(32):
-            watched.read(str(path))
+            site_files.read(str(path))
         with pytest.raises(TooComplicated, match="larger than 32 MiB"):
-            watched.read(str(path))
-        watched.begin()
+            site_files.read(str(path))
+        site_files.begin()
         for _ in range(MAX_REQUESTS - 1):
-            watched.kind(str(path))
+            site_files.kind(str(path))
         with pytest.raises(TooComplicated, match="file operations"):
-            watched.kind(str(path))
+            site_files.kind(str(path))
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
-    def test_paths_that_are_none(self, watched: Files, path: str) -> None:
-        assert watched.kind(path) in {"missing", "outside"}
+    def test_invalid_paths(self, site_files: Files, path: str) -> None:
+        assert site_files.kind(path) in {"missing", "outside"}
 
 
 class TestFolders:
-    """The same, where users meet it: in what is reported of a folder."""
+    """The same rules, seen in the problems reported for a folder."""
 
     @pytest.mark.parametrize("how", ELSEWHERE)
-    async def test_a_readme_that_leads_elsewhere_is_not_shown(self, site: Site, how: str) -> None:
+    async def test_a_readme_that_links_outside_is_not_shown(self, site: Site, how: str) -> None:
         ELSEWHERE[how](site.add() / "README.md")
         (folder,), (problem,) = await site.read()
         assert folder.readme is None
         assert (problem.file, "README is not shown" in problem.reason) == ("README.md", True)
 
     @pytest.mark.parametrize("how", [*ELSEWHERE, *NOT_FILES])
-    async def test_a_config_that_is_not_a_file_of_the_folder(self, site: Site, how: str) -> None:
+    async def test_a_config_that_is_not_a_regular_file_is_reported(self, site: Site, how: str) -> None:
         config = site.add() / "config.json"
         config.unlink()
         (ELSEWHERE | NOT_FILES)[how](config)
@@ -236,7 +240,7 @@ class TestFolders:
         assert (found, problem.file) == ([], "config.json")
 
     @pytest.mark.parametrize("how", ["data-folder", "outside", "etc"])
-    async def test_a_script_that_leads_elsewhere(self, site: Site, how: str) -> None:
+    async def test_a_script_that_links_outside_is_reported(self, site: Site, how: str) -> None:
         script = site.add() / "deploy.sh"
         script.unlink()
         ELSEWHERE[how](script)
@@ -244,7 +248,7 @@ class TestFolders:
         assert found == []
         assert "own files" in problem.reason or "outside" in problem.reason
 
-    async def test_a_playbook_beside_the_services_is_named_and_not_linked(self, site: Site) -> None:
+    async def test_a_playbook_next_to_the_services_may_be_named_but_not_linked(self, site: Site) -> None:
         (site.outside / "site.yml").write_text("- hosts: all\n  tasks: [{name: Only, ping: }]\n")
         for name, playbook in {"named": "../../outside/site.yml", "linked": "site.yml"}.items():
             (site.add(name, {"ansible_playbook": playbook}) / "deploy.sh").unlink()
@@ -253,7 +257,7 @@ class TestFolders:
         assert [folder.name for folder in found] == ["named"]
         assert problem.reason == "the playbook site.yml: it is outside the services folder"
 
-    async def test_a_service_folder_that_leads_elsewhere(self, site: Site) -> None:
+    async def test_a_service_folder_that_links_outside_is_reported(self, site: Site) -> None:
         (site.root / "data").symlink_to("../data")
         (site.root / "env").symlink_to("../outside")
         found, problems = await site.read()
@@ -263,7 +267,7 @@ class TestFolders:
             "it is a symbolic link to a location outside the services folder.",
         ]
 
-    async def test_tasks_and_roles_that_lead_to_the_server_are_refused(self, site: Site) -> None:
+    async def test_tasks_and_roles_that_link_to_server_files_are_rejected(self, site: Site) -> None:
         playbook = "- hosts: all\n  tasks: [{import_tasks: more.yml}]\n"
         folder = site.add(config={"ansible_playbook": "site.yml"}, site_yml=playbook)
         (folder / "more.yml").symlink_to("../../data/secret-key")
@@ -303,14 +307,14 @@ class TestFolders:
 
 @pytest.fixture
 def enterable(tmp_path: Path) -> None:
-    """Let other users pass through pytest's folders."""
+    """Allow other users to enter pytest's folders."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o001 == 0:
             folder.chmod(0o711)
 
 
 def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
-    """A schema whose parts refer to each other: `width` to the power of `depth` of them, in few bytes."""
+    """Return a small schema whose parts refer to each other, `width` to the power of `depth` of them when expanded."""
     parts: dict[str, Any] = {f"a{depth}": {"properties": {"x": {"type": "string"}}}}
     for level in range(depth):
         references = [{"$ref": f"#/$defs/a{level + 1}"}] * width
@@ -320,7 +324,7 @@ def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
 
 
 def conditions(depth: int = 25) -> dict[str, Any]:
-    """Conditions within conditions, two references in each."""
+    """Return nested conditions with two references in each."""
     parts: dict[str, Any] = {f"a{depth}": {}}
     for level in range(depth):
         next_part = {"$ref": f"#/$defs/a{level + 1}"}
@@ -329,14 +333,14 @@ def conditions(depth: int = 25) -> dict[str, Any]:
 
 
 def aliases(inner: str, outer: str, depth: int = 8) -> str:
-    """A playbook of aliases of aliases, nine in each."""
+    """Return a playbook of aliases of aliases, nine in each."""
     lines = [f"    a0: &a0 [{inner}]"]
     lines += [f"    a{n}: &a{n} [{', '.join([outer.format(f'*a{n - 1}')] * 9)}]" for n in range(1, depth + 1)]
     return "- hosts: all\n  vars:\n" + "\n".join(lines) + f"\n  tasks: *a{depth}\n"
 
 
 def merges(depth: int = 30) -> str:
-    """Merge keys of merge keys: each doubles what comes before."""
+    """Return merge keys of merge keys: each doubles the previous one."""
     lines = ["    a0: &a0 {x: 1}"]
     lines += [f"    a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, depth + 1)]
     return "- hosts: all\n  vars:\n" + "\n".join(lines) + "\n"
@@ -379,14 +383,14 @@ class TestBombs:
         site.add("shop")
         await self.check(site)
 
-    async def test_a_circle_of_aliases(self, site: Site) -> None:
+    async def test_circular_aliases(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text("- &p {hosts: all, tasks: &t [{block: *t}]}\n")
         site.add("shop")
         await self.check(site)
 
     async def check(self, site: Site) -> None:
-        """The bomb is reported, as what it is, the other folder can be used, and what was found out is kept."""
+        """Check that the bomb is reported as such, that the other folder is usable, and that the result is cached."""
         found, (problem,) = await site.read()
         assert [folder.name for folder in found] == ["shop"]
         assert problem.folder == "bomb"
@@ -397,7 +401,7 @@ class TestBombs:
 
 
 class TestCache:
-    async def test_every_change_counts(self, site: Site) -> None:
+    async def test_every_change_invalidates_the_cache(self, site: Site) -> None:
         playbook = "- hosts: all\n  tasks: [{name: One, ping: }, {import_tasks: more.yml}]\n"
         folder = site.add(config={"ansible_playbook": "site.yml"}, site_yml=playbook)
         (folder / "deploy.sh").unlink()
@@ -416,13 +420,13 @@ class TestCache:
         (folder / "deploy.sh").write_text("#!/bin/sh\n")
         assert (await site.folders.survey("shop", {"ansible_playbook": "site.yml"})).is_script
 
-    async def test_readers_at_the_same_time_share_a_read(self, site: Site) -> None:
+    async def test_concurrent_readers_share_a_read(self, site: Site) -> None:
         for number in range(3):
             site.add(f"shop{number}")
         results = await asyncio.gather(*(site.folders.read() for _ in range(20)))
         assert all([folder.name for folder in found] == ["shop0", "shop1", "shop2"] for found, _ in results)
 
-    async def test_a_read_sees_what_was_there_when_it_was_asked_for(self, site: Site) -> None:
+    async def test_a_read_sees_the_state_at_its_request(self, site: Site) -> None:
         first = asyncio.ensure_future(site.folders.read())
         await asyncio.sleep(0)
         site.add("shop")
@@ -432,10 +436,10 @@ class TestCache:
 
 
 class TestProcesses:
-    async def test_a_reader_that_is_stopped_by_a_script_is_given_up(
+    async def test_a_reader_stopped_by_a_script_is_abandoned(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Scripts have the same user as the reader, and can send it signals."""
+        """Scripts run as the same user as the reader, and can send it signals."""
         monkeypatch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 0.2)
         for number in range(5):
             site.add(f"shop{number}")
@@ -446,7 +450,7 @@ class TestProcesses:
         assert "cannot be read" in problem.reason or "does not respond" in problem.reason
         await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
 
-    async def test_one_that_is_cancelled_leaves_no_process_behind(self, site: Site) -> None:
+    async def test_a_cancelled_read_leaves_no_process_behind(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text(merges())
         before, tasks_before = children(), asyncio.all_tasks()
@@ -471,10 +475,10 @@ def stop_readers(before: set[int]) -> set[int]:
 
 
 def children() -> set[int]:
-    """Return the processes that this one has started and that have not ended."""
+    """Return the live child processes of this process."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+        with contextlib.suppress(FileNotFoundError):  # the thread has exited
             found |= {int(pid) for pid in (task / "children").read_text().split()}
     return {pid for pid in found if process_file(pid, "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])}
 

@@ -1,4 +1,4 @@
-"""The files of a service are kept beside the starts of its deployments."""
+"""The files of a service are recorded when its deployments start."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.site import Site
 
 
 async def kept(site: Site, deployment_id: int) -> Snapshot:
-    """Return what is kept of a deployment."""
+    """Return the snapshot of a deployment."""
     async with site.open_uow() as uow:
         return (await uow.history.snapshots([deployment_id]))[deployment_id]
 
 
 async def stored(snapshots: Snapshots) -> None:
-    """Wait for what goes on in the background."""
+    """Wait for background tasks."""
     await asyncio.gather(*snapshots._tasks)
 
 
-async def test_they_are_stored(busy_site: Site, services_root: Path) -> None:
+async def test_a_start_stores_a_snapshot(busy_site: Site, services_root: Path) -> None:
     folder = services_root / "shop"
     folder.mkdir()
     (folder / "deploy.sh").write_text("#!/bin/sh\n")
@@ -38,7 +38,7 @@ async def test_they_are_stored(busy_site: Site, services_root: Path) -> None:
     assert (await kept(busy_site, deployment_id)).files == folder_digests(folder)
 
 
-async def test_a_start_fails_for_nothing_that_is_wrong_with_them(
+async def test_a_start_succeeds_even_if_the_snapshot_fails(
     busy_site: Site, services_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     deployment_id = await busy_site.running("shop")

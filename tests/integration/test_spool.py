@@ -1,4 +1,4 @@
-"""The run directory: starting once, reading whole records, knowing who lives, commanding, removing."""
+"""The run directory: starting once, reading whole records, liveness, commands, and removal."""
 
 import asyncio
 import fcntl
@@ -17,8 +17,8 @@ import pytest
 from deploy.adapters.runs.directory import Record, RunActive, RunAlreadyStarted, RunDirectory, SpoolCorrupt
 from deploy.adapters.runs.start import DeployUser, NoInterpreter, interpreter_for, supervisor_program
 from tests.integration.supervised_runs import (
-    PATIENCE,
     ROOT,
+    TIMEOUT,
     Run,
     Runs,
     processes_with,
@@ -41,56 +41,56 @@ def directory(tmp_path: Path) -> RunDirectory:
     return RunDirectory.create(tmp_path / "runs", 7)
 
 
-class TestTheDirectory:
-    def test_nobody_else_can_look_into_it(self, directory: RunDirectory) -> None:
+class TestDirectory:
+    def test_other_users_cannot_read_it(self, directory: RunDirectory) -> None:
         modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in directory.path.iterdir()}
         assert modes == {"spool": 0o600, "control": 0o600, "wake": 0o600}
         assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
         assert stat.S_IMODE(directory.path.parent.stat().st_mode) == 0o700
 
-    def test_making_it_again_keeps_what_it_has(self, directory: RunDirectory) -> None:
+    def test_creating_it_again_keeps_its_contents(self, directory: RunDirectory) -> None:
         directory.spool.write_text('[1,2.5,"start",{"pid":1}]\n')
         again = RunDirectory.create(directory.path.parent, 7)
         assert again.read(0)[0] == [Record(1, 2.5, "start", {"pid": 1})]
 
     @pytest.mark.parametrize("missing", ["spool", "control", "wake"])
-    def test_making_it_again_completes_it(self, directory: RunDirectory, missing: str) -> None:
+    def test_creating_it_again_completes_it(self, directory: RunDirectory, missing: str) -> None:
         (directory.path / missing).unlink()
         RunDirectory.create(directory.path.parent, 7)
         assert {entry.name for entry in directory.path.iterdir()} == {"spool", "control", "wake"}
 
-    def test_those_of_a_root_are_listed_by_number(self, tmp_path: Path) -> None:
+    def test_directories_are_listed_by_number(self, tmp_path: Path) -> None:
         for number in (10, 9, 100):
             RunDirectory.create(tmp_path, number)
         (tmp_path / "lost+found").mkdir()
         assert RunDirectory.ids(tmp_path) == [9, 10, 100]
         assert RunDirectory.ids(tmp_path / "nothing") == []
 
-    def test_one_that_is_not_there_is_quiet_about_it(self, tmp_path: Path) -> None:
+    def test_a_missing_directory_is_handled(self, tmp_path: Path) -> None:
         run = RunDirectory.at(tmp_path, 5)
         assert (run.exists(), run.started(), run.alive(), run.follow_lock()) == (False, False, False, None)
         assert not run.send({"cancel": "Nobody is there."})
         run.remove()
 
-    def test_it_is_removed_once_and_again(self, directory: RunDirectory) -> None:
+    def test_removing_it_twice_does_no_harm(self, directory: RunDirectory) -> None:
         assert directory.exists()
         directory.remove()
         directory.remove()
         assert not directory.exists()
         assert RunDirectory.ids(directory.path.parent) == []
 
-    def test_it_is_not_removed_while_its_run_lives(self, runs: Runs) -> None:
+    def test_it_is_not_removed_while_its_run_is_alive(self, runs: Runs) -> None:
         run = runs.sh("exec sleep 600")
         with pytest.raises(RunActive):
             run.directory.remove()
 
-    def test_it_may_be_removed_as_soon_as_the_exit_is_there(self, runs: Runs) -> None:
+    def test_it_can_be_removed_after_the_exit_record(self, runs: Runs) -> None:
         run = runs.sh("exit 0")
         wait_until(run.directory.finished)
         run.directory.remove()
         assert not run.directory.exists()
 
-    def test_a_printed_exit_is_not_the_exit(self, directory: RunDirectory) -> None:
+    def test_a_printed_exit_is_not_an_exit_record(self, directory: RunDirectory) -> None:
         assert not directory.finished()
         directory.spool.write_text(r'[1,2.5,"out","[2,2.5,\"exit\",{}]"]' + "\n")
         assert not directory.finished()
@@ -112,7 +112,7 @@ class TestReading:
         assert directory.read(0) == ([], 0)
 
     @pytest.mark.parametrize("limit", [1, 7, 64, 1 << 20])
-    def test_any_limit_gets_everything_in_the_end(self, directory: RunDirectory, limit: int) -> None:
+    def test_any_limit_eventually_reads_everything(self, directory: RunDirectory, limit: int) -> None:
         texts = ["x" * size for size in (0, 1, 500, 3, 40)]
         directory.spool.write_text("".join(f'[{n},1.0,"out","{text}"]\n' for n, text in enumerate(texts, 1)))
         records: list[Record] = []
@@ -138,19 +138,19 @@ class TestStarting:
         with pytest.raises(RunAlreadyStarted):
             run.directory.start(runs.spec(["/bin/true"]), user=None)
 
-    def test_one_that_could_not_be_started_is_not_tried_again(self, runs: Runs) -> None:
+    def test_a_failed_start_is_not_repeated(self, runs: Runs) -> None:
         run = runs.start(["/no/such/script"])
         run.outcome()
         assert run.directory.started()
         with pytest.raises(RunAlreadyStarted):
             run.directory.start(runs.spec(["/bin/true"]), user=None)
 
-    def test_a_living_run_is_not_started_again(self, runs: Runs) -> None:
+    def test_a_live_run_is_not_started_again(self, runs: Runs) -> None:
         run = runs.sh("exec sleep 600")
         with pytest.raises(RunActive):
             run.directory.start(runs.spec(["/bin/true"]), user=None)
 
-    def test_what_a_supervisor_left_before_it_started_the_script_does_no_harm(self, runs: Runs) -> None:
+    def test_leftovers_of_a_supervisor_before_the_start_do_no_harm(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         directory.spool.write_bytes(b"[1,1795")
         assert not directory.started()
@@ -158,7 +158,7 @@ class TestStarting:
         assert run.outcome()["code"] == 0
         assert run.kinds() == ["start", "out", "exit"]
 
-    def test_a_python_that_is_not_there_leaves_the_run_unstarted(self, runs: Runs) -> None:
+    def test_a_missing_python_leaves_the_run_unstarted(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         with pytest.raises(FileNotFoundError):
             directory.start(runs.spec(["/bin/true"]), user=None, python="/no/such/python")
@@ -167,7 +167,7 @@ class TestStarting:
 
 
 class TestLiveness:
-    def test_the_lock_tells_whether_a_supervisor_lives_in_every_phase(self, runs: Runs) -> None:
+    def test_the_lock_shows_a_live_supervisor_in_every_phase(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         assert (directory.alive(), directory.started()) == (False, False)
         run = runs.sh("echo ready; exec sleep 600")
@@ -182,18 +182,16 @@ class TestLiveness:
         run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
         run.wait_for("ready")
         run.process.kill()
-        run.process.wait(PATIENCE)
+        run.process.wait(TIMEOUT)
         assert (run.directory.alive(), run.directory.started()) == (False, True)
         assert "exit" not in run.kinds()
 
     @pytest.mark.parametrize("delay", [milliseconds / 1000 for milliseconds in range(0, 40, 2)])
-    def test_whenever_a_supervisor_is_killed_an_unstarted_script_can_be_started(
-        self, runs: Runs, delay: float
-    ) -> None:
+    def test_after_a_kill_at_any_moment_an_unstarted_script_can_be_started(self, runs: Runs, delay: float) -> None:
         run = runs.sh("echo begun >> begun; exec sleep 600")
         time.sleep(delay)
         run.process.kill()
-        run.process.wait(PATIENCE)
+        run.process.wait(TIMEOUT)
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
         begun = runs.folder / "begun"
         if run.directory.started():
@@ -206,13 +204,13 @@ class TestLiveness:
         assert again.outcome()["code"] == 0
         assert begun.read_text() == "begun\n"
 
-    def test_the_script_and_what_it_leaves_do_not_hold_the_lock(self, runs: Runs) -> None:
+    def test_the_script_and_its_leftovers_do_not_hold_the_lock(self, runs: Runs) -> None:
         run = runs.sh("setsid sleep 600 >/dev/null 2>&1 & echo $!")
         run.outcome()
         assert running(int(run.lines()[0]))
         assert not run.directory.alive()
 
-    def test_asking_does_not_keep_a_run_from_being_started(self, runs: Runs) -> None:
+    def test_checking_liveness_does_not_block_a_start(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         asking = os.open(directory.spool, os.O_RDONLY)
         fcntl.flock(asking, fcntl.LOCK_SH)
@@ -246,7 +244,7 @@ class TestLiveness:
         os.close(again)
 
 
-class TestWaking:
+class TestWakeUps:
     def test_every_record_wakes_the_reader(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         wake = directory.open_wake()
@@ -255,7 +253,7 @@ class TestWaking:
             offset = 0
             kinds: list[str] = []
             while "exit" not in kinds:
-                ready, _, _ = select.select([wake], [], [], PATIENCE)
+                ready, _, _ = select.select([wake], [], [], TIMEOUT)
                 assert ready
                 directory.drain_wake(wake)
                 records, offset = directory.read(offset)
@@ -267,63 +265,63 @@ class TestWaking:
         finally:
             os.close(wake)
 
-    def test_nobody_has_to_listen(self, runs: Runs) -> None:
+    def test_a_listener_is_optional(self, runs: Runs) -> None:
         run = runs.start(runs.python("import os\nfor _ in range(100000): os.write(1, b'line\\n')"))
         assert run.outcome()["code"] == 0
         assert len(run.lines()) == 100_000
 
 
-class TestCommanding:
-    def test_nobody_listens_before_and_after_a_run(self, runs: Runs) -> None:
+class TestCommands:
+    def test_commands_before_and_after_a_run_are_not_received(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         assert not directory.send({"cancel": "Too early."})
         run = runs.sh("exit 0")
         run.outcome()
         assert not directory.send({"cancel": "Too late."})
 
-    def test_a_command_that_could_be_torn_is_refused(self, directory: RunDirectory) -> None:
+    def test_a_command_too_long_for_an_atomic_write_is_rejected(self, directory: RunDirectory) -> None:
         with pytest.raises(ValueError, match="cannot be written atomically"):
             directory.send({"cancel": "x" * 5000})
 
 
-class TestTheDeployUser:
-    def test_modes_say_what_a_user_may_read(self, runs: Runs) -> None:
-        stranger = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
+class TestDeployUser:
+    def test_modes_determine_what_a_user_may_read(self, runs: Runs) -> None:
+        other_user = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
         group = os.getgid()
         member = DeployUser(name="member", uid=54322, gid=54322, groups=[54322, group], home="/")
         file = runs.folder / "private" / "file"
         file.parent.mkdir(mode=0o755)
         file.write_text("")
         file.chmod(0o604)
-        assert stranger.may_read(str(file))
+        assert other_user.may_read(str(file))
         assert not member.may_read(str(file)) or group not in member.groups
         file.chmod(0o640)
-        assert (stranger.may_read(str(file)), member.may_read(str(file))) == (False, True)
+        assert (other_user.may_read(str(file)), member.may_read(str(file))) == (False, True)
         file.chmod(0o644)
         file.parent.chmod(0o700)
-        assert (stranger.may_read(str(file)), member.may_read(str(file))) == (False, False)
-        assert not stranger.may_read("/no/such/file")
+        assert (other_user.may_read(str(file)), member.may_read(str(file))) == (False, False)
+        assert not other_user.may_read("/no/such/file")
 
-    def test_our_own_python_is_used_where_that_user_may_read_it(self) -> None:
+    def test_our_python_is_used_if_the_user_can_read_it(self) -> None:
         assert interpreter_for(None) == os.path.realpath(sys.executable)
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
         assert interpreter_for(root) == os.path.realpath(sys.executable)
 
-    def test_without_a_python_that_the_user_may_read_the_error_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_without_a_readable_python_the_error_says_what_to_do(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
         own = tmp_path / "python3"
         own.touch(mode=0o755)
-        stranger = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
+        other_user = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
         with pytest.raises(NoInterpreter, match=r"stranger cannot read .* Install python3"):
-            interpreter_for(stranger, own=str(own), system=("/no/such/python3",))
+            interpreter_for(other_user, own=str(own), system=("/no/such/python3",))
 
-    def test_a_user_who_may_read_our_code_starts_it_by_its_files(self) -> None:
+    def test_a_user_who_can_read_our_code_runs_it_from_its_files(self) -> None:
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
         assert supervisor_program(root)[-1] == str(ROOT / "deploy" / "adapters" / "runs")
 
     @as_root
-    def test_the_supervisor_needs_no_file_of_ours_that_the_user_can_reach(self, runs: Runs) -> None:
-        # An installation below a folder that is closed to everybody else, as /root is.
+    def test_the_supervisor_needs_none_of_our_files(self, runs: Runs) -> None:
+        # An installation below a folder that is closed to other users, as /root is.
         closed = runs.folder / "closed"
         shutil.copytree(ROOT / "deploy" / "adapters" / "runs", closed / "deploy" / "adapters" / "runs")
         closed.chmod(0o700)
@@ -355,7 +353,7 @@ class TestTheDeployUser:
             cwd=closed,
             env={"PYTHONPATH": str(closed)},
             check=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         for number in (1, 2):
             records, _ = RunDirectory.at(runs.root, number).read(0)

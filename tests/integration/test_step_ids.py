@@ -1,4 +1,4 @@
-"""Ids for steps: nobody gets one that somebody else has."""
+"""Ids for steps are unique across processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def take(ids: StepIds, site: Site, count: int) -> list[int]:
         return await ids.take(count, uow)
 
 
-async def test_those_who_ask_at_the_same_time_get_different_ones(busy_site: Site) -> None:
+async def test_concurrent_requests_get_different_ids(busy_site: Site) -> None:
     ids = StepIds()
     wanted = [1 + 17 * n % (2 * BLOCK) for n in range(60)]
     taken = await asyncio.gather(*(take(ids, busy_site, count) for count in wanted))
@@ -22,12 +22,12 @@ async def test_those_who_ask_at_the_same_time_get_different_ones(busy_site: Site
     assert len(set(every)) == len(every)
 
 
-async def test_what_is_given_back_is_taken_again(busy_site: Site) -> None:
+async def test_returned_ids_are_reused(busy_site: Site) -> None:
     ids = StepIds()
     first, *rest = await take(ids, busy_site, 5)
     ids.give_back(rest)
     assert await take(ids, busy_site, 5) == [*rest, first + 5]
 
 
-async def test_who_needs_none_gets_none(busy_site: Site) -> None:
+async def test_a_request_for_no_ids_gets_none(busy_site: Site) -> None:
     assert await take(StepIds(), busy_site, 0) == []

@@ -1,4 +1,4 @@
-"""What the supervisor promises to whoever starts and follows a run."""
+"""What the supervisor guarantees to the processes that start and follow a run."""
 
 import json
 import os
@@ -13,9 +13,9 @@ import pytest
 from deploy.adapters.runs.directory import RunDirectory
 from deploy.adapters.runs.start import DeployUser, supervisor_program
 from tests.integration.supervised_runs import (
-    PATIENCE,
     PYTHON,
     ROOT,
+    TIMEOUT,
     Runs,
     python_of,
     running,
@@ -33,7 +33,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 
 class TestRecords:
-    def test_a_run_is_its_start_its_lines_and_its_exit_numbered_and_stamped(self, runs: Runs) -> None:
+    def test_records_are_start_lines_and_exit_with_numbers_and_times(self, runs: Runs) -> None:
         run = runs.sh("echo one; echo two >&2; echo three")
         assert run.outcome() == {"code": 0, "signal": None, "cause": None, "message": ""}
         records = run.records()
@@ -44,17 +44,17 @@ class TestRecords:
         assert stamps == sorted(stamps)
         assert stamps[0] > 0
 
-    def test_output_and_errors_keep_their_order(self, runs: Runs) -> None:
+    def test_stdout_and_stderr_keep_their_order(self, runs: Runs) -> None:
         run = runs.sh("i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); echo $i >&2; i=$((i+1)); done")
         run.outcome()
         assert run.lines() == [str(number) for number in range(200)]
 
-    def test_a_line_is_in_the_spool_while_the_script_goes_on(self, runs: Runs) -> None:
+    def test_a_line_is_in_the_spool_while_the_script_runs(self, runs: Runs) -> None:
         run = runs.sh("echo ready; exec sleep 600")
         run.wait_for("ready")
         assert run.process.poll() is None
 
-    def test_the_exit_code_is_reported_in_a_sentence_too(self, runs: Runs) -> None:
+    def test_the_exit_code_is_also_reported_as_a_sentence(self, runs: Runs) -> None:
         run = runs.start([runs.script("exit 3\n")])
         assert run.outcome() == {
             "code": 3,
@@ -63,7 +63,7 @@ class TestRecords:
             "message": "deploy.sh ended with exit code 3.",
         }
 
-    def test_a_script_that_dies_by_a_signal_is_reported_so(self, runs: Runs) -> None:
+    def test_death_by_a_signal_is_reported(self, runs: Runs) -> None:
         run = runs.start([runs.script("kill -SEGV $$\n")])
         assert run.outcome() == {
             "code": None,
@@ -72,7 +72,7 @@ class TestRecords:
             "message": "deploy.sh was ended by SIGSEGV.",
         }
 
-    def test_events_come_in_their_order_beside_the_output(self, runs: Runs) -> None:
+    def test_events_arrive_in_order_beside_the_output(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import os\n"
@@ -93,15 +93,15 @@ class TestRecords:
         assert run.lines() == ["<>"]
 
 
-class TestTheScriptsSurroundings:
-    def test_the_environment_is_exactly_what_was_asked_for(self, runs: Runs) -> None:
+class TestScriptEnvironment:
+    def test_the_environment_is_exactly_as_requested(self, runs: Runs) -> None:
         run = runs.start(["/usr/bin/env"], env={"GREETING": "grüß\nGott"})
         run.outcome()
         names = {line.partition("=")[0] for line in run.lines()}
         assert names == {"PATH", "TMPDIR", "FASTDEPLOY_TEST", "GREETING", "Gott"}
         assert "GREETING=grüß" in run.lines()
 
-    def test_it_starts_in_its_folder(self, runs: Runs) -> None:
+    def test_a_script_starts_in_its_folder(self, runs: Runs) -> None:
         run = runs.sh("pwd")
         run.outcome()
         assert run.lines() == [str(runs.folder)]
@@ -114,7 +114,7 @@ class TestTheScriptsSurroundings:
         assert targets[1] == targets[2]
         pipes = [target for target in targets if target.startswith("pipe:")]
         assert len(set(pipes)) == 2
-        assert len(targets) == 5  # ls' own on the folder is the fifth
+        assert len(targets) == 5  # the fifth is opened by ls itself
 
     def test_no_signal_is_ignored_or_blocked(self, runs: Runs) -> None:
         run = runs.start(["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])
@@ -123,20 +123,20 @@ class TestTheScriptsSurroundings:
         masks = [int(line.split()[1], 16) & ~of_the_c_library for line in run.lines()]
         assert masks == [0, 0]
 
-    def test_it_leads_a_session_of_its_own(self, runs: Runs) -> None:
+    def test_a_script_leads_its_own_session(self, runs: Runs) -> None:
         run = runs.start(runs.python("import os; print(os.getsid(0) == os.getpgid(0) == os.getpid())"))
         run.outcome()
         assert run.lines() == ["True"]
 
     @as_root
-    def test_it_cannot_read_the_supervisor_though_they_have_the_same_user(self, runs: Runs) -> None:
+    def test_a_script_of_the_same_user_cannot_read_the_supervisor(self, runs: Runs) -> None:
         text = "head -c1 /proc/$PPID/environ; head -c1 /proc/$PPID/mem; ls /proc/$PPID/fd; head -c 1 /proc/$PPID/fd/1"
         run = runs.sh(text, user=DeployUser.named("nobody"))
         run.outcome()
         assert len(run.lines()) == 4
         assert all("Permission denied" in line for line in run.lines())
 
-    def test_the_files_are_private_and_gone_afterwards(self, runs: Runs) -> None:
+    def test_files_are_private_and_removed_afterwards(self, runs: Runs) -> None:
         text = 'echo "$CONFIG"; stat -c %a "$CONFIG" "${CONFIG%/*}"; cat "$1"; touch "${CONFIG%/*}/more"'
         run = runs.start(
             ["/bin/sh", "-c", text, "sh", "%RUN_DIR%/config.json"],
@@ -149,11 +149,11 @@ class TestTheScriptsSurroundings:
         assert Path(config).parent.parent == runs.temporary
         assert list(runs.temporary.iterdir()) == []
 
-    def test_what_a_killed_supervisor_left_is_removed_by_a_later_one(self, runs: Runs) -> None:
+    def test_leftovers_of_a_killed_supervisor_are_removed_by_a_later_one(self, runs: Runs) -> None:
         run = runs.sh("echo ready; exec sleep 600", files={"config.json": "{}"})
         run.wait_for("ready")
         run.process.kill()
-        run.process.wait(PATIENCE)
+        run.process.wait(TIMEOUT)
         (left,) = runs.temporary.iterdir()
         os.utime(left, (0, 0))
         living = runs.sh("echo ready; exec sleep 600", files={"config.json": "{}"})
@@ -164,9 +164,9 @@ class TestTheScriptsSurroundings:
         assert list(runs.temporary.iterdir()) == [used]
 
 
-class TestScriptsThatCannotBeStarted:
+class TestFailedStarts:
     @pytest.mark.parametrize(
-        ("content", "mode", "said"),
+        ("content", "mode", "message_start"),
         [
             (None, 0, "The file {path} does not exist. Create it"),
             ("#!/bin/sh\n", 0o644, "Run `chmod +x {path}`"),
@@ -183,7 +183,7 @@ class TestScriptsThatCannotBeStarted:
         ],
     )
     def test_the_message_names_the_file_and_what_to_do(
-        self, runs: Runs, content: str | None, mode: int, said: str
+        self, runs: Runs, content: str | None, mode: int, message_start: str
     ) -> None:
         path = runs.folder / "deploy.sh"
         if content is not None:
@@ -193,23 +193,23 @@ class TestScriptsThatCannotBeStarted:
         outcome = run.outcome()
         assert outcome["cause"] == "not_started"
         assert outcome["code"] is None
-        assert said.format(path=path) in outcome["message"]
+        assert message_start.format(path=path) in outcome["message"]
         if "ELF" not in (content or ""):
             assert run.kinds() == ["exit"]
 
-    def test_a_folder_is_no_script(self, runs: Runs) -> None:
+    def test_a_folder_is_not_a_script(self, runs: Runs) -> None:
         run = runs.start([str(runs.folder)])
         assert "is a folder, not a script" in run.outcome()["message"]
         assert run.kinds() == ["exit"]
 
-    def test_a_program_that_is_not_in_the_path(self, runs: Runs) -> None:
+    def test_a_program_that_is_not_on_the_path(self, runs: Runs) -> None:
         message = runs.start(["no-such-program"]).outcome()["message"]
         assert message == (
             "The program no-such-program was not found in PATH (/usr/bin:/bin). Install it, or add its folder to "
             "PATH_FOR_DEPLOY."
         )
 
-    def test_a_folder_that_is_not_there(self, runs: Runs) -> None:
+    def test_a_missing_folder(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], cwd="/no/such/folder")
         assert "The folder /no/such/folder is not accessible to the user" in run.outcome()["message"]
         assert run.kinds() == ["exit"]
@@ -221,7 +221,7 @@ class TestScriptsThatCannotBeStarted:
         run = runs.start([runs.script("echo hello\n", "private/deploy.sh")], user=DeployUser.named("nobody"))
         assert "is not accessible to the user nobody: Permission denied" in run.outcome()["message"]
 
-    def test_settings_that_the_system_cannot_take(self, runs: Runs) -> None:
+    def test_environment_variables_that_the_system_rejects(self, runs: Runs) -> None:
         run = runs.start(["/bin/echo", "a\0b"])
         assert run.outcome()["cause"] == "not_started"
         assert run.kinds() == ["exit"]
@@ -232,11 +232,11 @@ class TestScriptsThatCannotBeStarted:
         assert "is not a valid file name" in run.outcome()["message"]
         assert list(runs.temporary.iterdir()) == []
 
-    def test_no_room_for_the_files(self, runs: Runs) -> None:
+    def test_no_space_for_the_files(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], env={"TMPDIR": "/no/such/folder"})
         assert "The run could not be prepared" in run.outcome()["message"]
 
-    def test_environments_of_a_megabyte_are_refused_by_the_system_and_reported(self, runs: Runs) -> None:
+    def test_an_environment_of_a_megabyte_is_reported(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], env={"TEXT": "x" * 900_000})
         assert "Argument list too long" in run.outcome()["message"]
 
@@ -249,44 +249,44 @@ class TestScriptsThatCannotBeStarted:
                 stdout=output,
                 stderr=subprocess.DEVNULL,
             )
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
         assert "received no settings" in spool.read_text()
 
 
 class TestStopping:
-    def test_a_cancelled_run_says_why_and_keeps_its_last_words(self, runs: Runs) -> None:
+    def test_a_cancelled_run_reports_why_and_keeps_its_last_output(self, runs: Runs) -> None:
         run = runs.sh("trap 'echo tidied up; exit 7' TERM; echo ready; while :; do sleep 0.01; done")
         run.wait_for("ready")
         run.cancel("Cancelled by the tests.")
         assert run.outcome() == {"code": 7, "signal": None, "cause": "cancelled", "message": "Cancelled by the tests."}
         assert run.lines()[-1] == "tidied up"
 
-    def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(self, runs: Runs) -> None:
+    def test_a_script_that_ignores_sigterm_is_killed_after_the_grace_period(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM INT HUP; echo ready; while :; do sleep 0.05; done")
         run.wait_for("ready")
         run.cancel()
         outcome = run.outcome()
         assert (outcome["signal"], outcome["cause"]) == ("SIGKILL", "cancelled")
 
-    def test_a_stopped_script_is_ended_too(self, runs: Runs) -> None:
+    def test_a_stopped_script_is_killed_too(self, runs: Runs) -> None:
         run = runs.sh("echo ready; kill -STOP $$; echo never")
         run.wait_for("ready")
         run.cancel()
         assert run.outcome()["signal"] == "SIGTERM"
 
-    def test_a_run_that_takes_too_long_is_stopped(self, runs: Runs) -> None:
+    def test_a_run_that_exceeds_its_timeout_is_stopped(self, runs: Runs) -> None:
         run = runs.sh("exec sleep 600", timeout=0.2)
         outcome = run.outcome()
         assert (outcome["signal"], outcome["cause"]) == ("SIGTERM", "timeout")
         assert outcome["message"] == "The run was stopped after its timeout of 0.2 s."
 
     @pytest.mark.parametrize("seconds", [2_147_484, 2_592_000, 31_536_000])
-    def test_a_time_limit_may_be_longer_than_one_wait(self, runs: Runs, seconds: float) -> None:
+    def test_a_timeout_may_be_longer_than_one_poll(self, runs: Runs, seconds: float) -> None:
         run = runs.sh("echo ready; sleep 0.05; exit 3", timeout=seconds)
         outcome = run.outcome()
         assert (outcome["code"], outcome["cause"]) == (3, None)
 
-    def test_interrupting_comes_first_where_it_was_asked_for(self, runs: Runs) -> None:
+    def test_sigint_is_sent_first_on_request(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import os, signal, time\n"
@@ -303,7 +303,7 @@ class TestStopping:
         assert run.outcome()["signal"] == "SIGKILL"
         assert run.lines() == ["ready", "SIGINT", "SIGTERM"]
 
-    def test_what_an_interrupted_script_leaves_is_ended_without_waiting(self, runs: Runs) -> None:
+    def test_leftovers_of_an_interrupted_script_are_killed_immediately(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import subprocess, time\n"
@@ -336,11 +336,11 @@ class TestStopping:
         assert run.kinds() == ["exit"]
         assert not (runs.folder / "started").exists()
 
-    def test_the_time_limit_does_not_count_once_the_script_has_ended(self, runs: Runs) -> None:
+    def test_the_timeout_does_not_apply_after_the_script_has_exited(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & exit 0", timeout=1.5)
         assert run.outcome()["cause"] is None
 
-    def test_a_cancel_while_the_last_output_is_awaited_ends_what_was_left(self, runs: Runs) -> None:
+    def test_a_cancel_while_waiting_for_the_last_output_kills_leftovers(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & echo $!; exit 0")
         wait_until(lambda: run.lines() and not running(run.records()[0].data["pid"]))
         run.cancel()
@@ -350,7 +350,7 @@ class TestStopping:
 
 
 class TestCommands:
-    def test_commands_may_come_in_pieces_and_several_at_once(self, runs: Runs) -> None:
+    def test_commands_may_arrive_in_pieces_and_several_at_once(self, runs: Runs) -> None:
         run = runs.sh("echo ready; exec sleep 600")
         run.wait_for("ready")
         control = os.open(run.directory.control, os.O_WRONLY | os.O_NONBLOCK)
@@ -420,8 +420,8 @@ sys.stdin.read()
 """
 
 
-class TestOutlivingTheStarter:
-    def test_a_run_goes_on_when_its_starter_and_its_group_are_killed(self, runs: Runs) -> None:
+class TestStarterDeath:
+    def test_a_run_continues_when_its_starter_and_its_group_are_killed(self, runs: Runs) -> None:
         os.mkfifo(runs.folder / "go")
         script = "echo ready; read -r line < go; echo $line"
         starter = subprocess.Popen(
@@ -445,9 +445,9 @@ class TestOutlivingTheStarter:
         wait_until(lambda: not running(supervisor_pid))
 
 
-class TestTheDeployUser:
+class TestDeployUser:
     @as_root
-    def test_the_script_runs_as_that_user_with_its_groups_alone(self, runs: Runs) -> None:
+    def test_the_script_runs_as_that_user_with_only_its_groups(self, runs: Runs) -> None:
         nobody = DeployUser.named("nobody")
         run = runs.sh("id -u; id -g; id -G; grep ^CapEff /proc/self/status", user=nobody)
         assert run.outcome()["code"] == 0
@@ -457,7 +457,7 @@ class TestTheDeployUser:
         assert int(capabilities.split()[1], 16) == 0
 
     @as_root
-    def test_that_user_reads_its_own_files_and_nothing_of_ours(self, runs: Runs) -> None:
+    def test_that_user_reads_only_its_own_files(self, runs: Runs) -> None:
         secret = runs.folder / "secret"
         secret.write_text("ours")
         secret.chmod(0o600)
@@ -480,11 +480,11 @@ class TestTheDeployUser:
 def test_every_supported_python_runs_it(runs: Runs, version: str) -> None:
     python = python_of(version)
     if python is None:
-        pytest.skip(f"there is no Python {version} here")
+        pytest.skip(f"Python {version} is not installed")
     directory = RunDirectory.create(runs.root, 1)
     spec = runs.spec(["/bin/sh", "-c", "echo out; echo '{}' >&$FASTDEPLOY_EVENTS_FD; exit 4"], events=True)
     process = directory.start(spec, user=None, python=python)
-    process.wait(PATIENCE)
+    process.wait(TIMEOUT)
     records, _ = directory.read(0)
     assert sorted(record.kind for record in records) == ["event", "exit", "out", "start"]
     assert records[-1].data["code"] == 4

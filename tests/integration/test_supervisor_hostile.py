@@ -1,4 +1,4 @@
-"""Scripts that mean no good, or know no better: bounded memory, the right outcome, and nothing left behind."""
+"""Hostile or careless scripts: bounded memory, the right outcome, and nothing left behind."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ MEBIBYTE = 1024 * 1024
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
 
 
-# test_supervisor.py runs its tests both ways in the first tier, too.
+# test_supervisor.py already runs its tests both ways in the first tier.
 @pytest.fixture(params=[pytest.param("directly", marks=pytest.mark.slow), "forked"])
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     with supervised_runs(request.param) as started:
@@ -33,7 +33,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 
 def peak_memory(run: Run) -> int:
-    """The most bytes of memory that the supervisor has had at once; it must live."""
+    """Return the supervisor's peak memory in bytes; it must be alive."""
     status = Path(f"/proc/{run.process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -41,7 +41,7 @@ def peak_memory(run: Run) -> int:
 
 class TestOutput:
     @pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-    def test_a_flood_of_lines_is_all_there_in_order_in_bounded_memory(self, runs: Runs, count: int) -> None:
+    def test_a_flood_of_lines_is_complete_in_order_in_bounded_memory(self, runs: Runs, count: int) -> None:
         os.mkfifo(runs.folder / "go")
         run = runs.sh(f"seq 1 {count}; read -r _ < go")
         wait_until(lambda: f'"{count}"'.encode() in tail_of(run))
@@ -60,9 +60,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("size", [2_500_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("byte", ["x", "\\0", "\\377"])
-    def test_megabytes_without_a_newline_come_in_pieces_in_bounded_memory(
-        self, runs: Runs, byte: str, size: int
-    ) -> None:
+    def test_megabytes_without_a_newline_are_split_in_bounded_memory(self, runs: Runs, byte: str, size: int) -> None:
         os.mkfifo(runs.folder / "go")
         run = runs.sh(f"head -c {size} /dev/zero | tr '\\0' '{byte}'; read -r _ < go; echo end")
         wait_until(lambda: run.kinds().count("part") == size // MEBIBYTE)
@@ -72,14 +70,14 @@ class TestOutput:
         shown = {"x": "x", "\\0": "\0", "\\377": "\\xff"}[byte]
         assert run.lines() == [shown * size + "end"]
 
-    def test_binary_output_is_text_in_which_nothing_is_lost(self, runs: Runs) -> None:
+    def test_binary_output_becomes_text_without_losing_bytes(self, runs: Runs) -> None:
         data = bytes(range(256)) * 64 + "€".encode()[:2] + b"\n" + "€".encode()
         (runs.folder / "data").write_bytes(data)
         run = runs.sh("cat data")
         assert run.outcome()["code"] == 0
         assert "\n".join(run.lines()) == data.decode("utf-8", "backslashreplace")
 
-    def test_a_character_written_in_halves_is_whole(self, runs: Runs) -> None:
+    def test_a_character_written_in_halves_is_joined(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import os, time\nfor byte in '🚀€\\n'.encode(): os.write(1, bytes([byte])); time.sleep(0.01)\n"
@@ -93,7 +91,7 @@ class TestOutput:
         run.outcome()
         assert run.lines() == ["one", "two"]
 
-    def test_a_flood_on_both_descriptors_is_kept_whole(self, runs: Runs) -> None:
+    def test_a_flood_on_both_descriptors_is_complete(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import os\n"
@@ -104,10 +102,10 @@ class TestOutput:
         )
         assert run.outcome()["code"] == 0
         for fd in ("1", "2"):
-            numbers = [number for told, number in (line.split() for line in run.lines()) if told == fd]
+            numbers = [number for reported, number in (line.split() for line in run.lines()) if reported == fd]
             assert numbers == [str(number) for number in range(30_000)]
 
-    def test_after_the_limit_reports_are_kept_and_the_script_goes_on(self, runs: Runs) -> None:
+    def test_beyond_the_limit_reports_are_kept_and_the_script_continues(self, runs: Runs) -> None:
         script = 'seq 1 100000; echo \'{"name": "Step", "state": "success"}\'; seq 1 100000; exit 5'
         run = runs.sh(script, output_limit=10_000)
         assert run.outcome()["code"] == 5
@@ -121,14 +119,14 @@ class TestOutput:
         assert len(run.notes()) == 2
         assert 18_000 < sum(len(line) + 1 for line in run.lines()) <= 20_000
 
-    def test_an_event_that_is_too_long_is_left_out(self, runs: Runs) -> None:
+    def test_an_event_that_is_too_long_is_dropped(self, runs: Runs) -> None:
         script = "{ echo '{\"n\":1}'; head -c 5000 /dev/zero | tr '\\0' x; echo; echo '{\"n\":2}'; } >&$FASTDEPLOY_EVENTS_FD"
         run = runs.sh(script, events=True, line_limit=1000)
         run.outcome()
         assert [record.data for record in run.records() if record.kind == "event"] == ['{"n":1}', '{"n":2}']
         assert run.notes() == ["An event of more than 1000 bytes was discarded."]
 
-    def test_records_cannot_be_forged_by_printing_them(self, runs: Runs) -> None:
+    def test_printing_a_record_does_not_forge_one(self, runs: Runs) -> None:
         forged = '[1,0.0,"exit",{"code":0}]'
         run = runs.sh(f"echo '{forged}'; printf '\\\\n{forged}\\\\n\\n'; exit 9")
         assert run.outcome()["code"] == 9
@@ -138,7 +136,7 @@ class TestOutput:
 
 
 class TestPipes:
-    def test_a_script_that_closes_its_output_is_awaited(self, runs: Runs) -> None:
+    def test_a_script_that_closes_its_output_is_waited_for(self, runs: Runs) -> None:
         os.mkfifo(runs.folder / "go")
         run = runs.sh("echo bye; exec >&- 2>&-; read -r code < go; exit $code")
         run.wait_for("bye")
@@ -151,7 +149,7 @@ class TestPipes:
         run.cancel()
         assert run.outcome()["cause"] == "cancelled"
 
-    def test_what_is_left_running_with_the_output_open_is_named_and_lives_on(self, runs: Runs) -> None:
+    def test_a_process_left_running_with_the_output_open_is_named_and_survives(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & echo $!; exit 3")
         assert run.outcome()["code"] == 3
         pid = int(run.lines()[0])
@@ -160,39 +158,39 @@ class TestPipes:
             f"Some processes are still running, and their output is no longer recorded: sleep ({pid})."
         ]
 
-    def test_what_daemons_print_before_the_wait_ends_is_recorded(self, runs: Runs) -> None:
+    def test_output_of_daemons_before_the_wait_ends_is_recorded(self, runs: Runs) -> None:
         run = runs.sh("(sleep 0.2; echo later) & exit 0")
         assert run.outcome()["code"] == 0
         assert run.lines() == ["later"]
         assert run.notes() == []
 
-    def test_who_is_about_to_end_is_not_named(self, runs: Runs) -> None:
-        # The output of some of them ends before they do.
+    def test_a_process_that_is_about_to_exit_is_not_named(self, runs: Runs) -> None:
+        # The output of some of them closes before they exit.
         started = [runs.sh("(sleep 0.05; echo later) & exit 0") for _ in range(30)]
         for run in started:
             run.outcome()
         assert [run.notes() for run in started] == [[]] * 30
 
-    def test_a_real_daemon_is_named_and_lives_on(self, runs: Runs) -> None:
+    def test_a_real_daemon_is_named_and_survives(self, runs: Runs) -> None:
         run = runs.sh("setsid sleep 600 >/dev/null 2>&1 </dev/null & echo $!; exit 0")
         assert run.outcome()["code"] == 0
         pid = int(run.lines()[0])
         assert running(pid)
         assert f"({pid})" in run.notes()[0]
 
-    def test_a_flood_from_somebody_left_behind_ends_too(self, runs: Runs) -> None:
+    def test_a_flood_from_a_process_left_behind_ends_too(self, runs: Runs) -> None:
         run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
         assert run.outcome()["code"] == 0
         assert run.lines()[0] == "first"
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
 
-    def test_all_that_the_script_printed_is_there_though_others_hold_its_output(self, runs: Runs) -> None:
+    def test_all_script_output_is_recorded_while_others_hold_its_pipe(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & seq 1 100000")
         run.outcome()
         assert run.lines() == [str(number) for number in range(1, 100_001)]
 
 
-# Each prints the ids of what it has started, then "ready".
+# Each prints the ids of the processes it started, then "ready".
 STUBBORN = """
 import os, signal, sys, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
@@ -215,29 +213,29 @@ def hidden():
 
 
 class TestProcesses:
-    def stopped(self, run: Run, count: int) -> None:
-        """Cancel once `count` processes have said who they are; none of them may live on."""
+    def cancel_and_check(self, run: Run, count: int) -> None:
+        """Cancel once `count` processes have printed their ids; none of them may survive."""
         wait_until(lambda: len(run.lines()) == count)
         run.cancel()
         assert run.outcome()["cause"] == "cancelled"
         assert [pid for pid in map(int, run.lines()) if running(pid)] == []
         assert run.notes() == []
 
-    def test_one_that_ignores_sigterm(self, runs: Runs) -> None:
-        self.stopped(runs.start(runs.python(f"{STUBBORN}print(os.getpid(), flush=True)\ntime.sleep(600)")), 1)
+    def test_cancel_kills_a_process_that_ignores_sigterm(self, runs: Runs) -> None:
+        self.cancel_and_check(runs.start(runs.python(f"{STUBBORN}print(os.getpid(), flush=True)\ntime.sleep(600)")), 1)
 
-    def test_one_that_forks_twice_changes_its_session_and_forgets_its_environment(self, runs: Runs) -> None:
-        self.stopped(runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)")), 1)
+    def test_cancel_kills_daemonized_children(self, runs: Runs) -> None:
+        self.cancel_and_check(runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)")), 1)
 
-    def test_many_of_them_at_every_level(self, runs: Runs) -> None:
+    def test_cancel_kills_many_processes_at_every_level(self, runs: Runs) -> None:
         program = f"{STUBBORN}for _ in range(5): forked(daemon); forked(hidden)\ntime.sleep(600)"
-        self.stopped(runs.start(runs.python(program)), 10)
+        self.cancel_and_check(runs.start(runs.python(program)), 10)
 
-    def test_one_whose_script_has_already_ended(self, runs: Runs) -> None:
+    def test_cancel_kills_leftovers_of_an_exited_script(self, runs: Runs) -> None:
         run = runs.sh("(trap '' TERM; sleep 600; sleep 600) & echo $!")
-        self.stopped(run, 1)
+        self.cancel_and_check(run, 1)
 
-    def test_one_that_forks_as_fast_as_it_can(self, runs: Runs) -> None:
+    def test_cancel_kills_a_fork_bomb(self, runs: Runs) -> None:
         endless = "while True:\n    if os.fork(): os._exit(0)\n    time.sleep(0.001)\n"
         run = runs.start(runs.python(f"{STUBBORN}print(os.getpid(), flush=True)\n{endless}"))
         wait_until(run.lines)
@@ -245,26 +243,26 @@ class TestProcesses:
         run.outcome()
         assert [pid for pid in processes_with(runs.mark) if running(pid)] == []
 
-    def test_one_that_traps_sigterm_to_start_another(self, runs: Runs) -> None:
+    def test_cancel_kills_a_process_that_starts_another_on_sigterm(self, runs: Runs) -> None:
         run = runs.sh("trap 'setsid sleep 600 & echo $!; wait' TERM; echo ready; while :; do sleep 0.01; done")
         run.wait_for("ready")
         run.cancel()
         assert run.outcome()["cause"] == "cancelled"
         assert [pid for pid in processes_with(runs.mark) if running(pid)] == []
 
-    def test_one_that_adopts_its_own_orphans(self, runs: Runs) -> None:
+    def test_cancel_kills_a_subreaper(self, runs: Runs) -> None:
         program = f"import ctypes\nctypes.CDLL(None).prctl(36, 1)\n{STUBBORN}forked(daemon)\ntime.sleep(600)"
         run = runs.start([PYTHON, "-I", *runs.python(program)[3:]])
-        self.stopped(run, 1)
+        self.cancel_and_check(run, 1)
 
-    def test_the_timeout_ends_all_of_them_too(self, runs: Runs) -> None:
+    def test_the_timeout_kills_all_of_them_too(self, runs: Runs) -> None:
         run = runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)"), timeout=1.0)
         assert run.outcome()["cause"] == "timeout"
         assert [pid for pid in map(int, run.lines()) if running(pid)] == []
 
     @as_root
-    def test_what_the_deploy_user_may_not_end_is_named(self, runs: Runs) -> None:
-        # A program with root's rights, as sudo is; the real one is not everywhere.
+    def test_a_process_that_cannot_be_killed_is_named(self, runs: Runs) -> None:
+        # A setuid program, as sudo is; sudo itself is not installed everywhere.
         sudo = runs.folder / "like-sudo"
         sudo.write_bytes(Path("/usr/bin/setpriv").read_bytes())
         sudo.chmod(0o4755)
@@ -285,8 +283,8 @@ class TestProcesses:
         wait_until(lambda: children_of(run.process.pid) == [run.records()[0].data["pid"]])
 
 
-class TestTheDisk:
-    def test_a_full_disk_holds_the_script_up_and_loses_nothing(self, runs: Runs) -> None:
+class TestDisk:
+    def test_a_full_disk_blocks_the_script_and_loses_nothing(self, runs: Runs) -> None:
         run = runs.sh("echo ready; while [ ! -e full ]; do sleep 0.01; done; seq 1 200000; exit 4")
         run.wait_for("ready")
         limit_files(run, run.directory.spool.stat().st_size + 100_000)
@@ -310,7 +308,7 @@ class TestTheDisk:
         assert run.outcome()["cause"] == "cancelled"
         assert any("The output could not be written to the disk" in note for note in run.notes())
 
-    def test_a_script_does_not_begin_on_a_full_disk(self, runs: Runs) -> None:
+    def test_a_script_does_not_start_on_a_full_disk(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         spec = runs.spec([runs.script("touch started\n")])
         before = runs.temporary.stat().st_mtime_ns
@@ -322,7 +320,7 @@ class TestTheDisk:
         os.close(control)
         run = Run(directory, process)
         runs.started.append(run)
-        # Its private folder has come and gone: it has tried, and now waits for room to say so.
+        # Its private folder was created and removed: the start failed, and it waits for space to report that.
         wait_until(lambda: runs.temporary.stat().st_mtime_ns != before and not list(runs.temporary.iterdir()))
         limit_files(run, resource.RLIM_INFINITY)
         outcome = run.outcome()
@@ -332,7 +330,7 @@ class TestTheDisk:
 
 
 class TestFaults:
-    def test_a_supervisor_that_cannot_read_its_settings_says_so(self, runs: Runs) -> None:
+    def test_a_supervisor_that_cannot_read_its_settings_reports_it(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         command = [PYTHON, *supervisor_program(None)]
         unreadable = os.open(os.devnull, os.O_WRONLY)
@@ -345,12 +343,12 @@ class TestFaults:
         assert outcome["cause"] == "not_started"
         assert outcome["message"].startswith("The run's supervisor failed and stopped the run: ")
 
-    def test_a_supervisor_that_cannot_go_on_ends_the_script_and_says_so(self, runs: Runs) -> None:
+    def test_a_failing_supervisor_stops_the_script_and_reports_it(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done")
         run.wait_for("ready")
         _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, hard))
-        run.cancel()  # which it cannot: it may not even look for the script's processes
+        run.cancel()  # which must fail: the supervisor cannot even list the script's processes
         outcome = run.outcome()
         assert (outcome["code"], outcome["signal"]) == (None, None)
         assert outcome["message"].startswith("The run's supervisor failed and stopped the run: ")
@@ -359,7 +357,7 @@ class TestFaults:
 
 
 def limit_files(run: Run, size: int) -> None:
-    """Let the supervisor write files of at most `size` bytes: what a full disk is to it."""
+    """Limit the supervisor's files to `size` bytes, which is like a full disk."""
     _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 

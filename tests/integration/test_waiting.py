@@ -1,4 +1,4 @@
-"""Why each of many deployments waits is what is said of it alone."""
+"""Why deployments wait: many at once and each alone get the same reasons."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.site import Site
 
 
 async def both_agree(site: Site) -> int:
-    """Compare the two answers, and return how many wait for another."""
+    """Compare both results, and return how many deployments wait for others."""
     async with site.open_uow() as uow:
         found = await uow.deployments.open()
-        told = await why_all_waiting(found, uow, site.clock.now, 60)
+        reasons = await why_all_waiting(found, uow, site.clock.now, 60)
         alone = {one.id: await why_waiting(one, uow, site.clock.now, 60) for one in found}
-    assert told == {number: why for number, why in alone.items() if why is not None}
-    return sum(why["blocked_by"] is not None for why in told.values())
+    assert reasons == {number: why for number, why in alone.items() if why is not None}
+    return sum(why["blocked_by"] is not None for why in reasons.values())
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_has_happened(site: Site, seed: int) -> None:
+async def test_both_agree_after_random_events(site: Site, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - not for secrets
     await site.beat()
     services = [await site.service(name, concurrency=lanes) for name, lanes in (("shop", 1), ("blog", 2), ("mail", 3))]
@@ -55,7 +55,7 @@ async def test_without_a_worker_all_wait_for_one(site: Site) -> None:
     assert await both_agree(site) == 2
 
 
-async def test_nothing_waits(site: Site) -> None:
+async def test_an_empty_queue(site: Site) -> None:
     assert await both_agree(site) == 0
     await site.running()
     assert await both_agree(site) == 0

@@ -1,4 +1,4 @@
-"""A worker with real runs: what becomes of deployments that cannot be started, and of those with long contexts."""
+"""A worker with real runs: deployments that cannot be started, and deployments with long contexts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
 from tests.site import Site
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 SignToken = Callable[[int, timedelta], str]
 Working = Callable[..., AbstractAsyncContextManager[None]]
 
@@ -39,7 +39,7 @@ def working(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Working:
-    """A worker that is at work meanwhile, and looks for runs that nobody follows all the time."""
+    """Return a context manager for a running worker that polls continuously for runs without a follower."""
     monkeypatch.setattr(workers, "BEAT_EVERY", 0.05)
     monkeypatch.setattr(workers, "CLAIM_EVERY", 0.05)
 
@@ -84,19 +84,19 @@ def script(services_root: Path, text: str, name: str = "shop") -> None:
 
 
 async def ended(site: Site, deployment_id: int) -> Deployment:
-    """Wait for the end of a run."""
+    """Return a deployment once it is final."""
 
     async def look() -> Deployment:
         while (found := await site.deployment(deployment_id)).run_ended is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return found
 
-    return await asyncio.wait_for(look(), PATIENCE)
+    return await asyncio.wait_for(look(), TIMEOUT)
 
 
-class TestWhatCannotBePrepared:
+class TestFailedPreparation:
     @pytest.mark.parametrize("seconds", [999_999_999_999, 1e14, 1e300])
-    async def test_a_timeout_that_an_older_version_accepted(
+    async def test_a_timeout_accepted_by_an_older_version(
         self, busy_site: Site, services_root: Path, working: Working, seconds: float
     ) -> None:
         script(services_root, "#!/bin/sh\n")
@@ -109,7 +109,7 @@ class TestWhatCannotBePrepared:
             "sync the services."
         )
 
-    async def test_a_fault_that_nobody_thought_of_is_told_once_and_logged(
+    async def test_an_unexpected_error_is_reported_once_and_logged(
         self, busy_site: Site, services_root: Path, working: Working, caplog: pytest.LogCaptureFixture
     ) -> None:
         def sign_token(_deployment_id: int, _lifetime: timedelta) -> str:
@@ -121,7 +121,7 @@ class TestWhatCannotBePrepared:
         deployment_id = await busy_site.start(await busy_site.service())
         async with working(sign_token):
             found = await ended(busy_site, deployment_id)
-            # The worker goes on, and does not come back to it.
+            # The worker continues, and does not try it again.
             next_one = await busy_site.start(found.service_id)
             await ended(busy_site, next_one)
         assert found.state.value == "failure"
@@ -133,14 +133,14 @@ class TestWhatCannotBePrepared:
             assert record.exc_info is not None
             assert "Failed to prepare deployment" in record.message
 
-    async def test_what_can_be_prepared_runs(self, busy_site: Site, services_root: Path, working: Working) -> None:
+    async def test_other_deployments_still_run(self, busy_site: Site, services_root: Path, working: Working) -> None:
         script(services_root, "#!/bin/sh\nexit 0\n")
         deployment_id = await busy_site.start(await busy_site.service(timeout=31_536_000))
         async with working():
             assert (await ended(busy_site, deployment_id)).state.value == "success"
 
 
-# About what a request may hold (1 MiB), as it is there: plain, or escaped.
+# About the maximum request size (1 MiB), plain or escaped.
 CONTEXTS = {
     "plain": "x" * 1_040_000,
     "Cyrillic": "ж" * 520_000,
@@ -155,7 +155,7 @@ CONTEXTS = {
 
 class TestLongContexts:
     @pytest.mark.parametrize("answer", CONTEXTS.values(), ids=CONTEXTS.keys())
-    async def test_a_script_gets_them_unchanged(
+    async def test_a_script_gets_a_long_context_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, answer: object
     ) -> None:
         script(services_root, f'#!/bin/sh\ncp "$DEPLOY_CONFIG_FILE" {tmp_path}/arrived\n')
@@ -175,7 +175,7 @@ class TestLongContexts:
             pytest.param("backslashes", marks=pytest.mark.slow),
         ],
     )
-    async def test_a_playbook_gets_them_unchanged(
+    async def test_a_playbook_gets_a_long_context_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, kind: str
     ) -> None:
         folder = services_root / "shop"

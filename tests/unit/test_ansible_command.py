@@ -38,17 +38,17 @@ def test_arguments_name_a_file_of_variables_and_the_playbook_last() -> None:
     ]
 
 
-def test_arguments_name_the_inventory_when_there_is_one() -> None:
+def test_arguments_name_the_inventory_if_there_is_one() -> None:
     playbook = Playbook(SITE.executable, SITE.path, SITE.folder, inventory=Path("/services/shop/hosts"))
 
     assert playbook_argv(playbook)[3:5] == ["--inventory", "/services/shop/hosts"]
 
 
-def test_a_dry_run_asks_for_check_and_diff() -> None:
+def test_a_dry_run_passes_check_and_diff() -> None:
     assert playbook_argv(SITE, check=True, diff=True)[3:5] == ["--check", "--diff"]
 
 
-def test_environment_has_what_was_handed_in_and_nothing_of_the_server() -> None:
+def test_the_environment_contains_only_what_was_passed_in() -> None:
     env = environment(agent="/run/agent")
 
     assert (env["PATH"], env["HOME"], env["LANG"]) == ("/bin", "/home/deploy", "C.UTF-8")
@@ -62,7 +62,7 @@ def test_environment_has_what_was_handed_in_and_nothing_of_the_server() -> None:
     }
 
 
-def test_environment_names_no_agent_where_there_is_none() -> None:
+def test_without_an_agent_the_environment_names_none() -> None:
     assert "SSH_AUTH_SOCK" not in environment()
 
 
@@ -71,7 +71,7 @@ def test_language_is_always_utf_8(lang: str, expected: str) -> None:
     assert environment(lang=lang)["LANG"] == expected
 
 
-def test_host_keys_stay_checked() -> None:
+def test_host_key_checking_stays_on() -> None:
     assert not [name for name in environment() if "HOST_KEY" in name or "SSH_ARGS" in name]
 
 
@@ -82,7 +82,7 @@ def test_sockets_and_temporary_files_are_below_the_private_directory() -> None:
     assert env["ANSIBLE_LOCAL_TEMP"].startswith("%RUN_DIR%/")
 
 
-def test_the_strategy_is_ansibles_own_unless_mitogens_are_there() -> None:
+def test_mitogen_replaces_the_strategy_only_if_installed() -> None:
     assert not {"ANSIBLE_STRATEGY", "ANSIBLE_STRATEGY_PLUGINS"} & environment(SITE).keys()
     found = environment(replace(SITE, strategies=Path("/opt/mitogen")))
     assert (found["ANSIBLE_STRATEGY"], found["ANSIBLE_STRATEGY_PLUGINS"]) == ("mitogen_linear", "/opt/mitogen")
@@ -98,13 +98,11 @@ def test_the_strategy_is_ansibles_own_unless_mitogens_are_there() -> None:
         (None, "[ssh_connection]\npipelining = no\n", None),
     ],
 )
-def test_pipelining_is_on_unless_config_or_ansible_cfg_say_otherwise(
-    wish: bool | None, cfg: str, expected: str | None
-) -> None:
+def test_pipelining_is_on_unless_disabled(wish: bool | None, cfg: str, expected: str | None) -> None:
     assert environment(playbook_with(cfg, pipelining=wish)).get("ANSIBLE_PIPELINING") == expected
 
 
-def test_callback_folders_of_the_service_stay_in_use() -> None:
+def test_callback_folders_of_the_service_are_kept() -> None:
     folders = environment(playbook_with("[defaults]\ncallback_plugins = ./callbacks ; ours\n"))[
         "ANSIBLE_CALLBACK_PLUGINS"
     ].split(":")
@@ -117,7 +115,7 @@ def test_a_broken_ansible_cfg_counts_as_empty() -> None:
     assert ansible_settings("inventory = there is no section\n") == ansible_settings("")
 
 
-def test_answers_are_variables_and_below_the_context() -> None:
+def test_values_are_variables_and_in_the_context() -> None:
     loaded = variables({"color": "red", "count": 3, "ratio": 0.5, "on": True, "nothing": None, "list": [1, "a"]})
 
     assert loaded["color"] == "red"
@@ -153,7 +151,7 @@ def test_answers_are_variables_and_below_the_context() -> None:
         "a-b",
     ],
 )
-def test_names_that_steer_ansible_or_are_no_names_stay_in_the_context(name: str) -> None:
+def test_reserved_and_invalid_names_stay_in_the_context(name: str) -> None:
     assert not is_variable(name)
     loaded = variables({name: "x"})
 
@@ -161,5 +159,5 @@ def test_names_that_steer_ansible_or_are_no_names_stay_in_the_context(name: str)
     assert loaded["fastdeploy_context"] == {name: "x"}
 
 
-def test_words_that_yaml_takes_for_booleans_can_be_names() -> None:
+def test_yaml_booleans_can_be_names() -> None:
     assert variables({"no": "x", "on": "y"})["no"] == "x"

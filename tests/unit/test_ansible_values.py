@@ -24,18 +24,18 @@ def test_every_value_is_read_as_it_was_written(variables: dict[str, Any]) -> Non
     assert json.dumps(read(write_variables(variables))) == json.dumps(variables)
 
 
-def test_values_are_json_that_is_no_yaml() -> None:
+def test_values_are_json_that_is_not_valid_yaml() -> None:
     text = write_variables({"version": "{{ 1 }}", "list": ["1.10", {"a": "yes"}]})
 
     json.loads(text)
-    # Ansible falls back to YAML if it cannot read the JSON, and would evaluate every text.
+    # Ansible falls back to YAML if it cannot read the JSON, and would evaluate every string.
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(text)
 
 
 @pytest.mark.parametrize("name", ["{{ 1 }}", "{% if %}", "{", "__ansible_unsafe", "__ansible_vault", "__ansible_new"])
 @pytest.mark.parametrize("place", [lambda name: {name: "x"}, lambda name: {"a": [[{"b": {name: "x"}}]]}])
-def test_names_that_json_cannot_protect_make_it_yaml(name: str, place: Any) -> None:
+def test_names_that_json_cannot_protect_are_written_as_yaml(name: str, place: Any) -> None:
     text = write_variables(place(name))
 
     with pytest.raises(ValueError, match="Expecting value: line 1 column 1"):
@@ -44,12 +44,12 @@ def test_names_that_json_cannot_protect_make_it_yaml(name: str, place: Any) -> N
 
 
 @pytest.mark.parametrize("more", [{}, {"{": 1}], ids=["json", "yaml"])
-def test_half_a_surrogate_pair_does_not_break_the_file(more: dict[str, Any]) -> None:
+def test_a_lone_surrogate_does_not_break_the_file(more: dict[str, Any]) -> None:
     assert read(write_variables({"answer": "\ud800", **more})) == {"answer": "?", **more}
 
 
 @pytest.mark.parametrize("more", [{}, {"{": 1}], ids=["json", "yaml"])
-def test_a_text_is_never_cut_into_lines(more: dict[str, Any]) -> None:
+def test_a_string_is_never_wrapped(more: dict[str, Any]) -> None:
     assert "word " * 1000 in write_variables({"answer": "word " * 1000, **more})
 
 
@@ -66,5 +66,5 @@ def test_reserved_fields_are_found_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"{": 1}], ids=["json", "yaml"])
-def test_texts_in_tuples_are_marked(more: dict[str, Any]) -> None:
+def test_strings_in_tuples_are_marked(more: dict[str, Any]) -> None:
     assert read(write_variables({"pair": ("1.10", ["{{ 1 }}"]), **more})) == {"pair": ["1.10", ["{{ 1 }}"]], **more}

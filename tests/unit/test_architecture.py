@@ -1,4 +1,4 @@
-"""What import-linter cannot say: "the standard library and nothing else"."""
+"""Import rules that import-linter cannot express: "the standard library and nothing else"."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUPERVISOR = sorted((PACKAGE / "adapters" / "runs" / "supervisor").glob("*.py"))
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Yield the full name of every module that a file imports, wherever in it."""
+    """Yield the full name of every module that a file imports anywhere."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -28,8 +28,8 @@ def imported(file: Path) -> Iterator[str]:
                 yield node.module or ""
 
 
-def strangers(file: Path, *allowed: str) -> set[str]:
-    """Return what a file imports besides the standard library and the allowed packages."""
+def forbidden_imports(file: Path, *allowed: str) -> set[str]:
+    """Return a file's imports other than the standard library and the allowed packages."""
     return {
         name
         for name in imported(file)
@@ -38,17 +38,17 @@ def strangers(file: Path, *allowed: str) -> set[str]:
 
 
 @pytest.mark.parametrize("file", DOMAIN, ids=lambda file: file.stem)
-def test_the_domain_imports_itself_and_the_standard_library(file: Path) -> None:
-    assert strangers(file, "deploy.domain") == set()
+def test_the_domain_imports_only_itself_and_the_standard_library(file: Path) -> None:
+    assert forbidden_imports(file, "deploy.domain") == set()
 
 
 @pytest.mark.parametrize("file", SUPERVISOR, ids=lambda file: file.stem)
-def test_the_supervisor_imports_itself_and_the_standard_library(file: Path) -> None:
+def test_the_supervisor_imports_only_itself_and_the_standard_library(file: Path) -> None:
     # `startswith(())` is never true.
-    assert strangers(file) == set()
+    assert forbidden_imports(file) == set()
 
 
 @pytest.mark.parametrize("file", CALLBACK, ids=lambda file: file.stem)
-def test_the_ansible_callback_imports_nothing_of_ours(file: Path) -> None:
-    assert strangers(file, "ansible") == set()
+def test_the_ansible_callback_imports_none_of_our_modules(file: Path) -> None:
+    assert forbidden_imports(file, "ansible") == set()
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in file.read_text(encoding="utf-8")

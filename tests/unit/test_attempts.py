@@ -1,4 +1,4 @@
-"""What attempts are counted by, and what clients that have to wait are told."""
+"""The buckets that count sign-in attempts, and the message for clients that have to wait."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from deploy.domain.attempts import PER_NETWORK, UNKNOWN_NETWORK, duration, netwo
         ("/run/socket", UNKNOWN_NETWORK),
     ],
 )
-def test_addresses_count_for_their_network(address: str, network: str) -> None:
+def test_addresses_are_counted_by_network(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(1, "1 second"), (2, "2 seconds"), (59, "59 seconds"), (60, "1 minute"), (61, "2 minutes"), (300, "5 minutes")],
 )
-def test_waiting_times_are_rounded_up(seconds: int, words: str) -> None:
-    assert duration(seconds) == words
+def test_waiting_times_are_rounded_up(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_a_sentence_says_how_long_and_what_else() -> None:
+def test_the_message_says_how_long_to_wait_and_what_else_to_do() -> None:
     account, network = unknown_client("ada", "192.0.2.1")
     for bucket in (account, network):
         assert bucket.refusal(61).endswith(
@@ -47,11 +47,11 @@ def test_a_sentence_says_how_long_and_what_else() -> None:
         )
 
 
-def test_one_network_has_fewer_attempts_than_the_queue_has_places() -> None:
+def test_one_network_may_queue_fewer_attempts_than_the_queue_holds() -> None:
     assert PER_NETWORK <= THREADS + WAITING
 
 
-def test_keys_of_buckets_are_told_apart() -> None:
+def test_bucket_keys_are_unambiguous() -> None:
     keyed = KeyedHash("k")
     parts = [("a", "b"), ("ab",), ("a,b",), ("b", "a"), ("a", "b", ""), ('a", "b',), ("\ud800",)]
     assert len({keyed.of(*some) for some in parts}) == len(parts)

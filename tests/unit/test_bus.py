@@ -21,14 +21,14 @@ CHANGED = ServiceChanged(1, "shop", "removed")
 
 
 class Numbered(int):
-    """Stands for the repositories, which the bus only passes on; with what was stored."""
+    """Stands in for the repositories, which the bus only passes on; records what was stored."""
 
     def __init__(self, _number: int) -> None:
         self.news: list[CommittedEvents] = []
 
 
-class Diary:
-    """Notes what happens to units of work, and hands them out."""
+class Journal:
+    """Creates units of work and records what happens to them."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []
@@ -37,7 +37,7 @@ class Diary:
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """Note the beginning and how it ends."""
+        """Record the beginning and the end."""
         self._count += 1
         number = self._count
         self.open.add(number)
@@ -53,56 +53,56 @@ class Diary:
 
 
 @pytest.fixture
-def diary() -> Diary:
-    return Diary()
+def journal() -> Journal:
+    return Journal()
 
 
 @pytest.fixture
-def empty_bus(diary: Diary) -> MessageBus:
-    return MessageBus(diary.unit_of_work)
+def empty_bus(journal: Journal) -> MessageBus:
+    return MessageBus(journal.unit_of_work)
 
 
 class TestCommands:
-    async def test_a_command_has_a_transaction_of_its_own(self, empty_bus: MessageBus, diary: Diary) -> None:
+    async def test_each_command_has_its_own_transaction(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(command: CloseSession, uow: UnitOfWork) -> list[Event]:
-            diary.entries.append(f"{command.session_id} in {uow}")
+            journal.entries.append(f"{command.session_id} in {uow}")
             return [CHANGED]
 
         empty_bus.on_command(CloseSession, close)
         assert await empty_bus.handle(CLOSE) == [CHANGED]
         assert await empty_bus.handle(CLOSE) == [CHANGED]
-        assert diary.entries == ["s1 in 1", "1 committed", "s1 in 2", "2 committed"]
+        assert journal.entries == ["s1 in 1", "1 committed", "s1 in 2", "2 committed"]
 
-    async def test_one_that_is_refused_is_rolled_back_and_tells_nobody(
-        self, empty_bus: MessageBus, diary: Diary
+    async def test_a_rejected_command_is_rolled_back_and_publishes_nothing(
+        self, empty_bus: MessageBus, journal: Journal
     ) -> None:
         async def delete(_command: DeleteService, _uow: UnitOfWork) -> list[Event]:
             raise NotFound("Service not found")
 
-        async def tell(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
-            diary.entries.append("told")
+        async def publish(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
+            journal.entries.append("published")
             return []
 
         empty_bus.on_command(DeleteService, delete)
-        empty_bus.on_event(ServiceChanged, tell)
+        empty_bus.on_event(ServiceChanged, publish)
         with pytest.raises(NotFound):
             await empty_bus.handle(DeleteService(service_id=1))
-        assert diary.entries == ["1 rolled back"]
+        assert journal.entries == ["1 rolled back"]
 
-    async def test_commands_at_the_same_time_share_nothing(self, empty_bus: MessageBus, diary: Diary) -> None:
+    async def test_concurrent_commands_share_nothing(self, empty_bus: MessageBus, journal: Journal) -> None:
         together = asyncio.Event()
 
         async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
-            if len(diary.open) == 3:
+            if len(journal.open) == 3:
                 together.set()
             await together.wait()
             return []
 
         empty_bus.on_command(CloseSession, close)
         await asyncio.gather(*(empty_bus.handle(CLOSE) for _ in range(3)))
-        assert sorted(diary.entries) == ["1 committed", "2 committed", "3 committed"]
+        assert sorted(journal.entries) == ["1 committed", "2 committed", "3 committed"]
 
-    async def test_one_that_is_interrupted_is_rolled_back(self, empty_bus: MessageBus, diary: Diary) -> None:
+    async def test_a_cancelled_command_is_rolled_back(self, empty_bus: MessageBus, journal: Journal) -> None:
         begun = asyncio.Event()
 
         async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
@@ -116,9 +116,9 @@ class TestCommands:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert diary.entries == ["1 rolled back"]
+        assert journal.entries == ["1 rolled back"]
 
-    async def test_a_command_without_a_handler_is_an_error_of_ours(self, empty_bus: MessageBus) -> None:
+    async def test_a_command_without_a_handler_is_an_internal_error(self, empty_bus: MessageBus) -> None:
         with pytest.raises(KeyError):
             await empty_bus.handle(CLOSE)
 
@@ -126,7 +126,7 @@ class TestCommands:
 class TestEvents:
     @pytest.fixture
     def changing(self, empty_bus: MessageBus) -> MessageBus:
-        """A bus whose command causes two events."""
+        """Return a bus whose command causes two events."""
 
         async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
             return [CHANGED, AccessChanged(None)]
@@ -134,19 +134,19 @@ class TestEvents:
         empty_bus.on_command(CloseSession, close)
         return empty_bus
 
-    async def test_they_are_told_after_the_commit_in_their_order(self, changing: MessageBus, diary: Diary) -> None:
+    async def test_events_are_handled_after_the_commit_in_order(self, changing: MessageBus, journal: Journal) -> None:
         async def service(event: ServiceChanged, uow: UnitOfWork) -> list[Event]:
-            diary.entries.append(f"{event.change} in {uow}")
+            journal.entries.append(f"{event.change} in {uow}")
             return []
 
         async def access(_event: AccessChanged, uow: UnitOfWork) -> list[Event]:
-            diary.entries.append(f"access in {uow}")
+            journal.entries.append(f"access in {uow}")
             return []
 
         changing.on_event(ServiceChanged, service, service)
         changing.on_event(AccessChanged, access)
         await changing.handle(CLOSE)
-        assert diary.entries == [
+        assert journal.entries == [
             "1 committed",
             "removed in 2",
             "2 committed",
@@ -156,57 +156,57 @@ class TestEvents:
             "4 committed",
         ]
 
-    async def test_this_process_knows_of_them_first(self, changing: MessageBus, diary: Diary) -> None:
+    async def test_local_listeners_are_notified_first(self, changing: MessageBus, journal: Journal) -> None:
         async def service(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
             return []
 
         changing.on_event(ServiceChanged, service)
-        changing.on_commit(AccessChanged, lambda event: diary.entries.append(f"knows of {event}"))
+        changing.on_commit(AccessChanged, lambda event: journal.entries.append(f"knows of {event}"))
         await changing.handle(CLOSE)
-        assert diary.entries == ["1 committed", f"knows of {AccessChanged(None)}", "2 committed"]
+        assert journal.entries == ["1 committed", f"knows of {AccessChanged(None)}", "2 committed"]
 
-    async def test_who_cannot_be_told_here_hinders_nobody(
-        self, changing: MessageBus, diary: Diary, failed_handlers: list[str]
+    async def test_a_failing_listener_does_not_affect_the_others(
+        self, changing: MessageBus, journal: Journal, failed_handlers: list[str]
     ) -> None:
         def fail(_event: AccessChanged) -> None:
             raise ValueError("no luck")
 
         changing.on_commit(AccessChanged, fail)
-        changing.on_commit(AccessChanged, lambda event: diary.entries.append(f"knows of {event}"))
+        changing.on_commit(AccessChanged, lambda event: journal.entries.append(f"knows of {event}"))
         assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
-        assert diary.entries == ["1 committed", f"knows of {AccessChanged(None)}"]
+        assert journal.entries == ["1 committed", f"knows of {AccessChanged(None)}"]
         assert "no luck" in failed_handlers.pop()
 
-    async def test_a_handler_that_fails_hinders_nobody(
-        self, changing: MessageBus, diary: Diary, failed_handlers: list[str]
+    async def test_a_failing_handler_does_not_affect_the_others(
+        self, changing: MessageBus, journal: Journal, failed_handlers: list[str]
     ) -> None:
         async def fail(_event: ServiceChanged, _uow: UnitOfWork) -> list[Event]:
             raise ValueError("no luck")
 
         async def access(_event: AccessChanged, _uow: UnitOfWork) -> list[Event]:
-            diary.entries.append("told")
+            journal.entries.append("published")
             return []
 
         changing.on_event(ServiceChanged, fail)
         changing.on_event(AccessChanged, access)
         assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
-        assert diary.entries == ["1 committed", "2 rolled back", "told", "3 committed"]
+        assert journal.entries == ["1 committed", "2 rolled back", "published", "3 committed"]
         (logged,) = failed_handlers
         assert "ServiceChanged(service_id=1, name='shop', change='removed')" in logged
         assert "no luck" in logged
         failed_handlers.clear()
 
-    async def test_events_that_nobody_waits_for_are_fine(self, changing: MessageBus, diary: Diary) -> None:
+    async def test_events_without_a_handler_are_accepted(self, changing: MessageBus, journal: Journal) -> None:
         await changing.handle(CLOSE)
-        assert diary.entries == ["1 committed"]
+        assert journal.entries == ["1 committed"]
 
 
-class TestNews:
+class TestCommittedEvents:
     NEWS = CommittedEvents(7, 1, ())
 
     @pytest.fixture
     def storing(self, empty_bus: MessageBus) -> MessageBus:
-        """A bus whose command stores something for clients to see."""
+        """Return a bus whose command stores something that clients can see."""
 
         async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
             uow.news.append(self.NEWS)
@@ -215,30 +215,30 @@ class TestNews:
         empty_bus.on_command(CloseSession, close)
         return empty_bus
 
-    async def test_they_are_told_after_the_commit(self, storing: MessageBus, diary: Diary) -> None:
-        storing.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+    async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
+        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         await storing.handle(CLOSE)
-        assert diary.entries == ["1 committed", "told 7"]
+        assert journal.entries == ["1 committed", "published 7"]
 
-    async def test_of_what_was_rolled_back_there_are_none(self, empty_bus: MessageBus, diary: Diary) -> None:
+    async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
             uow.news.append(self.NEWS)
             raise NotFound("Session not found")
 
         empty_bus.on_command(CloseSession, close)
-        empty_bus.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+        empty_bus.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         with pytest.raises(NotFound):
             await empty_bus.handle(CLOSE)
-        assert diary.entries == ["1 rolled back"]
+        assert journal.entries == ["1 rolled back"]
 
-    async def test_who_cannot_be_told_hinders_nobody(
-        self, storing: MessageBus, diary: Diary, failed_handlers: list[str]
+    async def test_a_failing_subscriber_does_not_affect_the_command(
+        self, storing: MessageBus, journal: Journal, failed_handlers: list[str]
     ) -> None:
         def fail(_news: CommittedEvents) -> None:
             raise ValueError("no luck")
 
         storing.on_news(fail)
-        storing.on_news(lambda news: diary.entries.append(f"told {news.deployment_id}"))
+        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         assert await storing.handle(CLOSE) == []
-        assert diary.entries == ["1 committed", "told 7"]
+        assert journal.entries == ["1 committed", "published 7"]
         assert "no luck" in failed_handlers.pop()

@@ -1,4 +1,4 @@
-"""What differs between two deployments."""
+"""The differences between two deployments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     return config_changes(Snapshot(config=before), Snapshot(config=after))
 
 
-def test_values_that_came_went_and_differ_by_name() -> None:
+def test_added_removed_and_changed_values_are_found_by_name() -> None:
     assert value_changes({"b": 1, "c": 2, "d": 3}, {"a": 0, "b": 1, "c": "2"}) == [
         Change("a", "added", None, 0),
         Change("c", "changed", 2, "2"),
@@ -39,28 +39,28 @@ def test_values_of_different_types_differ(before: Any, after: Any) -> None:
     assert value_changes({"a": before}, {"a": after}) == [Change("a", "changed", before, after)]
 
 
-def test_a_value_that_is_null_is_there_all_the_same() -> None:
+def test_null_differs_from_a_missing_value() -> None:
     assert value_changes({}, {"a": None}) == [Change("a", "added")]
     assert value_changes({"a": None}, {}) == [Change("a", "removed")]
     assert value_changes({"a": None}, {"a": None}) == []
 
 
 class TestInputs:
-    def test_only_the_names_on_top_are_compared(self) -> None:
+    def test_only_top_level_names_are_compared(self) -> None:
         assert inputs({"a": {"b": 1}}, {"a": {"b": 2}}) == [Change("a", "changed", {"b": 1}, {"b": 2})]
 
-    def test_secrets_come_and_go_without_their_values(self) -> None:
+    def test_added_and_removed_secrets_are_shown_without_values(self) -> None:
         assert inputs({}, {}, set(), {"key"}) == [Change("key", "added")]
         assert inputs({}, {}, {"key"}, set()) == [Change("key", "removed")]
 
-    def test_of_a_secret_that_is_given_each_time_nothing_is_known(self) -> None:
+    def test_secrets_given_in_both_deployments_are_not_compared(self) -> None:
         assert inputs({"a": 1}, {"a": 1}, {"key"}, {"key"}) == []
 
-    def test_a_value_that_has_become_a_secret_shows_neither(self) -> None:
+    def test_a_value_that_became_a_secret_is_not_shown(self) -> None:
         assert inputs({"key": "plain"}, {}, set(), {"key"}) == [Change("key", "changed")]
         assert inputs({}, {"key": "plain"}, {"key"}, set()) == [Change("key", "changed")]
 
-    def test_all_by_name(self) -> None:
+    def test_changes_are_sorted_by_name(self) -> None:
         found = inputs({"c": 1}, {"a": 1}, {"d"}, {"b"})
         assert [(change.name, change.kind) for change in found] == [
             ("a", "added"),
@@ -71,7 +71,7 @@ class TestInputs:
 
 
 class TestConfig:
-    def test_names_are_dotted(self) -> None:
+    def test_nested_names_are_dotted(self) -> None:
         before = {"timeout": 10, "inputs": {"properties": {"replicas": {"default": 1}}}}
         after = {"timeout": 10, "inputs": {"properties": {"replicas": {"default": 2, "minimum": 1}}}}
         assert config(before, after) == [
@@ -87,18 +87,18 @@ class TestConfig:
             Change("tags", "changed", ["a", "b"], ["a"]),
         ]
 
-    def test_what_is_empty_counts(self) -> None:
+    def test_empty_values_count(self) -> None:
         assert config({}, {"inputs": {}}) == [Change("inputs", "added", None, {})]
         assert config({"steps": []}, {}) == [Change("steps", "removed", [], None)]
         assert config({}, {}) == []
 
-    def test_nothing_is_said_of_a_deployment_of_which_nothing_is_known(self) -> None:
+    def test_a_deployment_without_a_snapshot_has_no_changes(self) -> None:
         assert config_changes(Snapshot(), Snapshot(config={"a": 1})) == []
         assert config_changes(Snapshot(config={"a": 1}), Snapshot()) == []
 
 
 class TestFiles:
-    def test_their_digests_are_not_told(self) -> None:
+    def test_digests_are_not_shown(self) -> None:
         before = Snapshot(files={"deploy.sh": "aa", "old": "bb", "same": "cc"})
         after = Snapshot(files={"deploy.sh": "ab", "new/one": "dd", "same": "cc"})
         assert file_changes(before, after) == [
@@ -107,7 +107,7 @@ class TestFiles:
             Change("old", "removed"),
         ]
 
-    def test_nothing_is_said_where_one_side_is_not_known(self) -> None:
+    def test_files_unknown_on_one_side_are_not_compared(self) -> None:
         assert file_changes(Snapshot(), Snapshot(files={"a": "aa"})) == []
         assert file_changes(Snapshot(files={"a": "aa"}), Snapshot()) == []
 
@@ -121,5 +121,5 @@ class TestFiles:
         (Snapshot(), Snapshot({}, {}), ["config", "files"]),
     ],
 )
-def test_what_was_not_kept_cannot_be_compared(before: Snapshot, after: Snapshot, expected: list[str]) -> None:
+def test_missing_snapshots_are_reported(before: Snapshot, after: Snapshot, expected: list[str]) -> None:
     assert unknown(before, after) == expected

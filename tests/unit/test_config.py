@@ -71,7 +71,7 @@ class TestSettings:
             ("COOKIE_SECURE", "perhaps"),
         ],
     )
-    def test_invalid_values_are_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    def test_invalid_values_are_rejected(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
         with pytest.raises(ValidationError):
             Settings()
@@ -113,7 +113,7 @@ class TestPrepareDataDir:
         with pytest.raises(ConfigurationError, match=r"file/data cannot be used .*--data-dir or DATA_DIR"):
             prepare_data_dir(Settings(data_dir=tmp_path / "file" / "data"))
 
-    def test_a_shared_folder_is_refused(self, tmp_path: Path) -> None:
+    def test_a_shared_folder_is_rejected(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o1777)
         (tmp_path / "of-another-user").touch()
         with pytest.raises(ConfigurationError, match="shared by all users"):
@@ -137,7 +137,7 @@ class TestPrepareDataDir:
             "secret-key": 65534,
         }
 
-    def test_the_folder_of_another_user_is_refused_except_for_root(
+    def test_the_folder_of_another_user_is_rejected_except_for_root(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
@@ -146,7 +146,7 @@ class TestPrepareDataDir:
 
 
 class TestSecretKey:
-    def test_the_setting_wins(self, tmp_path: Path) -> None:
+    def test_the_setting_takes_precedence(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, secret_key=SecretStr("a key of mine"))
         assert secret_key(settings) == "a key of mine"
         assert list(tmp_path.iterdir()) == []
@@ -163,13 +163,13 @@ class TestSecretKey:
         with pytest.raises(ConfigurationError, match="SECRET_KEY is missing"):
             secret_key(settings)
 
-    def test_an_empty_one_is_not_set(self, tmp_path: Path) -> None:
+    def test_an_empty_key_counts_as_missing(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, secret_key=SecretStr(""), database_url="postgresql+asyncpg://db/x")
         with pytest.raises(ConfigurationError):
             secret_key(settings)
 
 
-class TestKeptSecret:
+class TestStoredSecret:
     def test_the_first_value_is_kept(self, tmp_path: Path) -> None:
         assert kept_secret(tmp_path / "key", "one") == "one"
         assert kept_secret(tmp_path / "key", "two") == "one"

@@ -1,4 +1,4 @@
-"""Which connections count as those of one client."""
+"""Which connections count toward the limit of one client."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ from deploy.entrypoints.connections.guard import address_key
         ("not an address", "not an address"),
     ],
 )
-def test_an_ipv6_client_counts_by_its_network(host: str, key: str) -> None:
+def test_an_ipv6_client_is_counted_by_its_network(host: str, key: str) -> None:
     assert address_key(host) == key

@@ -1,4 +1,4 @@
-"""What is answered when something goes wrong that is nobody's request."""
+"""Responses to errors that are not caused by the request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.entrypoints import errors
 
 
-async def answer_to(error: Exception) -> httpx2.Response:
-    """Return what a client gets of a route that raises this."""
+async def response_to(error: Exception) -> httpx2.Response:
+    """Return the response of a route that raises this error."""
     app = FastAPI()
     errors.install(app)
 
     @app.get("/trouble")
-    async def trouble() -> None:
+    async def fail() -> None:
         raise error
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
@@ -27,8 +27,8 @@ async def answer_to(error: Exception) -> httpx2.Response:
         return response
 
 
-async def test_a_database_that_is_away_comes_again() -> None:
-    response = await answer_to(Unreachable("refused"))
+async def test_a_database_outage_asks_to_retry() -> None:
+    response = await response_to(Unreachable("refused"))
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     assert response.json()["detail"].startswith("The database cannot be reached")
 
@@ -36,9 +36,9 @@ async def test_a_database_that_is_away_comes_again() -> None:
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied", "/etc/shadow"), FileNotFoundError("a.key")]
 )
-async def test_trouble_with_a_file_is_logged_and_not_told(error: OSError, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_error_is_logged_but_not_returned(error: OSError, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        response = await answer_to(error)
+        response = await response_to(error)
     assert (response.status_code, response.json()) == (500, {"detail": errors.UNEXPECTED})
     assert "Retry-After" not in response.headers
     (record,) = caplog.records
@@ -47,6 +47,6 @@ async def test_trouble_with_a_file_is_logged_and_not_told(error: OSError, caplog
     assert record.exc_info[1] is error
 
 
-async def test_trouble_with_the_services_folder_is_told() -> None:
-    response = await answer_to(FoldersUnavailable("The services folder cannot be read"))
+async def test_a_services_folder_error_is_returned() -> None:
+    response = await response_to(FoldersUnavailable("The services folder cannot be read"))
     assert (response.status_code, response.json()) == (500, {"detail": "The services folder cannot be read"})

@@ -1,4 +1,4 @@
-"""Rules of this house that no linter knows, each with its reason."""
+"""Project rules that no linter checks, each with its reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import inputs_of
 
 PACKAGE = Path(deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-# One place for the transaction: whoever commits on his own ends somebody else's.
+# Transactions end in one place only: a commit elsewhere would end another function's transaction.
 MAY_COMMIT = {PACKAGE / "adapters" / "database.py"}
 
 
@@ -32,8 +32,8 @@ def calls(file: Path) -> Iterator[ast.Call]:
             yield node
 
 
-def called(call: ast.Call) -> str:
-    """Return the last name of what is called."""
+def called_name(call: ast.Call) -> str:
+    """Return the last part of the called name."""
     function = call.func
     if isinstance(function, ast.Attribute):
         return function.attr
@@ -50,19 +50,19 @@ def test_only_transactions_commit() -> None:
         for file in FILES
         if file not in MAY_COMMIT
         for call in calls(file)
-        if called(call) in {"commit", "rollback"}
+        if called_name(call) in {"commit", "rollback"}
     ]
     assert found == []
 
 
 def test_nothing_is_run_by_a_shell() -> None:
-    """A command that is built as a string runs what somebody else has put into it."""
+    """A command built as a string could run code that a user put into it."""
     shells = {"create_subprocess_shell", "system", "popen", "getoutput", "getstatusoutput"}
     found = [
         where(file, call)
         for file in FILES
         for call in calls(file)
-        if called(call) in shells
+        if called_name(call) in shells
         or any(
             keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
             for keyword in call.keywords
@@ -82,8 +82,8 @@ def test_every_command_has_a_handler() -> None:
 
 
 @pytest.mark.parametrize("message", [*get_args(Command), *get_args(Event)], ids=lambda message: message.__name__)
-def test_messages_are_frozen_and_know_nothing_else(message: type) -> None:
-    """What was asked or has happened does not change; and a misspelt attribute is an error."""
+def test_messages_are_frozen_and_have_slots(message: type) -> None:
+    """Requests and events never change, and a misspelled attribute must be an error."""
     assert issubclass(message, tuple) or message.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert hasattr(message, "__slots__")
     assert message.__doc__

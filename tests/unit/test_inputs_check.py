@@ -1,4 +1,4 @@
-"""Schemas of inputs, answers to them, and what is said of those that do not fit."""
+"""Schemas of inputs, checks of values, and the error messages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def inputs(properties: dict[str, Any] | None = None, **more: Any) -> dict[str, A
     return {"type": "object", "properties": properties or {}, **more}
 
 
-def sentences(schema: dict[str, Any], answers: dict[str, Any]) -> dict[str, str]:
-    """Return what is wrong, by the dotted path below `env`."""
-    return {".".join(map(str, fault.path[1:])): fault.sentence for fault in checked(schema, answers)[1]}
+def errors_of(schema: dict[str, Any], values: dict[str, Any]) -> dict[str, str]:
+    """Return the errors by their dotted path below `env`."""
+    return {".".join(map(str, fault.path[1:])): fault.sentence for fault in checked(schema, values)[1]}
 
 
 CHOICE = {"title": "Where to", "oneOf": [{"const": "staging", "title": "Staging"}, {"const": "production"}]}
@@ -25,7 +25,7 @@ MANY = {"title": "Hosts", "type": "array", "items": {"enum": ["web1", "web2"]}, 
 
 
 @pytest.mark.parametrize(
-    ("described", "answer", "sentence"),
+    ("described", "given", "message"),
     [
         ({"type": "string", "title": "Domain"}, "example.org", None),
         ({"type": "string", "title": "Domain"}, 7, "Domain: must be text"),
@@ -76,13 +76,13 @@ MANY = {"title": "Hosts", "type": "array", "items": {"enum": ["web1", "web2"]}, 
         ({"not": {"const": "root"}}, "root", "x: not allowed"),
     ],
 )
-def test_one_answer(described: Any, answer: Any, sentence: str | None) -> None:
-    found = sentences(inputs({"x": described}), {"x": answer})
-    assert found == ({} if sentence is None else {"x": sentence})
+def test_a_single_value(described: Any, given: Any, message: str | None) -> None:
+    found = errors_of(inputs({"x": described}), {"x": given})
+    assert found == ({} if message is None else {"x": message})
 
 
 @pytest.mark.parametrize(
-    ("schema", "answers", "expected"),
+    ("schema", "values", "expected"),
     [
         (inputs({"a": {"title": "A"}}, required=["a", "b"]), {"b": 1}, {"a": "A: required", "b": "b: not an input of this service; its inputs are a"}),
         (inputs({"a": {}, "b": {"title": "B"}}, required=["a", "b"]), {}, {"a": "a: required", "b": "B: required"}),
@@ -104,8 +104,8 @@ def test_one_answer(described: Any, answer: Any, sentence: str | None) -> None:
         (inputs({"a": {"$ref": "#/$defs/size"}}, **{"$defs": {"size": {"title": "Size", "maximum": 3}}}), {"a": 4}, {"a": "Size: must be at most 3"}),
     ],
 )  # fmt: skip
-def test_answers_together(schema: dict[str, Any], answers: dict[str, Any], expected: dict[str, str]) -> None:
-    assert sentences(schema, answers) == expected
+def test_several_values(schema: dict[str, Any], values: dict[str, Any], expected: dict[str, str]) -> None:
+    assert errors_of(schema, values) == expected
 
 
 CONDITIONAL = inputs(
@@ -124,7 +124,7 @@ CONDITIONAL = inputs(
 
 
 @pytest.mark.parametrize(
-    ("answers", "complete"),
+    ("values", "complete"),
     [
         ({}, {"environment": "staging", "size": 1}),
         ({"notify": True}, {"environment": "staging", "notify": True, "size": 1, "channel": "#ops"}),
@@ -135,15 +135,15 @@ CONDITIONAL = inputs(
         ({"environment": "staging", "size": 5}, {"environment": "staging", "size": 5}),
     ],
 )
-def test_defaults_are_filled_in_where_their_condition_holds(answers: dict[str, Any], complete: dict[str, Any]) -> None:
-    assert checked(CONDITIONAL, answers) == (complete, [])
+def test_defaults_are_added_if_their_condition_holds(values: dict[str, Any], complete: dict[str, Any]) -> None:
+    assert checked(CONDITIONAL, values) == (complete, [])
 
 
-def test_a_condition_that_holds_may_need_more() -> None:
-    assert sentences(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: required"}
+def test_a_condition_that_holds_may_require_more() -> None:
+    assert errors_of(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: required"}
 
 
-def test_conditions_in_a_row_fill_in_one_after_the_other() -> None:
+def test_chained_conditions_add_defaults_one_after_the_other() -> None:
     schema = inputs(
         {"a": {"default": 1}},
         allOf=[
@@ -160,7 +160,7 @@ def test_a_default_is_a_copy() -> None:
     assert checked(schema, {})[0] == {"hosts": []}
 
 
-def test_no_sentence_repeats_an_answer() -> None:
+def test_no_message_repeats_a_value() -> None:
     secret = "hunter2-hunter2"
     kinds: list[dict[str, Any]] = [
         {"type": "integer"},
@@ -180,9 +180,9 @@ def test_no_sentence_repeats_an_answer() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$"])
-def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
-    answer = "a" * 60 + "!"
-    (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": answer})[1]
+def test_a_catastrophic_pattern_is_given_up(pattern: str) -> None:
+    given = "a" * 60 + "!"
+    (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": given})[1]
     assert fault == Fault(("env", "x"), "x: does not match the expected format")
 
 
@@ -197,13 +197,13 @@ def test_a_catastrophic_pattern_gives_up(pattern: str) -> None:
         ([10**400, 10**400 + 1], True),
     ],
 )
-def test_entries_are_compared_by_their_values(entries: list[Any], is_unique: bool) -> None:
-    found = sentences(inputs({"x": {"type": "array", "uniqueItems": True}}), {"x": entries})
+def test_entries_are_compared_by_value(entries: list[Any], is_unique: bool) -> None:
+    found = errors_of(inputs({"x": {"type": "array", "uniqueItems": True}}), {"x": entries})
     assert found == ({} if is_unique else {"x": "x: must not contain the same entry twice"})
 
 
-def test_a_long_list_is_not_compared_pair_by_pair_and_not_every_fault_is_told() -> None:
-    found = sentences(inputs({"x": MANY}), {"x": [{"n": n} for n in range(100_000)]})
+def test_a_long_list_is_not_compared_pairwise_and_errors_are_limited() -> None:
+    found = errors_of(inputs({"x": MANY}), {"x": [{"n": n} for n in range(100_000)]})
     assert len(found) == 200
 
 
@@ -213,8 +213,8 @@ class TestEffort:
     @pytest.mark.parametrize("step", [0.1, 0.5, 7, 1e308])
     def test_integers_of_any_length_can_be_multiples(self, step: float) -> None:
         schema = inputs({"x": {"type": "integer", "multipleOf": step}})
-        assert set(sentences(schema, {"x": int("9" * 4000)})) <= {"x"}
-        assert sentences(schema, {"x": 0}) == {}
+        assert set(errors_of(schema, {"x": int("9" * 4000)})) <= {"x"}
+        assert errors_of(schema, {"x": 0}) == {}
 
     @pytest.mark.parametrize(
         ("described", "value"),
@@ -232,7 +232,7 @@ class TestEffort:
         ],
         ids=["enum", "uniqueItems", "items", "unevaluatedProperties"],
     )
-    def test_a_check_that_takes_too_much_is_refused(self, described: dict[str, Any], value: object) -> None:
+    def test_a_check_that_takes_too_long_is_rejected(self, described: dict[str, Any], value: object) -> None:
         with pytest.raises(InvalidInput, match="too long to validate"):
             checked(inputs({"x": described}), {"x": value})
 
@@ -240,4 +240,4 @@ class TestEffort:
         schema = inputs(
             {"x": {"type": "array", "items": {"enum": [f"v{n}" for n in range(1000)]}, "uniqueItems": True}}
         )
-        assert sentences(schema, {"x": [f"v{n}" for n in range(200)]}) == {}
+        assert errors_of(schema, {"x": [f"v{n}" for n in range(200)]}) == {}

@@ -1,4 +1,4 @@
-"""From the records of a spool to entries."""
+"""Conversion of spool records to entries."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class TestEntries:
         step = StepReport(name="A", state=StepState.RUNNING)
         assert found == [Line("hello", at(1)), Reported(step, at(1))]
 
-    def test_a_piece_of_a_long_line_is_never_a_report(self) -> None:
+    def test_a_part_of_a_long_line_is_never_a_report(self) -> None:
         forged = '{"name": "A", "state": "success"}'
         assert entries_of([record("part", forged)]) == [Line(forged, at(1))]
 
-    def test_notes_are_told_from_the_scripts_own_words(self) -> None:
+    def test_notes_are_distinguished_from_script_output(self) -> None:
         assert entries_of([record("note", "Something was left running.")]) == [
             Line("[fastdeploy] Something was left running.", at(1))
         ]
@@ -64,5 +64,5 @@ class TestEnd:
             ({}, RunEnded(at(1), None)),
         ],
     )
-    def test_how_it_ended(self, data: dict[str, Any], ended: RunEnded) -> None:
+    def test_the_end_of_a_run(self, data: dict[str, Any], ended: RunEnded) -> None:
         assert entries_of([record("exit", data)]) == [ended]

@@ -1,4 +1,4 @@
-"""What servers leave for commands, and what is not believed of it."""
+"""The records that servers leave for commands, and which of them are trusted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from deploy.entrypoints.serve.known_servers import (
     recorded,
 )
 
-STRANGER = 65534
+OTHER_USER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture(autouse=True)
 def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the links to data folders are."""
+    """Return the folder of the links to data folders."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "fastdeploy" / "servers"
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data folder."""
+    """Return a data folder."""
     folder = tmp_path / "data"
     folder.mkdir()
     return folder
@@ -62,7 +62,7 @@ def test_the_last_start_counts(data_dir: Path, tmp_path: Path) -> None:
     assert [path.name for path in data_dir.iterdir()] == [RECORD]
 
 
-def test_a_data_folder_that_is_gone_is_forgotten(data_dir: Path, tmp_path: Path, links: Path) -> None:
+def test_a_removed_data_folder_is_forgotten(data_dir: Path, tmp_path: Path, links: Path) -> None:
     with recorded(data_dir, record(data_dir)):
         pass
     (data_dir / RECORD).unlink()
@@ -74,7 +74,7 @@ def test_a_data_folder_that_is_gone_is_forgotten(data_dir: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"working_dir": "/"}', "null", "\x00", "[" * 100_000])
-def test_a_record_that_is_none_is_ignored(data_dir: Path, text: str) -> None:
+def test_an_invalid_record_is_ignored(data_dir: Path, text: str) -> None:
     (data_dir / RECORD).write_text(text)
     assert read_record(data_dir) is None
 
@@ -88,7 +88,7 @@ def test_a_record_that_is_a_link_or_a_pipe_is_ignored(data_dir: Path, tmp_path: 
     assert read_record(data_dir) is None
 
 
-def test_a_server_works_where_nothing_can_be_written_for_commands(data_dir: Path, links: Path) -> None:
+def test_a_server_works_if_it_cannot_write_its_record(data_dir: Path, links: Path) -> None:
     links.parent.parent.mkdir()
     links.parent.write_text("in the way")
     with recorded(data_dir, record(data_dir)):
@@ -97,12 +97,12 @@ def test_a_server_works_where_nothing_can_be_written_for_commands(data_dir: Path
 
 
 def test_a_user_without_a_home_has_no_links(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(uid: int) -> pwd.struct_passwd:
+    def no_account(uid: int) -> pwd.struct_passwd:
         raise KeyError(uid)
 
     for name in ("XDG_STATE_HOME", "HOME"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", no_account)
     monkeypatch.chdir(tmp_path)
     with recorded(data_dir, record(data_dir)):
         assert known_data_dirs() == []
@@ -110,14 +110,14 @@ def test_a_user_without_a_home_has_no_links(data_dir: Path, tmp_path: Path, monk
 
 
 @as_root
-def test_what_a_stranger_wrote_is_ignored(data_dir: Path, links: Path) -> None:
+def test_records_of_other_users_are_ignored(data_dir: Path, links: Path) -> None:
     with recorded(data_dir, record(data_dir)):
         pass
     (link,) = links.iterdir()
     for path in (link, links, data_dir, data_dir / RECORD):
-        os.lchown(path, STRANGER, STRANGER)
+        os.lchown(path, OTHER_USER, OTHER_USER)
         assert known_data_dirs() == []
         os.lchown(path, 0, 0)
     assert known_data_dirs() == [data_dir]
-    os.chown(data_dir / RECORD, STRANGER, STRANGER)
+    os.chown(data_dir / RECORD, OTHER_USER, OTHER_USER)
     assert read_record(data_dir) is None

@@ -1,4 +1,4 @@
-"""What a deployment runs, as data."""
+"""The command, files and environment of a deployment, as data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENV = {"domain": "example.org", "password": SECRET}
 
 @pytest.fixture
 def launch(tmp_path: Path) -> LaunchSettings:
-    """Settings of a worker whose services folder holds `shop`."""
+    """Return settings of a worker whose services folder contains `shop`."""
     (tmp_path / "services" / "shop").mkdir(parents=True)
     return LaunchSettings(
         services_root=tmp_path / "services",
@@ -49,7 +49,7 @@ def folder_of(launch: LaunchSettings) -> Path:
 
 
 class TestScript:
-    def test_it_is_started_with_the_file_and_nothing_else(self, launch: LaunchSettings) -> None:
+    def test_a_script_is_started_with_only_its_config_file(self, launch: LaunchSettings) -> None:
         spec = spec_of(launch)
         file = f"{RUN_DIR}/config.json"
         assert spec.argv == [str(folder_of(launch) / "deploy.sh"), "--config", file]
@@ -63,7 +63,7 @@ class TestScript:
         assert (spec.interrupt, spec.events) == (False, False)
         assert (spec.timeout, spec.output_limit) == (3600, 1000)
 
-    def test_the_file_holds_what_the_contract_says(self, launch: LaunchSettings) -> None:
+    def test_the_file_follows_the_contract(self, launch: LaunchSettings) -> None:
         (text,) = spec_of(launch).files.values()
         assert json.loads(text) == {
             "deployment_id": 7,
@@ -78,17 +78,17 @@ class TestScript:
     @pytest.mark.parametrize(
         "text", ["ж" * 3, "\U0001f600", "\ud800", "\ude00\ud83d", '"', "\\", "\n", "\x00", "\x7f"]
     )
-    def test_the_file_holds_every_text_as_it_is(self, launch: LaunchSettings, text: str) -> None:
+    def test_the_file_holds_every_string_unchanged(self, launch: LaunchSettings, text: str) -> None:
         deployment = a_deployment(context={"env": {text: [text]}})
         (file,) = run_spec(deployment, {}, SCRIPT, TOKEN, launch).files.values()
         assert json.loads(file.encode("utf-8"))["context"] == {"env": {text: [text]}}
 
-    def test_the_file_has_no_escapes_that_are_not_needed(self, launch: LaunchSettings) -> None:
+    def test_the_file_has_no_unnecessary_escapes(self, launch: LaunchSettings) -> None:
         deployment = a_deployment(context={"env": {"text": "ж" * 1000}})
         (file,) = run_spec(deployment, {}, SCRIPT, TOKEN, launch).files.values()
         assert "ж" * 1000 in file
 
-    def test_an_agent_is_named_where_there_is_one(self, launch: LaunchSettings) -> None:
+    def test_an_agent_is_named_if_there_is_one(self, launch: LaunchSettings) -> None:
         settings = LaunchSettings(
             services_root=launch.services_root,
             path=launch.path,
@@ -110,11 +110,11 @@ class TestScript:
     @pytest.mark.parametrize(
         ("script", "started"), [("bin/go.py", "{folder}/bin/go.py"), ("/opt/deploy/all.sh", "/opt/deploy/all.sh")]
     )
-    def test_the_config_names_another_one(self, launch: LaunchSettings, script: str, started: str) -> None:
+    def test_the_config_may_name_another_script(self, launch: LaunchSettings, script: str, started: str) -> None:
         spec = spec_of(launch, {"deploy_script": script})
         assert spec.argv[0] == started.format(folder=folder_of(launch))
 
-    def test_null_means_that_the_config_does_not_say(self, launch: LaunchSettings) -> None:
+    def test_null_in_the_config_means_the_default(self, launch: LaunchSettings) -> None:
         spec = spec_of(launch, {"deploy_script": None, "ansible_playbook": None, "timeout": None})
         assert spec.argv[0] == str(folder_of(launch) / "deploy.sh")
 
@@ -131,7 +131,7 @@ class TestPlaybook:
     def found(self, launch: LaunchSettings) -> Survey:
         return Survey(is_script=False, playbook=str(folder_of(launch) / "site.yml"))
 
-    def test_the_platform_runs_it_itself(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_a_playbook_is_run_by_the_platform(self, launch: LaunchSettings, found: Survey) -> None:
         spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert Path(spec.argv[0]).name == "ansible-playbook"
         assert spec.argv[1:3] == ["--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
@@ -142,14 +142,14 @@ class TestPlaybook:
         assert (spec.interrupt, spec.events, spec.cwd) == (True, True, str(folder_of(launch)))
         assert (spec.env["PATH"], spec.env["HOME"]) == ("/opt/bin:/usr/bin", "/home/deploy")
 
-    def test_inventory_and_settings_of_the_folder_count(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_inventory_and_ansible_cfg_of_the_folder_are_used(self, launch: LaunchSettings, found: Survey) -> None:
         settings = AnsibleSettings(callback_plugins="plugins", names_pipelining=True)
         spec = spec_of(launch, {}, replace(found, inventory="/srv/hosts", settings=settings))
         assert spec.argv[3:5] == ["--inventory", "/srv/hosts"]
         assert spec.env["ANSIBLE_CALLBACK_PLUGINS"].endswith(":plugins")
         assert "ANSIBLE_PIPELINING" not in spec.env
 
-    def test_the_answers_are_in_a_file_that_only_the_run_can_read(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_values_are_in_a_file_that_only_the_run_can_read(self, launch: LaunchSettings, found: Survey) -> None:
         spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert spec.files.keys() == {EXTRA_VARS_FILE}
         variables = read(spec.files[EXTRA_VARS_FILE])
@@ -159,10 +159,10 @@ class TestPlaybook:
             assert TOKEN not in text
             assert SECRET not in text
 
-    def test_it_gets_no_token(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_a_playbook_gets_no_token(self, launch: LaunchSettings, found: Survey) -> None:
         assert TOKEN not in spec_of(launch, {"ansible_playbook": "site.yml"}, found).to_json()
 
-    def test_one_that_cannot_be_used_is_refused(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_an_unusable_playbook_is_rejected(self, launch: LaunchSettings, found: Survey) -> None:
         with pytest.raises(PlaybookError, match="it leads out"):
             spec_of(launch, {"ansible_playbook": "site.yml"}, replace(found, fault="site.yml: it leads out"))
 
@@ -171,25 +171,25 @@ class TestTimeout:
     @pytest.mark.parametrize(
         ("config", "seconds"), [({}, 3600), ({"timeout": None}, 3600), ({"timeout": 5}, 5.0), ({"timeout": 0.5}, 0.5)]
     )
-    def test_the_service_may_have_its_own(
+    def test_a_service_may_have_its_own_timeout(
         self, launch: LaunchSettings, config: dict[str, Any], seconds: float
     ) -> None:
         assert run_timeout(config, launch) == seconds
         assert spec_of(launch, config).timeout == seconds
 
     @pytest.mark.parametrize("seconds", [31_536_001, 999_999_999_999, 1e14, 1e300, 10**400])
-    def test_one_of_an_older_config_that_is_too_long_is_refused(self, launch: LaunchSettings, seconds: float) -> None:
+    def test_a_too_long_timeout_of_an_older_config_is_rejected(self, launch: LaunchSettings, seconds: float) -> None:
         with pytest.raises(RunError, match="at most 31536000 seconds"):
             run_timeout({"timeout": seconds}, launch)
         assert run_timeout({"timeout": 31_536_000}, launch) == 31_536_000
 
 
 class TestHome:
-    def test_that_of_the_deploy_user_or_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_home_is_that_of_the_deploy_user_or_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", "/home/server")
         assert worker_home("/home/deploy") == "/home/deploy"
         assert worker_home(None) == "/home/server"
 
-    def test_without_an_environment_the_account_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_an_environment_home_comes_from_the_account(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("HOME")
         assert worker_home(None).startswith("/")

@@ -1,7 +1,7 @@
-"""The live channel in any order of events: publishing, reading on, subscribing and sending, step by step.
+"""The live channel with any order of events: publishing, catching up, subscribing and sending, step by step.
 
-The log stands in for the database; everything else is the real thing. Each of the feed's coroutines stops where it
-waits for the database, and Hypothesis decides who goes on.
+The log stands in for the database; everything else is real. Each of the feed's coroutines stops where it
+waits for the database, and Hypothesis decides which one continues.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ ROOM, BATCH = 4, 3
 
 
 class Pause:
-    """What a coroutine waits for until it is sent on."""
+    """An awaitable that suspends a coroutine until its next step."""
 
     def __await__(self) -> Generator[None, None, None]:
-        """Stop once."""
+        """Suspend once."""
         yield
 
 
@@ -45,7 +45,7 @@ class Log:
         self.events: list[StoredEvent] = []
 
     def append(self, *, is_output: bool) -> None:
-        """Add an event: output, or a change of state."""
+        """Add an event: output, or a state change."""
         seq = len(self.events) + 1
         kind = "output" if is_output else "state"
         message = json.dumps({"seq": seq, "kind": kind})
@@ -54,7 +54,7 @@ class Log:
     async def after(
         self, _deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
-        """Return what there is at this moment; the answer takes a while."""
+        """Return the events at this moment; the response takes a step."""
         found = [event for event in self.events[seq:] if with_output or event.last_line is None][:limit]
         await Pause()
         return found
@@ -62,26 +62,26 @@ class Log:
     async def some_after(
         self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
     ) -> list[StoredEvent]:
-        """Return some of what there is."""
+        """Return some of the events."""
         assert max_bytes > 0
         return await self.after(deployment_id, seq, limit=limit, with_output=with_output)
 
     async def service_of(self, deployment_id: int) -> int:
-        """Return whose deployment it is; the answer takes a while."""
+        """Return the service of the deployment; the response takes a step."""
         assert deployment_id == DEPLOYMENT
         await Pause()
         return SERVICE
 
     async def cursors(self, *, since_seconds: float) -> list[tuple[int, int]]:
-        """Return how far the deployment is at this moment; the answer takes a while."""
+        """Return the deployment's position at this moment; the response takes a step."""
         assert since_seconds > 0
         found = [(DEPLOYMENT, len(self.events))]
         await Pause()
         return found
 
 
-def nobody_writes() -> AbstractAsyncContextManager[UnitOfWork]:
-    """The feed reads services in a unit of work; there are none here."""
+def no_unit_of_work() -> AbstractAsyncContextManager[UnitOfWork]:
+    """Fail: the feed reads services in a unit of work, and there are none here."""
     raise AssertionError
 
 
@@ -93,7 +93,7 @@ class Reader:
         self.received: list[dict[str, Any]] = []
         self._feed = feed
         self._task: Coroutine[Any, Any, None] | None = feed.join(self.client)
-        # What he has by his own account, and how much he had received when he said so.
+        # The position it subscribed with, and how much it had received at that time.
         self.since, self.first = 0, 0
         self.is_in = False
 
@@ -102,27 +102,27 @@ class Reader:
         return DEPLOYMENT in self.client.subscribed
 
     def subscribe(self, after: int) -> None:
-        """Subscribe, as one who has everything up to `after`."""
+        """Subscribe with everything up to `after` already received."""
         self.take()
         self.since, self.first = after, len(self.received)
         self.client.subscribe(DEPLOYMENT, after)
 
     def unsubscribe(self) -> None:
-        """Lose interest in the output."""
+        """Unsubscribe from the output."""
         self.take()
         self.since, self.first = self.client.cursors[DEPLOYMENT], len(self.received)
         self.client.unsubscribe(DEPLOYMENT)
 
     def take(self, limit: int = 1_000) -> None:
-        """Send some of what is in the outbox."""
+        """Send some messages from the outbox."""
         while limit > 0 and (message := self.client.take()) is not None:
             self.received.append(json.loads(message))
             limit -= 1
 
-    def go_on(self, now: int) -> None:
-        """Do one step of what serves him: join, or read on; `now` is how far the deployment is."""
+    def step(self, now: int) -> None:
+        """Do one step of the serving task: join, or catch up; `now` is the deployment's position."""
         if self._task is None:
-            # The sending task reads on when everything is sent.
+            # The sending task catches up once the outbox is empty.
             if not self.client.behind or not self.client.is_empty:
                 return
             self._task = self._feed.catch_up(self.client, DEPLOYMENT)
@@ -134,27 +134,27 @@ class Reader:
                 self.is_in, self.since = True, now
 
     def stop(self) -> None:
-        """Leave off in the middle."""
+        """Stop in the middle."""
         if self._task is not None:
             self._task.close()
 
     def seqs(self) -> list[int]:
-        """Return the numbers of what was received since the last subscription, if any."""
+        """Return the numbers received since the last subscription, if any."""
         return [message["seq"] for message in self.received[self.first :]]
 
 
 class LiveChannel(RuleBasedStateMachine):
-    """A deployment that goes on, a feed that publishes it, and readers that come, subscribe and are slow."""
+    """A running deployment, a feed that publishes it, and readers that join, subscribe and are slow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log = Log()
         self.hub = Hub()
         self.feed = LiveFeed(
-            nobody_writes, cast("EventReader", self.log), self.hub, Listener("postgresql://nowhere/nothing")
+            no_unit_of_work, cast("EventReader", self.log), self.hub, Listener("postgresql://nowhere/nothing")
         )
         self.readers: list[Reader] = []
-        # Committed by this process, and not yet told.
+        # Committed by this process, and not forwarded yet.
         self.news: list[CommittedEvents] = []
         self._advancing: Coroutine[Any, Any, None] | None = None
 
@@ -166,14 +166,14 @@ class LiveChannel(RuleBasedStateMachine):
         self.readers = [Reader(self.feed) for _ in range(2)]
         for reader in self.readers[:joined]:
             while not reader.is_in:
-                reader.go_on(len(past))
+                reader.step(len(past))
 
     @rule(kinds=st.lists(st.booleans(), min_size=1, max_size=3), published=st.booleans())
-    def something_happens(self, kinds: list[bool], published: bool) -> None:
+    def other_process_commits(self, kinds: list[bool], published: bool) -> None:
         for is_output in kinds:
             self.log.append(is_output=is_output)
         if published:
-            # What is on its way may be older; the next one knows all.
+            # A response in progress may be older; the next one includes everything.
             for _ in range(2):
                 self._advance()
                 while self._is_advancing():
@@ -188,13 +188,13 @@ class LiveChannel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.news)
     @rule(data=st.data(), kept=st.booleans())
-    def it_tells(self, data: st.DataObject, kept: bool) -> None:
-        """Of what it has committed, in any order, some of it twice."""
+    def this_process_forwards(self, data: st.DataObject, kept: bool) -> None:
+        """Forward committed events in any order, some of them twice."""
         which = data.draw(st.integers(0, len(self.news) - 1))
         self.feed.tell(self.news[which] if kept else self.news.pop(which))
 
     @rule(steps=st.integers(1, 3))
-    def the_feed_goes_on(self, steps: int = 1) -> None:
+    def the_feed_continues(self, steps: int = 1) -> None:
         for _ in range(steps):
             self._advance()
 
@@ -210,11 +210,11 @@ class LiveChannel(RuleBasedStateMachine):
             self._advancing = None
 
     @rule(reader=st.integers(0, 1), steps=st.sampled_from([1, 1, 1, 2, 3]), limit=st.integers(0, 4))
-    def a_reader_goes_on(self, reader: int, steps: int, limit: int) -> None:
+    def a_reader_continues(self, reader: int, steps: int, limit: int) -> None:
         if self.readers[reader].is_in:
             self.readers[reader].take(limit)
         for _ in range(steps):
-            self.readers[reader].go_on(len(self.log.events))
+            self.readers[reader].step(len(self.log.events))
 
     @rule(reader=st.integers(0, 1), share=st.sampled_from([0.0, 0.5, 1.0, 1.0]))
     def a_reader_subscribes(self, reader: int, share: float) -> None:
@@ -223,18 +223,18 @@ class LiveChannel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.readers and self.readers[0].is_subscribed)
     @rule()
-    def a_reader_loses_interest(self) -> None:
+    def a_reader_unsubscribes(self) -> None:
         self.readers[0].unsubscribe()
 
     @invariant()
-    def a_subscriber_has_everything_once_and_in_order(self) -> None:
+    def subscribers_have_everything_once_in_order(self) -> None:
         for reader in self.readers:
             if reader.is_subscribed:
                 seqs = reader.seqs()
                 assert seqs == list(range(reader.since + 1, reader.since + 1 + len(seqs)))
 
     @invariant()
-    def the_others_have_no_output_and_nothing_twice(self) -> None:
+    def others_have_no_output_and_nothing_twice(self) -> None:
         for reader in self.readers:
             if not reader.is_subscribed:
                 new = reader.received[reader.first :]
@@ -247,11 +247,11 @@ class LiveChannel(RuleBasedStateMachine):
             assert len(reader.client._outbox) <= ROOM
 
     def teardown(self) -> None:
-        """In the end everybody has what he should have: nothing is left behind."""
+        """Check at the end that every reader has received everything it should have."""
         for _ in range(10 * len(self.log.events) + 50):
-            self.the_feed_goes_on()
+            self.the_feed_continues()
             for reader in self.readers:
-                reader.go_on(len(self.log.events))
+                reader.step(len(self.log.events))
                 reader.take()
         if self._advancing is not None:
             self._advancing.close()
@@ -261,7 +261,7 @@ class LiveChannel(RuleBasedStateMachine):
             if reader.is_subscribed:
                 assert reader.seqs() == list(range(reader.since + 1, len(self.log.events) + 1))
             else:
-                # What came while he joined, he may have or not.
+                # It may or may not have received what arrived while it joined.
                 seqs = [seq for seq in reader.seqs() if seq > reader.since]
                 assert seqs == [seq for seq in states if seq > reader.since]
 

@@ -1,4 +1,4 @@
-"""Secret values in what a run says."""
+"""Masking of secret values in a run's output and reports."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         ((".*.*",), "not a pattern .*.*", "not a pattern ***"),
     ],
 )
-def test_texts(values: tuple[str, ...], text: str, expected: str) -> None:
+def test_text(values: tuple[str, ...], text: str, expected: str) -> None:
     assert Mask(values).text(text) == expected
 
 
-def test_free_form_data_is_searched_to_its_last_corner() -> None:
+def test_nested_data_is_masked_completely() -> None:
     value = {"a": ["hunter2", {"x-hunter2": 1.5}], "n": 123456, "ok": True, "none": None}
     expected = {"a": ["***", {"x-***": 1.5}], "n": "***", "ok": True, "none": None}
     assert Mask(["hunter2", "123456"]).value(value) == expected
 
 
-def test_a_number_that_a_secret_was_made_into_is_hidden() -> None:
+def test_a_secret_converted_to_a_number_is_masked() -> None:
     value = {"n": 12345, "float": 12345.0, "other": 12346, "list": [98765.4]}
     expected = {"n": "***", "float": "***", "other": 12346, "list": ["***"]}
     assert Mask(["0012345", "98765.40"]).value(value) == expected
 
 
-def test_every_kind_of_entry() -> None:
+def test_every_kind_of_entry_is_masked() -> None:
     mask = Mask(["hunter2"])
     assert mask.entry(line("is hunter2")) == line("is ***")
     step = reported("Use hunter2", message="hunter2", detail={"key": "hunter2"})
@@ -75,7 +75,7 @@ def test_every_kind_of_entry() -> None:
     assert mask.entry(ended(1, message="hunter2 failed")) == ended(1, message="*** failed")
 
 
-def test_a_value_that_is_a_word_of_the_protocol_does_not_break_it() -> None:
+def test_a_value_equal_to_a_protocol_keyword_does_not_break_it() -> None:
     mask = Mask(["success", "name", "task-1"])
     reported_line = mask.entry(read_line('{"name": "Build name", "state": "success"}', at(1)))
     assert reported_line == reported("Build ***", "success")
@@ -85,7 +85,7 @@ def test_a_value_that_is_a_word_of_the_protocol_does_not_break_it() -> None:
     )
 
 
-def test_a_value_that_a_limit_cuts_in_two_is_hidden() -> None:
+def test_a_value_split_by_a_limit_is_masked() -> None:
     secret = "0123456789" * 10
     message = "x" * 65_500 + secret
     entry = Mask([secret]).entry(read_line(json.dumps({"name": "A", "message": message}), at(1)))
@@ -94,7 +94,7 @@ def test_a_value_that_a_limit_cuts_in_two_is_hidden() -> None:
     assert "0123" not in str(name)
 
 
-def test_a_value_that_the_callback_plugin_cuts_in_two_is_hidden() -> None:
+def test_a_value_split_by_the_callback_plugin_is_masked() -> None:
     secret = "0123456789" * 10
     said = f"{'x' * 8_150}{secret}"[:8_192] + "\n… (cut here: 8,250 bytes in all)"
     event = {"event": "host_result", "task": "t", "host": "web1", "outcome": "ok", "message": said, "diff": said}
@@ -104,14 +104,14 @@ def test_a_value_that_the_callback_plugin_cuts_in_two_is_hidden() -> None:
 
 
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_the_longest_part_of_a_value_is_found_however_long_the_value_is(size: int) -> None:
+def test_the_longest_part_of_a_value_is_found_at_any_length(size: int) -> None:
     secret = "ab" * size + "c"
     mask = Mask([secret])
     assert mask.piece("x" + secret[:-1], continues=True) == "x***"
     assert mask.piece("bc, and so on", continues=False) == "***, and so on"
 
 
-def test_whoever_goes_on_with_a_run_does_not_show_the_rest_of_a_value() -> None:
+def test_a_follower_that_continues_a_run_masks_the_rest_of_a_value() -> None:
     mask = Mask(["hunter2-hunter2"])
     mask.resume()
     event = json.dumps({"text": "-hunter2 said"})
@@ -119,11 +119,11 @@ def test_whoever_goes_on_with_a_run_does_not_show_the_rest_of_a_value() -> None:
     texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
     assert texts == ["*** y", "*** said", "unter2 z"]
     mask.resume()
-    # Perhaps the end of a value, most likely a number: too short to tell.
+    # Perhaps the end of a value, more likely a number: too short to decide.
     assert mask.piece("2 files", continues=False) == "2 files"
 
 
-def test_a_value_across_two_pieces_of_a_long_line_is_hidden() -> None:
+def test_a_value_across_two_parts_of_a_long_line_is_masked() -> None:
     mask = Mask(["hunter2-hunter2"])
     records = [Record(1, 0.0, "part", "x hunter2-h"), Record(2, 0.0, "note", "n"), Record(3, 0.0, "out", "unter2 y")]
     texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
@@ -132,7 +132,7 @@ def test_a_value_across_two_pieces_of_a_long_line_is_hidden() -> None:
     assert later.text == "unter2 is a word"  # type: ignore[union-attr]
 
 
-def test_a_value_across_two_pieces_of_a_playbooks_line_is_hidden() -> None:
+def test_a_value_across_two_parts_of_a_playbooks_line_is_masked() -> None:
     mask = Mask(["hunter2-hunter2"])
     first, last = json.dumps({"text": "x hunter2-h", "part": True}), json.dumps({"text": "unter2 y\nunter2 z"})
     records = [Record(1, 0.0, "event", first), Record(2, 0.0, "out", "unter2 o"), Record(3, 0.0, "event", last)]
@@ -140,13 +140,13 @@ def test_a_value_across_two_pieces_of_a_playbooks_line_is_hidden() -> None:
     assert texts == ["x ***", "unter2 o", "*** y", "unter2 z"]
 
 
-def test_values_that_nobody_knows_hide_everything() -> None:
+def test_unknown_secrets_mask_everything() -> None:
     mask = Mask((), everything=True)
     assert mask.entry(line("anything")) == line("***")
     data: dict[str, Any] = {"a": ["b"]}
     assert mask.value(data) == {"***": ["***"]}
 
 
-def test_without_secrets_nothing_is_looked_at() -> None:
+def test_without_secrets_nothing_is_searched() -> None:
     records = [Record(1, 0.0, "out", "hello")]
     assert [entry.text for entry in masked_entries(records, None) if isinstance(entry, Line)] == ["hello"]

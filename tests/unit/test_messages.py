@@ -1,4 +1,4 @@
-"""The JSON messages that clients get."""
+"""The JSON messages that clients receive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def printed(number: int, text: str = "hello", second: float = 1, step_id: int | 
 
 
 def messages(events: list[Event], deployment: Deployment | None = None) -> list[dict[str, Any]]:
-    """Return the messages that the events make."""
+    """Return the messages for these events."""
     return [json.loads(event.message) for event in stored_events(deployment or a_deployment(), events)]
 
 
@@ -47,16 +47,16 @@ class TestTimes:
             (datetime(2026, 3, 1, 14, tzinfo=timezone(timedelta(hours=2))), "2026-03-01T12:00:00Z"),
         ],
     )
-    def test_they_are_in_utc(self, moment: datetime | None, text: str | None) -> None:
+    def test_times_are_in_utc(self, moment: datetime | None, text: str | None) -> None:
         (message,) = messages([StepChanged(a_step(started=moment))])
         assert message["started"] == text
 
     @pytest.mark.parametrize("number", [2**63, -(2**64), 10**400])
-    def test_also_beside_numbers_that_only_python_reads(self, number: int) -> None:
+    def test_times_are_in_utc_next_to_huge_numbers(self, number: int) -> None:
         (message,) = messages([StepChanged(a_step(started=at(0.25), detail={"n": [number]}))])
         assert (message["started"], message["detail"]) == ("2026-03-01T12:00:00.250000Z", {"n": [number]})
 
-    def test_those_of_lines_too(self) -> None:
+    def test_times_of_lines_are_in_utc(self) -> None:
         east = at(1).astimezone(timezone(timedelta(hours=2)))
         lines: list[Event] = [LinePrinted("a", east, 1, None), LinePrinted("b", east, 2, None), printed(3, second=2)]
         (message,) = messages(lines)
@@ -95,7 +95,7 @@ class TestDeploymentMessage:
         first, second = messages([DeploymentChanged(7), DeploymentChanged(7)], deployment)
         assert (first["seq"], second["seq"], deployment.seq) == (5, 6, 6)
 
-    def test_nothing_of_its_inner_life_is_told(self) -> None:
+    def test_internal_fields_are_not_sent(self) -> None:
         fields = deployment_fields(a_deployment(idempotency_key="secret", worker_id="w1", job_id=3))
         assert not {"idempotency_key", "worker_id", "job_id", "spool_offset"} & fields.keys()
 
@@ -136,21 +136,21 @@ class TestStepMessage:
             "seq": 1,
         }
 
-    def test_a_removed_step_says_so(self) -> None:
+    def test_a_removed_step_is_marked_deleted(self) -> None:
         (message,) = messages([StepChanged(a_step(), deleted=True)])
         assert message["deleted"] is True
 
 
 class TestServiceMessage:
-    @pytest.mark.parametrize(("deleted", "said"), [(None, False), (START, True)])
-    def test_shape(self, deleted: datetime | None, said: bool) -> None:
+    @pytest.mark.parametrize(("deleted", "is_deleted"), [(None, False), (START, True)])
+    def test_shape(self, deleted: datetime | None, is_deleted: bool) -> None:
         service = Service(id=3, name="shop", data={"description": "A shop"}, deleted=deleted)
         assert json.loads(service_message(service)) == {
             "type": "service",
             "id": 3,
             "name": "shop",
             "data": {"description": "A shop"},
-            "deleted": said,
+            "deleted": is_deleted,
         }
 
 
@@ -164,38 +164,38 @@ class TestOutputMessage:
             "lines": [[1, "2026-03-01T12:00:01Z", "a", None], [2, "2026-03-01T12:00:01Z", "b", 4]],
         }
 
-    def test_the_number_of_the_last_line_is_stored_beside_it(self) -> None:
+    def test_the_number_of_the_last_line_is_stored_with_the_message(self) -> None:
         stored = list(stored_events(a_deployment(), [printed(1), printed(2), StepChanged(a_step()), printed(3)]))
         assert [(event.seq, event.last_line) for event in stored] == [(1, 2), (2, None), (3, 3)]
 
-    def test_a_message_holds_so_many_lines(self) -> None:
+    def test_lines_per_message_are_limited(self) -> None:
         found = messages([printed(n) for n in range(1, 2 * LINES_PER_MESSAGE + 2)])
         assert [len(message["lines"]) for message in found] == [LINES_PER_MESSAGE, LINES_PER_MESSAGE, 1]
 
-    def test_a_message_holds_so_many_characters(self) -> None:
+    def test_characters_per_message_are_limited(self) -> None:
         half = "x" * (CHARACTERS_PER_MESSAGE // 2)
         found = messages([printed(1, half), printed(2, half), printed(3, "y"), printed(4, half)])
         assert [[line[0] for line in message["lines"]] for message in found] == [[1, 2], [3, 4]]
 
-    def test_a_line_that_is_longer_has_a_message_of_its_own(self) -> None:
+    def test_a_longer_line_gets_its_own_message(self) -> None:
         found = messages([printed(1), printed(2, "x" * (CHARACTERS_PER_MESSAGE + 1)), printed(3)])
         assert [[line[0] for line in message["lines"]] for message in found] == [[1], [2], [3]]
 
     @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "ä ü €", "\u2028", '"\\', "\x1b[31mred"])
-    def test_any_text_comes_through(self, text: str) -> None:
+    def test_any_text_is_sent(self, text: str) -> None:
         (stored,) = stored_events(a_deployment(), [printed(1, text)])
         assert stored.message.encode()  # as it is sent
-        assert "\x00" not in stored.message  # PostgreSQL could not keep it
+        assert "\x00" not in stored.message  # PostgreSQL cannot store it
         assert [line.text for line in lines_of(stored.message)] == [text]
 
-    def test_lines_are_read_back_as_they_were(self) -> None:
+    def test_lines_are_read_back_unchanged(self) -> None:
         (stored,) = stored_events(a_deployment(), [printed(1, "a", 0.25, 4)])
         (line,) = lines_of(stored.message)
         assert line.fields() == {"n": 1, "at": at(0.25), "text": "a", "step_id": 4}
 
 
 class TestOrder:
-    def test_events_that_are_nobodys_news_make_no_message(self) -> None:
+    def test_internal_events_create_no_message(self) -> None:
         assert messages([DeploymentQueued(a_deployment()), CancelRequested(7)]) == []
 
     def test_messages_keep_the_order_of_the_events(self) -> None:

@@ -1,4 +1,4 @@
-"""The states of a deployment: every state with everything that can be asked of it."""
+"""The states of a deployment: every transition in every state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def finish(state: DeploymentState) -> Callable[[Deployment], list[Event]]:
 
 succeed, fail, be_cancelled = finish(SUCCESS), finish(FAILURE), finish(CANCELLED)
 
-# State before, what happens, state after, events; None stands for a conflict.
+# State before, transition, state after, events; None stands for a conflict.
 TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], DeploymentState, list[Event] | None]] = [
     (QUEUED, start, RUNNING, CHANGED),
     (QUEUED, cancel, CANCELLED, CHANGED),
@@ -50,7 +50,7 @@ TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], De
     (SUCCESS, start, SUCCESS, None),
     (SUCCESS, cancel, SUCCESS, None),
     (SUCCESS, succeed, SUCCESS, []),
-    # A script that said that it was done and then broke off has failed after all.
+    # A script that finished the deployment and then failed has failed.
     (SUCCESS, fail, FAILURE, CHANGED),
     (SUCCESS, be_cancelled, SUCCESS, []),
     (FAILURE, start, FAILURE, None),
@@ -68,7 +68,7 @@ TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], De
 
 class TestTransitions:
     @pytest.mark.parametrize(("before", "transition", "after", "events"), TRANSITIONS)
-    def test_every_state_with_every_transition(
+    def test_every_transition_in_every_state(
         self,
         before: DeploymentState,
         transition: Callable[[Deployment], list[Event]],
@@ -88,7 +88,7 @@ class TestTransitions:
         assert len(pairs) == len(TRANSITIONS) == len(DeploymentState) * 5
 
     @pytest.mark.parametrize(("before", "transition", "after", "events"), TRANSITIONS)
-    def test_what_changes_nothing_leaves_everything(
+    def test_a_transition_without_effect_changes_nothing(
         self,
         before: DeploymentState,
         transition: Callable[[Deployment], list[Event]],
@@ -106,7 +106,7 @@ class TestTransitions:
 
 
 class TestStart:
-    def test_who_runs_it_and_since_when(self) -> None:
+    def test_a_start_sets_worker_and_time(self) -> None:
         deployment = a_deployment(state=QUEUED)
         deployment.start(worker_id="w1", now=NOW)
         assert (deployment.worker_id, deployment.started, deployment.finished) == ("w1", NOW, None)
@@ -114,72 +114,74 @@ class TestStart:
 
 class TestFinish:
     @pytest.mark.parametrize("reason", ["It broke.", None])
-    def test_when_and_why(self, reason: str | None) -> None:
+    def test_finishing_sets_time_and_reason(self, reason: str | None) -> None:
         deployment = a_deployment()
         deployment.finish(FAILURE, now=NOW, reason=reason)
         assert (deployment.finished, deployment.reason) == (NOW, reason)
 
 
 class TestRequestCancel:
-    def test_a_waiting_one_is_over_at_once(self) -> None:
+    def test_a_queued_deployment_is_final_immediately(self) -> None:
         deployment = a_deployment(state=QUEUED)
         deployment.request_cancel("ada", now=NOW)
         assert (deployment.finished, deployment.reason) == (NOW, "Cancelled by ada.")
 
-    def test_a_running_one_goes_on_until_its_run_has_ended(self) -> None:
+    def test_a_running_deployment_continues_until_its_run_has_ended(self) -> None:
         deployment = a_deployment()
         deployment.request_cancel("ada", now=NOW)
         assert (deployment.finished, deployment.cancel_requested) == (None, "Cancelled by ada.")
 
-    @pytest.mark.parametrize("told", [SUCCESS, FAILURE])
-    def test_one_that_has_told_its_outcome_is_stopped_until_its_run_has_ended(self, told: DeploymentState) -> None:
-        deployment = a_deployment(state=told, started=at(1), finished=at(5), reason="before")
+    @pytest.mark.parametrize("reported", [SUCCESS, FAILURE])
+    def test_a_deployment_with_a_reported_result_is_stopped_until_its_run_has_ended(
+        self, reported: DeploymentState
+    ) -> None:
+        deployment = a_deployment(state=reported, started=at(1), finished=at(5), reason="before")
         assert deployment.request_cancel("ada", now=NOW) == REQUESTED
-        assert (deployment.state, deployment.finished, deployment.reason) == (told, at(5), "before")
+        assert (deployment.state, deployment.finished, deployment.reason) == (reported, at(5), "before")
         assert deployment.cancel_requested == "Cancelled by ada."
         assert deployment.request_cancel("bob", now=NOW) == []
 
     @pytest.mark.parametrize("state", [SUCCESS, FAILURE, CANCELLED])
-    def test_one_whose_run_has_ended_is_over(self, state: DeploymentState) -> None:
+    def test_a_deployment_whose_run_has_ended_is_final(self, state: DeploymentState) -> None:
         deployment = a_deployment(state=state, started=at(1), finished=at(5), run_ended=at(5))
         with pytest.raises(Conflict, match="has already finished"):
             deployment.request_cancel("ada", now=NOW)
         assert deployment.cancel_requested is None
 
-    def test_the_first_wish_counts(self) -> None:
+    def test_the_first_request_counts(self) -> None:
         deployment = a_deployment()
         deployment.request_cancel("ada", now=NOW)
         assert deployment.request_cancel("bob", now=NOW) == []
         assert deployment.cancel_requested == "Cancelled by ada."
 
 
-class TestGoesOn:
+class TestHasLiveProcess:
     def test_from_the_claim_to_the_end_of_the_run(self) -> None:
         deployment = a_deployment(state=QUEUED)
-        told = [deployment.has_live_process]
+        reported = [deployment.has_live_process]
         deployment.start(worker_id="w1", now=NOW)
-        told.append(deployment.has_live_process)
+        reported.append(deployment.has_live_process)
         deployment.finish(SUCCESS, now=NOW)
-        told.append(deployment.has_live_process)
+        reported.append(deployment.has_live_process)
         deployment.run_ended = NOW
-        assert [*told, deployment.has_live_process] == [False, True, True, False]
+        assert [*reported, deployment.has_live_process] == [False, True, True, False]
 
 
 class TestStates:
-    def test_which_deployments_are_over(self) -> None:
+    def test_which_deployment_states_are_final(self) -> None:
         assert {state for state in DeploymentState if state.is_final} == {SUCCESS, FAILURE, CANCELLED}
 
-    def test_which_steps_are_over(self) -> None:
+    def test_which_step_states_are_final(self) -> None:
         final = {state for state in StepState if state.is_final}
         assert final == {StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED}
 
-    def test_the_words_are_those_of_the_contract(self) -> None:
+    def test_state_names_follow_the_contract(self) -> None:
         assert [state.value for state in DeploymentState] == ["queued", "running", "success", "failure", "cancelled"]
         assert [state.value for state in StepState] == ["pending", "running", "success", "failure", "skipped"]
 
 
 class TestSnapshot:
-    def test_it_does_not_change_with_the_step(self) -> None:
+    def test_a_snapshot_does_not_change_with_the_step(self) -> None:
         step = Step(id=1, deployment_id=7, name="A", position=1, detail={"a": 1}, hosts=[{"host": "web1"}])
         copy = step.snapshot()
         step.detail["b"] = 2

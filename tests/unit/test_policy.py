@@ -1,4 +1,4 @@
-"""Who may do what: the table of the product, written out once more from the contract."""
+"""The policy: who may do what, written again from the contract."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_the_table(actor: Actor, action: Action) -> None:
             check(actor, action)
 
 
-def test_every_action_names_its_tokens() -> None:
+def test_every_action_lists_its_token_types() -> None:
     assert KINDS.keys() == ALLOWED.keys() == set(Action)
     assert KINDS.keys() >= FOR_ADMINISTRATORS
 
 
 @pytest.mark.parametrize("action", Action)
-def test_a_service_token_is_good_for_its_own_service_only(action: Action) -> None:
+def test_a_service_token_is_valid_only_for_its_own_service(action: Action) -> None:
     assert may(SERVICE, action, service_id=3) is may(SERVICE, action)
     assert not may(SERVICE, action, service_id=4)
 
@@ -71,7 +71,7 @@ def test_users_may_read_every_service(actor: Actor) -> None:
     assert may(actor, Action.READ_DEPLOYMENT, service_id=99)
 
 
-def test_being_an_administrator_counts_for_users_only() -> None:
+def test_administrator_rights_apply_to_users_only() -> None:
     forged = Actor(kind=TokenType.SERVICE, expires=0, is_admin=True, service_id=3)
     assert not may(forged, Action.MANAGE_USERS)
 
@@ -84,6 +84,6 @@ def test_being_an_administrator_counts_for_users_only() -> None:
         (CONFIG, Action.READ_DEPLOYMENT, "Not allowed"),
     ],
 )
-def test_the_refusal_says_why(actor: Actor, action: Action, text: str) -> None:
+def test_the_error_says_why(actor: Actor, action: Action, text: str) -> None:
     with pytest.raises(Forbidden, match=text):
         check(actor, action, service_id=4)

@@ -1,4 +1,4 @@
-"""What is a step report, what is a line of output, and what hostile values become."""
+"""Which lines are step reports, which are output, and how hostile values are changed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from deploy.domain.reports import (
 from tests.runs import at
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Surrogates included: a script may print any of them in JSON.
+# Includes surrogates: a script may print them in JSON.
 any_characters = st.text(st.characters(codec=None), max_size=20)
 
 
 def report_in(text: str) -> StepReport:
-    """Return the report in a line, which has to be one."""
+    """Return the report in a line, which must be one."""
     entry = read_line(text, at(1))
     assert isinstance(entry, Reported)
     assert (entry.at, entry.planned) == (at(1), False)
@@ -80,7 +80,7 @@ class TestReadLine:
         ],
         ids=lambda text: text[:30],
     )
-    def test_what_is_no_report_is_output(self, text: str) -> None:
+    def test_other_lines_are_output(self, text: str) -> None:
         assert read_line(text, at(1)) == Line(text, at(1))
 
     @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ class TestReadLine:
     def test_states(self, text: str, state: StepState) -> None:
         assert report_in(text) == StepReport(name="A", state=state)
 
-    def test_a_failed_step_shows_its_error_and_keeps_its_message(self) -> None:
+    def test_a_failed_step_shows_its_error_message_and_keeps_its_message(self) -> None:
         report = report_in('{"name": "A", "state": "failure", "message": "m", "error_message": "e"}')
         assert (report.message, report.detail) == ("e", {"message": "m", "error_message": "e"})
         report = report_in('{"name": "A", "state": "failure", "message": "m", "error_message": ""}')
         assert (report.message, report.detail) == ("m", {"error_message": ""})
 
-    def test_any_other_field_is_detail(self) -> None:
+    def test_other_fields_are_detail(self) -> None:
         report = report_in('{"name": "A", "state": "running", "message": "m", "host": "web1", "n": [1, {"a": null}]}')
         assert report.detail == {"host": "web1", "n": [1, {"a": None}]}
 
@@ -131,38 +131,38 @@ class TestReadLine:
     def test_messages(self, fields: dict[str, Any], message: str) -> None:
         assert report_in(json.dumps({"name": "A", **fields})).message == message
 
-    def test_an_error_message_stays_in_the_detail_too(self) -> None:
+    def test_an_error_message_is_also_in_the_detail(self) -> None:
         assert report_in('{"name": "A", "error_message": "broken"}').detail == {"error_message": "broken"}
 
-    def test_names_are_trimmed_and_cut(self) -> None:
+    def test_names_are_trimmed_and_truncated(self) -> None:
         assert report_in(json.dumps({"name": "  A  "})).name == "A"
         name = report_in(json.dumps({"name": "x" * 10_000})).name
         assert name.startswith("x" * NAME_LIMIT + "… (9500 more")
 
-    def test_long_messages_are_cut_and_say_so(self) -> None:
+    def test_long_messages_are_truncated_with_a_mark(self) -> None:
         message = report_in(json.dumps({"name": "A", "message": "y" * (MESSAGE_LIMIT + 7)})).message
         assert message == "y" * MESSAGE_LIMIT + "… (7 more characters)"
 
     @pytest.mark.parametrize(
-        ("said", "kept"), [("a\x00b", f"a{REPLACEMENT}b"), ("\ud800", "?"), ("ä\x00\udfff", f"ä{REPLACEMENT}?")]
+        ("printed", "kept"), [("a\x00b", f"a{REPLACEMENT}b"), ("\ud800", "?"), ("ä\x00\udfff", f"ä{REPLACEMENT}?")]
     )
-    def test_what_the_database_cannot_keep_is_replaced(self, said: str, kept: str) -> None:
-        report = report_in(json.dumps({"name": said, "message": said}))
+    def test_characters_that_cannot_be_stored_are_replaced(self, printed: str, kept: str) -> None:
+        report = report_in(json.dumps({"name": printed, "message": printed}))
         assert (report.name, report.message) == (kept, kept)
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-    def test_numbers_that_are_none_are_null(self, number: str) -> None:
+    def test_non_finite_numbers_become_null(self, number: str) -> None:
         report = report_in(f'{{"name": "A", "state": "running", "took": {number}}}')
         assert report.detail == {"took": None}
 
-    def test_ordinary_numbers_stay(self) -> None:
+    def test_ordinary_numbers_stay_unchanged(self) -> None:
         assert report_in('{"name": "A", "a": 1, "b": -2.5, "c": 1e3}').detail == {"a": 1, "b": -2.5, "c": 1000.0}
 
-    def test_the_last_of_two_equal_keys_counts(self) -> None:
+    def test_the_last_of_two_equal_keys_wins(self) -> None:
         assert report_in('{"name": "A", "name": "B"}').name == "B"
 
     @given(st.text())
-    def test_any_text_is_understood_somehow(self, text: str) -> None:
+    def test_any_text_is_accepted(self, text: str) -> None:
         assert read_line(text, at(1)) == Line(text, at(1)) or text.strip()[:1] == "{"
 
     @given(
@@ -175,7 +175,7 @@ class TestReadLine:
             ),
         )
     )
-    def test_whatever_is_reported_can_be_stored(self, fields: dict[str, Any]) -> None:
+    def test_every_report_can_be_stored(self, fields: dict[str, Any]) -> None:
         entry = read_line(json.dumps(fields), at(1))
         if isinstance(entry, Reported):
             assert entry.report.name.strip()
@@ -185,22 +185,22 @@ class TestReadLine:
                 assert "\x00" not in text
 
 
-class TestAsInALine:
+class TestFieldsOfALine:
     @given(
         st.dictionaries(
             any_characters,
-            # By default there are up to 100 values for each key, which takes much longer and finds no more.
+            # By default, Hypothesis tries up to 100 values per key, which takes much longer and finds no more.
             st.recursive(
                 st.none() | st.floats() | any_characters, lambda inner: st.lists(inner, max_size=3), max_leaves=5
             ),
             max_size=5,
         )
     )
-    def test_fields_are_what_a_line_with_them_would_give(self, fields: dict[str, Any]) -> None:
+    def test_fields_equal_those_of_a_printed_line(self, fields: dict[str, Any]) -> None:
         line = json.dumps({**fields, "name": "A", "state": "running", "message": "m"})
-        told = as_in_a_line(fields)
-        assert report_of("A", StepState.RUNNING, {**told, "message": "m"}) == report_in(line)
-        json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+        detail_fields = as_in_a_line(fields)
+        assert report_of("A", StepState.RUNNING, {**detail_fields, "message": "m"}) == report_in(line)
+        json.dumps(detail_fields, allow_nan=False, ensure_ascii=False).encode()
 
 
 class TestCleanText:
@@ -212,16 +212,16 @@ class TestCleanText:
         assert len(cleaned) <= limit + len(f"… ({len(text)} more characters)")
 
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
-    def test_what_can_be_stored_stays(self, text: str) -> None:
+    def test_storable_text_stays_unchanged(self, text: str) -> None:
         assert clean_text(text) == text
 
     @given(st.text(min_size=1))
-    def test_a_name_stays_what_it_has_become(self, name: str) -> None:
+    def test_cleaning_a_name_twice_changes_nothing(self, name: str) -> None:
         assert step_name(step_name(name)) == step_name(name) or len(name) > NAME_LIMIT
 
 
 def nested(levels: int, kind: type) -> Any:
-    """Return so many lists or objects in each other."""
+    """Return lists or objects nested `levels` deep."""
     value: Any = 1
     for _ in range(levels):
         value = [value] if kind is list else {"a": value}
@@ -242,17 +242,17 @@ class TestIsDeep:
 
 
 class TestReadEvent:
-    """Lines that our Ansible callback writes."""
+    """Lines written by our Ansible callback."""
 
     @pytest.mark.parametrize("text", ["", "no json", "[1]", "3", '"text"', "{", "[" * 100_000])
-    def test_what_is_no_object_is_output(self, text: str) -> None:
+    def test_lines_without_an_object_are_output(self, text: str) -> None:
         assert read_event(text, at(1)) == [Line(text, at(1))]
 
     def test_text_is_output_line_by_line(self) -> None:
         text = json.dumps({"text": "TASK [Install] ***\n\n ok: [web1]\n"})
         assert read_event(text, at(1)) == [Line(part, at(1)) for part in ("TASK [Install] ***", "", " ok: [web1]")]
 
-    def test_a_long_line_comes_in_pieces(self) -> None:
+    def test_a_long_line_is_split(self) -> None:
         text = json.dumps({"text": "before\nthe beginning", "part": True})
         assert read_event(text, at(1)) == [Line("before", at(1)), Line("the beginning", at(1), continues=True)]
         assert read_event(json.dumps({"text": "the end\nafter"}), at(1)) == [
@@ -260,7 +260,7 @@ class TestReadEvent:
             Line("after", at(1)),
         ]
 
-    def test_a_task_that_starts_is_a_running_step(self) -> None:
+    def test_a_task_start_is_a_running_step(self) -> None:
         fields = {"event": "task_start", "task": "t1", "name": "Install", "play": "web", "path": "site.yml:3"}
         (entry,) = read_event(json.dumps(fields), at(1))
         detail = {"task": "t1", "play": "web", "path": "site.yml:3"}
@@ -279,14 +279,14 @@ class TestReadEvent:
             (["failure"], StepState.SUCCESS),
         ],
     )
-    def test_a_task_that_ends_is_a_step_that_ended(self, state: object, read: StepState) -> None:
+    def test_a_task_end_is_a_finished_step(self, state: object, read: StepState) -> None:
         fields = {"event": "task_end", "task": "t1", "name": "Install", "state": state, "message": "why"}
         (entry,) = read_event(json.dumps(fields), at(1))
         assert isinstance(entry, Reported)
         assert (entry.report.state, entry.report.message, entry.planned) == (read, "why", True)
 
     @pytest.mark.parametrize("name", [None, "", 3, ["x"]])
-    def test_a_task_has_a_name_in_any_case(self, name: object) -> None:
+    def test_a_task_always_has_a_name(self, name: object) -> None:
         (entry,) = read_event(json.dumps({"event": "task_start", "task": "t1", "name": name}), at(1))
         assert isinstance(entry, Reported)
         assert entry.report.name
@@ -317,21 +317,21 @@ class TestReadEvent:
             ("task", None, "None"),
         ],
     )
-    def test_odd_values_do_no_harm(self, field: str, value: object, kept: object) -> None:
+    def test_unusual_values_do_no_harm(self, field: str, value: object, kept: object) -> None:
         fields = {"event": "host_result", "task": "t1", "host": "web1", "outcome": "ok", field: value}
         (entry,) = read_event(json.dumps(fields), at(1))
         assert isinstance(entry, HostReported)
         assert getattr(entry.result, field) == kept
 
     @pytest.mark.parametrize("outcome", ["exploded", None, 3, ["ok"], {}])
-    def test_a_result_that_nobody_knows_is_dropped(self, outcome: object) -> None:
+    def test_an_unknown_outcome_is_dropped(self, outcome: object) -> None:
         assert read_event(json.dumps({"event": "host_result", "task": "t1", "outcome": outcome}), at(1)) == []
 
     @pytest.mark.parametrize("event", ["play_start", "playbook_end", "something new", None, 1])
-    def test_other_events_are_passed_over(self, event: object) -> None:
+    def test_other_events_are_ignored(self, event: object) -> None:
         assert read_event(json.dumps({"event": event}), at(1)) == []
 
-    def test_a_forged_step_in_the_text_of_a_playbook_stays_text(self) -> None:
+    def test_a_forged_step_in_playbook_text_stays_text(self) -> None:
         forged = '{"name": "A", "state": "success"}'
         assert read_event(json.dumps({"text": forged}), at(1)) == [Line(forged, at(1))]
 
@@ -340,5 +340,5 @@ class TestStepReport:
     def test_a_name_and_a_state_are_enough(self) -> None:
         assert step_report({"name": "A", "state": "running"}) == StepReport(name="A", state=StepState.RUNNING)
 
-    def test_no_name_is_no_report(self) -> None:
+    def test_a_report_needs_a_name(self) -> None:
         assert step_report({"state": "running"}) is None

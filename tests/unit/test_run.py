@@ -1,4 +1,4 @@
-"""What a run says changes its deployment and its steps: the rules of the deploy script's contract."""
+"""How a run's reports change its deployment and its steps: the rules of the contract for deploy scripts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestPlan:
         assert [event.step.description for event in events if isinstance(event, StepChanged)] == ["Makes it"]
 
     @pytest.mark.parametrize("name", ["  Install ", "x" * 600, "a\x00b", "\ud800"])
-    def test_an_expected_step_is_found_again_whatever_its_name(self, name: str) -> None:
+    def test_an_expected_step_is_matched_with_any_name(self, name: str) -> None:
         history = History([name])
         report = step_report({"name": name, "state": "success"})
         assert report is not None
@@ -43,9 +43,9 @@ class TestPlan:
         assert list(history.states().values()) == ["success"]
 
 
-# What is stored before, what is reported, what is stored after. `+` marks a step that the report has appended.
+# Stored steps before, the report, stored steps after. `+` marks a step added by the report.
 REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]]]] = [
-    # An open step of that name is updated, whatever it was.
+    # An open step with that name is updated in any state.
     ([("A", "pending")], ("A", "pending"), [("A", "pending")]),
     ([("A", "pending")], ("A", "running"), [("A", "running")]),
     ([("A", "pending")], ("A", "success"), [("A", "success")]),
@@ -55,36 +55,36 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([("A", "running")], ("A", "success"), [("A", "success")]),
     ([("A", "running")], ("A", "failure"), [("A", "failure")]),
     ([("A", "running")], ("A", "skipped"), [("A", "skipped")]),
-    # A running step never waits again.
+    # A running step never becomes pending again.
     ([("A", "running")], ("A", "pending"), [("A", "running")]),
-    # A step that has ended stays as it ended: the report makes a new one.
+    # A finished step stays unchanged: the report creates a new one.
     ([("A", "success")], ("A", "running"), [("A", "success"), ("A", "running")]),
     ([("A", "failure")], ("A", "success"), [("A", "failure"), ("A", "success")]),
     ([("A", "skipped")], ("A", "success"), [("A", "skipped"), ("A", "success")]),
-    # An unknown one is appended.
+    # An unknown step is appended.
     ([], ("A", "pending"), [("A", "pending")]),
     ([], ("A", "running"), [("A", "running")]),
     ([("A", "pending")], ("B", "success"), [("A", "pending"), ("B", "success")]),
     ([("A", "pending")], ("B", "failure"), [("A", "pending"), ("B", "failure")]),
-    # Of two with one name the running one is meant, else the first.
+    # Of two steps with one name, the running one is updated, else the first.
     ([("A", "pending"), ("A", "running")], ("A", "failure"), [("A", "pending"), ("A", "failure")]),
     ([("A", "pending"), ("A", "pending")], ("A", "failure"), [("A", "failure"), ("A", "pending")]),
-    # When a running step ends well, the next pending one starts.
+    # When a running step succeeds, the next pending one starts.
     ([("A", "running"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
     ([("A", "running"), ("B", "pending")], ("A", "skipped"), [("A", "skipped"), ("B", "running")]),
     ([("A", "running"), ("B", "pending")], ("A", "failure"), [("A", "failure"), ("B", "pending")]),
     ([("A", "pending"), ("B", "running")], ("B", "success"), [("A", "running"), ("B", "success")]),
-    # Scripts that report ends only move on, too; but nothing starts beside a running step.
+    # Scripts that report only ends also advance, but nothing starts next to a running step.
     ([("A", "pending"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
     (
         [("A", "running"), ("B", "pending"), ("C", "pending")],
         ("B", "success"),
         [("A", "running"), ("B", "success"), ("C", "pending")],
     ),
-    # A start or progress starts nothing else.
+    # A start or a progress report starts nothing else.
     ([("A", "running"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
     ([("A", "pending"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
-    # A step that nobody planned starts nothing else either, unless it ran.
+    # An unplanned step starts nothing else either, unless it was running.
     ([("A", "pending")], ("B", "running"), [("A", "pending"), ("B", "running")]),
     ([("A", "pending"), ("B", "running")], ("B", "skipped"), [("A", "running"), ("B", "skipped")]),
 ]
@@ -109,7 +109,7 @@ class TestReport:
         steps = sorted(history.stored.values(), key=lambda step: step.position)
         assert [(step.name, step.state.value) for step in steps] == after
 
-    def test_a_whole_plan_runs_through_by_ends_alone(self) -> None:
+    def test_reporting_only_ends_completes_the_plan(self) -> None:
         history = History(["A", "B", "C"])
         seen = []
         for name in "ABC":
@@ -121,18 +121,18 @@ class TestReport:
             ["success", "success", "success"],
         ]
 
-    def test_a_playbook_tells_every_start_itself(self) -> None:
+    def test_a_playbook_reports_every_start_itself(self) -> None:
         history = History(["A", "B"])
         history.take(reported("A", "running", planned=True), reported("A", planned=True))
         assert history.states() == {"A": "success", "B": "pending"}
 
-    def test_every_change_is_told_in_its_order(self) -> None:
+    def test_every_change_is_published_in_order(self) -> None:
         history = History(["A", "B"])
         history.take(reported("A", "running"), reported("A"))
         changes = [(e.step.name, e.step.state.value) for e in history.events[2:] if isinstance(e, StepChanged)]
         assert changes == [("A", "running"), ("A", "success"), ("B", "running")]
 
-    def test_times_are_those_of_the_report_where_it_says_them(self) -> None:
+    def test_reported_times_are_used(self) -> None:
         history = History(["A", "B"])
         history.take(reported("A", "running", second=5), reported("A", second=9))
         history.take(reported("B", started=at(20), finished=at(30), second=40))
@@ -145,31 +145,34 @@ class TestReport:
         history.take(reported("A", second=9))
         assert (history.step("A").started, history.step("A").finished) == (at(9), at(9))
 
-    def test_the_execution_order_is_that_of_the_starts(self) -> None:
+    def test_execution_order_is_the_order_of_starts(self) -> None:
         history = History(["A", "B"])
         history.take(reported("B", "running"), reported("A", "running"), reported("B"), reported("A"))
         assert (history.step("B").run_order, history.step("A").run_order) == (1, 2)
 
-    def test_a_message_stays_until_another_one_comes(self) -> None:
+    def test_a_message_stays_until_it_is_replaced(self) -> None:
         history = History(["A"])
         history.take(reported("A", "running", message="half"), reported("A"))
         assert history.step("A").message == "half"
         history.take(reported("A", "running", message="one"), reported("A", message="two"))
         assert sorted(step.message for step in history.stored.values()) == ["half", "two"]
 
-    def test_details_add_up(self) -> None:
+    def test_details_are_merged(self) -> None:
         history = History(["A"])
         history.take(reported("A", "running", detail={"a": 1, "b": 1}), reported("A", detail={"b": 2}))
         assert history.step("A").detail == {"a": 1, "b": 2}
 
-    def test_what_was_told_does_not_change_with_the_step(self) -> None:
+    def test_published_events_do_not_change_with_the_step(self) -> None:
         history = History()
         history.take(reported("A", "running", detail={"n": 1}), reported("A", detail={"n": 2}))
-        told = [event.step for event in history.events if isinstance(event, StepChanged)]
-        assert [(step.state.value, step.detail) for step in told] == [("running", {"n": 1}), ("success", {"n": 2})]
+        published = [event.step for event in history.events if isinstance(event, StepChanged)]
+        assert [(step.state.value, step.detail) for step in published] == [
+            ("running", {"n": 1}),
+            ("success", {"n": 2}),
+        ]
 
     @pytest.mark.parametrize("task", ["other", 2, None, ["x"], {"a": 1}])
-    def test_a_field_called_task_is_a_detail_like_any_other(self, task: object) -> None:
+    def test_a_field_called_task_is_ordinary_detail(self, task: object) -> None:
         history = History()
         history.take(reported("A", "running", detail={"task": "one"}), reported("A", detail={"task": task}))
         assert history.states() == {"A": "success"}
@@ -181,7 +184,7 @@ class TestReport:
         assert history.deployment.has_failed_step
         assert history.deployment.reason == "The step “A” failed: no space left"
 
-    def test_a_failure_without_a_message_is_a_sentence_too(self) -> None:
+    def test_a_failure_without_a_message_has_a_reason(self) -> None:
         history = History()
         history.take(reported("A", "failure"))
         assert history.deployment.reason == "The step “A” failed."
@@ -201,14 +204,14 @@ class TestOutput:
         assert [(printed.number, printed.text) for printed in history.lines()] == [(1, "a"), (2, "b"), (3, "c")]
         assert history.deployment.lines == 3
 
-    def test_a_line_belongs_to_the_step_that_runs(self) -> None:
+    def test_a_line_belongs_to_the_running_step(self) -> None:
         history = History(["A"])
         history.take(line("before"), reported("A", "running"), line("one"), line("two"), reported("A"), line("after"))
         step = history.step("A")
         assert [printed.step_id for printed in history.lines()] == [None, step.id, step.id, None]
         assert (step.first_line, step.last_line) == (2, 3)
 
-    def test_of_several_running_steps_the_one_that_started_last_prints(self) -> None:
+    def test_of_several_running_steps_the_latest_gets_the_line(self) -> None:
         history = History()
         history.take(reported("A", "running"), reported("B", "running"), line(), reported("B"), line())
         assert [printed.step_id for printed in history.lines()] == [history.step("B").id, history.step("A").id]
@@ -223,7 +226,7 @@ class TestOutput:
 
 
 class TestHostResults:
-    def test_they_are_collected_by_task(self) -> None:
+    def test_results_are_collected_by_task(self) -> None:
         history = History()
         history.take(
             reported("Install", "running", detail={"task": "t1"}, planned=True),
@@ -236,9 +239,9 @@ class TestHostResults:
             {"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None},
             {"host": "web2", "outcome": "changed", "duration": None, "message": "done", "diff": "+x"},
         ]
-        assert history.told("Install") == ["running", "running", "running", "success"]
+        assert history.published_states("Install") == ["running", "running", "running", "success"]
 
-    def test_tasks_of_one_name_are_told_apart_by_their_id(self) -> None:
+    def test_tasks_with_the_same_name_are_distinguished_by_id(self) -> None:
         history = History(["Restart", "Restart"])
         for task in ("t1", "t2"):
             history.take(
@@ -250,7 +253,7 @@ class TestHostResults:
         assert hosts == {"t1": "host of t1", "t2": "host of t2"}
         assert len(history.stored) == 2
 
-    def test_a_task_that_runs_beside_another_of_its_name_is_a_step_of_its_own(self) -> None:
+    def test_a_parallel_task_with_the_same_name_is_a_separate_step(self) -> None:
         history = History(["Restart"])
         history.take(
             reported("Restart", "running", detail={"task": "t1"}, planned=True),
@@ -270,7 +273,7 @@ class TestHostResults:
         assert outcomes == {"web1": "ignored", "web2": "ok"}
         assert len(history.step("A").hosts) == 2
 
-    def test_a_result_for_a_task_that_has_ended_is_dropped(self) -> None:
+    def test_a_result_for_a_finished_task_is_dropped(self) -> None:
         history = History()
         history.take(reported("A", detail={"task": "t1"}, planned=True), host_reported("t1", "web1"))
         assert history.step("A").hosts == []
@@ -278,7 +281,7 @@ class TestHostResults:
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """How a run ends, and what that makes of a deployment with a running step A and a pending step B."""
+    """An end of a run, and its effect on a deployment with a running step A and a pending step B."""
 
     end: RunEnded
     state: DeploymentState
@@ -288,30 +291,30 @@ class Ending:
 
 
 ENDINGS = {
-    "well": Ending(ended(0), SUCCESS, None, {}),
-    "with an exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
-    "with an exit code and a message": Ending(
+    "success": Ending(ended(0), SUCCESS, None, {}),
+    "exit code": Ending(ended(3), FAILURE, "The deploy script ended with exit code 3.", {"A": "failure"}),
+    "exit code and message": Ending(
         ended(3, message="go.sh ended with exit code 3."),
         FAILURE,
         "The deploy script ended with exit code 3.",
         {"A": "failure"},
     ),
-    "by a signal": Ending(
+    "signal": Ending(
         ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was killed by SIGSEGV.", {"A": "failure"}
     ),
-    "after too long": Ending(
+    "timeout": Ending(
         ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
     ),
-    "after too long, yet with code 0": Ending(
+    "timeout with exit code 0": Ending(
         ended(0, cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
     ),
-    "before it began": Ending(
+    "not started": Ending(
         ended(None, cause="not_started", message="No such file."), FAILURE, "No such file.", {"A": "failure"}
     ),
-    "by a fault of its supervisor": Ending(
+    "supervisor failure": Ending(
         ended(None, message="The run's supervisor failed."), FAILURE, "The run's supervisor failed.", {"A": "failure"}
     ),
-    "nobody knows how": Ending(ended(None), FAILURE, "The run ended without reporting a result.", {"A": "failure"}),
+    "unknown": Ending(ended(None), FAILURE, "The run ended without reporting a result.", {"A": "failure"}),
     "lost": Ending(ended(None, cause="lost", message="Gone."), FAILURE, "Gone.", {"A": "failure"}),
     "cancelled": Ending(
         ended(None, signal="SIGTERM", cause="cancelled", message="It was cancelled."),
@@ -320,7 +323,7 @@ ENDINGS = {
         {"A": "failure"},
         cancel_requested="Cancelled by ada.",
     ),
-    "cancelled by nobody known": Ending(
+    "cancelled by an unknown user": Ending(
         ended(0, cause="cancelled", message="It was cancelled."), CANCELLED, "It was cancelled.", {"A": "failure"}
     ),
 }
@@ -336,35 +339,35 @@ class TestEnd:
         assert (deployment.state, deployment.reason) == (how.state, how.reason)
         assert (deployment.finished, deployment.run_ended, deployment.exit_code) == (at(99), at(99), how.end.code)
         assert history.states() == how.steps
-        assert history.told("B") == ["pending", "deleted"]
+        assert history.published_states("B") == ["pending", "deleted"]
         assert history.events[-1] == DeploymentChanged(deployment.id)
 
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
-    def test_the_step_that_ran_says_why(self, how: Ending) -> None:
+    def test_the_running_step_says_why(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"), how.end)
         if how.state is SUCCESS:
-            assert history.told("A") == ["pending", "running", "deleted"]
+            assert history.published_states("A") == ["pending", "running", "deleted"]
         else:
             assert history.step("A").message == how.reason
 
     @pytest.mark.parametrize(
         "how", [how for how in ENDINGS.values() if how.state is not SUCCESS], ids=lambda how: str(how.reason)
     )
-    def test_where_no_step_ran_one_is_added_that_says_why(self, how: Ending) -> None:
+    def test_without_a_running_step_one_is_added_that_says_why(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(how.end)
         assert history.states() == {BROKEN_OFF: "failure"}
         assert history.step(BROKEN_OFF).message == how.reason
 
-    def test_a_step_in_failure_is_a_failed_deployment_even_with_exit_code_0(self) -> None:
+    def test_a_failed_step_fails_the_deployment_even_with_exit_code_0(self) -> None:
         history = History()
         history.take(reported("A", "failure", message="disk full"), reported("B"), ended(0))
         assert history.deployment.state is FAILURE
         assert history.deployment.reason == "The step “A” failed: disk full"
         assert history.states() == {"A": "failure", "B": "success"}
 
-    def test_a_failure_that_was_reported_is_not_told_twice(self) -> None:
+    def test_a_reported_failure_is_not_published_twice(self) -> None:
         history = History()
         history.take(reported("A", "failure", message="disk full"), ended(1))
         assert history.states() == {"A": "failure"}
@@ -377,7 +380,7 @@ class TestEnd:
 
 
 class TestFinish:
-    """The script says itself that it is done, over HTTP; its process ends later."""
+    """The script finishes the deployment over HTTP; its process exits later."""
 
     def finished(self, *entries: Entry) -> History:
         history = History(["A"])
@@ -387,25 +390,25 @@ class TestFinish:
         history.keep(run)
         return history
 
-    def test_it_is_a_success_and_open_steps_go(self) -> None:
+    def test_finishing_is_a_success_and_removes_open_steps(self) -> None:
         history = self.finished(reported("B"))
         assert (history.deployment.state, history.deployment.finished) == (SUCCESS, at(50))
         assert history.deployment.run_ended is None
         assert history.states() == {"B": "success"}
-        assert history.told("A")[-1] == "deleted"
+        assert history.published_states("A")[-1] == "deleted"
 
-    def test_after_a_failed_step_it_is_a_failure(self) -> None:
+    def test_finishing_after_a_failed_step_is_a_failure(self) -> None:
         history = self.finished(reported("B", "failure", message="no"))
         assert (history.deployment.state, history.deployment.reason) == (FAILURE, "The step “B” failed: no")
 
-    def test_twice_changes_nothing(self) -> None:
+    def test_finishing_twice_changes_nothing(self) -> None:
         history = self.finished()
         run = history.run()
         run.finish(at=at(60))
         assert run.events == []
         assert history.deployment.finished == at(50)
 
-    def test_exit_code_0_settles_the_run_and_leaves_the_outcome(self) -> None:
+    def test_exit_code_0_ends_the_run_and_keeps_the_outcome(self) -> None:
         history = self.finished()
         before = len(history.events)
         history.take(ended(0))
@@ -416,7 +419,7 @@ class TestFinish:
     @pytest.mark.parametrize(
         "end", [ended(2), ended(None, signal="SIGKILL"), ended(None, cause="timeout", message="Too long.")]
     )
-    def test_another_end_makes_it_a_failure_after_all(self, end: RunEnded) -> None:
+    def test_another_end_turns_the_success_into_a_failure(self, end: RunEnded) -> None:
         history = self.finished(reported("A"))
         history.take(end)
         assert history.deployment.state is FAILURE
@@ -429,7 +432,7 @@ class TestFinish:
         assert (history.deployment.state, history.deployment.reason) == (SUCCESS, None)
         assert history.deployment.run_ended == at(99)
 
-    def test_a_cancel_that_came_too_late_leaves_it_a_success(self) -> None:
+    def test_a_cancel_after_finishing_keeps_the_success(self) -> None:
         history = self.finished()
         history.take(ended(None, cause="cancelled"))
         assert history.deployment.state is SUCCESS
@@ -453,10 +456,10 @@ endings = st.sampled_from([how.end for how in ENDINGS.values()])
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
-    """A plan, what the run says, and where the batches end."""
+    """Draw a plan, the entries of a run, and where its batches end."""
     planned = draw(st.lists(names, max_size=3))
     kind = draw(st.sampled_from([script_entries, playbook_entries]))
-    # Left to itself, Hypothesis draws lists of five.
+    # By default, Hypothesis draws lists of about five.
     size = draw(st.integers(0, 30))
     entries: list[Entry] = draw(st.lists(kind, min_size=size, max_size=size))
     if draw(st.booleans()):
@@ -465,8 +468,8 @@ def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
     return planned, entries, sorted(cuts)
 
 
-def everything_told(history: History) -> list[dict[str, Any]]:
-    """Everything that was told, without the numbers and groups that depend on the batches."""
+def all_published(history: History) -> list[dict[str, Any]]:
+    """Return everything that was published, without the numbers and groups that depend on the batches."""
     flat: list[dict[str, Any]] = []
     for message in history.messages:
         if message["type"] == "output":
@@ -478,7 +481,7 @@ def everything_told(history: History) -> list[dict[str, Any]]:
 
 class TestAnyRun:
     @given(runs())
-    def test_batches_make_no_difference(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
+    def test_batch_boundaries_make_no_difference(self, run: tuple[list[str], list[Entry], list[int]]) -> None:
         planned, entries, cuts = run
         at_once, in_batches = History(planned), History(planned)
         at_once.take(*entries)
@@ -486,14 +489,14 @@ class TestAnyRun:
             in_batches.take(*entries[start:stop])
         assert in_batches.stored == at_once.stored
         assert in_batches.events == at_once.events
-        assert everything_told(in_batches) == everything_told(at_once)
+        assert all_published(in_batches) == all_published(at_once)
         fields = [dataclasses.asdict(history.deployment) for history in (in_batches, at_once)]
         for field in fields:
             field.pop("seq")
         assert fields[0] == fields[1]
 
     @given(runs())
-    def test_the_last_thing_told_of_each_step_is_what_is_stored(
+    def test_the_last_published_state_of_each_step_is_stored(
         self, run: tuple[list[str], list[Entry], list[int]]
     ) -> None:
         planned, entries, _ = run
@@ -502,9 +505,9 @@ class TestAnyRun:
         last = {event.step.id: event for event in history.events if isinstance(event, StepChanged)}
         assert {step_id for step_id, event in last.items() if not event.deleted} == history.stored.keys()
         for step_id, step in history.stored.items():
-            # Lines are told by themselves.
-            told = last[step_id].step
-            assert dataclasses.replace(told, first_line=step.first_line, last_line=step.last_line) == step
+            # Lines are published separately.
+            published_states = last[step_id].step
+            assert dataclasses.replace(published_states, first_line=step.first_line, last_line=step.last_line) == step
 
     @given(runs())
     def test_numbers_have_no_gaps(self, run: tuple[list[str], list[Entry], list[int]]) -> None:

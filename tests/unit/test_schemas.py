@@ -1,4 +1,4 @@
-"""Bodies of requests: what is taken, and as what."""
+"""Request bodies: which are accepted, and how they are read."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 class TestTimesOfSteps:
     @pytest.mark.parametrize(
-        "said",
+        "reported",
         [
             "2026-03-01T12:00:00Z",
             "2026-03-01T12:00:00+00:00",
             "2026-03-01T14:00:00+02:00",
-            # As older scripts say it, wherever the server is.
+            # As older scripts send it, in any time zone of the server.
             "2026-03-01T12:00:00",
             "2026-03-01 12:00:00.000000",
         ],
     )
-    def test_they_are_in_utc(self, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_times_are_in_utc(self, reported: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TZ", "Asia/Tokyo")
-        step = StepIn.model_validate({"name": "A", "started": said, "finished": said})
+        step = StepIn.model_validate({"name": "A", "started": reported, "finished": reported})
         assert (step.started, step.finished) == (NOON, NOON)
         assert step.started is not None
         assert step.started.tzinfo is timezone.utc
 
-    @pytest.mark.parametrize("said", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "noon", [], {}])
-    def test_what_is_no_time_is_refused(self, said: object) -> None:
+    @pytest.mark.parametrize("reported", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "noon", [], {}])
+    def test_invalid_times_are_rejected(self, reported: object) -> None:
         with pytest.raises(ValidationError):
-            StepIn.model_validate({"name": "A", "started": said})
+            StepIn.model_validate({"name": "A", "started": reported})
 
-    def test_none_is_fine(self) -> None:
+    def test_times_are_optional(self) -> None:
         assert StepIn.model_validate({"name": "A", "started": None}).started is None
 
 
 class TestStatesOfSteps:
     @pytest.mark.parametrize(
-        ("said", "state"),
+        ("reported", "state"),
         [
             ("ok", StepState.SUCCESS),
             ("Changed", StepState.SUCCESS),
@@ -59,29 +59,29 @@ class TestStatesOfSteps:
             (StepState.RUNNING, StepState.RUNNING),
         ],
     )
-    def test_they_are_those_of_a_line(self, said: str, state: StepState) -> None:
-        assert StepIn.model_validate({"name": "A", "state": said}).state is state
+    def test_states_are_read_as_in_a_line(self, reported: str, state: StepState) -> None:
+        assert StepIn.model_validate({"name": "A", "state": reported}).state is state
 
-    @pytest.mark.parametrize("said", ["", "odd", "okay", None, 1, True, ["ok"], {}])
-    def test_others_are_refused(self, said: object) -> None:
+    @pytest.mark.parametrize("reported", ["", "odd", "okay", None, 1, True, ["ok"], {}])
+    def test_other_states_are_rejected(self, reported: object) -> None:
         with pytest.raises(ValidationError):
-            StepIn.model_validate({"name": "A", "state": said})
+            StepIn.model_validate({"name": "A", "state": reported})
 
-    def test_the_schema_names_those_that_are_kept(self) -> None:
+    def test_the_schema_lists_the_stored_states(self) -> None:
         schema = StepIn.model_json_schema()
         assert schema["$defs"]["StepState"]["enum"] == [state.value for state in StepState]
         assert schema["properties"]["state"] == {"$ref": "#/$defs/StepState", "default": "success"}
 
 
 class TestOtherFieldsOfSteps:
-    def test_they_are_kept(self) -> None:
+    def test_other_fields_are_kept(self) -> None:
         assert StepIn.model_validate({"name": "A", "x": [1], "model_dump": "m"}).model_extra == {
             "x": [1],
             "model_dump": "m",
         }
 
     @pytest.mark.parametrize(("levels", "is_fine"), [(MAX_DEPTH - 1, True), (MAX_DEPTH, False), (5000, False)])
-    def test_as_deep_as_in_a_line(self, levels: int, is_fine: bool) -> None:
+    def test_nesting_is_limited_as_in_a_line(self, levels: int, is_fine: bool) -> None:
         value: Any = 1
         for _ in range(levels):
             value = [value]
@@ -94,5 +94,5 @@ class TestOtherFieldsOfSteps:
                 StepIn.model_validate(fields)
 
 
-def test_lists_answers_and_messages_tell_the_same_of_a_deployment() -> None:
+def test_all_deployment_schemas_have_the_same_fields() -> None:
     assert set(DEPLOYMENT_FIELDS) == DeploymentOut.model_fields.keys() == deployment_fields(a_deployment()).keys()

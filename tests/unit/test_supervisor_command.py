@@ -1,4 +1,4 @@
-"""How a supervisor is started, as data."""
+"""The command and the settings that start a supervisor, as data."""
 
 import json
 from pathlib import Path
@@ -23,11 +23,11 @@ PROGRAM = ["-I", "-S", "-c", "import supervisor"]
 SHOP = DeployUser(name="shop", uid=4711, gid=4711, groups=[4711], home="/home/shop")
 
 
-def test_without_a_deploy_user_python_is_started_as_it_is() -> None:
+def test_without_a_deploy_user_python_is_started_directly() -> None:
     assert supervisor_argv("/usr/bin/python3", PROGRAM, None, euid=1000) == ["/usr/bin/python3", *PROGRAM]
 
 
-def test_root_starts_python_as_it_is_and_changes_the_user_itself() -> None:
+def test_root_starts_python_directly_and_changes_the_user_itself() -> None:
     assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=0) == ["/usr/bin/python3", *PROGRAM]
 
 
@@ -35,12 +35,12 @@ def test_the_deploy_user_itself_needs_no_sudo() -> None:
     assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=4711) == ["/usr/bin/python3", *PROGRAM]
 
 
-def test_anybody_else_starts_python_through_sudo() -> None:
+def test_other_users_start_python_through_sudo() -> None:
     command = supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000)
     assert command == ["sudo", "-n", "-u", "shop", "--", "/usr/bin/python3", *PROGRAM]
 
 
-def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_sudo_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("deploy.adapters.runs.start._SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(
@@ -51,7 +51,7 @@ def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("sudo_output", "why"),
     [
         (
             "We trust you have received the usual lecture.\n\nsudo: a password is required\n",
@@ -64,27 +64,27 @@ def test_where_there_is_no_sudo_that_is_said(monkeypatch: pytest.MonkeyPatch, tm
         ("Sorry, user web may not run this as shop on here.\n", "Sorry, user web may not run this as shop on here"),
     ],
 )
-def test_why_sudo_refuses_comes_with_what_to_do(said: str, why: str) -> None:
-    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000), said)
+def test_a_sudo_error_is_explained_with_what_to_do(sudo_output: str, why: str) -> None:
+    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=1000), sudo_output)
     assert isinstance(error, SudoRefused)
     assert str(error) == f"{why}. Allow fastDeploy's account to run commands as shop without a password."
 
 
 @pytest.mark.parametrize(
-    ("euid", "said", "why"),
+    ("euid", "sudo_output", "why"),
     [
         (1000, "", "sudo ended without an error message, or did not respond."),
         (1000, "sudo: unable to resolve host x\nOSError: not a socket\n", "OSError: not a socket"),
         (0, "Traceback …\nsudo: no such module\n", "sudo: no such module"),
     ],
 )
-def test_what_else_went_wrong_is_no_refusal(euid: int, said: str, why: str) -> None:
-    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=euid), said)
+def test_other_failures_are_not_blamed_on_sudo(euid: int, sudo_output: str, why: str) -> None:
+    error = not_started(supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=euid), sudo_output)
     assert not isinstance(error, SudoRefused)
     assert str(error) == why
 
 
-def test_the_source_of_the_supervisor_fits_into_one_argument() -> None:
+def test_the_supervisor_source_fits_into_one_argument() -> None:
     program = in_one_argument(Path(supervisor.__file__).parent)
     assert program.isascii()
     assert len(program) < 128 * 1024  # MAX_ARG_STRLEN
@@ -95,7 +95,7 @@ def test_an_unknown_deploy_user_is_an_error_that_says_what_to_do() -> None:
         DeployUser.named("nobody-of-that-name")
 
 
-def test_settings_travel_as_one_line() -> None:
+def test_settings_are_sent_as_one_line() -> None:
     spec = RunSpec(
         argv=["/srv/deploy.sh", "--config", "%RUN_DIR%/config.json"],
         cwd="/srv",
@@ -116,21 +116,21 @@ def test_settings_travel_as_one_line() -> None:
 
 
 @pytest.mark.parametrize("missing", ["argv", "cwd", "env", "output_limit", "line_limit"])
-def test_settings_without_a_necessary_field_are_refused(missing: str) -> None:
+def test_settings_without_a_required_field_are_rejected(missing: str) -> None:
     settings = {"argv": ["/bin/true"], "cwd": "/", "env": {}, "output_limit": 1, "line_limit": 1}
     del settings[missing]
     with pytest.raises(KeyError):
         Spec(settings)
 
 
-def test_the_private_folder_is_filled_in_wherever_it_is_named() -> None:
+def test_the_private_folder_is_filled_in_everywhere() -> None:
     settings = {"cwd": "/", "output_limit": 1, "line_limit": 1}
     spec = Spec(settings | {"argv": ["a", "--config=%RUN_DIR%/c"], "env": {"DEPLOY_CONFIG_FILE": "%RUN_DIR%/c"}})
     assert spec.for_folder("/tmp/x") == ([b"a", b"--config=/tmp/x/c"], {b"DEPLOY_CONFIG_FILE": b"/tmp/x/c"})
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
-def test_what_the_system_cannot_take_as_an_argument_is_refused(text: str) -> None:
+def test_invalid_arguments_are_rejected(text: str) -> None:
     spec = Spec({"argv": [text], "cwd": "/", "env": {}, "output_limit": 1, "line_limit": 1})
     with pytest.raises(ValueError):
         spec.for_folder("/tmp/x")

@@ -1,4 +1,4 @@
-"""How settings reach the supervisor where a FIFO has no room for them."""
+"""How settings that exceed the FIFO's capacity reach the supervisor."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import socket
 from deploy.adapters.runs.supervisor.control import Control
 
 
-def test_a_socket_brings_the_fifo_and_a_file_with_the_settings() -> None:
+def test_a_socket_passes_the_fifo_and_a_file_with_the_settings() -> None:
     settings = b'{"argv": ["' + b"x" * 3_000_000 + b'"]}\n'
     reading, writing = os.pipe()
     file = os.memfd_create("settings")

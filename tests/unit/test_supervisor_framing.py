@@ -1,4 +1,4 @@
-"""The supervisor's line framing, for any bytes in any chunks."""
+"""The supervisor's line framing, with any bytes in any chunks."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from deploy.adapters.runs.supervisor.system import signal_name
 
 Pieces = list[tuple[str, str]]
 
-# Few different bytes, so that line ends, carriage returns and halves of characters meet often.
+# Few different bytes, so that line ends, carriage returns and split characters often meet.
 awkward = st.lists(
     st.sampled_from(
         [b"a", b"{", b"\n", b"\r", b"\r\n", b"\0", "é".encode(), "€".encode(), "🚀".encode(), b"\xff", b"\xe2"]
@@ -47,13 +47,13 @@ def joined(pieces: Pieces) -> str:
 
 
 def documented(data: bytes) -> str:
-    """What the lines of `data` say: UTF-8 with the rest escaped, Unix line ends, the last line ended too."""
+    """Return the expected text of `data`: UTF-8 with the rest escaped, Unix line ends, the last line ended too."""
     text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     return text if not text or text.endswith("\n") else text + "\n"
 
 
 @given(streams, st.integers(), st.integers(4, 24))
-def test_the_pieces_joined_are_the_stream(data: bytes, seed: int, limit: int) -> None:
+def test_the_joined_parts_are_the_stream(data: bytes, seed: int, limit: int) -> None:
     assert joined(framed(in_chunks(data, seed), limit)) == documented(data)
 
 
@@ -63,19 +63,19 @@ def test_the_chunks_do_not_matter(data: bytes, seed: int, limit: int) -> None:
 
 
 @given(streams, st.integers(), st.integers(4, 24))
-def test_no_piece_is_longer_than_the_limit(data: bytes, seed: int, limit: int) -> None:
+def test_no_part_exceeds_the_limit(data: bytes, seed: int, limit: int) -> None:
     for _, text in framed(in_chunks(data, seed), limit):
         escaped = text.count("\\x")
         assert len(text.encode()) - 3 * escaped <= limit
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\\"), max_size=80), st.integers(4, 24))
-def test_no_character_is_divided(text: str, limit: int) -> None:
+def test_no_character_is_split(text: str, limit: int) -> None:
     assert "".join(piece for _, piece in framed([text.encode()], limit)) == text
 
 
 @given(streams, st.integers(), st.integers(4, 24))
-def test_what_waits_for_more_is_no_longer_than_a_piece(data: bytes, seed: int, limit: int) -> None:
+def test_buffered_output_is_no_longer_than_a_part(data: bytes, seed: int, limit: int) -> None:
     framer = LineFramer(limit)
     for chunk in in_chunks(data, seed):
         framer.feed(chunk)
@@ -130,7 +130,7 @@ def test_a_line_that_crosses_the_limit_is_closed_and_its_rest_dropped() -> None:
     ),
     st.integers(0, 40),
 )
-def test_what_is_kept_never_exceeds_twice_the_limit(pieces: Pieces, limit: int) -> None:
+def test_kept_output_never_exceeds_twice_the_limit(pieces: Pieces, limit: int) -> None:
     keeper = OutputLimit(limit)
     kept = [piece for each in pieces for piece in keeper.keep([each], len(each[1]) + 1)]
     assert sum(len(text) + 1 for kind, text in kept if kind != "note" and text) <= 2 * limit
@@ -138,7 +138,7 @@ def test_what_is_kept_never_exceeds_twice_the_limit(pieces: Pieces, limit: int) 
 
 
 @given(st.text())
-def test_texts_are_quoted_as_json_does(text: str) -> None:
+def test_strings_are_quoted_as_in_json(text: str) -> None:
     assert json.loads(quoted(text)) == text
     assert quoted(text).isascii()
 
@@ -151,13 +151,13 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_settings_are_read_as_json_does(value: object) -> None:
+def test_settings_are_read_as_json(value: object) -> None:
     assert from_json(json.dumps(value)) == value
     assert from_json(f"  {json.dumps(value, indent=1)}\n") == value
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", '{"a":1} {', '{"a"', "[1,]", '{"cancel": "half'])
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(text)
 

@@ -26,7 +26,7 @@ from deploy.adapters.tokens import (
 )
 from deploy.domain.errors import NotSignedIn, Overloaded
 from deploy.domain.policy import TokenType
-from tests.hashing import watched
+from tests.hashing import observed_passwords
 
 KEY = "k" * 40
 KINDS = [kind.value for kind in TokenType]
@@ -48,7 +48,7 @@ def a_token(signer: TokenSigner, kind: str = "user", **more: Any) -> str:
 
 
 def derived(key: str) -> bytes:
-    """The key that a signer with this secret signs with."""
+    """Return the key that a signer with this secret signs with."""
     return hashlib.sha256(b"fastdeploy/jwt/" + key.encode()).digest()
 
 
@@ -56,15 +56,15 @@ def signed(claims: dict[str, Any], key: bytes = derived(KEY), algorithm: str = "
     return jwt.encode(claims, key, algorithm=algorithm)
 
 
-def good_claims(**other: Any) -> dict[str, Any]:
-    """Claims of a user token; None leaves one out."""
+def valid_claims(**other: Any) -> dict[str, Any]:
+    """Return the claims of a user token; None omits one."""
     moment = now()
     claims = {"iss": ISSUER, "aud": f"{ISSUER}:user", "sub": "1", "jti": "x", "iat": moment, "exp": moment + HOUR}
     return {name: value for name, value in {**claims, **other}.items() if value is not None}
 
 
 class TestRead:
-    def test_what_was_signed_is_read(self, signer: TokenSigner) -> None:
+    def test_a_signed_token_is_read(self, signer: TokenSigner) -> None:
         moment = now().replace(microsecond=0)
         token = signer.sign("user", "17", now=moment, lifetime=HOUR, token_id="t1", epoch=3)
         claims = signer.read(token, frozenset({"user"}))
@@ -73,7 +73,7 @@ class TestRead:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("wanted", KINDS)
-    def test_no_type_passes_for_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
+    def test_no_type_is_accepted_as_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
         token = a_token(signer, kind)
         if kind == wanted:
             assert signer.read(token, frozenset({wanted})).kind == kind
@@ -81,10 +81,10 @@ class TestRead:
             with pytest.raises(NotSignedIn, match="Could not validate credentials"):
                 signer.read(token, frozenset({wanted}))
 
-    def test_one_of_several_types_is_told(self, signer: TokenSigner) -> None:
+    def test_the_type_is_returned_if_several_are_accepted(self, signer: TokenSigner) -> None:
         assert signer.read(a_token(signer, "service"), frozenset({"user", "service"})).kind == "service"
 
-    def test_an_expired_token_is_worthless(self, signer: TokenSigner) -> None:
+    def test_an_expired_token_is_rejected(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(a_token(signer, now=now() - 2 * HOUR), frozenset({"user"}))
 
@@ -92,13 +92,13 @@ class TestRead:
         ids = {signer.read(a_token(signer), frozenset({"user"})).token_id for _ in range(3)}
         assert len(ids) == 3
 
-    def test_another_key_is_another_world(self, signer: TokenSigner) -> None:
+    def test_another_key_is_rejected(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(a_token(TokenSigner("other" * 10)), frozenset({"user"}))
 
     def test_the_configured_key_itself_signs_nothing(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
-            signer.read(signed(good_claims(), KEY.encode()), frozenset({"user"}))
+            signer.read(signed(valid_claims(), KEY.encode()), frozenset({"user"}))
 
     @pytest.mark.parametrize(
         "other",
@@ -126,19 +126,19 @@ class TestRead:
         ],
         ids=str,
     )
-    def test_every_claim_counts(self, signer: TokenSigner, other: dict[str, Any]) -> None:
-        signer.read(signed(good_claims()), frozenset({"user"}))
+    def test_every_claim_is_checked(self, signer: TokenSigner, other: dict[str, Any]) -> None:
+        signer.read(signed(valid_claims()), frozenset({"user"}))
         with pytest.raises(NotSignedIn):
-            signer.read(signed(good_claims(**other)), frozenset({"user"}))
+            signer.read(signed(valid_claims(**other)), frozenset({"user"}))
 
     @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-    def test_another_algorithm_is_refused(self, signer: TokenSigner, algorithm: str) -> None:
+    def test_another_algorithm_is_rejected(self, signer: TokenSigner, algorithm: str) -> None:
         with pytest.raises(NotSignedIn):
-            signer.read(signed(good_claims(), derived(KEY) * 2, algorithm), frozenset({"user"}))
+            signer.read(signed(valid_claims(), derived(KEY) * 2, algorithm), frozenset({"user"}))
 
     @pytest.mark.parametrize("name", ["none", "None", "NONE", "HS256"])
-    def test_an_unsigned_token_is_refused(self, signer: TokenSigner, name: str) -> None:
-        claims = good_claims(iat=int(now().timestamp()), exp=int((now() + HOUR).timestamp()))
+    def test_an_unsigned_token_is_rejected(self, signer: TokenSigner, name: str) -> None:
+        claims = valid_claims(iat=int(now().timestamp()), exp=int((now() + HOUR).timestamp()))
         parts = [
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
             for part in ({"alg": name, "typ": "JWT"}, claims)
@@ -157,30 +157,30 @@ class TestRead:
             lambda token: ".".join([token.split(".")[0], token.split(".")[1][:-2], token.split(".")[2]]),
         ],
     )
-    def test_a_changed_token_is_refused(self, signer: TokenSigner, change: Callable[[str], str]) -> None:
+    def test_a_modified_token_is_rejected(self, signer: TokenSigner, change: Callable[[str], str]) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(change(a_token(signer)), frozenset({"user"}))
 
     @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "\x00", "ä.ö.ü", "\ud800", "x" * 100_000])
-    def test_what_is_no_token_is_refused(self, signer: TokenSigner, text: str) -> None:
+    def test_a_malformed_token_is_rejected(self, signer: TokenSigner, text: str) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(text, frozenset({"user"}))
 
-    def test_nothing_is_good_where_no_type_is_wanted(self, signer: TokenSigner) -> None:
+    def test_no_token_is_valid_if_no_type_is_accepted(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(a_token(signer), frozenset())
 
 
 class TestSecrets:
-    def test_they_are_long_and_never_the_same(self) -> None:
+    def test_secrets_are_long_and_unique(self) -> None:
         made = {new_secret() for _ in range(10)}
         assert len(made) == 10
         assert all(len(secret) >= 43 for secret in made)
 
-    def test_token_ids_differ(self) -> None:
+    def test_token_ids_are_unique(self) -> None:
         assert new_token_id() != new_token_id()
 
-    def test_only_a_hash_is_kept(self) -> None:
+    def test_only_a_hash_is_stored(self) -> None:
         assert hash_secret("abc") == hashlib.sha256(b"abc").hexdigest()
 
 
@@ -189,22 +189,22 @@ class TestPasswords:
     def passwords(self) -> Passwords:
         return Passwords()
 
-    async def test_the_right_one_is_recognised(self, passwords: Passwords) -> None:
+    async def test_the_right_password_is_accepted(self, passwords: Passwords) -> None:
         kept = await passwords.hash("correct horse")
         assert kept.startswith("$argon2id$")
         assert "correct horse" not in kept
         assert await passwords.verify("correct horse", kept)
 
     @pytest.mark.parametrize("wrong", ["", "correct", "Correct horse", "correct horse ", "correct horse\x00"])
-    async def test_a_wrong_one_is_not(self, passwords: Passwords, wrong: str) -> None:
+    async def test_a_wrong_password_is_rejected(self, passwords: Passwords, wrong: str) -> None:
         assert not await passwords.verify(wrong, passwords.hash_now("correct horse"))
 
-    async def test_nobody_has_no_password(self, passwords: Passwords) -> None:
+    async def test_a_missing_user_has_no_password(self, passwords: Passwords) -> None:
         assert not await passwords.verify("", None)
         assert not await passwords.verify("correct horse", None)
 
-    async def test_a_user_who_does_not_exist_costs_the_same_work(self) -> None:
-        passwords, hashing = watched()
+    async def test_a_missing_user_takes_the_same_time(self) -> None:
+        passwords, hashing = observed_passwords()
         kept = Passwords().hash_now("correct horse")
         for password in ("a guess", "\u00e4 guess"):
             hashing.checked.clear()
@@ -216,17 +216,15 @@ class TestPasswords:
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
     @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED])
-    async def test_it_is_recognised_in_every_unicode_spelling(
-        self, passwords: Passwords, first: str, typed: str
-    ) -> None:
+    async def test_every_unicode_spelling_is_accepted(self, passwords: Passwords, first: str, typed: str) -> None:
         assert await passwords.verify(typed, await passwords.hash(first))
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
     @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED, f"{COMPOSED}{DECOMPOSED}"])
-    async def test_hashes_of_a_password_as_it_was_sent_stay_good(
+    async def test_hashes_of_unnormalized_passwords_stay_valid(
         self, passwords: Passwords, first: str, typed: str
     ) -> None:
-        _, hashing = watched()
+        _, hashing = observed_passwords()
         assert await passwords.verify(first, hashing.hash(first))
         if first != f"{COMPOSED}{DECOMPOSED}":
             assert await passwords.verify(typed, hashing.hash(first))
@@ -237,12 +235,12 @@ class TestPasswords:
         assert not await passwords.verify("passworte", kept)
 
     async def test_a_hostile_length_is_not_normalized(self, passwords: Passwords) -> None:
-        # Normalizing this would take minutes: each mark is sorted among those before it.
+        # Normalizing this would take minutes: each combining mark is sorted among the previous ones.
         hostile = "a" + "\u0315\u0300" * 200_000
         assert not await passwords.verify(hostile, None)
 
-    async def test_beyond_the_bound_of_the_queue_it_refuses_at_once(self) -> None:
-        passwords, hashing = watched()
+    async def test_a_full_queue_rejects_immediately(self) -> None:
+        passwords, hashing = observed_passwords()
         hashing.close()
         waiting = [asyncio.ensure_future(passwords.hash("correct horse")) for _ in range(THREADS + WAITING)]
         await asyncio.sleep(0)

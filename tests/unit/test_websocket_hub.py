@@ -30,7 +30,7 @@ def a_client(**cursors: int) -> Client:
 
 
 def received(client: Client) -> list[str]:
-    """Empty the outbox."""
+    """Return the outbox's contents, and empty it."""
     messages = []
     while (message := client.take()) is not None:
         messages.append(message)
@@ -38,7 +38,7 @@ def received(client: Client) -> list[str]:
 
 
 def has_room(client: Client) -> bool:
-    """Ask anew, whatever the type checker believes to know."""
+    """Return `client.has_room` without the narrowing by the type checker."""
     return client.has_room
 
 
@@ -50,7 +50,7 @@ class TestOutbox:
         assert received(client) == ["a", "b"]
         assert client.take() is None
 
-    def test_it_knows_whether_there_is_anything(self) -> None:
+    def test_the_outbox_knows_whether_it_is_empty(self) -> None:
         client, other = a_client(), a_client()
         other.put("a")
         assert (client.is_empty, other.is_empty) == (True, False)
@@ -60,7 +60,7 @@ class TestOutbox:
         client.put("a")
         assert client.wake.is_set()
 
-    def test_it_holds_so_many_messages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_messages_in_the_outbox_are_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 2)
         client = a_client()
         client.put("a")
@@ -70,7 +70,7 @@ class TestOutbox:
         client.take()
         assert has_room(client)
 
-    def test_it_holds_so_many_characters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_bytes_in_the_outbox_are_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_BYTES", 2 * getsizeof("x" * 900))
         client = a_client()
         client.put("x" * 900)
@@ -80,7 +80,7 @@ class TestOutbox:
         client.take()
         assert has_room(client)
 
-    def test_it_counts_bytes_not_characters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_limit_counts_bytes_not_characters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_BYTES", 3000)
         client = a_client()
         client.put("\N{PARTY POPPER}" * 1000)
@@ -94,20 +94,20 @@ class TestOffer:
         client.offer(7, [state(1), output(2), state(3)], complete=True)
         assert received(client) == ["state 1", "output 2", "state 3"]
 
-    def test_the_others_get_changes_of_state_only(self) -> None:
+    def test_other_clients_get_state_changes_only(self) -> None:
         client = a_client(d7=0)
         client.offer(7, [state(1), output(2), state(3), output(4)], complete=True)
         assert received(client) == ["state 1", "state 3"]
         client.offer(7, [state(5)], complete=True)
         assert received(client) == ["state 5"]
 
-    def test_what_is_known_is_passed_over(self) -> None:
+    def test_known_events_are_skipped(self) -> None:
         client = a_client(d7=2)
         client.offer(7, [state(1), state(2), state(3)], complete=True)
         client.offer(7, [state(2), state(3)], complete=True)
         assert received(client) == ["state 3"]
 
-    def test_a_new_deployment_begins_with_what_is_offered_first(self) -> None:
+    def test_a_new_deployment_begins_with_the_first_offered_event(self) -> None:
         client = a_client()
         client.offer(7, [state(1)], complete=False)
         client.offer(8, [state(40)], complete=True)
@@ -119,37 +119,37 @@ class TestOffer:
         client.offer(7, [state(6)], complete=True)
         assert received(client) == ["state 1", "state 6"]
 
-    def test_a_gap_puts_it_behind(self) -> None:
+    def test_a_gap_puts_a_subscriber_behind(self) -> None:
         client = a_client(d7=1)
         client.offer(7, [state(3)], complete=True)
         assert (client.behind, received(client)) == ({7}, [])
         assert client.wake.is_set()
 
-    def test_without_the_output_gaps_mean_nothing(self) -> None:
+    def test_gaps_do_not_matter_without_the_output(self) -> None:
         client = a_client(d7=1)
         client.offer(7, [state(3)], complete=False)
         assert (client.behind, received(client)) == (set(), ["state 3"])
 
-    def test_a_subscriber_who_is_offered_half_is_behind(self) -> None:
+    def test_a_partial_offer_puts_a_subscriber_behind(self) -> None:
         client = a_client(d7=1)
         client.subscribed.add(7)
         client.offer(7, [state(2)], complete=False)
         assert (client.behind, received(client)) == ({7}, [])
 
-    def test_who_is_behind_gets_nothing_but_is_told_that_there_is_more(self) -> None:
+    def test_a_client_that_is_behind_gets_no_events_but_a_wake_up(self) -> None:
         client = a_client(d7=1)
         client.behind.add(7)
         client.offer(7, [state(2)], complete=True)
         assert (client.missed, received(client)) == ({7}, [])
 
-    def test_where_the_room_ends_it_falls_behind(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_outbox_puts_a_client_behind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 2)
         client = a_client(d7=0)
         client.offer(7, [state(1), state(2), state(3)], complete=True)
         assert (client.behind, client.cursors[7]) == ({7}, 2)
         assert received(client) == ["state 1", "state 2"]
 
-    def test_output_that_nobody_wants_takes_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_output_without_subscribers_takes_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 2)
         client = a_client(d7=0)
         client.offer(7, [state(1), output(2), output(3), output(4), state(5)], complete=True)
@@ -157,13 +157,13 @@ class TestOffer:
 
 
 class TestSubscribe:
-    def test_it_begins_by_reading_what_was_before(self) -> None:
+    def test_a_subscriber_first_reads_earlier_events(self) -> None:
         client = a_client(d7=9)
         client.subscribe(7, 4)
         assert (client.subscribed, client.behind, client.cursors[7]) == ({7}, {7}, 4)
         assert client.wake.is_set()
 
-    def test_what_is_published_before_that_is_read_waits(self) -> None:
+    def test_events_published_before_that_wait(self) -> None:
         client = a_client(d7=9)
         client.subscribe(7, 4)
         client.offer(7, [output(10)], complete=True)
@@ -171,7 +171,7 @@ class TestSubscribe:
         client.deliver(7, [output(5), state(6)])
         assert received(client) == ["output 5", "state 6"]
 
-    def test_afterwards_there_is_no_output_any_more(self) -> None:
+    def test_after_unsubscribing_there_is_no_output(self) -> None:
         client = a_client(d7=0)
         client.subscribe(7, 0)
         client.behind.clear()
@@ -182,7 +182,7 @@ class TestSubscribe:
 
 
 class TestHub:
-    def test_clients_come_and_go(self) -> None:
+    def test_clients_join_and_leave(self) -> None:
         hub, client = Hub(), a_client()
         hub.add(client)
         hub.add(client)
@@ -191,7 +191,7 @@ class TestHub:
         hub.remove(client)
         assert len(hub) == 0
 
-    def test_everybody_gets_what_he_may_read(self) -> None:
+    def test_clients_get_what_they_may_read(self) -> None:
         hub = Hub()
         ada = a_client(d7=0)
         eve = Client(Actor(kind=TokenType.USER, expires=0, name="eve"), "token")
@@ -201,7 +201,7 @@ class TestHub:
         assert (received(ada), received(eve)) == (["state 1"], [])
         assert eve.cursors == {}
 
-    def test_a_client_that_takes_nothing_hinders_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_stalled_client_does_not_affect_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 2)
         hub, stalled, reader = Hub(), a_client(d7=0), a_client(d7=0)
         hub.add(stalled)
@@ -213,7 +213,7 @@ class TestHub:
         assert got == [f"state {seq}" for seq in range(1, 6)]
         assert stalled.behind == {7}
 
-    def test_output_is_wanted_where_somebody_follows(self) -> None:
+    def test_output_is_only_read_for_subscribers(self) -> None:
         hub, client = Hub(), a_client()
         hub.add(client)
         assert not hub.wants_output(7)
@@ -223,7 +223,7 @@ class TestHub:
         hub.remove(client)
         assert not hub.wants_output(7)
 
-    def test_a_broadcast_reaches_those_with_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_broadcast_reaches_clients_with_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 1)
         hub, full, free, eve = Hub(), a_client(), a_client(), Client(Actor(kind=TokenType.CONFIG, expires=0), "token")
         for client in (full, free, eve):

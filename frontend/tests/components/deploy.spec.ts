@@ -82,7 +82,7 @@ describe("deploying a service without inputs", () => {
     expect(sent()).toEqual([{ env: {}, origin: "frontend" }]);
   });
 
-  it("shows what it will wait for", async () => {
+  it("shows the deployments ahead", async () => {
     await open({ summary: { ...someInputs().summary, ahead: 2 } });
     expect(text()).toContain("2 deployments of shop are ahead.");
   });
@@ -176,7 +176,7 @@ describe("deploying a service with inputs", () => {
     expect(text()).not.toContain("hunter2");
   });
 
-  it("keeps entered values when closed and clears them once sent", async () => {
+  it("keeps entered values when closed and clears them after sending", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ schema: SCHEMA });
     await enter("version", "v2");
@@ -189,7 +189,7 @@ describe("deploying a service with inputs", () => {
     expect(field("version")?.querySelector("input")?.value).toBe("");
   });
 
-  it("resends the same key, but a new one for other values", async () => {
+  it("resends the same key, but uses a new one for other values", async () => {
     server.on("POST /services/1/deployments", () => "unreachable");
     await open({ schema: SCHEMA });
     await enter("version", "v2");

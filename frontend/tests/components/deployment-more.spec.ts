@@ -56,7 +56,7 @@ async function press(page: VueWrapper, text: string): Promise<void> {
 const dialog = () => document.querySelector<HTMLElement>("[role=dialog]");
 const failed = { state: "failure", finished: AT, started: AT } as const;
 
-describe("what steps usually take", () => {
+describe("the usual duration of a step", () => {
   it("is a number before they run, a bar while they run, and nothing if unknown", async () => {
     const { page } = await open({
       steps: [
@@ -73,7 +73,7 @@ describe("what steps usually take", () => {
     expect(check?.find("[role=progressbar]").exists()).toBe(false);
   });
 
-  it("is shown when it takes longer", async () => {
+  it("is shown when the step takes longer", async () => {
     const { page } = await open({
       expected_seconds: 4, started: ago(60),
       steps: [aStep({ state: "running", started: ago(60), expected_seconds: 4 })],
@@ -82,7 +82,7 @@ describe("what steps usually take", () => {
     expect(page.get("[data-outcome]").text()).toContain("Taking longer than usual");
   });
 
-  it("is in the title and in the tab's icon", async () => {
+  it("is in the title and in the tab icon", async () => {
     const { page } = await open({ expected_seconds: 100, started: ago(50) });
     expect(document.title).toMatch(/^Running 5\d %: shop #5/);
     const icon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
@@ -108,7 +108,7 @@ describe("links", () => {
     expect(page.text()).toContain("Lines 1–4");
   });
 
-  it("to a step open it, and mark its lines", async () => {
+  it("to a step open the step and mark its lines", async () => {
     stored = ["one", "two", "three"];
     const steps = [
       aStep({ id: 1, name: "Build", state: "success", first_line: 1, last_line: 2, started: AT, finished: AT }),
@@ -126,7 +126,7 @@ describe("links", () => {
   });
 });
 
-describe("a deployment that failed", () => {
+describe("a failed deployment", () => {
   it("shows the changes since the last success", async () => {
     server.json("GET /deployments/5/changes", {
       since: aDeployment({ id: 3, user: "sam", state: "success" }),
@@ -144,7 +144,7 @@ describe("a deployment that failed", () => {
     expect(text).not.toContain("Config");
   });
 
-  it("makes no claim about changes that cannot be compared", async () => {
+  it("does not mention changes that cannot be compared", async () => {
     server.json("GET /deployments/5/changes", { since: aDeployment({ id: 3 }), env: [], config: [], files: [], unknown: ["files"] });
     const text = (await open(failed)).page.get("[data-changes]").text();
     expect(text).toContain("cannot be compared");

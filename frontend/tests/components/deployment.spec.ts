@@ -14,7 +14,7 @@ let server: FakeServer;
 let stored: string[];
 
 beforeEach(async () => {
-  // jsdom lays nothing out: the log's window is 600 pixels high here.
+  // jsdom has no layout, so the log is given a height of 600 pixels.
   vi.spyOn(Element.prototype, "clientHeight", "get").mockReturnValue(600);
   vi.spyOn(Element.prototype, "clientWidth", "get").mockReturnValue(800);
   freshStores();
@@ -60,7 +60,7 @@ const output = (seq: number, n: number, text: string) =>
 const lines = (page: VueWrapper) => page.findAll(".log .log-line .text").map(line => line.text());
 const states = (page: VueWrapper) => page.findAll("[data-step]").map(item => `${item.attributes("data-step")} ${item.attributes("data-state")}`);
 
-describe("a deployment that runs", () => {
+describe("a running deployment", () => {
   it("shows past and new messages, each once", async () => {
     stored = ["one", "two"];
     const page = await open({ seq: 4, steps: [aStep({ name: "Build", state: "running" })] });
@@ -102,7 +102,7 @@ describe("a deployment that runs", () => {
   });
 });
 
-describe("a deployment that waits", () => {
+describe("a waiting deployment", () => {
   it("shows the reason, the position, and a link to the blocking deployment", async () => {
     const page = await open({
       state: "queued", started: null, waiting: { reason: "Deployment 4 of shop is running.", position: 2, blocked_by: 4 },
@@ -115,7 +115,7 @@ describe("a deployment that waits", () => {
   });
 });
 
-describe("a deployment that failed", () => {
+describe("a failed deployment", () => {
   const failed = aStep({
     id: 2, name: "Install", state: "failure", message: "No space left", position: 2, first_line: 2, last_line: 3, started: AT, finished: AT,
     hosts: [
@@ -143,7 +143,7 @@ describe("a deployment that failed", () => {
     expect(item.text()).toContain("+new");
   });
 
-  it("keeps steps closed that the user closed", async () => {
+  it("keeps steps closed after the user closed them", async () => {
     const page = await open({ seq: 1, steps: [failed] });
     await page.get("[data-step=Install] button").trigger("click");
     await say(step(2, { ...failed, message: "No space left at all" }));
@@ -197,7 +197,7 @@ describe("the log", () => {
   });
 });
 
-describe("a deployment that does not exist", () => {
+describe("a missing deployment", () => {
   it("shows that it was not found", async () => {
     server.json("GET /deployments/5", { detail: "Deployment not found" }, 404);
     const { wrapper } = await mountInApp(DeploymentView, { at: "/deployment/5" });

@@ -85,7 +85,7 @@ describe("the services", () => {
     expect(wiki?.text()).toContain("Not deployed yet");
   });
 
-  it("are found by the words of their names and descriptions", async () => {
+  it("are found by words in their names and descriptions", async () => {
     const { wrapper } = await mountInApp(ServicesView);
     await wrapper.get("input[type=search]").setValue("KNOW wi");
     expect(wrapper.findAll("article").map(card => card.attributes("data-service"))).toEqual(["wiki"]);
@@ -150,7 +150,7 @@ describe("the services", () => {
     expect(wrapper.text()).toContain("it is no JSON");
   });
 
-  it("explain how to add the first one", async () => {
+  it("explain how to add the first service", async () => {
     server.json("GET /services/", []);
     const { wrapper } = await mountInApp(ServicesView);
     expect(wrapper.text()).toContain("No services yet");
@@ -174,7 +174,7 @@ describe("the tokens", () => {
     server.json("GET /services/", [aService()]);
   });
 
-  it("show the value of a new one once, with usage", async () => {
+  it("show the value of a new token once, with usage", async () => {
     const { wrapper } = await mountInApp(TokensView);
     press("New token");
     await flushPromises();

@@ -27,7 +27,7 @@ async function open(sessions: BrowserSession[]) {
 const rows = (page: Awaited<ReturnType<typeof open>>) => page.findAll("[data-session]");
 
 describe("the browser sessions of the profile", () => {
-  it("start with this one, which is marked and cannot be ended by accident", async () => {
+  it("start with the current session, which is marked and cannot be ended by accident", async () => {
     const page = await open([aSession({ last_used: "2026-01-03T10:00:00Z" }), aSession({ id: "s2", current: true })]);
     expect(rows(page).map(row => row.attributes("data-session"))).toEqual(["current", "other"]);
     expect(rows(page)[0]?.text()).toContain("This browser");
@@ -44,7 +44,7 @@ describe("the browser sessions of the profile", () => {
     expect(rows(page)).toHaveLength(1);
   });
 
-  it("are all ended except this one, after confirmation", async () => {
+  it("are all ended except the current one, after confirmation", async () => {
     const page = await open([aSession({ id: "s2", current: true }), aSession(), aSession({ id: "s3" })]);
     server.json("DELETE /sessions/", null, 204);
     const all = page.findAll("button").find(button => button.text() === "End all other sessions");
@@ -70,7 +70,7 @@ describe("the browser sessions of the profile", () => {
   });
 });
 
-describe("changing the own password", () => {
+describe("changing the password", () => {
   it.each([429, 503])("shows how long to wait after a %d", async (status) => {
     const sentence = "Too many wrong passwords. Try again in 5 minutes.";
     const page = await open([]);

@@ -64,7 +64,7 @@ describe("a list of deployments", () => {
     expect(list.value[0]).toMatchObject({ id: 200, state: "success" });
   });
 
-  it("does not move what is being read: new ones are counted, and shown on request", async () => {
+  it("does not move rows while the user reads: new ones are counted, and shown on request", async () => {
     const { ids, fresh, showFresh } = await open(ref({}), () => true);
     const before = ids();
     appear({ id: 200 });
@@ -95,7 +95,7 @@ describe("a list of deployments", () => {
 });
 
 describe("matching", () => {
-  it("needs every filter that is set", () => {
+  it("requires every filter that is set", () => {
     const deployment = aDeployment({ user: "lena", origin: "cli" });
     expect(matches(deployment, {})).toBe(true);
     expect(matches(deployment, { user: "lena", origin: undefined })).toBe(true);

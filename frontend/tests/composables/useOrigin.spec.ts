@@ -12,7 +12,7 @@ const Names = defineComponent({
   },
 });
 
-it("names our own origins and leaves others as they are", () => {
+it("names our own origins and leaves others unchanged", () => {
   const origins = ["frontend", "cli", "GitHub", "constructor", ""];
   const list = mount(Names, { props: { origins }, global: { plugins: [i18n] } });
   expect(list.findAll("li").map(item => item.text())).toEqual(["this page", "the command line", "GitHub", "constructor", ""]);

@@ -58,7 +58,7 @@ const end = (fields: Parameters<typeof aDeployment>[0] = {}) => {
 };
 const toasts = () => useNoticesStore().toasts.map(({ text, kind }) => `${kind}: ${text}`);
 
-describe("outcomes elsewhere", () => {
+describe("outcomes on other pages", () => {
   it("are shown once, with a link, for deployments the user started", async () => {
     await open();
     end();

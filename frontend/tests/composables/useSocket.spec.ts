@@ -27,7 +27,7 @@ beforeEach(() => {
   };
 });
 
-/** Lets time pass until the next attempt is made: how long that took. */
+/** Advances the time until the next attempt; returns how long that took. */
 async function nextAttempt(): Promise<number> {
   const before = FakeSocket.opened.length;
   let waited = 0;
@@ -82,7 +82,7 @@ describe("connecting", () => {
     expect(FakeSocket.opened).toHaveLength(1);
   });
 
-  it("gives up a connection that never authenticates", async () => {
+  it("gives up on a connection that never authenticates", async () => {
     FakeSocket.last.open();
     await vi.advanceTimersByTimeAsync(10_001);
     expect(FakeSocket.opened[0]?.closed).toBe(true);
@@ -90,7 +90,7 @@ describe("connecting", () => {
   });
 });
 
-describe("a connection that is lost", () => {
+describe("a lost connection", () => {
   it("is retried with increasing delays", async () => {
     const waits: number[] = [];
     for (let attempt = 0; attempt < 5; attempt += 1) {
@@ -140,7 +140,7 @@ describe("a connection that is lost", () => {
     expect(received.filter(message => message.type === "ping")).toHaveLength(0);
   });
 
-  it("stays away after being closed on purpose", async () => {
+  it("is not retried after being closed on purpose", async () => {
     FakeSocket.last.welcome();
     socket.close();
     await vi.advanceTimersByTimeAsync(60_000);

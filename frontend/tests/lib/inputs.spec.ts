@@ -30,13 +30,13 @@ describe("the kinds of fields", () => {
     ["number", { type: ["integer", "null"] }],
   ])("%s", (kind, schema) => expect(only(schema).kind).toBe(kind));
 
-  it("are labelled by their title, else by their name", () => {
+  it("are labeled with their title or, without one, their name", () => {
     expect(only({ title: "Where to" }).label).toBe("Where to");
     const schema = object({ properties: { target_branch: {}, dryRun: {}, URL: {} } });
     expect(fieldsOf(schema).map(({ label }) => label)).toEqual(["Target branch", "Dry run", "URL"]);
   });
 
-  it("have choices with titles, wherever they are written", () => {
+  it("have choices with titles in every supported notation", () => {
     expect(only({ oneOf: [{ const: 1, title: "One" }, { const: 2 }] }).choices).toEqual([
       { value: 1, title: "One" }, { value: 2, title: "2" },
     ]);
@@ -55,20 +55,20 @@ describe("fields that depend on others", () => {
     else: { properties: { branch: { type: "string" } } },
   });
 
-  it("appear below the field that they depend on", () => {
+  it("appear below the field they depend on", () => {
     expect(names(schema)).toEqual(["where", "branch", "note"]);
     expect(names(schema, { where: "production" })).toEqual(["where", "ticket", "note"]);
     expect(fieldsOf(schema, { where: "production" })[1]?.required).toBe(true);
   });
 
-  it("are not sent while they are not shown, and keep what was entered", () => {
+  it("are not sent while hidden, and keep their values", () => {
     const values = { where: "production", ticket: "T-1", branch: "main" };
     expect(toEnv(fieldsOf(schema, values), values)).toEqual({ where: "production", ticket: "T-1" });
     const back = { ...values, where: "staging" };
     expect(toEnv(fieldsOf(schema, back), back)).toEqual({ where: "staging", branch: "main" });
   });
 
-  it("may depend on fields that depend on others, in any part of the schema", () => {
+  it("may depend on other dependent fields, anywhere in the schema", () => {
     const chain = object({
       properties: { a: { type: "boolean" } },
       allOf: [
@@ -94,7 +94,7 @@ describe("fields that depend on others", () => {
     expect(reason({ last: "x" })).toBe(true);
   });
 
-  it("can be taken away, and be narrowed", () => {
+  it("can be removed, and be restricted", () => {
     const narrowed = object({
       properties: { fast: { type: "boolean" }, n: { type: "integer", maximum: 9 }, checks: { type: "boolean" } },
       if: { properties: { fast: { const: true } }, required: ["fast"] },
@@ -105,13 +105,13 @@ describe("fields that depend on others", () => {
   });
 });
 
-describe("values that are sent", () => {
+describe("the sent values", () => {
   const sent = (property: InputSchema, value?: unknown, required = false) => {
     const field = only(property, required);
     return toEnv([field], value === undefined ? {} : { it: value }).it;
   };
 
-  it("has its type", () => {
+  it("have the types of their fields", () => {
     expect(sent({ type: "integer" }, "3")).toBe(3);
     expect(sent({ type: "number" }, " 2,5 ")).toBe(2.5);
     expect(sent({ enum: [1, 2] }, 2)).toBe(2);
@@ -119,7 +119,7 @@ describe("values that are sent", () => {
     expect(sent({ type: "array", items: { enum: ["a"] } }, ["a"])).toEqual(["a"]);
   });
 
-  it("leaves out what was left empty", () => {
+  it("omit empty fields", () => {
     for (const property of [{ type: "string" }, { type: "integer" }, { enum: ["a"] }, { type: "string", writeOnly: true }]) {
       expect(sent(property)).toBeUndefined();
     }
@@ -127,14 +127,14 @@ describe("values that are sent", () => {
     expect(sent({ type: "boolean" }, undefined, true)).toBe(false);
   });
 
-  it("has the defaults, unless they were emptied", () => {
+  it("include defaults, unless they were cleared", () => {
     expect(sent({ type: "string", default: "main" })).toBe("main");
     expect(sent({ type: "string", default: "main" }, "")).toBe("");
     expect(sent({ type: "boolean", default: true }, false)).toBe(false);
     expect(sent({ type: "array", items: { enum: ["a"] }, default: ["a"] }, [])).toEqual([]);
   });
 
-  it("differs from the initial value of a field", () => {
+  it("differ from the initial value of a field", () => {
     const field = only({ type: "string", default: "main" });
     expect(isChanged(field, {})).toBe(false);
     expect(isChanged(field, { it: "main" })).toBe(false);
@@ -142,7 +142,7 @@ describe("values that are sent", () => {
   });
 });
 
-describe("faults", () => {
+describe("errors", () => {
   const fault = (property: InputSchema, value?: unknown, required = false) => {
     const field = only(property, required);
     return findFaults([field], value === undefined ? {} : { it: value }, object({})).it ?? null;

@@ -33,7 +33,7 @@ describe("a README", () => {
     expect(render("[below](#install)").querySelector("a")?.hasAttribute("target")).toBe(false);
   });
 
-  it("has its headings below the page's own", () => {
+  it("has its headings one level below the page's heading", () => {
     expect([...render("# A\n\n## B").children].map(child => child.tagName)).toEqual(["H2", "H3"]);
   });
 

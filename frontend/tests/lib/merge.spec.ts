@@ -11,7 +11,7 @@ const numbers = (from: number, to: number) =>
 const messages = (seqs: number[]): Message[] => seqs.map(seq => ({ seq }));
 const seqs = (list: readonly Message[]) => list.map(({ seq }) => seq);
 
-/** Feeds batches, and gives all that came out. */
+/** Feeds the batches, and returns all messages that came out. */
 function feed(start: Sequence<Message>, batches: number[][]): { sequence: Sequence<Message>; out: number[] } {
   let sequence = start;
   const out: number[] = [];
@@ -23,7 +23,7 @@ function feed(start: Sequence<Message>, batches: number[][]): { sequence: Sequen
   return { sequence, out };
 }
 
-/** 1…n, shuffled, some of them several times, cut into batches anywhere. */
+/** Returns 1…n shuffled, with duplicates, in batches of random size. */
 const delivery = fc.integer({ min: 0, max: 60 }).chain(total => fc.record({
   total: fc.constant(total),
   order: fc.shuffledSubarray(numbers(1, total), { minLength: total, maxLength: total }),
@@ -45,7 +45,7 @@ describe("messages in any order", () => {
     }));
   });
 
-  it("never come out before their turn, however many are missing", () => {
+  it("never come out early, even if many are missing", () => {
     const anything = fc.array(fc.integer({ min: 1, max: 50 }));
     fc.assert(fc.property(anything, fc.integer({ min: 1, max: 7 }), (arrived, cut) => {
       const batches = numbers(0, arrived.length).map(index => arrived.slice(index * cut, (index + 1) * cut));
@@ -83,7 +83,7 @@ describe("pages of the history", () => {
         out.push(...seqs(merged.ready));
       };
       batchesOf(given).forEach((batch, index) => {
-        // The stream loses each third batch; now and then the history is asked for after the cursor.
+        // The stream loses every third batch; sometimes the history after the cursor is fetched.
         if (index % 3 !== 0) take(mergeBySeq(sequence, messages(batch)));
         const { cursor } = sequence;
         const upTo = Math.min(given.total, cursor + every);
@@ -95,7 +95,7 @@ describe("pages of the history", () => {
     }));
   });
 
-  it("are complete: a number that they leave out does not exist", () => {
+  it("are complete: a missing number does not exist", () => {
     const waiting = mergeBySeq(startSequence<Message>(2), messages([7, 8])).sequence;
     const merged = mergePage(waiting, page(2, 6, [3, 5]));
     expect(seqs(merged.ready)).toEqual([3, 5, 7, 8]);
@@ -103,12 +103,12 @@ describe("pages of the history", () => {
     expect(merged.gap).toBe(false);
   });
 
-  it("that are late do not move the cursor back", () => {
+  it("that arrive late do not move the cursor back", () => {
     const merged = mergePage(startSequence<Message>(10), page(2, 6, [3, 4, 5, 6]));
     expect(merged).toEqual({ sequence: { cursor: 10, early: [] }, ready: [], gap: false });
   });
 
-  it("that begin after the cursor close no gap", () => {
+  it("that begin after the cursor do not close a gap", () => {
     const merged = mergePage(startSequence<Message>(2), page(5, 8, [6, 7, 8]));
     expect(merged.ready).toEqual([]);
     expect(merged.gap).toBe(true);

@@ -24,7 +24,7 @@ describe("links to lines", () => {
     expect(readStep("#L42")).toBeNull();
   });
 
-  it("reach from their first line in either direction", () => {
+  it("extend from their first line in either direction", () => {
     expect(extend(null, 5)).toEqual({ from: 5, to: 5 });
     expect(extend({ from: 5, to: 5 }, 9)).toEqual({ from: 5, to: 9 });
     expect(extend({ from: 5, to: 9 }, 2)).toEqual({ from: 2, to: 5 });
@@ -45,23 +45,23 @@ describe("the time left of a step", () => {
     expect(stepRemaining(running, NOW)).toEqual({ fraction: 0.5, seconds: 10, overdue: false });
   });
 
-  it("is unknown without that", () => {
+  it("is unknown without a usual duration", () => {
     expect(stepRemaining({ ...running, expected_seconds: null }, NOW).fraction).toBeNull();
     expect(stepRemaining({ ...running, started: null }, NOW).fraction).toBeNull();
   });
 
-  it("is longer than usual only when that is noticeable", () => {
+  it("counts as longer than usual only if that is noticeable", () => {
     expect(stepRemaining({ ...running, expected_seconds: 9 }, NOW).overdue).toBe(false);
     expect(stepRemaining({ ...running, expected_seconds: 4 }, NOW))
       .toEqual({ fraction: 0.99, seconds: 0, overdue: true });
   });
 
-  it("is nothing for a deployment that has ended", () => {
+  it("is null for a deployment that has ended", () => {
     expect(remaining(aDeployment({ state: "success" }), [], NOW).fraction).toBe(1);
   });
 });
 
-describe("the tab's icon", () => {
+describe("the tab icon", () => {
   const svg = (href: string) => decodeURIComponent(href.replace("data:image/svg+xml,", ""));
 
   it("fills with the progress, and shows the outcome", () => {

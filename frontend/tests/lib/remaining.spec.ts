@@ -20,24 +20,24 @@ describe("the time left of a deployment", () => {
     expect(remaining(running(null), steps, after(1))).toEqual({ fraction: 0.5, seconds: 40, overdue: false });
   });
 
-  it("waits for a step that takes longer than usual, and says so", () => {
+  it("stops at a step that takes longer than usual, and says so", () => {
     const steps = [active(10), pending(30)];
     expect(remaining(running(null), steps, after(14))).toEqual({ fraction: 0.25, seconds: 30, overdue: false });
     expect(remaining(running(null), steps, after(60))).toEqual({ fraction: 0.25, seconds: 30, overdue: true });
   });
 
-  it("is estimated from the whole if the remaining steps have never been timed", () => {
+  it("is estimated from the whole deployment if the remaining steps have no usual duration", () => {
     const steps = [done(10), active(null)];
     expect(remaining(running(40), steps, after(10))).toEqual({ fraction: 0.25, seconds: 30, overdue: false });
     expect(remaining(running(40), [], after(30))).toEqual({ fraction: 0.75, seconds: 10, overdue: false });
   });
 
-  it("is never shown as done before it is", () => {
+  it("is never shown as done too early", () => {
     expect(remaining(running(10), [], after(12))).toEqual({ fraction: 0.99, seconds: 0, overdue: false });
     expect(remaining(running(10), [], after(90))).toEqual({ fraction: 0.99, seconds: 0, overdue: true });
   });
 
-  it("is the share of the steps, without a time, at the first deployment", () => {
+  it("is the share of steps, without a time, for the first deployment", () => {
     const steps = [done(null), active(null)];
     expect(remaining(running(null), steps, after(5))).toEqual({ fraction: 0.75, seconds: null, overdue: false });
     expect(remaining(running(null), [], after(5))).toEqual({ fraction: null, seconds: null, overdue: false });
@@ -47,7 +47,7 @@ describe("the time left of a deployment", () => {
     expect(remaining(running(40), [active(40)], after(-30))).toEqual({ fraction: 0, seconds: 40, overdue: false });
   });
 
-  it("is everything while it waits, and nothing once it has ended", () => {
+  it("is everything while the deployment waits, and nothing once it has ended", () => {
     expect(remaining(aDeployment({ state: "queued", started: null, expected_seconds: 40 }), [], after(0)).seconds).toBe(40);
     expect(remaining(aDeployment({ state: "failure" }), [], after(0))).toEqual({ fraction: 1, seconds: 0, overdue: false });
   });

@@ -48,12 +48,12 @@ describe("backoff", () => {
 });
 
 describe("progress", () => {
-  it("counts what is done, and half of what runs", () => {
+  it("counts finished steps, and running ones as half", () => {
     const steps = [aStep({ state: "success" }), aStep({ state: "skipped" }), aStep({ state: "running", name: "Now" }), aStep()];
     expect(progressOf(steps)).toMatchObject({ done: 2, total: 4, share: 0.625, current: { name: "Now" } });
   });
 
-  it("of nothing is nothing", () => expect(progressOf([])).toEqual({ done: 0, total: 0, share: 0, current: null }));
+  it("is zero without steps", () => expect(progressOf([])).toEqual({ done: 0, total: 0, share: 0, current: null }));
 
   it("finds the step that failed", () => {
     expect(failedStep([aStep({ state: "success" }), aStep({ state: "failure", name: "Oops" })])?.name).toBe("Oops");
@@ -79,7 +79,7 @@ describe("filters in the URL", () => {
   const none = { service: "", state: [], user: "", origin: "", since: "", until: "" };
   const NOW = Date.UTC(2026, 0, 31, 12);
 
-  it("survive the way there and back", () => {
+  it("survive a round trip", () => {
     const filters = { ...none, service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" };
     const query = writeFilters(filters);
     expect(query).toEqual({ service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" });
@@ -87,19 +87,19 @@ describe("filters in the URL", () => {
     expect(countFilters(filters)).toBe(4);
   });
 
-  it("may have one state, or none", () => {
+  it("may have one state or none", () => {
     expect(readFilters({ state: "failure" }).state).toEqual(["failure"]);
     expect(readFilters({ state: null }).state).toEqual([]);
   });
 
-  it("that are invalid are not sent", () => {
+  it("are not sent if invalid", () => {
     const odd = { ...none, service: "x", state: ["odd"], origin: "cli", since: "soon", until: "2026-99-99x" };
     expect(toApiFilters(odd, NOW)).toEqual({ origin: "cli" });
     expect(toApiFilters({ ...none, service: "3", state: ["odd", "queued"], user: "a" }, NOW))
       .toEqual({ service_id: 3, state: ["queued"], user: "a" });
   });
 
-  it("of time are recent days, or whole days in the user's time zone", () => {
+  it("for time are recent days, or whole days in the user's time zone", () => {
     expect(toApiFilters({ ...none, since: "24h" }, NOW)).toEqual({ since: "2026-01-30T12:00:00.000Z" });
     expect(toApiFilters({ ...none, since: "2026-01-02", until: "2026-01-03" }, NOW)).toEqual({
       since: new Date(2026, 0, 2).toISOString(), until: new Date(2026, 0, 4).toISOString(),

@@ -19,7 +19,7 @@ const codeOf = (id: string, inputs: unknown = null) =>
   deploySnippets(URL, "shop", inputs).find(snippet => snippet.id === id)?.code ?? "";
 
 describe("snippets", () => {
-  it("name the address, and the token only as a secret's name", () => {
+  it("contain the URL, and only the name of the secret with the token", () => {
     for (const id of ["curl", "github", "gitlab"]) {
       expect(codeOf(id)).toContain(`URL=${URL}\n`);
       expect(codeOf(id)).toContain("$FASTDEPLOY_TOKEN");
@@ -34,7 +34,7 @@ describe("snippets", () => {
   });
 });
 
-describe("the script in them", () => {
+describe("the script in a snippet", () => {
   let folder: string;
   beforeEach(() => { folder = mkdtempSync(join(tmpdir(), "snippet-")); });
   afterEach(() => rmSync(folder, { recursive: true }));
@@ -44,7 +44,7 @@ describe("the script in them", () => {
     chmodSync(join(folder, name), 0o755);
   }
 
-  /** Runs it with a curl and a jq that play the server. */
+  /** Runs the script with a curl and a jq that act as the server. */
   function run(states: string[], inputs: unknown = null): Promise<{ code: number; sent: string }> {
     writeFileSync(join(folder, "answers"), ["7", ...states].join("\n"));
     program("curl", "#!/bin/sh\nprintf '%s\\n' \"$@\" >> \"$0.log\"\n"

@@ -33,7 +33,7 @@ const print = (...numbers: number[]) => FakeSocket.last.say({
 });
 
 describe("the output of a deployment", () => {
-  it("is fetched only where it is viewed", async () => {
+  it("is fetched only for visible lines", async () => {
     const store = useOutputStore();
     const log = store.announce(5, TOTAL);
     await store.ensure(5, 1990, 2010);

@@ -9,7 +9,7 @@ const output = (seq: number, deploymentId = 5): OutputMessage => ({
 });
 
 let server: FakeServer;
-/** Everything that the server has of deployment 5. */
+/** All messages that the server has stored for deployment 5. */
 let history: OutputMessage[] = [];
 let heard: number[] = [];
 let push: ReturnType<typeof usePushStore>;

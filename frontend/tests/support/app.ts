@@ -29,7 +29,7 @@ export async function mountInApp(component: Component, options: { at?: string } 
 
 let currentPinia: Pinia | null = null;
 
-/** Fresh stores for a test. */
+/** Creates new stores for a test. */
 export function freshStores(): Pinia {
   currentPinia = createPinia();
   setActivePinia(currentPinia);

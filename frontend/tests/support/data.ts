@@ -30,7 +30,7 @@ export function aServiceDetail(fields: Partial<ServiceDetail> = {}): ServiceDeta
   return { ...aService(), readme: null, plan: [], ...fields };
 }
 
-/** The inputs of a service: none, unless `schema` is given. */
+/** The inputs of a service; none by default. */
 export function someInputs(fields: Partial<Inputs> = {}): Inputs {
   const summary = { kind: "script" as const, file: "deploy.sh", hosts: null, runs_as: null, ahead: 0 };
   return { schema: null, problems: [], last: null, confirm: false, summary, ...fields };

@@ -45,7 +45,7 @@ export class FakeServer {
     };
     this.calls.push(call);
     const handler = this.#handlers.get(`${call.method} ${call.path}`);
-    if (!handler) throw new Error(`Nobody answers ${call.method} ${call.path}`);
+    if (!handler) throw new Error(`No handler for ${call.method} ${call.path}`);
     const answer = handler(call);
     if (answer === "unreachable") throw new TypeError("Failed to fetch");
     const { status = 200, json } = answer;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints 80 numbered lines in about sixteen seconds, so that a test can come late, leave and return.
+# Prints 80 numbered lines in about sixteen seconds, so that a test can join late, leave and return.
 set -eu
 
 echo '{"name": "Count slowly", "state": "running"}'
