@@ -1,8 +1,8 @@
 """The worker's side of a run: its directory, its supervisor, and the supervisor's records.
 
-A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that tells whether a supervisor
-lives), `control` and `wake` (FIFOs) and `follower` (the lock of the one worker that reads along). What goes through
-them is described in supervisor/__init__.py.
+A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that a live supervisor
+holds), `control` and `wake` (FIFOs) and `follower` (the lock of the worker that ingests the output). The protocol is
+described in supervisor/__init__.py.
 """
 
 import contextlib
@@ -54,10 +54,11 @@ class Record(NamedTuple):
 class RunSpec:
     """What a supervisor runs.
 
-    `env` is the complete environment. `files` are written for the deploy user alone into a folder that is removed
-    afterwards (below TMPDIR, if `env` has it); ``%RUN_DIR%`` in `argv` and `env` stands for it. `timeout` and `grace` (between the signals) are
-    seconds, the limits are bytes: of output kept, and of one record's text. `interrupt` sends SIGINT first;
-    `events` opens a pipe for JSON lines, whose number is in ``FASTDEPLOY_EVENTS_FD``.
+    `env` is the complete environment. `files` are written into a folder that only the deploy user can read and that is
+    removed afterwards (below TMPDIR, if `env` sets it); ``%RUN_DIR%`` in `argv` and `env` is replaced by its path.
+    `timeout`, and `grace` between the signals, are in seconds. The limits are in bytes: `output_limit` of stored output,
+    `line_limit` of the text of one record. `interrupt` sends SIGINT first. `events` opens a pipe for JSON lines and sets
+    ``FASTDEPLOY_EVENTS_FD`` to its number.
     """
 
     argv: list[str]
@@ -241,7 +242,7 @@ class RunDirectory:
         """Remove the directory of a finished run, if it exists.
 
         Raises:
-            RunActive: The run is still going.
+            RunActive: The run is still active.
         """
         if self.alive() and not self.finished():
             raise RunActive(f"The run in {self.path} is still running.")

@@ -1,4 +1,4 @@
-"""Start the script. Its process waits until the `start` record is stored."""
+"""Start the script in a process that waits until the `start` record is stored."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Stream:
 
 
 class OutputLimit:
-    """Keeps about `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice as much."""
+    """Keeps up to `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice the limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
