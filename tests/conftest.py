@@ -176,8 +176,8 @@ def committing_bus(
 ) -> MessageBus:
     """The bus with every handler on the database of this test alone, wired as the product does it."""
     inputs = inputs_of(committing_uow, services_root)
-    loose = unit_of_work(database.connection)
-    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, loose)
+    autocommit = unit_of_work(database.connection)
+    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, autocommit)
 
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:

@@ -1,4 +1,4 @@
-"""Masking of secret values in the output of a run, before anything is stored."""
+"""Mask secret values in the output of a run, before anything is stored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Mask:
         return value
 
     def report(self, report: StepReport, *, planned: bool = False) -> StepReport:
-        """Return a step report with the values masked. If `planned`, `task` in its details is kept, as an id."""
+        """Return a step report with the values masked. If `planned`, keep `task` in its details, which is an ID."""
         ids = {"task": report.detail["task"]} if planned and "task" in report.detail else {}
         return replace(
             report,

@@ -1,5 +1,6 @@
-"""Inputs of services and the values given for them. Values are checked outside the transaction, because loading choices
-can take long.
+"""Check the values given for the inputs of services.
+
+Values are checked outside the transaction, because loading choices can take long.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Inputs:
         self._open_unit_of_work = open_unit_of_work
         self.choices = choices
         self.vault = vault
-        self._turns: asyncio.Semaphore | None = None
+        self._slots: asyncio.Semaphore | None = None
         self._waiting = 0
 
     async def prepare(self, command: StartDeployment) -> StartDeployment:
@@ -64,8 +65,8 @@ class Inputs:
         schema, env = config.get("inputs"), command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return CheckedValues(env=env, config=options), faults + _unexpected_secrets(command)
-        faults += _given_again(command, schema)
+            return CheckedValues(env=env, config=options), faults + _unexpected_values(command)
+        faults += _retry_faults(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
@@ -89,10 +90,10 @@ class Inputs:
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded(BUSY, BUSY_SECONDS)
-        self._turns = self._turns or asyncio.Semaphore(CHECKS)
+        self._slots = self._slots or asyncio.Semaphore(CHECKS)
         self._waiting += 1
         try:
-            async with self._turns:
+            async with self._slots:
                 return await asyncio.to_thread(_checked, schema, env)
         finally:
             self._waiting -= 1
@@ -112,8 +113,8 @@ class Inputs:
 
     def fingerprint(self, command: StartDeployment) -> str:
         """Return a keyed hash of the request, including its secrets, to recognize the same request."""
-        asked = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
-        return self.vault.fingerprint(asked)
+        request = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
+        return self.vault.fingerprint(request)
 
     async def secrets(self, deployment: Deployment, uow: UnitOfWork) -> dict[str, str]:
         """Return the secret values of a deployment that has not ended.
@@ -195,12 +196,12 @@ def _not_text(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
     ]
 
 
-def _unexpected_secrets(command: StartDeployment) -> list[Fault]:
+def _unexpected_values(command: StartDeployment) -> list[Fault]:
     return [Fault((ENV, name), f"{name[:100]}: a retry does not accept new values") for name in command.again]
 
 
-def _given_again(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
-    """Return the faults in the secrets given for a retry; all other values come from the first deployment."""
+def _retry_faults(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
+    """Return the faults in the secrets given for a retry. All other values come from the first deployment."""
     secret, known = shape.secret_names(schema), shape.names(schema)
     needed = [name for name in command.needed_again if name in known and name not in command.again]
     # An input that was a secret then but is not one now was not stored either.

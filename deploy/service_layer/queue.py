@@ -13,7 +13,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 class Ahead(NamedTuple):
-    """The deployments that must finish before one can start: the number of waiting ones, and the last one."""
+    """The deployments ahead of one that waits: how many are waiting, and the ID of the last one and if it runs."""
 
     waiting: int
     last: int | None
@@ -28,7 +28,7 @@ async def why_waiting(
 ) -> dict[str, Any] | None:
     """Return the reason, the position in the service's queue (from 1) and the deployment to wait for.
 
-    Returns None if the deployment is not queued.
+    Return None if the deployment is not queued.
     """
     if deployment.state is not DeploymentState.QUEUED:
         return None
@@ -42,7 +42,7 @@ async def why_waiting(
 async def why_all_waiting(
     deployments: Sequence[Deployment], uow: UnitOfWork, now: datetime, worker_grace_seconds: float
 ) -> dict[int, dict[str, Any]]:
-    """Return the same for many deployments, by id, with as few queries as for one."""
+    """Return the result of `why_waiting` for many deployments, by ID, with as few queries as for one."""
     waiting = [deployment for deployment in deployments if deployment.state is DeploymentState.QUEUED]
     if not waiting:
         return {}
@@ -59,7 +59,7 @@ async def why_all_waiting(
 
 
 def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahead]:
-    """Return what is ahead of each job that waits for others, by job id. It must agree with `Queue.ahead_of`.
+    """Return the deployments ahead of each job that waits for others, by job ID. Must agree with `Queue.ahead_of`.
 
     `at_once` maps the id of a service to the number of its deployments that may run at once.
     """

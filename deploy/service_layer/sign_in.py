@@ -1,4 +1,4 @@
-"""Checking passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
+"""Check passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
 
 from __future__ import annotations
 
@@ -167,8 +167,9 @@ class SignIn:
         return Reservation(windows)
 
     async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
-        """Return True if the password is correct. The attempt stays counted, also on cancellation; it is refunded if
-        the password was not checked.
+        """Return True if the password is correct.
+
+        The attempt stays counted, even if the request is cancelled. It is refunded if the password was not checked.
         """
         try:
             matches = await self._passwords.verify(password, password_hash)

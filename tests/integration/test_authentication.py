@@ -82,7 +82,7 @@ class TestUserTokens:
         token = door.token(TokenType.USER, user_id, epoch=0)
         await door.ask(token)
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        door.authenticator.forget()
+        door.authenticator.invalidate()
         assert await door.refused(token)
         assert not await door.refused(door.token(TokenType.USER, user_id, epoch=1))
 
@@ -132,7 +132,7 @@ class TestBrowsersTokens:
         first, second = (door.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
         assert (await door.ask(first)).session == "s1"
         await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
-        door.authenticator.forget()
+        door.authenticator.invalidate()
         assert await door.refused(first)
         assert not await door.refused(second)
 
@@ -142,7 +142,7 @@ class TestBrowsersTokens:
         for user_id, token in tokens.items():
             await door.ask(token)
             await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        door.authenticator.forget(ada)
+        door.authenticator.invalidate(ada)
         assert await door.refused(tokens[ada])
         assert not await door.refused(tokens[bob])
 
@@ -156,7 +156,7 @@ class TestBrowsersTokens:
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
         token, uses = door.token(TokenType.USER, user_id, epoch=0, session="s1"), []
         for _ in range(3):
-            door.authenticator.forget()
+            door.authenticator.invalidate()
             await door.ask(token)
             async with site.open_uow() as uow:
                 uses += [browser.last_used for browser in await uow.sessions.of(user_id, site.clock.now)]
@@ -187,7 +187,7 @@ class TestRecordedTokens:
         token = await door.registered(TokenKind.CONFIG)
         await door.ask(token)
         await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
-        door.authenticator.forget()
+        door.authenticator.invalidate()
         assert await door.refused(token)
 
     async def test_its_last_use_is_noted_once_a_minute(self, door: Door, site: Site) -> None:
@@ -195,7 +195,7 @@ class TestRecordedTokens:
         first = site.clock.now
         uses = []
         for _ in range(3):
-            door.authenticator.forget()
+            door.authenticator.invalidate()
             await door.ask(token)
             async with site.open_uow() as uow:
                 uses.append((await uow.tokens.get("t1")).last_used)
@@ -225,14 +225,14 @@ class TestMemory:
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
         assert not await door.refused(token)
         monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
-        door.authenticator.forget()
+        door.authenticator.invalidate()
         assert await door.refused(token)
 
     async def test_it_is_bounded(self, door: Door, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(authentication, "CACHE_SIZE", 3)
         for number in range(10):
             await door.ask(door.token(TokenType.DEPLOYMENT, number))
-            assert len(door.authenticator._known) <= 3
+            assert len(door.authenticator._cache) <= 3
 
     async def test_what_was_refused_is_not_remembered(self, door: Door, site: Site) -> None:
         token = door.token(TokenType.SERVICE, "x", token_id="t1")
@@ -247,9 +247,9 @@ class TestMemory:
         async def interrupted() -> AsyncIterator[UnitOfWork]:
             async with site.open_uow() as uow:
                 yield uow
-            authenticator.forget()
+            authenticator.invalidate()
 
         authenticator = Authenticator(door.signer, interrupted, site.clock)
         token = door.token(TokenType.USER, await site.user("ada"), epoch=0)
         await authenticator.authenticate(token, ANY)
-        assert not authenticator._known
+        assert not authenticator._cache

@@ -172,13 +172,13 @@ class TestOwnCommits:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is found by looking for it."""
-        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 10_000.0)
 
     async def test_they_are_told_and_not_read(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
-        busy_site.bus.on_news(own_channel.feed.tell)
+        busy_site.bus.on_news(own_channel.feed.send_committed)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
         last = await last_seen(viewer, busy_site, deployment_id)
@@ -201,7 +201,7 @@ class TestOwnCommits:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.running()
-        busy_site.bus.on_news(own_channel.feed.tell)
+        busy_site.bus.on_news(own_channel.feed.send_committed)
         await busy_site.take_in(deployment_id, ended(0))
         last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
@@ -221,7 +221,7 @@ class TestNotifications:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is found by looking for it."""
-        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 10_000.0)
 
     async def test_every_change_of_state_arrives_in_order(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
@@ -297,7 +297,7 @@ class TestNotifications:
 
     async def test_what_this_process_commits_needs_no_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
-        busy_site.bus.on_news(idle.feed.tell)
+        busy_site.bus.on_news(idle.feed.send_committed)
         own = await busy_site.succeeded()
         last = (await busy_site.deployment(own)).seq
         await until(lambda: viewer.seqs(own)[-1:] == [last])
@@ -349,7 +349,7 @@ class TestNotifications:
 class TestSweep:
     @pytest.fixture(autouse=True)
     def quick_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(live, "SWEEP_EVERY", 0.02)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 0.02)
 
     async def test_what_nobody_was_notified_of_is_found(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
@@ -446,7 +446,7 @@ async def test_nobody_listens_for_a_process_without_clients(busy_site: Site, dat
     """What happened before the first client came is his own to read."""
     channel = Channel(busy_site, database_url)
     deployment_id = await busy_site.running()
-    channel.feed._news.add(deployment_id)
+    channel.feed._changed.add(deployment_id)
     await channel.feed._feed()
     viewer = Viewer(channel.feed)
     await channel.feed.join(viewer.client)

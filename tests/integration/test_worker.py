@@ -40,8 +40,8 @@ def working(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Working:
     """A worker that is at work meanwhile, and looks for runs that nobody follows all the time."""
-    monkeypatch.setattr(workers, "BEAT_EVERY", 0.05)
-    monkeypatch.setattr(workers, "CLAIM_EVERY", 0.05)
+    monkeypatch.setattr(workers, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
     async def work(sign_token: SignToken = lambda _id, _lifetime: "token") -> AsyncIterator[None]:

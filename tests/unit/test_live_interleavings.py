@@ -191,7 +191,7 @@ class LiveChannel(RuleBasedStateMachine):
     def it_tells(self, data: st.DataObject, kept: bool) -> None:
         """Of what it has committed, in any order, some of it twice."""
         which = data.draw(st.integers(0, len(self.news) - 1))
-        self.feed.tell(self.news[which] if kept else self.news.pop(which))
+        self.feed.send_committed(self.news[which] if kept else self.news.pop(which))
 
     @rule(steps=st.integers(1, 3))
     def the_feed_goes_on(self, steps: int = 1) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from posixpath import basename, dirname, join
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
-from deploy.adapters.service_folders.files import Files, TooComplicated
+from deploy.adapters.service_folders.files import Files, TooComplex
 
 # Limit of plays, tasks and roles. With YAML aliases, a few lines can expand to billions of them.
 MAX_VISITED = 20_000
@@ -68,7 +68,7 @@ def task_names(files: Files, playbook: str) -> list[str]:
 
     Raises:
         PlaybookError: A file is not a playbook; the text has file and line.
-        TooComplicated: There are more than MAX_VISITED plays, tasks and roles.
+        TooComplex: There are more than MAX_VISITED plays, tasks and roles.
     """
     return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
 
@@ -83,7 +83,7 @@ class _Reading:
     def visit(self) -> None:
         self._visited += 1
         if self._visited > MAX_VISITED:
-            raise TooComplicated(f"its playbook has more than {MAX_VISITED} tasks")
+            raise TooComplex(f"its playbook has more than {MAX_VISITED} tasks")
 
 
 @dataclass(frozen=True)

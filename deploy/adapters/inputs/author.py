@@ -14,8 +14,8 @@ from deploy.adapters.runs.supervisor.file_access import FILE, MISSING
 from deploy.adapters.service_folders.files import FileError, Files
 from deploy.domain.errors import InvalidInput
 
-MOST_FIELDS = 200
-LONGEST_NAME = 200
+MAX_FIELDS = 200
+MAX_NAME_LENGTH = 200
 # Parts of a schema after following references, and depth of nested references.
 MAX_PARTS, MAX_DEPTH = 20_000, 50
 MAX_PATTERN_LENGTH = 2_000
@@ -74,8 +74,8 @@ def check_size(schema: Schema) -> None:
         found = list(shape.fields(schema))
     except SchemaTooLarge as error:
         raise SchemaFault(str(error).rstrip(".")) from error
-    if len(found) > MOST_FIELDS:
-        raise SchemaFault(f"inputs: the schema describes more than {MOST_FIELDS} inputs.")
+    if len(found) > MAX_FIELDS:
+        raise SchemaFault(f"inputs: the schema describes more than {MAX_FIELDS} inputs.")
 
 
 def check_schema(schema: Schema) -> None:
@@ -165,8 +165,8 @@ def _check_references(schema: Schema) -> None:
 
 
 def _check_field(field: Field) -> None:
-    if not field.name or len(field.name) > LONGEST_NAME:
-        raise SchemaFault(f"{field.path}: the name must have 1 to {LONGEST_NAME} characters.")
+    if not field.name or len(field.name) > MAX_NAME_LENGTH:
+        raise SchemaFault(f"{field.path}: the name must have 1 to {MAX_NAME_LENGTH} characters.")
     if field.schema.get("writeOnly") is True:
         _check_secret(field)
     choices = list(_choices(field))
@@ -231,11 +231,11 @@ def _check_default(field: Field) -> None:
 
 def _check_places(schema: Schema, found: list[Field]) -> None:
     """Reject `writeOnly` and dynamic choices in places where they would have no effect."""
-    for path, keyword in _out_of_place(schema, found):
+    for path, keyword in _misplaced_keywords(schema, found):
         raise SchemaFault(f"{path}.{keyword}: allowed only for a whole input, not for a part of one.")
 
 
-def _out_of_place(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
+def _misplaced_keywords(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
     known = {id(part) for part in _described(schema, found)}
     for path, part in shape.walk(schema):
         if id(part) in known:
@@ -251,7 +251,7 @@ def _described(schema: Schema, found: list[Field]) -> Iterator[Schema]:
     for field in found:
         part: Any = field.raw
         seen = 0
-        while isinstance(part, dict) and seen <= MOST_FIELDS:
+        while isinstance(part, dict) and seen <= MAX_FIELDS:
             yield part
             if isinstance(part.get("items"), dict) and part["items"].get("writeOnly") is not True:
                 yield part["items"]

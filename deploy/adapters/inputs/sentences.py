@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 Path = tuple["str | int", ...]
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -101,8 +101,8 @@ def _example(schema: Schema) -> str:
 
 
 def _choose(choices: list[Any]) -> str:
-    some = ", ".join(shown(choice) for choice in choices[:MOST_SHOWN])
-    more = f" and {len(choices) - MOST_SHOWN} more" if len(choices) > MOST_SHOWN else ""
+    some = ", ".join(shown(choice) for choice in choices[:MAX_SHOWN])
+    more = f" and {len(choices) - MAX_SHOWN} more" if len(choices) > MAX_SHOWN else ""
     return f"must be one of {some}{more}"
 
 

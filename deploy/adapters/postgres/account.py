@@ -35,11 +35,11 @@ class Account:
         self,
         argv: Sequence[str | Path],
         *,
-        dies_by: signal.Signals,
+        death_signal: signal.Signals,
         stdin: int = subprocess.DEVNULL,
         output: int | IO[bytes] = subprocess.PIPE,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program that receives the signal `dies_by` when this process ends for any reason.
+        """Start a program that receives the signal `death_signal` when this process ends for any reason.
 
         Call it from the main thread, because the kernel sends the signal when the *thread* that spawned it ends.
         """
@@ -60,7 +60,7 @@ class Account:
                 umask=0o077,
                 # Ctrl-C in a terminal signals the whole foreground group, and the server must outlive its clients.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - see above
+                preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - see above
             )
 
     def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
@@ -68,7 +68,7 @@ class Account:
         server = str(bin_dir / "postgres")
         try:
             with self.spawn(
-                ["test", "-r", server, "-a", "-x", server, "-a", "-x", str(data_dir)], dies_by=signal.SIGKILL
+                ["test", "-r", server, "-a", "-x", server, "-a", "-x", str(data_dir)], death_signal=signal.SIGKILL
             ) as probe:
                 probe.communicate()
         except OSError:

@@ -44,8 +44,8 @@ def major_version(bin_dir: Path) -> int:
         raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Reinstall PostgreSQL.") from error
     found = re.search(r"PostgreSQL\D* (\d+)", answer.stdout)
     if found is None:
-        said = (answer.stdout + answer.stderr).strip()
-        raise PostgresError(f"{bin_dir / 'postgres'} is not a working PostgreSQL server ({said}). Reinstall it.")
+        output = (answer.stdout + answer.stderr).strip()
+        raise PostgresError(f"{bin_dir / 'postgres'} is not a working PostgreSQL server ({output}). Reinstall it.")
     return int(found[1])
 
 

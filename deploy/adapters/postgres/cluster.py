@@ -189,7 +189,7 @@ def _initdb(bin_dir: Path, major: int, cluster: Path, secret: Path, sync: bool) 
 
 
 def _run(account: Account, argv: list[str | Path], text: bytes = b"") -> str:
-    with account.spawn(argv, dies_by=signal.SIGKILL, stdin=subprocess.PIPE) as process:
+    with account.spawn(argv, death_signal=signal.SIGKILL, stdin=subprocess.PIPE) as process:
         output = process.communicate(text)[0].decode(errors="replace")
     if process.returncode != 0:
         raise PostgresError(f"The database could not be created: {argv[0]} failed.\n{output.strip()}")

@@ -29,7 +29,7 @@ from deploy.adapters.postgres.cluster import (
 from deploy.adapters.postgres.errors import PostgresError
 from deploy.adapters.postgres.leftovers import clear_leftovers
 from deploy.adapters.postgres.lock import DataDirLock
-from deploy.adapters.postgres.sockets import PORT, Answer, prepare_socket_dir, probe
+from deploy.adapters.postgres.sockets import PORT, ServerState, prepare_socket_dir, probe
 
 # After a crash, the server replays its write-ahead log before it accepts connections.
 STARTUP_TIMEOUT = 300.0
@@ -170,12 +170,12 @@ class PostgresServer:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with _open_log(self._layout) as log:
             self._process = account.spawn(
-                [bin_dir / "postgres", "-D", cluster, *options], dies_by=signal.SIGINT, output=log
+                [bin_dir / "postgres", "-D", cluster, *options], death_signal=signal.SIGINT, output=log
             )
 
     def _wait_until_ready(self, socket_dir: Path) -> None:
         deadline = time.monotonic() + STARTUP_TIMEOUT
-        while probe(socket_dir, ROLE) is not Answer.READY:
+        while probe(socket_dir, ROLE) is not ServerState.READY:
             status = self.poll()
             if status is not None or time.monotonic() > deadline:
                 what = "does not respond" if status is None else f"exited immediately (exit status {status})"
