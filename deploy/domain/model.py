@@ -277,7 +277,7 @@ class Deployment:
         """Start the deployment on a worker.
 
         Raises:
-            Conflict: the deployment is not queued.
+            Conflict: The deployment is not queued.
         """
         if self.state is not DeploymentState.QUEUED:
             raise Conflict(f"Deployment {self.id} is {self.state.value} and cannot be started again.")
@@ -303,7 +303,7 @@ class Deployment:
         """Cancel a queued deployment immediately, or request the run of a started one to stop. Keep a final state.
 
         Raises:
-            Conflict: the deployment and its processes have ended.
+            Conflict: The deployment and its processes have ended.
         """
         if self.state.is_final and not self.has_live_process:
             raise Conflict(

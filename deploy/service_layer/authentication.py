@@ -32,7 +32,7 @@ class Authenticator:
         """Return the actor of a token that has one of these types.
 
         Raises:
-            NotSignedIn: the token is forged, expired, revoked or of another type, or its user is disabled.
+            NotSignedIn: The token is forged, expired, revoked or of another type, or its user is disabled.
         """
         cache = self._cache
         until, actor = cache.get(token, (0.0, None))

@@ -47,8 +47,8 @@ class Inputs:
         """Return the command with its values checked, completed, and split into plain and secret ones.
 
         Raises:
-            NotFound: the service does not exist.
-            InvalidValues: values are missing or invalid; it contains every fault.
+            NotFound: The service does not exist.
+            InvalidValues: Values are missing or invalid; it contains every fault.
         """
         async with self._open_unit_of_work() as uow:
             service = await uow.services.get(command.service_id)
@@ -86,7 +86,7 @@ class Inputs:
         """Check values in a thread. Each check takes up to a second of processor time, so few run at once.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: Too many are waiting.
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded(BUSY, BUSY_SECONDS)
@@ -120,7 +120,7 @@ class Inputs:
         """Return the secret values of a deployment that has not ended.
 
         Raises:
-            Unsealable: they are not stored or cannot be decrypted.
+            Unsealable: They are not stored or cannot be decrypted.
         """
         if not deployment.secret_inputs:
             return {}
@@ -143,8 +143,8 @@ def values_of(command: StartDeployment, config: Mapping[str, Any]) -> CheckedVal
     """Return the values if they were checked against the current config, or if the service declares no inputs.
 
     Raises:
-        Unprepared: they must be checked first.
-        Conflict: the service's config has changed since the check.
+        Unprepared: They must be checked first.
+        Conflict: The service's config has changed since the check.
     """
     options = {name: config.get(name) for name in _OPTIONS}
     if command.values is None:
@@ -166,7 +166,7 @@ def check_shape(command: StartDeployment) -> None:
     """Check that the values can be stored.
 
     Raises:
-        InvalidInput: they are nested too deeply, or contain a lone surrogate.
+        InvalidInput: They are nested too deeply, or contain a lone surrogate.
     """
     given = {**command.context, "again": command.again}
     if is_deep(given):

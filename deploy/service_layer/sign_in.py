@@ -74,9 +74,9 @@ class SignIn:
         """Return the user if the password is correct. Holds no database connection while hashing it.
 
         Raises:
-            NotSignedIn: wrong password, unknown or disabled user; the message does not reveal which.
-            TooManyAttempts: a limit was reached.
-            Overloaded: too many passwords are waiting to be hashed.
+            NotSignedIn: Wrong password, unknown or disabled user; the message does not reveal which.
+            TooManyAttempts: A limit was reached.
+            Overloaded: Too many passwords are waiting to be hashed.
         """
         name = name.replace("\x00", "")[:MAX_NAME_LENGTH]  # PostgreSQL does not accept NUL
         async with self._open_unit_of_work() as uow:
@@ -94,8 +94,8 @@ class SignIn:
 
         Raises:
             Forbidden: `current` is wrong.
-            TooManyAttempts: as in `check`.
-            Overloaded: as in `check`.
+            TooManyAttempts: As in `check`.
+            Overloaded: As in `check`.
         """
         async with self._open_unit_of_work() as uow:
             user = await uow.users.get(user_id)
@@ -148,7 +148,7 @@ class SignIn:
         """Count an attempt in all of the buckets, or in none.
 
         Raises:
-            TooManyAttempts: a bucket is full.
+            TooManyAttempts: A bucket is full.
         """
         now = self._now()
         by_key = {self._keyed_hash.of(*bucket.key): bucket for bucket in buckets}

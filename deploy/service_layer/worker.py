@@ -269,15 +269,15 @@ class Worker:
 
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
-            mine = await uow.deployments.open(worker_id=self._identity.worker_id)
+            active = await uow.deployments.open(worker_id=self._identity.worker_id)
             reported = await uow.deployments.reported_but_alive()
-        for deployment in mine:
+        for deployment in active:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-        for deployment in (*mine, *reported):
+        for deployment in (*active, *reported):
             if deployment.cancel_requested is not None:
                 self._send_cancel(deployment.id, deployment.cancel_requested)
-        known = {deployment.id for deployment in mine} | self._runs.keys()
+        known = {deployment.id for deployment in active} | self._runs.keys()
         for deployment_id in RunDirectory.ids(self._runs_dir):
             if deployment_id not in known:
                 await self._tidy(deployment_id)

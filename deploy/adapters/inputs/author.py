@@ -1,4 +1,4 @@
-"""Check the schema of inputs that a service author wrote, and name the place and the reason of each problem."""
+"""Check the schema of inputs that a service author wrote, and name the location and the reason of each problem."""
 
 from __future__ import annotations
 
@@ -151,13 +151,13 @@ def _check_references(schema: Schema) -> None:
 
     def follow(part: Any, path: str, above: tuple[str, ...]) -> None:
         nonlocal parts
-        for place, inner in shape.walk(part, path):
+        for location, inner in shape.walk(part, path):
             parts += 1
             if parts > MAX_PARTS or len(above) > MAX_DEPTH:
                 raise SchemaFault("inputs: the schema is too complicated; use fewer references.")
             reference = inner.get("$ref")
             if reference in above:
-                raise SchemaFault(f"{place}.$ref: {reference} refers to itself.")
+                raise SchemaFault(f"{location}.$ref: {reference} refers to itself.")
             if reference is not None:
                 follow(shape.target(schema, reference), reference, (*above, reference))
 

@@ -89,25 +89,27 @@ def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], lis
 
 def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
     """Return the problems in the order of the form's fields; those that belong to no field come last."""
-    places = {name: place for place, name in enumerate(shape.names(schema))}
-    return sorted(faults, key=lambda fault: places.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(places)))
+    positions = {name: position for position, name in enumerate(shape.names(schema))}
+    return sorted(
+        faults, key=lambda fault: positions.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(positions))
+    )
 
 
 def missing(schema: Schema, values: dict[str, Any]) -> list[str]:
     """Return the required inputs that have no value, in the order of the schema."""
     complete = _with_defaults(_validator(schema), schema, values)
-    wanted: set[str] = set()
+    required: set[str] = set()
     for error in _validator(schema).iter_errors(complete):
         needed: Any = error.validator_value
         if error.absolute_path:
             continue
         if error.validator == "required":
-            wanted.update(name for name in needed if name not in complete)
+            required.update(name for name in needed if name not in complete)
         elif error.validator == "dependentRequired":
-            wanted.update(
+            required.update(
                 name for given in needed if given in complete for name in needed[given] if name not in complete
             )
-    return [name for name in shape.names(schema) if name in wanted]
+    return [name for name in shape.names(schema) if name in required]
 
 
 def active_names(schema: Schema, values: dict[str, Any]) -> list[str]:
@@ -139,13 +141,13 @@ def validator_class() -> type[Validator]:
 
 
 def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    def count_and_validate(validator: Validator, wanted: Any, value: Any, schema: Any) -> Any:
+    def count_and_validate(validator: Validator, expected: Any, value: Any, schema: Any) -> Any:
         budget = _budget.get(None)
         if budget is not None:
-            budget.spend(len(wanted) if isinstance(wanted, (list, dict)) else 0)
+            budget.spend(len(expected) if isinstance(expected, (list, dict)) else 0)
             if function is _unique_items and isinstance(value, list):
                 budget.spend(UNIQUE_ITEM_COST * len(value))
-        return function(validator, wanted, value, schema)
+        return function(validator, expected, value, schema)
 
     return count_and_validate
 
@@ -233,11 +235,11 @@ def _exact(number: float) -> Fraction:
     return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
-def _unique_items(_validator: Validator, wanted: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
+def _unique_items(_validator: Validator, expected: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
     """Check uniqueness in linear time; the library compares every pair of entries."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
-    if wanted is True and isinstance(entries, list):
+    if expected is True and isinstance(entries, list):
         seen = {json.dumps(_with_whole_numbers(entry), sort_keys=True) for entry in entries}
         if len(seen) < len(entries):
             yield ValidationError("not unique")

@@ -54,17 +54,17 @@ class Choices:
         schema = config.get("inputs")
         if not isinstance(schema, dict):
             return Form(schema=None)
-        wanted = [
+        sources = [
             (field.name, source)
             for field in shape.fields(schema)
             if (source := shape.choice_source(field.schema)) and (only is None or field.name in only)
         ]
-        answers = await asyncio.gather(*(self._choices_from(service, config, source) for _, source in wanted))
-        found = {_key(source): answer for (_, source), answer in zip(wanted, answers, strict=True)}
+        results = await asyncio.gather(*(self._choices_from(service, config, source) for _, source in sources))
+        found = {_key(source): result for (_, source), result in zip(sources, results, strict=True)}
         problems = {
-            name: ChoiceError(name, str(answer))
-            for (name, _), answer in zip(wanted, answers, strict=True)
-            if isinstance(answer, ChoiceUnavailable)
+            name: ChoiceError(name, str(result))
+            for (name, _), result in zip(sources, results, strict=True)
+            if isinstance(result, ChoiceUnavailable)
         }
         return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
 

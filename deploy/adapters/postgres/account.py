@@ -63,7 +63,7 @@ class Account:
                 preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - see above
             )
 
-    def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
+    def can_access(self, bin_dir: Path, data_dir: Path) -> bool:
         """Return True if the account can run the programs in `bin_dir` and enter `data_dir`."""
         server = str(bin_dir / "postgres")
         try:
@@ -85,7 +85,7 @@ def choose_account(bin_dir: Path, data_dir: Path, cluster: Path) -> Account:
     if os.geteuid() != 0:
         return _own_account(cluster)
     for account in _accounts_for_root(data_dir, cluster):
-        if account.reaches(bin_dir, data_dir):
+        if account.can_access(bin_dir, data_dir):
             return account
     raise PostgresError(
         f"PostgreSQL refuses to run as root, and no regular user can access both its programs in {bin_dir} and the data "

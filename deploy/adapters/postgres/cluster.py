@@ -162,7 +162,7 @@ def set_password(account: Account, bin_dir: Path, cluster: Path, password: str) 
     run_single(account, bin_dir, cluster, f"ALTER ROLE {ROLE} PASSWORD '{password}'")
 
 
-def take_over(folder: Path, account: Account) -> None:
+def change_owner(folder: Path, account: Account) -> None:
     """Change the owner of everything in `folder` to `account`, unless it owns the folder already. Needs root."""
     uid, gid = account.owner
     if folder.stat().st_uid == uid:

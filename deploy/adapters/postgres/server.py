@@ -17,13 +17,13 @@ from deploy.adapters.postgres.client import database_url
 from deploy.adapters.postgres.cluster import (
     ROLE,
     Layout,
+    change_owner,
     create_cluster,
     give_to_owner,
     prepare_data_dir,
     read_password,
     remove_unfinished,
     set_password,
-    take_over,
     write_password,
 )
 from deploy.adapters.postgres.errors import PostgresError
@@ -151,7 +151,7 @@ class PostgresServer:
         if is_new:
             create_cluster(layout, bin_dir, major, account, password, sync=self._settings.get("fsync") != "off")
         else:
-            take_over(cluster, account)
+            change_owner(cluster, account)
             if no_password:
                 set_password(account, bin_dir, cluster, password)
         self._launch(account, bin_dir, cluster, socket_dir)

@@ -130,7 +130,7 @@ class RunDirectory:
         """
         command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
-            spool, control, wake = self._ends(opened, spec)
+            spool, control, wake = self._open_ends(opened, spec)
             return start_detached(command, user, stdin=control, stdout=spool, stderr=wake)
 
     async def start_by(self, fork_server: ForkServer, spec: RunSpec) -> int:
@@ -139,13 +139,13 @@ class RunDirectory:
         Raise the same errors as `start`. If this is canceled, the run has either started completely or not at all.
         """
         with contextlib.ExitStack() as opened:
-            spool, control, wake = self._ends(opened, spec)
+            spool, control, wake = self._open_ends(opened, spec)
             pid = await fork_server.fork(control, spool, wake)
             if pid is None:
                 # Copies of this descriptor may still be queued for a stopped fork server. They can no longer start
                 # anything, but would hold the lock.
                 fcntl.flock(spool, fcntl.LOCK_UN)
-                pid = fork_server.start_directly(control, self._claimed(opened), wake)
+                pid = fork_server.start_directly(control, self._lock_spool(opened), wake)
             return pid
 
     def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
@@ -251,20 +251,20 @@ class RunDirectory:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
 
-    def _ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
+    def _open_ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
         """Return the supervisor's ends of spool, control and wake, with the settings queued for it."""
-        spool = self._claimed(opened)
-        control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
+        spool = self._lock_spool(opened)
+        control = _open(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
         settings = spec.to_json().encode("ascii") + b"\n"
         if len(settings) <= select.PIPE_BUF:
             os.write(control, settings)
         else:
-            control = _packed(opened, control, settings)
-        return spool, control, _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
+            control = _pack(opened, control, settings)
+        return spool, control, _open(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
 
-    def _claimed(self, opened: contextlib.ExitStack) -> int:
+    def _lock_spool(self, opened: contextlib.ExitStack) -> int:
         """Return a descriptor of the spool with the lock that the supervisor will inherit."""
-        spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
+        spool = _open(opened, self.spool, os.O_WRONLY | os.O_APPEND)
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -288,13 +288,13 @@ class RunDirectory:
             raise SpoolCorrupt(f"{self.spool} is corrupt between bytes {offset} and {offset + len(data)}.") from error
 
 
-def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
+def _open(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
     descriptor = os.open(path, flags)
     opened.callback(os.close, descriptor)
     return descriptor
 
 
-def _packed(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
+def _pack(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
     """Return a socket that carries `control` and a file with settings that are too long for a FIFO.
 
     Both stay in the socket for the supervisor even if this process exits. It is passed in place of `control`, because

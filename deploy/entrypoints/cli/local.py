@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(services_app, name="services")
 
 
-def with_services(settings: Settings, do: Callable[[AppState], Awaitable[Result]]) -> Result:
+def with_app_state(settings: Settings, do: Callable[[AppState], Awaitable[Result]]) -> Result:
     """Return the result of `do`. Start the bundled database for the call if it is not running."""
     import asyncio
 
@@ -97,7 +97,7 @@ def create_user(
         password_hash = await state.passwords.hash(password)
         await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), do)
     typer.echo(f"User {name} created")
 
 
@@ -110,7 +110,7 @@ def list_users(json: Json = False, data_dir: DataDir = None) -> None:
         async with state.open_unit_of_work() as uow:
             return [UserOut.model_validate(user) for user in await uow.users.list()]
 
-    found = with_services(server_settings(data_dir), do)
+    found = with_app_state(server_settings(data_dir), do)
     if json:
         typer.echo("[" + ",".join(user.model_dump_json() for user in found) + "]")
         return
@@ -127,7 +127,7 @@ def change_password(name: UserName, password_stdin: PasswordStdin = False, data_
     async def do(state: AppState) -> None:
         await _change(state, name, password_hash=await state.passwords.hash(password))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), do)
     typer.echo(f"Password of {name} changed")
 
 
@@ -142,7 +142,7 @@ def disable_user(
     async def do(state: AppState) -> None:
         await _change(state, name, is_active=enable)
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), do)
     typer.echo(f"User {name} {'enabled' if enable else 'disabled'}")
 
 
@@ -172,7 +172,7 @@ def make_config_token(
     async def do(state: AppState) -> str:
         return await make_token(state, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
 
-    typer.echo(with_services(server_settings(data_dir), do))
+    typer.echo(with_app_state(server_settings(data_dir), do))
 
 
 @tokens.command("list")
@@ -180,7 +180,7 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
     from deploy.entrypoints.routers.tokens import token_rows
 
-    found = with_services(server_settings(data_dir), token_rows)
+    found = with_app_state(server_settings(data_dir), token_rows)
     if json:
         typer.echo("[" + ",".join(token.model_dump_json() for token in found) + "]")
         return
@@ -203,7 +203,7 @@ def revoke_token(
     async def do(state: AppState) -> None:
         await state.bus.handle(RevokeToken(token_id=token_id, user_id=None))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), do)
     typer.echo(f"Token {token_id} revoked")
 
 
@@ -215,7 +215,7 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     async def do(state: AppState) -> str | None:
         return await migrations.current(state.database)
 
-    typer.echo(f"The database is at revision {with_services(server_settings(data_dir), do)}")
+    typer.echo(f"The database is at revision {with_app_state(server_settings(data_dir), do)}")
 
 
 @services_app.command("sync")
@@ -226,7 +226,7 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     from deploy.entrypoints.serve.startup import problem_text
 
     settings = server_settings(data_dir, services_dir)
-    events, problems = with_services(settings, sync_services)
+    events, problems = with_app_state(settings, sync_services)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")

@@ -46,7 +46,7 @@ def run(
     """Run the web server, live channel and worker until SIGTERM or SIGINT. The database must be available.
 
     Raises:
-        ConfigurationError: it cannot start; the message says what to do.
+        ConfigurationError: It cannot start; the message says what to do.
     """
     uvloop.run(_serve(settings, options, listening, url, postgres, announce))
 
@@ -153,7 +153,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     """Run `fastdeploy worker` until SIGTERM or SIGINT. Active runs then continue without it.
 
     Raises:
-        ConfigurationError: the deploy user owns the data folder.
+        ConfigurationError: The deploy user owns the data folder.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,8 +23,8 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
     """Return a worker on the data folder of `settings`.
 
     Raises:
-        ConfigurationError: the deploy user owns the data folder.
-        RunError: the deploy user does not exist.
+        ConfigurationError: The deploy user owns the data folder.
+        RunError: The deploy user does not exist.
     """
     user = deploy_user(settings)
 

@@ -80,7 +80,7 @@ class Access:
 
         A path that starts in the root and leaves it through a link is refused, as in the other methods.
         """
-        kind, real = self._look(path, self._may_stay if self._begins_inside(path) else self._may_admit)
+        kind, real = self._look(path, self._refusal_in_root if self._begins_inside(path) else self._refusal_to_admit)
         if admit and kind == FILE and not _is_within(real, self._root):
             self._admitted.append(os.path.dirname(real))
         return kind, real
@@ -137,26 +137,26 @@ class Access:
 
     def _policy(self, path: str) -> Policy:
         """Return the policy for a path. Links in the root never lead out of it, not even to admitted folders."""
-        return self._may_stay if self._begins_inside(path) else self._may_reach
+        return self._refusal_in_root if self._begins_inside(path) else self._refusal
 
     def _begins_inside(self, path: str) -> bool:
         return _is_within(os.path.normpath(path), self._root)
 
-    def _may_stay(self, real: str) -> str:
+    def _refusal_in_root(self, real: str) -> str:
         if self._is_private(real):
             return PRIVATE
         return "" if _is_within(real, self._root) else OUTSIDE
 
-    def _may_reach(self, real: str) -> str:
+    def _refusal(self, real: str) -> str:
         if self._is_private(real):
             return PRIVATE
         if _is_within(real, self._root):
             return ""
         return "" if any(_is_visible(real, folder) for folder in self._admitted) else OUTSIDE
 
-    def _may_admit(self, real: str) -> str:
+    def _refusal_to_admit(self, real: str) -> str:
         if _is_within(real, self._root) or self._is_private(real):
-            return self._may_stay(real)
+            return self._refusal_in_root(real)
         return "" if _is_visible(real, self._outer) else OUTSIDE
 
     def _identities(self) -> set[tuple[int, int]]:

@@ -129,7 +129,7 @@ def _faults(response: httpx2.Response) -> dict[str, str]:
         found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in detail if fault["type"] == "input"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): words for loc, words in found}
+    return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): message for loc, message in found}
 
 
 def error_message(response: httpx2.Response) -> str:
