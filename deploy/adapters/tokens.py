@@ -164,7 +164,7 @@ class Passwords:
 
     def hash_now(self, password: str) -> str:
         """Return the hash of a password, computed in the current thread."""
-        return self._hash.hash(_spellings(password)[0])
+        return self._hash.hash(_normalizations(password)[0])
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password.
@@ -193,10 +193,10 @@ class Passwords:
         return await asyncio.wrap_future(job)
 
     def _verify_now(self, password: str, password_hash: str) -> bool:
-        return any(self._hash.verify(spelling, password_hash) for spelling in _spellings(password))
+        return any(self._hash.verify(normalized, password_hash) for normalized in _normalizations(password))
 
 
-def _spellings(password: str) -> list[str]:
+def _normalizations(password: str) -> list[str]:
     """Return the Unicode normalizations of a password, starting with the one for new hashes (NFC, RFC 8265).
 
     Some systems send "é" as one character, others as two. Older hashes are of the password as it was sent.

@@ -47,7 +47,7 @@ class LiveFeed:
         listener.on_connect(self._on_connect)
 
     async def run(self) -> None:
-        """Feed until cancelled. Tolerates database outages."""
+        """Feed until canceled. Tolerates database outages."""
         while True:
             try:
                 await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)

@@ -28,7 +28,7 @@ class Reaper:
         self._healthy_since: float | None = None
 
     async def run(self) -> None:
-        """Check periodically until cancelled."""
+        """Check periodically until canceled."""
         while True:
             try:
                 await self._check()

@@ -169,7 +169,7 @@ class SignIn:
     async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
         """Return True if the password is correct.
 
-        The attempt stays counted, even if the request is cancelled. It is refunded if the password was not checked.
+        The attempt stays counted, even if the request is canceled. It is refunded if the password was not checked.
         """
         try:
             matches = await self._passwords.verify(password, password_hash)

@@ -96,7 +96,7 @@ class Worker:
         listener.on_connect(self._wake.set)
 
     async def run(self) -> None:
-        """Work until cancelled; active runs then continue without the worker."""
+        """Work until canceled; active runs then continue without the worker."""
         background_tasks = [
             asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())
         ]

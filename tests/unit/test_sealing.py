@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from deploy.adapters.sealing import Unsealable, Vault, _derived
+from deploy.adapters.sealing import Unsealable, Vault, _derive_key
 
 VALUES = {"password": "hunter2 \N{SNOWMAN}\n", "key": "x" * 100_000}
 
@@ -33,7 +33,7 @@ def test_it_is_good_for_its_deployment_its_key_and_as_it_is() -> None:
 
 def test_keys_are_derived_as_the_standard_has_it() -> None:
     reference = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"info").derive(b"secret")
-    assert _derived(b"secret", b"info") == reference
+    assert _derive_key(b"secret", b"info") == reference
 
 
 def test_a_request_is_known_again() -> None:

@@ -263,6 +263,6 @@ def _list(value: object, context: _Context) -> list[object]:
 
 
 def _yaml_type(value: object) -> str:
-    """Return what a value is. Its content may not be meant for those who read the error."""
+    """Return the type of a value for an error message, which must not show the value itself."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(value), "something else")

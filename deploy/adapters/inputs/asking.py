@@ -25,7 +25,7 @@ _RESERVE_SECONDS = 5.0
 
 
 class ChoiceUnavailable(Exception):
-    """The program returned no usable output; the text is a sentence for the user who fills in the form."""
+    """The program returned no usable output; the text is a sentence for users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ MAX_PATTERN_LENGTH = 2_000
 COMPILE_SECONDS = 0.2  # of processor time, for one pattern
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # Names that match a pattern could be secret unnoticed; the other keywords refer to parts outside this document.
-_REFUSED = {
+_UNSUPPORTED = {
     "patternProperties": "list each input in `properties` instead.",
     "propertyNames": "list each input in `properties` instead.",
     "$id": "remove it; the schema of inputs has no URI.",
@@ -104,7 +104,7 @@ def check_programs(files: Files, schema: Schema, folder: str) -> None:
 
 
 def _check_keywords(root: Schema, part: Schema, path: str) -> None:
-    for keyword, instead in _REFUSED.items():
+    for keyword, instead in _UNSUPPORTED.items():
         if keyword in part:
             raise SchemaFault(f"{path}.{keyword}: not supported here; {instead}")
     if part.get("$schema", DRAFT) != DRAFT:
@@ -170,8 +170,8 @@ def _check_field(field: Field) -> None:
     if field.schema.get("writeOnly") is True:
         _check_secret(field)
     choices = list(_choices(field))
-    for path, source, beside in choices:
-        _check_choices(path, source, beside)
+    for path, source, enclosing in choices:
+        _check_choices(path, source, enclosing)
     if "default" in field.schema and not choices:
         _check_default(field)
 
@@ -192,8 +192,8 @@ def _check_secret(field: Field) -> None:
             raise SchemaFault(f"{field.path}.{keyword}: not allowed for a secret, because everyone could read it.")
 
 
-def _check_choices(path: str, source: Any, beside: Schema) -> None:
-    if any(keyword in beside for keyword in ("enum", "oneOf", "const")):
+def _check_choices(path: str, source: Any, enclosing: Schema) -> None:
+    if any(keyword in enclosing for keyword in ("enum", "oneOf", "const")):
         raise SchemaFault(f"{path}: the choices are also listed here; keep only one of the two.")
     if not isinstance(source, dict) or len(source) != 1 or not source.keys() <= {"command", "inventory"}:
         raise SchemaFault(f'{path}: must have either "command" or "inventory".')

@@ -66,7 +66,7 @@ class Choices:
             for (name, _), result in zip(sources, results, strict=True)
             if isinstance(result, ChoiceUnavailable)
         }
-        return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
+        return Form(schema=_fill_in_choices(schema, found), problems=tuple(problems.values()))
 
     async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
         """Return True if the platform itself runs the playbook of a service.
@@ -217,7 +217,7 @@ def _key(source: Mapping[str, Any]) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def _filled(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
+def _fill_in_choices(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
     """Return a copy of the schema in which each source of choices is replaced by the choices, if they are known."""
 
     def fill(part: Any) -> Any:
@@ -228,24 +228,24 @@ def _filled(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable
         copy = {name: fill(inner) for name, inner in part.items() if name != CHOICES}
         source = part.get(CHOICES)
         choices = found.get(_key(source)) if isinstance(source, dict) else None
-        return _offer(copy, choices) if isinstance(choices, list) else copy
+        return _with_choices(copy, choices) if isinstance(choices, list) else copy
 
     filled: Schema = fill(schema)
     return filled
 
 
-def _offer(schema: Schema, choices: list[Choice]) -> Schema:
+def _with_choices(schema: Schema, choices: list[Choice]) -> Schema:
     if schema.get("type") == "array":
         items = schema.get("items")
-        return {**schema, "items": _offer(items if isinstance(items, dict) else {}, choices)}
-    values = [Choice(_as_type(choice.value, schema.get("type")), choice.title) for choice in choices]
+        return {**schema, "items": _with_choices(items if isinstance(items, dict) else {}, choices)}
+    values = [Choice(_converted(choice.value, schema.get("type")), choice.title) for choice in choices]
     if all(choice.title is None for choice in values):
         return {**schema, "enum": [choice.value for choice in values]}
     titled = [{"const": choice.value, "title": choice.title or str(choice.value)} for choice in values]
     return {**schema, "oneOf": titled}
 
 
-def _as_type(value: Any, kind: Any) -> Any:
+def _converted(value: Any, kind: Any) -> Any:
     """Convert a line to a number if the input is a number; return the value unchanged if that fails."""
     if not isinstance(value, str) or kind not in ("integer", "number"):
         return value

@@ -1,4 +1,4 @@
-"""The server's socket: its location, and whether a server is listening."""
+"""The server's socket: find its location and probe the state of the server."""
 
 import enum
 import hashlib

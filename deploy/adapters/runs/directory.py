@@ -55,7 +55,7 @@ class RunSpec:
     """What a supervisor runs.
 
     `env` is the complete environment. `files` are written into a folder that only the deploy user can read and that is
-    removed afterwards (below TMPDIR, if `env` sets it); ``%RUN_DIR%`` in `argv` and `env` is replaced by its path.
+    removed afterward (below TMPDIR, if `env` sets it); ``%RUN_DIR%`` in `argv` and `env` is replaced by its path.
     `timeout`, and `grace` between the signals, are in seconds. The limits are in bytes: `output_limit` of stored output,
     `line_limit` of the text of one record. `interrupt` sends SIGINT first. `events` opens a pipe for JSON lines and sets
     ``FASTDEPLOY_EVENTS_FD`` to its number.
@@ -220,7 +220,7 @@ class RunDirectory:
 
     @staticmethod
     def drain_wake(wake: int) -> None:
-        """Drain the descriptor of `open_wake`. Read the spool afterwards, not before."""
+        """Drain the descriptor of `open_wake`. Read the spool afterward, not before."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(wake, 65536)) == 65536:
                 pass

@@ -99,7 +99,7 @@ class LineSocket:
 
 @asynccontextmanager
 async def reader(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[LineSocket]:
-    """Start a reader as `user` (None: the server's own user) and stop it afterwards.
+    """Start a reader as `user` (None: the server's own user) and stop it afterward.
 
     Raises:
         FoldersUnavailable: The reader cannot be started.
@@ -166,7 +166,7 @@ class Checker:
 
 @asynccontextmanager
 async def checker(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[Checker]:
-    """Start a checker with a reader, both as `user` if possible, and stop them afterwards.
+    """Start a checker with a reader, both as `user` if possible, and stop them afterward.
 
     Raises:
         FoldersUnavailable: A process cannot be started.

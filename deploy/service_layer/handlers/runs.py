@@ -26,7 +26,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
         for job_id, deployment_id in taken:
             deployment, config = found.get(deployment_id, (None, {}))
             if deployment is None or deployment.state is not DeploymentState.QUEUED:
-                await uow.queue.finish(job_id)  # cancelled meanwhile
+                await uow.queue.finish(job_id)  # canceled meanwhile
                 continue
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
