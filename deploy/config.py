@@ -235,10 +235,10 @@ def secret_key(settings: Settings) -> str:
             "SECRET_KEY is missing. It is required with DATABASE_URL: set it in the environment or in .env, to the same "
             f"value for every process. To generate one: {MAKE_KEY}"
         )
-    return kept_secret(settings.data_dir / "secret-key", secrets.token_hex(32))
+    return read_or_create_secret(settings.data_dir / "secret-key", secrets.token_hex(32))
 
 
-def kept_secret(path: Path, fresh: str) -> str:
+def read_or_create_secret(path: Path, fresh: str) -> str:
     """Return the content of a file. If it does not exist, create it with `fresh` (mode 0600).
 
     If several processes create it at the same time, all of them return the content of the first.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.config import Settings, prepare_data_dir, secret_key
 from deploy.entrypoints.app_state import create_app_state
-from deploy.entrypoints.serve.first_user import Introduction, introduce, show_introduction
+from deploy.entrypoints.serve.first_user import FirstSteps, prepare_first_user, show_first_steps
 from deploy.entrypoints.serve.foreground import database
 from deploy.entrypoints.serve.settings import load_settings
 from deploy.entrypoints.serve.startup import prepare_database
@@ -35,12 +35,12 @@ COMMANDS = {
 STOP_TIMEOUT = 15.0  # seconds
 
 
-async def prepare(settings: Settings, url: str) -> Introduction:
+async def prepare(settings: Settings, url: str) -> FirstSteps:
     """Upgrade the database before two processes try to; return how to sign in."""
     state = create_app_state(settings, url)
     try:
         await prepare_database(state)
-        return await introduce(state)
+        return await prepare_first_user(state)
     finally:
         await state.database.close()
 
@@ -81,7 +81,7 @@ def main() -> int:
     # Handle SIGTERM like Ctrl-C, so that the database shuts down cleanly.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with database(settings) as (url, _):
-        show_introduction(asyncio.run(prepare(settings, url)), before="\n")
+        show_first_steps(asyncio.run(prepare(settings, url)), before="\n")
         processes = start(url, settings)
         try:
             while all(process.poll() is None for process in processes.values()):

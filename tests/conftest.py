@@ -176,8 +176,8 @@ def committing_bus(
 ) -> MessageBus:
     """Return the bus with every handler, wired as in the product, on the database for this test alone."""
     inputs = inputs_of(committing_uow, services_root)
-    loose = unit_of_work(database.connection)
-    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, loose)
+    autocommit = unit_of_work(database.connection)
+    return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, autocommit)
 
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:

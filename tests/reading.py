@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.adapters.runs.start import DeployUser, start_detached, supervisor_command
 from deploy.adapters.service_folders.files import Files
-from deploy.adapters.service_folders.processes import Place
+from deploy.adapters.service_folders.processes import FolderScope
 
 
 @contextmanager
@@ -33,4 +33,4 @@ def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
 
 def files_of(reader: socket.socket, root: Path, *private: Path) -> Files:
     """Return the files below `root`, read as a service folder is."""
-    return Files(reader, Place(root, private).limits())
+    return Files(reader, FolderScope(root, private).limits())

@@ -1,1 +1,1 @@
-"""The outside world, one module per neighbour."""
+"""Adapters to the database, service folders, runs, Ansible and sockets."""

@@ -18,7 +18,14 @@ from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.start import DeployUser, RunError
 from deploy.adapters.runs.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
-from deploy.adapters.service_folders.processes import Checked, FoldersUnavailable, Line, Place, checker, reader
+from deploy.adapters.service_folders.processes import (
+    Checked,
+    FolderScope,
+    FoldersUnavailable,
+    LineSocket,
+    checker,
+    reader,
+)
 from deploy.adapters.service_folders.survey import Survey
 from deploy.config import ConfigurationError
 from deploy.domain.commands import ServiceFolder
@@ -62,7 +69,7 @@ class ServiceFolders:
         self, root: Path, *, user: Callable[[], DeployUser | None] = lambda: None, private: Sequence[Path] = ()
     ) -> None:
         self.root = root
-        self._place = Place(root, tuple(private))
+        self._scope = FolderScope(root, tuple(private))
         self._user = user
         self._cache: LRUCache[str, Checked] = LRUCache(CACHE_BYTES, getsizeof=_size)
         self._turns: asyncio.Semaphore | None = None
@@ -164,7 +171,7 @@ class ServiceFolders:
             problems += [problem] if problem is not None else []
         return folders, sorted(problems, key=lambda problem: problem.folder)
 
-    async def _entries(self, line: Line) -> list[tuple[str, str]]:
+    async def _entries(self, line: LineSocket) -> list[tuple[str, str]]:
         answer = await line.ask("names")
         if answer is None:
             raise FoldersUnavailable(NO_ANSWER)
@@ -182,7 +189,7 @@ class ServiceFolders:
         missing = [number for number, checked in enumerate(found) if checked is None]
         timeouts = 0
         while missing:
-            async with self._turn(), checker(self._place, self._deploy_user()) as process:
+            async with self._turn(), checker(self._scope, self._deploy_user()) as process:
                 while missing and not process.is_gone:
                     number = missing.pop(0)
                     checked = await process.check(requests[number])
@@ -209,8 +216,8 @@ class ServiceFolders:
             self._cache[key] = checked
 
     @asynccontextmanager
-    async def _reader(self) -> AsyncIterator[Line]:
-        async with self._turn(), reader(self._place, self._deploy_user()) as line:
+    async def _reader(self) -> AsyncIterator[LineSocket]:
+        async with self._turn(), reader(self._scope, self._deploy_user()) as line:
             yield line
 
     def _turn(self) -> asyncio.Semaphore:
@@ -229,7 +236,7 @@ class ServiceFolders:
         return f"the deploy user {user.name}" if user is not None else "the user that runs fastDeploy"
 
 
-async def _is_unchanged(line: Line, checked: Checked) -> bool:
+async def _is_unchanged(line: LineSocket, checked: Checked) -> bool:
     answer = await line.ask("verify", checked.used)
     if answer is None:
         raise FoldersUnavailable(NO_ANSWER)

@@ -44,7 +44,7 @@ class Listener:
         self._on_connect.append(callback)
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Listen until canceled."""
         pause = FIRST_PAUSE
         while True:
             try:

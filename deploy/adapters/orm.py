@@ -1,7 +1,7 @@
-"""The tables: what migrations are made from, and compared with.
+"""The tables, in SQLAlchemy. Migrations are generated from them and checked against them.
 
-Only they load this, and SQLAlchemy with it. What is read and written goes through asyncpg (adapters/repository,
-decision 0011). Free-form values are `json`, not `jsonb`: what a script says may hold what jsonb refuses (NUL).
+Only migrations import this module and SQLAlchemy; queries use asyncpg (adapters/repository, decision 0011). Free-form
+values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ sessions = Table(
     Column("user_agent", Text, nullable=False),
 )
 
-# Password attempts of the last minutes, counted for all processes together. Keys are keyed hashes: no name, address or
-# mistyped password can be read from them.
+# Recent password attempts, shared by all processes. Buckets are keyed hashes, which do not reveal names, addresses or
+# mistyped passwords.
 password_attempts = Table(
     "password_attempts",
     metadata,
@@ -159,16 +159,16 @@ deployments = Table(
     Column("has_failed_step", Boolean, nullable=False),
     Column("expected_seconds", Double),
     Column("secret_inputs", ARRAY(Text), nullable=False, server_default="{}"),
-    # Beside an idempotency key: by what the same request is known again, without keeping its secrets.
+    # Set with an idempotency key: recognizes the same request without storing its secrets.
     Column("request_fingerprint", Text),
-    # The history of one service, and its last success, without a look at the others.
+    # For the history of a service and its last success.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
     Index(
         "ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")
     ),
-    # What was asked for in some time.
+    # For filters by time.
     Index("ix_deployments_created", "created"),
-    # Deleting a deployment looks for its retries.
+    # Deleting a deployment searches for its retries (ON DELETE SET NULL).
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_deployments_open", "id", postgresql_where=text("state IN ('queued', 'running')")),
     Index(
@@ -202,8 +202,7 @@ steps = Table(
     Index("ix_steps_open", "deployment_id", postgresql_where=text("state IN ('pending', 'running')")),
 )
 
-# What a deployment was started with, to tell later what has changed since: the service's config, and digests of the
-# files in its folder.
+# The service's config and the digests of its files at the start of a deployment, to show later what has changed since.
 snapshots = Table(
     "snapshots",
     metadata,
@@ -212,7 +211,7 @@ snapshots = Table(
     Column("files", JSON),
 )
 
-# The secret inputs of a deployment that has not ended, sealed with a key that is not in the database.
+# The secret inputs of deployments that have not ended, encrypted with a key that is not in the database.
 secrets = Table(
     "secrets",
     metadata,
@@ -220,7 +219,7 @@ secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
-# Everything that happened in a deployment, as it was told: `message` is the JSON text that clients get.
+# The event log of each deployment. `message` is the JSON text that clients receive.
 events = Table(
     "events",
     metadata,

@@ -28,7 +28,7 @@ class Vault:
         """Return the values encrypted, bound to this deployment."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = json.dumps(values).encode("ascii")
-        encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated(deployment_id))
+        encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated_data(deployment_id))
         return _VERSION + nonce + encrypted
 
     def open(self, sealed: bytes, deployment_id: int) -> dict[str, str]:
@@ -41,7 +41,7 @@ class Vault:
 
         nonce, encrypted = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
-            plain = self._cipher().decrypt(nonce, encrypted, _associated(deployment_id))
+            plain = self._cipher().decrypt(nonce, encrypted, _associated_data(deployment_id))
         except (InvalidTag, ValueError) as error:
             raise Unsealable(
                 "Its secret values cannot be decrypted because SECRET_KEY has changed since then. Start a new deployment."
@@ -52,15 +52,15 @@ class Vault:
     def fingerprint(self, request: Any) -> str:
         """Return a keyed hash (HMAC) that identifies a repeated request without revealing its content."""
         canonical = json.dumps(request, sort_keys=True, separators=(",", ":")).encode("ascii")
-        return hmac.new(_derived(self._secret_key, _FINGERPRINT), canonical, hashlib.sha256).hexdigest()
+        return hmac.new(_derive_key(self._secret_key, _FINGERPRINT), canonical, hashlib.sha256).hexdigest()
 
     def _cipher(self) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
-        return AESGCM(_derived(self._secret_key, _SEAL))
+        return AESGCM(_derive_key(self._secret_key, _SEAL))
 
 
-def _derived(secret: bytes, info: bytes) -> bytes:
+def _derive_key(secret: bytes, info: bytes) -> bytes:
     """Return a 32-byte key for one purpose: HKDF (RFC 5869) with SHA-256, without salt."""
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
@@ -68,5 +68,5 @@ def _derived(secret: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
 
 
-def _associated(deployment_id: int) -> bytes:
+def _associated_data(deployment_id: int) -> bytes:
     return f"deployment:{deployment_id}".encode("ascii")

@@ -39,7 +39,7 @@ PASSES, MEMORY, LANES = 2, 19 * 1024, 1
 THREADS, WAITING = 2, 30
 BUSY, BUSY_SECONDS = "The server is checking too many passwords at the moment. Try again in a few seconds.", 2
 # Unicode normalization takes quadratic time on hostile text.
-LONGEST_NORMALIZED = 1024
+MAX_NORMALIZED_LENGTH = 1024
 
 
 def load() -> None:
@@ -105,13 +105,13 @@ class TokenSigner:
             raise NotSignedIn(INVALID) from error
         if not all(isinstance(claims[name], str) for name in ("aud", "sub", "jti")):
             raise NotSignedIn(INVALID)
-        own = {"iss", "aud", "sub", "jti", "iat", "exp"}
+        standard = {"iss", "aud", "sub", "jti", "iat", "exp"}
         return Claims(
             kind=claims["aud"].removeprefix(f"{ISSUER}:"),
             subject=claims["sub"],
             token_id=claims["jti"],
             expires=expires,
-            extra={key: value for key, value in claims.items() if key not in own},
+            extra={key: value for key, value in claims.items() if key not in standard},
         )
 
 
@@ -142,9 +142,9 @@ class KeyedHash:
 
 
 class Passwords:
-    """Hashes and checks passwords in two threads of its own: each takes 19 MiB and a core for 20 ms (OWASP).
+    """Hashes and checks passwords in two dedicated threads. Each password takes 19 MiB and a core for 20 ms (OWASP).
 
-    No other work can occupy these threads. If more than `WAITING` passwords are queued, new ones are rejected immediately.
+    If more than `WAITING` passwords are queued, new ones are rejected immediately.
     """
 
     def __init__(self, hashing: PasswordHash | None = None) -> None:
@@ -164,7 +164,7 @@ class Passwords:
 
     def hash_now(self, password: str) -> str:
         """Return the hash of a password, computed in the current thread."""
-        return self._hash.hash(_spellings(password)[0])
+        return self._hash.hash(_normalizations(password)[0])
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password.
@@ -193,15 +193,15 @@ class Passwords:
         return await asyncio.wrap_future(job)
 
     def _verify_now(self, password: str, password_hash: str) -> bool:
-        return any(self._hash.verify(spelling, password_hash) for spelling in _spellings(password))
+        return any(self._hash.verify(normalized, password_hash) for normalized in _normalizations(password))
 
 
-def _spellings(password: str) -> list[str]:
+def _normalizations(password: str) -> list[str]:
     """Return the Unicode normalizations of a password, starting with the one for new hashes (NFC, RFC 8265).
 
     Some systems send "é" as one character, others as two. Older hashes are of the password as it was sent.
     """
-    if password.isascii() or len(password) > LONGEST_NORMALIZED:
+    if password.isascii() or len(password) > MAX_NORMALIZED_LENGTH:
         return [password]
     composed, decomposed = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
     return list(dict.fromkeys((composed, password, decomposed)))

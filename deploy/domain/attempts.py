@@ -27,13 +27,13 @@ class Bucket:
 
     key: tuple[str, ...]
     limit: int
-    full: str
+    message: str
     advice: str = ""
 
     def refusal(self, seconds: int) -> str:
         """Return the error message for a client that must wait `seconds`."""
         wait = f"Try again in {duration(seconds)}"
-        return f"{self.full} {wait}, {self.advice}" if self.advice else f"{self.full} {wait}."
+        return f"{self.message} {wait}, {self.advice}" if self.advice else f"{self.message} {wait}."
 
 
 def unknown_client(name: str, network: str) -> tuple[Bucket, ...]:

@@ -56,11 +56,11 @@ def input_changes(
         {name: value for name, value in after.items() if name not in secret},
     )
     given_before, given_after = before.keys() | secret_before, after.keys() | secret_after
-    came = [Change(name, "added") for name in secret & given_after - given_before]
-    went = [Change(name, "removed") for name in secret & given_before - given_after]
+    added = [Change(name, "added") for name in secret & given_after - given_before]
+    removed = [Change(name, "removed") for name in secret & given_before - given_after]
     # A plain value that became a secret, or vice versa.
-    turned = [Change(name, "changed") for name in (secret_before ^ secret_after) & given_before & given_after]
-    return sorted([*known, *came, *went, *turned], key=lambda change: change.name)
+    changed = [Change(name, "changed") for name in (secret_before ^ secret_after) & given_before & given_after]
+    return sorted([*known, *added, *removed, *changed], key=lambda change: change.name)
 
 
 def config_changes(before: Snapshot, after: Snapshot) -> list[Change]:

@@ -12,7 +12,7 @@ ENV, CONFIRM = "env", "confirm"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one value: its path in the request (`("env", "replicas")`), and a message without a period."""
+    """A problem of one value: its path in the request (`("env", "replicas")`), and a message without a period."""
 
     path: tuple[str | int, ...]
     sentence: str
@@ -35,7 +35,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ChoiceError:
     """An input (`name`) whose choices could not be loaded, and the reason (`sentence`)."""
 
     name: str
@@ -47,7 +47,7 @@ class Form:
     """The inputs of a service: its schema with choices filled in, and the inputs whose choices could not be loaded."""
 
     schema: dict[str, Any] | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ChoiceError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Masking of secret values in the output of a run, before anything is stored."""
+"""Mask secret values in the output of a run, before anything is stored."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Mask:
         return value
 
     def report(self, report: StepReport, *, planned: bool = False) -> StepReport:
-        """Return a step report with the values masked. If `planned`, `task` in its details is kept, as an id."""
+        """Return a step report with the values masked. If `planned`, keep `task` in its details, which is an ID."""
         ids = {"task": report.detail["task"]} if planned and "task" in report.detail else {}
         return replace(
             report,
-            name=self._cut_off(report.name, NAME_LIMIT),
-            message=self._cut_off(report.message),
+            name=self._mask_truncated(report.name, NAME_LIMIT),
+            message=self._mask_truncated(report.message),
             detail=self.value(report.detail) | ids,
         )
 
@@ -98,17 +98,17 @@ class Mask:
         return self._without_end(text) if continues else text
 
     def _end(self, end: RunEnded) -> RunEnded:
-        return replace(end, message=self._cut_off(end.message))
+        return replace(end, message=self._mask_truncated(end.message))
 
     def _result(self, result: HostResult) -> HostResult:
         return replace(
             result,
             host=self.text(result.host),
-            message=self._cut_off(result.message),
-            diff=None if result.diff is None else self._cut_off(result.diff),
+            message=self._mask_truncated(result.message),
+            diff=None if result.diff is None else self._mask_truncated(result.diff),
         )
 
-    def _cut_off(self, text: str, limit: int | None = None) -> str:
+    def _mask_truncated(self, text: str, limit: int | None = None) -> str:
         cut = _CUT.search(text)
         if cut is None:
             return self.text(self._without_end(text)) if limit is not None and len(text) >= limit else self.text(text)

@@ -94,7 +94,7 @@ class Service:
 
     @property
     def concurrency(self) -> int:
-        """The number of its deployments that may run at once."""
+        """Return the number of its deployments that may run at the same time."""
         return int(self.data.get("concurrency", 1))
 
 
@@ -277,7 +277,7 @@ class Deployment:
         """Start the deployment on a worker.
 
         Raises:
-            Conflict: the deployment is not queued.
+            Conflict: The deployment is not queued.
         """
         if self.state is not DeploymentState.QUEUED:
             raise Conflict(f"Deployment {self.id} is {self.state.value} and cannot be started again.")
@@ -287,8 +287,9 @@ class Deployment:
         return [DeploymentChanged(self.id)]
 
     def finish(self, state: DeploymentState, *, now: datetime, reason: str | None = None) -> list[Event]:
-        """Set the final state. A final state never changes, with one exception: a script that reported success and
-        then crashed has failed.
+        """Set the final state.
+
+        A final state never changes, except to failure if a script reported success and then crashed.
         """
         crashed_after_success = self.state is DeploymentState.SUCCESS and state is DeploymentState.FAILURE
         if self.state.is_final and not crashed_after_success:
@@ -299,10 +300,10 @@ class Deployment:
         return [DeploymentChanged(self.id)]
 
     def request_cancel(self, by: str, *, now: datetime) -> list[Event]:
-        """Cancel a queued deployment immediately; request the run of a started one to stop. A final state is kept.
+        """Cancel a queued deployment immediately, or request the run of a started one to stop. Keep a final state.
 
         Raises:
-            Conflict: the deployment and its processes have ended.
+            Conflict: The deployment and its processes have ended.
         """
         if self.state.is_final and not self.has_live_process:
             raise Conflict(

@@ -11,7 +11,7 @@ def check_rules(password: str) -> None:
     """Check a new password.
 
     Raises:
-        InvalidInput: it violates a rule; the message names the rule, never the password.
+        InvalidInput: It violates a rule; the message names the rule, never the password.
     """
     if len(password) < MIN_PASSWORD:
         raise InvalidInput(f"The password is too short: use at least {MIN_PASSWORD} characters.")

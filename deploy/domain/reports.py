@@ -1,4 +1,4 @@
-"""Parsing of the output of a run: JSON lines of deploy scripts, events of our Ansible callback."""
+"""Parse the output of a run: JSON lines of deploy scripts, events of our Ansible callback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGE_LIMIT = 65_536
 MAX_DURATION = 1e9
 # Nesting levels of JSON: far more than scripts use, far fewer than any of our parsers can handle.
 MAX_DEPTH = 50
-_OWN_FIELDS = frozenset({"name", "state", "message"})
+_STEP_FIELDS = frozenset({"name", "state", "message"})
 
 # Ansible's names are accepted, too: some scripts pass them on.
 _STATES = {state.value: state for state in StepState} | {
@@ -106,7 +106,7 @@ def is_encodable(value: Any) -> bool:
 
 
 def step_name(name: str) -> str:
-    """Return a step's name as it is kept, so that a plan and the reports of it agree."""
+    """Return a step's name as it is stored, so that names in plans and reports match."""
     return clean_text(name.strip() or name, NAME_LIMIT)
 
 
@@ -129,9 +129,9 @@ def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport
     """Return the report of a step with this name and state; `fields` holds everything that was reported."""
     error = fields.get("error_message") if state is StepState.FAILURE else None
     message = error or fields.get("message") or fields.get("error_message") or ""
-    detail = {key: value for key, value in fields.items() if key not in _OWN_FIELDS}
+    detail = {key: value for key, value in fields.items() if key not in _STEP_FIELDS}
     if error and fields.get("message"):
-        detail["message"] = fields["message"]  # a failed step shows its error in place of it
+        detail["message"] = fields["message"]  # a failed step shows its error instead
     return StepReport(
         name=step_name(name),
         state=state,
@@ -172,7 +172,7 @@ def read_event(text: str, at: datetime) -> list[Entry]:
 
 
 def as_in_a_line(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields from another source as if they were parsed from a line of output. They must not be too deep."""
+    """Return fields from another source as if they were parsed from a line of output. Check `is_deep` first."""
     return _json_object(json.dumps(fields)) or {}
 
 

@@ -10,7 +10,7 @@ from deploy.domain.model import Deployment, DeploymentState, HostResult, Planned
 from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded, clean_text, step_name
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
-BROKEN_OFF = "Run the deploy script"
+SCRIPT_STEP = "Run the deploy script"
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
@@ -33,8 +33,8 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
 class Run:
     """Applies the entries of one batch, in order, and collects the changes.
 
-    `events` holds everything that happened, in order; `touched` the steps to store (by id), `removed` the ids of steps
-    to delete. `ids` yields ids for unplanned steps.
+    `events` holds all events in order, `touched` the steps to store by id, and `removed` the ids of steps to delete.
+    `ids` yields ids for unplanned steps.
     """
 
     def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
@@ -48,17 +48,17 @@ class Run:
         for step in self._open.values():
             self._by_name.setdefault(step.name, []).append(step)
         running = [step for step in self._open.values() if step.state is StepState.RUNNING]
-        # In the order in which they started, as if the whole run were one batch.
+        # Sort by start, as if the whole run were one batch.
         self._running = {step.id: step for step in sorted(running, key=lambda step: step.run_order or 0)}
 
     @property
     def open_steps(self) -> list[Step]:
-        """The pending and running steps, in the order of the plan."""
+        """Return the pending and running steps, in the order of the plan."""
         return list(self._open.values())
 
     @property
     def _current(self) -> Step | None:
-        """The step that output belongs to: the running step that started last."""
+        """Return the step that output belongs to: the running step that started last."""
         return next(reversed(self._running.values()), None)
 
     def take(self, entry: Entry) -> None:
@@ -93,7 +93,7 @@ class Run:
             self._start_next(at)
 
     def finish(self, *, at: datetime) -> None:
-        """Finish the deployment because its script is done: derive the result from its steps, remove open ones."""
+        """Finish the deployment because its script is done: derive the outcome from its steps, and remove open ones."""
         if self.deployment.state.is_final:
             return
         self._settle(DeploymentState.SUCCESS, at=at)
@@ -123,7 +123,7 @@ class Run:
             "message": result.message,
             "diff": result.diff,
         }
-        # The last result counts: Ansible sometimes reports a host again.
+        # Ansible may report a host again; the last result counts.
         step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
         self._emit(step)
 
@@ -139,7 +139,7 @@ class Run:
         if end.cause == "cancelled":
             reason = self.deployment.cancel_requested or reason
         if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
-            self._break_off(reason, at=end.at)
+            self._fail_step(reason, at=end.at)
         outcome = DeploymentState.CANCELLED if end.cause == "cancelled" else DeploymentState.FAILURE
         self._settle(outcome, at=end.at, reason=reason)
 
@@ -150,9 +150,9 @@ class Run:
             outcome, reason = DeploymentState.FAILURE, deployment.reason or reason
         self.events += deployment.finish(outcome, now=at, reason=reason)
 
-    def _break_off(self, reason: str, *, at: datetime) -> None:
+    def _fail_step(self, reason: str, *, at: datetime) -> None:
         """Record the reason in a failed step: the running one, or a new one."""
-        step = self._current or self._append(BROKEN_OFF)
+        step = self._current or self._append(SCRIPT_STEP)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
         self._emit(step)

@@ -1,1 +1,1 @@
-"""How the world reaches us: thin."""
+"""Entrypoints: HTTP, WebSocket, command line and server processes."""

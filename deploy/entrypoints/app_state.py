@@ -79,7 +79,7 @@ def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now
     hub = Hub()
 
     def invalidate_access(user_id: int | None = None) -> None:
-        authenticator.forget(user_id)
+        authenticator.invalidate(user_id)
         hub.rights_changed(user_id)
 
     listener.on("access", lambda user: invalidate_access(int(user) if user else None))
@@ -89,7 +89,7 @@ def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now
     # Without this, a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
-    bus.on_news(feed.tell)
+    bus.on_news(feed.send_committed)
     return AppState(
         settings=settings,
         database=database,

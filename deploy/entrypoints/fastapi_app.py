@@ -29,7 +29,7 @@ from deploy.entrypoints.routers import (
 )
 from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
 from deploy.entrypoints.serve.background import background
-from deploy.entrypoints.serve.first_user import introduce, show_introduction
+from deploy.entrypoints.serve.first_user import prepare_first_user, show_first_steps
 from deploy.entrypoints.serve.settings import load_settings
 from deploy.entrypoints.serve.start_errors import StartErrors
 from deploy.entrypoints.serve.startup import finish_sync, prepare_database
@@ -102,7 +102,7 @@ async def _own_state(settings: Settings) -> AsyncIterator[AppState]:
     syncing = await prepare_database(state)
     async with running(state), background(finish_sync(syncing)):
         # Last, and not through the log, because logs are stored.
-        show_introduction(await introduce(state))
+        show_first_steps(await prepare_first_user(state))
         yield state
 
 

@@ -15,7 +15,7 @@ from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 CACHE_SIZE = 4096
-# Seconds. The upper limit for using stale access if a process misses the notification of a revocation.
+# Seconds. Limits how long stale access is used if a process misses the notification of a revocation.
 CACHE_SECONDS = 5.0
 
 
@@ -26,32 +26,32 @@ class Authenticator:
         self._signer = signer
         self._open_unit_of_work = open_unit_of_work
         self._now = now
-        self._known: dict[str, tuple[float, Actor]] = {}
+        self._cache: dict[str, tuple[float, Actor]] = {}
 
     async def authenticate(self, token: str, kinds: frozenset[TokenType]) -> Actor:
         """Return the actor of a token that has one of these types.
 
         Raises:
-            NotSignedIn: the token is forged, expired, revoked or of another type, or its user is disabled.
+            NotSignedIn: The token is forged, expired, revoked or of another type, or its user is disabled.
         """
-        known = self._known
-        until, actor = known.get(token, (0.0, None))
+        cache = self._cache
+        until, actor = cache.get(token, (0.0, None))
         if actor is not None and until > time.monotonic() and actor.expires > time.time() and actor.kind in kinds:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
-        actor = await self._found(claims)
-        if len(known) >= CACHE_SIZE:
-            known.clear()
-        known[token] = (time.monotonic() + CACHE_SECONDS, actor)
+        actor = await self._look_up(claims)
+        if len(cache) >= CACHE_SIZE:
+            cache.clear()
+        cache[token] = (time.monotonic() + CACHE_SECONDS, actor)
         return actor
 
-    def forget(self, user_id: int | None = None) -> None:
+    def invalidate(self, user_id: int | None = None) -> None:
         """Invalidate the cached access of a user, or of all users, because it has changed."""
-        others = {token: known for token, known in self._known.items() if known[1].user_id != user_id}
+        others = {token: entry for token, entry in self._cache.items() if entry[1].user_id != user_id}
         # A new dict: lookups in progress started before the change, and must store their result in the old one.
-        self._known = others if user_id is not None else {}
+        self._cache = others if user_id is not None else {}
 
-    async def _found(self, claims: Claims) -> Actor:
+    async def _look_up(self, claims: Claims) -> Actor:
         try:
             async with self._open_unit_of_work() as uow:
                 return await self._actor(claims, uow)
@@ -71,7 +71,7 @@ class Authenticator:
         session = claims.extra.get("session")
         # A browser's token is valid as long as its session.
         found = None if session is None else await uow.sessions.find_valid(str(session), self._now())
-        user = await _of_account(claims, uow) if session is None else found and found[1]
+        user = await _account_user(claims, uow) if session is None else found and found[1]
         if not user or str(user.id) != claims.subject or not user.is_active or claims.extra.get("epoch") != user.epoch:
             raise NotSignedIn(INVALID)
         if found is not None:
@@ -102,7 +102,7 @@ class Authenticator:
         )
 
 
-async def _of_account(claims: Claims, uow: UnitOfWork) -> User:
+async def _account_user(claims: Claims, uow: UnitOfWork) -> User:
     try:
         return await uow.users.get(int(claims.subject))
     except NotFound as error:

@@ -22,10 +22,10 @@ def create_bus(
     folders: ServiceFolders,
     now: Clock,
     inputs: Inputs,
-    open_loose: OpenUnitOfWork | None = None,
+    open_autocommit: OpenUnitOfWork | None = None,
 ) -> MessageBus:
     """Return a message bus with all handlers registered."""
-    bus = MessageBus(open_unit_of_work, open_loose)
+    bus = MessageBus(open_unit_of_work, open_autocommit)
     bus.on_command(commands.CreateUser, partial(users.create_user, now=now))
     bus.on_command(commands.ChangeUser, users.change_user)
     bus.on_command(commands.OpenSession, partial(sessions.open_session, now=now))
@@ -49,11 +49,11 @@ def create_bus(
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployments, partial(runs.claim_deployments, now=now))
     ingest_output = partial(runs.ingest_output, running=RunningDeployments(), step_ids=step_ids)
-    bus.on_command(commands.IngestOutput, ingest_output, loose=True)
-    bus.on_command(commands.KeepFiles, deployments.keep_files, loose=True)
+    bus.on_command(commands.IngestOutput, ingest_output, autocommit=True)
+    bus.on_command(commands.KeepFiles, deployments.keep_files, autocommit=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)
     bus.on_command(commands.ExpireDeployments, runs.expire_deployments)
-    bus.on_command(commands.Heartbeat, runs.heartbeat, loose=True)
+    bus.on_command(commands.Heartbeat, runs.heartbeat, autocommit=True)
     bus.on_event(events.AccessChanged, users.announce_access)
     return bus

@@ -1,5 +1,6 @@
-"""Inputs of services and the values given for them. Values are checked outside the transaction, because loading choices
-can take long.
+"""Check the values given for the inputs of services.
+
+Values are checked outside the transaction, because loading choices can take long.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ class Inputs:
         self._open_unit_of_work = open_unit_of_work
         self.choices = choices
         self.vault = vault
-        self._turns: asyncio.Semaphore | None = None
+        self._slots: asyncio.Semaphore | None = None
         self._waiting = 0
 
     async def prepare(self, command: StartDeployment) -> StartDeployment:
         """Return the command with its values checked, completed, and split into plain and secret ones.
 
         Raises:
-            NotFound: the service does not exist.
-            InvalidValues: values are missing or invalid; it contains every fault.
+            NotFound: The service does not exist.
+            InvalidValues: Values are missing or invalid; it contains every fault.
         """
         async with self._open_unit_of_work() as uow:
             service = await uow.services.get(command.service_id)
@@ -64,8 +65,8 @@ class Inputs:
         schema, env = config.get("inputs"), command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
         if not isinstance(schema, dict):
-            return CheckedValues(env=env, config=options), faults + _unexpected_secrets(command)
-        faults += _given_again(command, schema)
+            return CheckedValues(env=env, config=options), faults + _unexpected_values(command)
+        faults += _retry_faults(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
         form = await self.choices.form(service, config, frozenset(needed))
@@ -85,14 +86,14 @@ class Inputs:
         """Check values in a thread. Each check takes up to a second of processor time, so few run at once.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: Too many are waiting.
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded(BUSY, BUSY_SECONDS)
-        self._turns = self._turns or asyncio.Semaphore(CHECKS)
+        self._slots = self._slots or asyncio.Semaphore(CHECKS)
         self._waiting += 1
         try:
-            async with self._turns:
+            async with self._slots:
                 return await asyncio.to_thread(_checked, schema, env)
         finally:
             self._waiting -= 1
@@ -112,14 +113,14 @@ class Inputs:
 
     def fingerprint(self, command: StartDeployment) -> str:
         """Return a keyed hash of the request, including its secrets, to recognize the same request."""
-        asked = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
-        return self.vault.fingerprint(asked)
+        request = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
+        return self.vault.fingerprint(request)
 
     async def secrets(self, deployment: Deployment, uow: UnitOfWork) -> dict[str, str]:
         """Return the secret values of a deployment that has not ended.
 
         Raises:
-            Unsealable: they are not stored or cannot be decrypted.
+            Unsealable: They are not stored or cannot be decrypted.
         """
         if not deployment.secret_inputs:
             return {}
@@ -142,8 +143,8 @@ def values_of(command: StartDeployment, config: Mapping[str, Any]) -> CheckedVal
     """Return the values if they were checked against the current config, or if the service declares no inputs.
 
     Raises:
-        Unprepared: they must be checked first.
-        Conflict: the service's config has changed since the check.
+        Unprepared: They must be checked first.
+        Conflict: The service's config has changed since the check.
     """
     options = {name: config.get(name) for name in _OPTIONS}
     if command.values is None:
@@ -165,7 +166,7 @@ def check_shape(command: StartDeployment) -> None:
     """Check that the values can be stored.
 
     Raises:
-        InvalidInput: they are nested too deeply, or contain a lone surrogate.
+        InvalidInput: They are nested too deeply, or contain a lone surrogate.
     """
     given = {**command.context, "again": command.again}
     if is_deep(given):
@@ -195,12 +196,12 @@ def _not_text(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
     ]
 
 
-def _unexpected_secrets(command: StartDeployment) -> list[Fault]:
+def _unexpected_values(command: StartDeployment) -> list[Fault]:
     return [Fault((ENV, name), f"{name[:100]}: a retry does not accept new values") for name in command.again]
 
 
-def _given_again(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
-    """Return the faults in the secrets given for a retry; all other values come from the first deployment."""
+def _retry_faults(command: StartDeployment, schema: shape.Schema) -> list[Fault]:
+    """Return the faults in the secrets given for a retry. All other values come from the first deployment."""
     secret, known = shape.secret_names(schema), shape.names(schema)
     needed = [name for name in command.needed_again if name in known and name not in command.again]
     # An input that was a secret then but is not one now was not stored either.

@@ -21,8 +21,8 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
-SWEEP_EVERY = 2.0
-# Seconds until events committed by this process are read from the database if `tell` has not sent them.
+SWEEP_SECONDS = 2.0
+# Seconds until events committed by this process are read from the database if `send_committed` has not sent them.
 OWN_EVENT_TIMEOUT = 0.1
 BATCH = 200
 CATCH_UP_BYTES = 512 * 1024
@@ -32,11 +32,11 @@ MAX_CURSORS = 20_000
 class LiveFeed:
     """Feeds committed events to the hub of this process."""
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork, tail: EventReader, hub: Hub, listener: Listener) -> None:
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, reader: EventReader, hub: Hub, listener: Listener) -> None:
         self._open_unit_of_work = open_unit_of_work
-        self._tail = tail
+        self._reader = reader
         self._hub = hub
-        self._news: set[int] = set()
+        self._changed: set[int] = set()
         self._services: set[int] = set()
         self._cursors: OrderedDict[int, int] = OrderedDict()
         self._service_of: dict[int, int] = {}
@@ -47,10 +47,10 @@ class LiveFeed:
         listener.on_connect(self._on_connect)
 
     async def run(self) -> None:
-        """Feed until cancelled. Tolerates database outages."""
+        """Feed until canceled. Tolerates database outages."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), SWEEP_EVERY)
+                await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
             except asyncio.TimeoutError:
                 self._sweep_due = True
             self._wake.clear()
@@ -65,7 +65,7 @@ class LiveFeed:
         """Add a client: it receives everything that is committed after this returns."""
         # In this order: events committed in between are already offered to the client.
         self._hub.add(client)
-        for deployment_id, seq in await self._tail.cursors(since_seconds=60):
+        for deployment_id, seq in await self._reader.cursors(since_seconds=60):
             client.cursors.setdefault(deployment_id, seq)
             self._cursors.setdefault(deployment_id, seq)
 
@@ -77,7 +77,7 @@ class LiveFeed:
             cursor = client.cursors.setdefault(deployment_id, 0)
             with_output = deployment_id in client.subscribed
             # Small batches, since many clients may catch up at the same time.
-            events = await self._tail.some_after(
+            events = await self._reader.some_after(
                 deployment_id, cursor, limit=BATCH, max_bytes=CATCH_UP_BYTES, with_output=with_output
             )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
@@ -87,10 +87,10 @@ class LiveFeed:
                 return
             client.deliver(deployment_id, events)
 
-    def tell(self, news: CommittedEvents) -> None:
-        """Send what this process has just committed without reading it again.
+    def send_committed(self, news: CommittedEvents) -> None:
+        """Send events that this process has just committed, without reading them from the database.
 
-        This requires that it directly follows what was sent before; otherwise it is read from the database, in order.
+        If they do not directly follow the last event that was sent, all events since then are read from the database.
         """
         if not len(self._hub) or not news.events:
             return
@@ -105,11 +105,12 @@ class LiveFeed:
         deployment_id, _, seq = text.partition(" ")
         if seq and int(seq) <= self._cursors.get(int(deployment_id), 0):
             return  # already sent
-        self._news.add(int(deployment_id))
+        self._changed.add(int(deployment_id))
         self._wake.set()
 
     def _on_own_deployment(self, text: str) -> None:
-        # The notification may arrive before the committing task calls `tell`, which it does unless it is interrupted.
+        # The notification may arrive before the committing task calls `send_committed`. Read the events only if that task
+        # is interrupted and never does.
         asyncio.get_running_loop().call_later(OWN_EVENT_TIMEOUT, self._on_deployment, text)
 
     def _on_service(self, text: str) -> None:
@@ -124,25 +125,25 @@ class LiveFeed:
         if self._sweep_due:
             await self._sweep()
             self._sweep_due = False
-        while self._news:
-            deployment_id = self._news.pop()
+        while self._changed:
+            deployment_id = self._changed.pop()
             try:
                 await self._advance(deployment_id)
             except BaseException:
-                self._news.add(deployment_id)
+                self._changed.add(deployment_id)
                 raise
         if self._services:
-            await self._tell_services()
+            await self._send_services()
 
     async def _sweep(self) -> None:
-        for deployment_id, seq in await self._tail.cursors(since_seconds=60):
+        for deployment_id, seq in await self._reader.cursors(since_seconds=60):
             known = self._cursors.get(deployment_id)
             if (known is not None and known < seq) or (known is None and len(self._hub)):
-                self._news.add(deployment_id)
+                self._changed.add(deployment_id)
 
     async def _advance(self, deployment_id: int) -> None:
         if not len(self._hub):
-            # No clients are connected; the next one starts from the state it finds.
+            # No clients are connected. The next one starts from the current state.
             self._cursors.pop(deployment_id, None)
             self._service_of.pop(deployment_id, None)
             return
@@ -152,7 +153,7 @@ class LiveFeed:
             return
         while True:
             complete = self._hub.wants_output(deployment_id)
-            events = await self._tail.after(deployment_id, cursor, limit=BATCH, with_output=complete)
+            events = await self._reader.after(deployment_id, cursor, limit=BATCH, with_output=complete)
             if not events:
                 break
             self._publish(deployment_id, service_id, events, complete=complete)
@@ -176,13 +177,13 @@ class LiveFeed:
 
     async def _service(self, deployment_id: int) -> int | None:
         if deployment_id not in self._service_of:
-            service_id = await self._tail.service_of(deployment_id)
+            service_id = await self._reader.service_of(deployment_id)
             if service_id is None:
                 return None  # deleted meanwhile
             self._service_of[deployment_id] = service_id
         return self._service_of[deployment_id]
 
-    async def _tell_services(self) -> None:
+    async def _send_services(self) -> None:
         ids = list(self._services)
         async with self._open_unit_of_work() as uow:
             services = await uow.services.some(ids)

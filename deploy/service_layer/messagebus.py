@@ -28,11 +28,11 @@ class MessageBus:
     Each message gets its own unit of work: sharing one between concurrent messages loses writes.
     """
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork, open_loose: OpenUnitOfWork | None = None) -> None:
-        """`open_unit_of_work` opens transactions; `open_loose` units of work whose statements commit one by one."""
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, open_autocommit: OpenUnitOfWork | None = None) -> None:
+        """`open_unit_of_work` opens transactions; in units of work of `open_autocommit`, each statement commits on its own."""
         self._open_unit_of_work = open_unit_of_work
-        self._open_loose = open_loose or open_unit_of_work
-        self._loose: set[type[Any]] = set()
+        self._open_autocommit = open_autocommit or open_unit_of_work
+        self._autocommit: set[type[Any]] = set()
         self._commands: dict[type[Any], Handler[Any]] = {}
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
@@ -45,11 +45,11 @@ class MessageBus:
         handler: Handler[Message],
         *,
         prepare: Prepare[Message] | None = None,
-        loose: bool = False,
+        autocommit: bool = False,
     ) -> None:
         """Register the handler of a command.
 
-        A `loose` handler groups its statements itself (`UnitOfWork.atomically`), because it usually runs only one,
+        An `autocommit` handler groups its statements itself (`UnitOfWork.atomically`), because it usually runs only one,
         which needs no transaction.
 
         `prepare` does work that takes too long for a transaction: if the handler raises Unprepared, it is called again
@@ -58,8 +58,8 @@ class MessageBus:
         self._commands[kind] = handler
         if prepare is not None:
             self._prepare[kind] = prepare
-        if loose:
-            self._loose.add(kind)
+        if autocommit:
+            self._autocommit.add(kind)
 
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
         """Register handlers of an event; each runs after the commit, in its own transaction."""
@@ -93,8 +93,8 @@ class MessageBus:
         return events
 
     async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
-        is_loose = type(message) in self._loose
-        async with self._open_loose() if is_loose else self._open_unit_of_work() as uow:
+        is_autocommit = type(message) in self._autocommit
+        async with self._open_autocommit() if is_autocommit else self._open_unit_of_work() as uow:
             events = await handler(message, uow)
         for news in uow.news:
             self._tell_here(self._news, news)

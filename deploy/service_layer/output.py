@@ -1,4 +1,4 @@
-"""Access to the output of a deployment, line by line."""
+"""Search the output of a deployment line by line."""
 
 from __future__ import annotations
 

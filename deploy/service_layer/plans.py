@@ -13,7 +13,7 @@ PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
 async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Plan:
-    """Return the plan by earlier successes, else by the config, else by the playbook, else one placeholder step."""
+    """Return the plan from earlier successes, or else from the config or the playbook, or else a placeholder step."""
     plan = await uow.plans.by_successes(service.id)
     if plan is not None and plan.steps:
         return plan

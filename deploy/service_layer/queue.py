@@ -13,7 +13,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 class Ahead(NamedTuple):
-    """The deployments that must finish before one can start: the number of waiting ones, and the last one."""
+    """The deployments ahead of one that waits: how many are waiting, and the ID of the last one and if it runs."""
 
     waiting: int
     last: int | None
@@ -28,40 +28,45 @@ async def why_waiting(
 ) -> dict[str, Any] | None:
     """Return the reason, the position in the service's queue (from 1) and the deployment to wait for.
 
-    Returns None if the deployment is not queued.
+    Return None if the deployment is not queued.
     """
     if deployment.state is not DeploymentState.QUEUED:
         return None
-    at_once = (await uow.services.some([deployment.service_id]))[0].concurrency
-    jobs = await uow.queue.ahead_of(deployment.job_id, concurrency=at_once) if deployment.job_id is not None else []
+    concurrency = (await uow.services.some([deployment.service_id]))[0].concurrency
+    jobs = (
+        await uow.queue.ahead_of(deployment.job_id, concurrency=concurrency) if deployment.job_id is not None else []
+    )
     ahead = Ahead(sum(not runs for _, runs in jobs), *jobs[-1]) if jobs else FREE
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
-    return _reason(deployment, ahead, at_once, has_worker=has_worker)
+    return _reason(deployment, ahead, concurrency, has_worker=has_worker)
 
 
 async def why_all_waiting(
     deployments: Sequence[Deployment], uow: UnitOfWork, now: datetime, worker_grace_seconds: float
 ) -> dict[int, dict[str, Any]]:
-    """Return the same for many deployments, by id, with as few queries as for one."""
+    """Return the result of `why_waiting` for many deployments, by ID, with as few queries as for one."""
     waiting = [deployment for deployment in deployments if deployment.state is DeploymentState.QUEUED]
     if not waiting:
         return {}
     services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}))
-    at_once = {service.id: service.concurrency for service in services}
-    ahead = all_ahead(await uow.queue.jobs(), at_once)
+    concurrency = {service.id: service.concurrency for service in services}
+    ahead = all_ahead(await uow.queue.jobs(), concurrency)
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return {
         deployment.id: _reason(
-            deployment, ahead.get(deployment.job_id or 0, FREE), at_once[deployment.service_id], has_worker=has_worker
+            deployment,
+            ahead.get(deployment.job_id or 0, FREE),
+            concurrency[deployment.service_id],
+            has_worker=has_worker,
         )
         for deployment in waiting
     }
 
 
-def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahead]:
-    """Return what is ahead of each job that waits for others, by job id. It must agree with `Queue.ahead_of`.
+def all_ahead(jobs: Iterable[Job], concurrency: Mapping[int, int]) -> dict[int, Ahead]:
+    """Return the deployments ahead of each job that waits for others, by job ID. Must agree with `Queue.ahead_of`.
 
-    `at_once` maps the id of a service to the number of its deployments that may run at once.
+    `concurrency` maps the id of a service to the number of its deployments that may run at once.
     """
     by_service: dict[int, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
@@ -70,7 +75,7 @@ def all_ahead(jobs: Iterable[Job], at_once: Mapping[int, int]) -> dict[int, Ahea
     for service_id, of_service in by_service.items():
         before = FREE
         for place, job in enumerate(of_service):
-            if not job.runs and place >= at_once.get(service_id, 1):
+            if not job.runs and place >= concurrency.get(service_id, 1):
                 found[job.id] = before
             before = Ahead(before.waiting + (not job.runs), job.deployment_id, job.runs)
     return found
@@ -85,13 +90,13 @@ async def _has_worker(uow: UnitOfWork, now: datetime, grace_seconds: float) -> b
     return any(alive(worker.last_seen, now, grace_seconds) for worker in await uow.workers.list())
 
 
-def _reason(deployment: Deployment, ahead: Ahead, at_once: int, *, has_worker: bool) -> dict[str, Any]:
+def _reason(deployment: Deployment, ahead: Ahead, concurrency: int, *, has_worker: bool) -> dict[str, Any]:
     if not has_worker:
         reason = "No worker is running. Start one with: fastdeploy worker"
     elif ahead.last is not None:
         # A run that has reported its result counts as running until its process has ended.
         state = "running" if ahead.last_runs else "waiting"
-        how_many = "one" if at_once == 1 else at_once
+        how_many = "one" if concurrency == 1 else concurrency
         reason = f"Deployment {ahead.last} of {deployment.service} is {state} ahead of it; {how_many} at a time."
     else:
         reason = "All workers are busy. It starts as soon as one is free."

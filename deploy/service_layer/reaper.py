@@ -13,7 +13,7 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0
+POLL_SECONDS = 5.0
 # Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
 OUTAGE_GRACE_SECONDS = 30.0
 
@@ -25,25 +25,25 @@ class Reaper:
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
         self._grace_seconds = grace_seconds
-        self._well_since: float | None = None
+        self._healthy_since: float | None = None
 
     async def run(self) -> None:
-        """Check periodically until cancelled."""
+        """Check periodically until canceled."""
         while True:
             try:
-                await self._look()
+                await self._check()
             except DATABASE_ERRORS as error:
                 log.warning("Failed to check for lost runs: %s", error)
-                self._well_since = None
-            await asyncio.sleep(LOOK_EVERY)
+                self._healthy_since = None
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         async with self._open_unit_of_work() as uow:
             lost = await uow.deployments.lost(self._grace_seconds)
-            forgotten = await uow.deployments.without_job()
+            without_job = await uow.deployments.without_job()
         now = time.monotonic()
-        self._well_since = self._well_since or now
-        if now - self._well_since < min(OUTAGE_GRACE_SECONDS, self._grace_seconds):
+        self._healthy_since = self._healthy_since or now
+        if now - self._healthy_since < min(OUTAGE_GRACE_SECONDS, self._grace_seconds):
             return
         for deployment_id, host in lost:
             reason = (
@@ -51,5 +51,5 @@ class Reaper:
                 "Check that host and what the deployment has done so far, then retry it."
             )
             await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason))
-        for deployment_id in forgotten:
+        for deployment_id in without_job:
             await self._bus.handle(RequeueDeployment(deployment_id=deployment_id))

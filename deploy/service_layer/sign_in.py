@@ -1,4 +1,4 @@
-"""Checking passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
+"""Check passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class SignIn:
         """Return the user if the password is correct. Holds no database connection while hashing it.
 
         Raises:
-            NotSignedIn: wrong password, unknown or disabled user; the message does not reveal which.
-            TooManyAttempts: a limit was reached.
-            Overloaded: too many passwords are waiting to be hashed.
+            NotSignedIn: Wrong password, unknown or disabled user; the message does not reveal which.
+            TooManyAttempts: A limit was reached.
+            Overloaded: Too many passwords are waiting to be hashed.
         """
         name = name.replace("\x00", "")[:MAX_NAME_LENGTH]  # PostgreSQL does not accept NUL
         async with self._open_unit_of_work() as uow:
@@ -94,8 +94,8 @@ class SignIn:
 
         Raises:
             Forbidden: `current` is wrong.
-            TooManyAttempts: as in `check`.
-            Overloaded: as in `check`.
+            TooManyAttempts: As in `check`.
+            Overloaded: As in `check`.
         """
         async with self._open_unit_of_work() as uow:
             user = await uow.users.get(user_id)
@@ -148,7 +148,7 @@ class SignIn:
         """Count an attempt in all of the buckets, or in none.
 
         Raises:
-            TooManyAttempts: a bucket is full.
+            TooManyAttempts: A bucket is full.
         """
         now = self._now()
         by_key = {self._keyed_hash.of(*bucket.key): bucket for bucket in buckets}
@@ -167,8 +167,9 @@ class SignIn:
         return Reservation(windows)
 
     async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
-        """Return True if the password is correct. The attempt stays counted, also on cancellation; it is refunded if
-        the password was not checked.
+        """Return True if the password is correct.
+
+        The attempt stays counted, even if the request is canceled. It is refunded if the password was not checked.
         """
         try:
             matches = await self._passwords.verify(password, password_hash)

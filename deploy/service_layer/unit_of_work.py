@@ -15,7 +15,7 @@ from deploy.adapters.repository import CommittedEvents
 
 
 class UnitOfWork:
-    """The repositories on one connection, created on first use. Unless it is loose, it is one transaction.
+    """The repositories on one connection, created on first use. Unless it is in autocommit mode, it is one transaction.
 
     Repositories never commit; the opener commits at the end. `news` holds what was stored for clients, to be sent
     after the commit.
@@ -26,7 +26,7 @@ class UnitOfWork:
         self.news: list[CommittedEvents] = []
 
     def atomically(self) -> AbstractAsyncContextManager[None]:
-        """Return a transaction for several statements of a loose unit of work."""
+        """Return a transaction for several statements of a unit of work in autocommit mode."""
         return atomically_on(self._driver)
 
     @cached_property

@@ -41,11 +41,11 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
-BEAT_EVERY = 5.0
-CLAIM_EVERY = 2.0
+HEARTBEAT_SECONDS = 5.0
+CLAIM_SECONDS = 2.0
 POLL_SECONDS = 0.01
-CANCELS_KEPT = 1000
-EXPIRE_EVERY, EXPIRE_PAUSE = 3600.0, 1.0
+MAX_PENDING_CANCELS = 1000
+EXPIRE_SECONDS, EXPIRE_BATCH_PAUSE = 3600.0, 1.0
 UNDECIDED_TIMEOUT = 60.0
 UNDECIDED = (
     "The run was lost: its worker died while starting it, and the supervisor it left behind neither starts nor exits. "
@@ -96,12 +96,14 @@ class Worker:
         listener.on_connect(self._wake.set)
 
     async def run(self) -> None:
-        """Work until cancelled; active runs then continue without the worker."""
-        keeping = [asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())]
+        """Work until canceled; active runs then continue without the worker."""
+        background_tasks = [
+            asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())
+        ]
         try:
             await self._claim()
         finally:
-            tasks = [*keeping, *self._runs.values()]
+            tasks = [*background_tasks, *self._runs.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -114,14 +116,14 @@ class Worker:
             except DATABASE_ERRORS as error:
                 log.warning("Failed to claim deployments: %s", error)
             try:
-                await asyncio.wait_for(self._wake.wait(), CLAIM_EVERY)
+                await asyncio.wait_for(self._wake.wait(), CLAIM_SECONDS)
             except asyncio.TimeoutError:
                 continue
 
     async def _claim_free_slots(self) -> None:
         """Claim as many deployments as there are free slots."""
         limit = self._identity.slots
-        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_finished`).
+        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_on_finished`).
         while (room := self._identity.slots - len(self._runs)) > 0:
             limit = min(limit, room)
             try:
@@ -144,9 +146,9 @@ class Worker:
             return  # `_adopt_runs` also finds claims that were just committed
         task = asyncio.create_task(self._run_one(deployment_id, claimed), name=f"deployment {deployment_id}")
         self._runs[deployment_id] = task
-        task.add_done_callback(lambda _: self._finished(deployment_id))
+        task.add_done_callback(lambda _: self._on_finished(deployment_id))
 
-    def _finished(self, deployment_id: int) -> None:
+    def _on_finished(self, deployment_id: int) -> None:
         if len(self._runs) >= self._identity.slots:
             self._wake.set()  # a slot is free again
         task = self._runs.pop(deployment_id)
@@ -165,7 +167,7 @@ class Worker:
                 return
             if not run.started():
                 await self._start(found, run)
-            self._send_wanted_cancel(found.deployment)
+            self._send_pending_cancel(found.deployment)
             offset = 0 if claimed is not None else None
             mask = await persistently(lambda: self._mask(found.deployment))
             await Follower(
@@ -230,7 +232,7 @@ class Worker:
         if not self._send_cancel(deployment_id, "It was cancelled."):
             # It may be starting right now: remember the cancel and send it after the start.
             self._cancelled[deployment_id] = None
-            if len(self._cancelled) > CANCELS_KEPT:
+            if len(self._cancelled) > MAX_PENDING_CANCELS:
                 self._cancelled.popitem(last=False)
 
     def _send_cancel(self, deployment_id: int, reason: str) -> bool:
@@ -238,10 +240,10 @@ class Worker:
             return False
         return RunDirectory.at(self._runs_dir, deployment_id).send({"cancel": reason[:1000]})
 
-    def _send_wanted_cancel(self, deployment: Deployment) -> None:
-        heard = deployment.id in self._cancelled
+    def _send_pending_cancel(self, deployment: Deployment) -> None:
+        was_notified = deployment.id in self._cancelled
         self._cancelled.pop(deployment.id, None)
-        if (heard or deployment.cancel_requested is not None) and deployment.run_ended is None:
+        if (was_notified or deployment.cancel_requested is not None) and deployment.run_ended is None:
             self._send_cancel(deployment.id, deployment.cancel_requested or "It was cancelled.")
 
     async def _beat(self) -> None:
@@ -253,7 +255,7 @@ class Worker:
                 await self._adopt_runs()
             except DATABASE_ERRORS as error:
                 log.warning("Failed to send the heartbeat: %s", error)
-            await asyncio.sleep(BEAT_EVERY)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _expire(self) -> None:
         """Delete old deployments in small batches, so that other work is not delayed."""
@@ -263,19 +265,19 @@ class Worker:
             except DATABASE_ERRORS as error:
                 log.warning("Failed to delete old deployments: %s", error)
                 gone = []
-            await asyncio.sleep(EXPIRE_PAUSE if gone else EXPIRE_EVERY)
+            await asyncio.sleep(EXPIRE_BATCH_PAUSE if gone else EXPIRE_SECONDS)
 
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
-            mine = await uow.deployments.open(worker_id=self._identity.worker_id)
+            active = await uow.deployments.open(worker_id=self._identity.worker_id)
             reported = await uow.deployments.reported_but_alive()
-        for deployment in mine:
+        for deployment in active:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
-        for deployment in (*mine, *reported):
+        for deployment in (*active, *reported):
             if deployment.cancel_requested is not None:
                 self._send_cancel(deployment.id, deployment.cancel_requested)
-        known = {deployment.id for deployment in mine} | self._runs.keys()
+        known = {deployment.id for deployment in active} | self._runs.keys()
         for deployment_id in RunDirectory.ids(self._runs_dir):
             if deployment_id not in known:
                 await self._tidy(deployment_id)

@@ -82,7 +82,7 @@ class TestUserTokens:
         token = gateway.token(TokenType.USER, user_id, epoch=0)
         await gateway.actor_of(token)
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        gateway.authenticator.forget()
+        gateway.authenticator.invalidate()
         assert await gateway.is_rejected(token)
         assert not await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=1))
 
@@ -132,7 +132,7 @@ class TestBrowserTokens:
         first, second = (gateway.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
         assert (await gateway.actor_of(first)).session == "s1"
         await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
-        gateway.authenticator.forget()
+        gateway.authenticator.invalidate()
         assert await gateway.is_rejected(first)
         assert not await gateway.is_rejected(second)
 
@@ -142,7 +142,7 @@ class TestBrowserTokens:
         for user_id, token in tokens.items():
             await gateway.actor_of(token)
             await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
-        gateway.authenticator.forget(ada)
+        gateway.authenticator.invalidate(ada)
         assert await gateway.is_rejected(tokens[ada])
         assert not await gateway.is_rejected(tokens[bob])
 
@@ -156,7 +156,7 @@ class TestBrowserTokens:
         await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
         token, uses = gateway.token(TokenType.USER, user_id, epoch=0, session="s1"), []
         for _ in range(3):
-            gateway.authenticator.forget()
+            gateway.authenticator.invalidate()
             await gateway.actor_of(token)
             async with site.open_uow() as uow:
                 uses += [browser.last_used for browser in await uow.sessions.of(user_id, site.clock.now)]
@@ -187,7 +187,7 @@ class TestRecordedTokens:
         token = await gateway.registered(TokenKind.CONFIG)
         await gateway.actor_of(token)
         await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
-        gateway.authenticator.forget()
+        gateway.authenticator.invalidate()
         assert await gateway.is_rejected(token)
 
     async def test_last_use_of_a_token_is_recorded_once_a_minute(self, gateway: Gateway, site: Site) -> None:
@@ -195,7 +195,7 @@ class TestRecordedTokens:
         first = site.clock.now
         uses = []
         for _ in range(3):
-            gateway.authenticator.forget()
+            gateway.authenticator.invalidate()
             await gateway.actor_of(token)
             async with site.open_uow() as uow:
                 uses.append((await uow.tokens.get("t1")).last_used)
@@ -227,14 +227,14 @@ class TestCache:
         await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
         assert not await gateway.is_rejected(token)
         monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
-        gateway.authenticator.forget()
+        gateway.authenticator.invalidate()
         assert await gateway.is_rejected(token)
 
     async def test_the_cache_is_bounded(self, gateway: Gateway, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(authentication, "CACHE_SIZE", 3)
         for number in range(10):
             await gateway.actor_of(gateway.token(TokenType.DEPLOYMENT, number))
-            assert len(gateway.authenticator._known) <= 3
+            assert len(gateway.authenticator._cache) <= 3
 
     async def test_rejections_are_not_cached(self, gateway: Gateway, site: Site) -> None:
         token = gateway.token(TokenType.SERVICE, "x", token_id="t1")
@@ -249,9 +249,9 @@ class TestCache:
         async def interrupted() -> AsyncIterator[UnitOfWork]:
             async with site.open_uow() as uow:
                 yield uow
-            authenticator.forget()
+            authenticator.invalidate()
 
         authenticator = Authenticator(gateway.signer, interrupted, site.clock)
         token = gateway.token(TokenType.USER, await site.user("ada"), epoch=0)
         await authenticator.authenticate(token, ANY)
-        assert not authenticator._known
+        assert not authenticator._cache

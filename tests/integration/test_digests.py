@@ -56,13 +56,13 @@ def test_names_that_are_not_valid_text(tmp_path: Path) -> None:
 
 
 def test_files_and_bytes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digests, "BYTES", 10)
-    for number in range(digests.FILES):
+    monkeypatch.setattr(digests, "MAX_BYTES", 10)
+    for number in range(digests.MAX_FILES):
         (tmp_path / f"{number}").touch()
     (tmp_path / "0").write_bytes(b"x" * 10)
     found = folder_digests(tmp_path)
     assert found is not None
-    assert len(found) == digests.FILES
+    assert len(found) == digests.MAX_FILES
     (tmp_path / "1").write_bytes(b"x")
     assert folder_digests(tmp_path) is None
     (tmp_path / "1").write_bytes(b"")
@@ -71,7 +71,7 @@ def test_files_and_bytes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_folders_are_limited(tmp_path: Path) -> None:
-    for number in range(digests.FOLDERS):
+    for number in range(digests.MAX_FOLDERS):
         (tmp_path / f"{number}").mkdir()
     assert folder_digests(tmp_path) is None
 

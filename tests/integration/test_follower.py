@@ -173,7 +173,7 @@ class TestFollow:
     async def test_without_wake_ups_the_follower_polls(
         self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(follower, "LOOK_EVERY", 0.01)
+        monkeypatch.setattr(follower, "POLL_SECONDS", 0.01)
         monkeypatch.setattr(Follower, "_on_wake", lambda _follower, wake: RunDirectory.drain_wake(wake))
         followed = await started(busy_site, runs, "echo one; sleep 0.1; echo two")
         await followed.follow()
@@ -259,7 +259,7 @@ class TestReaper:
     async def test_runs_of_dead_workers_fail(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
         await busy_site.beat("w1", "far")
         deployment_id = await busy_site.running()
-        await reaper_without_grace._look()
+        await reaper_without_grace._check()
         deployment = await busy_site.deployment(deployment_id)
         assert deployment.state is DeploymentState.FAILURE
         assert (deployment.reason or "").startswith("The run was lost: the worker on far has not been seen")
@@ -272,11 +272,11 @@ class TestReaper:
         async with busy_site.open_uow() as uow:
             await uow.users._driver.execute("UPDATE workers SET last_seen = now() - interval '1 hour'")
         reaper_with_grace = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
-        await reaper_with_grace._look()
-        await reaper_with_grace._look()
+        await reaper_with_grace._check()
+        await reaper_with_grace._check()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.RUNNING
         monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
-        await reaper_with_grace._look()
+        await reaper_with_grace._check()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
 
     async def test_deployments_without_a_job_are_requeued(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
@@ -286,7 +286,7 @@ class TestReaper:
             assert job is not None
             await uow.queue.withdraw(job)
         assert await busy_site.claim() is None
-        await reaper_without_grace._look()
+        await reaper_without_grace._check()
         assert await busy_site.claim() == deployment_id
 
     async def test_an_outage_does_not_stop_the_reaper(
@@ -297,7 +297,7 @@ class TestReaper:
         databases: Databases,
         database_url: str,
     ) -> None:
-        monkeypatch.setattr(reaper, "LOOK_EVERY", 0.01)
+        monkeypatch.setattr(reaper, "POLL_SECONDS", 0.01)
         await busy_site.beat()
         deployment_id = await busy_site.running()
         reaper_without_grace._grace_seconds = 1_000_000.0

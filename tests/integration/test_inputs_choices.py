@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Question, TtlCache, ask
+from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Program, TtlCache, ask
 from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
 from deploy.adapters.runs.start import DeployUser
 from deploy.domain.inputs import Choice, Form
@@ -50,7 +50,7 @@ class Folder:
     def run(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
         """Run a program as the platform does."""
         argv = (str(self.command(script)), *arguments)
-        return ask(Question(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
+        return ask(Program(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
 
     async def form(self, source: dict[str, Any], **described: Any) -> Form:
         """Return the form of a service with one input."""
@@ -194,7 +194,7 @@ class TestFailures:
             if place.stat().st_mode & 0o001 == 0:
                 place.chmod(0o711)  # pytest's folders are private
         file = folder.command("id -un; exec sleep 4711 >/dev/null 2>&1 &")
-        question = Question(argv=(str(file),), cwd="/", env={"PATH": PATH, "HOME": "/"})
+        question = Program(argv=(str(file),), cwd="/", env={"PATH": PATH, "HOME": "/"})
         assert ask(question, DeployUser.named("nobody")).split() == ["nobody"]
 
 

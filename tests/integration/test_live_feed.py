@@ -172,13 +172,13 @@ class TestOwnCommits:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Disable polling."""
-        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 10_000.0)
 
     async def test_own_commits_are_forwarded_without_reading(
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
-        busy_site.bus.on_news(own_channel.feed.tell)
+        busy_site.bus.on_news(own_channel.feed.send_committed)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
         last = await last_seen(viewer, busy_site, deployment_id)
@@ -201,7 +201,7 @@ class TestOwnCommits:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.running()
-        busy_site.bus.on_news(own_channel.feed.tell)
+        busy_site.bus.on_news(own_channel.feed.send_committed)
         await busy_site.take_in(deployment_id, ended(0))
         last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
@@ -221,7 +221,7 @@ class TestNotifications:
     @pytest.fixture(autouse=True)
     def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Disable polling."""
-        monkeypatch.setattr(live, "SWEEP_EVERY", 10_000.0)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 10_000.0)
 
     async def test_every_state_change_arrives_in_order(self, channel: Channel, busy_site: Site) -> None:
         viewer = await channel.viewer()
@@ -297,7 +297,7 @@ class TestNotifications:
 
     async def test_own_commits_need_no_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
-        busy_site.bus.on_news(idle.feed.tell)
+        busy_site.bus.on_news(idle.feed.send_committed)
         own = await busy_site.succeeded()
         last = (await busy_site.deployment(own)).seq
         await until(lambda: viewer.seqs(own)[-1:] == [last])
@@ -351,7 +351,7 @@ class TestNotifications:
 class TestPolling:
     @pytest.fixture(autouse=True)
     def quick_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(live, "SWEEP_EVERY", 0.02)
+        monkeypatch.setattr(live, "SWEEP_SECONDS", 0.02)
 
     async def test_missed_notifications_are_found(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
@@ -448,7 +448,7 @@ async def test_a_process_without_clients_does_not_listen(busy_site: Site, databa
     """A client reads events from before it joined on its own."""
     channel = Channel(busy_site, database_url)
     deployment_id = await busy_site.running()
-    channel.feed._news.add(deployment_id)
+    channel.feed._changed.add(deployment_id)
     await channel.feed._feed()
     viewer = Viewer(channel.feed)
     await channel.feed.join(viewer.client)

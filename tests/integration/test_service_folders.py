@@ -16,7 +16,7 @@ import pytest
 
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
 from deploy.adapters.runs.start import DeployUser
-from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplicated
+from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplex
 from deploy.domain.commands import ServiceFolder
 from tests.e2e.waiting import wait_until
 from tests.reading import files_of
@@ -208,12 +208,12 @@ class TestFiles:
         site_files.begin()
         for _ in range(32):
             site_files.read(str(path))
-        with pytest.raises(TooComplicated, match="larger than 32 MiB"):
+        with pytest.raises(TooComplex, match="larger than 32 MiB"):
             site_files.read(str(path))
         site_files.begin()
         for _ in range(MAX_REQUESTS - 1):
             site_files.kind(str(path))
-        with pytest.raises(TooComplicated, match="file operations"):
+        with pytest.raises(TooComplex, match="file operations"):
             site_files.kind(str(path))
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
@@ -440,7 +440,7 @@ class TestProcesses:
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Scripts run as the same user as the reader, and can send it signals."""
-        monkeypatch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr("deploy.adapters.service_folders.processes.ANSWER_TIMEOUT", 0.2)
         for number in range(5):
             site.add(f"shop{number}")
         stopping = asyncio.create_task(asyncio.to_thread(stop_readers, children()))

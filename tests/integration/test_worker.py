@@ -40,8 +40,8 @@ def working(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Working:
     """Return a context manager for a running worker that polls continuously for runs without a follower."""
-    monkeypatch.setattr(workers, "BEAT_EVERY", 0.05)
-    monkeypatch.setattr(workers, "CLAIM_EVERY", 0.05)
+    monkeypatch.setattr(workers, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
     async def work(sign_token: SignToken = lambda _id, _lifetime: "token") -> AsyncIterator[None]:

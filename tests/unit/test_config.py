@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from deploy.config import ConfigurationError, Settings, kept_secret, prepare_data_dir, secret_key
+from deploy.config import ConfigurationError, Settings, prepare_data_dir, read_or_create_secret, secret_key
 from deploy.entrypoints.serve.settings import SettingsError, load_settings
 
 
@@ -171,10 +171,10 @@ class TestSecretKey:
 
 class TestStoredSecret:
     def test_the_first_value_is_kept(self, tmp_path: Path) -> None:
-        assert kept_secret(tmp_path / "key", "one") == "one"
-        assert kept_secret(tmp_path / "key", "two") == "one"
+        assert read_or_create_secret(tmp_path / "key", "one") == "one"
+        assert read_or_create_secret(tmp_path / "key", "two") == "one"
         assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
     def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot be read or written"):
-            kept_secret(tmp_path / "gone" / "key", "one")
+            read_or_create_secret(tmp_path / "gone" / "key", "one")

@@ -191,7 +191,7 @@ class LiveChannel(RuleBasedStateMachine):
     def this_process_forwards(self, data: st.DataObject, kept: bool) -> None:
         """Forward committed events in any order, some of them twice."""
         which = data.draw(st.integers(0, len(self.news) - 1))
-        self.feed.tell(self.news[which] if kept else self.news.pop(which))
+        self.feed.send_committed(self.news[which] if kept else self.news.pop(which))
 
     @rule(steps=st.integers(1, 3))
     def the_feed_continues(self, steps: int = 1) -> None:

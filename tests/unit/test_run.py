@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deploy.domain.events import DeploymentChanged, StepChanged
 from deploy.domain.model import DeploymentState, HostResult, Outcome, PlannedStep, StepState
 from deploy.domain.reports import Entry, HostReported, RunEnded, step_report
-from deploy.domain.run import BROKEN_OFF, plan
+from deploy.domain.run import SCRIPT_STEP, plan
 from tests.runs import History, a_deployment, at, ended, line, reported
 
 SUCCESS, FAILURE, CANCELLED = DeploymentState.SUCCESS, DeploymentState.FAILURE, DeploymentState.CANCELLED
@@ -357,8 +357,8 @@ class TestEnd:
     def test_without_a_running_step_one_is_added_that_says_why(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(how.end)
-        assert history.states() == {BROKEN_OFF: "failure"}
-        assert history.step(BROKEN_OFF).message == how.reason
+        assert history.states() == {SCRIPT_STEP: "failure"}
+        assert history.step(SCRIPT_STEP).message == how.reason
 
     def test_a_failed_step_fails_the_deployment_even_with_exit_code_0(self) -> None:
         history = History()

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from deploy.adapters.sealing import Unsealable, Vault, _derived
+from deploy.adapters.sealing import Unsealable, Vault, _derive_key
 
 VALUES = {"password": "hunter2 \N{SNOWMAN}\n", "key": "x" * 100_000}
 
@@ -33,7 +33,7 @@ def test_opening_requires_the_same_deployment_key_and_data() -> None:
 
 def test_keys_are_derived_with_hkdf() -> None:
     reference = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"info").derive(b"secret")
-    assert _derived(b"secret", b"info") == reference
+    assert _derive_key(b"secret", b"info") == reference
 
 
 def test_a_repeated_request_is_recognized() -> None:

@@ -44,7 +44,7 @@ class _Tagless(SafeConstructor):
     """Construct plain values and accept unknown tags (`!vault`, `!unsafe`, those of plugins)."""
 
     def construct_tagged(self, _suffix: str, node: yaml.Node) -> object:
-        """The value below the tag as if the tag were not there."""
+        """Return the value of a tagged node, ignoring the tag."""
         if isinstance(node, yaml.MappingNode):
             return self.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):

@@ -12,7 +12,7 @@ from deploy.adapters.service_folders.files import Files
 
 # Ansible accepts these without an inventory.
 LOCAL = ("localhost", "127.0.0.1", "::1")
-_MOST_FILES = 100
+_MAX_FILES = 100
 
 
 def host_patterns(files: Files, playbook: str) -> list[str] | None:
@@ -68,7 +68,7 @@ def _searches(expression: str, host: str) -> bool:
 
 
 def _patterns(files: Files, file: str, seen: set[str]) -> Iterator[str]:
-    if file in seen or len(seen) > _MOST_FILES:
+    if file in seen or len(seen) > _MAX_FILES:
         return
     seen.add(file)
     plays = load_yaml(files, file)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from posixpath import basename, dirname, join
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
-from deploy.adapters.service_folders.files import Files, TooComplicated
+from deploy.adapters.service_folders.files import Files, TooComplex
 
 # Limit of plays, tasks and roles. With YAML aliases, a few lines can expand to billions of them.
 MAX_VISITED = 20_000
@@ -68,7 +68,7 @@ def task_names(files: Files, playbook: str) -> list[str]:
 
     Raises:
         PlaybookError: A file is not a playbook; the text has file and line.
-        TooComplicated: There are more than MAX_VISITED plays, tasks and roles.
+        TooComplex: There are more than MAX_VISITED plays, tasks and roles.
     """
     return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
 
@@ -83,11 +83,11 @@ class _Reading:
     def visit(self) -> None:
         self._visited += 1
         if self._visited > MAX_VISITED:
-            raise TooComplicated(f"its playbook has more than {MAX_VISITED} tasks")
+            raise TooComplex(f"its playbook has more than {MAX_VISITED} tasks")
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Context:
     """Context of tasks: their file, the folders that imports are searched in, and their role."""
 
     reading: _Reading
@@ -98,7 +98,7 @@ class _Place:
     parents: tuple[str, ...] = ()
     roles_run: set[str] = field(default_factory=set)
 
-    def show(self, name: str) -> str:
+    def qualified(self, name: str) -> str:
         return f"{self.role} : {name}" if self.role else name
 
     def find(self, name: str) -> str | None:
@@ -110,10 +110,10 @@ class _Place:
     def load(self, file: str) -> object:
         return load_yaml(self.reading.files, file)
 
-    def into(self, file: str) -> _Place:
+    def into(self, file: str) -> _Context:
         return replace(self, file=file, parents=(*self.parents, self.file))
 
-    def into_role(self, file: str, role: str, folder: str) -> _Place:
+    def into_role(self, file: str, role: str, folder: str) -> _Context:
         return replace(self, file=file, role=role, role_folder=folder, parents=(*self.parents, self.file))
 
 
@@ -139,87 +139,87 @@ def _play(play: dict[object, object], file: str, reading: _Reading, parents: tup
             return
     if _only_on_demand(play):
         return
-    place = _Place(reading, file, dirname(file))
-    yield from _tasks(play.get("pre_tasks"), place)
-    for entry in _list(play.get("roles"), place):
-        yield from _role(entry, place)
-    yield from _tasks(play.get("tasks"), place)
-    yield from _tasks(play.get("post_tasks"), place)
+    context = _Context(reading, file, dirname(file))
+    yield from _tasks(play.get("pre_tasks"), context)
+    for entry in _list(play.get("roles"), context):
+        yield from _role(entry, context)
+    yield from _tasks(play.get("tasks"), context)
+    yield from _tasks(play.get("post_tasks"), context)
 
 
-def _tasks(tasks: object, place: _Place) -> Iterator[str]:
-    for task in _list(tasks, place):
-        place.reading.visit()
+def _tasks(tasks: object, context: _Context) -> Iterator[str]:
+    for task in _list(tasks, context):
+        context.reading.visit()
         if not isinstance(task, dict):
-            raise PlaybookError(f"a task must be a mapping, not {_yaml_type(task)}", place.file)
+            raise PlaybookError(f"a task must be a mapping, not {_yaml_type(task)}", context.file)
         if not _only_on_demand(task):
-            yield from _task(task, place)
+            yield from _task(task, context)
 
 
-def _task(task: dict[object, object], place: _Place) -> Iterator[str]:
+def _task(task: dict[object, object], context: _Context) -> Iterator[str]:
     if "block" in task:
-        yield from _tasks(task["block"], place)
-        yield from _tasks(task.get("always"), place)
+        yield from _tasks(task["block"], context)
+        yield from _tasks(task.get("always"), context)
         return
     module, arguments = _module(task)
     kind = _short(module)
     if kind == "import_tasks":
-        yield from _imported_tasks(_argument(arguments, "file"), place)
+        yield from _imported_tasks(_argument(arguments, "file"), context)
     elif kind == "import_role":
-        yield from _role(arguments, place, again=True)
+        yield from _role(arguments, context, again=True)
     elif task.get("name"):
-        yield place.show(str(task["name"]))
+        yield context.qualified(str(task["name"]))
     elif kind == "include_role":
         yield f"{module} : {_argument(arguments, 'name') or _argument(arguments, 'role')}"
     elif module:
-        yield place.show(module)
+        yield context.qualified(module)
 
 
-def _imported_tasks(name: str, place: _Place) -> Iterator[str]:
-    file = place.find(name) if name else None
+def _imported_tasks(name: str, context: _Context) -> Iterator[str]:
+    file = context.find(name) if name else None
     if file is None:
         return
-    if file in (*place.parents, place.file):
+    if file in (*context.parents, context.file):
         raise PlaybookError("it imports itself", file)
-    yield from _tasks(place.load(file), place.into(file))
+    yield from _tasks(context.load(file), context.into(file))
 
 
-def _role(entry: object, place: _Place, *, again: bool = False) -> Iterator[str]:
+def _role(entry: object, context: _Context, *, again: bool = False) -> Iterator[str]:
     """Yield the tasks of the dependencies of a role, then its own; `again` allows a role to run more than once."""
-    place.reading.visit()
+    context.reading.visit()
     if _only_on_demand(entry):
         return
     path = _argument(entry, "role") or _argument(entry, "name")
-    folder = _role_folder(path, place) if path else None
-    if folder is None or (path in place.roles_run and not again):
+    folder = _role_folder(path, context) if path else None
+    if folder is None or (path in context.roles_run and not again):
         return
-    place.roles_run.add(path)
+    context.roles_run.add(path)
     tasks_from = _argument(entry, "tasks_from") if isinstance(entry, dict) else ""
-    start = _yaml_file(join(folder, "tasks"), tasks_from or "main", place)
-    yield from _dependencies(folder, place)
-    if start is not None and start not in place.parents:
-        yield from _tasks(place.load(start), place.into_role(start, basename(folder), folder))
+    start = _yaml_file(join(folder, "tasks"), tasks_from or "main", context)
+    yield from _dependencies(folder, context)
+    if start is not None and start not in context.parents:
+        yield from _tasks(context.load(start), context.into_role(start, basename(folder), folder))
 
 
-def _dependencies(folder: str, place: _Place) -> Iterator[str]:
-    meta = _yaml_file(join(folder, "meta"), "main", place)
-    content = place.load(meta) if meta else None
+def _dependencies(folder: str, context: _Context) -> Iterator[str]:
+    meta = _yaml_file(join(folder, "meta"), "main", context)
+    content = context.load(meta) if meta else None
     if isinstance(content, dict):
-        for entry in _list(content.get("dependencies"), place):
-            yield from _role(entry, place)
+        for entry in _list(content.get("dependencies"), context):
+            yield from _role(entry, context)
 
 
-def _role_folder(path: str, place: _Place) -> str | None:
-    candidates = [join(place.playbook_folder, "roles", path), join(place.playbook_folder, path)]
-    if place.role_folder is not None:
-        candidates.insert(0, join(dirname(place.role_folder), path))
-    files = place.reading.files
+def _role_folder(path: str, context: _Context) -> str | None:
+    candidates = [join(context.playbook_folder, "roles", path), join(context.playbook_folder, path)]
+    if context.role_folder is not None:
+        candidates.insert(0, join(dirname(context.role_folder), path))
+    files = context.reading.files
     return next((files.real_path(candidate) for candidate in candidates if files.is_folder(candidate)), None)
 
 
-def _yaml_file(folder: str, stem: str, place: _Place) -> str | None:
+def _yaml_file(folder: str, stem: str, context: _Context) -> str | None:
     candidates = (join(folder, name) for name in (stem, f"{stem}.yml", f"{stem}.yaml"))
-    return next((file for file in candidates if place.reading.files.is_file(file)), None)
+    return next((file for file in candidates if context.reading.files.is_file(file)), None)
 
 
 def _module(task: dict[object, object]) -> tuple[str, object]:
@@ -254,15 +254,15 @@ def _short(module: object) -> str:
     return str(module).removeprefix("ansible.builtin.").removeprefix("ansible.legacy.")
 
 
-def _list(value: object, place: _Place) -> list[object]:
+def _list(value: object, context: _Context) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise PlaybookError(f"expected a list, not {_yaml_type(value)}", place.file)
+        raise PlaybookError(f"expected a list, not {_yaml_type(value)}", context.file)
     return value
 
 
 def _yaml_type(value: object) -> str:
-    """Return what a value is. Its content may not be meant for those who read the error."""
+    """Return the type of a value for an error message, which must not show the value itself."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(value), "something else")

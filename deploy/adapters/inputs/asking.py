@@ -15,21 +15,21 @@ from deploy.adapters.runs.start import DeployUser, RunError, start_detached, sup
 
 Result = TypeVar("Result")
 
-SECONDS = 10.0
+TIMEOUT = 10.0
 OUTPUT_LIMIT = 64 * 1024
-KEPT_SECONDS = 30.0
-KEPT = 1000
-AT_ONCE = 4
+CACHE_SECONDS = 30.0
+CACHE_SIZE = 1000
+MAX_CONCURRENT = 4
 # Extra time for starting, stopping and cleaning up.
 _RESERVE_SECONDS = 5.0
 
 
 class ChoiceUnavailable(Exception):
-    """The program returned no usable output; the text is a sentence for the user who fills in the form."""
+    """The program returned no usable output; the text is a sentence for users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Program:
     """A program to run: arguments, working directory and environment."""
 
     argv: tuple[str, ...]
@@ -49,14 +49,14 @@ class Question:
         )
 
 
-def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -> str:
+def ask(program: Program, user: DeployUser | None, seconds: float = TIMEOUT) -> str:
     """Run a program as `user` (None: the server's own user) and return its output. Block for `seconds` at most.
 
     Raises:
         ChoiceUnavailable: The program could not be started, failed, took too long, or printed too much.
     """
     try:
-        result = _run(question.spec(seconds), user)
+        result = _run(program.spec(seconds), user)
     except subprocess.TimeoutExpired:
         result = {"cause": "timeout"}
     except (OSError, RunError, ValueError) as error:
@@ -68,21 +68,21 @@ def ask(question: Question, user: DeployUser | None, seconds: float = SECONDS) -
 def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
     pipe = subprocess.PIPE
     with start_detached(supervisor_command(user, "ask"), user, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        out, err = _talk(process, spec)
+        out, err = _communicate(process, spec)
     if not out:
         raise ValueError(_last_line(err.decode("utf-8", "replace")) or f"exit code {process.returncode}")
     result: dict[str, Any] = json.loads(out)
     return result
 
 
-def _talk(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes]:
-    """Send the question and return the output. Keep the input open until then: its end means that the server is gone."""
-    question, process.stdin = process.stdin, None
-    assert question is not None
+def _communicate(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes]:
+    """Send the settings and return the output. Keep standard input open until then: its end means that the server is gone."""
+    stdin, process.stdin = process.stdin, None
+    assert stdin is not None
     try:
-        with question:
-            question.write(spec.to_json().encode("ascii") + b"\n")
-            question.flush()
+        with stdin:
+            stdin.write(spec.to_json().encode("ascii") + b"\n")
+            stdin.flush()
             return process.communicate(timeout=(spec.timeout or 0.0) + _RESERVE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
@@ -97,12 +97,12 @@ def _raise_on_failure(result: dict[str, Any], seconds: float) -> None:
     if result["cause"] is not None:
         raise ChoiceUnavailable(str(result["message"])[:500].rstrip("."))
     if result["signal"] is not None:
-        raise ChoiceUnavailable(f"The program was ended by {result['signal']}{_why(result['err'])}")
+        raise ChoiceUnavailable(f"The program was ended by {result['signal']}{_reason_in(result['err'])}")
     if result["code"]:
-        raise ChoiceUnavailable(f"The program ended with exit code {result['code']}{_why(result['err'])}")
+        raise ChoiceUnavailable(f"The program ended with exit code {result['code']}{_reason_in(result['err'])}")
 
 
-def _why(errors: str) -> str:
+def _reason_in(errors: str) -> str:
     last = _last_line(errors)
     return f": {last}" if last else ""
 
@@ -113,36 +113,36 @@ def _last_line(text: str) -> str:
 
 
 class TtlCache:
-    """Cache results, including failures, for `KEPT_SECONDS`, and share a running computation between callers.
+    """Cache results, including failures, for `CACHE_SECONDS`, and share a running computation between callers.
 
-    `clock` returns seconds. At most `AT_ONCE` computations run at the same time; the others wait.
+    `clock` returns seconds. At most `MAX_CONCURRENT` computations run at the same time; the others wait.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tasks: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
-        self._turns: asyncio.Semaphore | None = None
+        self._slots: asyncio.Semaphore | None = None
 
     async def get(self, key: Hashable, compute: Callable[[], Awaitable[Result]]) -> Result:
         """Return the result of `compute`, or the cached result for this key."""
         now = self._clock()
-        self._forget(now)
+        self._evict(now)
         if key not in self._tasks:
-            task = asyncio.create_task(self._in_turn(compute))
+            task = asyncio.create_task(self._limited(compute))
             # Retrieve the exception, so that asyncio does not log it if all callers are gone.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._tasks[key] = now + KEPT_SECONDS, task
+            self._tasks[key] = now + CACHE_SECONDS, task
         # Shielded: if one caller is canceled, the others still get the result.
         result: Result = await asyncio.shield(self._tasks[key][1])
         return result
 
-    def _forget(self, now: float) -> None:
-        over = [key for key, (until, task) in self._tasks.items() if until <= now and task.done()]
-        over += list(self._tasks)[: max(0, len(self._tasks) - KEPT)]
-        for key in over:
+    def _evict(self, now: float) -> None:
+        expired = [key for key, (until, task) in self._tasks.items() if until <= now and task.done()]
+        expired += list(self._tasks)[: max(0, len(self._tasks) - CACHE_SIZE)]
+        for key in expired:
             self._tasks.pop(key, None)
 
-    async def _in_turn(self, compute: Callable[[], Awaitable[Result]]) -> Result:
-        self._turns = self._turns or asyncio.Semaphore(AT_ONCE)
-        async with self._turns:
+    async def _limited(self, compute: Callable[[], Awaitable[Result]]) -> Result:
+        self._slots = self._slots or asyncio.Semaphore(MAX_CONCURRENT)
+        async with self._slots:
             return await compute()

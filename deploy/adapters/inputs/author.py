@@ -1,4 +1,4 @@
-"""Check the schema of inputs that a service author wrote, and name the place and the reason of each problem."""
+"""Check the schema of inputs that a service author wrote, and name the location and the reason of each problem."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from deploy.adapters.runs.supervisor.file_access import FILE, MISSING
 from deploy.adapters.service_folders.files import FileError, Files
 from deploy.domain.errors import InvalidInput
 
-MOST_FIELDS = 200
-LONGEST_NAME = 200
+MAX_FIELDS = 200
+MAX_NAME_LENGTH = 200
 # Parts of a schema after following references, and depth of nested references.
 MAX_PARTS, MAX_DEPTH = 20_000, 50
 MAX_PATTERN_LENGTH = 2_000
 COMPILE_SECONDS = 0.2  # of processor time, for one pattern
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # Names that match a pattern could be secret unnoticed; the other keywords refer to parts outside this document.
-_REFUSED = {
+_UNSUPPORTED = {
     "patternProperties": "list each input in `properties` instead.",
     "propertyNames": "list each input in `properties` instead.",
     "$id": "remove it; the schema of inputs has no URI.",
@@ -74,8 +74,8 @@ def check_size(schema: Schema) -> None:
         found = list(shape.fields(schema))
     except SchemaTooLarge as error:
         raise SchemaFault(str(error).rstrip(".")) from error
-    if len(found) > MOST_FIELDS:
-        raise SchemaFault(f"inputs: the schema describes more than {MOST_FIELDS} inputs.")
+    if len(found) > MAX_FIELDS:
+        raise SchemaFault(f"inputs: the schema describes more than {MAX_FIELDS} inputs.")
 
 
 def check_schema(schema: Schema) -> None:
@@ -104,7 +104,7 @@ def check_programs(files: Files, schema: Schema, folder: str) -> None:
 
 
 def _check_keywords(root: Schema, part: Schema, path: str) -> None:
-    for keyword, instead in _REFUSED.items():
+    for keyword, instead in _UNSUPPORTED.items():
         if keyword in part:
             raise SchemaFault(f"{path}.{keyword}: not supported here; {instead}")
     if part.get("$schema", DRAFT) != DRAFT:
@@ -151,13 +151,13 @@ def _check_references(schema: Schema) -> None:
 
     def follow(part: Any, path: str, above: tuple[str, ...]) -> None:
         nonlocal parts
-        for place, inner in shape.walk(part, path):
+        for location, inner in shape.walk(part, path):
             parts += 1
             if parts > MAX_PARTS or len(above) > MAX_DEPTH:
                 raise SchemaFault("inputs: the schema is too complicated; use fewer references.")
             reference = inner.get("$ref")
             if reference in above:
-                raise SchemaFault(f"{place}.$ref: {reference} refers to itself.")
+                raise SchemaFault(f"{location}.$ref: {reference} refers to itself.")
             if reference is not None:
                 follow(shape.target(schema, reference), reference, (*above, reference))
 
@@ -165,13 +165,13 @@ def _check_references(schema: Schema) -> None:
 
 
 def _check_field(field: Field) -> None:
-    if not field.name or len(field.name) > LONGEST_NAME:
-        raise SchemaFault(f"{field.path}: the name must have 1 to {LONGEST_NAME} characters.")
+    if not field.name or len(field.name) > MAX_NAME_LENGTH:
+        raise SchemaFault(f"{field.path}: the name must have 1 to {MAX_NAME_LENGTH} characters.")
     if field.schema.get("writeOnly") is True:
         _check_secret(field)
     choices = list(_choices(field))
-    for path, source, beside in choices:
-        _check_choices(path, source, beside)
+    for path, source, enclosing in choices:
+        _check_choices(path, source, enclosing)
     if "default" in field.schema and not choices:
         _check_default(field)
 
@@ -192,8 +192,8 @@ def _check_secret(field: Field) -> None:
             raise SchemaFault(f"{field.path}.{keyword}: not allowed for a secret, because everyone could read it.")
 
 
-def _check_choices(path: str, source: Any, beside: Schema) -> None:
-    if any(keyword in beside for keyword in ("enum", "oneOf", "const")):
+def _check_choices(path: str, source: Any, enclosing: Schema) -> None:
+    if any(keyword in enclosing for keyword in ("enum", "oneOf", "const")):
         raise SchemaFault(f"{path}: the choices are also listed here; keep only one of the two.")
     if not isinstance(source, dict) or len(source) != 1 or not source.keys() <= {"command", "inventory"}:
         raise SchemaFault(f'{path}: must have either "command" or "inventory".')
@@ -231,11 +231,11 @@ def _check_default(field: Field) -> None:
 
 def _check_places(schema: Schema, found: list[Field]) -> None:
     """Reject `writeOnly` and dynamic choices in places where they would have no effect."""
-    for path, keyword in _out_of_place(schema, found):
+    for path, keyword in _misplaced_keywords(schema, found):
         raise SchemaFault(f"{path}.{keyword}: allowed only for a whole input, not for a part of one.")
 
 
-def _out_of_place(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
+def _misplaced_keywords(schema: Schema, found: list[Field]) -> Iterator[tuple[str, str]]:
     known = {id(part) for part in _described(schema, found)}
     for path, part in shape.walk(schema):
         if id(part) in known:
@@ -251,7 +251,7 @@ def _described(schema: Schema, found: list[Field]) -> Iterator[Schema]:
     for field in found:
         part: Any = field.raw
         seen = 0
-        while isinstance(part, dict) and seen <= MOST_FIELDS:
+        while isinstance(part, dict) and seen <= MAX_FIELDS:
             yield part
             if isinstance(part.get("items"), dict) and part["items"].get("writeOnly") is not True:
                 yield part["items"]

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 FORMATS = ("date", "email", "ipv4", "ipv6")
 # Patterns come from service authors and values from any user, so the length of a matched text and the time per match are
 # limited.
-LONGEST_MATCHED, PATTERN_SECONDS = 1000, 0.2
+MAX_MATCHED_LENGTH, PATTERN_SECONDS = 1000, 0.2
 # Limits per check: seconds for all patterns together, and how often a keyword is applied to a value.
-ALL_PATTERNS_SECONDS, MAX_EFFORT = 0.5, 100_000
+ALL_PATTERNS_SECONDS, MAX_KEYWORDS = 0.5, 100_000
 MAX_CPU_SECONDS = 1.0
-UNIQUE_ITEM_EFFORT = 16
+UNIQUE_ITEM_COST = 16
 # A single list can have a hundred thousand problems.
-MOST_FAULTS = 200
+MAX_FAULTS = 200
 _ROUNDS = 10
 TOO_MUCH = "These values take too long to validate against the inputs of the service. Send fewer or simpler values."
 _OPEN = ("additionalProperties", "unevaluatedProperties")
@@ -44,11 +44,11 @@ def load() -> None:
     _validator({})
 
 
-class _Effort:
-    """Remaining effort of a check. Schemas come from authors and values from any user: together they may take forever."""
+class _Budget:
+    """The remaining budget of a check. A hostile schema or hostile values could otherwise keep it busy for hours."""
 
     def __init__(self) -> None:
-        self._left = MAX_EFFORT
+        self._left = MAX_KEYWORDS
         self._deadline = time.thread_time() + MAX_CPU_SECONDS
         self.pattern_seconds = ALL_PATTERNS_SECONDS
 
@@ -59,16 +59,16 @@ class _Effort:
             raise InvalidInput(TOO_MUCH)
 
 
-_effort: ContextVar[_Effort] = ContextVar("effort")
+_budget: ContextVar[_Budget] = ContextVar("budget")
 
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    token = _effort.set(_Effort())
+    token = _budget.set(_Budget())
     try:
         yield
     finally:
-        _effort.reset(token)
+        _budget.reset(token)
 
 
 def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
@@ -89,25 +89,27 @@ def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], lis
 
 def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
     """Return the problems in the order of the form's fields; those that belong to no field come last."""
-    places = {name: place for place, name in enumerate(shape.names(schema))}
-    return sorted(faults, key=lambda fault: places.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(places)))
+    positions = {name: position for position, name in enumerate(shape.names(schema))}
+    return sorted(
+        faults, key=lambda fault: positions.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(positions))
+    )
 
 
 def missing(schema: Schema, values: dict[str, Any]) -> list[str]:
     """Return the required inputs that have no value, in the order of the schema."""
     complete = _with_defaults(_validator(schema), schema, values)
-    wanted: set[str] = set()
+    required: set[str] = set()
     for error in _validator(schema).iter_errors(complete):
         needed: Any = error.validator_value
         if error.absolute_path:
             continue
         if error.validator == "required":
-            wanted.update(name for name in needed if name not in complete)
+            required.update(name for name in needed if name not in complete)
         elif error.validator == "dependentRequired":
-            wanted.update(
+            required.update(
                 name for given in needed if given in complete for name in needed[given] if name not in complete
             )
-    return [name for name in shape.names(schema) if name in wanted]
+    return [name for name in shape.names(schema) if name in required]
 
 
 def active_names(schema: Schema, values: dict[str, Any]) -> list[str]:
@@ -129,23 +131,23 @@ def faults_of(schema: Schema, values: dict[str, Any]) -> list[Fault]:
 
 @lru_cache(maxsize=1)
 def validator_class() -> type[Validator]:
-    """Return a JSON Schema 2020-12 validator with decimal arithmetic and limited effort."""
+    """Return a JSON Schema 2020-12 validator with decimal arithmetic that counts against the budget."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
-    own = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
-    counted = {keyword: _counted(apply) for keyword, apply in (Draft202012Validator.VALIDATORS | own).items()}
-    made: type[Validator] = validators.extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
-    return made
+    overrides = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
+    counted = {keyword: _counted(apply) for keyword, apply in (Draft202012Validator.VALIDATORS | overrides).items()}
+    extended: type[Validator] = validators.extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
+    return extended
 
 
 def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    def count_and_validate(validator: Validator, wanted: Any, value: Any, schema: Any) -> Any:
-        effort = _effort.get(None)
-        if effort is not None:
-            effort.spend(len(wanted) if isinstance(wanted, (list, dict)) else 0)
+    def count_and_validate(validator: Validator, expected: Any, value: Any, schema: Any) -> Any:
+        budget = _budget.get(None)
+        if budget is not None:
+            budget.spend(len(expected) if isinstance(expected, (list, dict)) else 0)
             if function is _unique_items and isinstance(value, list):
-                effort.spend(UNIQUE_ITEM_EFFORT * len(value))
-        return function(validator, wanted, value, schema)
+                budget.spend(UNIQUE_ITEM_COST * len(value))
+        return function(validator, expected, value, schema)
 
     return count_and_validate
 
@@ -164,7 +166,7 @@ def _faults(validator: Validator, schema: Schema, values: dict[str, Any]) -> lis
         for error in validator.iter_errors(values)
         for path, sentence in faults_from(schema, error)
     )
-    return list(dict.fromkeys(islice(faults, MOST_FAULTS)))
+    return list(dict.fromkeys(islice(faults, MAX_FAULTS)))
 
 
 def _unknown(schema: Schema, values: dict[str, Any]) -> list[Fault]:
@@ -233,11 +235,11 @@ def _exact(number: float) -> Fraction:
     return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
-def _unique_items(_validator: Validator, wanted: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
+def _unique_items(_validator: Validator, expected: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
     """Check uniqueness in linear time; the library compares every pair of entries."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
-    if wanted is True and isinstance(entries, list):
+    if expected is True and isinstance(entries, list):
         seen = {json.dumps(_with_whole_numbers(entry), sort_keys=True) for entry in entries}
         if len(seen) < len(entries):
             yield ValidationError("not unique")
@@ -257,8 +259,8 @@ def _pattern(_validator: Validator, pattern: str, text: Any, _schema: Any) -> It
 
     if not isinstance(text, str):
         return
-    if len(text) > LONGEST_MATCHED:
-        yield ValidationError("too long", validator="maxLength", validator_value=LONGEST_MATCHED)
+    if len(text) > MAX_MATCHED_LENGTH:
+        yield ValidationError("too long", validator="maxLength", validator_value=MAX_MATCHED_LENGTH)
     elif not _matches(pattern, text):
         yield ValidationError("no match")
 
@@ -266,13 +268,13 @@ def _pattern(_validator: Validator, pattern: str, text: Any, _schema: Any) -> It
 def _matches(pattern: str, text: str) -> bool:
     import regex  # noqa: PLC0415 - several MiB, for the few services with patterns
 
-    effort = _effort.get(None)
-    seconds = PATTERN_SECONDS if effort is None else min(PATTERN_SECONDS, effort.pattern_seconds)
+    budget = _budget.get(None)
+    seconds = PATTERN_SECONDS if budget is None else min(PATTERN_SECONDS, budget.pattern_seconds)
     began = time.monotonic()
     try:
         return seconds > 0 and regex.search(pattern, text, timeout=seconds, concurrent=True) is not None
     except (regex.error, TimeoutError):
         return False
     finally:
-        if effort is not None:
-            effort.pattern_seconds -= time.monotonic() - began
+        if budget is not None:
+            budget.pattern_seconds -= time.monotonic() - began

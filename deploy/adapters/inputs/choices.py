@@ -16,22 +16,22 @@ from deploy.adapters.ansible.locate import find_executable
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs import schema as shape
-from deploy.adapters.inputs.asking import ChoiceUnavailable, Question, TtlCache, ask
+from deploy.adapters.inputs.asking import ChoiceUnavailable, Program, TtlCache, ask
 from deploy.adapters.inputs.schema import CHOICES, Schema
 from deploy.adapters.runs.spec import worker_home
 from deploy.adapters.runs.start import DeployUser, RunError
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.config import ConfigurationError
-from deploy.domain.inputs import Choice, Form, Problem
+from deploy.domain.inputs import Choice, ChoiceError, Form
 
-MOST_CHOICES, LONGEST_CHOICE = 1000, 500
+MAX_CHOICES, MAX_CHOICE_LENGTH = 1000, 500
 EVERYTHING, UNGROUPED = "all", "ungrouped"
 _GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>.+?)(?(is_group):)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceContext:
-    """What dynamic choices depend on: the service folders, the PATH of scripts, and a function that returns the deploy user."""
+    """The service folders, the PATH of scripts, and a function that returns the deploy user."""
 
     folders: ServiceFolders
     path: str
@@ -45,28 +45,28 @@ Inventory = dict[str, list[str]]
 class Choices:
     """Fill in the dynamic choices of a schema. Results are cached for half a minute."""
 
-    def __init__(self, where: ChoiceContext, kept: TtlCache | None = None) -> None:
-        self._where = where
-        self._kept = kept or TtlCache()
+    def __init__(self, context: ChoiceContext, cache: TtlCache | None = None) -> None:
+        self._context = context
+        self._cache = cache or TtlCache()
 
     async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
         """Return the inputs of a service with dynamic choices filled in, for all inputs or those in `only`."""
         schema = config.get("inputs")
         if not isinstance(schema, dict):
             return Form(schema=None)
-        wanted = [
+        sources = [
             (field.name, source)
             for field in shape.fields(schema)
             if (source := shape.choice_source(field.schema)) and (only is None or field.name in only)
         ]
-        answers = await asyncio.gather(*(self._found(service, config, source) for _, source in wanted))
-        found = {_key(source): answer for (_, source), answer in zip(wanted, answers, strict=True)}
+        results = await asyncio.gather(*(self._choices_from(service, config, source) for _, source in sources))
+        found = {_key(source): result for (_, source), result in zip(sources, results, strict=True)}
         problems = {
-            name: Problem(name, str(answer))
-            for (name, _), answer in zip(wanted, answers, strict=True)
-            if isinstance(answer, ChoiceUnavailable)
+            name: ChoiceError(name, str(result))
+            for (name, _), result in zip(sources, results, strict=True)
+            if isinstance(result, ChoiceUnavailable)
         }
-        return Form(schema=_filled(schema, found), problems=tuple(problems.values()))
+        return Form(schema=_fill_in_choices(schema, found), problems=tuple(problems.values()))
 
     async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
         """Return True if the platform itself runs the playbook of a service.
@@ -74,7 +74,7 @@ class Choices:
         Raises:
             FoldersUnavailable: The services folder cannot be read.
         """
-        return not (await self._where.folders.survey(service, config)).is_script
+        return not (await self._context.folders.survey(service, config)).is_script
 
     async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
         """Return the groups and hosts of a service's inventory, as Ansible reads it.
@@ -83,46 +83,46 @@ class Choices:
             ChoiceUnavailable: The inventory cannot be read.
         """
         key = (service, "inventory", str(config.get("ansible_inventory")))
-        return await self._kept.get(key, partial(self._ask_inventory, service, dict(config)))
+        return await self._cache.get(key, partial(self._ask_inventory, service, dict(config)))
 
-    async def _found(
+    async def _choices_from(
         self, service: str, config: Mapping[str, Any], source: Mapping[str, Any]
     ) -> list[Choice] | ChoiceUnavailable:
         try:
             if "command" in source:
                 argv = tuple(source["command"])
-                return await self._kept.get((service, argv), partial(self._ask_command, service, argv))
+                return await self._cache.get((service, argv), partial(self._ask_command, service, argv))
             return from_inventory(await self.inventory(service, config), source["inventory"])
         except ChoiceUnavailable as reason:
             return reason
 
     async def _ask_command(self, service: str, argv: tuple[str, ...]) -> list[Choice]:
-        folder = self._where.folders.root.resolve() / service
+        folder = self._context.folders.root.resolve() / service
         user = self._user()
-        env = {"PATH": self._where.path, "HOME": worker_home(user.home if user else None), "LANG": "C.UTF-8"}
-        question = Question(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
-        return parse(await asyncio.to_thread(ask, question, user))
+        env = {"PATH": self._context.path, "HOME": worker_home(user.home if user else None), "LANG": "C.UTF-8"}
+        program = Program(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
+        return parse(await asyncio.to_thread(ask, program, user))
 
     async def _ask_inventory(self, service: str, config: dict[str, Any]) -> Inventory:
-        folder, user = self._where.folders.root.resolve() / service, self._user()
+        folder, user = self._context.folders.root.resolve() / service, self._user()
         try:
-            inventory, settings = await self._where.folders.inventory(service, config)
-            executable = find_executable(self._where.path)
+            inventory, settings = await self._context.folders.inventory(service, config)
+            executable = find_executable(self._context.path)
         except (PlaybookError, FoldersUnavailable, OSError) as error:
             raise ChoiceUnavailable(str(error).rstrip(".")) from error
-        program = Path(executable).with_name("ansible-inventory")
-        ansible = Playbook(executable=str(program), path=folder, folder=folder, settings=settings)
+        ansible_inventory = Path(executable).with_name("ansible-inventory")
+        ansible = Playbook(executable=str(ansible_inventory), path=folder, folder=folder, settings=settings)
         # `--graph` prints names only; `--list` would also read variables, decrypt vaults, and need their passwords.
-        argv = [str(program), "--graph", *(["--inventory", inventory] if inventory else [])]
-        env = playbook_env(ansible, path=self._where.path, home=worker_home(user.home if user else None))
+        argv = [str(ansible_inventory), "--graph", *(["--inventory", inventory] if inventory else [])]
+        env = playbook_env(ansible, path=self._context.path, home=worker_home(user.home if user else None))
         # Otherwise a partly unreadable inventory would silently yield only some of the choices.
         env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
-        question = Question(argv=tuple(argv), cwd=str(folder), env=env)
-        return parse_graph(await asyncio.to_thread(ask, question, user))
+        program = Program(argv=tuple(argv), cwd=str(folder), env=env)
+        return parse_graph(await asyncio.to_thread(ask, program, user))
 
     def _user(self) -> DeployUser | None:
         try:
-            return self._where.user()
+            return self._context.user()
         except (ConfigurationError, RunError, OSError) as error:
             raise ChoiceUnavailable(str(error)) from error
 
@@ -140,10 +140,10 @@ def parse(text: str) -> list[Choice]:
     unique = _unique(choices)
     if not unique:
         raise ChoiceUnavailable("The program printed no choices")
-    if len(unique) > MOST_CHOICES:
-        raise ChoiceUnavailable(f"The program printed more than {MOST_CHOICES} choices")
-    if any(len(str(choice.value)) > LONGEST_CHOICE or "\x00" in str(choice.value) for choice in unique):
-        raise ChoiceUnavailable(f"A choice is longer than {LONGEST_CHOICE} characters or contains a NUL character")
+    if len(unique) > MAX_CHOICES:
+        raise ChoiceUnavailable(f"The program printed more than {MAX_CHOICES} choices")
+    if any(len(str(choice.value)) > MAX_CHOICE_LENGTH or "\x00" in str(choice.value) for choice in unique):
+        raise ChoiceUnavailable(f"A choice is longer than {MAX_CHOICE_LENGTH} characters or contains a NUL character")
     return unique
 
 
@@ -164,7 +164,7 @@ def _from_json(text: str) -> list[Choice]:
 def _choice(item: Any) -> Choice:
     title = None
     if isinstance(item, dict):
-        item, title = item["const"], str(item.get("title", item["const"]))[:LONGEST_CHOICE]
+        item, title = item["const"], str(item.get("title", item["const"]))[:MAX_CHOICE_LENGTH]
     if not isinstance(item, (str, int, float)) or isinstance(item, bool):
         raise TypeError("neither text nor a number")
     return Choice(item, title)
@@ -194,21 +194,21 @@ def parse_graph(text: str) -> Inventory:
     return groups
 
 
-def from_inventory(inventory: Inventory, what: str) -> list[Choice]:
+def from_inventory(inventory: Inventory, source: str) -> list[Choice]:
     """Return the names of all hosts, of all groups, or of the hosts in a group.
 
     Raises:
         ChoiceUnavailable: The group does not exist, or there are no names.
     """
-    if what == "groups":
+    if source == "groups":
         names = [name for name in inventory if name not in (EVERYTHING, UNGROUPED)]
-    elif what != "hosts" and what not in inventory:
-        raise ChoiceUnavailable(f"There is no group {what} in the inventory")
+    elif source != "hosts" and source not in inventory:
+        raise ChoiceUnavailable(f"There is no group {source} in the inventory")
     else:
-        names = inventory[EVERYTHING if what == "hosts" else what]
+        names = inventory[EVERYTHING if source == "hosts" else source]
     if not names:
         raise ChoiceUnavailable(
-            f"The inventory has no {'hosts in ' + what if what not in ('hosts', 'groups') else what}"
+            f"The inventory has no {'hosts in ' + source if source not in ('hosts', 'groups') else source}"
         )
     return [Choice(name) for name in names]
 
@@ -217,7 +217,7 @@ def _key(source: Mapping[str, Any]) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def _filled(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
+def _fill_in_choices(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
     """Return a copy of the schema in which each source of choices is replaced by the choices, if they are known."""
 
     def fill(part: Any) -> Any:
@@ -228,24 +228,24 @@ def _filled(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable
         copy = {name: fill(inner) for name, inner in part.items() if name != CHOICES}
         source = part.get(CHOICES)
         choices = found.get(_key(source)) if isinstance(source, dict) else None
-        return _offer(copy, choices) if isinstance(choices, list) else copy
+        return _with_choices(copy, choices) if isinstance(choices, list) else copy
 
     filled: Schema = fill(schema)
     return filled
 
 
-def _offer(schema: Schema, choices: list[Choice]) -> Schema:
+def _with_choices(schema: Schema, choices: list[Choice]) -> Schema:
     if schema.get("type") == "array":
         items = schema.get("items")
-        return {**schema, "items": _offer(items if isinstance(items, dict) else {}, choices)}
-    values = [Choice(_as_type(choice.value, schema.get("type")), choice.title) for choice in choices]
+        return {**schema, "items": _with_choices(items if isinstance(items, dict) else {}, choices)}
+    values = [Choice(_converted(choice.value, schema.get("type")), choice.title) for choice in choices]
     if all(choice.title is None for choice in values):
         return {**schema, "enum": [choice.value for choice in values]}
     titled = [{"const": choice.value, "title": choice.title or str(choice.value)} for choice in values]
     return {**schema, "oneOf": titled}
 
 
-def _as_type(value: Any, kind: Any) -> Any:
+def _converted(value: Any, kind: Any) -> Any:
     """Convert a line to a number if the input is a number; return the value unchanged if that fails."""
     if not isinstance(value, str) or kind not in ("integer", "number"):
         return value

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 Path = tuple["str | int", ...]
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -34,8 +34,8 @@ _REQUIRED = "required"
 def faults_from(root: Schema, error: ValidationError) -> Iterator[tuple[Path, str]]:
     """Yield (path below `env`, sentence) for a validation error."""
     path: Path = tuple(error.absolute_path)
-    for place, words in _described(root, path, error):
-        yield place, f"{label(root, place)}: {words}" if place else words
+    for location, sentence in _problems(root, path, error):
+        yield location, f"{label(root, location)}: {sentence}" if location else sentence
 
 
 def label(root: Schema, path: Path) -> str:
@@ -55,25 +55,25 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _described(root: Schema, path: Path, error: ValidationError) -> Iterator[tuple[Path, str]]:
+def _problems(root: Schema, path: Path, error: ValidationError) -> Iterator[tuple[Path, str]]:
     keyword = str(error.validator)
-    wanted: Any = error.validator_value
+    expected: Any = error.validator_value
     value: Any = error.instance
     if keyword == "required":
-        yield from (((*path, name), _REQUIRED) for name in wanted if name not in value)
+        yield from (((*path, name), _REQUIRED) for name in expected if name not in value)
     elif keyword == "dependentRequired":
-        for given, needed in wanted.items():
+        for given, needed in expected.items():
             reason = f"{_REQUIRED} because {label(root, (*path, given))} is set"
             yield from (((*path, name), reason) for name in needed if given in value and name not in value)
     elif keyword == "additionalProperties" and isinstance(value, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
         yield from (((*path, name), "not an input of this service") for name in value if name not in known)
     elif keyword in _SIMPLE:
-        yield path, _SIMPLE[keyword](wanted)
+        yield path, _SIMPLE[keyword](expected)
     elif not path:
         yield path, _object_problem(error)
     else:
-        yield path, _with_schema(keyword, wanted, error.schema if isinstance(error.schema, dict) else {}, value)
+        yield path, _with_schema(keyword, expected, error.schema if isinstance(error.schema, dict) else {}, value)
 
 
 def _object_problem(error: ValidationError) -> str:
@@ -82,11 +82,11 @@ def _object_problem(error: ValidationError) -> str:
     return "This combination of values is not allowed"
 
 
-def _with_schema(keyword: str, wanted: Any, schema: Schema, value: Any) -> str:
-    if keyword in ("oneOf", "anyOf") and all(isinstance(choice, dict) and "const" in choice for choice in wanted):
-        return _choose([choice.get("title", choice["const"]) for choice in wanted])
+def _with_schema(keyword: str, expected: Any, schema: Schema, value: Any) -> str:
+    if keyword in ("oneOf", "anyOf") and all(isinstance(choice, dict) and "const" in choice for choice in expected):
+        return _choose([choice.get("title", choice["const"]) for choice in expected])
     if keyword == "minLength":
-        return _REQUIRED if wanted == 1 or value == "" else f"must have at least {wanted} characters"
+        return _REQUIRED if expected == 1 or value == "" else f"must have at least {expected} characters"
     if keyword == "pattern":
         return f"does not match the expected format{_example(schema)}"
     return f"not allowed{_example(schema)}"
@@ -101,13 +101,13 @@ def _example(schema: Schema) -> str:
 
 
 def _choose(choices: list[Any]) -> str:
-    some = ", ".join(shown(choice) for choice in choices[:MOST_SHOWN])
-    more = f" and {len(choices) - MOST_SHOWN} more" if len(choices) > MOST_SHOWN else ""
+    some = ", ".join(shown(choice) for choice in choices[:MAX_SHOWN])
+    more = f" and {len(choices) - MAX_SHOWN} more" if len(choices) > MAX_SHOWN else ""
     return f"must be one of {some}{more}"
 
 
-def _type(wanted: Any) -> str:
-    kinds = wanted if isinstance(wanted, list) else [wanted]
+def _type(expected: Any) -> str:
+    kinds = expected if isinstance(expected, list) else [expected]
     return "must be " + " or ".join(_TYPES.get(str(kind), str(kind)) for kind in kinds)
 
 
@@ -118,15 +118,15 @@ def _entries(count: Any) -> str:
 _SIMPLE: dict[str, Callable[[Any], str]] = {
     "type": _type,
     "enum": _choose,
-    "const": lambda wanted: f"must be {shown(wanted)}",
-    "minimum": lambda wanted: f"must be at least {shown(wanted)}",
-    "maximum": lambda wanted: f"must be at most {shown(wanted)}",
-    "exclusiveMinimum": lambda wanted: f"must be greater than {shown(wanted)}",
-    "exclusiveMaximum": lambda wanted: f"must be less than {shown(wanted)}",
-    "multipleOf": lambda wanted: f"must be a multiple of {shown(wanted)}",
-    "maxLength": lambda wanted: f"must have at most {wanted} characters",
-    "format": lambda wanted: _FORMATS.get(str(wanted), "does not match the expected format"),
-    "minItems": lambda wanted: f"must have at least {_entries(wanted)}",
-    "maxItems": lambda wanted: f"must have at most {_entries(wanted)}",
+    "const": lambda expected: f"must be {shown(expected)}",
+    "minimum": lambda expected: f"must be at least {shown(expected)}",
+    "maximum": lambda expected: f"must be at most {shown(expected)}",
+    "exclusiveMinimum": lambda expected: f"must be greater than {shown(expected)}",
+    "exclusiveMaximum": lambda expected: f"must be less than {shown(expected)}",
+    "multipleOf": lambda expected: f"must be a multiple of {shown(expected)}",
+    "maxLength": lambda expected: f"must have at most {expected} characters",
+    "format": lambda expected: _FORMATS.get(str(expected), "does not match the expected format"),
+    "minItems": lambda expected: f"must have at least {_entries(expected)}",
+    "maxItems": lambda expected: f"must have at most {_entries(expected)}",
     "uniqueItems": lambda _: "must not contain the same entry twice",
 }

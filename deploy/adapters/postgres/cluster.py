@@ -16,8 +16,8 @@ from deploy.adapters.postgres.errors import PostgresError
 
 ROLE = DATABASE = "fastdeploy"
 FIRST_WITH_BUILTIN_LOCALE = 17
-UNFINISHED = "pg-unfinished-"
-HALF_WRITTEN = ".postgres-password-"
+STAGING_PREFIX = "pg-unfinished-"
+TEMP_FILE_PREFIX = ".postgres-password-"
 REMOVAL_TIMEOUT = 5.0
 
 
@@ -92,7 +92,7 @@ def write_password(layout: Layout) -> str:
     """Generate a password, store it and return it."""
     password = secrets.token_hex(32)
     # Write atomically, so that an interruption leaves no partial file.
-    descriptor, name = tempfile.mkstemp(prefix=HALF_WRITTEN, dir=layout.data_dir)
+    descriptor, name = tempfile.mkstemp(prefix=TEMP_FILE_PREFIX, dir=layout.data_dir)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password)
         file.flush()
@@ -111,10 +111,10 @@ def give_to_owner(layout: Layout, path: Path) -> None:
 
 def remove_unfinished(layout: Layout) -> None:
     """Remove leftovers of a start that was killed while creating files."""
-    for secret in layout.data_dir.glob(f"{HALF_WRITTEN}*"):
+    for secret in layout.data_dir.glob(f"{TEMP_FILE_PREFIX}*"):
         secret.unlink()
     deadline = time.monotonic() + REMOVAL_TIMEOUT
-    for unfinished in layout.data_dir.glob(f"{UNFINISHED}*"):
+    for unfinished in layout.data_dir.glob(f"{STAGING_PREFIX}*"):
         # A process of the killed start may still be writing there.
         while unfinished.exists() and time.monotonic() < deadline:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -126,7 +126,7 @@ def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, 
         raise PostgresError(
             f"{layout.cluster(major)} is not empty but contains no database. Move it away, or choose another --data-dir."
         )
-    staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.data_dir))
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=layout.data_dir))
     try:
         secret = staging / "password"
         secret.touch(0o600)
@@ -162,7 +162,7 @@ def set_password(account: Account, bin_dir: Path, cluster: Path, password: str) 
     run_single(account, bin_dir, cluster, f"ALTER ROLE {ROLE} PASSWORD '{password}'")
 
 
-def take_over(folder: Path, account: Account) -> None:
+def change_owner(folder: Path, account: Account) -> None:
     """Change the owner of everything in `folder` to `account`, unless it owns the folder already. Needs root."""
     uid, gid = account.owner
     if folder.stat().st_uid == uid:
@@ -189,7 +189,7 @@ def _initdb(bin_dir: Path, major: int, cluster: Path, secret: Path, sync: bool) 
 
 
 def _run(account: Account, argv: list[str | Path], text: bytes = b"") -> str:
-    with account.spawn(argv, dies_by=signal.SIGKILL, stdin=subprocess.PIPE) as process:
+    with account.spawn(argv, death_signal=signal.SIGKILL, stdin=subprocess.PIPE) as process:
         output = process.communicate(text)[0].decode(errors="replace")
     if process.returncode != 0:
         raise PostgresError(f"The database could not be created: {argv[0]} failed.\n{output.strip()}")

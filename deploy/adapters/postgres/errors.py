@@ -2,4 +2,4 @@
 
 
 class PostgresError(Exception):
-    """An error whose message tells the user what happened and what to do."""
+    """The bundled PostgreSQL cannot be used. The message says why and what to do."""

@@ -17,19 +17,19 @@ from deploy.adapters.postgres.client import database_url
 from deploy.adapters.postgres.cluster import (
     ROLE,
     Layout,
+    change_owner,
     create_cluster,
     give_to_owner,
     prepare_data_dir,
     read_password,
     remove_unfinished,
     set_password,
-    take_over,
     write_password,
 )
 from deploy.adapters.postgres.errors import PostgresError
 from deploy.adapters.postgres.leftovers import clear_leftovers
 from deploy.adapters.postgres.lock import DataDirLock
-from deploy.adapters.postgres.sockets import PORT, Answer, prepare_socket_dir, probe
+from deploy.adapters.postgres.sockets import PORT, ServerState, prepare_socket_dir, probe
 
 # After a crash, the server replays its write-ahead log before it accepts connections.
 STARTUP_TIMEOUT = 300.0
@@ -151,7 +151,7 @@ class PostgresServer:
         if is_new:
             create_cluster(layout, bin_dir, major, account, password, sync=self._settings.get("fsync") != "off")
         else:
-            take_over(cluster, account)
+            change_owner(cluster, account)
             if no_password:
                 set_password(account, bin_dir, cluster, password)
         self._launch(account, bin_dir, cluster, socket_dir)
@@ -170,12 +170,12 @@ class PostgresServer:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with _open_log(self._layout) as log:
             self._process = account.spawn(
-                [bin_dir / "postgres", "-D", cluster, *options], dies_by=signal.SIGINT, output=log
+                [bin_dir / "postgres", "-D", cluster, *options], death_signal=signal.SIGINT, output=log
             )
 
     def _wait_until_ready(self, socket_dir: Path) -> None:
         deadline = time.monotonic() + STARTUP_TIMEOUT
-        while probe(socket_dir, ROLE) is not Answer.READY:
+        while probe(socket_dir, ROLE) is not ServerState.READY:
             status = self.poll()
             if status is not None or time.monotonic() > deadline:
                 what = "does not respond" if status is None else f"exited immediately (exit status {status})"

@@ -1,4 +1,4 @@
-"""The server's socket: its location, and whether a server is listening."""
+"""The server's socket: find its location and probe the state of the server."""
 
 import enum
 import hashlib
@@ -23,15 +23,15 @@ PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./+@=-]*")
 PROTOCOL_3 = 196608
 
 
-class Answer(enum.Enum):
+class ServerState(enum.Enum):
     """State of the server behind the socket."""
 
-    NOBODY = "nobody"
+    ABSENT = "absent"
     STARTING = "starting"
     READY = "ready"
 
 
-def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
+def probe(socket_dir: Path, user: str, timeout: float = 5) -> ServerState:
     """Return the state of the server whose socket is in `socket_dir`; `timeout` is in seconds."""
     parameters = f"user\0{user}\0database\0{user}\0\0".encode()
     with socket.socket(socket.AF_UNIX) as client:
@@ -42,9 +42,9 @@ def probe(socket_dir: Path, user: str, timeout: float = 5) -> Answer:
             # Read everything, because the server logs an error if unread data remains.
             reply = client.recv(4096)
         except (OSError, ValueError):
-            return Answer.NOBODY
+            return ServerState.ABSENT
     # "R" asks for the password; "E" is an error: starting, shutting down, too many clients.
-    return {b"R": Answer.READY, b"E": Answer.STARTING}.get(reply[:1], Answer.NOBODY)
+    return {b"R": ServerState.READY, b"E": ServerState.STARTING}.get(reply[:1], ServerState.ABSENT)
 
 
 def fits(folder: Path) -> bool:

@@ -1,8 +1,8 @@
 """The worker's side of a run: its directory, its supervisor, and the supervisor's records.
 
-A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that tells whether a supervisor
-lives), `control` and `wake` (FIFOs) and `follower` (the lock of the one worker that reads along). What goes through
-them is described in supervisor/__init__.py.
+A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that a live supervisor
+holds), `control` and `wake` (FIFOs) and `follower` (the lock of the worker that ingests the output). The protocol is
+described in supervisor/__init__.py.
 """
 
 import contextlib
@@ -54,10 +54,11 @@ class Record(NamedTuple):
 class RunSpec:
     """What a supervisor runs.
 
-    `env` is the complete environment. `files` are written for the deploy user alone into a folder that is removed
-    afterwards (below TMPDIR, if `env` has it); ``%RUN_DIR%`` in `argv` and `env` stands for it. `timeout` and `grace` (between the signals) are
-    seconds, the limits are bytes: of output kept, and of one record's text. `interrupt` sends SIGINT first;
-    `events` opens a pipe for JSON lines, whose number is in ``FASTDEPLOY_EVENTS_FD``.
+    `env` is the complete environment. `files` are written into a folder that only the deploy user can read and that is
+    removed afterward (below TMPDIR, if `env` sets it); ``%RUN_DIR%`` in `argv` and `env` is replaced by its path.
+    `timeout`, and `grace` between the signals, are in seconds. The limits are in bytes: `output_limit` of stored output,
+    `line_limit` of the text of one record. `interrupt` sends SIGINT first. `events` opens a pipe for JSON lines and sets
+    ``FASTDEPLOY_EVENTS_FD`` to its number.
     """
 
     argv: list[str]
@@ -129,7 +130,7 @@ class RunDirectory:
         """
         command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
-            spool, control, wake = self._ends(opened, spec)
+            spool, control, wake = self._open_ends(opened, spec)
             return start_detached(command, user, stdin=control, stdout=spool, stderr=wake)
 
     async def start_by(self, fork_server: ForkServer, spec: RunSpec) -> int:
@@ -138,13 +139,13 @@ class RunDirectory:
         Raise the same errors as `start`. If this is canceled, the run has either started completely or not at all.
         """
         with contextlib.ExitStack() as opened:
-            spool, control, wake = self._ends(opened, spec)
+            spool, control, wake = self._open_ends(opened, spec)
             pid = await fork_server.fork(control, spool, wake)
             if pid is None:
                 # Copies of this descriptor may still be queued for a stopped fork server. They can no longer start
                 # anything, but would hold the lock.
                 fcntl.flock(spool, fcntl.LOCK_UN)
-                pid = fork_server.start_directly(control, self._claimed(opened), wake)
+                pid = fork_server.start_directly(control, self._lock_spool(opened), wake)
             return pid
 
     def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
@@ -219,7 +220,7 @@ class RunDirectory:
 
     @staticmethod
     def drain_wake(wake: int) -> None:
-        """Drain the descriptor of `open_wake`. Read the spool afterwards, not before."""
+        """Drain the descriptor of `open_wake`. Read the spool afterward, not before."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(wake, 65536)) == 65536:
                 pass
@@ -241,7 +242,7 @@ class RunDirectory:
         """Remove the directory of a finished run, if it exists.
 
         Raises:
-            RunActive: The run is still going.
+            RunActive: The run is still active.
         """
         if self.alive() and not self.finished():
             raise RunActive(f"The run in {self.path} is still running.")
@@ -250,20 +251,20 @@ class RunDirectory:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
 
-    def _ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
+    def _open_ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
         """Return the supervisor's ends of spool, control and wake, with the settings queued for it."""
-        spool = self._claimed(opened)
-        control = _opened(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
+        spool = self._lock_spool(opened)
+        control = _open(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
         settings = spec.to_json().encode("ascii") + b"\n"
         if len(settings) <= select.PIPE_BUF:
             os.write(control, settings)
         else:
-            control = _packed(opened, control, settings)
-        return spool, control, _opened(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
+            control = _pack(opened, control, settings)
+        return spool, control, _open(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
 
-    def _claimed(self, opened: contextlib.ExitStack) -> int:
+    def _lock_spool(self, opened: contextlib.ExitStack) -> int:
         """Return a descriptor of the spool with the lock that the supervisor will inherit."""
-        spool = _opened(opened, self.spool, os.O_WRONLY | os.O_APPEND)
+        spool = _open(opened, self.spool, os.O_WRONLY | os.O_APPEND)
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -287,13 +288,13 @@ class RunDirectory:
             raise SpoolCorrupt(f"{self.spool} is corrupt between bytes {offset} and {offset + len(data)}.") from error
 
 
-def _opened(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
+def _open(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
     descriptor = os.open(path, flags)
     opened.callback(os.close, descriptor)
     return descriptor
 
 
-def _packed(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
+def _pack(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
     """Return a socket that carries `control` and a file with settings that are too long for a FIFO.
 
     Both stay in the socket for the supervisor even if this process exits. It is passed in place of `control`, because

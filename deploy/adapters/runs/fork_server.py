@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 READY_TIMEOUT = 30.0  # seconds to wait for a fork server to become ready
 ANSWER_TIMEOUT = 2.0  # seconds to wait for an answer before the fork server is restarted
 END_TIMEOUT = 2.0
-SAID_LIMIT = 2000  # bytes of standard error to report
+STDERR_TAIL = 2000  # bytes to report
 # Backoff between restarts in seconds; the pause doubles while no fork server becomes ready.
 FIRST_PAUSE, MAX_PAUSE = 0.05, 60.0
 
@@ -53,7 +53,7 @@ class ForkServer:
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._keep()
+                await self._run_one()
                 pause = FIRST_PAUSE
             except (OSError, RunError) as error:
                 self.refusal = str(error) if isinstance(error, SudoRefused) else ""
@@ -105,19 +105,19 @@ class ForkServer:
         self._direct = [process for process in self._direct if process.poll() is None]
         return len(self._direct)
 
-    async def _keep(self) -> None:
+    async def _run_one(self) -> None:
         """Start a fork server and use it until it exits. Raise OSError or RunError if it does not become ready."""
         command = supervisor_command(self._user, "fork_server", python=self._python)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # A file, because a pipe that is not read could fill up. In memory, because the disk may be full.
-        with open(os.memfd_create("stderr"), "r+b") as said, ours:
+        with open(os.memfd_create("stderr"), "r+b") as stderr, ours:
             ours.setblocking(False)
             with theirs:
-                ends = {"stdin": theirs.fileno(), "stdout": subprocess.DEVNULL, "stderr": said.fileno()}
+                ends = {"stdin": theirs.fileno(), "stdout": subprocess.DEVNULL, "stderr": stderr.fileno()}
                 process = start_detached(command, self._user, **ends)
             try:
                 if not await _readable(ours, READY_TIMEOUT) or not ours.recv(1):
-                    raise not_started(command, _end_of(said))
+                    raise not_started(command, _end_of(stderr))
                 self._requests, self._process, self.refusal = ours, process, ""
                 await _readable(ours)  # becomes readable when the fork server exits
             finally:
@@ -141,7 +141,7 @@ async def _readable(sock: socket.socket, seconds: float | None = None) -> bool:
 
 
 def _end_of(file: IO[bytes]) -> str:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - SAID_LIMIT))
+    file.seek(max(0, file.seek(0, os.SEEK_END) - STDERR_TAIL))
     return file.read().decode("utf-8", "replace")
 
 

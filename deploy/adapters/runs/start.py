@@ -179,9 +179,9 @@ def supervisor_command(user: DeployUser | None, module: str = "__main__", *, pyt
     return command
 
 
-def not_started(command: list[str], said: str) -> RunError:
-    """Return the error for a `command` of `supervisor_command` that failed to start with the output `said`."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def not_started(command: list[str], stderr: str) -> RunError:
+    """Return the error for a `command` of `supervisor_command` that failed to start and wrote `stderr`."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if not lines:
         return RunError(f"{command[0]} ended without an error message, or did not respond.")
     if command[0] != "sudo" or not lines[-1].startswith(_SUDO_PREFIXES):

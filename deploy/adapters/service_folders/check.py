@@ -29,7 +29,7 @@ def check_folder(
 
     Raises:
         FolderError: The folder cannot be used.
-        TooComplicated: Checking the folder exceeds a limit.
+        TooComplex: Checking the folder exceeds a limit.
     """
     try:
         data, config = parse_config(files.read(join(folder, CONFIG)))

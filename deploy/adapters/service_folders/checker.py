@@ -24,7 +24,7 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.supervisor.system import PR_SET_DUMPABLE, prctl
 from deploy.adapters.service_folders.check import check_folder
 from deploy.adapters.service_folders.config import FolderError
-from deploy.adapters.service_folders.files import Files, TooComplicated
+from deploy.adapters.service_folders.files import Files, TooComplex
 from deploy.adapters.service_folders.survey import survey
 
 CPU_SECONDS = 3
@@ -70,7 +70,7 @@ def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str
         return {"data": data, "readme": readme, "readme_fault": readme_fault}
     except FolderError as error:
         return {"file": error.file, "reason": error.reason}
-    except TooComplicated as error:
+    except TooComplex as error:
         return {"too_complicated": str(error)}
     except RecursionError:
         return {"too_complicated": "it is nested too deeply"}

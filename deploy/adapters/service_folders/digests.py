@@ -8,12 +8,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-FILES, FOLDERS, BYTES = 500, 500, 20_000_000
+MAX_FILES, MAX_FOLDERS, MAX_BYTES = 500, 500, 20_000_000
 _CHUNK = 1 << 18
 _LENGTH = 12
 
 
-class _TooMuch(Exception):
+class _LimitExceeded(Exception):
     """The folder exceeds the limits."""
 
 
@@ -31,16 +31,16 @@ def folder_digests(folder: Path) -> dict[str, str] | None:
         return None
     try:
         return dict(_digests(real))
-    except _TooMuch:
+    except _LimitExceeded:
         return None
 
 
 def _digests(root: str) -> Iterator[tuple[str, str]]:
-    files, left = 0, BYTES
+    files, left = 0, MAX_BYTES
     for path, name, opened in _files(root):
         files += 1
-        if files > FILES:
-            raise _TooMuch
+        if files > MAX_FILES:
+            raise _LimitExceeded
         try:
             digest, size = _digest(name, opened, left)
         except OSError:
@@ -61,8 +61,8 @@ def _files(root: str) -> Iterator[tuple[str, str, int]]:
             raise error
 
     for seen, (path, folders, files, opened) in enumerate(os.fwalk(root, onerror=fail, follow_symlinks=False)):
-        if seen >= FOLDERS:
-            raise _TooMuch
+        if seen >= MAX_FOLDERS:
+            raise _LimitExceeded
         links = [name for name in folders if _is_link(name, opened)]
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
         for name in (*files, *links):
@@ -91,11 +91,11 @@ def _digest(name: str, folder: int, limit: int) -> tuple[str | None, int]:
         if not stat.S_ISREG(status.st_mode):
             return None, 0
         if status.st_size > limit:
-            raise _TooMuch
+            raise _LimitExceeded
         digest, size = hashlib.sha256(), 0
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
             if size > limit:
-                raise _TooMuch
+                raise _LimitExceeded
     return digest.hexdigest()[:_LENGTH], size

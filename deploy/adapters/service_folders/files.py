@@ -34,12 +34,12 @@ class FileError(Exception):
         self.kind = kind
 
 
-class TooComplicated(Exception):
+class TooComplex(Exception):
     """A folder exceeds a limit of files, bytes, nodes, memory or time; the text says which one."""
 
 
 class Files:
-    """Files below the services root, and next to an admitted playbook.
+    """Gives access to files below the services root, and next to an admitted playbook.
 
     `reader` is the socket of a reader process, and `limits` is the first request sent to it. Paths are absolute.
     """
@@ -140,13 +140,13 @@ class Files:
         data = binascii.a2b_base64(answer["data"])
         self._bytes += len(data)
         if self._bytes > MAX_BYTES:
-            raise TooComplicated(f"its files are larger than {MAX_BYTES >> 20} MiB in total")
+            raise TooComplex(f"its files are larger than {MAX_BYTES >> 20} MiB in total")
         return data, answer["size"] <= limit
 
     def _ask(self, *request: Any) -> dict[str, Any]:
         self._requests += 1
         if self._requests > MAX_REQUESTS:
-            raise TooComplicated(f"checking it takes more than {MAX_REQUESTS} file operations")
+            raise TooComplex(f"checking it takes more than {MAX_REQUESTS} file operations")
         self._reader.sendall(json.dumps(request).encode("ascii") + b"\n")
         line = self._receive()
         if self._used is not None:

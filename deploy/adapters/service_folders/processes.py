@@ -20,8 +20,8 @@ from deploy.adapters.runs.start import DeployUser, RunError, not_started, start_
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 30.0
-END_SECONDS = 2.0
+ANSWER_TIMEOUT = 30.0
+END_TIMEOUT = 2.0
 LINE_LIMIT = 64 << 20
 STDERR_TAIL = 2_000  # bytes
 # Signals that end a checker which exceeds a limit or crashes.
@@ -39,7 +39,7 @@ class FoldersUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FolderScope:
     """The services root, and private paths of the server that must not be accessible through it."""
 
     root: Path
@@ -63,7 +63,7 @@ class Checked:
     is_final: bool = True
 
 
-class Line:
+class LineSocket:
     """One end of a socket that carries lines of JSON."""
 
     def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
@@ -80,7 +80,7 @@ class Line:
             asyncio.TimeoutError: No line arrived in time.
         """
         try:
-            line = await asyncio.wait_for(self._reader.readline(), ANSWER_SECONDS)
+            line = await asyncio.wait_for(self._reader.readline(), ANSWER_TIMEOUT)
         except (ConnectionError, ValueError):
             return None
         return json.loads(line) if line.endswith(b"\n") else None
@@ -93,29 +93,31 @@ class Line:
         return None
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._writer.close()
 
 
 @asynccontextmanager
-async def reader(place: Place, user: DeployUser | None) -> AsyncIterator[Line]:
-    """Start a reader as `user` (None: the server's own user) and stop it afterwards.
+async def reader(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[LineSocket]:
+    """Start a reader as `user` (None: the server's own user) and stop it afterward.
 
     Raises:
         FoldersUnavailable: The reader cannot be started.
     """
     ours, theirs = socket.socketpair()
-    with _stderr_file() as words:
+    with _stderr_file() as stderr:
         try:
             with theirs:
-                process, command = _start_reader(user, theirs, words)
+                process, command = _start_reader(user, theirs, stderr)
         except BaseException:
             ours.close()
             raise
-        line = Line(await asyncio.open_connection(sock=ours, limit=LINE_LIMIT))
+        line = LineSocket(await asyncio.open_connection(sock=ours, limit=LINE_LIMIT))
         try:
-            if await line.ask("limits", *place.limits()) is None:
-                raise FoldersUnavailable(f"The services folder cannot be read: {not_started(command, _read(words))}")
+            if await line.ask("limits", *scope.limits()) is None:
+                raise FoldersUnavailable(
+                    f"The services folder cannot be read: {not_started(command, _tail_of(stderr))}"
+                )
             yield line
         finally:
             line.close()
@@ -125,10 +127,10 @@ async def reader(place: Place, user: DeployUser | None) -> AsyncIterator[Line]:
 class Checker:
     """A checker with its own reader."""
 
-    def __init__(self, line: Line, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+    def __init__(self, line: LineSocket, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
         self._line = line
         self._process = process
-        self._words = words
+        self._stderr = stderr
         self.is_gone = False
 
     async def check(self, request: dict[str, Any]) -> Checked:
@@ -144,7 +146,7 @@ class Checker:
                 used.append(answer["used"])
         except asyncio.TimeoutError:
             self.is_gone = True
-            reason = f"checking it takes longer than {ANSWER_SECONDS:g} seconds"
+            reason = f"checking it takes longer than {ANSWER_TIMEOUT:g} seconds"
             return Checked({"too_complicated": reason}, used, is_final=False)
         if answer is not None:
             return Checked(answer, used)
@@ -153,39 +155,39 @@ class Checker:
 
     async def _reason(self) -> str:
         with suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(self._process.wait, END_SECONDS)
+            await asyncio.to_thread(self._process.wait, END_TIMEOUT)
         code = self._process.returncode
         if code is not None and -code in _SIGNALS:
             return _SIGNALS[signal.Signals(-code)]
-        words = _read(self._words)
-        log.error("Cannot check service folders (exit code %s): %s", code, words)
+        stderr = _tail_of(self._stderr)
+        log.error("Cannot check service folders (exit code %s): %s", code, stderr)
         raise FoldersUnavailable("The process that checks service folders failed. See the server log for the reason.")
 
 
 @asynccontextmanager
-async def checker(place: Place, user: DeployUser | None) -> AsyncIterator[Checker]:
-    """Start a checker with a reader, both as `user` if possible, and stop them afterwards.
+async def checker(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[Checker]:
+    """Start a checker with a reader, both as `user` if possible, and stop them afterward.
 
     Raises:
         FoldersUnavailable: A process cannot be started.
     """
-    with _stderr_file() as words:
+    with _stderr_file() as stderr:
         files, reader_end = socket.socketpair()
         control, checker_end = socket.socketpair()
         processes = []
         try:
             with files, reader_end, checker_end:
-                processes.append(_start_reader(user, reader_end, words)[0])
-                processes.append(_start_checker(checker_end, files, words))
-            line = Line(await asyncio.open_connection(sock=control, limit=LINE_LIMIT))
+                processes.append(_start_reader(user, reader_end, stderr)[0])
+                processes.append(_start_checker(checker_end, files, stderr))
+            line = LineSocket(await asyncio.open_connection(sock=control, limit=LINE_LIMIT))
         except BaseException:
             control.close()
             for process in processes:
                 await _end(process)
             raise
         try:
-            line.send([place.limits(), _account(user)])
-            yield Checker(line, processes[1], words)
+            line.send([scope.limits(), _account(user)])
+            yield Checker(line, processes[1], stderr)
         finally:
             line.close()
             for process in reversed(processes):
@@ -193,20 +195,20 @@ async def checker(place: Place, user: DeployUser | None) -> AsyncIterator[Checke
 
 
 def _start_reader(
-    user: DeployUser | None, end: socket.socket, words: IO[bytes]
+    user: DeployUser | None, end: socket.socket, stderr: IO[bytes]
 ) -> tuple[subprocess.Popen[bytes], list[str]]:
     try:
         command = supervisor_command(user, "read_files")
-        process = start_detached(command, user, stdin=end.fileno(), stdout=subprocess.DEVNULL, stderr=words.fileno())
+        process = start_detached(command, user, stdin=end.fileno(), stdout=subprocess.DEVNULL, stderr=stderr.fileno())
     except (RunError, OSError) as error:
         raise FoldersUnavailable(f"Cannot read the services folder: {error}") from error
     return process, command
 
 
-def _start_checker(control: socket.socket, files: socket.socket, words: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start_checker(control: socket.socket, files: socket.socket, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-c", _CHECKER, ":".join(sys.path)]
     try:
-        return start_detached(command, None, stdin=control.fileno(), stdout=files.fileno(), stderr=words.fileno())
+        return start_detached(command, None, stdin=control.fileno(), stdout=files.fileno(), stderr=stderr.fileno())
     except OSError as error:
         raise FoldersUnavailable(f"Cannot start the process that checks service folders: {error}") from error
 
@@ -220,9 +222,9 @@ def _stderr_file() -> IO[bytes]:
     return open(os.memfd_create("stderr"), "r+b")
 
 
-def _read(words: IO[bytes]) -> str:
-    words.seek(max(0, words.seek(0, os.SEEK_END) - STDERR_TAIL))
-    return words.read().decode("utf-8", "replace")
+def _tail_of(stderr: IO[bytes]) -> str:
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - STDERR_TAIL))
+    return stderr.read().decode("utf-8", "replace")
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
@@ -230,4 +232,4 @@ async def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(PermissionError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):
-        await asyncio.to_thread(process.wait, END_SECONDS)
+        await asyncio.to_thread(process.wait, END_TIMEOUT)

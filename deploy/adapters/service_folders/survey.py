@@ -45,7 +45,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
     """Return what the service in `folder` would run with this config.
 
     Raises:
-        TooComplicated: Reading the folder exceeds a limit.
+        TooComplex: Reading the folder exceeds a limit.
     """
     is_script = has_script(files, folder, config)
     try:

@@ -31,8 +31,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(services_app, name="services")
 
 
-def with_services(settings: Settings, do: Callable[[AppState], Awaitable[Result]]) -> Result:
-    """Return the result of `do`. Start the bundled database for the call if it is not running."""
+def with_app_state(settings: Settings, action: Callable[[AppState], Awaitable[Result]]) -> Result:
+    """Return the result of `action`. Start the bundled database for the call if it is not running."""
     import asyncio
 
     from deploy.adapters.postgres import running_url
@@ -46,7 +46,7 @@ def with_services(settings: Settings, do: Callable[[AppState], Awaitable[Result]
         try:
             await upgrade_schema(state)
             with explained(state):
-                return await do(state)
+                return await action(state)
         finally:
             await state.database.close()
 
@@ -93,11 +93,11 @@ def create_user(
 
     password = read_password(password_stdin)
 
-    async def do(state: AppState) -> None:
+    async def run(state: AppState) -> None:
         password_hash = await state.passwords.hash(password)
         await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), run)
     typer.echo(f"User {name} created")
 
 
@@ -106,11 +106,11 @@ def list_users(json: Json = False, data_dir: DataDir = None) -> None:
     """List users."""
     from deploy.entrypoints.schemas.users import UserOut
 
-    async def do(state: AppState) -> list[UserOut]:
+    async def run(state: AppState) -> list[UserOut]:
         async with state.open_unit_of_work() as uow:
             return [UserOut.model_validate(user) for user in await uow.users.list()]
 
-    found = with_services(server_settings(data_dir), do)
+    found = with_app_state(server_settings(data_dir), run)
     if json:
         typer.echo("[" + ",".join(user.model_dump_json() for user in found) + "]")
         return
@@ -124,10 +124,10 @@ def change_password(name: UserName, password_stdin: PasswordStdin = False, data_
     """Change a user's password and end their sessions."""
     password = read_password(password_stdin)
 
-    async def do(state: AppState) -> None:
+    async def run(state: AppState) -> None:
         await _change(state, name, password_hash=await state.passwords.hash(password))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), run)
     typer.echo(f"Password of {name} changed")
 
 
@@ -139,10 +139,10 @@ def disable_user(
 ) -> None:
     """Disable a user. Their sessions and tokens stop working."""
 
-    async def do(state: AppState) -> None:
+    async def run(state: AppState) -> None:
         await _change(state, name, is_active=enable)
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), run)
     typer.echo(f"User {name} {'enabled' if enable else 'disabled'}")
 
 
@@ -169,10 +169,10 @@ def make_config_token(
     from deploy.domain.model import TokenKind
     from deploy.entrypoints.routers.tokens import make_token
 
-    async def do(state: AppState) -> str:
+    async def run(state: AppState) -> str:
         return await make_token(state, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
 
-    typer.echo(with_services(server_settings(data_dir), do))
+    typer.echo(with_app_state(server_settings(data_dir), run))
 
 
 @tokens.command("list")
@@ -180,7 +180,7 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
     from deploy.entrypoints.routers.tokens import token_rows
 
-    found = with_services(server_settings(data_dir), token_rows)
+    found = with_app_state(server_settings(data_dir), token_rows)
     if json:
         typer.echo("[" + ",".join(token.model_dump_json() for token in found) + "]")
         return
@@ -200,10 +200,10 @@ def revoke_token(
     """Revoke a token."""
     from deploy.domain.commands import RevokeToken
 
-    async def do(state: AppState) -> None:
+    async def run(state: AppState) -> None:
         await state.bus.handle(RevokeToken(token_id=token_id, user_id=None))
 
-    with_services(server_settings(data_dir), do)
+    with_app_state(server_settings(data_dir), run)
     typer.echo(f"Token {token_id} revoked")
 
 
@@ -212,10 +212,10 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     """Upgrade the database schema to the latest version."""
     from deploy.adapters import migrations
 
-    async def do(state: AppState) -> str | None:
+    async def run(state: AppState) -> str | None:
         return await migrations.current(state.database)
 
-    typer.echo(f"The database is at revision {with_services(server_settings(data_dir), do)}")
+    typer.echo(f"The database is at revision {with_app_state(server_settings(data_dir), run)}")
 
 
 @services_app.command("sync")
@@ -226,7 +226,7 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     from deploy.entrypoints.serve.startup import problem_text
 
     settings = server_settings(data_dir, services_dir)
-    events, problems = with_services(settings, sync_services)
+    events, problems = with_app_state(settings, sync_services)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")

@@ -10,7 +10,7 @@ from deploy.entrypoints.cli.settings import DataDir, ServicesDir, require_databa
 from deploy.entrypoints.serve.memory import prepare_for_long
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.serve.first_user import Introduction
+    from deploy.entrypoints.serve.first_user import FirstSteps
 
 
 def register(app: typer.Typer) -> None:
@@ -62,11 +62,11 @@ def worker(
     uvloop.run(work(settings, url, typer.echo))
 
 
-def _announce(address: str, introduction: Introduction) -> None:
-    from deploy.entrypoints.serve.first_user import show_introduction
+def _announce(address: str, first_steps: FirstSteps) -> None:
+    from deploy.entrypoints.serve.first_user import show_first_steps
 
-    show_introduction(introduction, before=f"\n  fastDeploy is ready: {address}/\n\n")
+    show_first_steps(first_steps, before=f"\n  fastDeploy is ready: {address}/\n\n")
 
 
-def _quiet(_address: str, _introduction: Introduction) -> None:
+def _quiet(_address: str, _first_steps: FirstSteps) -> None:
     return

@@ -26,33 +26,33 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Introduction:
-    """Text to show when the server is ready. `without_secret` is logged if `text` could not be shown."""
+class FirstSteps:
+    """Text that explains how to sign in. `without_secret` is logged if `text` could not be shown."""
 
     text: str = ""
     without_secret: str = ""
 
 
-async def introduce(state: AppState) -> Introduction:
+async def prepare_first_user(state: AppState) -> FirstSteps:
     """Create the first user if there are no users. Return how to sign in or how to replace a generated password.
 
     Raises:
         ConfigurationError: INITIAL_USER_NAME, INITIAL_USER_PASSWORD or the database cannot be used.
     """
     with explained(state):
-        return await _introduce(state)
+        return await _prepare_first_user(state)
 
 
-async def _introduce(state: AppState) -> Introduction:
+async def _prepare_first_user(state: AppState) -> FirstSteps:
     given = state.settings.initial_user_password
     password = given.get_secret_value() if given is not None else secrets.token_urlsafe(12)
     name = state.settings.initial_user_name
     if await _create_first_user(state, name, password, is_generated=given is None):
-        return _first_introduction(state.settings, name, None if given is not None else password)
+        return _sign_in_steps(state.settings, name, None if given is not None else password)
     async with state.open_unit_of_work() as uow:
         names = [user.name for user in await uow.users.list() if user.has_generated_password and user.is_active]
     # At most one password is generated.
-    return _reminder(state.settings, names[0]) if names else Introduction()
+    return _reminder(state.settings, names[0]) if names else FirstSteps()
 
 
 async def _create_first_user(state: AppState, name: str, password: str, *, is_generated: bool) -> bool:
@@ -80,22 +80,22 @@ async def _create_first_user(state: AppState, name: str, password: str, *, is_ge
     return True
 
 
-def _first_introduction(settings: Settings, name: str, password: str | None) -> Introduction:
+def _sign_in_steps(settings: Settings, name: str, password: str | None) -> FirstSteps:
     if password is None:
         text = f"  Sign in as {name} with the password from INITIAL_USER_PASSWORD.\n"
-        return Introduction(text, text.strip())
+        return FirstSteps(text, text.strip())
     command = change_password_command(settings, name)
-    return Introduction(
+    return FirstSteps(
         f"  Sign in as:  {name}\n  Password:    {password}\n\n"
         f"  This password is not shown again. Change it with:\n    {command}\n{_requirements(settings)}",
         f"The password generated for {name} could not be shown. Set a new one with: {command}",
     )
 
 
-def _reminder(settings: Settings, name: str) -> Introduction:
+def _reminder(settings: Settings, name: str) -> FirstSteps:
     command = change_password_command(settings, name)
     notice = f"{name} still has the password that was generated at the first start."
-    return Introduction(
+    return FirstSteps(
         f"  {notice}\n  Change it, or replace it if you lost it, with:\n    {command}\n{_requirements(settings)}",
         f"{notice} Change it, or replace it if you lost it, with: {command}",
     )
@@ -118,7 +118,7 @@ def _requirements(settings: Settings) -> str:
     return "" if settings.data_dir.is_dir() else f"  Run it in {Path.cwd()}, where .env has the settings.\n"
 
 
-def show_introduction(introduction: Introduction, before: str = "") -> None:
-    """Print an introduction after the text `before`. If it cannot be shown, log what to do, without the password."""
-    if not show(before + introduction.text) and introduction.without_secret:
-        log.error("%s", introduction.without_secret)
+def show_first_steps(first_steps: FirstSteps, before: str = "") -> None:
+    """Print the first steps after the text `before`. If that fails, log what to do, without the password."""
+    if not show(before + first_steps.text) and first_steps.without_secret:
+        log.error("%s", first_steps.without_secret)

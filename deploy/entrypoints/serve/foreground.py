@@ -20,7 +20,7 @@ from deploy.adapters.postgres import PostgresServer, has_database, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
 
 if TYPE_CHECKING:
-    from deploy.entrypoints.serve.first_user import Introduction
+    from deploy.entrypoints.serve.first_user import FirstSteps
 
 
 SERVER, UPGRADES = "deploy.entrypoints.serve.server", "deploy.adapters.migrations.upgrading"
@@ -37,8 +37,8 @@ class ServeOptions:
     inherited: int | None = None
 
 
-def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Introduction], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Call `announce` with the address and the introduction when ready.
+def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstSteps], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Call `announce` with the address and the first steps when ready.
 
     Raises:
         ConfigurationError, PostgresError: The server cannot start. The message says what to do.

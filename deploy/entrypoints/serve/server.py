@@ -23,7 +23,7 @@ from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.connections.config import WebConfig, limit_unsent
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.serve.background import background
-from deploy.entrypoints.serve.first_user import Introduction, introduce
+from deploy.entrypoints.serve.first_user import FirstSteps, prepare_first_user
 from deploy.entrypoints.serve.foreground import ServeOptions
 from deploy.entrypoints.serve.known_servers import record_of, recorded
 from deploy.entrypoints.serve.memory import collect_from_now_on
@@ -41,12 +41,12 @@ def run(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
-    announce: Callable[[str, Introduction], None],
+    announce: Callable[[str, FirstSteps], None],
 ) -> None:
     """Run the web server, live channel and worker until SIGTERM or SIGINT. The database must be available.
 
     Raises:
-        ConfigurationError: it cannot start; the message says what to do.
+        ConfigurationError: It cannot start; the message says what to do.
     """
     uvloop.run(_serve(settings, options, listening, url, postgres, announce))
 
@@ -57,7 +57,7 @@ async def _serve(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
-    announce: Callable[[str, Introduction], None],
+    announce: Callable[[str, FirstSteps], None],
 ) -> None:
     address = _address(listening)
     state = create_app_state(settings, url)
@@ -73,12 +73,12 @@ async def _serve(
             await stack.enter_async_context(background(worker.run()))
         for _ in range(options.workers - 1):
             await stack.enter_async_context(background(_keep_sibling(settings, listening)))
-        introduction = Introduction()
+        first_steps = FirstSteps()
         if leads:
             stack.enter_context(recorded(settings.data_dir, record_of(settings)))
             # Last, so that a failed start does not generate a password that is never shown.
-            introduction = await introduce(state)
-        announce(address, introduction)
+            first_steps = await prepare_first_user(state)
+        announce(address, first_steps)
         await _answer(state, settings, listening)
 
 
@@ -153,7 +153,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     """Run `fastdeploy worker` until SIGTERM or SIGINT. Active runs then continue without it.
 
     Raises:
-        ConfigurationError: the deploy user owns the data folder.
+        ConfigurationError: The deploy user owns the data folder.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

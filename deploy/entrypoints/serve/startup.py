@@ -33,7 +33,7 @@ async def prepare_database(state: AppState) -> asyncio.Task[None]:
     A sync that takes longer than SYNC_SECONDS does not delay the start.
 
     Raises:
-        ConfigurationError: the database cannot be used.
+        ConfigurationError: The database cannot be used.
     """
     warn_of_short_key(state.settings)
     await wait_for_database(state)
@@ -93,7 +93,7 @@ async def upgrade_schema(state: AppState) -> None:
     """Upgrade the database schema.
 
     Raises:
-        ConfigurationError: the database cannot be reached, refuses access, or has a newer schema.
+        ConfigurationError: The database cannot be reached, refuses access, or has a newer schema.
     """
     with explained(state):
         revision = await migrations.current(state.database)
@@ -110,7 +110,7 @@ def explained(state: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:
-        ConfigurationError: the database cannot be reached, or refuses a statement.
+        ConfigurationError: The database cannot be reached, or refuses a statement.
     """
     try:
         yield

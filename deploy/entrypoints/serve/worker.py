@@ -12,7 +12,7 @@ from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings, worker_home
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
-from deploy.config import Settings, kept_secret
+from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState, deploy_user
@@ -23,8 +23,8 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
     """Return a worker on the data folder of `settings`.
 
     Raises:
-        ConfigurationError: the deploy user owns the data folder.
-        RunError: the deploy user does not exist.
+        ConfigurationError: The deploy user owns the data folder.
+        RunError: The deploy user does not exist.
     """
     user = deploy_user(settings)
 
@@ -33,7 +33,7 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
 
     return Worker(
         identity=Heartbeat(
-            worker_id=kept_secret(settings.data_dir / "worker-id", new_token_id()),
+            worker_id=read_or_create_secret(settings.data_dir / "worker-id", new_token_id()),
             host=socket.gethostname(),
             version=version("fastdeploy-server"),
             slots=settings.worker_slots,

@@ -26,7 +26,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
         for job_id, deployment_id in taken:
             deployment, config = found.get(deployment_id, (None, {}))
             if deployment is None or deployment.state is not DeploymentState.QUEUED:
-                await uow.queue.finish(job_id)  # cancelled meanwhile
+                await uow.queue.finish(job_id)  # canceled meanwhile
                 continue
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
@@ -45,9 +45,9 @@ async def ingest_output(
     """Store the output of a run. The spool offset is stored with it, so each line is applied exactly once."""
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
-    kept = running.take(command.deployment_id, command.offset_before)
+    cached = running.take(command.deployment_id, command.offset_before)
     free = iter(ids)
-    run = await _stored(command, uow, free, *kept) if kept is not None else None
+    run = await _stored(command, uow, free, *cached) if cached is not None else None
     if run is None:  # not cached, or changed since
         async with uow.atomically():
             deployment = await uow.deployments.get(command.deployment_id, for_update=True)
@@ -98,9 +98,9 @@ async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWor
     """
     events: list[Event] = []
     for service in await uow.services.all():
-        own_days, own_count = service.data.get("retention_days"), service.data.get("retention_count")
-        days = command.days if own_days is None else float(own_days)
-        count = command.count if own_count is None else int(own_count)
+        service_days, service_count = service.data.get("retention_days"), service.data.get("retention_count")
+        days = command.days if service_days is None else float(service_days)
+        count = command.count if service_count is None else int(service_count)
         if days or count:
             gone = await uow.deployments.remove_old(service.id, days=days, count=count)
             events += [DeploymentExpired(deployment_id) for deployment_id in gone]

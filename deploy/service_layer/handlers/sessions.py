@@ -34,9 +34,9 @@ async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list
 
 async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Delete one browser session of a user, or all except one. User tokens that name them become invalid."""
-    own = {browser.id for browser in await uow.sessions.of(command.user_id, now())}
-    if command.session_id is not None and command.session_id not in own:
+    user_sessions = {browser.id for browser in await uow.sessions.of(command.user_id, now())}
+    if command.session_id is not None and command.session_id not in user_sessions:
         raise NotFound("Session not found")
-    gone = {command.session_id} if command.session_id is not None else own - {command.keep}
+    gone = {command.session_id} if command.session_id is not None else user_sessions - {command.keep}
     await uow.sessions.end(sorted(gone))
     return [AccessChanged(command.user_id)] if gone else []

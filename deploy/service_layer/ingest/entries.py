@@ -1,4 +1,4 @@
-"""Conversion of spool records to the entries of the domain."""
+"""Convert spool records to the entries of the domain."""
 
 from __future__ import annotations
 

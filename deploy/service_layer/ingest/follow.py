@@ -1,4 +1,4 @@
-"""Following a run: read its spool as it grows, and store each line exactly once."""
+"""Follow a run: read its spool as it grows, and store each line exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 # Bytes of spool per transaction: large enough to keep up with a flood of output, small enough not to starve other runs.
 BATCH = 128 * 1024
 # Seconds between checks of the spool without a wake-up, in case one gets lost.
-LOOK_EVERY = 1.0
+POLL_SECONDS = 1.0
 # Seconds between attempts to reach the database.
 FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
 LOST = (
@@ -47,8 +47,10 @@ class Follower:
         offset: int | None = None,
         refusal: Callable[[], str] = lambda: "",
     ) -> None:
-        """`offset` is the number of bytes of the spool already stored; None reads it from the database. `refusal`
-        returns the reason why supervisors cannot be started, or an empty string.
+        """Follow the run of a deployment.
+
+        `offset` is the number of bytes of the spool already stored; None reads it from the database. `refusal` returns
+        the reason why supervisors cannot be started, or an empty string.
         """
         self.deployment_id = deployment_id
         self._run = run
@@ -121,7 +123,7 @@ class Follower:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._grown.wait(), LOOK_EVERY)
+            await asyncio.wait_for(self._grown.wait(), POLL_SECONDS)
         except asyncio.TimeoutError:
             return
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from deploy.domain.model import Deployment, Step
 from deploy.service_layer.unit_of_work import UnitOfWork
 
-KEPT = 256
+CACHE_SIZE = 256
 BLOCK = 50
 
 
@@ -21,22 +21,22 @@ class RunningDeployments:
     """Caches the most recent running deployments of this process."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[Deployment, list[Step]]] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[Deployment, list[Step]]] = OrderedDict()
 
     def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step]] | None:
         """Remove and return a cached deployment and its open steps, if they match this spool offset.
 
         They are removed so that, if the transaction fails, the next one reads them from the database.
         """
-        found = self._kept.pop(deployment_id, None)
+        found = self._cache.pop(deployment_id, None)
         return found if found is not None and found[0].spool_offset == spool_offset else None
 
     def keep(self, deployment: Deployment, steps: list[Step]) -> None:
         """Cache a deployment for the next batch. If the commit then fails, the version of the row does not match."""
         if deployment.run_ended is None:
-            self._kept[deployment.id] = (deployment, steps)
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._cache[deployment.id] = (deployment, steps)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
 
 
 class StepIds:

@@ -1,4 +1,4 @@
-"""Storing the changes that a message made to a deployment."""
+"""Store the changes that a message made to a deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
     """Store the changes since this version of the row: deployment, steps and events.
 
-    Returns False and stores nothing if the row now has another version, which cannot happen while its lock is held.
+    Return False and store nothing if the row now has another version, which cannot happen while its lock is held.
     """
     return await uow.batches.store(change_of(run, version))
 

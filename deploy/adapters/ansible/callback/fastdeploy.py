@@ -57,10 +57,10 @@ DIFF_LIMIT = 256 * 1024
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # Shown as Unicode control pictures, so that no terminal sequence reaches the page and no NUL the database.
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
-BROKEN_BYTES = re.compile("[\udc80-\udcff]")
+UNDECODABLE_BYTES = re.compile("[\udc80-\udcff]")
 
 BAD = ("failed", "unreachable")
-EXCUSES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
+OUTCOME_PREFIXES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
 # Fields of a result that describe the result rather than the host.
 DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
 
@@ -69,7 +69,7 @@ def readable(text: str) -> str:
     """Return the text as valid Unicode. Ansible represents undecodable bytes as lone surrogates."""
     if text.isascii():
         return text
-    text = BROKEN_BYTES.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
+    text = UNDECODABLE_BYTES.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -90,22 +90,22 @@ class Pipe:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.lock = threading.Lock()
-        self.torn = False
+        self.is_interrupted = False
         # Otherwise every command of the playbook would keep the pipe open, even after Ansible has ended.
         os.set_inheritable(fd, False)
 
     def write(self, **fields: object) -> None:
         data = json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
         with self.lock:
-            if self.torn:  # an exception from a signal handler interrupted a line
+            if self.is_interrupted:  # an exception from a signal handler interrupted a line
                 data = b"\n" + data
-            self.torn = True
+            self.is_interrupted = True
             try:
                 while data:
                     data = data[os.write(self.fd, data) :]
             except BrokenPipeError:
                 return
-            self.torn = False
+            self.is_interrupted = False
 
     def text(self, text: str, *, part: bool = False) -> None:
         """Send lines; `part`: the last line continues."""
@@ -183,7 +183,7 @@ class RunningTask:
         """Return the message of the only host, or else the failures, or else the number of hosts per outcome."""
         if len(self.outcomes) == 1:
             [(host, outcome)] = self.outcomes.items()
-            return EXCUSES.get(outcome, "") + self.messages[host]
+            return OUTCOME_PREFIXES.get(outcome, "") + self.messages[host]
         bad = [f"{host}: {self.messages[host]}" for host, outcome in self.outcomes.items() if outcome in BAD]
         return "\n".join(bad) or counted(Counter(self.outcomes.values()))
 

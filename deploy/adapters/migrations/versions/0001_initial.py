@@ -1,4 +1,4 @@
-"""The first schema: our tables, and those of the queue.
+"""Create our tables and those of the queue.
 
 Revision: 0001
 """
@@ -266,8 +266,8 @@ def downgrade() -> None:
 
 
 def create_queue() -> None:
-    """Apply the schema that procrastinate ships, in this transaction (its version is pinned in pyproject.toml)."""
-    # Found without importing the package: that would ask for libpq, which we do not need.
+    """Apply procrastinate's schema in this transaction. Its version is pinned in pyproject.toml."""
+    # Find the file without importing the package, which would require libpq.
     package = find_spec("procrastinate")
     if package is None or package.origin is None:
         raise RuntimeError("procrastinate is not installed; its SQL functions are the queue.")

@@ -1,4 +1,4 @@
-"""What a deployment was started with (config, files, secrets), and how long it is expected to take.
+"""Store the config, file digests, secrets and expected duration of deployments.
 
 Revision: 0002
 """

@@ -1,4 +1,4 @@
-"""Finish a job in one call: pass its lane on to the next job, remove the job, wake the workers.
+"""Add a function that finishes a job: pass its lane to the next job, remove the job, wake the workers.
 
 Revision: 0003
 """

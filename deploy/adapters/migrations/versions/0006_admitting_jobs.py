@@ -1,4 +1,4 @@
-"""Decide which jobs may run when a job is claimed, by the number of running jobs and the config at that time.
+"""Decide when jobs are claimed which ones may run, based on the running jobs and the config at that time.
 
 Revision: 0006
 """

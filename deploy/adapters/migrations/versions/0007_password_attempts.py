@@ -1,4 +1,4 @@
-"""Password attempts are reserved before the password is checked; networks that signed in before are known.
+"""Reserve password attempts before the password is checked, and recognize networks that signed in before.
 
 Revision: 0007
 """
@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name="pk_known_networks"),
     )
     op.create_index("ix_known_networks_expires", "known_networks", ["expires"])
-    # It held nothing but the failures of the last five minutes.
+    # The table only contains the failures of the last five minutes.
     op.drop_table("login_failures")
 
 

@@ -1,4 +1,4 @@
-"""Record for users whether the server generated their password, until it is changed.
+"""Record which users still have the password that the server generated.
 
 Revision: 0008
 """

@@ -25,7 +25,7 @@ REAP_TIMEOUT = 1.0  # seconds
 ERROR_TAIL = 4096  # bytes of standard error to return
 
 
-class Asked:
+class RunningProgram:
     """A started program and its output so far."""
 
     def __init__(self, spec: Spec, child: Child) -> None:
@@ -39,7 +39,7 @@ class Asked:
         self.out, self.err = b"", b""
         self.cause: str | None = None
 
-    def listen(self) -> None:
+    def read_output(self) -> None:
         """Read its output until it closes both streams or must be stopped."""
         while self._open and self.cause is None:
             left = self._deadline - time.monotonic()
@@ -47,9 +47,9 @@ class Asked:
                 self.cause = "timeout"
                 return
             for fd, _ in self._poll.poll(left * 1000 + 1):
-                self._take(fd)
+                self._read(fd)
 
-    def _take(self, fd: int) -> None:
+    def _read(self, fd: int) -> None:
         data = os.read(fd, CHUNK)
         if fd == 0:
             if not data:
@@ -76,7 +76,7 @@ class Asked:
         return None
 
 
-def answer(spec: Spec) -> dict[str, str | int | None]:
+def run(spec: Spec) -> dict[str, str | int | None]:
     """Run the program in the settings and return the result."""
     base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
     folder = PrivateFolder(base)
@@ -84,16 +84,16 @@ def answer(spec: Spec) -> dict[str, str | int | None]:
         argv, env = spec.for_folder(folder.path)
         child = Child(argv, env, spec.cwd, events=False, split=True)
         child.go()
-        asked = Asked(spec, child)
-        asked.listen()
-        status = asked.wait()
+        program = RunningProgram(spec, child)
+        program.read_output()
+        status = program.wait()
         return {
             "code": status if status is not None and status >= 0 else None,
             "signal": signal_name(-status) if status is not None and status < 0 else None,
-            "cause": asked.cause,
+            "cause": program.cause,
             "message": "",
-            "out": decoded(asked.out) if asked.cause is None else "",
-            "err": decoded(asked.err),
+            "out": decoded(program.out) if program.cause is None else "",
+            "err": decoded(program.err),
         }
     finally:
         # Includes processes that the program left running.
@@ -131,10 +131,10 @@ def main() -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        said = answer(read_spec())
+        result = run(read_spec())
     except (NotStarted, OSError, ValueError, KeyError, TypeError) as error:
-        said = {"code": None, "signal": None, "cause": "not_started", "message": str(error), "out": "", "err": ""}
-    data = to_json(said).encode("ascii")
+        result = {"code": None, "signal": None, "cause": "not_started", "message": str(error), "out": "", "err": ""}
+    data = to_json(result).encode("ascii")
     while data:
         data = data[os.write(1, data) :]
     return 0

@@ -1,4 +1,4 @@
-"""Start the script. Its process waits until the `start` record is stored."""
+"""Start the script in a process that waits until the `start` record is stored."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def become(
         os.dup2(outputs[1], 2)
         if events >= 0:
             os.set_inheritable(events, True)
-        enter(cwd)
+        change_folder(cwd)
         program = find_program(os.fsdecode(argv[0]), os.fsdecode(env.get(b"PATH", b"")))
         check_program(program)
         os.write(status, b"ready")
@@ -122,7 +122,7 @@ def default_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def enter(cwd: str) -> None:
+def change_folder(cwd: str) -> None:
     try:
         os.chdir(cwd)
     except OSError as error:

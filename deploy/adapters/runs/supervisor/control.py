@@ -27,7 +27,7 @@ class Control:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False
-        self._rest = unpacked(fd) if stat.S_ISSOCK(os.fstat(fd).st_mode) else b""
+        self._rest = receive_fifo(fd) if stat.S_ISSOCK(os.fstat(fd).st_mode) else b""
         os.set_blocking(fd, False)
 
     def read(self) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ class Control:
         return command if isinstance(command, dict) else {}
 
 
-def unpacked(fd: int) -> bytes:
+def receive_fifo(fd: int) -> bytes:
     """Replace the socket `fd` with the FIFO that it carries, and return the content of the file that it carries."""
     import _socket
 

@@ -1,7 +1,7 @@
-"""Looking at files where service folders may be, and nowhere else.
+"""Access files in service folders, and nowhere else.
 
-The path of a file is checked after the file was opened with O_PATH, by what the kernel says was opened: no link can be
-exchanged between the check and the read, and nothing happens to a FIFO or a device (see open(2) and proc(5)).
+Open a file with O_PATH first, then check the path that the kernel reports for the open file. A link therefore cannot be
+replaced between the check and the read, and a FIFO or a device is not affected (see open(2) and proc(5)).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDER = "folder"
 OTHER = "other"  # a device, a FIFO, a socket
 MISSING = "missing"
 OUTSIDE = "outside"
-PRIVATE = "private"  # the server's own: its data folder, its settings
+PRIVATE = "private"  # files of the server: its data folder and its settings
 UNREADABLE = "unreadable"
 LOOP = "loop"
 
@@ -29,9 +29,9 @@ _KINDS = {errno.EACCES: UNREADABLE, errno.EPERM: UNREADABLE, errno.ELOOP: LOOP}
 
 
 class Access:
-    """Files below `root`, and below folders that were admitted, which are below `outer`.
+    """Gives access to files below `root`, and below admitted folders, which are below `outer`.
 
-    Nothing in `private` can be reached, with one exception: a root that is itself in a private folder.
+    Files in `private` are never accessible, except a root that is itself in a private folder.
     """
 
     def __init__(self, root: str, outer: str, private: Sequence[str]) -> None:
@@ -42,11 +42,11 @@ class Access:
         self._private_files = self._identities()
 
     def forget(self) -> None:
-        """Admit nothing but the root."""
+        """Admit only the root again."""
         self._admitted = []
 
     def names(self) -> tuple[str, list[tuple[str, str]]]:
-        """Return what the root is, and the name and kind of each entry in it that may be a service, sorted."""
+        """Return the kind of the root, and the name and kind of each entry that may be a service, sorted."""
         try:
             with os.scandir(self._root) as entries:
                 found = [self._entry(entry) for entry in entries if not entry.name.startswith(".")]
@@ -57,11 +57,11 @@ class Access:
         return FOLDER, sorted((name, kind) for name, kind in found if kind not in {FILE, OTHER})[:MAX_NAMES]
 
     def look(self, path: str) -> tuple[str, str]:
-        """Return the kind of a path, and where its links lead; the latter is empty where it may not be reached."""
+        """Return the kind and the real path of a path. The real path is empty if access is denied."""
         return self._look(path, self._policy(path))
 
     def entries(self, path: str) -> tuple[str, list[tuple[str, str]]]:
-        """Return the kind of a path and, of a folder, the name and kind of its first MAX_ENTRIES entries, sorted."""
+        """Return the kind of a path and, for a folder, the name and kind of its first MAX_ENTRIES entries, sorted."""
         kind, real = self.look(path)
         if kind != FOLDER:
             return kind, []
@@ -72,21 +72,21 @@ class Access:
         return kind, [(name, self.look(os.path.join(real, name))[0]) for name in names]
 
     def exists(self, path: str) -> bool:
-        """Return True if there is a file at `path`, wherever that is: for programs, which are run, not read."""
+        """Return True if `path` is a file, at any location. For programs, which are run but not read."""
         return self._look(path, lambda _: "")[0] == FILE
 
     def look_beside(self, path: str, *, admit: bool) -> tuple[str, str]:
-        """Look at something below `outer`; `admit`: if it is a file, its folder may be reached from now on.
+        """Return kind and real path of a file or folder below `outer`. `admit`: if it is a file, admit its folder.
 
-        A path that begins in the root, and leads out of it by a link, is refused as everywhere.
+        A path that starts in the root and leaves it through a link is refused, as in the other methods.
         """
-        kind, real = self._look(path, self._may_stay if self._begins_inside(path) else self._may_admit)
+        kind, real = self._look(path, self._refusal_in_root if self._begins_inside(path) else self._refusal_to_admit)
         if admit and kind == FILE and not _is_within(real, self._root):
             self._admitted.append(os.path.dirname(real))
         return kind, real
 
     def read(self, path: str, limit: int) -> tuple[str, int, bytes]:
-        """Return the kind of a path and, of a file, its size and its first `limit` bytes."""
+        """Return the kind of a path and, for a file, its size and its first `limit` bytes."""
         opened, kind, _ = self._open(path, self._policy(path))
         try:
             if kind != FILE:
@@ -113,13 +113,13 @@ class Access:
         return kind, real
 
     def _open(self, path: str, refusal: Policy) -> tuple[int, str, str]:
-        """Return a descriptor (-1: none), the kind, and the real path of what may be reached."""
+        """Return a descriptor (-1 if access is denied), the kind, and the real path (empty if access is denied)."""
         try:
             opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except ValueError:  # a NUL
             return -1, MISSING, ""
         except OSError as error:
-            # Where a link leads decides before whether anything is there: no answer tells what exists outside.
+            # Check the target of links before its existence, so that no answer reveals which files exist outside.
             refused = "" if error.errno == errno.ELOOP else refusal(os.path.realpath(path))
             return -1, refused or _KINDS.get(error.errno or 0, MISSING), ""
         try:
@@ -136,31 +136,31 @@ class Access:
         return opened, kind, real
 
     def _policy(self, path: str) -> Policy:
-        """Return what a path is checked against. Links in the root never lead out of it, even to admitted folders."""
-        return self._may_stay if self._begins_inside(path) else self._may_reach
+        """Return the policy for a path. Links in the root never lead out of it, not even to admitted folders."""
+        return self._refusal_in_root if self._begins_inside(path) else self._refusal
 
     def _begins_inside(self, path: str) -> bool:
         return _is_within(os.path.normpath(path), self._root)
 
-    def _may_stay(self, real: str) -> str:
+    def _refusal_in_root(self, real: str) -> str:
         if self._is_private(real):
             return PRIVATE
         return "" if _is_within(real, self._root) else OUTSIDE
 
-    def _may_reach(self, real: str) -> str:
+    def _refusal(self, real: str) -> str:
         if self._is_private(real):
             return PRIVATE
         if _is_within(real, self._root):
             return ""
         return "" if any(_is_visible(real, folder) for folder in self._admitted) else OUTSIDE
 
-    def _may_admit(self, real: str) -> str:
+    def _refusal_to_admit(self, real: str) -> str:
         if _is_within(real, self._root) or self._is_private(real):
-            return self._may_stay(real)
+            return self._refusal_in_root(real)
         return "" if _is_visible(real, self._outer) else OUTSIDE
 
     def _identities(self) -> set[tuple[int, int]]:
-        """Return device and inode of the private files that we could read: a hard link to one has another path."""
+        """Return device and inode of the readable private files, because a hard link to one has another path."""
         found = set()
         for path in self._private:
             try:
@@ -186,7 +186,7 @@ class Access:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Policy = Callable[[str], str]  # of a real path: why it is refused, or empty
+    Policy = Callable[[str], str]  # takes a real path; returns why it is refused, or an empty string
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -194,7 +194,7 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _is_visible(path: str, folder: str) -> bool:
-    """Return True if a path is in a folder, and in no hidden folder there."""
+    """Return True if a path is in a folder, but not in a hidden folder there."""
     if not _is_within(path, folder):
         return False
     return path == folder or not any(part.startswith(".") for part in os.path.relpath(path, folder).split("/"))

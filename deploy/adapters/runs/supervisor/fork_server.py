@@ -1,12 +1,13 @@
-"""A fork server: turns a copy of itself into a supervisor for each request, where a new Python would take ten times as long.
+"""Fork a supervisor for each request, which is ten times as fast as starting a new Python.
 
-A program of its own, one for each worker, which runs as the deploy user (see fork_server.py beside this package). Its
-descriptor 0 is a socket that keeps the borders of messages. It sends one byte when it is ready; then each message
-brings a supervisor's descriptors 0, 1 and 2, and a socket for the answer. It ends with the worker, whose end of the
-socket closes; the supervisors go on.
+A separate program, one for each worker, that runs as the deploy user (see ../fork_server.py). Its descriptor 0 is a
+socket that preserves message boundaries. It sends one byte when it is ready. Then each message carries the supervisor's
+descriptors 0, 1 and 2, and a socket for the answer. It exits when the worker's end of the socket closes; the supervisors
+keep running.
 
-**The answer is the new process's first act, and what it needs to go on.** So nobody has to guess about a request
-without one: when its socket ends, no process has it any more, and once the worker has shut it down, none can begin.
+**A new process sends its answer (its process ID) first, and exits if it cannot.** A request without an answer is therefore
+never ambiguous: if the answer socket reaches its end, no process has the request; once the worker has shut the socket
+down, no process can start.
 """
 
 from __future__ import annotations
@@ -24,36 +25,36 @@ if TYPE_CHECKING:
 
 READY = b"!"
 INT_SIZE = 4
-REQUESTED = 4  # descriptors
+DESCRIPTORS = 4  # per request
 
 
 def main() -> int:
-    """Serve until the worker is gone."""
+    """Serve requests until the worker is gone."""
     os.closerange(3, 256)
     os.chdir("/")
-    # Scripts may have the same user: they must not get at what goes through here.
+    # Scripts may run as the same user and must not read this process's memory or descriptors.
     prctl(PR_SET_DUMPABLE, 0)
-    # Nobody waits for a supervisor: the kernel takes care of those that have ended.
+    # Let the kernel reap supervisors, because this process does not wait for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     requests = _socket.socket(fileno=0)
-    # Everything there is by now stays for ever: a collection in a copy would only copy its memory.
+    # Existing objects are never freed; collecting them in a child would only copy their memory pages.
     gc.collect()
     gc.freeze()
-    os.dup2(1, 2)  # what was said until now is read as long as it is not ready
+    os.dup2(1, 2)  # the worker reads standard error only until this process is ready
     requests.send(READY)
     while True:
         data, descriptors = receive(requests)
         if not data:
             return 0
-        if len(descriptors) == REQUESTED:
+        if len(descriptors) == DESCRIPTORS:
             fork(descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
 def receive(requests: _socket.socket) -> tuple[bytes, list[int]]:
-    """The next message, and its descriptors: some are missing where the system could not take them."""
-    data, ancillary, _, _ = requests.recvmsg(1, _socket.CMSG_SPACE(REQUESTED * INT_SIZE))
+    """Return the next message and its descriptors. Some are missing if this process has too many open files."""
+    data, ancillary, _, _ = requests.recvmsg(1, _socket.CMSG_SPACE(DESCRIPTORS * INT_SIZE))
     descriptors: list[int] = []
     for level, kind, rights in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -63,7 +64,7 @@ def receive(requests: _socket.socket) -> tuple[bytes, list[int]]:
 
 
 def fork(descriptors: list[int]) -> None:
-    """Make the supervisor's process. Where the system refuses, the end of the answer's socket says so."""
+    """Fork the supervisor's process. If that fails, the worker sees the end of the answer socket."""
     try:
         if os.fork() == 0:
             become_supervisor(descriptors)
@@ -72,14 +73,14 @@ def fork(descriptors: list[int]) -> None:
 
 
 def become_supervisor(descriptors: list[int]) -> NoReturn:
-    """Be what a freshly started supervisor is, and do what it does."""
+    """Set this process up like a newly started supervisor, and supervise the run."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        *own, answer = descriptors
+        *standard, answer = descriptors
         os.write(answer, b"%d" % os.getpid())
-        for number, descriptor in enumerate(own):
+        for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
         os.closerange(3, 256)
         status = supervise()

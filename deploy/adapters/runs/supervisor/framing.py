@@ -23,10 +23,10 @@ def cut_point(data: bytes | bytearray, limit: int) -> int:
 
 
 class LineFramer:
-    r"""Cuts a stream of bytes into lines, whatever the chunks it comes in.
+    r"""Splits a stream of bytes into lines, independent of the chunks that it arrives in.
 
-    A line is one `out`; of a line longer than `limit` bytes all pieces but the last are `part`. ``\r\n`` ends a line as
-    ``\n`` does.
+    A line is one piece of kind `out`. If it is longer than `limit` bytes, it has several pieces, and all but the last are
+    of kind `part`. Lines end with ``\n`` or ``\r\n``.
     """
 
     def __init__(self, limit: int) -> None:
@@ -66,7 +66,7 @@ class LineFramer:
         return pieces
 
     def _cut(self, rest: bytearray, pieces: list[tuple[str, str]]) -> None:
-        """Move whole pieces from the beginning of `rest`, a line that may go on, to `pieces`."""
+        """Move whole pieces from the beginning of `rest`, a line that may continue, to `pieces`."""
         while len(rest) > self._limit:
             cut = cut_point(rest, self._limit)
             pieces.append(("part", decoded(bytes(rest[:cut]))))

@@ -1,6 +1,6 @@
-"""Runs the supervisor for a user who can read no file of ours: its modules come from their sources, in memory.
+"""Import the supervisor's modules from memory, for a deploy user who cannot read our files.
 
-What is started is the source of this module and a call of `import_from`, in one argument.
+Python gets the source of this module and a call of `import_from` as one argument.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ class InMemory:
 
 
 def import_from(sources: dict[str, str]) -> None:
-    """From now on, import the modules in `sources` (their text by their full name) from there."""
+    """Import the modules in `sources` (source text by full name) from memory from now on."""
     sys.meta_path.insert(0, InMemory(sources))

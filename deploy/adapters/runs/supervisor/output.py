@@ -17,7 +17,7 @@ class Stream:
 
     def __init__(self, fd: int, limit: int, *, events: bool = False) -> None:
         self.fd = fd
-        self.owed = 0  # bytes to read before the stream may be abandoned
+        self.unread = 0  # bytes to read before the stream may be abandoned
         self._framer = LineFramer(limit)
         self._limit = limit
         self._events = events
@@ -26,7 +26,7 @@ class Stream:
     def read(self) -> tuple[list[tuple[str, str]], int]:
         """Return the lines completed by the next chunk, and its size in bytes: 0 at the end of the stream."""
         data = os.read(self.fd, CHUNK)
-        self.owed -= len(data)
+        self.unread -= len(data)
         pieces = self._framer.feed(data) if data else self._framer.close()
         return self._as_events(pieces) if self._events else pieces, len(data)
 
@@ -35,9 +35,9 @@ class Stream:
         pieces = self._framer.close()
         return self._as_events(pieces) if self._events else pieces
 
-    def count_owed(self) -> None:
+    def count_unread(self) -> None:
         size = fcntl.ioctl(self.fd, FIONREAD, b"\0\0\0\0")
-        self.owed = int.from_bytes(size, sys.byteorder)
+        self.unread = int.from_bytes(size, sys.byteorder)
 
     def _as_events(self, pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
         events: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ class Stream:
 
 
 class OutputLimit:
-    """Keeps about `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice as much."""
+    """Keeps up to `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice the limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""JSON by the C module behind `json`, which itself would bring `re` and `enum`: start-up has to take milliseconds."""
+"""JSON, using the C module behind `json`, because `json` imports `re` and `enum` and startup must take milliseconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Decoding:
 
 
 def from_json(text: str) -> Any:
-    """The value of `text`; ValueError when it is not JSON."""
+    """Return the value of `text`. Raise ValueError if it is not JSON."""
     text = text.strip()
     try:
         value, end = make_scanner(_Decoding)(text, 0)  # type: ignore[arg-type]

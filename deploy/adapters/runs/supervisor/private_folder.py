@@ -1,4 +1,4 @@
-"""The temporary folder of a run, which is gone afterwards."""
+"""The temporary folder of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STALE_AFTER = 60.0  # seconds
 
 
 class PrivateFolder:
-    """A temporary directory of this user alone, gone after the run. A lock on it tells it from a dead run's."""
+    """A temporary folder that only this user can read. It is locked while the run lives, to distinguish it from leftovers."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -25,7 +25,7 @@ class PrivateFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def write(self, files: dict[str, str]) -> None:
-        """Write texts by the name of their file. ValueError for a name that would lead elsewhere."""
+        """Write files, given as texts by file name. Raise ValueError for a name outside the folder."""
         for name, text in files.items():
             if name in {"", ".", ".."} or "/" in name:
                 raise ValueError(f"{name!r} is not a valid file name")
@@ -38,7 +38,7 @@ class PrivateFolder:
         os.close(self._lock)
 
     def remove_stale(self) -> None:
-        """Remove what supervisors that were killed have left: it may hold a run's token."""
+        """Remove the folders of killed supervisors, which may contain tokens."""
         try:
             for entry in os.scandir(self._base):
                 if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
@@ -46,7 +46,7 @@ class PrivateFolder:
                     if info.st_uid == os.geteuid() and info.st_mtime < time.time() - STALE_AFTER:
                         remove_unlocked(entry.path)
         except OSError:
-            pass  # somebody else was faster; a later run tries again
+            pass  # another process removed it first, or a later run retries
 
 
 def remove_unlocked(path: str) -> None:
@@ -55,13 +55,13 @@ def remove_unlocked(path: str) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_tree(path)
     except BlockingIOError:
-        pass  # its run lives
+        pass  # its run is still alive
     finally:
         os.close(fd)
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory; what cannot be removed stays."""
+    """Remove a folder. Leave files that cannot be removed."""
     for folder, folders, files in os.walk(path, topdown=False):
         for name in files:
             _attempt(os.unlink, os.path.join(folder, name))

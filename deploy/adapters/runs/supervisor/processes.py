@@ -7,13 +7,14 @@ import os
 from .framing import decoded
 from .system import signal
 
-PF_EXITING = 0x4  # linux/sched.h: it runs no program any more, and closes its files
-STOP_PASSES = 50  # how often a tree that grows while it is being stopped is read again
+PF_EXITING = 0x4  # linux/sched.h: the process is exiting and runs no code of its program
+STOP_PASSES = 50  # how often to reread a tree that grows while it is being stopped
 
 
 def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
-    """Parent, start time (clock ticks since boot) and name of a process, and whether it is about to be dead; None when
-    it is gone or dead.
+    """Return parent, start time (clock ticks since boot) and name of a process, and True if it is exiting.
+
+    Return None if the process is dead or does not exist.
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
@@ -27,7 +28,7 @@ def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
         os.close(fd)
     name, _, rest = data.rpartition(b")")
     fields = rest.split()
-    is_alone = fields[17] == b"1"  # with other threads it may well be running
+    is_alone = fields[17] == b"1"  # a process with other threads may still be running
     if fields[0] in b"ZX" and is_alone:
         return None
     is_exiting = is_alone and bool(int(fields[6]) & PF_EXITING)
@@ -43,11 +44,11 @@ def descendants(root: int) -> dict[int, int]:
             if stat is not None:
                 children.setdefault(stat[0], []).append((int(entry), stat[1]))
     found: dict[int, int] = {}
-    ahead = [root]
-    while ahead:
-        for pid, started in children.pop(ahead.pop(), []):
+    pending = [root]
+    while pending:
+        for pid, started in children.pop(pending.pop(), []):
             found[pid] = started
-            ahead.append(pid)
+            pending.append(pid)
     return found
 
 
@@ -87,14 +88,14 @@ def signal_all(processes: dict[int, int], number: int) -> None:
 
 def terminate_tree() -> None:
     """Send SIGTERM to all processes below this one, and resume stopped ones."""
-    asked: dict[int, int] = {}
+    signaled: dict[int, int] = {}
     for _ in range(STOP_PASSES):
-        found = {pid: at for pid, at in descendants(os.getpid()).items() if asked.get(pid) != at}
+        found = {pid: at for pid, at in descendants(os.getpid()).items() if signaled.get(pid) != at}
         if not found:
             return
         signal_all(found, signal.SIGTERM)
         signal_all(found, signal.SIGCONT)
-        asked.update(found)
+        signaled.update(found)
 
 
 def kill_tree() -> None:
@@ -114,7 +115,7 @@ def left_running() -> str:
     names = []
     for pid in sorted(descendants(os.getpid())):
         stat = read_stat(pid)
-        # The end of its output is seen before it is dead.
+        # A process closes its output before it is dead, so it may still be exiting.
         if stat is not None and not stat[3]:
             names.append(f"{stat[2]} ({pid})")
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""

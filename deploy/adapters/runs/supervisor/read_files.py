@@ -1,19 +1,19 @@
 """Read files of service folders for the server, with the rights of the deploy user.
 
-A program of its own, like the supervisor. Descriptor 0 is a stream socket: each request is one line of JSON, a list,
-and each answer one line of JSON, an object. It ends when the other end of the socket is closed.
+A separate program, like the supervisor. Descriptor 0 is a stream socket. Each request is a JSON list on one line, and each
+answer a JSON object on one line. The program exits when the other end of the socket is closed.
 
 | request                               | answer                                                       |
 |---------------------------------------|--------------------------------------------------------------|
-| ``["limits", root, outer, private]``  | ``{}``; comes first, see file_access.py                      |
-| ``["begin"]``                         | ``{}``; another folder: admit nothing but the root           |
+| ``["limits", root, outer, private]``  | ``{}``; must be the first request, see file_access.py        |
+| ``["begin"]``                         | ``{}``; before each folder: admit only the root again        |
 | ``["names"]``                         | ``{"kind", "names": [[name, kind], …]}``                     |
 | ``["look", path]``                    | ``{"kind", "path"}``                                         |
 | ``["entries", path]``                 | ``{"kind", "names": [[name, kind], …]}``                     |
 | ``["exists", path]``                  | ``{"exists"}``                                               |
 | ``["beside", path, admit]``           | ``{"kind", "path"}``                                         |
 | ``["read", path, limit]``             | ``{"kind", "size", "data"}``, `data` in base64               |
-| ``["verify", [[request, digest], …]]``| ``{"same"}``: whether each request has the answer with that SHA-256 |
+| ``["verify", [[request, digest], …]]``| ``{"same"}``: true if every answer still has that SHA-256     |
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REQUEST_LIMIT = 16 << 20
 
 
 class Reader:
-    """Answers requests; `limits` has to be the first."""
+    """Answers requests. `limits` must be the first."""
 
     def __init__(self) -> None:
         self._access: Access | None = None
@@ -75,7 +75,7 @@ class Reader:
 
 
 def main() -> int:
-    """Answer requests until the other end of the socket is closed."""
+    """Answer requests until the socket is closed."""
     os.closerange(3, 256)
     os.chdir("/")
     prctl(PR_SET_DUMPABLE, 0)

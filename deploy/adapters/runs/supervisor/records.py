@@ -49,7 +49,7 @@ class Spool:
         self.append("note", quoted(sentence))
 
     def flush(self) -> None:
-        """Write what is left of earlier records. An error (a full disk, a quota) leaves it for the next attempt."""
+        """Write pending records. After an error (a full disk, a quota), they stay pending for the next attempt."""
         written = False
         while self._pending:
             try:
@@ -60,7 +60,7 @@ class Spool:
                 break
             written = True
         if written:
-            self._knock()
+            self._wake_reader()
         if self._blocked_since and not self._pending:
             seconds, self._blocked_since = time.monotonic() - self._blocked_since, 0.0
             if not self.complete:
@@ -77,7 +77,7 @@ class Spool:
         self._pending += records.encode("ascii")
         self.flush()
 
-    def _knock(self) -> None:
+    def _wake_reader(self) -> None:
         try:
             os.write(self._wake, b"\n")
         except OSError:

@@ -57,7 +57,7 @@ class Supervisor:
         except NotStarted as error:
             self.stopping.cause, self.stopping.reason = "not_started", str(error)
         while self.pid and not self.is_over():
-            self.step()
+            self.run_once()
         self.finish()
 
     # starting
@@ -130,17 +130,17 @@ class Supervisor:
 
     # the loop
 
-    def step(self) -> None:
+    def run_once(self) -> None:
         self.wait_for_disk()
         for fd, _ in self.poll.poll(self.poll_timeout()):
             stream = self.streams.get(fd)
             if stream is not None:
-                self.take(stream)
+                self.read_stream(stream)
             elif fd == self.control.fd:
                 self.handle_commands()
             else:
                 self.handle_signals()
-        self.keep_time()
+        self.check_deadlines()
 
     def poll_timeout(self) -> float:
         """Return the milliseconds until something is due."""
@@ -164,7 +164,7 @@ class Supervisor:
             else:
                 self.poll.unregister(fd)
 
-    def take(self, stream: Stream) -> None:
+    def read_stream(self, stream: Stream) -> None:
         pieces, size = stream.read()
         self.spool.extend(self.limit.keep(pieces, size))
         if not size:
@@ -191,7 +191,7 @@ class Supervisor:
             if pid == self.pid:
                 self.status = os.waitstatus_to_exitcode(status)
                 for stream in self.streams.values():
-                    stream.count_owed()
+                    stream.count_unread()
                 self.stopping.expedite()
 
     # ending
@@ -205,13 +205,13 @@ class Supervisor:
         if self.spec is not None and self.pid:
             self.stopping.begin(self.spec.grace, interrupt=self.spec.interrupt and self.status is None)
 
-    def keep_time(self) -> None:
+    def check_deadlines(self) -> None:
         now = time.monotonic()
         if self.spool.blocked and now >= self.spool.retry_at:
             self.spool.flush()
         if now >= self.deadline and self.status is None and self.spec is not None:
             self.stop("timeout", f"The run was stopped after its timeout of {self.spec.timeout:g} s.")
-        self.stopping.keep_time(now, self.pid)
+        self.stopping.send_due_signals(now, self.pid)
 
     def is_over(self) -> bool:
         ended = self.stopping.gave_up or (self.status is not None and (self.stopping.cause is None or self.childless))
@@ -221,20 +221,20 @@ class Supervisor:
             return True
         now = time.monotonic()
         self.drain_until = self.drain_until or now + DRAIN_TIMEOUT
-        return now >= self.drain_until and all(stream.owed <= 0 for stream in self.streams.values())
+        return now >= self.drain_until and all(stream.unread <= 0 for stream in self.streams.values())
 
     def finish(self) -> None:
         for stream in self.streams.values():
             self.spool.extend(self.limit.keep(stream.rest(), 0))
         self.reap()
-        left = "" if self.childless or not self.pid else left_running()
-        if left:
+        names = "" if self.childless or not self.pid else left_running()
+        if names:
             how = (
                 "could not be killed"
                 if self.stopping.cause
                 else "are still running, and their output is no longer recorded"
             )
-            self.spool.note(f"Some processes {how}: {left}.")
+            self.spool.note(f"Some processes {how}: {names}.")
         if self.folder is not None:
             self.folder.remove()
         self.spool.append("exit", self.outcome())

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class NotStarted(Exception):
-    """The script cannot be started; the message says which file, why, and what to do."""
+    """The script cannot be started. The message says which file, why, and what to do."""
 
 
 class Spec:
-    """What to run; see `RunSpec` in spool.py for the meaning of each field."""
+    """What to run. The fields are described in `RunSpec` (../directory.py)."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.argv: list[str] = list(data["argv"])
@@ -31,7 +31,7 @@ class Spec:
             raise ValueError("argv is empty")
 
     def for_folder(self, folder: str) -> tuple[list[bytes], dict[bytes, bytes]]:
-        """Arguments and environment for the system, the private folder's path filled in."""
+        """Return arguments and environment as bytes, with the path of the private folder filled in."""
 
         def filled(text: str) -> bytes:
             data = os.fsencode(text.replace("%RUN_DIR%", folder))

@@ -44,7 +44,7 @@ class Stopping:
         """Cancel all scheduled signals, because no process is left."""
         self._plan.clear()
 
-    def keep_time(self, now: float, pid: int) -> None:
+    def send_due_signals(self, now: float, pid: int) -> None:
         """Send the signals that are due: SIGINT to the script `pid`, the others to the whole tree."""
         while self.due <= now:
             _, number = self._plan.pop(0)

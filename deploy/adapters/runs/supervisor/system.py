@@ -1,4 +1,4 @@
-"""Signals and prctl by the C modules behind `signal` and `ctypes`, which would double the time that starting takes."""
+"""Signals and prctl, using the C modules behind `signal` and `ctypes`, because importing those would double startup time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def signal_name(number: int) -> str:
 
 
 def prctl(option: int, value: int) -> None:
-    """Set a property of this process; OSError when the kernel does not know it."""
+    """Set a property of this process. Raise OSError if the kernel does not support it."""
     function = _ctypes.dlsym(_ctypes.dlopen(None, os.RTLD_NOW), "prctl")  # type: ignore[arg-type]
     if _ctypes.call_function(function, (option, value, 0, 0, 0)):
         raise OSError(f"prctl({option}) is not available")

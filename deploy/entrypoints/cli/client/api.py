@@ -91,15 +91,15 @@ class Api:
             raise Refused(service_not_found(name, sorted(ids)), 404)
         return ids[name]
 
-    def require_user(self, what: str) -> None:
-        """Check that the credentials are those of a user, which `what` requires.
+    def require_user(self, action: str) -> None:
+        """Check that the credentials are those of a user, which `action` requires.
 
         Raises:
             UsageError: The token in the environment has another type.
         """
         if self.credentials.kind != "user":
             raise UsageError(
-                f"To {what}, unset {TOKEN_VARIABLE} and sign in as a user: fastdeploy login {self.url}\n"
+                f"To {action}, unset {TOKEN_VARIABLE} and sign in as a user: fastdeploy login {self.url}\n"
                 f"The {self.credentials.kind} token in {TOKEN_VARIABLE} does not allow it."
             )
 
@@ -155,9 +155,9 @@ def open_api(environment: Mapping[str, str] = os.environ, logins: Logins | None 
     if token:
         raise UsageError(f"{TOKEN_VARIABLE} is set, but {URL_VARIABLE} is not. Set it to the URL of the server.")
     if login is None:
-        where = f" to {url}" if url else ""
+        target = f" to {url}" if url else ""
         raise NotSignedIn(
-            f"You are not signed in{where}. Sign in with: fastdeploy login {url or 'URL'}\n"
+            f"You are not signed in{target}. Sign in with: fastdeploy login {url or 'URL'}\n"
             f"In a CI job, set {URL_VARIABLE} and {TOKEN_VARIABLE} instead. "
             "To start a server, run: fastdeploy serve"
         )

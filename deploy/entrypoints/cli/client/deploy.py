@@ -121,10 +121,10 @@ def follow_up(api: Api, started: dict[str, Any], *, watch: bool, with_output: bo
 
 def _service_id(api: Api, service: str | None) -> int | None:
     """Return the ID of the service, or None with a service token."""
-    own = api.credentials.service
-    if own is not None:
-        if service not in (None, own):
-            raise UsageError(f"The service token in FASTDEPLOY_TOKEN is for {own}, not for {service}.")
+    bound_service = api.credentials.service
+    if bound_service is not None:
+        if service not in (None, bound_service):
+            raise UsageError(f"The service token in FASTDEPLOY_TOKEN is for {bound_service}, not for {service}.")
         return None
     api.require_user("start deployments")
     if service is None:

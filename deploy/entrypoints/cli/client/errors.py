@@ -23,7 +23,7 @@ class InvalidValues(UsageError):
 
     def __init__(self, faults: dict[str, str]) -> None:
         width = max((len(name) for name in faults), default=0)
-        lines = (f"  {name:{width}}  {words}" for name, words in faults.items())
+        lines = (f"  {name:{width}}  {message}" for name, message in faults.items())
         super().__init__("\n".join(["Some values are missing or invalid:", *lines]))
         self.faults = faults
 

@@ -37,7 +37,7 @@ class SocketUnavailable(Exception):
 
 @dataclass(slots=True)
 class Received:
-    """Received messages, and whether to subscribe again."""
+    """Received messages. `must_resume` means: subscribe again."""
 
     messages: list[Message] = field(default_factory=list)
     must_resume: bool = False

@@ -116,10 +116,10 @@ def _checked_url(address: str) -> str:
     return address
 
 
-def _prompt(what: str, *, hidden: bool = False) -> str:
+def _prompt(label: str, *, hidden: bool = False) -> str:
     if not sys.stdin.isatty():
         raise UsageError("Cannot prompt without a terminal. Use --username, and --password-stdin for the password.")
-    return str(typer.prompt(what, hide_input=hidden, err=True))
+    return str(typer.prompt(label, hide_input=hidden, err=True))
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -62,8 +62,8 @@ def show_inputs(
         api.require_user("show the inputs of a service")
         if service is None:
             raise UsageError("Name a service. List them with: fastdeploy services list")
-    own = api.credentials.service is not None
-    inputs = inputs_of(api, None if own else api.service_id(str(service)))
+    is_bound = api.credentials.service is not None
+    inputs = inputs_of(api, None if is_bound else api.service_id(str(service)))
     if json:
         print_json(inputs)
     else:

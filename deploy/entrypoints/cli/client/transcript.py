@@ -111,7 +111,7 @@ class Transcript:
     def _deployment(self, message: Message) -> list[Change]:
         before = self.deployment
         self.deployment = message
-        # After a reported outcome, cancelling only stops the remaining processes, so it is not shown.
+        # After a reported outcome, canceling only stops the remaining processes, so it is not shown.
         shown = ("state",) if self.is_over else ("state", "cancel_requested")
         return (
             [] if before and all(before.get(name) == message.get(name) for name in shown) else [StateChange(message)]

@@ -125,22 +125,22 @@ def parse_response(response: httpx2.Response, url: str) -> Any:
 def _faults(response: httpx2.Response) -> dict[str, str]:
     """Return messages about invalid values by input name. Empty for other kinds of errors."""
     try:
-        said = response.json()["detail"]
-        found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in said if fault["type"] == "input"]
+        detail = response.json()["detail"]
+        found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in detail if fault["type"] == "input"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): words for loc, words in found}
+    return {".".join(map(str, loc[1:] if loc[:1] == ["env"] else loc)): message for loc, message in found}
 
 
 def error_message(response: httpx2.Response) -> str:
     """Return the `detail` of an error response, or a message with its status."""
     try:
-        said = response.json()["detail"]
+        detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         return f"The server returned {response.status_code} {response.reason_phrase}."
-    if isinstance(said, list):
-        return "; ".join(_field_error(item) for item in said)
-    return one_line(str(said))
+    if isinstance(detail, list):
+        return "; ".join(_field_error(item) for item in detail)
+    return one_line(str(detail))
 
 
 def _field_error(item: Any) -> str:
@@ -153,10 +153,10 @@ def _field_error(item: Any) -> str:
 def _unavailable_message(response: httpx2.Response, url: str) -> str:
     try:
         fields = response.json()
-        said = fields.get("detail") or " ".join(fields.get("reasons") or [])
+        detail = fields.get("detail") or " ".join(fields.get("reasons") or [])
     except (ValueError, AttributeError, TypeError):
-        said = ""
-    return one_line(str(said)) or f"{url} returned {response.status_code} {response.reason_phrase}. Try again later."
+        detail = ""
+    return one_line(str(detail)) or f"{url} returned {response.status_code} {response.reason_phrase}. Try again later."
 
 
 def _retry_after(response: httpx2.Response) -> float:
