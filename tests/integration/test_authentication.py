@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 
 from deploy.adapters.tokens import TokenSigner
-from deploy.domain.commands import ChangeUser, EndSessions, OpenSession, RegisterToken, RevokeToken
+from deploy.domain.commands import (
+    ChangeUser,
+    EndSessions,
+    OpenSession,
+    RegisterConfigToken,
+    RegisterServiceToken,
+    RevokeToken,
+)
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import TokenKind
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import WORKER, Actor, TokenType
 from deploy.service_layer import authentication
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -41,16 +48,15 @@ class Door:
         self, kind: TokenKind, user_id: int | None = None, service: str | None = None, token_id: str = "t1"
     ) -> str:
         """Return a service or config token that has a row."""
-        await self.site.bus.handle(
-            RegisterToken(
-                token_id=token_id,
-                kind=kind,
-                origin="GitHub",
-                expires=self.site.clock.now + HOUR,
-                user_id=user_id,
-                service_name=service,
+        expires = self.site.clock.now + HOUR
+        command = (
+            RegisterConfigToken(token_id=token_id, origin="GitHub", expires=expires, user_id=user_id)
+            if service is None
+            else RegisterServiceToken(
+                token_id=token_id, service_name=service, origin="GitHub", expires=expires, user_id=user_id
             )
         )
+        await self.site.bus.handle(command, by=WORKER)
         return self.token(TokenType(kind.value), "x", token_id=token_id)
 
     async def ask(self, token: str, kinds: frozenset[TokenType] = ANY) -> Actor:
@@ -81,7 +87,7 @@ class TestUserTokens:
         user_id = await site.user("ada")
         token = door.token(TokenType.USER, user_id, epoch=0)
         await door.ask(token)
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         door.authenticator.forget()
         assert await door.refused(token)
         assert not await door.refused(door.token(TokenType.USER, user_id, epoch=1))
@@ -89,7 +95,7 @@ class TestUserTokens:
     async def test_they_end_when_the_user_is_disabled(self, door: Door, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False), by=WORKER)
         assert await door.refused(door.token(TokenType.USER, user_id, epoch=1))
 
     @pytest.mark.parametrize("subject", ["0", "999999999", "ada", "", "1.5", "-1"])
@@ -127,11 +133,11 @@ class TestBrowsersTokens:
         user_id = await site.user("ada")
         for session_id in ("s1", "s2"):
             await site.bus.handle(
-                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR)
+                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR), by=WORKER
             )
         first, second = (door.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
         assert (await door.ask(first)).session == "s1"
-        await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
+        await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"), by=WORKER)
         door.authenticator.forget()
         assert await door.refused(first)
         assert not await door.refused(second)
@@ -141,19 +147,19 @@ class TestBrowsersTokens:
         tokens = {user_id: door.token(TokenType.USER, user_id, epoch=0) for user_id in (ada, bob)}
         for user_id, token in tokens.items():
             await door.ask(token)
-            await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+            await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         door.authenticator.forget(ada)
         assert await door.refused(tokens[ada])
         assert not await door.refused(tokens[bob])
 
     async def test_a_session_of_somebody_else_is_none(self, door: Door, site: Site) -> None:
         user_id, other = await site.user("ada"), await site.user("bob")
-        await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR), by=WORKER)
         assert await door.refused(door.token(TokenType.USER, user_id, epoch=0, session="s1"))
 
     async def test_the_last_use_is_noted_once_a_minute(self, door: Door, site: Site) -> None:
         user_id, first = await site.user("ada"), site.clock.now
-        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR), by=WORKER)
         token, uses = door.token(TokenType.USER, user_id, epoch=0, session="s1"), []
         for _ in range(3):
             door.authenticator.forget()
@@ -186,7 +192,7 @@ class TestRecordedTokens:
     async def test_a_revoked_one_is_worthless(self, door: Door, site: Site) -> None:
         token = await door.registered(TokenKind.CONFIG)
         await door.ask(token)
-        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         door.authenticator.forget()
         assert await door.refused(token)
 
@@ -222,7 +228,7 @@ class TestMemory:
         user_id = await site.user("ada")
         token = door.token(TokenType.USER, user_id, epoch=0)
         await door.ask(token)
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         assert not await door.refused(token)
         monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
         door.authenticator.forget()

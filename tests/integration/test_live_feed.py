@@ -16,7 +16,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
 from deploy.service_layer import live
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
@@ -278,7 +278,7 @@ class TestNotifications:
         viewer = await channel.viewer()
         service_id = await busy_site.service("shop", description="A shop")
         await until(lambda: viewer.messages)
-        await busy_site.bus.handle(DeleteService(service_id=service_id))
+        await busy_site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         await until(lambda: len(viewer.messages) > 1)
         assert [(m["type"], m["id"], m["name"], m["deleted"]) for m in viewer.messages] == [
             ("service", service_id, "shop", False),
@@ -311,7 +311,7 @@ class TestNotifications:
 
         async def half() -> None:
             async with busy_site.open_uow() as uow:
-                deployment = await uow.deployments.get(deployment_id)
+                deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
                 event = StoredEvent(last + 1, None, "{}")
                 await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), events=[event]))
                 await uow.events.wake(f"deployment {deployment_id}")
@@ -319,7 +319,7 @@ class TestNotifications:
 
         with pytest.raises(ZeroDivisionError):
             await half()
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last + 1])
         assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
 
@@ -338,11 +338,11 @@ class TestNotifications:
         channel.listener.on("queue", lambda _: heard.append("queue"))
         channel.listener.on("cancel", lambda text: heard.append(f"cancel {text}"))
         user_id = await busy_site.user()
-        await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         await until(lambda: "access" in heard)
         deployment_id = await busy_site.running()
         await until(lambda: "queue" in heard)
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await until(lambda: f"cancel {deployment_id}" in heard)
 
 
@@ -363,7 +363,7 @@ class TestSweep:
     async def test_an_end_is_found_too(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
         deployment_id = await busy_site.running()
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         now = busy_site.clock.now.timestamp()
         await busy_site.take_in(deployment_id, ended(0, second=now - ended(0, second=0).at.timestamp()))
         last = (await busy_site.deployment(deployment_id)).seq
