@@ -63,14 +63,14 @@ class Actor:
         return self.kind is None
 
 
-def system(name: str) -> Actor:
+def internal_actor(name: str) -> Actor:
     """Return the actor for a part of this installation, such as a worker."""
     return Actor(kind=None, expires=float("inf"), name=name, visible=EVERYTHING)
 
 
-WORKER = system("worker")
-SERVER = system("server")
-COMMAND_LINE = system("command line")
+WORKER = internal_actor("worker")
+SERVER = internal_actor("server")
+COMMAND_LINE = internal_actor("command line")
 
 
 def visible_to(actor: Actor) -> Visible:

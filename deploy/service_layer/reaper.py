@@ -8,13 +8,13 @@ import time
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.commands import FailLostRun, RequeueDeployment
-from deploy.domain.policy import system
+from deploy.domain.policy import internal_actor
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
-REAPER = system("reaper")
+REAPER = internal_actor("reaper")
 LOOK_EVERY = 5.0
 # Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
 OUTAGE_GRACE_SECONDS = 30.0

@@ -16,7 +16,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
-from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
+from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType, Visible
 from deploy.service_layer import live
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
@@ -25,7 +25,7 @@ from tests.runs import ended, line, reported
 from tests.site import Site
 
 PATIENCE = 60.0
-USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1)
+USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1, visible=EVERYTHING)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -287,7 +287,9 @@ class TestNotifications:
 
     async def test_a_token_for_one_service_hears_of_that_one_only(self, channel: Channel, busy_site: Site) -> None:
         shop = await busy_site.service("shop")
-        viewer = await channel.viewer(Actor(kind=TokenType.SERVICE, expires=0, service_id=shop))
+        viewer = await channel.viewer(
+            Actor(kind=TokenType.SERVICE, expires=0, service_id=shop, visible=Visible(frozenset({shop})))
+        )
         other = await busy_site.succeeded("blog")
         own = await busy_site.succeeded("shop")
         last = (await busy_site.deployment(own)).seq

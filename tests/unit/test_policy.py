@@ -166,4 +166,6 @@ def test_every_command_is_audited_or_says_why_not(command: type) -> None:
 def rule_of(command: type) -> Any:
     """Return the rule of a command class; that of StartDeployment depends on the caller."""
     rule = vars(command)["rule"]
-    return rule.__get__(command(service_id=1, origin="", user="", user_id=None)) if isinstance(rule, property) else rule
+    return (
+        rule.__get__(command(service_id=1, origin="", user="", user_id=None)) if isinstance(rule, property) else rule
+    )
