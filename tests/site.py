@@ -17,6 +17,7 @@ from deploy.domain.commands import (
 )
 from deploy.domain.events import DeploymentClaimed, DeploymentQueued, Event, UserCreated
 from deploy.domain.model import Deployment, Step
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import Entry
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -35,7 +36,7 @@ class Site:
 
     async def user(self, name: str = "ada", **more: Any) -> int:
         """Create a user and return their id."""
-        (event,) = await self.bus.handle(CreateUser(name=name, password_hash="hash", **more))
+        (event,) = await self.bus.handle(CreateUser(name=name, password_hash="hash", **more), by=WORKER)
         assert isinstance(event, UserCreated)
         return event.user_id
 
@@ -43,20 +44,20 @@ class Site:
         """Add or change a service, keeping the existing ones, and return its id."""
         self.folders[name] = data
         folders = tuple(ServiceFolder(name=name, data=data) for name, data in self.folders.items())
-        await self.bus.handle(SyncServices(folders=folders))
+        await self.bus.handle(SyncServices(folders=folders), by=WORKER)
         async with self.open_uow() as uow:
-            service = await uow.services.find(name)
+            service = await uow.services.find(name, visible=EVERYTHING)
         assert service is not None
         return service.id
 
     async def start(self, service_id: int, **more: Any) -> int:
         """Queue a deployment and return the id."""
         fields: dict[str, Any] = {"origin": "GitHub", "user": "ada", "user_id": None, **more}
-        return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields)))
+        return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields), by=WORKER))
 
     async def claim(self, worker_id: str = "w1") -> int | None:
         """Claim the next deployment, and return its id, or None if there is none."""
-        events = await self.bus.handle(ClaimDeployments(worker_id=worker_id))
+        events = await self.bus.handle(ClaimDeployments(worker_id=worker_id), by=WORKER)
         return next((event.deployment.id for event in events if isinstance(event, DeploymentClaimed)), None)
 
     async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:
@@ -71,7 +72,7 @@ class Site:
         before = (await self.deployment(deployment_id)).spool_offset
         offset = before + 10 * len(entries)
         return await self.bus.handle(
-            IngestOutput(deployment_id=deployment_id, entries=entries, offset_before=before, offset=offset)
+            IngestOutput(deployment_id=deployment_id, entries=entries, offset_before=before, offset=offset), by=WORKER
         )
 
     async def succeeded(self, name: str = "shop", **more: Any) -> int:
@@ -82,17 +83,17 @@ class Site:
 
     async def beat(self, worker_id: str = "w1", host: str = "host1") -> None:
         """Send a heartbeat of a worker."""
-        await self.bus.handle(Heartbeat(worker_id=worker_id, host=host, version="1", slots=2))
+        await self.bus.handle(Heartbeat(worker_id=worker_id, host=host, version="1", slots=2), by=WORKER)
 
     async def deployment(self, deployment_id: int) -> Deployment:
         """Return a deployment."""
         async with self.open_uow() as uow:
-            return await uow.deployments.get(deployment_id)
+            return await uow.deployments.get(deployment_id, visible=EVERYTHING)
 
     async def steps(self, deployment_id: int) -> list[Step]:
         """Return the steps of a deployment in execution order."""
         async with self.open_uow() as uow:
-            return await uow.steps.of(deployment_id)
+            return await uow.steps.of(deployment_id, visible=EVERYTHING)
 
     async def states(self, deployment_id: int) -> dict[str, str]:
         """Return the state of each step by its name, in execution order."""
@@ -101,7 +102,7 @@ class Site:
     async def messages(self, deployment_id: int, after: int = 0) -> list[dict[str, Any]]:
         """Return the messages that clients receive."""
         async with self.open_uow() as uow:
-            events = await uow.events.after(deployment_id, after, limit=100_000)
+            events = await uow.events.after(deployment_id, after, limit=100_000, visible=EVERYTHING)
         messages: list[dict[str, Any]] = [json.loads(event.message) for event in events]
         assert [message["seq"] for message in messages] == [event.seq for event in events]
         return messages

@@ -102,6 +102,21 @@ known_networks = Table(
     Column("expires", Moment, nullable=False, index=True),
 )
 
+# Who did what. Entries are never changed, and have no foreign keys: they outlive what they describe.
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    Column("at", Moment, nullable=False, server_default=text("now()"), index=True),
+    Column("actor_type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("user_id", BigInteger),
+    Column("action", Text, nullable=False),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+)
+
 services = Table(
     "services",
     metadata,

@@ -1,11 +1,15 @@
-"""Access control: one table and one function for HTTP and WebSocket. Anything not in the table is denied."""
+"""Access control: one table and one function for routes, the message bus and the WebSocket.
+
+Anything not in the table is denied. A caller may do something if the table accepts the type of their token, they may view
+the service concerned, and it is their own where the action requires that.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from deploy.domain.errors import Forbidden
+from deploy.domain.errors import Forbidden, NotFound
 
 
 class TokenType(str, Enum):
@@ -17,13 +21,32 @@ class TokenType(str, Enum):
     CONFIG = "config"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
-    """The caller of a request, as proven by a token. `expires` is in seconds since the epoch; `session` is the id of a
-    browser session.
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """The services that a caller may view: those with these ids, or all if `services` is None.
+
+    Everything that reads, lists, counts, searches or streams takes it as a required argument. To callers, a service that
+    they may not view does not exist, and neither do its deployments.
     """
 
-    kind: TokenType
+    services: frozenset[int] | None
+
+    def __contains__(self, service_id: int) -> bool:
+        return self.services is None or service_id in self.services
+
+
+EVERYTHING = Visible(None)
+NOTHING = Visible(frozenset())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who performs an action: the caller of a request, as proven by a token, or (`kind` None) this installation itself.
+
+    `expires` is in seconds since the epoch; `session` is the id of a browser session. By default, an actor may view nothing.
+    """
+
+    kind: TokenType | None
     expires: float
     name: str = ""
     origin: str = ""
@@ -32,6 +55,31 @@ class Actor:
     service_id: int | None = None
     deployment_id: int | None = None
     session: str | None = None
+    visible: Visible = field(default=NOTHING)
+
+    @property
+    def is_system(self) -> bool:
+        """Return True for workers and commands on the server's machine, which have the database anyway."""
+        return self.kind is None
+
+
+def internal_actor(name: str) -> Actor:
+    """Return the actor for a part of this installation, such as a worker."""
+    return Actor(kind=None, expires=float("inf"), name=name, visible=EVERYTHING)
+
+
+WORKER = internal_actor("worker")
+SERVER = internal_actor("server")
+COMMAND_LINE = internal_actor("command line")
+
+
+def visible_to(actor: Actor) -> Visible:
+    """Return the services that a signed-in caller may view."""
+    if actor.kind in (TokenType.USER, TokenType.CONFIG):
+        return EVERYTHING
+    if actor.kind is TokenType.SERVICE and actor.service_id is not None:
+        return Visible(frozenset({actor.service_id}))
+    return NOTHING
 
 
 class Action(str, Enum):
@@ -60,7 +108,9 @@ class Action(str, Enum):
     READ_CHANGES = "read changes"
     READ_QUEUE = "read queue"
     READ_OWN_SESSIONS = "read own sessions"
+    START_OWN_SESSION = "start own session"
     END_OWN_SESSIONS = "end own sessions"
+    OPERATE = "operate"
 
 
 _USER = frozenset({TokenType.USER})
@@ -92,28 +142,93 @@ KINDS: dict[Action, frozenset[TokenType]] = {
     Action.READ_CHANGES: _USER,
     Action.READ_QUEUE: _USER,
     Action.READ_OWN_SESSIONS: _USER,
+    Action.START_OWN_SESSION: _USER,
     Action.END_OWN_SESSIONS: _USER,
+    # Only the system: claim deployments, store their output.
+    Action.OPERATE: frozenset(),
 }
 FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
+# Only for one's own account.
+PERSONAL = frozenset({Action.CHANGE_OWN_PASSWORD, Action.START_OWN_SESSION, Action.END_OWN_SESSIONS})
+_WRONG_SERVICE_TOKEN = "Wrong service token"  # noqa: S105 - a message
 
 
-def may(actor: Actor, action: Action, *, service_id: int | None = None) -> bool:
-    """Return True if the actor may perform the action (on the service, if one is given)."""
-    if actor.kind not in KINDS.get(action, frozenset()):
-        return False
-    if action in FOR_ADMINISTRATORS and not actor.is_admin:
-        return False
-    return not (actor.kind is TokenType.SERVICE and service_id is not None and actor.service_id != service_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an action is performed on: `name` for messages, and who or what it belongs to, as far as that applies."""
+
+    name: str = ""
+    service_id: int | None = None
+    deployment_id: int | None = None
+    user_id: int | None = None
 
 
-def check(actor: Actor, action: Action, *, service_id: int | None = None) -> None:
-    """Check that the actor may perform the action.
+SITE = Target()
+
+
+def may(actor: Actor, action: Action, target: Target) -> bool:
+    """Return True if the actor may perform the action on the target."""
+    return refusal(actor, action, target) is None
+
+
+def check(actor: Actor, action: Action, target: Target) -> None:
+    """Check that the actor may perform the action on the target.
 
     Raises:
-        Forbidden: they may not.
+        NotFound: They may not even know that it exists.
+        Forbidden: They may not do this.
     """
-    if may(actor, action, service_id=service_id):
-        return
-    if actor.kind is TokenType.SERVICE:
-        raise Forbidden("Wrong service token")
-    raise Forbidden("Only administrators can do this." if action in FOR_ADMINISTRATORS else "Not allowed")
+    error = refusal(actor, action, target)
+    if error is not None:
+        raise error
+
+
+def check_role(actor: Actor, action: Action) -> None:
+    """Check only the type of the token and the role: whether the actor may perform the action on anything at all.
+
+    Raises:
+        Forbidden: They may not.
+    """
+    error = _refusal_of_role(actor, action)
+    if error is not None:
+        raise error
+
+
+def refusal(actor: Actor, action: Action, target: Target) -> Forbidden | NotFound | None:
+    """Return the reason why the actor may not perform the action on the target, or None if they may."""
+    if actor.is_system:
+        return None
+    return (
+        _refusal_of_role(actor, action)
+        or _refusal_of_service(actor, target)
+        or _refusal_of_owner(actor, action, target)
+    )
+
+
+def _refusal_of_role(actor: Actor, action: Action) -> Forbidden | None:
+    if actor.is_system:
+        return None
+    if actor.kind not in KINDS.get(action, frozenset()):
+        return Forbidden(_WRONG_SERVICE_TOKEN if actor.kind is TokenType.SERVICE else "Not allowed")
+    if action in FOR_ADMINISTRATORS and not actor.is_admin:
+        return Forbidden("Only administrators can do this.")
+    return None
+
+
+def _refusal_of_service(actor: Actor, target: Target) -> Forbidden | NotFound | None:
+    if actor.kind is TokenType.DEPLOYMENT:
+        return None if actor.deployment_id == target.deployment_id else Forbidden("Not allowed")
+    if target.service_id is None:
+        return None
+    # The contract: a service token of another service gets this message, not 404.
+    if actor.kind is TokenType.SERVICE and actor.service_id != target.service_id:
+        return Forbidden(_WRONG_SERVICE_TOKEN)
+    return None if target.service_id in actor.visible else NotFound(f"{target.name} not found")
+
+
+def _refusal_of_owner(actor: Actor, action: Action, target: Target) -> Forbidden | None:
+    if action in PERSONAL and actor.user_id != target.user_id:
+        return Forbidden("Not allowed")
+    if action is Action.REVOKE_TOKEN and not actor.is_admin and actor.user_id != target.user_id:
+        return Forbidden("Only the creator of a token or an administrator can revoke it.")
+    return None

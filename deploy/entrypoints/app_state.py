@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
 from deploy.domain.events import AccessChanged
+from deploy.domain.policy import Actor, Visible, visible_to
 from deploy.entrypoints.serve.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
@@ -55,8 +56,12 @@ class AppState:
     now: Clock
 
 
-def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now) -> AppState:
+def create_app_state(
+    settings: Settings, database_url: str, now: Clock = utc_now, *, visible_to: Callable[[Actor], Visible] = visible_to
+) -> AppState:
     """Create the components of a process. Nothing connects to the database yet.
+
+    `visible_to` returns the services that a caller may view.
 
     Raises:
         ConfigurationError: `database_url` is not a valid PostgreSQL URL.
@@ -74,7 +79,7 @@ def create_app_state(settings: Settings, database_url: str, now: Clock = utc_now
     folders = create_folders(settings)
     key = secret_key(settings)
     signer, passwords = TokenSigner(key), Passwords()
-    authenticator = Authenticator(signer, open_unit_of_work, now)
+    authenticator = Authenticator(signer, open_unit_of_work, now, visible_to)
     listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 from fastapi.security import OAuth2PasswordBearer
 
 from deploy.domain.errors import NotSignedIn
-from deploy.domain.policy import KINDS, Action, Actor, check
+from deploy.domain.policy import KINDS, Action, Actor, check_role
 from deploy.entrypoints.app_state import AppState
 
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/token", auto_error=False)
@@ -35,16 +35,17 @@ def client_address(request: Request) -> str:
 
 
 def require(action: Action) -> Any:
-    """Return a dependency that checks that the token allows `action`, and returns the actor.
+    """Return a dependency that checks that the type of the token and the role allow `action`, and returns the actor.
 
-    Every route must use it; a test over all routes enforces that.
+    Every route must use it; a test over all routes enforces that. Routes about an object then load it through
+    `service_layer/authorization` or execute a command, both of which check the object, too.
     """
 
     async def actor(state: AppStateDep, token: BearerDep) -> Actor:
         if not token:
             raise NotSignedIn("Not authenticated")
         authenticated = await state.authenticator.authenticate(token, KINDS[action])
-        check(authenticated, action)
+        check_role(authenticated, action)
         return authenticated
 
     actor.action = action  # type: ignore[attr-defined]  # for the test of all routes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import asyncpg
 
@@ -10,7 +12,7 @@ from deploy.adapters.repository.sessions import TOUCH_EVERY
 from deploy.adapters.tokens import INVALID, Claims, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import Actor, TokenType, Visible, visible_to
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
@@ -22,7 +24,15 @@ CACHE_SECONDS = 5.0
 class Authenticator:
     """Checks tokens against the database, and caches the result briefly."""
 
-    def __init__(self, signer: TokenSigner, open_unit_of_work: OpenUnitOfWork, now: Clock) -> None:
+    def __init__(
+        self,
+        signer: TokenSigner,
+        open_unit_of_work: OpenUnitOfWork,
+        now: Clock,
+        visible_to: Callable[[Actor], Visible] = visible_to,
+    ) -> None:
+        """`visible_to` returns the services that a caller may view."""
+        self._visible_to = visible_to
         self._signer = signer
         self._open_unit_of_work = open_unit_of_work
         self._now = now
@@ -39,7 +49,8 @@ class Authenticator:
         if actor is not None and until > time.monotonic() and actor.expires > time.time() and actor.kind in kinds:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
-        actor = await self._look_up(claims)
+        found = await self._look_up(claims)
+        actor = replace(found, visible=self._visible_to(found))
         if len(cache) >= CACHE_SIZE:
             cache.clear()
         cache[token] = (time.monotonic() + CACHE_SECONDS, actor)
@@ -76,14 +87,7 @@ class Authenticator:
             raise NotSignedIn(INVALID)
         if found is not None:
             await uow.sessions.touch(found[0], self._now())
-        return Actor(
-            kind=TokenType.USER,
-            expires=claims.expires,
-            name=user.name,
-            user_id=user.id,
-            is_admin=user.is_admin,
-            session=session,
-        )
+        return actor_of(user, expires=claims.expires, session=session)
 
     async def _recorded(self, kind: TokenType, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())
@@ -100,6 +104,18 @@ class Authenticator:
             origin=token.origin,
             service_id=token.service_id,
         )
+
+
+def actor_of(user: User, *, expires: float, session: str | None = None) -> Actor:
+    """Return the actor for a user who has proven who they are."""
+    return Actor(
+        kind=TokenType.USER,
+        expires=expires,
+        name=user.name,
+        user_id=user.id,
+        is_admin=user.is_admin,
+        session=session,
+    )
 
 
 async def _account_user(claims: Claims, uow: UnitOfWork) -> User:

@@ -19,6 +19,7 @@ from deploy.domain.errors import Conflict, InvalidInput, Overloaded
 from deploy.domain.inputs import CONFIRM, ENV, CheckedValues, Fault, InvalidValues
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
+from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.service_layer.messagebus import Unprepared
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -51,7 +52,7 @@ class Inputs:
             InvalidValues: Values are missing or invalid; it contains every fault.
         """
         async with self._open_unit_of_work() as uow:
-            service = await uow.services.get(command.service_id)
+            service = await uow.services.get(command.service_id, visible=EVERYTHING)
         faults = _confirmation(command, service.name, service.data)
         values, found = await self._values(command, service.name, service.data)
         if faults or found:

@@ -15,7 +15,7 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import Action, Actor, may
+from deploy.domain.policy import EVERYTHING, Action, Actor, Target, may
 from deploy.service_layer.messages import service_message
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -65,7 +65,7 @@ class LiveFeed:
         """Add a client: it receives everything that is committed after this returns."""
         # In this order: events committed in between are already offered to the client.
         self._hub.add(client)
-        for deployment_id, seq in await self._reader.cursors(since_seconds=60):
+        for deployment_id, seq in await self._reader.cursors(visible=client.actor.visible, since_seconds=60):
             client.cursors.setdefault(deployment_id, seq)
             self._cursors.setdefault(deployment_id, seq)
 
@@ -78,7 +78,12 @@ class LiveFeed:
             with_output = deployment_id in client.subscribed
             # Small batches, since many clients may catch up at the same time.
             events = await self._reader.some_after(
-                deployment_id, cursor, limit=BATCH, max_bytes=CATCH_UP_BYTES, with_output=with_output
+                deployment_id,
+                cursor,
+                visible=client.actor.visible,
+                limit=BATCH,
+                max_bytes=CATCH_UP_BYTES,
+                with_output=with_output,
             )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
                 continue  # it has subscribed meanwhile, so these events lack the output it now needs
@@ -136,7 +141,7 @@ class LiveFeed:
             await self._send_services()
 
     async def _sweep(self) -> None:
-        for deployment_id, seq in await self._reader.cursors(since_seconds=60):
+        for deployment_id, seq in await self._reader.cursors(visible=EVERYTHING, since_seconds=60):
             known = self._cursors.get(deployment_id)
             if (known is not None and known < seq) or (known is None and len(self._hub)):
                 self._changed.add(deployment_id)
@@ -153,7 +158,9 @@ class LiveFeed:
             return
         while True:
             complete = self._hub.wants_output(deployment_id)
-            events = await self._reader.after(deployment_id, cursor, limit=BATCH, with_output=complete)
+            events = await self._reader.after(
+                deployment_id, cursor, visible=EVERYTHING, limit=BATCH, with_output=complete
+            )
             if not events:
                 break
             self._publish(deployment_id, service_id, events, complete=complete)
@@ -163,8 +170,10 @@ class LiveFeed:
                 break
 
     def _publish(self, deployment_id: int, service_id: int, events: Sequence[StoredEvent], *, complete: bool) -> None:
+        target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
+
         def may_read(actor: Actor) -> bool:
-            return may(actor, Action.READ_DEPLOYMENT, service_id=service_id)
+            return may(actor, Action.READ_DEPLOYMENT, target)
 
         self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
 
@@ -186,10 +195,14 @@ class LiveFeed:
     async def _send_services(self) -> None:
         ids = list(self._services)
         async with self._open_unit_of_work() as uow:
-            services = await uow.services.some(ids)
+            services = await uow.services.some(ids, visible=EVERYTHING)
         self._services.difference_update(ids)
         for service in services:
-            self._hub.broadcast(service_message(service), may_read=lambda actor: may(actor, Action.READ_SERVICES))
+            target = Target(name="Service", service_id=service.id)
+            self._hub.broadcast(
+                service_message(service),
+                may_read=lambda actor, target=target: may(actor, Action.READ_SERVICES, target),  # type: ignore[misc]
+            )
 
 
 def warning(detail: str, code: str) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 from deploy.adapters.repository import CommittedEvents
+from deploy.domain.audit import entry_of
 from deploy.domain.commands import Command
 from deploy.domain.events import Event
+from deploy.domain.policy import Actor
+from deploy.service_layer.authorization import authorize
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -73,24 +76,38 @@ class MessageBus:
         """Register a callback that receives, after the commit, what was stored for clients. It must not block."""
         self._news.append(tell)
 
-    async def handle(self, command: Command) -> list[Event]:
-        """Execute a command and return its events.
+    async def handle(self, command: Command, *, by: Actor) -> list[Event]:
+        """Execute a command, if the actor may do what its rule says, and return its events.
+
+        Authorization, changes and audit entry are in one transaction.
 
         Raises:
-            DomainError: the command failed; nothing was changed.
+            NotFound: The object does not exist, or the actor may not know that it does.
+            Forbidden: The actor may not do this.
+            DomainError: The command failed; nothing was changed.
         """
-        handler = self._commands[type(command)]
         try:
-            events = await self._run(handler, command)
+            events = await self._execute(command, by)
         except Unprepared:
-            prepared = await self._prepare[type(command)](command)
-            events = await self._run(handler, prepared)
+            events = await self._execute(await self._prepare[type(command)](command), by)
         for event in events:
             self._tell_here(self._here.get(type(event), ()), event)
         for event in events:
             for handler in self._events.get(type(event), ()):
                 await self._tell(handler, event)
         return events
+
+    async def _execute(self, command: Command, by: Actor) -> list[Event]:
+        handler = self._commands[type(command)]
+
+        async def authorized(command: Command, uow: UnitOfWork) -> list[Event]:
+            await authorize(command, by, uow)
+            events = await handler(command, uow)
+            if command.rule.audited:
+                await uow.audit.add(entry_of(command, by, events))
+            return events
+
+        return await self._run(authorized, command)
 
     async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
         is_autocommit = type(message) in self._autocommit

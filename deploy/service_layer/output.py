@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from deploy.domain.policy import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 EVENTS_AT_ONCE = 50
@@ -33,7 +34,7 @@ def lines_of(message: str) -> list[OutputLine]:
 
 
 async def find_lines(
-    uow: UnitOfWork, deployment_id: int, *, after: int, limit: int, text: str = ""
+    uow: UnitOfWork, deployment_id: int, *, visible: Visible, after: int, limit: int, text: str = ""
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return up to `limit` lines after line `after` that contain `text` (case-insensitive), and the next `after`.
 
@@ -42,7 +43,7 @@ async def find_lines(
     wanted = text.casefold()
     found: list[dict[str, Any]] = []
     while True:
-        events = await uow.events.output_after(deployment_id, after, limit=EVENTS_AT_ONCE)
+        events = await uow.events.output_after(deployment_id, after, visible=visible, limit=EVENTS_AT_ONCE)
         for event in events:
             for line in lines_of(event.message):
                 if line.n <= after or (wanted and wanted not in line.text.casefold()):

@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from deploy.domain.model import Plan, PlannedStep, Service
+from deploy.domain.policy import Visible
 from deploy.domain.run import PLACEHOLDER
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
-async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps) -> Plan:
+async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps, *, visible: Visible) -> Plan:
     """Return the plan from earlier successes, or else from the config or the playbook, or else a placeholder step."""
-    plan = await uow.plans.by_successes(service.id)
+    plan = await uow.plans.by_successes(service.id, visible=visible)
     if plan is not None and plan.steps:
         return plan
     configured = [

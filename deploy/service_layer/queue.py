@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from deploy.adapters.repository.queue import Job
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -24,7 +25,7 @@ FREE = Ahead(0, None, last_runs=False)
 
 
 async def why_waiting(
-    deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float
+    deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float, *, visible: Visible
 ) -> dict[str, Any] | None:
     """Return the reason, the position in the service's queue (from 1) and the deployment to wait for.
 
@@ -32,25 +33,29 @@ async def why_waiting(
     """
     if deployment.state is not DeploymentState.QUEUED:
         return None
-    concurrency = (await uow.services.some([deployment.service_id]))[0].concurrency
-    jobs = (
-        await uow.queue.ahead_of(deployment.job_id, concurrency=concurrency) if deployment.job_id is not None else []
-    )
+    concurrency = (await uow.services.some([deployment.service_id], visible=visible))[0].concurrency
+    job_id = deployment.job_id
+    jobs = await uow.queue.ahead_of(job_id, visible=visible, concurrency=concurrency) if job_id is not None else []
     ahead = Ahead(sum(not runs for _, runs in jobs), *jobs[-1]) if jobs else FREE
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return _reason(deployment, ahead, concurrency, has_worker=has_worker)
 
 
 async def why_all_waiting(
-    deployments: Sequence[Deployment], uow: UnitOfWork, now: datetime, worker_grace_seconds: float
+    deployments: Sequence[Deployment],
+    uow: UnitOfWork,
+    now: datetime,
+    worker_grace_seconds: float,
+    *,
+    visible: Visible,
 ) -> dict[int, dict[str, Any]]:
     """Return the result of `why_waiting` for many deployments, by ID, with as few queries as for one."""
     waiting = [deployment for deployment in deployments if deployment.state is DeploymentState.QUEUED]
     if not waiting:
         return {}
-    services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}))
+    services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}), visible=visible)
     concurrency = {service.id: service.concurrency for service in services}
-    ahead = all_ahead(await uow.queue.jobs(), concurrency)
+    ahead = all_ahead(await uow.queue.jobs(visible=visible), concurrency)
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return {
         deployment.id: _reason(

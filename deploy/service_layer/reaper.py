@@ -8,11 +8,13 @@ import time
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.domain.commands import FailLostRun, RequeueDeployment
+from deploy.domain.policy import internal_actor
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 log = logging.getLogger(__name__)
 
+REAPER = internal_actor("reaper")
 POLL_SECONDS = 5.0
 # Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
 OUTAGE_GRACE_SECONDS = 30.0
@@ -50,6 +52,6 @@ class Reaper:
                 f"The run was lost: the worker on {host} has not been seen for {self._grace_seconds:.0f} seconds. "
                 "Check that host and what the deployment has done so far, then retry it."
             )
-            await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason))
+            await self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason), by=REAPER)
         for deployment_id in without_job:
-            await self._bus.handle(RequeueDeployment(deployment_id=deployment_id))
+            await self._bus.handle(RequeueDeployment(deployment_id=deployment_id), by=REAPER)

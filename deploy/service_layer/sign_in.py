@@ -21,9 +21,10 @@ from deploy.domain.attempts import (
     password_change,
     unknown_client,
 )
-from deploy.domain.commands import ChangeUser
+from deploy.domain.commands import ChangeOwnPassword
 from deploy.domain.errors import Forbidden, NotSignedIn, Overloaded, TooManyAttempts
 from deploy.domain.model import User
+from deploy.domain.policy import Actor
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -89,7 +90,7 @@ class SignIn:
         await self._succeed(user, client.address, reserved)
         return user
 
-    async def change_password(self, user_id: int, session: str | None, current: str, new: str, address: str) -> None:
+    async def change_password(self, by: Actor, current: str, new: str, address: str) -> None:
         """Change a user's own password; ends their sessions, user tokens and known browsers.
 
         Raises:
@@ -97,13 +98,15 @@ class SignIn:
             TooManyAttempts: As in `check`.
             Overloaded: As in `check`.
         """
+        user_id = by.user_id or 0
         async with self._open_unit_of_work() as uow:
             user = await uow.users.get(user_id)
-            reserved = await self._reserve(password_change(user_id, session or ""), uow)
+            reserved = await self._reserve(password_change(user_id, by.session or ""), uow)
         if not await self._matches(current, user.password_hash, reserved):
             raise Forbidden("The current password is incorrect.")
         await self._succeed(None, address, reserved)
-        await self._bus.handle(ChangeUser(user_id=user_id, password_hash=await self._passwords.hash(new)))
+        password_hash = await self._passwords.hash(new)
+        await self._bus.handle(ChangeOwnPassword(user_id=user_id, password_hash=password_hash), by=by)
         # Known networks were forgotten, too. Without this one, an attack could prevent the user from signing in again.
         async with self._open_unit_of_work() as uow:
             await self._remember(await uow.users.get(user_id), address, uow)

@@ -10,6 +10,7 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.service_folders.digests import folder_digests
 from deploy.domain.commands import KeepFiles
 from deploy.domain.model import Deployment
+from deploy.domain.policy import WORKER
 from deploy.service_layer.messagebus import MessageBus
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,6 @@ class Snapshots:
 
     async def _keep(self, deployment_id: int, read: asyncio.Future[dict[str, str] | None]) -> None:
         try:
-            await self._bus.handle(KeepFiles(deployment_id=deployment_id, files=await read))
+            await self._bus.handle(KeepFiles(deployment_id=deployment_id, files=await read), by=WORKER)
         except (OSError, *DATABASE_ERRORS) as error:
             log.warning("Failed to record the files of deployment %s: %s", deployment_id, error)

@@ -45,6 +45,11 @@ class UnitOfWork:
         return repository.Attempts(self._driver)
 
     @cached_property
+    def audit(self) -> repository.Audit:
+        """Who did what."""
+        return repository.Audit(self._driver)
+
+    @cached_property
     def tokens(self) -> repository.Tokens:
         """The records of service and config tokens."""
         return repository.Tokens(self._driver)

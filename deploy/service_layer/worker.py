@@ -33,6 +33,7 @@ from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLost
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
@@ -127,7 +128,9 @@ class Worker:
         while (room := self._identity.slots - len(self._runs)) > 0:
             limit = min(limit, room)
             try:
-                events = await self._bus.handle(ClaimDeployments(worker_id=self._identity.worker_id, limit=limit))
+                events = await self._bus.handle(
+                    ClaimDeployments(worker_id=self._identity.worker_id, limit=limit), by=WORKER
+                )
             except UniqueViolationError as error:
                 if error.constraint_name != ONE_PER_LANE:
                     raise
@@ -209,7 +212,9 @@ class Worker:
             raise RunError(f"{type(error).__name__}: {error}") from error
 
     async def _fail(self, deployment_id: int, reason: str) -> None:
-        await persistently(lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason)))
+        await persistently(
+            lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason), by=WORKER)
+        )
 
     async def _secrets(self, deployment: Deployment) -> dict[str, str]:
         if not deployment.secret_inputs:
@@ -251,7 +256,7 @@ class Worker:
         while True:
             self._fork_server.reap()
             try:
-                await self._bus.handle(self._identity)
+                await self._bus.handle(self._identity, by=WORKER)
                 await self._adopt_runs()
             except DATABASE_ERRORS as error:
                 log.warning("Failed to send the heartbeat: %s", error)
@@ -261,7 +266,7 @@ class Worker:
         """Delete old deployments in small batches, so that other work is not delayed."""
         while True:
             try:
-                gone = await self._bus.handle(self._retention)
+                gone = await self._bus.handle(self._retention, by=WORKER)
             except DATABASE_ERRORS as error:
                 log.warning("Failed to delete old deployments: %s", error)
                 gone = []
@@ -269,8 +274,8 @@ class Worker:
 
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
-            active = await uow.deployments.open(worker_id=self._identity.worker_id)
-            reported = await uow.deployments.reported_but_alive()
+            active = await uow.deployments.open(visible=EVERYTHING, worker_id=self._identity.worker_id)
+            reported = await uow.deployments.reported_but_alive(visible=EVERYTHING)
         for deployment in active:
             if deployment.id not in self._runs:
                 self._spawn(deployment.id)
@@ -286,7 +291,7 @@ class Worker:
         """Follow the rest of a run whose deployment is already final, or remove its directory."""
         run = RunDirectory.at(self._runs_dir, deployment_id)
         async with self._open_unit_of_work() as uow:
-            found = await uow.deployments.find(deployment_id)
+            found = await uow.deployments.find(deployment_id, visible=EVERYTHING)
         if found is not None and found.run_ended is None and found.state is not DeploymentState.QUEUED:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():

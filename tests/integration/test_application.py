@@ -19,11 +19,10 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 from deploy.adapters.database import Database
 from deploy.adapters.tokens import BUSY, THREADS, WAITING, KeyedHash, Passwords
 from deploy.config import ConfigurationError, Settings
-from deploy.domain.commands import CreateUser, RegisterToken, RevokeToken
+from deploy.domain.commands import CreateUser, RegisterConfigToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.events import UserCreated
-from deploy.domain.model import TokenKind
-from deploy.domain.policy import TokenType
+from deploy.domain.policy import WORKER, TokenType
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now
@@ -75,11 +74,11 @@ async def test_revoked_rights_are_gone_before_the_response(settings: Settings) -
     services = create_app_state(settings, settings.database_url)
     try:
         now = utc_now()
-        registered = RegisterToken(token_id="t1", kind=TokenKind.CONFIG, origin="ci", expires=now + HOUR, user_id=None)
-        await services.bus.handle(registered)
+        registered = RegisterConfigToken(token_id="t1", origin="ci", expires=now + HOUR, user_id=None)
+        await services.bus.handle(registered, by=WORKER)
         token = services.signer.sign(TokenType.CONFIG.value, "x", now=now, lifetime=HOUR, token_id="t1")
         assert (await services.authenticator.authenticate(token, frozenset(TokenType))).origin == "ci"
-        await services.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        await services.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         with pytest.raises(NotSignedIn):
             await services.authenticator.authenticate(token, frozenset(TokenType))
     finally:
@@ -91,7 +90,7 @@ async def test_every_route_that_hashes_a_password_fails_while_the_queue_is_full(
     services = with_passwords(create_app_state(settings, settings.database_url), passwords)
     app = create_app(settings, ready=services)
     secret = "correct horse battery"
-    created = await services.bus.handle(CreateUser(name="ada", password_hash=passwords.hash_now(secret)))
+    created = await services.bus.handle(CreateUser(name="ada", password_hash=passwords.hash_now(secret)), by=WORKER)
     user_id = next(event.user_id for event in created if isinstance(event, UserCreated))
     sign_in = {"username": "ada", "password": secret}
     try:

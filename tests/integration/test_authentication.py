@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 
 from deploy.adapters.tokens import TokenSigner
-from deploy.domain.commands import ChangeUser, EndSessions, OpenSession, RegisterToken, RevokeToken
+from deploy.domain.commands import (
+    ChangeUser,
+    EndSessions,
+    OpenSession,
+    RegisterConfigToken,
+    RegisterServiceToken,
+    RevokeToken,
+)
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import TokenKind
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import WORKER, Actor, TokenType
 from deploy.service_layer import authentication
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -41,16 +48,15 @@ class Gateway:
         self, kind: TokenKind, user_id: int | None = None, service: str | None = None, token_id: str = "t1"
     ) -> str:
         """Return a service or config token that is recorded."""
-        await self.site.bus.handle(
-            RegisterToken(
-                token_id=token_id,
-                kind=kind,
-                origin="GitHub",
-                expires=self.site.clock.now + HOUR,
-                user_id=user_id,
-                service_name=service,
+        expires = self.site.clock.now + HOUR
+        command = (
+            RegisterConfigToken(token_id=token_id, origin="GitHub", expires=expires, user_id=user_id)
+            if service is None
+            else RegisterServiceToken(
+                token_id=token_id, service_name=service, origin="GitHub", expires=expires, user_id=user_id
             )
         )
+        await self.site.bus.handle(command, by=WORKER)
         return self.token(TokenType(kind.value), "x", token_id=token_id)
 
     async def actor_of(self, token: str, kinds: frozenset[TokenType] = ANY) -> Actor:
@@ -81,7 +87,7 @@ class TestUserTokens:
         user_id = await site.user("ada")
         token = gateway.token(TokenType.USER, user_id, epoch=0)
         await gateway.actor_of(token)
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         gateway.authenticator.invalidate()
         assert await gateway.is_rejected(token)
         assert not await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=1))
@@ -89,7 +95,7 @@ class TestUserTokens:
     async def test_disabling_a_user_revokes_tokens(self, gateway: Gateway, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False), by=WORKER)
         assert await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=1))
 
     @pytest.mark.parametrize("subject", ["0", "999999999", "ada", "", "1.5", "-1"])
@@ -127,11 +133,11 @@ class TestBrowserTokens:
         user_id = await site.user("ada")
         for session_id in ("s1", "s2"):
             await site.bus.handle(
-                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR)
+                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + 2 * HOUR), by=WORKER
             )
         first, second = (gateway.token(TokenType.USER, user_id, epoch=0, session=name) for name in ("s1", "s2"))
         assert (await gateway.actor_of(first)).session == "s1"
-        await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"))
+        await site.bus.handle(EndSessions(user_id=user_id, session_id="s1"), by=WORKER)
         gateway.authenticator.invalidate()
         assert await gateway.is_rejected(first)
         assert not await gateway.is_rejected(second)
@@ -141,19 +147,19 @@ class TestBrowserTokens:
         tokens = {user_id: gateway.token(TokenType.USER, user_id, epoch=0) for user_id in (ada, bob)}
         for user_id, token in tokens.items():
             await gateway.actor_of(token)
-            await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+            await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         gateway.authenticator.invalidate(ada)
         assert await gateway.is_rejected(tokens[ada])
         assert not await gateway.is_rejected(tokens[bob])
 
     async def test_a_session_of_another_user_is_rejected(self, gateway: Gateway, site: Site) -> None:
         user_id, other = await site.user("ada"), await site.user("bob")
-        await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=other, expires=site.clock.now + HOUR), by=WORKER)
         assert await gateway.is_rejected(gateway.token(TokenType.USER, user_id, epoch=0, session="s1"))
 
     async def test_last_use_is_recorded_once_a_minute(self, gateway: Gateway, site: Site) -> None:
         user_id, first = await site.user("ada"), site.clock.now
-        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=first + HOUR), by=WORKER)
         token, uses = gateway.token(TokenType.USER, user_id, epoch=0, session="s1"), []
         for _ in range(3):
             gateway.authenticator.invalidate()
@@ -186,7 +192,7 @@ class TestRecordedTokens:
     async def test_a_revoked_token_is_rejected(self, gateway: Gateway, site: Site) -> None:
         token = await gateway.registered(TokenKind.CONFIG)
         await gateway.actor_of(token)
-        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         gateway.authenticator.invalidate()
         assert await gateway.is_rejected(token)
 
@@ -224,7 +230,7 @@ class TestCache:
         user_id = await site.user("ada")
         token = gateway.token(TokenType.USER, user_id, epoch=0)
         await gateway.actor_of(token)
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         assert not await gateway.is_rejected(token)
         monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.0)
         gateway.authenticator.invalidate()

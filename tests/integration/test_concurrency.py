@@ -25,6 +25,7 @@ from deploy.domain.commands import (
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import ServiceChanged
 from deploy.domain.model import DeploymentState, Step, StepReport, StepState
+from deploy.domain.policy import EVERYTHING, WORKER
 from tests.runs import ended, line, reported
 from tests.site import Site, queued
 
@@ -56,10 +57,13 @@ class TestStarts:
     async def test_two_hundred_starts_create_two_hundred_deployments(self, busy_site: Site) -> None:
         services = [await busy_site.service(f"s{number}", steps=[{"name": "A"}]) for number in range(5)]
         commands = [start(services[number % 5]) for number in range(200)]
-        ids = [queued(events) for events in await outcomes(map(busy_site.bus.handle, commands))]
+        ids = [
+            queued(events)
+            for events in await outcomes(busy_site.bus.handle(command, by=WORKER) for command in commands)
+        ]
         assert len(set(ids)) == 200
         async with busy_site.open_uow() as uow:
-            found = await uow.deployments.open()
+            found = await uow.deployments.open(visible=EVERYTHING)
         assert {deployment.id for deployment in found} == set(ids)
         assert Counter(deployment.service_id for deployment in found) == dict.fromkeys(services, 40)
         assert len({deployment.job_id for deployment in found}) == 200
@@ -68,24 +72,27 @@ class TestStarts:
 
     async def test_jobs_of_a_service_are_in_deployment_order(self, busy_site: Site) -> None:
         service_id = await busy_site.service()
-        await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(40))
+        await outcomes(busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(40))
         async with busy_site.open_uow() as uow:
-            jobs = [deployment.job_id for deployment in await uow.deployments.open()]
+            jobs = [deployment.job_id for deployment in await uow.deployments.open(visible=EVERYTHING)]
         assert jobs == sorted(jobs, key=lambda job: job or 0)
 
     async def test_twenty_requests_with_one_key_create_one_deployment(self, busy_site: Site) -> None:
         service_id = await busy_site.service()
-        results = await outcomes(busy_site.bus.handle(start(service_id, "k1")) for _ in range(20))
+        results = await outcomes(busy_site.bus.handle(start(service_id, "k1"), by=WORKER) for _ in range(20))
         assert len({queued(events) for events in results}) == 1
         assert sum(len(events) > 1 for events in results) == 1
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open()) == 1
+            assert len(await uow.deployments.open(visible=EVERYTHING)) == 1
 
     async def test_a_removed_service_has_no_open_deployment(self, busy_site: Site) -> None:
         for number in range(10):
             service_id = await busy_site.service(f"s{number}")
             started, deleted = await outcomes(
-                (busy_site.bus.handle(start(service_id)), busy_site.bus.handle(DeleteService(service_id=service_id))),
+                (
+                    busy_site.bus.handle(start(service_id), by=WORKER),
+                    busy_site.bus.handle(DeleteService(service_id=service_id), by=WORKER),
+                ),
                 NotFound,
                 Conflict,
             )
@@ -96,7 +103,7 @@ class TestClaims:
     async def test_each_deployment_is_claimed_once_and_in_order(self, busy_site: Site) -> None:
         services = [await busy_site.service(f"s{number}") for number in range(5)]
         for number in range(40):
-            await busy_site.bus.handle(start(services[number % 5]))
+            await busy_site.bus.handle(start(services[number % 5]), by=WORKER)
         claimed: dict[int, list[int]] = {service_id: [] for service_id in services}
         running: set[int] = set()
 
@@ -120,7 +127,7 @@ class TestClaims:
 
     async def test_each_lane_runs_one_deployment_at_a_time(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=3)
-        await outcomes(busy_site.bus.handle(start(service_id)) for _ in range(7))
+        await outcomes(busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(7))
         claimed = [await busy_site.claim() for _ in range(4)]
         assert len({deployment_id for deployment_id in claimed if deployment_id}) == 3
         assert claimed[3] is None
@@ -133,7 +140,7 @@ class TestClaims:
             short = await busy_site.start(service_id)
             assert await busy_site.claim() == short
             ends = busy_site.take_in(short, ended(0))
-            _, events = await outcomes((ends, busy_site.bus.handle(start(service_id))))
+            _, events = await outcomes((ends, busy_site.bus.handle(start(service_id), by=WORKER)))
             assert await busy_site.claim() == queued(events)
             await busy_site.take_in(queued(events), ended(0))
 
@@ -154,7 +161,7 @@ class TestClaims:
                 running.discard(deployment_id)
                 await busy_site.take_in(deployment_id, line(), ended(0))
 
-        starts = [busy_site.bus.handle(start(service_id)) for _ in range(40)]
+        starts = [busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(40)]
         results = await outcomes([*starts, *(work(f"w{number}") for number in range(5))])
         assert sorted(claimed) == sorted(queued(events) for events in results[:40])
         assert await busy_site.claim() is None
@@ -163,7 +170,7 @@ class TestClaims:
         service_id = await busy_site.service(concurrency=100)
         for _ in range(30):
             deployment_id = await busy_site.start(service_id)
-            cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+            cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
             claimed, _ = await outcomes((claim(busy_site, "w1"), cancel))
             deployment = await busy_site.deployment(deployment_id)
             # Either it never ran, or it runs and must be stopped.
@@ -189,7 +196,10 @@ class TestOneRun:
         await outcomes(
             [
                 follow(),
-                *(busy_site.bus.handle(ReportStep(deployment_id=deployment_id, report=report)) for report in reports),
+                *(
+                    busy_site.bus.handle(ReportStep(deployment_id=deployment_id, report=report), by=WORKER)
+                    for report in reports
+                ),
             ]
         )
         steps = [step.name for step in await busy_site.steps(deployment_id)]
@@ -204,7 +214,7 @@ class TestOneRun:
     async def test_the_same_batch_counts_once(self, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
         batch = IngestOutput(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
-        results = await outcomes(busy_site.bus.handle(batch) for _ in range(8))
+        results = await outcomes(busy_site.bus.handle(batch, by=WORKER) for _ in range(8))
         assert sum(bool(events) for events in results) == 1
         deployment = await busy_site.deployment(deployment_id)
         assert (deployment.lines, deployment.spool_offset) == (1, 50)
@@ -219,7 +229,7 @@ class TestOneRun:
                 FailLostRun(deployment_id=deployment_id, reason="Gone."),
                 CancelDeployment(deployment_id=deployment_id, by="bob"),
             ]
-            await outcomes(map(busy_site.bus.handle, commands), Conflict)
+            await outcomes((busy_site.bus.handle(command, by=WORKER) for command in commands), Conflict)
             deployment = await busy_site.deployment(deployment_id)
             assert deployment.state.is_final
             assert deployment.run_ended is not None
@@ -254,7 +264,7 @@ class TestOneRun:
 class TestServices:
     async def test_concurrent_syncs_of_new_folders_add_them_once(self, busy_site: Site) -> None:
         folders = tuple(ServiceFolder(name=f"s{number}", data={}) for number in range(5))
-        results = await outcomes(busy_site.bus.handle(SyncServices(folders=folders)) for _ in range(8))
+        results = await outcomes(busy_site.bus.handle(SyncServices(folders=folders), by=WORKER) for _ in range(8))
         added = [event.name for events in results for event in events if isinstance(event, ServiceChanged)]
         assert sorted(added) == [f"s{number}" for number in range(5)]
 
@@ -262,9 +272,9 @@ class TestServices:
         one = (ServiceFolder(name="a", data={"n": 1}), ServiceFolder(name="b", data={}))
         two = (ServiceFolder(name="b", data={}), ServiceFolder(name="a", data={"n": 2}))
         commands = [SyncServices(folders=folders) for folders in (one, two) * 6]
-        await outcomes(map(busy_site.bus.handle, commands))
+        await outcomes(busy_site.bus.handle(command, by=WORKER) for command in commands)
         async with busy_site.open_uow() as uow:
-            services = {service.name: service.data for service in await uow.services.list()}
+            services = {service.name: service.data for service in await uow.services.list(visible=EVERYTHING)}
         assert services in ({"a": {"n": 1}, "b": {}}, {"a": {"n": 2}, "b": {}})
 
     async def test_syncs_and_starts_do_not_deadlock(self, busy_site: Site) -> None:
@@ -272,9 +282,9 @@ class TestServices:
         await busy_site.service("b")
         folders = tuple(ServiceFolder(name=name, data={}) for name in "ab")
         commands: list[Command] = [SyncServices(folders=folders), start(service_id)] * 10
-        await outcomes(map(busy_site.bus.handle, commands))
+        await outcomes(busy_site.bus.handle(command, by=WORKER) for command in commands)
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open()) == 10
+            assert len(await uow.deployments.open(visible=EVERYTHING)) == 10
 
 
 class TestUsers:
@@ -286,10 +296,10 @@ class TestUsers:
         ada, bob = await busy_site.user("ada"), await busy_site.user("bob", is_admin=True)
         for _ in range(10):
             changes = [ChangeUser(user_id=user_id, is_active=False) for user_id in (ada, bob)]
-            results = await outcomes(map(busy_site.bus.handle, changes), Conflict)
+            results = await outcomes((busy_site.bus.handle(change, by=WORKER) for change in changes), Conflict)
             assert results.count(Conflict) == 1
             for user_id in (ada, bob):
-                await busy_site.bus.handle(ChangeUser(user_id=user_id, is_active=True))
+                await busy_site.bus.handle(ChangeUser(user_id=user_id, is_active=True), by=WORKER)
 
 
 def lines_of(step: Step) -> tuple[int | None, int | None]:

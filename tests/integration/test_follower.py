@@ -15,6 +15,7 @@ import pytest_asyncio
 from deploy.adapters.runs.directory import RunDirectory
 from deploy.domain.masking import Mask
 from deploy.domain.model import DeploymentState
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer import reaper
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import Follower
@@ -55,7 +56,7 @@ class Followed:
     async def lines(self) -> list[str]:
         """Return the stored output; its numbers must have no gaps."""
         async with self.site.open_uow() as uow:
-            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000)
+            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
         return [line["text"] for line in found]
 
@@ -282,7 +283,7 @@ class TestReaper:
     async def test_deployments_without_a_job_are_requeued(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
         deployment_id = await busy_site.start(await busy_site.service())
         async with busy_site.open_uow() as uow:
-            job = (await uow.deployments.get(deployment_id)).job_id
+            job = (await uow.deployments.get(deployment_id, visible=EVERYTHING)).job_id
             assert job is not None
             await uow.queue.withdraw(job)
         assert await busy_site.claim() is None

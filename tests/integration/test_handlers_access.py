@@ -10,19 +10,24 @@ import pytest
 
 from deploy.domain.commands import (
     ChangeUser,
-    CloseSession,
     CreateUser,
     EndSessions,
     OpenSession,
-    RegisterToken,
+    RegisterConfigToken,
+    RegisterServiceToken,
     RevokeToken,
 )
 from deploy.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from deploy.domain.events import AccessChanged
 from deploy.domain.model import TokenKind, User
+from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
 from tests.site import Site
 
 DAY = timedelta(days=1)
+
+
+def user_actor(user_id: int) -> Actor:
+    return Actor(kind=TokenType.USER, expires=0, user_id=user_id)
 
 
 async def read_user(site: Site, user_id: int) -> User:
@@ -71,9 +76,9 @@ class TestCreateUser:
 
     async def test_a_generated_password_is_flagged_until_it_is_changed(self, site: Site) -> None:
         user_id = await site.user("ada", has_generated_password=True)
-        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True), by=WORKER)
         assert (await read_user(site, user_id)).has_generated_password
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="another"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="another"), by=WORKER)
         assert not (await read_user(site, user_id)).has_generated_password
 
     async def test_a_name_is_taken_once(self, site: Site) -> None:
@@ -94,8 +99,8 @@ class TestCreateUser:
 class TestChangeUser:
     async def test_a_new_password_ends_sessions(self, site: Site) -> None:
         user_id = await site.user()
-        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
-        events = await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY), by=WORKER)
+        events = await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         assert events == [AccessChanged(user_id)]
         user = await read_user(site, user_id)
         assert (user.password_hash, user.epoch) == ("new", 1)
@@ -105,7 +110,7 @@ class TestChangeUser:
     async def test_other_fields_stay_unchanged(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
-        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_admin=True), by=WORKER)
         user = await read_user(site, user_id)
         assert (user.password_hash, user.is_admin, user.is_active) == ("hash", True, True)
 
@@ -114,7 +119,7 @@ class TestChangeUser:
         user_id = await site.user("ada")
         await site.user("bob")
         with pytest.raises(Conflict, match="ada is the only administrator"):
-            await site.bus.handle(ChangeUser(user_id=user_id, **change))
+            await site.bus.handle(ChangeUser(user_id=user_id, **change), by=WORKER)
         user = await read_user(site, user_id)
         assert (user.is_admin, user.is_active, user.epoch) == (True, True, 0)
 
@@ -122,7 +127,7 @@ class TestChangeUser:
     async def test_one_of_two_administrators_can_be_removed(self, site: Site, change: dict[str, Any]) -> None:
         user_id = await site.user("ada")
         await site.user("bob", is_admin=True)
-        await site.bus.handle(ChangeUser(user_id=user_id, **change))
+        await site.bus.handle(ChangeUser(user_id=user_id, **change), by=WORKER)
         user = await read_user(site, user_id)
         assert {"is_admin": user.is_admin, "is_active": user.is_active} == {
             "is_admin": True,
@@ -132,26 +137,26 @@ class TestChangeUser:
 
     async def test_a_disabled_administrator_does_not_count(self, site: Site) -> None:
         ada, bob = await site.user("ada"), await site.user("bob", is_admin=True)
-        await site.bus.handle(ChangeUser(user_id=bob, is_active=False))
+        await site.bus.handle(ChangeUser(user_id=bob, is_active=False), by=WORKER)
         with pytest.raises(Conflict):
-            await site.bus.handle(ChangeUser(user_id=ada, is_active=False))
+            await site.bus.handle(ChangeUser(user_id=ada, is_active=False), by=WORKER)
 
     async def test_other_users_can_be_disabled(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False), by=WORKER)
         assert not (await read_user(site, user_id)).is_active
 
     async def test_a_missing_user_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="User not found"):
-            await site.bus.handle(ChangeUser(user_id=1, is_active=False))
+            await site.bus.handle(ChangeUser(user_id=1, is_active=False), by=WORKER)
 
 
 class TestOpenSession:
     async def test_a_session_is_valid_until_it_expires(self, site: Site) -> None:
         user_id = await site.user()
         command = OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY, user_agent="x" * 500)
-        await site.bus.handle(command)
+        await site.bus.handle(command, by=WORKER)
         async with site.open_uow() as uow:
             found = await uow.sessions.find_valid("s1", site.clock.now)
             assert found is not None
@@ -162,35 +167,15 @@ class TestOpenSession:
 
     async def test_a_session_needs_a_user(self, site: Site) -> None:
         with pytest.raises(NotFound):
-            await site.bus.handle(OpenSession(session_id="s1", user_id=1, expires=site.clock.now + DAY))
+            await site.bus.handle(OpenSession(session_id="s1", user_id=1, expires=site.clock.now + DAY), by=WORKER)
 
     async def test_a_session_ends_when_its_user_is_disabled(self, site: Site) -> None:
         await site.user("ada")
         user_id = await site.user("bob")
-        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY), by=WORKER)
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False), by=WORKER)
         async with site.open_uow() as uow:
             assert await uow.sessions.find_valid("s1", site.clock.now) is None
-
-
-class TestCloseSession:
-    async def test_closing_also_deletes_expired_sessions(self, site: Site) -> None:
-        user_id = await site.user()
-        for session_id, expires in (("s1", DAY), ("s2", DAY), ("old", -DAY)):
-            expiry = site.clock.now + expires
-            await site.bus.handle(OpenSession(session_id=session_id, user_id=user_id, expires=expiry))
-        await site.bus.handle(CloseSession(session_id="s1"))
-        async with site.open_uow() as uow:
-            found = [await uow.sessions.find_valid(name, site.clock.now - 2 * DAY) for name in ("s1", "s2", "old")]
-        assert [bool(session) for session in found] == [False, True, False]
-
-    async def test_closing_a_session_revokes_its_tokens(self, site: Site) -> None:
-        user_id = await site.user()
-        await site.bus.handle(OpenSession(session_id="s1", user_id=user_id, expires=site.clock.now + DAY))
-        assert await site.bus.handle(CloseSession(session_id="s1")) == [AccessChanged(user_id)]
-
-    async def test_closing_twice_does_no_harm(self, site: Site) -> None:
-        assert await site.bus.handle(CloseSession(session_id="s1")) == []
 
 
 class TestEndSessions:
@@ -201,24 +186,28 @@ class TestEndSessions:
     async def signed_in(self, site: Site, name: str, *session_ids: str) -> int:
         user_id = await site.user(name)
         for session_id in session_ids:
-            await site.bus.handle(OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + DAY))
+            await site.bus.handle(
+                OpenSession(session_id=session_id, user_id=user_id, expires=site.clock.now + DAY), by=WORKER
+            )
         return user_id
 
     async def test_ending_one_session_keeps_the_others(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2")
-        assert await site.bus.handle(EndSessions(user_id=user_id, session_id="a1")) == [AccessChanged(user_id)]
+        assert await site.bus.handle(EndSessions(user_id=user_id, session_id="a1"), by=WORKER) == [
+            AccessChanged(user_id)
+        ]
         assert await self.valid(site, "a1", "a2") == ["a2"]
 
     async def test_ending_all_sessions_except_the_current_one(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2", "a3")
         await self.signed_in(site, "bob", "b1")
-        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == [AccessChanged(user_id)]
+        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2"), by=WORKER) == [AccessChanged(user_id)]
         assert await self.valid(site, "a1", "a2", "a3", "b1") == ["a2", "b1"]
-        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2")) == []
+        assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2"), by=WORKER) == []
 
     async def test_ending_all_sessions_without_a_current_one(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2")
-        await site.bus.handle(EndSessions(user_id=user_id))
+        await site.bus.handle(EndSessions(user_id=user_id), by=WORKER)
         assert await self.valid(site, "a1", "a2") == []
 
     async def test_sessions_of_another_user_are_not_found(self, site: Site) -> None:
@@ -226,15 +215,15 @@ class TestEndSessions:
         await self.signed_in(site, "bob", "b1")
         for session_id in ("b1", "gone", ""):
             with pytest.raises(NotFound, match="Session not found"):
-                await site.bus.handle(EndSessions(user_id=user_id, session_id=session_id))
+                await site.bus.handle(EndSessions(user_id=user_id, session_id=session_id), by=WORKER)
         assert await self.valid(site, "a1", "b1") == ["a1", "b1"]
 
     async def test_expired_sessions_are_not_listed(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1")
-        await site.bus.handle(OpenSession(session_id="old", user_id=user_id, expires=site.clock.now - DAY))
+        await site.bus.handle(OpenSession(session_id="old", user_id=user_id, expires=site.clock.now - DAY), by=WORKER)
         async with site.open_uow() as uow:
             assert [browser.id for browser in await uow.sessions.of(user_id, site.clock.now)] == ["a1"]
-        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         async with site.open_uow() as uow:
             assert await uow.sessions.of(user_id, site.clock.now) == []
 
@@ -275,7 +264,7 @@ class TestRegisterToken:
         await site.service()
         user_id = await site.user("bob")
         await register(site, user_id=user_id, service_name="shop")
-        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False))
+        await site.bus.handle(ChangeUser(user_id=user_id, is_active=False), by=WORKER)
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
 
@@ -283,17 +272,17 @@ class TestRegisterToken:
 class TestRevokeToken:
     async def test_a_revoked_token_is_not_valid(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
-        assert await site.bus.handle(RevokeToken(token_id="t1", user_id=None)) == [AccessChanged(None)]
+        assert await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER) == [AccessChanged(None)]
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
             assert (await uow.tokens.get("t1")).revoked == site.clock.now
 
     async def test_the_first_revocation_counts(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
-        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         first = site.clock.now
         site.clock.advance(60)
-        await site.bus.handle(RevokeToken(token_id="t1", user_id=None))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         async with site.open_uow() as uow:
             assert (await uow.tokens.get("t1")).revoked == first
 
@@ -302,16 +291,16 @@ class TestRevokeToken:
         await site.service()
         await register(site, user_id=ada, service_name="shop")
         with pytest.raises(Forbidden):
-            await site.bus.handle(RevokeToken(token_id="t1", user_id=bob))
+            await site.bus.handle(RevokeToken(token_id="t1"), by=user_actor(bob))
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is not None
-        await site.bus.handle(RevokeToken(token_id="t1", user_id=ada))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=user_actor(ada))
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
 
     async def test_a_missing_token_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="Token not found"):
-            await site.bus.handle(RevokeToken(token_id="gone", user_id=None))
+            await site.bus.handle(RevokeToken(token_id="gone"), by=WORKER)
 
 
 class TestTokenList:
@@ -322,9 +311,9 @@ class TestTokenList:
         site.clock.advance(1)
         await register(site, "t2", kind=TokenKind.CONFIG)
         async with site.open_uow() as uow:
-            everything = await uow.tokens.list()
-            of_user = await uow.tokens.list(user_id=user_id)
-            of_service = await uow.tokens.list(service_id=service_id)
+            everything = await uow.tokens.list(visible=EVERYTHING)
+            of_user = await uow.tokens.list(user_id=user_id, visible=EVERYTHING)
+            of_service = await uow.tokens.list(service_id=service_id, visible=EVERYTHING)
         listed = [(token.id, service, user) for token, service, user in everything]
         assert listed == [("t2", None, None), ("t1", "shop", "ada")]
         assert [token.id for token, _, _ in of_user] == [token.id for token, _, _ in of_service] == ["t1"]
@@ -346,21 +335,20 @@ async def register(
     service_name: str | None = None,
 ) -> None:
     """Record a token that is valid for a day."""
-    await site.bus.handle(
-        RegisterToken(
-            token_id=token_id,
-            kind=kind,
-            origin="GitHub",
-            expires=site.clock.now + DAY,
-            user_id=user_id,
-            service_name=service_name,
+    expires = site.clock.now + DAY
+    command = (
+        RegisterConfigToken(token_id=token_id, origin="GitHub", expires=expires, user_id=user_id)
+        if kind is TokenKind.CONFIG
+        else RegisterServiceToken(
+            token_id=token_id, service_name=service_name or "", origin="GitHub", expires=expires, user_id=user_id
         )
     )
+    await site.bus.handle(command, by=WORKER)
 
 
 async def test_users_are_listed_by_name(site: Site) -> None:
     for name in ("bob", "ada"):
-        await site.bus.handle(CreateUser(name=name, password_hash="hash"))
+        await site.bus.handle(CreateUser(name=name, password_hash="hash"), by=WORKER)
     async with site.open_uow() as uow:
         assert [user.name for user in await uow.users.list()] == ["ada", "bob"]
         assert await uow.users.count() == 2

@@ -18,6 +18,7 @@ from deploy.domain.commands import (
 from deploy.domain.errors import Conflict, InvalidInput, NotFound
 from deploy.domain.events import CancelRequested, DeploymentQueued
 from deploy.domain.model import DeploymentState, StepReport, StepState
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import RunEnded
 from tests.runs import at, ended, line, reported
 from tests.site import Site
@@ -100,7 +101,7 @@ class TestStartDeployment:
 
     async def test_starting_a_removed_service_is_not_found(self, site: Site) -> None:
         service_id = await site.service()
-        await site.bus.handle(DeleteService(service_id=service_id))
+        await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         with pytest.raises(NotFound):
             await site.start(service_id)
 
@@ -132,7 +133,7 @@ class TestIdempotencyKey:
             context={"env": {"a": 1}},
             idempotency_key="k1",
         )
-        (event,) = await site.bus.handle(command)
+        (event,) = await site.bus.handle(command, by=WORKER)
         assert isinstance(event, DeploymentQueued)
         assert (event.deployment.id, event.is_new) == (first, False)
         assert await site.messages(first) == before
@@ -163,7 +164,7 @@ class TestIdempotencyKey:
 class TestCancelDeployment:
     async def test_a_queued_deployment_is_cancelled_immediately(self, site: Site) -> None:
         deployment_id = await site.start(await site.service(steps=[{"name": "A"}]))
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason) == (DeploymentState.CANCELLED, "Cancelled by bob.")
         assert await site.states(deployment_id) == {}
@@ -176,13 +177,13 @@ class TestCancelDeployment:
     async def test_a_cancelled_deployment_makes_room_for_the_next(self, site: Site) -> None:
         service_id = await site.service()
         first, second = await site.start(service_id), await site.start(service_id)
-        await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"), by=WORKER)
         assert await site.claim() == second
         assert await site.claim() is None
 
     async def test_a_running_deployment_is_asked_to_stop(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
-        events = await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        events = await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         assert CancelRequested(deployment_id) in events
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.cancel_requested) == (DeploymentState.RUNNING, "Cancelled by bob.")
@@ -191,23 +192,23 @@ class TestCancelDeployment:
 
     async def test_a_cancelled_run_ends_as_cancelled(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await site.take_in(deployment_id, ended(None, signal="SIGTERM", cause="cancelled", message="It was."))
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason) == (DeploymentState.CANCELLED, "Cancelled by bob.")
 
     async def test_a_run_that_succeeds_before_the_cancel_is_a_success(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await site.take_in(deployment_id, ended(0))
         assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
     async def test_cancelling_after_a_reported_result_stops_the_process_and_keeps_the_result(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
-        await site.bus.handle(FinishDeployment(deployment_id=first))
+        await site.bus.handle(FinishDeployment(deployment_id=first), by=WORKER)
         assert await site.claim() is None
-        events = await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+        events = await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"), by=WORKER)
         assert CancelRequested(first) in events
         deployment = await site.deployment(first)
         assert (deployment.state, deployment.cancel_requested) == (DeploymentState.SUCCESS, "Cancelled by bob.")
@@ -219,66 +220,66 @@ class TestCancelDeployment:
         assert (deployment.state, deployment.reason) == (DeploymentState.SUCCESS, None)
         assert await site.claim() == second
         with pytest.raises(Conflict, match="has already finished"):
-            await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"))
+            await site.bus.handle(CancelDeployment(deployment_id=first, by="bob"), by=WORKER)
 
     async def test_a_finished_deployment_keeps_its_secrets_until_its_process_ends(self, site: Site) -> None:
         schema = {"properties": {"password": {"type": "string", "writeOnly": True}}}
         service_id = await site.service(inputs=schema)
         deployment_id = await site.start(service_id, context={"env": {"password": "a secret"}})
         assert await site.claim() == deployment_id
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         async with site.open_uow() as uow:
             assert await uow.secrets.get(deployment_id) is not None  # further output must still be masked
 
     async def test_a_repeated_cancel_counts_once(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         before = await site.messages(deployment_id)
-        assert await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="eve")) == []
+        assert await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="eve"), by=WORKER) == []
         assert await site.messages(deployment_id) == before
 
     async def test_a_final_deployment_cannot_be_cancelled(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         with pytest.raises(Conflict, match="has already finished"):
-            await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+            await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
 
     async def test_cancelling_a_missing_deployment_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound, match="Deployment not found"):
-            await site.bus.handle(CancelDeployment(deployment_id=1, by="bob"))
+            await site.bus.handle(CancelDeployment(deployment_id=1, by="bob"), by=WORKER)
 
 
 class TestReportStep:
     async def test_a_step_is_updated_and_the_next_one_starts(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")))
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", message="done")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")), by=WORKER)
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", message="done")), by=WORKER)
         assert await site.states(deployment_id) == {"A": "success", "B": "running"}
         assert (await site.steps(deployment_id))[0].message == "done"
 
     async def test_an_unknown_step_is_appended(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("X", "failure")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("X", "failure")), by=WORKER)
         assert await site.states(deployment_id) == {"X": "failure", "A": "pending"}
         assert (await site.deployment(deployment_id)).has_failed_step
 
     async def test_reported_times_are_kept(self, site: Site) -> None:
         deployment_id = await site.running()
         report = StepReport(name="A", state=StepState.SUCCESS, started=at(1), finished=at(2))
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report), by=WORKER)
         (reported_step, _) = await site.steps(deployment_id)
         assert (reported_step.started, reported_step.finished) == (at(1), at(2))
 
     async def test_times_default_to_now(self, site: Site) -> None:
         deployment_id = await site.running()
         now = site.clock.advance(30)
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A", "running")), by=WORKER)
         assert (await site.steps(deployment_id))[0].started == now
 
     async def test_http_reports_mix_with_output_reports(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B", "C"))
         await site.take_in(deployment_id, reported("A", "running"), line())
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")), by=WORKER)
         await site.take_in(deployment_id, line(), reported("B"), line())
         assert await site.states(deployment_id) == {"A": "success", "B": "success", "C": "running"}
         steps = {found.name: (found.first_line, found.last_line) for found in await site.steps(deployment_id)}
@@ -287,18 +288,18 @@ class TestReportStep:
     async def test_a_report_after_the_end_is_rejected(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         with pytest.raises(Conflict, match="has already finished"):
-            await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")))
+            await site.bus.handle(ReportStep(deployment_id=deployment_id, report=step("A")), by=WORKER)
 
     async def test_a_report_for_a_missing_deployment_is_not_found(self, site: Site) -> None:
         with pytest.raises(NotFound):
-            await site.bus.handle(ReportStep(deployment_id=1, report=step("A")))
+            await site.bus.handle(ReportStep(deployment_id=1, report=step("A")), by=WORKER)
 
 
 class TestFinishDeployment:
     async def test_a_finished_deployment_is_a_success_while_its_process_runs(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A"))
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.finished) == (DeploymentState.SUCCESS, site.clock.now)
         assert deployment.run_ended is None
@@ -307,16 +308,16 @@ class TestFinishDeployment:
     async def test_the_next_deployment_waits_until_the_process_exits(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
-        await site.bus.handle(FinishDeployment(deployment_id=first))
+        await site.bus.handle(FinishDeployment(deployment_id=first), by=WORKER)
         assert await site.claim() is None
         await site.take_in(first, ended(0))
         assert await site.claim() == second
 
     async def test_finishing_twice_does_no_harm(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         before = await site.messages(deployment_id)
-        assert await site.bus.handle(FinishDeployment(deployment_id=deployment_id)) == []
+        assert await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER) == []
         assert await site.messages(deployment_id) == before
 
     @pytest.mark.parametrize(
@@ -329,12 +330,12 @@ class TestFinishDeployment:
     )
     async def test_the_exit_code_after_finishing(self, site: Site, end: RunEnded, state: DeploymentState) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         await site.take_in(deployment_id, line("bye"), end)
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.run_ended, deployment.lines) == (state, end.at, 1)
         async with site.open_uow() as uow:
-            running = [service.deployment_id for service in await uow.deployed_services.list()]
+            running = [service.deployment_id for service in await uow.deployed_services.list(visible=EVERYTHING)]
         assert running == ([deployment_id] if state is DeploymentState.SUCCESS else [])
 
 
@@ -345,7 +346,7 @@ class TestRequeueDeployment:
             await uow.users._driver.execute("DELETE FROM procrastinate_jobs")
             assert await uow.deployments.without_job() == [deployment_id]
         assert await site.claim() is None
-        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id))
+        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)
         async with site.open_uow() as uow:
             assert await uow.deployments.without_job() == []
         assert await site.claim() == deployment_id
@@ -357,7 +358,7 @@ class TestRequeueDeployment:
             await site.claim()
         if state == "is over":
             await site.take_in(deployment_id, ended(0))
-        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id))
+        await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)
         assert await site.claim() == (deployment_id if state == "waits with its job" else None)
         assert await site.claim() is None
 
@@ -369,7 +370,7 @@ class TestAtomicity:
         with pytest.raises(Exception, match="fk_deployments_user_id_users"):
             await site.start(service_id, user_id=123_456_789)
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.open()] == [before]
+            assert [found.id for found in await uow.deployments.open(visible=EVERYTHING)] == [before]
         assert await site.claim() == before
         assert await site.claim() is None
 

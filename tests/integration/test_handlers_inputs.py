@@ -11,6 +11,7 @@ from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, St
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import StepReport, StepState
+from deploy.domain.policy import EVERYTHING, WORKER
 from tests.conftest import inputs_of
 from tests.runs import ended
 from tests.site import Site
@@ -55,7 +56,7 @@ async def test_invalid_values_leave_nothing_behind(site: Site) -> None:
         (("env", "password"), "Password: required"),
     ]
     async with site.open_uow() as uow:
-        assert await uow.deployments.open(service_id=service_id) == []
+        assert await uow.deployments.open(service_id=service_id, visible=EVERYTHING) == []
 
 
 @pytest.mark.parametrize("value", [12345, ["12345"], None])
@@ -78,7 +79,7 @@ async def test_a_secret_that_is_currently_not_required_must_still_be_a_string(si
 
 async def test_a_missing_service_is_not_found(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
-    await site.bus.handle(SyncServices(folders=()))
+    await site.bus.handle(SyncServices(folders=()), by=WORKER)
     with pytest.raises(NotFound):
         await start(site, service_id, {"password": SECRET})
 
@@ -88,7 +89,7 @@ async def test_values_for_an_outdated_config_are_rejected(site: Site) -> None:
     stale = CheckedValues(env={}, config={"inputs": None, "confirm": None})
     command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, values=stale)
     with pytest.raises(Conflict, match="changed while the deployment was being started"):
-        await site.bus.handle(command)
+        await site.bus.handle(command, by=WORKER)
 
 
 @pytest.mark.parametrize("how", ["ended", "lost"])
@@ -100,20 +101,20 @@ async def test_secrets_are_removed_when_the_run_ends(site: Site, how: str) -> No
     if how == "ended":
         await site.take_in(deployment_id, ended(0))
     else:
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="gone"))
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="gone"), by=WORKER)
     assert await sealed(site, deployment_id) is None
 
 
 async def test_secrets_are_removed_when_a_queued_deployment_is_cancelled(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
-    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
+    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"), by=WORKER)
     assert await sealed(site, deployment_id) is None
 
 
 async def test_a_running_deployment_keeps_its_secrets_while_being_cancelled(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     await site.claim()
-    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"))
+    await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"), by=WORKER)
     assert await sealed(site, deployment_id) is not None
 
 
@@ -121,7 +122,7 @@ async def test_reported_steps_are_masked(site: Site) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
     await site.claim()
     report = StepReport(name=f"Use {SECRET}", state=StepState.SUCCESS, message=SECRET, detail={"key": [SECRET]})
-    await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
+    await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report), by=WORKER)
     step = (await site.steps(deployment_id))[0]
     assert (step.name, step.message, step.detail) == ("Use ***", "***", {"key": ["***"]})
 
@@ -180,8 +181,8 @@ async def test_previous_values_are_those_of_the_same_user(site: Site) -> None:
     await start(site, service_id, {"n": 2}, user_id=ada)
     await start(site, service_id, {"n": 3}, user_id=grace)
     async with site.open_uow() as uow:
-        assert await uow.previous_values.last(service_id, ada) == {"n": 2}
-        assert await uow.previous_values.last(service_id, 987654321) is None
+        assert await uow.previous_values.last(service_id, ada, visible=EVERYTHING) == {"n": 2}
+        assert await uow.previous_values.last(service_id, 987654321, visible=EVERYTHING) is None
 
 
 async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, tmp_path: Any) -> None:
@@ -189,7 +190,7 @@ async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, t
     inputs = inputs_of(site.open_uow, tmp_path)
     async with site.open_uow() as uow:
         await uow.secrets.remove(deployment_id)
-        deployment = await uow.deployments.get(deployment_id)
+        deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
         mask = await inputs.mask(deployment, uow)
         with pytest.raises(Unsealable, match="Start the deployment again"):
             await inputs.secrets(deployment, uow)
@@ -203,6 +204,6 @@ async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_pat
     async with site.open_uow() as uow:
         await uow.secrets.remove(deployment_id)
         await uow.secrets.put(deployment_id, b"\x01 something else, long enough to be something")
-        mask = await inputs.mask(await uow.deployments.get(deployment_id), uow)
+        mask = await inputs.mask(await uow.deployments.get(deployment_id, visible=EVERYTHING), uow)
     assert mask is not None
     assert mask.text("whatever it says") == "***"

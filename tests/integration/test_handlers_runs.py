@@ -22,6 +22,7 @@ from deploy.domain.commands import (
 from deploy.domain.errors import NotFound
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import DeploymentState, HostResult, Outcome, StepReport, StepState
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import HostReported, read_line
 from deploy.service_layer.output import find_lines, lines_of
 from tests.runs import at, ended, line, reported
@@ -41,9 +42,9 @@ class TestCachedRuns:
         """Its worker was cut off until the run was given up; then it continues with its cached state."""
         deployment_id = await site.running(steps=("A",))
         await site.take_in(deployment_id, line())
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         await site.take_in(deployment_id, line())
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
         ended_then = (await site.deployment(deployment_id)).run_ended
         assert ended_then is not None
         await site.take_in(deployment_id, line())
@@ -55,7 +56,7 @@ class TestClaimDeployments:
         service_id = await site.service()
         deployment_id = await site.start(service_id)
         now = site.clock.advance(5)
-        events = await site.bus.handle(ClaimDeployments(worker_id="w1"))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1"), by=WORKER)
         assert isinstance(events[0], DeploymentClaimed)
         assert (events[0].deployment.id, events[0].config) == (deployment_id, {})
         deployment = await site.deployment(deployment_id)
@@ -63,14 +64,14 @@ class TestClaimDeployments:
         assert (await site.messages(deployment_id))[-1]["state"] == "running"
 
     async def test_an_empty_queue_returns_nothing(self, site: Site) -> None:
-        assert await site.bus.handle(ClaimDeployments(worker_id="w1")) == []
+        assert await site.bus.handle(ClaimDeployments(worker_id="w1"), by=WORKER) == []
 
     async def test_several_deployments_of_different_lanes_are_claimed_at_once(self, site: Site) -> None:
         shop, blog, busy = [await site.service(name) for name in ("shop", "blog", "busy")]
         waiting = [await site.start(service_id) for service_id in (busy, shop, shop, blog, blog)]
         assert await site.claim() == waiting[0]
         await site.start(busy)  # must wait for the previous one
-        events = await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10), by=WORKER)
         claimed = [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)]
         assert claimed == [waiting[1], waiting[3]]
         for deployment_id in claimed:
@@ -78,20 +79,20 @@ class TestClaimDeployments:
             assert (deployment.state, deployment.worker_id) == (DeploymentState.RUNNING, "w2")
             assert [message["seq"] for message in await site.messages(deployment_id)] == [1, 2, 3]
             assert (await site.messages(deployment_id))[-1]["state"] == "running"
-        assert await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10)) == []
+        assert await site.bus.handle(ClaimDeployments(worker_id="w2", limit=10), by=WORKER) == []
 
     async def test_at_most_the_requested_number_is_claimed(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(5)]
-        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2), by=WORKER)
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[:2]
-        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=3))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=3), by=WORKER)
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[2:]
 
     async def test_a_deployment_cancelled_during_a_claim_is_replaced(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(3)]
         # As if it was cancelled after the job was taken and before the deployment was read.
         await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=waiting[0])
-        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2))
+        events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2), by=WORKER)
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[1:]
 
     async def test_deployments_of_a_service_run_one_at_a_time_in_order(self, site: Site) -> None:
@@ -167,8 +168,8 @@ class TestIngestOutput:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, line("one"), reported("A", "running"))
         report = StepReport(name="C", state=StepState.FAILURE, message="told by itself")
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report))
-        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report), by=WORKER)
+        await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await site.take_in(deployment_id, line("two"), reported("B"), ended(0))
         messages = await site.messages(deployment_id)
         deployment = await site.deployment(deployment_id)
@@ -184,7 +185,7 @@ class TestIngestOutput:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A", "running"))
         await site.bus.handle(
-            ReportStep(deployment_id=deployment_id, report=StepReport(name="A", state=StepState.SUCCESS))
+            ReportStep(deployment_id=deployment_id, report=StepReport(name="A", state=StepState.SUCCESS)), by=WORKER
         )
         await site.take_in(deployment_id, ended(0))
         assert await site.states(deployment_id) == {"A": "success"}
@@ -212,7 +213,7 @@ class TestIngestOutput:
         assert (deployment.finished, deployment.run_ended) == (at(99), at(99))
         assert await site.states(deployment_id) == {"A": "success"}
         async with site.open_uow() as uow:
-            (running,) = await uow.deployed_services.list()
+            (running,) = await uow.deployed_services.list(visible=EVERYTHING)
         assert (running.deployment_id, running.service_id) == (deployment_id, deployment.service_id)
         assert running.config == {"service": "shop", "env": {"domain": "x.org"}}
 
@@ -221,13 +222,17 @@ class TestIngestOutput:
         second = await site.running()
         await site.take_in(second, ended(1))
         async with site.open_uow() as uow:
-            assert [service.deployment_id for service in await uow.deployed_services.list()] == [first]
+            assert [service.deployment_id for service in await uow.deployed_services.list(visible=EVERYTHING)] == [
+                first
+            ]
 
     async def test_a_new_success_replaces_the_deployed_service(self, site: Site) -> None:
         await site.succeeded()
         second = await site.succeeded()
         async with site.open_uow() as uow:
-            assert [service.deployment_id for service in await uow.deployed_services.list()] == [second]
+            assert [service.deployment_id for service in await uow.deployed_services.list(visible=EVERYTHING)] == [
+                second
+            ]
 
     @pytest.mark.parametrize("offset_before", [0, 10, 30, 1000])
     async def test_a_batch_with_a_wrong_offset_is_ignored(self, site: Site, offset_before: int) -> None:
@@ -237,14 +242,16 @@ class TestIngestOutput:
         command = IngestOutput(
             deployment_id=deployment_id, entries=(line(),), offset_before=offset_before, offset=2000
         )
-        assert await site.bus.handle(command) == []
+        assert await site.bus.handle(command, by=WORKER) == []
         assert (await site.deployment(deployment_id)).spool_offset == 20
         assert await site.messages(deployment_id) == before
 
     async def test_batches_without_entries_advance_the_offset(self, site: Site) -> None:
         deployment_id = await site.running()
         before = await site.messages(deployment_id)
-        await site.bus.handle(IngestOutput(deployment_id=deployment_id, entries=(), offset_before=0, offset=40))
+        await site.bus.handle(
+            IngestOutput(deployment_id=deployment_id, entries=(), offset_before=0, offset=40), by=WORKER
+        )
         assert (await site.deployment(deployment_id)).spool_offset == 40
         assert await site.messages(deployment_id) == before
 
@@ -252,7 +259,7 @@ class TestIngestOutput:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(line(f"line {n}") for n in range(10_000)))
         async with site.open_uow() as uow:
-            events = await uow.events.output_after(deployment_id, 0, limit=1000)
+            events = await uow.events.output_after(deployment_id, 0, limit=1000, visible=EVERYTHING)
         found = [entry for event in events for entry in lines_of(event.message)]
         assert [(entry.n, entry.text) for entry in found] == [(n + 1, f"line {n}") for n in range(10_000)]
         assert [event.last_line for event in events] == [500 * n for n in range(1, 21)]
@@ -290,7 +297,7 @@ class TestIngestOutput:
     async def test_steps_changed_by_others_are_read_again(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B", "C"))
         await site.take_in(deployment_id, reported("A"))
-        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report("B")))
+        await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report("B")), by=WORKER)
         await site.take_in(deployment_id, line(), reported("C"))
         assert await site.states(deployment_id) == {"A": "success", "B": "success", "C": "success"}
         assert (await site.steps(deployment_id))[2].first_line == 1
@@ -311,14 +318,16 @@ class TestIngestOutput:
             await site.take_in(deployment_id, reported("X", "running"), reported("A", "running"))
         await execute(site, "DROP TRIGGER refuse ON deployments")
         for message in ("one", "two"):
-            await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report("B", "running", message)))
+            await site.bus.handle(
+                ReportStep(deployment_id=deployment_id, report=report("B", "running", message)), by=WORKER
+            )
         await site.take_in(deployment_id, reported("X", "running"), reported("A", "running"))
         assert await site.states(deployment_id) == {"B": "running", "X": "running", "A": "running"}
 
     async def test_output_after_a_lost_run_is_kept_without_effect(self, site: Site) -> None:
         """A worker that was considered dead comes back."""
         deployment_id = await site.running(steps=("A",))
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
         await site.take_in(deployment_id, line("still here"), reported("A"), ended(0))
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason, deployment.lines) == (DeploymentState.FAILURE, LOST, 1)
@@ -326,14 +335,14 @@ class TestIngestOutput:
 
     async def test_output_of_a_missing_deployment_is_ignored(self, site: Site) -> None:
         with pytest.raises(NotFound):
-            await site.bus.handle(IngestOutput(deployment_id=1, entries=(), offset_before=0, offset=0))
+            await site.bus.handle(IngestOutput(deployment_id=1, entries=(), offset_before=0, offset=0), by=WORKER)
 
 
 class TestFailLostRun:
     async def test_the_deployment_fails_with_a_reason(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, reported("A", "running"))
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason, deployment.exit_code) == (DeploymentState.FAILURE, LOST, None)
         (step,) = await site.steps(deployment_id)
@@ -342,34 +351,36 @@ class TestFailLostRun:
     async def test_the_next_deployment_can_run(self, site: Site) -> None:
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
-        await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST))
+        await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST), by=WORKER)
         assert await site.claim() == second
 
     async def test_failing_twice_does_no_harm(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
-        assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="Again.")) == []
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
+        assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="Again."), by=WORKER) == []
         assert (await site.deployment(deployment_id)).reason == LOST
 
     async def test_a_finished_run_keeps_its_outcome(self, site: Site) -> None:
         deployment_id = await site.succeeded()
-        assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST)) == []
+        assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER) == []
         assert (await site.deployment(deployment_id)).state is DeploymentState.SUCCESS
 
     async def test_a_lost_run_with_a_reported_success_is_a_success(self, site: Site) -> None:
         deployment_id = await site.running()
-        await site.bus.handle(FinishDeployment(deployment_id=deployment_id))
-        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST))
+        await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
+        await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.reason) == (DeploymentState.SUCCESS, None)
         async with site.open_uow() as uow:
-            assert [service.deployment_id for service in await uow.deployed_services.list()] == [deployment_id]
+            assert [service.deployment_id for service in await uow.deployed_services.list(visible=EVERYTHING)] == [
+                deployment_id
+            ]
 
 
 class TestHeartbeat:
     async def test_a_worker_has_its_last_heartbeat(self, site: Site) -> None:
         await site.beat("w1", "host1")
-        await site.bus.handle(Heartbeat(worker_id="w1", host="host2", version="2", slots=5))
+        await site.bus.handle(Heartbeat(worker_id="w1", host="host2", version="2", slots=5), by=WORKER)
         async with site.open_uow() as uow:
             (worker,) = await uow.workers.list()
         assert (worker.id, worker.host, worker.version, worker.slots) == ("w1", "host2", "2", 5)
@@ -383,7 +394,7 @@ def expired(events: list[Event]) -> list[int]:
 
 class TestExpireDeployments:
     async def expire(self, site: Site, *, days: float = 0, count: int = 0) -> list[int]:
-        return expired(await site.bus.handle(ExpireDeployments(days=days, count=count)))
+        return expired(await site.bus.handle(ExpireDeployments(days=days, count=count), by=WORKER))
 
     async def failed(self, site: Site, name: str = "shop", **more: Any) -> int:
         deployment_id = await site.running(name, **more)
@@ -426,11 +437,11 @@ class TestExpireDeployments:
 
     async def test_unfinished_deployments_are_kept(self, site: Site) -> None:
         finished = await site.running("blog")
-        await site.bus.handle(FinishDeployment(deployment_id=finished))
+        await site.bus.handle(FinishDeployment(deployment_id=finished), by=WORKER)
         running = await site.running("shop")
         waiting = await site.start((await site.deployment(running)).service_id)
         gone = await site.start((await site.deployment(running)).service_id)
-        await site.bus.handle(CancelDeployment(deployment_id=gone, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=gone, by="bob"), by=WORKER)
         newest = await site.start((await site.deployment(running)).service_id)
         assert await self.expire(site, count=1) == [gone]
         assert await self.remaining(site) == [finished, running, waiting, newest]
@@ -455,7 +466,7 @@ class TestExpireDeployments:
 
     async def test_deployments_of_removed_services_expire_too(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(2)]
-        await site.bus.handle(DeleteService(service_id=(await site.deployment(ids[0])).service_id))
+        await site.bus.handle(DeleteService(service_id=(await site.deployment(ids[0])).service_id), by=WORKER)
         assert await self.expire(site, count=1) == ids[:1]
 
 
@@ -465,36 +476,41 @@ class TestOutput:
         for start in range(0, 60, 3):
             await site.take_in(deployment_id, *(line(f"line {n + 1}") for n in range(start, start + 3)), reported("A"))
         async with site.open_uow() as uow:
-            first, after = await find_lines(uow, deployment_id, after=0, limit=25)
+            first, after = await find_lines(uow, deployment_id, after=0, limit=25, visible=EVERYTHING)
             assert ([entry["n"] for entry in first], after) == (list(range(1, 26)), 25)
-            second, after = await find_lines(uow, deployment_id, after=25, limit=1000)
+            second, after = await find_lines(uow, deployment_id, after=25, limit=1000, visible=EVERYTHING)
             assert ([entry["n"] for entry in second], after) == (list(range(26, 61)), None)
-            assert await find_lines(uow, deployment_id, after=60, limit=10) == ([], None)
+            assert await find_lines(uow, deployment_id, after=60, limit=10, visible=EVERYTHING) == ([], None)
 
     async def test_a_page_that_ends_with_the_output_is_the_last(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, line(), line())
         async with site.open_uow() as uow:
-            found, after = await find_lines(uow, deployment_id, after=0, limit=2)
+            found, after = await find_lines(uow, deployment_id, after=0, limit=2, visible=EVERYTHING)
         assert (len(found), after) == (2, None)
 
     async def test_a_search_ignores_case_and_continues_where_it_stopped(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(line(f"{'ERROR' if n % 10 == 0 else 'fine'} {n}") for n in range(100)))
         async with site.open_uow() as uow:
-            found, after = await find_lines(uow, deployment_id, after=0, limit=4, text="error")
+            found, after = await find_lines(uow, deployment_id, after=0, limit=4, text="error", visible=EVERYTHING)
             assert ([entry["n"] for entry in found], after) == ([1, 11, 21, 31], 31)
-            found, after = await find_lines(uow, deployment_id, after=31, limit=100, text="Error")
+            found, after = await find_lines(uow, deployment_id, after=31, limit=100, text="Error", visible=EVERYTHING)
             assert ([entry["n"] for entry in found], after) == ([41, 51, 61, 71, 81, 91], None)
-            assert await find_lines(uow, deployment_id, after=0, limit=9, text="nowhere") == ([], None)
+            assert await find_lines(uow, deployment_id, after=0, limit=9, text="nowhere", visible=EVERYTHING) == (
+                [],
+                None,
+            )
 
     async def test_more_messages_than_are_read_at_once(self, site: Site) -> None:
         deployment_id = await site.running()
         for n in range(120):
             await site.take_in(deployment_id, line(f"line {n}"), reported("A", "running"))
         async with site.open_uow() as uow:
-            found, _ = await find_lines(uow, deployment_id, after=0, limit=1000)
-            last, after = await find_lines(uow, deployment_id, after=0, limit=1000, text="line 119")
+            found, _ = await find_lines(uow, deployment_id, after=0, limit=1000, visible=EVERYTHING)
+            last, after = await find_lines(
+                uow, deployment_id, after=0, limit=1000, text="line 119", visible=EVERYTHING
+            )
         assert [entry["n"] for entry in found] == list(range(1, 121))
         assert ([entry["n"] for entry in last], after) == ([120], None)
 
@@ -518,11 +534,11 @@ class TestLost:
         await site.beat("w1", "far")
         first = await site.running()
         second = await site.start((await site.deployment(first)).service_id)
-        await site.bus.handle(FinishDeployment(deployment_id=first))
+        await site.bus.handle(FinishDeployment(deployment_id=first), by=WORKER)
         await execute(site, "UPDATE workers SET last_seen = now() - interval '1 hour'")
         async with site.open_uow() as uow:
             assert list(await uow.deployments.lost(60)) == [(first, "far")]
-        await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST))
+        await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST), by=WORKER)
         assert await site.claim() == second
         await site.beat("w1", "far")
         async with site.open_uow() as uow:

@@ -10,6 +10,7 @@ import pytest
 from deploy.domain.commands import DeleteService, ServiceFolder, SyncServices
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.policy import EVERYTHING, WORKER
 from tests.site import Site
 
 
@@ -18,7 +19,7 @@ def folder(name: str, readme: str | None = None, **data: Any) -> ServiceFolder:
 
 
 async def sync(site: Site, *folders: ServiceFolder, broken: Sequence[str] = ()) -> list[Event]:
-    return await site.bus.handle(SyncServices(folders=folders, broken=frozenset(broken)))
+    return await site.bus.handle(SyncServices(folders=folders, broken=frozenset(broken)), by=WORKER)
 
 
 def changes(events: list[Event]) -> dict[str, str]:
@@ -28,7 +29,7 @@ def changes(events: list[Event]) -> dict[str, str]:
 
 async def listed(site: Site) -> list[str]:
     async with site.open_uow() as uow:
-        return [service.name for service in await uow.services.list()]
+        return [service.name for service in await uow.services.list(visible=EVERYTHING)]
 
 
 class TestSyncServices:
@@ -37,7 +38,7 @@ class TestSyncServices:
         assert changes(events) == {"shop": "added", "blog": "added"}
         assert await listed(site) == ["blog", "shop"]
         async with site.open_uow() as uow:
-            service = await uow.services.find("shop")
+            service = await uow.services.find("shop", visible=EVERYTHING)
         assert service is not None
         assert (service.data, service.readme) == ({"description": "A shop"}, "# Shop")
         assert (service.updated, service.deleted) == (site.clock.now, None)
@@ -54,7 +55,7 @@ class TestSyncServices:
         assert changes(events) == {"shop": "changed"}
         assert events[0].service_id == first[0].service_id  # type: ignore[union-attr]
         async with site.open_uow() as uow:
-            service = await uow.services.find("shop")
+            service = await uow.services.find("shop", visible=EVERYTHING)
         assert service is not None
         assert (service.data, service.readme, service.updated) == (changed.data, changed.readme, site.clock.now)
 
@@ -64,8 +65,8 @@ class TestSyncServices:
         assert await listed(site) == []
         async with site.open_uow() as uow:
             with pytest.raises(NotFound):
-                await uow.services.get(service_id)
-            assert [service.name for service in await uow.services.some([service_id])] == ["shop"]
+                await uow.services.get(service_id, visible=EVERYTHING)
+            assert [service.name for service in await uow.services.some([service_id], visible=EVERYTHING)] == ["shop"]
 
     async def test_a_folder_that_returns_is_the_same_service(self, site: Site) -> None:
         service_id = await site.service("shop")
@@ -87,23 +88,23 @@ class TestSyncServices:
 class TestDeleteService:
     async def test_a_deleted_service_leaves_the_list(self, site: Site) -> None:
         service_id = await site.service()
-        events = await site.bus.handle(DeleteService(service_id=service_id))
+        events = await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         assert changes(events) == {"shop": "removed"}
         assert await listed(site) == []
 
     async def test_deployments_of_a_deleted_service_are_kept(self, site: Site) -> None:
         deployment_id = await site.succeeded()
         deployment = await site.deployment(deployment_id)
-        await site.bus.handle(DeleteService(service_id=deployment.service_id))
+        await site.bus.handle(DeleteService(service_id=deployment.service_id), by=WORKER)
         assert (await site.deployment(deployment_id)).service == "shop"
         async with site.open_uow() as uow:
-            assert await uow.deployed_services.list() == []
+            assert await uow.deployed_services.list(visible=EVERYTHING) == []
 
     async def test_deleting_twice_is_not_found(self, site: Site) -> None:
         service_id = await site.service()
-        await site.bus.handle(DeleteService(service_id=service_id))
+        await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         with pytest.raises(NotFound, match="Service not found"):
-            await site.bus.handle(DeleteService(service_id=service_id))
+            await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
 
     @pytest.mark.parametrize("runs", [False, True])
     async def test_a_service_being_deployed_cannot_be_deleted(self, site: Site, runs: bool) -> None:
@@ -112,9 +113,9 @@ class TestDeleteService:
         if runs:
             await site.claim()
         with pytest.raises(Conflict, match="shop is being deployed"):
-            await site.bus.handle(DeleteService(service_id=service_id))
+            await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
 
     async def test_the_next_sync_restores_it(self, site: Site) -> None:
         service_id = await site.service()
-        await site.bus.handle(DeleteService(service_id=service_id))
+        await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         assert await site.service() == service_id

@@ -16,7 +16,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType, Visible
 from deploy.service_layer import live
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
@@ -25,7 +25,7 @@ from tests.runs import ended, line, reported
 from tests.site import Site
 
 TIMEOUT = 60.0
-USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1)
+USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1, visible=EVERYTHING)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -278,7 +278,7 @@ class TestNotifications:
         viewer = await channel.viewer()
         service_id = await busy_site.service("shop", description="A shop")
         await until(lambda: viewer.messages)
-        await busy_site.bus.handle(DeleteService(service_id=service_id))
+        await busy_site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
         await until(lambda: len(viewer.messages) > 1)
         assert [(m["type"], m["id"], m["name"], m["deleted"]) for m in viewer.messages] == [
             ("service", service_id, "shop", False),
@@ -287,7 +287,9 @@ class TestNotifications:
 
     async def test_a_service_token_receives_only_its_service(self, channel: Channel, busy_site: Site) -> None:
         shop = await busy_site.service("shop")
-        viewer = await channel.viewer(Actor(kind=TokenType.SERVICE, expires=0, service_id=shop))
+        viewer = await channel.viewer(
+            Actor(kind=TokenType.SERVICE, expires=0, service_id=shop, visible=Visible(frozenset({shop})))
+        )
         other = await busy_site.succeeded("blog")
         own = await busy_site.succeeded("shop")
         last = (await busy_site.deployment(own)).seq
@@ -311,7 +313,7 @@ class TestNotifications:
 
         async def half() -> None:
             async with busy_site.open_uow() as uow:
-                deployment = await uow.deployments.get(deployment_id)
+                deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
                 event = StoredEvent(last + 1, None, "{}")
                 await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), events=[event]))
                 await uow.events.wake(f"deployment {deployment_id}")
@@ -319,7 +321,7 @@ class TestNotifications:
 
         with pytest.raises(ZeroDivisionError):
             await half()
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await until(lambda: viewer.seqs(deployment_id)[-1:] == [last + 1])
         assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
 
@@ -340,11 +342,11 @@ class TestNotifications:
         channel.listener.on("queue", lambda _: received_payloads.append("queue"))
         channel.listener.on("cancel", lambda text: received_payloads.append(f"cancel {text}"))
         user_id = await busy_site.user()
-        await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"))
+        await busy_site.bus.handle(ChangeUser(user_id=user_id, password_hash="new"), by=WORKER)
         await until(lambda: "access" in received_payloads)
         deployment_id = await busy_site.running()
         await until(lambda: "queue" in received_payloads)
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await until(lambda: f"cancel {deployment_id}" in received_payloads)
 
 
@@ -365,7 +367,7 @@ class TestPolling:
     async def test_a_missed_end_is_found(self, silent: Channel, busy_site: Site) -> None:
         viewer = await silent.viewer()
         deployment_id = await busy_site.running()
-        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"))
+        await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         now = busy_site.clock.now.timestamp()
         await busy_site.take_in(deployment_id, ended(0, second=now - ended(0, second=0).at.timestamp()))
         last = (await busy_site.deployment(deployment_id)).seq

@@ -28,6 +28,7 @@ from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import TASK, WAITING, NewJob
 from deploy.adapters.repository.rows import names_of
 from deploy.domain.model import BrowserSession, DeployedService, Deployment, Service, Step, Token, User
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.conftest import FixedClock, inputs_of
@@ -109,7 +110,7 @@ class TestUpgrade:
             await connection.execute("INSERT INTO services (name, data) VALUES ('shop', '{}')")
         await migrations.upgrade(database)
         async with committing_uow() as uow:
-            assert [service.name for service in await uow.services.list()] == ["shop"]
+            assert [service.name for service in await uow.services.list(visible=EVERYTHING)] == ["shop"]
 
     async def test_the_first_schema_with_work_in_progress(
         self, empty: Database, clock: FixedClock, tmp_path: Path
@@ -128,7 +129,7 @@ class TestUpgrade:
         again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}
         assert await site.start(1, **again) == 3
         assert await site.start(1) == 4
-        listed = json.loads(await Listings(empty).deployments(limit=10))
+        listed = json.loads(await Listings(empty).deployments(limit=10, visible=EVERYTHING))
         assert [(one["id"], one["state"], one["secret_inputs"]) for one in listed] == [
             (4, "queued", []),
             (3, "running", []),
@@ -136,7 +137,7 @@ class TestUpgrade:
             (1, "success", []),
         ]
         async with open_uow() as uow:
-            assert list(await uow.history.snapshots([1, 2, 3, 4])) == [4]
+            assert list(await uow.history.snapshots([1, 2, 3, 4], visible=EVERYTHING)) == [4]
 
     async def test_concurrent_upgrades(self, empty_url: str) -> None:
         pools = [Database(empty_url) for _ in range(4)]

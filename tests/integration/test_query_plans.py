@@ -17,6 +17,7 @@ from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.queue import why_all_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.databases import Databases
@@ -57,51 +58,61 @@ LONG_AGO, YEAR = datetime(2020, 1, 1, tzinfo=timezone.utc), timedelta(days=365)
 
 async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
     """Find the last success before the middle of the history."""
-    return await uow.history.last_success_before(await uow.deployments.get(MIDDLE))
+    return await uow.history.last_success_before(
+        await uow.deployments.get(MIDDLE, visible=EVERYTHING), visible=EVERYTHING
+    )
 
 
 READS: dict[str, Read] = {
-    "outcomes of a service": lambda uow: uow.history.finished(3, limit=500),
-    "outcomes of a service with open deployments only": lambda uow: uow.history.finished(SERVICES, limit=500),
+    "outcomes of a service": lambda uow: uow.history.finished(3, limit=500, visible=EVERYTHING),
+    "outcomes of a service with open deployments only": lambda uow: uow.history.finished(
+        SERVICES, limit=500, visible=EVERYTHING
+    ),
     "the previous success": before_the_middle,
-    "snapshots": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1]),
-    "the queue": lambda uow: uow.queue.jobs(),
-    "one deployment": lambda uow: uow.deployments.get(MIDDLE),
-    "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True),
-    "a plan": lambda uow: uow.plans.by_successes(3),
-    "a plan without a success": lambda uow: uow.plans.by_successes(1),
-    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(SERVICES),
-    "the newest of each service": lambda uow: uow.deployments.latest_by_service(list(range(1, SERVICES + 1))),
-    "open deployments": lambda uow: uow.deployments.open(),
-    "open deployments of a service": lambda uow: uow.deployments.open(service_id=3),
-    "open deployments of a worker": lambda uow: uow.deployments.open(worker_id="w1"),
+    "snapshots": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1], visible=EVERYTHING),
+    "the queue": lambda uow: uow.queue.jobs(visible=EVERYTHING),
+    "one deployment": lambda uow: uow.deployments.get(MIDDLE, visible=EVERYTHING),
+    "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True, visible=EVERYTHING),
+    "a plan": lambda uow: uow.plans.by_successes(3, visible=EVERYTHING),
+    "a plan without a success": lambda uow: uow.plans.by_successes(1, visible=EVERYTHING),
+    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(SERVICES, visible=EVERYTHING),
+    "the newest of each service": lambda uow: uow.deployments.latest_by_service(
+        list(range(1, SERVICES + 1)), visible=EVERYTHING
+    ),
+    "open deployments": lambda uow: uow.deployments.open(visible=EVERYTHING),
+    "open deployments of a service": lambda uow: uow.deployments.open(service_id=3, visible=EVERYTHING),
+    "open deployments of a worker": lambda uow: uow.deployments.open(worker_id="w1", visible=EVERYTHING),
     "deployments without a job": lambda uow: uow.deployments.without_job(),
-    "reported results with a live process": lambda uow: uow.deployments.reported_but_alive(),
+    "reported results with a live process": lambda uow: uow.deployments.reported_but_alive(visible=EVERYTHING),
     "lost deployments": lambda uow: uow.deployments.lost(60),
     "an idempotency key": lambda uow: uow.deployments.with_key(3, "k1"),
-    "events": lambda uow: uow.events.after(MIDDLE, 3),
-    "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False),
-    "output": lambda uow: uow.events.output_after(MIDDLE, 3),
-    "steps": lambda uow: uow.steps.of(MIDDLE),
+    "events": lambda uow: uow.events.after(MIDDLE, 3, visible=EVERYTHING),
+    "events without output": lambda uow: uow.events.after(MIDDLE, 3, with_output=False, visible=EVERYTHING),
+    "output": lambda uow: uow.events.output_after(MIDDLE, 3, visible=EVERYTHING),
+    "steps": lambda uow: uow.steps.of(MIDDLE, visible=EVERYTHING),
     "open steps": lambda uow: uow.steps.open_of(MIDDLE),
 }
 
 
 async def page(database: Database, limit: int = 100, **more: Any) -> str:
     """Read a page of deployments."""
-    return await Listings(database).deployments(limit=limit, **more)
+    return await Listings(database).deployments(limit=limit, **more, visible=EVERYTHING)
 
 
 OutsideRead: TypeAlias = Callable[[Database], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
-    "cursors": lambda database: EventReader(database).cursors(since_seconds=60),
-    "new events": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=True),
-    "new events for one client": lambda database: EventReader(database).some_after(
-        MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True
+    "cursors": lambda database: EventReader(database).cursors(since_seconds=60, visible=EVERYTHING),
+    "new events": lambda database: EventReader(database).after(
+        MIDDLE, 3, limit=200, with_output=True, visible=EVERYTHING
     ),
-    "new events without output": lambda database: EventReader(database).after(MIDDLE, 3, limit=200, with_output=False),
+    "new events for one client": lambda database: EventReader(database).some_after(
+        MIDDLE, 3, limit=200, max_bytes=1 << 19, with_output=True, visible=EVERYTHING
+    ),
+    "new events without output": lambda database: EventReader(database).after(
+        MIDDLE, 3, limit=200, with_output=False, visible=EVERYTHING
+    ),
     "the service of a deployment": lambda database: EventReader(database).service_of(MIDDLE),
-    "all services": lambda database: Listings(database).services(),
+    "all services": lambda database: Listings(database).services(visible=EVERYTHING),
     "the newest": page,
     "the next page": lambda database: page(database, limit=1000, before=MIDDLE),
     "deployments of a service": lambda database: page(database, only=Filter(service_id=3)),
@@ -196,11 +207,13 @@ async def test_no_read_outside_transactions_scans_the_whole_history(full: Databa
 async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full: Database) -> None:
     open_uow = unit_of_work(full.transaction)
     async with open_uow() as uow:
-        found = await uow.deployments.open()
+        found = await uow.deployments.open(visible=EVERYTHING)
     counts = []
     for waiting in (found[:1], found):
         async with statements(full) as seen, open_uow() as uow:
-            assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60)) == len(waiting)
+            assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60, visible=EVERYTHING)) == len(
+                waiting
+            )
         counts.append(len(seen))
     assert len(found) == 10
     assert counts == [3, 3]

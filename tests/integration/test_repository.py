@@ -14,6 +14,7 @@ from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeploymentState, Step, StepState
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.queue import alive, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.runs import at, ended, line, reported
@@ -22,12 +23,15 @@ from tests.site import Site
 
 async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]:
     """Return the ids of a page of deployments."""
-    return [deployment["id"] for deployment in json.loads(await Listings(database).deployments(limit=limit, **more))]
+    return [
+        deployment["id"]
+        for deployment in json.loads(await Listings(database).deployments(limit=limit, **more, visible=EVERYTHING))
+    ]
 
 
 async def stored(uow: UnitOfWork, deployment_id: int, **more: Any) -> None:
     """Store a change that does not touch the deployment's row."""
-    deployment = await uow.deployments.get(deployment_id)
+    deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
     assert await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment), **more))
 
 
@@ -48,7 +52,7 @@ class TestList:
         site.clock.advance(60)
         second = await site.start(shop, user="bob", origin="frontend")
         third = await site.start(blog, user="ada", origin="frontend")
-        await site.bus.handle(CancelDeployment(deployment_id=second, by="bob"))
+        await site.bus.handle(CancelDeployment(deployment_id=second, by="bob"), by=WORKER)
 
         async def found(**only: Any) -> list[int]:
             return await listed(database, only=Filter(**only))
@@ -73,8 +77,8 @@ class TestGet:
     async def test_a_missing_deployment_is_not_found(self, site: Site) -> None:
         async with site.open_uow() as uow:
             with pytest.raises(NotFound, match="Deployment not found"):
-                await uow.deployments.get(1)
-            assert await uow.deployments.find(1) is None
+                await uow.deployments.get(1, visible=EVERYTHING)
+            assert await uow.deployments.find(1, visible=EVERYTHING) is None
 
 
 class TestOpen:
@@ -86,10 +90,13 @@ class TestOpen:
         assert await site.claim("w1") == first
         assert await site.claim("w2") == second
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.open()] == [first, second, third]
-            assert [found.id for found in await uow.deployments.open(service_id=shop)] == [first, third]
-            assert [found.id for found in await uow.deployments.open(worker_id="w2")] == [second]
-            assert await uow.deployments.open(worker_id="w3") == []
+            assert [found.id for found in await uow.deployments.open(visible=EVERYTHING)] == [first, second, third]
+            assert [found.id for found in await uow.deployments.open(service_id=shop, visible=EVERYTHING)] == [
+                first,
+                third,
+            ]
+            assert [found.id for found in await uow.deployments.open(worker_id="w2", visible=EVERYTHING)] == [second]
+            assert await uow.deployments.open(worker_id="w3", visible=EVERYTHING) == []
 
 
 class TestLatest:
@@ -99,12 +106,12 @@ class TestLatest:
         empty = await site.service("empty")
         shop, blog = [(await site.deployment(deployment_id)).service_id for deployment_id in (second, third)]
         async with site.open_uow() as uow:
-            found = await uow.deployments.latest_by_service([shop, blog, empty, 10**9])
+            found = await uow.deployments.latest_by_service([shop, blog, empty, 10**9], visible=EVERYTHING)
             assert {service_id: deployment.id for service_id, deployment in found.items()} == {
                 shop: second,
                 blog: third,
             }
-            assert await uow.deployments.latest_by_service([]) == {}
+            assert await uow.deployments.latest_by_service([], visible=EVERYTHING) == {}
 
 
 class TestCursors:
@@ -120,15 +127,15 @@ class TestCursors:
         async with site.open_uow() as uow:
             moments = [(ids["just ended"], now), (ids["ended long ago"], now - timedelta(hours=1))]
             for deployment_id, moment in moments:
-                deployment = await uow.deployments.get(deployment_id)
+                deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
                 deployment.finished = moment
                 await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
-        found = dict(await EventReader(database).cursors(since_seconds=60))
+        found = dict(await EventReader(database).cursors(since_seconds=60, visible=EVERYTHING))
         expected = [ids["just ended"], ids["runs"], waiting]
         assert found == {deployment_id: (await site.deployment(deployment_id)).seq for deployment_id in expected}
 
     async def test_without_deployments_there_are_no_cursors(self, database: Database) -> None:
-        assert await EventReader(database).cursors(since_seconds=60) == []
+        assert await EventReader(database).cursors(since_seconds=60, visible=EVERYTHING) == []
 
 
 class TestEvents:
@@ -158,7 +165,9 @@ class TestEvents:
         self, site: Site, deployment_id: int, after: int, limit: int, with_output: bool, seqs: list[int]
     ) -> None:
         async with site.open_uow() as uow:
-            events = await uow.events.after(deployment_id, after, limit=limit, with_output=with_output)
+            events = await uow.events.after(
+                deployment_id, after, limit=limit, with_output=with_output, visible=EVERYTHING
+            )
         assert [event.seq for event in events] == seqs
 
     @pytest.mark.parametrize(
@@ -166,13 +175,13 @@ class TestEvents:
     )
     async def test_output_after(self, site: Site, deployment_id: int, after: int, limit: int, seqs: list[int]) -> None:
         async with site.open_uow() as uow:
-            events = await uow.events.output_after(deployment_id, after, limit=limit)
+            events = await uow.events.output_after(deployment_id, after, limit=limit, visible=EVERYTHING)
         assert [event.seq for event in events] == seqs
 
     async def test_deployments_do_not_mix(self, site: Site, deployment_id: int) -> None:
         async with site.open_uow() as uow:
-            assert await uow.events.after(deployment_id + 1, 0) == []
-            assert await uow.events.output_after(deployment_id + 1, 0) == []
+            assert await uow.events.after(deployment_id + 1, 0, visible=EVERYTHING) == []
+            assert await uow.events.output_after(deployment_id + 1, 0, visible=EVERYTHING) == []
 
     async def test_an_event_number_is_used_once(self, site: Site, deployment_id: int) -> None:
         with pytest.raises(Exception, match="pk_events"):
@@ -231,7 +240,7 @@ class TestBatches:
     async def test_a_batch_based_on_another_version_is_not_stored(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A",))
         async with site.open_uow() as uow:
-            deployment = await uow.deployments.get(deployment_id)
+            deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
             (step,) = await uow.steps.open_of(deployment_id)
             step.message = "changed"
             event = StoredEvent(deployment.seq + 1, None, "{}")
@@ -240,7 +249,7 @@ class TestBatches:
                 assert not await uow.batches.store(Change(deployment=deployment, version=other, **more))  # type: ignore[arg-type]
             assert uow.news == []
             assert [step.message for step in await uow.steps.open_of(deployment_id)] == [""]
-            assert await uow.events.after(deployment_id, deployment.seq) == []
+            assert await uow.events.after(deployment_id, deployment.seq, visible=EVERYTHING) == []
 
 
 async def put(uow: UnitOfWork, deployment_id: int, *, service_id: int = 1) -> int:
@@ -299,7 +308,7 @@ class TestQueue:
 
 async def set_concurrency(uow: UnitOfWork, service_id: int, concurrency: int) -> None:
     """Change the concurrency as a sync of a changed config does."""
-    service = await uow.services.get(service_id, for_update=True)
+    service = await uow.services.get(service_id, for_update=True, visible=EVERYTHING)
     service.data = {**service.data, "concurrency": concurrency}
     await uow.services.store(service)
 
@@ -308,18 +317,18 @@ class TestServices:
     async def test_a_service_is_found_by_name_while_listed(self, site: Site) -> None:
         shop = await site.service("shop")
         async with site.open_uow() as uow:
-            found = await uow.services.find("shop")
+            found = await uow.services.find("shop", visible=EVERYTHING)
             assert found is not None
             assert found.id == shop
-            assert await uow.services.find("SHOP") is None
-            assert [service.name for service in await uow.services.some([shop, 10**9])] == ["shop"]
-            assert await uow.services.some([]) == []
+            assert await uow.services.find("SHOP", visible=EVERYTHING) is None
+            assert [service.name for service in await uow.services.some([shop, 10**9], visible=EVERYTHING)] == ["shop"]
+            assert await uow.services.some([], visible=EVERYTHING) == []
             found.deleted = at(1)
             await uow.services.store(found)
         async with site.open_uow() as uow:
-            assert await uow.services.find("shop") is None
-            assert await uow.services.list() == []
-            assert [service.name for service in await uow.services.all()] == ["shop"]
+            assert await uow.services.find("shop", visible=EVERYTHING) is None
+            assert await uow.services.list(visible=EVERYTHING) == []
+            assert [service.name for service in await uow.services.all_for_upkeep()] == ["shop"]
 
 
 class TestWhyWaiting:
@@ -331,9 +340,9 @@ class TestWhyWaiting:
 
     async def why(self, site: Site, deployment_id: int, *, later: float = 0) -> dict[str, Any] | None:
         async with site.open_uow() as uow:
-            deployment = await uow.deployments.get(deployment_id)
+            deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
             now = (await uow.workers.list())[0].last_seen + timedelta(seconds=later)
-            return await why_waiting(deployment, uow, now, worker_grace_seconds=60)
+            return await why_waiting(deployment, uow, now, worker_grace_seconds=60, visible=EVERYTHING)
 
     async def test_waiting_for_a_running_deployment(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
@@ -377,7 +386,7 @@ class TestWhyWaiting:
     async def test_waiting_for_the_process_of_a_finished_deployment(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
-        await site.bus.handle(FinishDeployment(deployment_id=first))
+        await site.bus.handle(FinishDeployment(deployment_id=first), by=WORKER)
         why = await self.why(site, second)
         assert why is not None
         assert why["blocked_by"] == first

@@ -24,6 +24,7 @@ from deploy.domain.commands import ChangeUser, CreateUser
 from deploy.domain.errors import DomainError, Forbidden, NotSignedIn, Overloaded, TooManyAttempts
 from deploy.domain.events import UserCreated
 from deploy.domain.model import User
+from deploy.domain.policy import WORKER, Actor, TokenType
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.sign_in import Client, SignIn
@@ -59,7 +60,7 @@ class SignInDesk:
     async def add(self, name: str) -> int:
         """Add a user whose password is RIGHT."""
         command = CreateUser(name=name, password_hash=self.passwords.hash_now(RIGHT))
-        (event,) = await self.bus.handle(command)
+        (event,) = await self.bus.handle(command, by=WORKER)
         assert isinstance(event, UserCreated)
         self.users[name] = event.user_id
         return event.user_id
@@ -75,7 +76,8 @@ class SignInDesk:
         return {self.users[name]: self.sign_in.browser_cookie(user, Client(address, {}))}
 
     async def change(self, current: str, new: str = NEW, *, session: str | None = "s1", name: str = "ada") -> None:
-        await self.sign_in.change_password(self.users[name], session, current, new, HOME)
+        actor = Actor(kind=TokenType.USER, expires=0, name=name, user_id=self.users[name], session=session)
+        await self.sign_in.change_password(actor, current, new, HOME)
 
     async def wait_for_reservations(self, number: int) -> None:
         """Wait until `number` attempts are reserved, each in the buckets of its account and network."""
@@ -143,7 +145,7 @@ class TestCredentials:
 
     async def test_a_disabled_user_is_rejected(self, desk: SignInDesk) -> None:
         bob = await desk.add("bob")
-        await desk.bus.handle(ChangeUser(user_id=bob, is_active=False))
+        await desk.bus.handle(ChangeUser(user_id=bob, is_active=False), by=WORKER)
         with pytest.raises(NotSignedIn):
             await desk.check(RIGHT, name="bob")
 
@@ -159,9 +161,9 @@ class TestCredentials:
     @pytest.mark.parametrize("name", ["eve", "bob"])
     async def test_unknown_and_disabled_users_take_the_same_time(self, desk: SignInDesk, name: str) -> None:
         bob = await desk.add("bob")
-        await desk.bus.handle(ChangeUser(user_id=bob, is_active=False))
+        await desk.bus.handle(ChangeUser(user_id=bob, is_active=False), by=WORKER)
         real = Passwords()
-        await desk.bus.handle(ChangeUser(user_id=desk.users["ada"], password_hash=real.hash_now(RIGHT)))
+        await desk.bus.handle(ChangeUser(user_id=desk.users["ada"], password_hash=real.hash_now(RIGHT)), by=WORKER)
         await outcome(desk.check("gue\u0308ss"))
         known = [extract_parameters(one) for one in desk.hashing.checked]
         desk.hashing.checked.clear()
@@ -320,7 +322,7 @@ class TestKnownBrowsers:
     async def test_a_changed_password_makes_browsers_unknown(self, desk: SignInDesk) -> None:
         cookies = await desk.browser()
         await desk.bus.handle(
-            ChangeUser(user_id=desk.users["ada"], password_hash=desk.passwords.hash_now(NEW)),
+            ChangeUser(user_id=desk.users["ada"], password_hash=desk.passwords.hash_now(NEW)), by=WORKER
         )
         await outcomes(*(desk.check(WRONG, address=ELSEWHERE) for _ in range(PER_ACCOUNT)))
         assert await outcome(desk.check(NEW, cookies=cookies)) == "TooManyAttempts"
@@ -382,7 +384,9 @@ class TestKnownNetworks:
         desk.clock.advance(WINDOW.total_seconds())
         await desk.check(RIGHT)
         assert await is_known()
-        await desk.bus.handle(ChangeUser(user_id=desk.users["ada"], password_hash=desk.passwords.hash_now(NEW)))
+        await desk.bus.handle(
+            ChangeUser(user_id=desk.users["ada"], password_hash=desk.passwords.hash_now(NEW)), by=WORKER
+        )
         assert not await is_known()
 
     async def test_daily_use_keeps_a_network_known(self, desk: SignInDesk) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from deploy.adapters.service_folders.digests import folder_digests
 from deploy.domain.changes import Snapshot
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.snapshots import Snapshots
 from tests.site import Site
 
@@ -19,7 +20,7 @@ from tests.site import Site
 async def kept(site: Site, deployment_id: int) -> Snapshot:
     """Return the snapshot of a deployment."""
     async with site.open_uow() as uow:
-        return (await uow.history.snapshots([deployment_id]))[deployment_id]
+        return (await uow.history.snapshots([deployment_id], visible=EVERYTHING))[deployment_id]
 
 
 async def stored(snapshots: Snapshots) -> None:

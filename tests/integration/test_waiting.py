@@ -8,6 +8,7 @@ import pytest
 
 from deploy.domain.commands import CancelDeployment
 from deploy.domain.model import DeploymentState
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.queue import why_all_waiting, why_waiting
 from tests.runs import ended
 from tests.site import Site
@@ -16,9 +17,9 @@ from tests.site import Site
 async def both_agree(site: Site) -> int:
     """Compare both results, and return how many deployments wait for others."""
     async with site.open_uow() as uow:
-        found = await uow.deployments.open()
-        reasons = await why_all_waiting(found, uow, site.clock.now, 60)
-        alone = {one.id: await why_waiting(one, uow, site.clock.now, 60) for one in found}
+        found = await uow.deployments.open(visible=EVERYTHING)
+        reasons = await why_all_waiting(found, uow, site.clock.now, 60, visible=EVERYTHING)
+        alone = {one.id: await why_waiting(one, uow, site.clock.now, 60, visible=EVERYTHING) for one in found}
     assert reasons == {number: why for number, why in alone.items() if why is not None}
     return sum(why["blocked_by"] is not None for why in reasons.values())
 
@@ -31,7 +32,7 @@ async def test_both_agree_after_random_events(site: Site, seed: int) -> None:
     blocked = 0
     for _ in range(40):
         async with site.open_uow() as uow:
-            found = await uow.deployments.open()
+            found = await uow.deployments.open(visible=EVERYTHING)
         running = [one.id for one in found if one.state is DeploymentState.RUNNING]
         does = chance.choice(["start", "start", "start", "claim", "end", "cancel"])
         if does == "start":
@@ -41,7 +42,7 @@ async def test_both_agree_after_random_events(site: Site, seed: int) -> None:
         elif does == "end" and running:
             await site.take_in(chance.choice(running), ended(0))
         elif does == "cancel" and found:
-            await site.bus.handle(CancelDeployment(deployment_id=chance.choice(found).id, by="ada"))
+            await site.bus.handle(CancelDeployment(deployment_id=chance.choice(found).id, by="ada"), by=WORKER)
         blocked += await both_agree(site)
     assert blocked
 

@@ -10,13 +10,14 @@ from typing import cast
 import pytest
 
 from deploy.adapters.repository import CommittedEvents
-from deploy.domain.commands import CloseSession, DeleteService
+from deploy.domain.commands import DeleteService, FailLostRun
 from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
+from deploy.domain.policy import WORKER
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import UnitOfWork
 
-CLOSE = CloseSession(session_id="s1")
+CLOSE = FailLostRun(deployment_id=1, reason="s1")
 CHANGED = ServiceChanged(1, "shop", "removed")
 
 
@@ -64,13 +65,13 @@ def empty_bus(journal: Journal) -> MessageBus:
 
 class TestCommands:
     async def test_each_command_has_its_own_transaction(self, empty_bus: MessageBus, journal: Journal) -> None:
-        async def close(command: CloseSession, uow: UnitOfWork) -> list[Event]:
-            journal.entries.append(f"{command.session_id} in {uow}")
+        async def close(command: FailLostRun, uow: UnitOfWork) -> list[Event]:
+            journal.entries.append(f"{command.reason} in {uow}")
             return [CHANGED]
 
-        empty_bus.on_command(CloseSession, close)
-        assert await empty_bus.handle(CLOSE) == [CHANGED]
-        assert await empty_bus.handle(CLOSE) == [CHANGED]
+        empty_bus.on_command(FailLostRun, close)
+        assert await empty_bus.handle(CLOSE, by=WORKER) == [CHANGED]
+        assert await empty_bus.handle(CLOSE, by=WORKER) == [CHANGED]
         assert journal.entries == ["s1 in 1", "1 committed", "s1 in 2", "2 committed"]
 
     async def test_a_rejected_command_is_rolled_back_and_publishes_nothing(
@@ -86,32 +87,32 @@ class TestCommands:
         empty_bus.on_command(DeleteService, delete)
         empty_bus.on_event(ServiceChanged, publish)
         with pytest.raises(NotFound):
-            await empty_bus.handle(DeleteService(service_id=1))
+            await empty_bus.handle(DeleteService(service_id=1), by=WORKER)
         assert journal.entries == ["1 rolled back"]
 
     async def test_concurrent_commands_share_nothing(self, empty_bus: MessageBus, journal: Journal) -> None:
         together = asyncio.Event()
 
-        async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
+        async def close(_command: FailLostRun, _uow: UnitOfWork) -> list[Event]:
             if len(journal.open) == 3:
                 together.set()
             await together.wait()
             return []
 
-        empty_bus.on_command(CloseSession, close)
-        await asyncio.gather(*(empty_bus.handle(CLOSE) for _ in range(3)))
+        empty_bus.on_command(FailLostRun, close)
+        await asyncio.gather(*(empty_bus.handle(CLOSE, by=WORKER) for _ in range(3)))
         assert sorted(journal.entries) == ["1 committed", "2 committed", "3 committed"]
 
     async def test_a_cancelled_command_is_rolled_back(self, empty_bus: MessageBus, journal: Journal) -> None:
         begun = asyncio.Event()
 
-        async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
+        async def close(_command: FailLostRun, _uow: UnitOfWork) -> list[Event]:
             begun.set()
             await asyncio.Event().wait()
             return []
 
-        empty_bus.on_command(CloseSession, close)
-        task = asyncio.ensure_future(empty_bus.handle(CLOSE))
+        empty_bus.on_command(FailLostRun, close)
+        task = asyncio.ensure_future(empty_bus.handle(CLOSE, by=WORKER))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -120,7 +121,7 @@ class TestCommands:
 
     async def test_a_command_without_a_handler_is_an_internal_error(self, empty_bus: MessageBus) -> None:
         with pytest.raises(KeyError):
-            await empty_bus.handle(CLOSE)
+            await empty_bus.handle(CLOSE, by=WORKER)
 
 
 class TestEvents:
@@ -128,10 +129,10 @@ class TestEvents:
     def changing(self, empty_bus: MessageBus) -> MessageBus:
         """Return a bus whose command causes two events."""
 
-        async def close(_command: CloseSession, _uow: UnitOfWork) -> list[Event]:
+        async def close(_command: FailLostRun, _uow: UnitOfWork) -> list[Event]:
             return [CHANGED, AccessChanged(None)]
 
-        empty_bus.on_command(CloseSession, close)
+        empty_bus.on_command(FailLostRun, close)
         return empty_bus
 
     async def test_events_are_handled_after_the_commit_in_order(self, changing: MessageBus, journal: Journal) -> None:
@@ -145,7 +146,7 @@ class TestEvents:
 
         changing.on_event(ServiceChanged, service, service)
         changing.on_event(AccessChanged, access)
-        await changing.handle(CLOSE)
+        await changing.handle(CLOSE, by=WORKER)
         assert journal.entries == [
             "1 committed",
             "removed in 2",
@@ -162,7 +163,7 @@ class TestEvents:
 
         changing.on_event(ServiceChanged, service)
         changing.on_commit(AccessChanged, lambda event: journal.entries.append(f"knows of {event}"))
-        await changing.handle(CLOSE)
+        await changing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed", f"knows of {AccessChanged(None)}", "2 committed"]
 
     async def test_a_failing_listener_does_not_affect_the_others(
@@ -173,7 +174,7 @@ class TestEvents:
 
         changing.on_commit(AccessChanged, fail)
         changing.on_commit(AccessChanged, lambda event: journal.entries.append(f"knows of {event}"))
-        assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
+        assert await changing.handle(CLOSE, by=WORKER) == [CHANGED, AccessChanged(None)]
         assert journal.entries == ["1 committed", f"knows of {AccessChanged(None)}"]
         assert "no luck" in failed_handlers.pop()
 
@@ -189,7 +190,7 @@ class TestEvents:
 
         changing.on_event(ServiceChanged, fail)
         changing.on_event(AccessChanged, access)
-        assert await changing.handle(CLOSE) == [CHANGED, AccessChanged(None)]
+        assert await changing.handle(CLOSE, by=WORKER) == [CHANGED, AccessChanged(None)]
         assert journal.entries == ["1 committed", "2 rolled back", "published", "3 committed"]
         (logged,) = failed_handlers
         assert "ServiceChanged(service_id=1, name='shop', change='removed')" in logged
@@ -197,7 +198,7 @@ class TestEvents:
         failed_handlers.clear()
 
     async def test_events_without_a_handler_are_accepted(self, changing: MessageBus, journal: Journal) -> None:
-        await changing.handle(CLOSE)
+        await changing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed"]
 
 
@@ -208,27 +209,27 @@ class TestCommittedEvents:
     def storing(self, empty_bus: MessageBus) -> MessageBus:
         """Return a bus whose command stores something that clients can see."""
 
-        async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
+        async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
             uow.news.append(self.NEWS)
             return []
 
-        empty_bus.on_command(CloseSession, close)
+        empty_bus.on_command(FailLostRun, close)
         return empty_bus
 
     async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
         storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
-        await storing.handle(CLOSE)
+        await storing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed", "published 7"]
 
     async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
-        async def close(_command: CloseSession, uow: UnitOfWork) -> list[Event]:
+        async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
             uow.news.append(self.NEWS)
             raise NotFound("Session not found")
 
-        empty_bus.on_command(CloseSession, close)
+        empty_bus.on_command(FailLostRun, close)
         empty_bus.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         with pytest.raises(NotFound):
-            await empty_bus.handle(CLOSE)
+            await empty_bus.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 rolled back"]
 
     async def test_a_failing_subscriber_does_not_affect_the_command(
@@ -239,6 +240,6 @@ class TestCommittedEvents:
 
         storing.on_news(fail)
         storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
-        assert await storing.handle(CLOSE) == []
+        assert await storing.handle(CLOSE, by=WORKER) == []
         assert journal.entries == ["1 committed", "published 7"]
         assert "no luck" in failed_handlers.pop()

@@ -21,7 +21,7 @@ from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import Actor, TokenType
+from deploy.domain.policy import EVERYTHING, Actor, TokenType
 from deploy.service_layer import live
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -89,7 +89,7 @@ class Reader:
     """A client of the WebSocket with the tasks that serve it."""
 
     def __init__(self, feed: LiveFeed) -> None:
-        self.client = Client(Actor(kind=TokenType.USER, expires=0), "token")
+        self.client = Client(Actor(kind=TokenType.USER, expires=0, visible=EVERYTHING), "token")
         self.received: list[dict[str, Any]] = []
         self._feed = feed
         self._task: Coroutine[Any, Any, None] | None = feed.join(self.client)

@@ -1,6 +1,7 @@
 """All SQL, one class per aggregate. Each class uses the connection of a unit of work."""
 
 from deploy.adapters.repository.attempts import Attempts, BucketState
+from deploy.adapters.repository.audit import Audit
 from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import CommittedEvents, EventReader, Events, StoredEvent
@@ -19,6 +20,7 @@ from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
     "Attempts",
+    "Audit",
     "Batches",
     "BucketState",
     "Change",

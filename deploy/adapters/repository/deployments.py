@@ -10,30 +10,34 @@ from typing import Any
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, deployment_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import Visible
 
 _COLUMNS = columns_of(Deployment, "d")
 _ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
 # Spelled out, so that the planner recognizes the partial index.
 _IS_OPEN = "d.state IN ('queued', 'running')"
 
-_GET = Statement(f"{_ALL} WHERE d.id = :id")
-_LOCK = Statement(f"{_ALL} WHERE d.id = :id FOR UPDATE")
+_GET = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible}", "d.service_id")
+_LOCK = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible} FOR UPDATE", "d.service_id")
 _TO_RUN = Statement(
     f"SELECT {_COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
     "WHERE d.id = ANY(:ids) ORDER BY d.id FOR UPDATE OF d"
 )
 _WITH_KEY = Statement(f"{_ALL} WHERE d.service_id = :service_id AND d.idempotency_key = :key")
-_OPEN = Statement(
+_OPEN = VisibleStatement(
     f"{_ALL} WHERE {_IS_OPEN} AND (CAST(:service_id AS bigint) IS NULL OR d.service_id = :service_id) "
-    "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) ORDER BY d.id"
+    "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) AND {visible} ORDER BY d.id",
+    "d.service_id",
 )
 # One index lookup per service, regardless of the length of its history.
-_LATEST = Statement(
+_LATEST = VisibleStatement(
     f"{_ALL} WHERE d.id IN (SELECT (SELECT max(deployments.id) FROM deployments "
-    "WHERE deployments.service_id = wanted.id) FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id))"
+    "WHERE deployments.service_id = wanted.id) FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)) "
+    "AND {visible}",
+    "d.service_id",
 )
 _LOST = Statement(
     "SELECT d.id, coalesce(w.host, 'an unknown host') FROM deployments AS d LEFT JOIN workers AS w ON w.id = d.worker_id "
@@ -41,9 +45,11 @@ _LOST = Statement(
     "UNION SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
     "AND d.run_ended IS NULL AND coalesce(w.last_seen, d.started) < now() - make_interval(secs => :silence)"
 )
-_REPORTED_BUT_ALIVE = Statement(
+_REPORTED_BUT_ALIVE = VisibleStatement(
     f"{_ALL} WHERE d.id IN (SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
-    f"AND NOT ({_IS_OPEN}) AND d.started IS NOT NULL AND d.run_ended IS NULL ORDER BY d.id"
+    f"AND NOT ({_IS_OPEN}) AND d.started IS NOT NULL AND d.run_ended IS NULL "
+    "AND {visible} ORDER BY d.id",
+    "d.service_id",
 )
 _WITHOUT_JOB = Statement(
     f"SELECT d.id FROM deployments AS d WHERE {_IS_OPEN} AND d.state = 'queued' "
@@ -94,20 +100,20 @@ class Deployments:
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def get(self, deployment_id: int, *, for_update: bool = False) -> Deployment:
+    async def get(self, deployment_id: int, *, visible: Visible, for_update: bool = False) -> Deployment:
         """Return a deployment; `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: There is no deployment with this ID.
+            NotFound: There is no deployment with this ID, or it is not visible.
         """
-        row = await (_LOCK if for_update else _GET).row(self._driver, id=deployment_id)
+        row = await (_LOCK if for_update else _GET).row(self._driver, visible, id=deployment_id)
         if row is None:
             raise NotFound("Deployment not found")
         return deployment_from(row)
 
-    async def find(self, deployment_id: int) -> Deployment | None:
+    async def find(self, deployment_id: int, *, visible: Visible) -> Deployment | None:
         """Return a deployment, or None if it does not exist."""
-        row = await _GET.row(self._driver, id=deployment_id)
+        row = await _GET.row(self._driver, visible, id=deployment_id)
         return deployment_from(row) if row is not None else None
 
     async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
@@ -131,19 +137,21 @@ class Deployments:
         row = await _WITH_KEY.row(self._driver, service_id=service_id, key=idempotency_key)
         return deployment_from(row) if row is not None else None
 
-    async def latest_by_service(self, service_ids: Sequence[int]) -> dict[int, Deployment]:
+    async def latest_by_service(self, service_ids: Sequence[int], *, visible: Visible) -> dict[int, Deployment]:
         """Return the newest deployment of each service, by service ID."""
-        rows = await _LATEST.rows(self._driver, service_ids=list(service_ids))
+        rows = await _LATEST.rows(self._driver, visible, service_ids=list(service_ids))
         return {row["service_id"]: deployment_from(row) for row in rows}
 
-    async def open(self, *, service_id: int | None = None, worker_id: str | None = None) -> Sequence[Deployment]:
+    async def open(
+        self, *, visible: Visible, service_id: int | None = None, worker_id: str | None = None
+    ) -> Sequence[Deployment]:
         """Return queued and running deployments, oldest first."""
-        rows = await _OPEN.rows(self._driver, service_id=service_id, worker_id=worker_id)
+        rows = await _OPEN.rows(self._driver, visible, service_id=service_id, worker_id=worker_id)
         return [deployment_from(row) for row in rows]
 
-    async def reported_but_alive(self) -> Sequence[Deployment]:
+    async def reported_but_alive(self, *, visible: Visible) -> Sequence[Deployment]:
         """Return deployments that reported a result but whose process is still running, oldest first."""
-        return [deployment_from(row) for row in await _REPORTED_BUT_ALIVE.rows(self._driver)]
+        return [deployment_from(row) for row in await _REPORTED_BUT_ALIVE.rows(self._driver, visible)]
 
     async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
         """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.

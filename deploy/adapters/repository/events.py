@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from deploy.adapters.database import CHANNEL, Database
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.domain.policy import Visible
 
 # Inserts what `event_rows` gives; `also` is a table more to select from, which may be empty.
 APPEND_EVENTS = (
@@ -21,30 +22,35 @@ APPEND_EVENTS = (
 NOTIFY_OF_DEPLOYMENT = (
     f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
 )
-_AFTER = Statement(
+_SERVICE_OF_DEPLOYMENT = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
+_AFTER = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
-    "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit"
+    "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit",
+    _SERVICE_OF_DEPLOYMENT,
 )
 # Returns the first event regardless of its size, and those that fit after it.
-_SOME_AFTER = Statement(
+_SOME_AFTER = VisibleStatement(
     "SELECT seq, last_line, message FROM (SELECT seq, last_line, message, "
     "sum(octet_length(message)) OVER (ORDER BY seq) - octet_length(message) AS before "
     "FROM events WHERE deployment_id = :deployment_id AND seq > :after "
-    "AND (last_line IS NULL OR :with_output) ORDER BY seq LIMIT :limit) AS counted "
-    "WHERE before < :max_bytes ORDER BY seq"
+    "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit) AS counted "
+    "WHERE before < :max_bytes ORDER BY seq",
+    _SERVICE_OF_DEPLOYMENT,
 )
-_OUTPUT = Statement(
+_OUTPUT = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
-    "AND last_line > :after ORDER BY last_line LIMIT :limit"
+    "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit",
+    _SERVICE_OF_DEPLOYMENT,
 )
 _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
 # Queued and running deployments, and recently finished ones among the newest 1,000.
-_CURSORS = """
-    SELECT id, seq FROM deployments WHERE state IN ('queued', 'running')
-    UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments)
-        AND finished > now() - make_interval(secs => $1)
-"""
+_CURSORS = VisibleStatement(
+    "SELECT id, seq FROM deployments WHERE state IN ('queued', 'running') AND {visible} "
+    "UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments) "
+    "AND finished > now() - make_interval(secs => :seconds) AND {visible}",
+    "service_id",
+)
 _SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 
 
@@ -71,20 +77,21 @@ class Events:
         self._driver = driver
 
     async def after(
-        self, deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
+        self, deployment_id: int, seq: int, *, visible: Visible, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
         """Return the events after `seq` in order, at most `limit`, optionally without output."""
         rows = await _AFTER.rows(
-            self._driver, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
+            self._driver, visible, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
         )
         return [StoredEvent(*row) for row in rows]
 
     async def some_after(
-        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+        self, deployment_id: int, seq: int, *, visible: Visible, limit: int, max_bytes: int, with_output: bool
     ) -> list[StoredEvent]:
         """Like `after`, but stop at the event that reaches `max_bytes`."""
         rows = await _SOME_AFTER.rows(
             self._driver,
+            visible,
             deployment_id=deployment_id,
             after=seq,
             limit=limit,
@@ -93,9 +100,11 @@ class Events:
         )
         return [StoredEvent(*row) for row in rows]
 
-    async def output_after(self, deployment_id: int, line: int, *, limit: int = 100) -> list[StoredEvent]:
+    async def output_after(
+        self, deployment_id: int, line: int, *, visible: Visible, limit: int = 100
+    ) -> list[StoredEvent]:
         """Return output events with lines after number `line`, in order, at most `limit`."""
-        rows = await _OUTPUT.rows(self._driver, deployment_id=deployment_id, after=line, limit=limit)
+        rows = await _OUTPUT.rows(self._driver, visible, deployment_id=deployment_id, after=line, limit=limit)
         return [StoredEvent(*row) for row in rows]
 
     async def wake(self, payload: str) -> None:
@@ -127,30 +136,31 @@ class EventReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def after(self, deployment_id: int, seq: int, *, limit: int, with_output: bool) -> list[StoredEvent]:
+    async def after(
+        self, deployment_id: int, seq: int, *, visible: Visible, limit: int, with_output: bool
+    ) -> list[StoredEvent]:
         """Return the events after `seq` in order, at most `limit`, optionally without output."""
         async with self._database.connection() as connection:
-            return await Events(connection).after(deployment_id, seq, limit=limit, with_output=with_output)
+            events = Events(connection)
+            return await events.after(deployment_id, seq, visible=visible, limit=limit, with_output=with_output)
 
     async def some_after(
-        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+        self, deployment_id: int, seq: int, *, visible: Visible, limit: int, max_bytes: int, with_output: bool
     ) -> list[StoredEvent]:
         """Like `after`, but stop at the event that reaches `max_bytes`."""
         async with self._database.connection() as connection:
             return await Events(connection).some_after(
-                deployment_id, seq, limit=limit, max_bytes=max_bytes, with_output=with_output
+                deployment_id, seq, visible=visible, limit=limit, max_bytes=max_bytes, with_output=with_output
             )
 
-    async def cursors(self, *, since_seconds: float) -> Sequence[tuple[int, int]]:
+    async def cursors(self, *, visible: Visible, since_seconds: float) -> Sequence[tuple[int, int]]:
         """Return (ID, seq) of deployments that are open or finished in the last `since_seconds`."""
-        return [(row[0], row[1]) for row in await self._fetch(_CURSORS, since_seconds)]
+        async with self._database.connection() as connection:
+            rows = await _CURSORS.rows(connection, visible, seconds=since_seconds)
+        return [(row[0], row[1]) for row in rows]
 
     async def service_of(self, deployment_id: int) -> int | None:
         """Return the service ID of a deployment, or None if it was deleted."""
-        rows = await self._fetch(_SERVICE, deployment_id)
-        return int(rows[0][0]) if rows else None
-
-    async def _fetch(self, query: str, *values: Any) -> Sequence[Any]:
         async with self._database.connection() as connection:
-            rows: Sequence[Any] = await connection.fetch(query, *values)
-            return rows
+            service_id: int | None = await connection.fetchval(_SERVICE, deployment_id)
+            return service_id

@@ -10,19 +10,26 @@ from datetime import datetime
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, deployment_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.changes import Snapshot
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import Visible
 
-_FINISHED = Statement(
-    "SELECT id, state, started, finished FROM deployments "
-    "WHERE service_id = :service_id AND state NOT IN ('queued', 'running') ORDER BY id DESC LIMIT :limit"
+_FINISHED = VisibleStatement(
+    "SELECT id, state, started, finished FROM deployments WHERE service_id = :service_id "
+    "AND state NOT IN ('queued', 'running') AND {visible} ORDER BY id DESC LIMIT :limit",
+    "service_id",
 )
-_LAST_SUCCESS = Statement(
+_LAST_SUCCESS = VisibleStatement(
     f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d WHERE d.service_id = :service_id AND d.state = 'success' "
-    "AND d.id < :before ORDER BY d.id DESC LIMIT 1"
+    "AND d.id < :before AND {visible} ORDER BY d.id DESC LIMIT 1",
+    "d.service_id",
 )
-_SNAPSHOTS = Statement("SELECT deployment_id, config, files FROM snapshots WHERE deployment_id = ANY(:ids)")
+_SNAPSHOTS = VisibleStatement(
+    "SELECT s.deployment_id, s.config, s.files FROM snapshots AS s JOIN deployments AS d ON d.id = s.deployment_id "
+    "WHERE s.deployment_id = ANY(:ids) AND {visible}",
+    "d.service_id",
+)
 _KEEP_FILES = Statement("UPDATE snapshots SET files = :files WHERE deployment_id = :deployment_id")
 
 
@@ -47,22 +54,22 @@ class History:
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def finished(self, service_id: int, *, limit: int) -> list[Finished]:
+    async def finished(self, service_id: int, *, visible: Visible, limit: int) -> list[Finished]:
         """Return the results of the last deployments of a service, at most `limit`, oldest first."""
-        rows = await _FINISHED.rows(self._driver, service_id=service_id, limit=limit)
+        rows = await _FINISHED.rows(self._driver, visible, service_id=service_id, limit=limit)
         return [
             Finished(row["id"], DeploymentState(row["state"]), row["started"], row["finished"])
             for row in reversed(rows)
         ]
 
-    async def last_success_before(self, deployment: Deployment) -> Deployment | None:
+    async def last_success_before(self, deployment: Deployment, *, visible: Visible) -> Deployment | None:
         """Return the last successful deployment of the same service before this one, or None."""
-        row = await _LAST_SUCCESS.row(self._driver, service_id=deployment.service_id, before=deployment.id)
+        row = await _LAST_SUCCESS.row(self._driver, visible, service_id=deployment.service_id, before=deployment.id)
         return deployment_from(row) if row is not None else None
 
-    async def snapshots(self, deployment_ids: Sequence[int]) -> dict[int, Snapshot]:
+    async def snapshots(self, deployment_ids: Sequence[int], *, visible: Visible) -> dict[int, Snapshot]:
         """Return the snapshots of these deployments by ID. Deployments without a snapshot are left out."""
-        rows = await _SNAPSHOTS.rows(self._driver, ids=list(deployment_ids))
+        rows = await _SNAPSHOTS.rows(self._driver, visible, ids=list(deployment_ids))
         return {row["deployment_id"]: Snapshot(config=row["config"], files=row["files"]) for row in rows}
 
     async def keep_files(self, deployment_id: int, files: dict[str, str] | None) -> None:

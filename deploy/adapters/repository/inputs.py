@@ -6,12 +6,14 @@ from typing import Any
 
 import asyncpg
 
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import VisibleStatement
+from deploy.domain.policy import Visible
 
 # Only looks at the service's last 1,000 deployments; older values are not offered.
-_LAST = Statement(
-    "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id "
-    "ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1"
+_LAST = VisibleStatement(
+    "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id AND {visible} "
+    "ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1",
+    "service_id",
 )
 
 
@@ -21,7 +23,7 @@ class PreviousValues:
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def last(self, service_id: int, user_id: int) -> dict[str, Any] | None:
+    async def last(self, service_id: int, user_id: int, *, visible: Visible) -> dict[str, Any] | None:
         """Return the values of a user's last deployment of a service, without secrets, which are not kept."""
-        context = await _LAST.value(self._driver, service_id=service_id, user_id=user_id)
-        return None if context is None else context.get("env", {})
+        row = await _LAST.row(self._driver, visible, service_id=service_id, user_id=user_id)
+        return None if row is None else row["context"].get("env", {})

@@ -9,6 +9,7 @@ from typing import Any
 
 from deploy.adapters.database import Database
 from deploy.adapters.repository.deployments import Filter
+from deploy.domain.policy import Visible
 
 _MOMENTS = ("created", "started", "finished")
 # The fields of a deployment that clients get, in this order.
@@ -53,7 +54,7 @@ _SERVICES = f"""
         LEFT JOIN LATERAL (
             SELECT {_COLUMNS} FROM deployments AS d WHERE d.service_id = s.id ORDER BY d.id DESC LIMIT 1
         ) AS newest ON true
-        WHERE s.deleted IS NULL ORDER BY s.name
+        WHERE s.deleted IS NULL AND {{visible}} ORDER BY s.name
     )
     SELECT '[' || coalesce(string_agg(row_to_json(listed)::text, ','), '') || ']' FROM listed
 """
@@ -65,13 +66,20 @@ class Listings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def services(self) -> str:
+    async def services(self, *, visible: Visible) -> str:
         """Return a JSON array of all services by name, each with its last deployment and its queued and running ones."""
-        return await self._read(_SERVICES)
+        if visible.services is None:
+            return await self._read(_SERVICES.format(visible="true"))
+        return await self._read(_SERVICES.format(visible="s.id = ANY($1)"), sorted(visible.services))
 
-    async def deployments(self, *, limit: int, before: int | None = None, only: Filter | None = None) -> str:
+    async def deployments(
+        self, *, visible: Visible, limit: int, before: int | None = None, only: Filter | None = None
+    ) -> str:
         """Return a JSON array of deployments, newest first, at most `limit`, and older than `before` if given."""
         conditions, values = only.fragments() if only is not None else ([], [])
+        if visible.services is not None:
+            values.append(sorted(visible.services))
+            conditions.append(f"d.service_id = ANY(${len(values)})")
         if before is not None:
             values.append(before)
             conditions.append(f"d.id < ${len(values)}")

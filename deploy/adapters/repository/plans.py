@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncpg
 
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Plan, PlannedStep
+from deploy.domain.policy import Visible
 
 # Limits of successes and steps to read: enough for a median, and fast enough to run at every start.
 _SUCCESSES = 10
 _STEPS = 2_000
 
-_BY_SUCCESSES = Statement(
+_BY_SUCCESSES = VisibleStatement(
     "WITH recent AS (SELECT id, started, finished, step_count FROM deployments "
-    "WHERE service_id = :service_id AND state = 'success' ORDER BY id DESC LIMIT :successes), "
+    "WHERE service_id = :service_id AND state = 'success' AND {visible} ORDER BY id DESC LIMIT :successes), "
     "overall AS (SELECT max(id) AS last, sum(step_count) AS steps, "
     "percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) AS seconds FROM recent), "
     "medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
@@ -21,7 +22,8 @@ _BY_SUCCESSES = Statement(
     "AND (SELECT overall.steps FROM overall) <= :most_steps GROUP BY name) "
     "SELECT overall.seconds AS overall, steps.name, steps.description, medians.seconds FROM overall "
     "LEFT JOIN steps ON steps.deployment_id = overall.last LEFT JOIN medians ON medians.name = steps.name "
-    "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position"
+    "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position",
+    "service_id",
 )
 
 
@@ -31,9 +33,11 @@ class Plans:
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def by_successes(self, service_id: int) -> Plan | None:
+    async def by_successes(self, service_id: int, *, visible: Visible) -> Plan | None:
         """Return the steps of the last success with median durations of recent successes, or None without a success."""
-        rows = await _BY_SUCCESSES.rows(self._driver, service_id=service_id, successes=_SUCCESSES, most_steps=_STEPS)
+        rows = await _BY_SUCCESSES.rows(
+            self._driver, visible, service_id=service_id, successes=_SUCCESSES, most_steps=_STEPS
+        )
         if not rows:
             return None
         steps = tuple(

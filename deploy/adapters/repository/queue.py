@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from deploy.adapters.database import QUEUE_CHANNEL
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.domain.policy import Visible
 
 # New jobs go to WAITING. `fastdeploy_take_jobs` moves them to the queue that workers take jobs from.
 WAITING = "waiting"
@@ -31,17 +32,19 @@ _WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
-_AHEAD = Statement(
+_AHEAD = VisibleStatement(
     "SELECT deployment_id, runs FROM ("
     "SELECT job.id, CAST(job.args ->> 'deployment_id' AS bigint) AS deployment_id, job.status = 'doing' AS runs, "
     "count(*) OVER () AS before FROM procrastinate_jobs AS own "
     "JOIN procrastinate_jobs AS job ON split_part(job.lock, ':', 2) = split_part(own.lock, ':', 2) AND job.id <> own.id "
-    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id)"
-    ") AS job WHERE before >= CAST(:concurrency AS integer) ORDER BY NOT runs, id"
+    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) AND {visible}"
+    ") AS job WHERE before >= CAST(:concurrency AS integer) ORDER BY NOT runs, id",
+    "CAST(split_part(own.lock, ':', 2) AS bigint)",
 )
-_JOBS = Statement(
+_JOBS = VisibleStatement(
     "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), status = 'doing' "
-    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND {visible}",
+    "CAST(split_part(lock, ':', 2) AS bigint)",
 )
 
 
@@ -77,16 +80,17 @@ class Queue:
         job_id: int = await _PUT.value(self._driver, **job.values())
         return job_id
 
-    async def ahead_of(self, job_id: int, *, concurrency: int) -> Sequence[tuple[int, bool]]:
+    async def ahead_of(self, job_id: int, *, visible: Visible, concurrency: int) -> Sequence[tuple[int, bool]]:
         """Return (deployment ID, is running) of the service's jobs ahead of this one, in order.
 
         Return nothing if there are fewer than `concurrency`, because the job then only waits for a free worker.
         """
-        return [(row[0], row[1]) for row in await _AHEAD.rows(self._driver, id=job_id, concurrency=concurrency)]
+        rows = await _AHEAD.rows(self._driver, visible, id=job_id, concurrency=concurrency)
+        return [(row[0], row[1]) for row in rows]
 
-    async def jobs(self) -> Sequence[Job]:
+    async def jobs(self, *, visible: Visible) -> Sequence[Job]:
         """Return all queued and running jobs, in no particular order."""
-        return [Job(*row) for row in await _JOBS.rows(self._driver)]
+        return [Job(*row) for row in await _JOBS.rows(self._driver, visible)]
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
         """Claim the next jobs that may run, at most `limit`, and return (job ID, deployment ID) of each.

@@ -9,21 +9,24 @@ from typing import Any
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, service_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
+from deploy.domain.policy import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
 _LOCK_ALL = Statement("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
 _ALL = f"SELECT {columns_of(Service, 's')} FROM services AS s"
-_GET = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL")
+_GET = VisibleStatement(_ALL + " WHERE s.id = :id AND s.deleted IS NULL AND {visible}", "s.id")
 # Does not block the foreign keys of running deployments.
-_GET_LOCKED = Statement(f"{_ALL} WHERE s.id = :id AND s.deleted IS NULL FOR NO KEY UPDATE")
-_FIND = Statement(f"{_ALL} WHERE s.name = :name AND s.deleted IS NULL")
-_LIST = Statement(f"{_ALL} WHERE s.deleted IS NULL ORDER BY s.name")
+_GET_LOCKED = VisibleStatement(
+    _ALL + " WHERE s.id = :id AND s.deleted IS NULL AND {visible} FOR NO KEY UPDATE", "s.id"
+)
+_FIND = VisibleStatement(_ALL + " WHERE s.name = :name AND s.deleted IS NULL AND {visible}", "s.id")
+_LIST = VisibleStatement(_ALL + " WHERE s.deleted IS NULL AND {visible} ORDER BY s.name", "s.id")
 _EVERY = Statement(f"{_ALL} ORDER BY s.id")
 _EVERY_LOCKED = Statement(f"{_ALL} ORDER BY s.id FOR UPDATE")
-_SOME = Statement(f"{_ALL} WHERE s.id = ANY(:ids)")
+_SOME = VisibleStatement(_ALL + " WHERE s.id = ANY(:ids) AND {visible}", "s.id")
 _ADD = Statement(
     "INSERT INTO services (name, data, concurrency, readme, updated, deleted) "
     "VALUES (:name, :data, :concurrency, :readme, coalesce(:updated, now()), :deleted) RETURNING id"
@@ -37,9 +40,10 @@ _PUT_DEPLOYED = Statement(
     "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
     "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
 )
-_LIST_DEPLOYED = Statement(
+_LIST_DEPLOYED = VisibleStatement(
     "SELECT d.deployment_id, d.service_id, d.config, d.id FROM deployed_services AS d "
-    "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL ORDER BY d.id"
+    "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL AND {visible} ORDER BY d.id",
+    "d.service_id",
 )
 
 
@@ -57,28 +61,28 @@ class Services:
         """Store the changes to a service, except the name, which never changes."""
         await _STORE.value(self._driver, **_values(service))
 
-    async def get(self, service_id: int, *, for_update: bool = False) -> Service:
+    async def get(self, service_id: int, *, visible: Visible, for_update: bool = False) -> Service:
         """Return a service that is not removed; `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: There is no service with this ID, or it was removed.
+            NotFound: There is no service with this ID, it was removed, or it is not visible.
         """
-        row = await (_GET_LOCKED if for_update else _GET).row(self._driver, id=service_id)
+        row = await (_GET_LOCKED if for_update else _GET).row(self._driver, visible, id=service_id)
         if row is None:
             raise NotFound("Service not found")
         return service_from(row)
 
-    async def find(self, name: str) -> Service | None:
+    async def find(self, name: str, *, visible: Visible) -> Service | None:
         """Return the service with this name, or None if it does not exist or was removed."""
-        row = await _FIND.row(self._driver, name=name)
+        row = await _FIND.row(self._driver, visible, name=name)
         return service_from(row) if row is not None else None
 
-    async def list(self) -> Sequence[Service]:
+    async def list(self, *, visible: Visible) -> Sequence[Service]:
         """Return the services that are not removed, ordered by name."""
-        return [service_from(row) for row in await _LIST.rows(self._driver)]
+        return [service_from(row) for row in await _LIST.rows(self._driver, visible)]
 
-    async def all(self) -> Sequence[Service]:
-        """Return all services, including removed ones."""
+    async def all_for_upkeep(self) -> Sequence[Service]:
+        """Return all services, including removed ones, for tasks of the system."""
         return [service_from(row) for row in await _EVERY.rows(self._driver)]
 
     async def all_for_update(self) -> Sequence[Service]:
@@ -86,9 +90,9 @@ class Services:
         await _LOCK_ALL.value(self._driver)
         return [service_from(row) for row in await _EVERY_LOCKED.rows(self._driver)]
 
-    async def some(self, ids: Sequence[int]) -> Sequence[Service]:
+    async def some(self, ids: Sequence[int], *, visible: Visible) -> Sequence[Service]:
         """Return the services with these ids, including removed ones."""
-        return [service_from(row) for row in await _SOME.rows(self._driver, ids=list(ids))]
+        return [service_from(row) for row in await _SOME.rows(self._driver, visible, ids=list(ids))]
 
 
 def _values(service: Service) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class DeployedServices:
             self._driver, service_id=service_id, deployment_id=deployment_id, config=json.dumps(config)
         )
 
-    async def list(self) -> Sequence[DeployedService]:
+    async def list(self, *, visible: Visible) -> Sequence[DeployedService]:
         """Return all deployed services, except those of removed services."""
-        rows = await _LIST_DEPLOYED.rows(self._driver)
+        rows = await _LIST_DEPLOYED.rows(self._driver, visible)
         return [DeployedService(**row) for row in rows]

@@ -29,8 +29,7 @@ _LIST_SESSIONS = Statement(
 _TOUCH_SESSION = Statement(
     "UPDATE sessions SET last_used = :now WHERE id = :id AND (last_used IS NULL OR last_used <= :due)"
 )
-_END_SESSIONS = Statement("DELETE FROM sessions WHERE id = ANY(:ids)")
-_REMOVE_SESSION = Statement("DELETE FROM sessions WHERE id = :id OR expires < now() RETURNING id, user_id")
+_END_SESSIONS = Statement("DELETE FROM sessions WHERE id = ANY(:ids) OR expires < now()")
 
 
 class Sessions:
@@ -62,10 +61,5 @@ class Sessions:
             await _TOUCH_SESSION.value(self._driver, id=browser.id, now=now, due=due)
 
     async def end(self, session_ids: Sequence[str]) -> None:
-        """Delete these sessions."""
+        """Delete these sessions, and all expired ones."""
         await _END_SESSIONS.value(self._driver, ids=list(session_ids))
-
-    async def remove(self, session_id: str) -> int | None:
-        """Delete a session and all expired ones; return the ID of the session's user, or None if it did not exist."""
-        gone = await _REMOVE_SESSION.rows(self._driver, id=session_id)
-        return {row["id"]: row["user_id"] for row in gone}.get(session_id)

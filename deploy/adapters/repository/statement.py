@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+from deploy.domain.policy import Visible
+
 # A name after a single colon; two colons are a cast.
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -39,3 +41,30 @@ class Statement:
     async def column(self, driver: asyncpg.Connection, **values: Any) -> list[Any]:
         """Execute and return the first column of all rows."""
         return [row[0] for row in await self.rows(driver, **values)]
+
+
+class VisibleStatement:
+    """A statement about the services that a caller may view: `{visible}` in it stands for that condition.
+
+    There are two versions, because a condition such as `:ids IS NULL OR ...` would spoil generic plans.
+    """
+
+    def __init__(self, text: str, column: str) -> None:
+        """`column` is the column that holds the ID of the service."""
+        self._all = Statement(text.replace("{visible}", "true"))
+        self._some = Statement(text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))"))
+
+    async def rows(self, driver: asyncpg.Connection, visible: Visible, **values: Any) -> Sequence[asyncpg.Record]:
+        """Execute and return all rows."""
+        return await self._of(visible).rows(driver, visible=_ids(visible), **values)
+
+    async def row(self, driver: asyncpg.Connection, visible: Visible, **values: Any) -> asyncpg.Record | None:
+        """Execute and return the first row, or None."""
+        return await self._of(visible).row(driver, visible=_ids(visible), **values)
+
+    def _of(self, visible: Visible) -> Statement:
+        return self._all if visible.services is None else self._some
+
+
+def _ids(visible: Visible) -> list[int]:
+    return sorted(visible.services or ())

@@ -10,8 +10,9 @@ import asyncpg
 import orjson
 
 from deploy.adapters.repository.rows import columns_of, step_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.model import Step
+from deploy.domain.policy import Visible
 
 _COLUMNS = (
     ("id", "bigint"),
@@ -44,7 +45,10 @@ PUT_STEPS = (
 )
 _ALL = f"SELECT {columns_of(Step, 's')} FROM steps AS s WHERE deployment_id = :deployment_id"
 _OPEN = Statement(f"{_ALL} AND state IN ('pending', 'running') ORDER BY position")
-_RUN_ORDER = Statement(f"{_ALL} ORDER BY run_order NULLS LAST, position")
+_RUN_ORDER = VisibleStatement(
+    _ALL + " AND {visible} ORDER BY run_order NULLS LAST, position",
+    "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)",
+)
 _RESERVE = Statement("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 
 
@@ -59,12 +63,13 @@ class Steps:
         return await _RESERVE.column(self._driver, count=count) if count else []
 
     async def open_of(self, deployment_id: int) -> list[Step]:
-        """Return pending and running steps, in planned order."""
+        """Return pending and running steps, in planned order, to change them."""
         return [step_from(row) for row in await _OPEN.rows(self._driver, deployment_id=deployment_id)]
 
-    async def of(self, deployment_id: int) -> list[Step]:
+    async def of(self, deployment_id: int, *, visible: Visible) -> list[Step]:
         """Return all steps in execution order, followed by those that did not run in planned order."""
-        return [step_from(row) for row in await _RUN_ORDER.rows(self._driver, deployment_id=deployment_id)]
+        rows = await _RUN_ORDER.rows(self._driver, visible, deployment_id=deployment_id)
+        return [step_from(row) for row in rows]
 
 
 def step_rows(steps: Iterable[Step]) -> dict[str, str]:

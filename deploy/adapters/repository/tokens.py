@@ -8,9 +8,10 @@ from datetime import datetime
 import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, token_from, user_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Token, User
+from deploy.domain.policy import Visible
 
 _USER = columns_of(User, "u")
 _TOKEN = columns_of(Token, "t")
@@ -25,11 +26,13 @@ _FIND_TOKEN = Statement(
 )
 _TOUCH_TOKEN = Statement("UPDATE tokens SET last_used = :now WHERE id = :id")
 _REVOKE_TOKEN = Statement("UPDATE tokens SET revoked = coalesce(revoked, :now) WHERE id = :id")
-_LIST_TOKENS = Statement(
+_LIST_TOKENS = VisibleStatement(
     f"SELECT {_TOKEN}, s.name, u.name FROM tokens AS t "
     "LEFT JOIN services AS s ON s.id = t.service_id LEFT JOIN users AS u ON u.id = t.user_id "
     "WHERE (CAST(:user_id AS bigint) IS NULL OR t.user_id = :user_id) "
-    "AND (CAST(:service_id AS bigint) IS NULL OR t.service_id = :service_id) ORDER BY t.created DESC"
+    "AND (CAST(:service_id AS bigint) IS NULL OR t.service_id = :service_id) "
+    "AND (t.service_id IS NULL OR {visible}) ORDER BY t.created DESC",
+    "t.service_id",
 )
 
 
@@ -71,8 +74,8 @@ class Tokens:
         await _REVOKE_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def list(
-        self, *, user_id: int | None = None, service_id: int | None = None
+        self, *, visible: Visible, user_id: int | None = None, service_id: int | None = None
     ) -> Sequence[tuple[Token, str | None, str | None]]:
         """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
-        rows = await _LIST_TOKENS.rows(self._driver, user_id=user_id, service_id=service_id)
+        rows = await _LIST_TOKENS.rows(self._driver, visible, user_id=user_id, service_id=service_id)
         return [(token, service, user) for token, (service, user) in map(token_from, rows)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -90,12 +91,13 @@ def create_user(
 ) -> None:
     """Create a user. The first user is always an administrator."""
     from deploy.domain.commands import CreateUser
+    from deploy.domain.policy import COMMAND_LINE
 
     password = read_password(password_stdin)
 
     async def run(state: AppState) -> None:
         password_hash = await state.passwords.hash(password)
-        await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin))
+        await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin), by=COMMAND_LINE)
 
     with_app_state(server_settings(data_dir), run)
     typer.echo(f"User {name} created")
@@ -151,12 +153,14 @@ async def _change(
 ) -> None:
     from deploy.domain.commands import ChangeUser
     from deploy.domain.errors import NotFound
+    from deploy.domain.policy import COMMAND_LINE
 
     async with state.open_unit_of_work() as uow:
         user = await uow.users.find(name)
     if user is None:
         raise NotFound(f"User {name} does not exist. List users with: fastdeploy user list")
-    await state.bus.handle(ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active))
+    command = ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active)
+    await state.bus.handle(command, by=COMMAND_LINE)
 
 
 @tokens.command("config")
@@ -166,11 +170,11 @@ def make_config_token(
     data_dir: DataDir = None,
 ) -> None:
     """Create a config token, which can read the deployed services, and print it."""
-    from deploy.domain.model import TokenKind
-    from deploy.entrypoints.routers.tokens import make_token
+    from deploy.domain.policy import COMMAND_LINE
+    from deploy.entrypoints.routers.tokens import new_config_token
 
     async def run(state: AppState) -> str:
-        return await make_token(state, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
+        return await new_config_token(state, COMMAND_LINE, days=days, origin=origin)
 
     typer.echo(with_app_state(server_settings(data_dir), run))
 
@@ -178,9 +182,10 @@ def make_config_token(
 @tokens.command("list")
 def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
+    from deploy.domain.policy import COMMAND_LINE
     from deploy.entrypoints.routers.tokens import token_rows
 
-    found = with_app_state(server_settings(data_dir), token_rows)
+    found = with_app_state(server_settings(data_dir), partial(token_rows, visible=COMMAND_LINE.visible))
     if json:
         typer.echo("[" + ",".join(token.model_dump_json() for token in found) + "]")
         return
@@ -199,9 +204,10 @@ def revoke_token(
 ) -> None:
     """Revoke a token."""
     from deploy.domain.commands import RevokeToken
+    from deploy.domain.policy import COMMAND_LINE
 
     async def run(state: AppState) -> None:
-        await state.bus.handle(RevokeToken(token_id=token_id, user_id=None))
+        await state.bus.handle(RevokeToken(token_id=token_id), by=COMMAND_LINE)
 
     with_app_state(server_settings(data_dir), run)
     typer.echo(f"Token {token_id} revoked")
@@ -222,11 +228,12 @@ def upgrade_database(data_dir: DataDir = None) -> None:
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     """Sync services with the service folders. Exit with code 1 if a folder is invalid."""
     from deploy.domain.events import ServiceChanged
+    from deploy.domain.policy import COMMAND_LINE
     from deploy.entrypoints.routers.services import sync_services
     from deploy.entrypoints.serve.startup import problem_text
 
     settings = server_settings(data_dir, services_dir)
-    events, problems = with_app_state(settings, sync_services)
+    events, problems = with_app_state(settings, partial(sync_services, by=COMMAND_LINE))
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")

@@ -14,7 +14,7 @@ from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportSte
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Action, Actor, check
+from deploy.domain.policy import Action, Actor
 from deploy.domain.reports import as_in_a_line, report_of
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
@@ -29,6 +29,7 @@ from deploy.entrypoints.schemas.deployments import (
     StepOut,
     UserDeploymentIn,
 )
+from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.queue import why_waiting
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
@@ -76,7 +77,7 @@ async def start_as_service(
         context={"env": body.env if body else {}},
         idempotency_key=idempotency_key,
     )
-    return await _start(command, state, request)
+    return await _start(command, actor, state, request)
 
 
 @router.post("/services/{service_id}/deployments", responses={**NOT_FOUND, **CONFLICT})
@@ -100,12 +101,12 @@ async def start_as_user(
         by_person=True,
         confirm=wanted.confirm,
     )
-    return await _start(command, state, request)
+    return await _start(command, actor, state, request)
 
 
 @router.get("/deployments/", response_model=list[DeploymentOut])
 async def list_deployments(
-    _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
+    actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     state: AppStateDep,
     # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
     states: Annotated[list[DeploymentState], Query(alias="state", max_length=20)] = [],  # noqa: B006
@@ -122,7 +123,7 @@ async def list_deployments(
     `state` can be repeated. `since` (inclusive) and `until` (exclusive) filter by the time of creation.
     """
     only = Filter(service_id=service_id, states=tuple(states), user=user, origin=origin, since=since, until=until)
-    found = await state.listings.deployments(limit=limit, before=before, only=only)
+    found = await state.listings.deployments(visible=actor.visible, limit=limit, before=before, only=only)
     return Response(found, media_type="application/json")
 
 
@@ -144,15 +145,16 @@ async def read_deployment(
     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
     async with state.open_unit_of_work() as uow:
-        deployment = await uow.deployments.get(deployment_id)
-        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
         # Every change of a deployment increments `seq`, but the reason why it waits depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
             tag = response.headers["ETag"] = f'"{deployment.seq}"'
             if tag in _tags(if_none_match or ""):
                 return Response(status_code=304, headers={"ETag": tag})
-        steps = await uow.steps.of(deployment_id)
-        waiting = await why_waiting(deployment, uow, state.now(), state.settings.worker_grace_seconds)
+        steps = await uow.steps.of(deployment_id, visible=actor.visible)
+        waiting = await why_waiting(
+            deployment, uow, state.now(), state.settings.worker_grace_seconds, visible=actor.visible
+        )
     return DeploymentDetails(
         **_started(deployment, request).model_dump(),
         steps=[StepOut.model_validate(step) for step in steps],
@@ -166,9 +168,10 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
 
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
-    await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name))
+    await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
     async with state.open_unit_of_work() as uow:
-        return DeploymentOut.model_validate(await uow.deployments.get(deployment_id))
+        found = await uow.deployments.get(deployment_id, visible=actor.visible)
+    return DeploymentOut.model_validate(found)
 
 
 @router.post("/deployments/{deployment_id}/retry", responses={**NOT_FOUND, **CONFLICT})
@@ -182,7 +185,7 @@ async def retry_deployment(
 ) -> DeploymentStarted:
     """Start a deployment again, with the same service and values. Secret inputs must be given again."""
     async with state.open_unit_of_work() as uow:
-        before = await uow.deployments.get(deployment_id)
+        before = await granted_deployment(actor, Action.START_DEPLOYMENT, deployment_id, uow)
     if not before.state.is_final:
         raise Conflict(f"Deployment {deployment_id} has not finished yet. Wait for it to finish, or cancel it.")
     command = StartDeployment(
@@ -198,7 +201,7 @@ async def retry_deployment(
         again=body.env if body else {},
         needed_again=tuple(before.secret_inputs),
     )
-    return await _start(command, state, request)
+    return await _start(command, actor, state, request)
 
 
 @router.put("/deployments/finish", include_in_schema=False)
@@ -206,7 +209,7 @@ async def retry_deployment(
 async def finish_deployment(actor: Annotated[Actor, require(Action.FINISH_DEPLOYMENT)], state: AppStateDep) -> Detail:
     """Report that the script of a deployment is done."""
     deployment_id = actor.deployment_id or 0
-    await state.bus.handle(FinishDeployment(deployment_id=deployment_id))
+    await state.bus.handle(FinishDeployment(deployment_id=deployment_id), by=actor)
     return Detail(detail=f"Deployment {deployment_id} finished")
 
 
@@ -217,27 +220,27 @@ async def report_step(
     """Report a step of a deployment."""
     fields = as_in_a_line({**(body.model_extra or {}), "message": body.message})
     report = replace(report_of(body.name, body.state, fields), started=body.started, finished=body.finished)
-    await state.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report))
+    await state.bus.handle(ReportStep(deployment_id=actor.deployment_id or 0, report=report), by=actor)
     return Detail(detail="step processed")
 
 
 @router.get("/steps/")
 async def list_steps(
     deployment_id: Annotated[int, Query(ge=1, le=MAX_ID)],
-    _actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
+    actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     state: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
     async with state.open_unit_of_work() as uow:
-        return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id)]
+        return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id, visible=actor.visible)]
 
 
 def _tags(if_none_match: str) -> list[str]:
     return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
 
 
-async def _start(command: StartDeployment, state: AppState, request: Request) -> DeploymentStarted:
-    return _started(_queued(await state.bus.handle(command)), request)
+async def _start(command: StartDeployment, by: Actor, state: AppState, request: Request) -> DeploymentStarted:
+    return _started(_queued(await state.bus.handle(command, by=by)), request)
 
 
 def _queued(events: list[Event]) -> Deployment:

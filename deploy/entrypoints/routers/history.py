@@ -16,6 +16,7 @@ from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import ChangeOut, ChangesOut, DeploymentOut
 from deploy.entrypoints.schemas.services import FinishedOut, StatisticsOut
+from deploy.service_layer.authorization import granted_deployment, granted_service
 
 router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 
@@ -23,7 +24,7 @@ router = APIRouter(tags=["history"], responses={401: {"model": Detail}})
 @router.get("/services/{service_id}/statistics", responses={404: {"model": Detail}})
 async def read_statistics(
     service_id: Id,
-    _actor: Annotated[Actor, require(Action.READ_SERVICES)],
+    actor: Annotated[Actor, require(Action.READ_SERVICES)],
     state: AppStateDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> StatisticsOut:
@@ -32,22 +33,22 @@ async def read_statistics(
     `success_rate` ignores cancelled deployments; `median_seconds` covers successful ones.
     """
     async with state.open_unit_of_work() as uow:
-        await uow.services.get(service_id)
-        finished = await uow.history.finished(service_id, limit=limit)
+        service = await granted_service(actor, Action.READ_SERVICES, service_id, uow)
+        finished = await uow.history.finished(service.id, visible=actor.visible, limit=limit)
     return _statistics(finished)
 
 
 @router.get("/deployments/{deployment_id}/changes", responses={404: {"model": Detail}})
 async def read_changes(
-    deployment_id: Id, _actor: Annotated[Actor, require(Action.READ_CHANGES)], state: AppStateDep
+    deployment_id: Id, actor: Annotated[Actor, require(Action.READ_CHANGES)], state: AppStateDep
 ) -> ChangesOut:
     """Return what changed since the last successful deployment before this one: values, config and files."""
     async with state.open_unit_of_work() as uow:
-        deployment = await uow.deployments.get(deployment_id)
-        since = await uow.history.last_success_before(deployment)
+        deployment = await granted_deployment(actor, Action.READ_CHANGES, deployment_id, uow)
+        since = await uow.history.last_success_before(deployment, visible=actor.visible)
         if since is None:
             return ChangesOut(since=None, env=[], config=[], files=[], unknown=[])
-        known = await uow.history.snapshots([since.id, deployment.id])
+        known = await uow.history.snapshots([since.id, deployment.id], visible=actor.visible)
     before, after = known.get(since.id, Snapshot()), known.get(deployment.id, Snapshot())
     return ChangesOut(
         since=DeploymentOut.model_validate(since),

@@ -15,11 +15,12 @@ from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
 from deploy.domain.model import Service
-from deploy.domain.policy import Action, Actor, check
+from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.services import ChoiceProblem, InputsOut, SummaryOut
+from deploy.service_layer.authorization import granted_service
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Asker = Annotated[Actor, require(Action.READ_INPUTS)]
@@ -40,10 +41,11 @@ async def read_inputs(service_id: Id, actor: Asker, state: AppStateDep) -> Input
     Choices from a command or an inventory are loaded now; if that fails, `problems` gives the reason.
     """
     async with state.open_unit_of_work() as uow:
-        service = await uow.services.get(service_id)
-        check(actor, Action.READ_INPUTS, service_id=service.id)
-        ahead = len(await uow.deployments.open(service_id=service.id))
-        last = await uow.previous_values.last(service.id, actor.user_id) if actor.user_id is not None else None
+        service = await granted_service(actor, Action.READ_INPUTS, service_id, uow)
+        ahead = len(await uow.deployments.open(service_id=service.id, visible=actor.visible))
+        last = None
+        if actor.user_id is not None:
+            last = await uow.previous_values.last(service.id, actor.user_id, visible=actor.visible)
     found = await state.folders.survey(service.name, service.data)
     form, hosts = await asyncio.gather(
         state.inputs.choices.form(service.name, service.data), _hosts(service, state, found)

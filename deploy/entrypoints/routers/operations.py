@@ -36,11 +36,12 @@ async def ready(state: AppStateDep, response: Response) -> Health:
 
 @router.get("/deployed-services/", responses={401: {"model": Detail}})
 async def list_deployed_services(
-    _actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], state: AppStateDep
+    actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], state: AppStateDep
 ) -> list[DeployedServiceOut]:
     """List what the last successful deployment of each service left running (service discovery)."""
     async with state.open_unit_of_work() as uow:
-        return [DeployedServiceOut.model_validate(deployed) for deployed in await uow.deployed_services.list()]
+        found = await uow.deployed_services.list(visible=actor.visible)
+    return [DeployedServiceOut.model_validate(deployed) for deployed in found]
 
 
 async def _reasons(state: AppState) -> list[str]:

@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from deploy.domain.policy import Action, Actor, check
+from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
+from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.output import find_lines, lines_of
 
 router = APIRouter(
@@ -35,9 +36,8 @@ async def read_events(
 ) -> Response:
     """Return the messages after number `after`, exactly as the WebSocket sends them."""
     async with state.open_unit_of_work() as uow:
-        deployment = await uow.deployments.get(deployment_id)
-        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
-        events = await uow.events.after(deployment_id, after, limit=limit + 1)
+        deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
+        events = await uow.events.after(deployment.id, after, visible=actor.visible, limit=limit + 1)
     more, events = len(events) > limit, events[:limit]
     last_seq = events[-1].seq if events else after
     # The messages are stored as JSON: join them rather than parse and serialize them again.
@@ -57,9 +57,10 @@ async def read_output(
 ) -> OutputOut:
     """Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive)."""
     async with state.open_unit_of_work() as uow:
-        deployment = await uow.deployments.get(deployment_id)
-        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
-        lines, next_after = await find_lines(uow, deployment_id, after=after, limit=limit, text=q)
+        deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
+        lines, next_after = await find_lines(
+            uow, deployment_id, visible=actor.visible, after=after, limit=limit, text=q
+        )
     return OutputOut(lines=lines, total=deployment.lines, next_after=next_after)
 
 
@@ -67,22 +68,21 @@ async def read_output(
 async def download_output(deployment_id: Id, actor: Reader, state: AppStateDep) -> StreamingResponse:
     """Download all output as plain text."""
     async with state.open_unit_of_work() as uow:
-        deployment = await uow.deployments.get(deployment_id)
-        check(actor, Action.READ_DEPLOYMENT, service_id=deployment.service_id)
+        deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
     name = f"{deployment.service}-{deployment.id}.txt"
     return StreamingResponse(
-        _text(state, deployment_id),
+        _text(state, actor, deployment_id),
         media_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-async def _text(state: AppState, deployment_id: int) -> AsyncIterator[bytes]:
+async def _text(state: AppState, actor: Actor, deployment_id: int) -> AsyncIterator[bytes]:
     after = 0
     while True:
         # One transaction per part: a slow client must not keep one open.
         async with state.open_unit_of_work() as uow:
-            events = await uow.events.output_after(deployment_id, after)
+            events = await uow.events.output_after(deployment_id, after, visible=actor.visible)
         if not events:
             return
         for event in events:

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 
 from deploy.adapters.repository import Worker
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Action, Actor
+from deploy.domain.policy import Action, Actor, Visible
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
@@ -22,7 +22,7 @@ router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
 
 @router.get("/queue/")
-async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], state: AppStateDep) -> QueueOut:
+async def read_queue(actor: Annotated[Actor, require(Action.READ_QUEUE)], state: AppStateDep) -> QueueOut:
     """Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
     most recently seen first.
 
@@ -30,8 +30,8 @@ async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], state
     """
     grace = state.settings.worker_grace_seconds
     async with state.open_unit_of_work() as uow:
-        found = await _under_way(uow)
-        reasons = await why_all_waiting(found, uow, state.now(), grace)
+        found = await _under_way(uow, actor.visible)
+        reasons = await why_all_waiting(found, uow, state.now(), grace, visible=actor.visible)
         workers = await uow.workers.list()
     running = [deployment for deployment in found if deployment.state is not DeploymentState.QUEUED]
     return QueueOut(
@@ -49,21 +49,23 @@ async def read_queue(_actor: Annotated[Actor, require(Action.READ_QUEUE)], state
 
 
 @router.get("/workers/")
-async def list_workers(_actor: Annotated[Actor, require(Action.READ_WORKERS)], state: AppStateDep) -> list[WorkerOut]:
+async def list_workers(actor: Annotated[Actor, require(Action.READ_WORKERS)], state: AppStateDep) -> list[WorkerOut]:
     """List the workers, most recently seen first, with the deployments each one is running."""
     async with state.open_unit_of_work() as uow:
         workers = await uow.workers.list()
-        found = await _under_way(uow)
+        found = await _under_way(uow, actor.visible)
     grace = state.settings.worker_grace_seconds
     return [worker_out(worker, found, state.now(), grace) for worker in workers]
 
 
-async def _under_way(uow: UnitOfWork) -> list[Deployment]:
+async def _under_way(uow: UnitOfWork, visible: Visible) -> list[Deployment]:
     """Return waiting and running deployments, oldest first, including those that reported a result but whose process
     is still running.
     """
     # By id: a deployment that reports its result between the two queries is found by both.
-    found = {one.id: one for one in (*await uow.deployments.open(), *await uow.deployments.reported_but_alive())}
+    unfinished = await uow.deployments.open(visible=visible)
+    alive = await uow.deployments.reported_but_alive(visible=visible)
+    found = {deployment.id: deployment for deployment in (*unfinished, *alive)}
     return sorted(found.values(), key=lambda deployment: deployment.id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -11,12 +11,13 @@ from deploy.adapters.filesystem import FolderProblem
 from deploy.domain.commands import DeleteService, SyncServices
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Deployment, Service
-from deploy.domain.policy import Action, Actor
+from deploy.domain.policy import EVERYTHING, Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
+from deploy.service_layer.authorization import granted_service
 from deploy.service_layer.plans import expected
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
@@ -24,46 +25,51 @@ Reader = Annotated[Actor, require(Action.READ_SERVICES)]
 
 
 @router.get("/", response_model=list[ServiceOut])
-async def list_services(_actor: Reader, state: AppStateDep) -> Response:
+async def list_services(actor: Reader, state: AppStateDep) -> Response:
     """List all services by name, each with its last deployment and its waiting and running ones."""
-    return Response(await state.listings.services(), media_type="application/json")
+    return Response(await state.listings.services(visible=actor.visible), media_type="application/json")
 
 
 @router.get("/names", include_in_schema=False)
 @router.get("/names/")
-async def list_folder_names(_actor: Reader, state: AppStateDep) -> list[str]:
+async def list_folder_names(actor: Reader, state: AppStateDep) -> list[str]:
     """List the names of the folders in the services root."""
-    return await state.folders.names()
+    is_visible = await _visible_folders(actor, state)
+    return [name for name in await state.folders.names() if is_visible(name)]
 
 
 @router.get("/problems")
-async def list_problems(_actor: Reader, state: AppStateDep) -> list[ProblemOut]:
+async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
     """List the folders that cannot be read, and why."""
     _, problems = await state.folders.read()
-    return [ProblemOut.model_validate(problem) for problem in problems]
+    is_visible = await _visible_folders(actor, state)
+    return [ProblemOut.model_validate(problem) for problem in problems if is_visible(problem.folder)]
 
 
 @router.post("/sync")
-async def sync(_actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
+async def sync(actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
-    events, problems = await sync_services(state)
-    changes = [event for event in events if isinstance(event, ServiceChanged)]
+    events, problems = await sync_services(state, by=actor)
+    is_visible = await _visible_folders(actor, state)
+    changes = [event for event in events if isinstance(event, ServiceChanged) and event.service_id in actor.visible]
     names = {
         kind: [event.name for event in changes if event.change == kind] for kind in ("added", "changed", "removed")
     }
     return SyncOut(
-        detail="Services synced", problems=[ProblemOut.model_validate(problem) for problem in problems], **names
+        detail="Services synced",
+        problems=[ProblemOut.model_validate(problem) for problem in problems if is_visible(problem.folder)],
+        **names,
     )
 
 
 @router.get("/{service_id}", responses={404: {"model": Detail}})
-async def read_service(service_id: Id, _actor: Reader, state: AppStateDep) -> ServiceDetails:
+async def read_service(service_id: Id, actor: Reader, state: AppStateDep) -> ServiceDetails:
     """Return a service with its documentation."""
     async with state.open_unit_of_work() as uow:
-        service = await uow.services.get(service_id)
-        latest = await uow.deployments.latest_by_service([service.id])
-        active = await uow.deployments.open(service_id=service.id)
-        plan = await expected(service, uow, state.folders.playbook_steps)
+        service = await granted_service(actor, Action.READ_SERVICES, service_id, uow)
+        latest = await uow.deployments.latest_by_service([service.id], visible=actor.visible)
+        active = await uow.deployments.open(service_id=service.id, visible=actor.visible)
+        plan = await expected(service, uow, state.folders.playbook_steps, visible=actor.visible)
     fields = _service(service, latest.get(service.id), active)
     steps = [PlannedStepOut.model_validate(step) for step in plan.steps]
     return ServiceDetails(**fields.model_dump(), readme=service.readme, plan=steps)
@@ -71,14 +77,16 @@ async def read_service(service_id: Id, _actor: Reader, state: AppStateDep) -> Se
 
 @router.delete("/{service_id}", responses={404: {"model": Detail}, 409: {"model": Detail}})
 async def delete_service(
-    service_id: Id, _actor: Annotated[Actor, require(Action.DELETE_SERVICE)], state: AppStateDep
+    service_id: Id, actor: Annotated[Actor, require(Action.DELETE_SERVICE)], state: AppStateDep
 ) -> Detail:
     """Delete a service from the list; its deployments are kept."""
-    await state.bus.handle(DeleteService(service_id=service_id))
+    await state.bus.handle(DeleteService(service_id=service_id), by=actor)
     return Detail(detail=f"Service {service_id} deleted")
 
 
-async def sync_services(state: AppState, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
+async def sync_services(
+    state: AppState, *, by: Actor, starts: bool = False
+) -> tuple[list[Event], list[FolderProblem]]:
     """Read the folders and update the database; return the changes and the folder problems.
 
     With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
@@ -90,13 +98,22 @@ async def sync_services(state: AppState, *, starts: bool = False) -> tuple[list[
     if any(not problem.folder for problem in problems):
         return [], problems
     broken = frozenset(problem.folder for problem in problems)
-    return await state.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
+    return await state.bus.handle(SyncServices(folders=tuple(folders), broken=broken), by=by), problems
 
 
 async def accepted_inputs(state: AppState) -> dict[str, Any]:
     """Return the input schema of each service by name; None if it declares no inputs."""
     async with state.open_unit_of_work() as uow:
-        return {service.name: service.data.get("inputs") for service in await uow.services.list()}
+        return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}
+
+
+async def _visible_folders(actor: Actor, state: AppState) -> Callable[[str], bool]:
+    """Return a function that returns True if the caller may know of a folder."""
+    if actor.visible == EVERYTHING:
+        return lambda _name: True
+    async with state.open_unit_of_work() as uow:
+        names = {service.name for service in await uow.services.list(visible=actor.visible)}
+    return names.__contains__
 
 
 def _service(service: Service, last: Deployment | None, active: Sequence[Deployment]) -> ServiceOut:

@@ -39,10 +39,10 @@ async def list_sessions(
 @router.delete("/{session_id}", status_code=204, responses={404: {"model": Detail}})
 async def end_session(session_id: Annotated[str, Path(max_length=100)], actor: Ender, state: AppStateDep) -> None:
     """Sign out one of your browsers immediately."""
-    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id))
+    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, session_id=session_id), by=actor)
 
 
 @router.delete("/", status_code=204)
 async def end_other_sessions(actor: Ender, state: AppStateDep) -> None:
     """Sign out all your browsers except the current one."""
-    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session))
+    await state.bus.handle(EndSessions(user_id=actor.user_id or 0, keep=actor.session), by=actor)

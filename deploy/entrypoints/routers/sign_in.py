@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 
 from deploy.adapters.tokens import hash_secret, new_secret
 from deploy.domain.attempts import BROWSER_KNOWN_FOR
-from deploy.domain.commands import CloseSession, OpenSession
+from deploy.domain.commands import EndSessions, OpenSession
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.model import User
 from deploy.domain.policy import TokenType
@@ -18,6 +18,7 @@ from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, client_address, no_store
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail
 from deploy.entrypoints.schemas.sign_in import AccessToken, SessionToken, SignIn, SignInForm
+from deploy.service_layer.authentication import actor_of
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
@@ -48,8 +49,10 @@ async def open_session(body: SignIn, state: AppStateDep, request: Request, respo
     session_id = hash_secret(secret)
     lifetime = timedelta(days=state.settings.session_expire_days)
     agent = request.headers.get("user-agent", "")
+    expires = state.now() + lifetime
     await state.bus.handle(
-        OpenSession(session_id=session_id, user_id=user.id, expires=state.now() + lifetime, user_agent=agent)
+        OpenSession(session_id=session_id, user_id=user.id, expires=expires, user_agent=agent),
+        by=actor_of(user, expires=expires.timestamp(), session=session_id),
     )
     known = state.sign_in.browser_cookie(user, client)
     is_secure = state.settings.cookie_secure or request.url.scheme == "https"
@@ -80,7 +83,12 @@ async def refresh_session(
 async def close_session(state: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
     """Sign out a browser."""
     if cookie:
-        await state.bus.handle(CloseSession(session_id=hash_secret(cookie)))
+        async with state.open_unit_of_work() as uow:
+            found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
+        if found is not None:
+            browser, user = found
+            actor = actor_of(user, expires=browser.expires.timestamp(), session=browser.id)
+            await state.bus.handle(EndSessions(user_id=user.id, session_id=browser.id), by=actor)
     response.delete_cookie(COOKIE, path=PATH)
 
 

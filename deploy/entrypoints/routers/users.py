@@ -33,9 +33,7 @@ async def read_own_user(actor: Myself, state: AppStateDep) -> UserOut:
 )
 async def change_own_password(body: PasswordChange, actor: MyPassword, state: AppStateDep, request: Request) -> None:
     """Change your password. This ends all your sessions and revokes all your user tokens."""
-    await state.sign_in.change_password(
-        actor.user_id or 0, actor.session, body.current, body.new, client_address(request)
-    )
+    await state.sign_in.change_password(actor, body.current, body.new, client_address(request))
 
 
 @router.get("/", responses={403: {"model": Detail}})
@@ -46,10 +44,11 @@ async def list_users(_actor: Administrator, state: AppStateDep) -> list[UserOut]
 
 
 @router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED})
-async def create_user(body: UserIn, _actor: Administrator, state: AppStateDep) -> UserOut:
+async def create_user(body: UserIn, actor: Administrator, state: AppStateDep) -> UserOut:
     """Add a user."""
     password_hash = await state.passwords.hash(body.password)
-    events = await state.bus.handle(CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin))
+    command = CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin)
+    events = await state.bus.handle(command, by=actor)
     user_id = next(event.user_id for event in events if isinstance(event, UserCreated))
     async with state.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(user_id))
@@ -59,11 +58,12 @@ async def create_user(body: UserIn, _actor: Administrator, state: AppStateDep) -
     "/{user_id}",
     responses={403: {"model": Detail}, 404: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED},
 )
-async def change_user(user_id: Id, body: UserChange, _actor: Administrator, state: AppStateDep) -> UserOut:
+async def change_user(user_id: Id, body: UserChange, actor: Administrator, state: AppStateDep) -> UserOut:
     """Change a user's password, role or state. This ends all their sessions."""
     password_hash = await state.passwords.hash(body.password) if body.password is not None else None
     await state.bus.handle(
-        ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active)
+        ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active),
+        by=actor,
     )
     async with state.open_unit_of_work() as uow:
         return UserOut.model_validate(await uow.users.get(user_id))

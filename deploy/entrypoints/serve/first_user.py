@@ -16,6 +16,7 @@ from deploy.config import ConfigurationError, Settings
 from deploy.domain.commands import CreateUser
 from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.passwords import check_rules
+from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.serve.own_command import own_command
 from deploy.entrypoints.serve.settings import from_environment
@@ -72,7 +73,7 @@ async def _create_first_user(state: AppState, name: str, password: str, *, is_ge
         only_first=True,
     )
     try:
-        await state.bus.handle(command)
+        await state.bus.handle(command, by=SERVER)
     except Conflict:
         return False  # another process was faster
     except InvalidInput as error:

@@ -15,6 +15,7 @@ from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
+from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.routers.services import accepted_inputs, sync_services
 from deploy.entrypoints.serve.memory import collect_from_now_on
@@ -57,7 +58,7 @@ async def finish_sync(syncing: asyncio.Task[None]) -> None:
 
 async def _sync(state: AppState) -> None:
     with explained(state):
-        _, problems = await sync_services(state, starts=True)
+        _, problems = await sync_services(state, by=SERVER, starts=True)
     report(problems)
 
 

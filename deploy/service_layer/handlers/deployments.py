@@ -8,6 +8,7 @@ from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import EVERYTHING
 from deploy.domain.run import Run, plan
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import StepIds
@@ -31,7 +32,7 @@ async def start_deployment(
     check_shape(command)
     # The lock serializes the starts of a service: they are in the order of their ids, an idempotency key is used only
     # once, and the service is not removed meanwhile.
-    service = await uow.services.get(command.service_id, for_update=True)
+    service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
@@ -51,7 +52,7 @@ async def start_deployment(
         retry_of=command.retry_of,
         secret_inputs=sorted(values.secrets),
     )
-    expectation = await expected(service, uow, playbook_steps)
+    expectation = await expected(service, uow, playbook_steps, visible=EVERYTHING)
     deployment.expected_seconds = expectation.expected_seconds
     ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
@@ -69,7 +70,7 @@ async def start_deployment(
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Cancel a deployment: immediately if it is queued, through its worker if it is running."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     version = Version.of(deployment)
     events = deployment.request_cancel(command.by, now=now())
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
@@ -88,7 +89,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
 
 async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, inputs: Inputs) -> list[Event]:
     """Apply a step report that a script sent over HTTP."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.state.is_final:
         raise Conflict(f"Deployment {deployment.id} has already finished ({deployment.state.value}).")
     ids, version = iter(await uow.steps.reserve_ids(1)), Version.of(deployment)
@@ -101,7 +102,7 @@ async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clo
 
 async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Finish a deployment whose script is done. Idempotent."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     run, version = Run(deployment, await uow.steps.open_of(deployment.id), iter(())), Version.of(deployment)
     run.finish(at=now())
     await record_locked(uow, run, version)
@@ -116,7 +117,7 @@ async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event
 
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
     """Give a waiting deployment a new job in place of a missing one."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
         deployment.job_id = await uow.queue.put(NewJob(deployment.id, deployment.service_id))
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))

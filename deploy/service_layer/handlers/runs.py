@@ -8,6 +8,7 @@ from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import Deployment, DeploymentState, Step
+from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Reported, RunEnded, clean_text
 from deploy.domain.run import Run
 from deploy.service_layer.clock import Clock
@@ -50,7 +51,7 @@ async def ingest_output(
     run = await _stored(command, uow, free, *cached) if cached is not None else None
     if run is None:  # not cached, or changed since
         async with uow.atomically():
-            deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+            deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
             if deployment.spool_offset != command.offset_before:
                 return []
             free = iter(ids)
@@ -80,7 +81,7 @@ async def _stored(
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Fail a run that can no longer be followed, so that it does not stay running forever."""
-    deployment = await uow.deployments.get(command.deployment_id, for_update=True)
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.run_ended is not None:
         return []
     version = Version.of(deployment)
@@ -97,10 +98,10 @@ async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWor
     The last success of each service is always kept: it is the basis for planning the next deployment.
     """
     events: list[Event] = []
-    for service in await uow.services.all():
-        service_days, service_count = service.data.get("retention_days"), service.data.get("retention_count")
-        days = command.days if service_days is None else float(service_days)
-        count = command.count if service_count is None else int(service_count)
+    for service in await uow.services.all_for_upkeep():
+        own_days, own_count = service.data.get("retention_days"), service.data.get("retention_count")
+        days = command.days if own_days is None else float(own_days)
+        count = command.count if own_count is None else int(own_count)
         if days or count:
             gone = await uow.deployments.remove_old(service.id, days=days, count=count)
             events += [DeploymentExpired(deployment_id) for deployment_id in gone]

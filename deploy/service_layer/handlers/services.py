@@ -6,6 +6,7 @@ from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import Event, ServiceChanged
 from deploy.domain.model import Service
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -39,8 +40,8 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
 
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Delete a service from the list. If its folder still exists, the next sync adds it again."""
-    service = await uow.services.get(command.service_id, for_update=True)
-    if await uow.deployments.open(service_id=service.id):
+    service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
+    if await uow.deployments.open(visible=EVERYTHING, service_id=service.id):
         raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")
     service.deleted = service.updated = now()
     await uow.services.store(service)

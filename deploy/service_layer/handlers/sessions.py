@@ -26,12 +26,6 @@ async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: C
     return []
 
 
-async def close_session(command: commands.CloseSession, uow: UnitOfWork) -> list[Event]:
-    """Delete a browser session. User tokens that name it become invalid."""
-    user_id = await uow.sessions.remove(command.session_id)
-    return [AccessChanged(user_id)] if user_id is not None else []
-
-
 async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Delete one browser session of a user, or all except one. User tokens that name them become invalid."""
     user_sessions = {browser.id for browser in await uow.sessions.of(command.user_id, now())}

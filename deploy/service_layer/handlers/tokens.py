@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from deploy.domain import commands
-from deploy.domain.errors import Forbidden, NotFound
+from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event
-from deploy.domain.model import Token
+from deploy.domain.model import Token, TokenKind
+from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
-async def register_token(command: commands.RegisterToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Record a token before it is issued."""
-    service_id = None
-    if command.service_name is not None:
-        service = await uow.services.find(command.service_name)
-        if service is None:
-            raise NotFound("Service not found")
-        service_id = service.id
-    await uow.tokens.add(
-        Token(
-            id=command.token_id,
-            kind=command.kind,
-            origin=command.origin,
-            created=now(),
-            expires=command.expires,
-            user_id=command.user_id,
-            service_id=service_id,
-        )
-    )
+async def register_service_token(
+    command: commands.RegisterServiceToken, uow: UnitOfWork, *, now: Clock
+) -> list[Event]:
+    """Record a service token before it is issued."""
+    service = await uow.services.find(command.service_name, visible=EVERYTHING)
+    if service is None:
+        raise NotFound("Service not found")
+    await uow.tokens.add(_token(command, TokenKind.SERVICE, now(), service_id=service.id))
+    return []
+
+
+async def register_config_token(command: commands.RegisterConfigToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Record a config token before it is issued."""
+    await uow.tokens.add(_token(command, TokenKind.CONFIG, now()))
     return []
 
 
 async def revoke_token(command: commands.RevokeToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Revoke a token."""
     token = await uow.tokens.get(command.token_id)
-    if command.user_id is not None and token.user_id != command.user_id:
-        raise Forbidden("Only the creator of a token or an administrator can revoke it.")
     await uow.tokens.revoke(token.id, now())
     return [AccessChanged(None)]
+
+
+def _token(
+    command: commands.RegisterServiceToken | commands.RegisterConfigToken,
+    kind: TokenKind,
+    created: datetime,
+    *,
+    service_id: int | None = None,
+) -> Token:
+    return Token(
+        id=command.token_id,
+        kind=kind,
+        origin=command.origin,
+        created=created,
+        expires=command.expires,
+        user_id=command.user_id,
+        service_id=service_id,
+    )

@@ -55,6 +55,11 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
     return [AccessChanged(user.id)]
 
 
+async def change_own_password(command: commands.ChangeOwnPassword, uow: UnitOfWork) -> list[Event]:
+    """Change the password of a user who knows the current one; ends their sessions."""
+    return await change_user(commands.ChangeUser(user_id=command.user_id, password_hash=command.password_hash), uow)
+
+
 async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:
     """Notify every process to invalidate the cached access of a user, or of all users."""
     await uow.events.wake("access" if event.user_id is None else f"access {event.user_id}")

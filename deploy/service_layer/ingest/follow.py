@@ -14,6 +14,7 @@ from deploy.adapters.database import DATABASE_ERRORS, is_away
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
+from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.ingest.entries import EXIT, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -106,7 +107,7 @@ class Follower:
     async def _ingest(self, records: list[Record], before: int, after: int) -> int | None:
         entries = tuple(masked_entries(records, self._mask))
         command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
-        events = await persistently(lambda: self._bus.handle(command))
+        events = await persistently(lambda: self._bus.handle(command, by=WORKER))
         if not events:
             # No events: the batch held only `start`, or was already stored (by a commit whose response was lost).
             return await persistently(self._stored_offset)
@@ -114,12 +115,12 @@ class Follower:
 
     async def _stored_offset(self) -> int | None:
         async with self._open_unit_of_work() as uow:
-            deployment = await uow.deployments.get(self.deployment_id)
+            deployment = await uow.deployments.get(self.deployment_id, visible=EVERYTHING)
             return None if deployment.run_ended is not None else deployment.spool_offset
 
     async def _fail(self, reason: str) -> None:
         command = FailLostRun(deployment_id=self.deployment_id, reason=reason)
-        await persistently(lambda: self._bus.handle(command))
+        await persistently(lambda: self._bus.handle(command, by=WORKER))
 
     async def _wait(self) -> None:
         try:
