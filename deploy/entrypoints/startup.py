@@ -16,7 +16,7 @@ from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
 from deploy.entrypoints.memory import collect_from_now_on
-from deploy.entrypoints.routers.services import accepted_inputs, sync_services
+from deploy.entrypoints.service_sync import accepted_inputs, sync_services
 from deploy.entrypoints.state import AppState
 
 log = logging.getLogger(__name__)

@@ -167,7 +167,7 @@ def make_config_token(
 ) -> None:
     """Create a config token, which can read the deployed services, and print it."""
     from deploy.domain.model import TokenKind
-    from deploy.entrypoints.routers.tokens import make_token
+    from deploy.entrypoints.token_records import make_token
 
     async def do(services: AppState) -> str:
         return await make_token(services, TokenKind.CONFIG, days=days, origin=origin, user_id=None)
@@ -178,7 +178,7 @@ def make_config_token(
 @tokens.command("list")
 def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
-    from deploy.entrypoints.routers.tokens import token_rows
+    from deploy.entrypoints.token_records import token_rows
 
     found = with_services(server_settings(data_dir), token_rows)
     if json:
@@ -222,7 +222,7 @@ def upgrade_database(data_dir: DataDir = None) -> None:
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     """Sync services with the service folders. Exit with code 1 if a folder is invalid."""
     from deploy.domain.events import ServiceChanged
-    from deploy.entrypoints.routers.services import sync_services
+    from deploy.entrypoints.service_sync import sync_services
     from deploy.entrypoints.startup import problem_text
 
     settings = server_settings(data_dir, services_dir)

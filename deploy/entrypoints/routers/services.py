@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from deploy.adapters.filesystem import FolderProblem
-from deploy.domain.commands import DeleteService, SyncServices
-from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.commands import DeleteService
+from deploy.domain.events import ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.service_sync import sync_services
 from deploy.service_layer.planning import expected
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
@@ -76,27 +75,6 @@ async def delete_service(
     """Delete a service from the list; its deployments are kept."""
     await services.bus.handle(DeleteService(service_id=service_id))
     return Detail(detail=f"Service {service_id} deleted")
-
-
-async def sync_services(services: AppState, *, starts: bool = False) -> tuple[list[Event], list[FolderProblem]]:
-    """Read the folders and update the database; return the changes and the folder problems.
-
-    With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
-    valid once stays valid, and skipping it makes the start faster.
-    """
-    accepted = await accepted_inputs(services) if starts else {}
-    folders, problems = await services.folders.read(accepted)
-    # If the services root itself cannot be read, nothing is known about any service: change none.
-    if any(not problem.folder for problem in problems):
-        return [], problems
-    broken = frozenset(problem.folder for problem in problems)
-    return await services.bus.handle(SyncServices(folders=tuple(folders), broken=broken)), problems
-
-
-async def accepted_inputs(services: AppState) -> dict[str, Any]:
-    """Return the input schema of each service by name; None if it declares no inputs."""
-    async with services.open_unit_of_work() as uow:
-        return {service.name: service.data.get("inputs") for service in await uow.services.list()}
 
 
 def _service(service: Service, last: Deployment | None, active: Sequence[Deployment]) -> ServiceOut:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from deploy.adapters.tokens import new_token_id
-from deploy.domain.commands import RegisterToken, RevokeToken
+from deploy.domain.commands import RevokeToken
 from deploy.domain.model import TokenKind
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, no_store, require
 from deploy.entrypoints.schemas.access import ConfigToken, ConfigTokenIn, ServiceToken, ServiceTokenIn, TokenOut
 from deploy.entrypoints.schemas.common import Detail
-from deploy.entrypoints.state import AppState
+from deploy.entrypoints.token_records import make_token, token_rows
 
 router = APIRouter(tags=["tokens"], responses={401: {"model": Detail}})
 
@@ -60,43 +58,3 @@ async def revoke_token(
 ) -> None:
     """Revoke a token."""
     await services.bus.handle(RevokeToken(token_id=token_id, user_id=None if actor.is_admin else actor.user_id))
-
-
-async def make_token(
-    services: AppState, kind: TokenKind, *, days: int, origin: str, user_id: int | None, service: str | None = None
-) -> str:
-    """Record a token, then sign it; return the token."""
-    token_id, now, lifetime = new_token_id(), services.now(), timedelta(days=days)
-    await services.bus.handle(
-        RegisterToken(
-            token_id=token_id,
-            kind=kind,
-            origin=origin,
-            expires=now + lifetime,
-            user_id=user_id,
-            service_name=service,
-        )
-    )
-    return services.signer.sign(kind.value, service or origin, now=now, lifetime=lifetime, token_id=token_id)
-
-
-async def token_rows(
-    services: AppState, *, user_id: int | None = None, service_id: int | None = None
-) -> list[TokenOut]:
-    """Return token records, optionally of one user or service."""
-    async with services.open_unit_of_work() as uow:
-        rows = await uow.tokens.list(user_id=user_id, service_id=service_id)
-    return [
-        TokenOut(
-            id=token.id,
-            kind=token.kind,
-            service=service,
-            origin=token.origin,
-            user=user,
-            created=token.created,
-            expires=token.expires,
-            last_used=token.last_used,
-            revoked=token.revoked,
-        )
-        for token, service, user in rows
-    ]
