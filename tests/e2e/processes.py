@@ -196,6 +196,15 @@ class Site:
 
 
 @contextmanager
+def external_postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL for servers with DATABASE_URL, on a copy of the session's template."""
+    with temporary_folder() as folder:
+        copy_data_folder(folder / "postgres")
+        with PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+            yield postgres
+
+
+@contextmanager
 def running_site() -> Iterator[Site]:
     """A site that is ready, without a worker yet."""
     with temporary_folder() as folder:

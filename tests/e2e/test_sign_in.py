@@ -13,12 +13,11 @@ import httpx2
 import pytest
 
 from deploy.adapters.database import dsn_of
-from deploy.adapters.postgres import PostgresServer
 from deploy.domain.attempts import BROWSER_KNOWN_FOR, PER_ACCOUNT, PER_NETWORK
 from tests.e2e.api import Api, answer
 from tests.e2e.command_line import CommandLine
 from tests.e2e.conftest import NewServer
-from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
+from tests.e2e.processes import SECRET_KEY, external_postgres
 from tests.e2e.server import PASSWORD, USER, Server, temporary_folder
 from tests.e2e.waiting import PATIENCE, wait_until
 
@@ -99,7 +98,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    with temporary_folder() as folder, PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+    with temporary_folder() as folder, external_postgres() as postgres:
         settings = {"DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
         with Server(folder, options=["--no-worker", "--workers", "2"], settings=settings) as server:
             made = Target(server, postgres.url)

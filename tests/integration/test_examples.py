@@ -236,6 +236,7 @@ def test_the_website_is_deployed_again_and_again(website: Website) -> None:
     assert runs[1].message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
 
 
+@pytest.mark.slow  # in the first tier, the browser tests deploy the website
 def test_the_website_runs_on_after_its_deployment_and_holds_nothing_open(website: Website) -> None:
     result = website.deploy(1, website_title="<Title>")  # comes back, although the server runs on
 
