@@ -122,6 +122,7 @@ def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewh
         (elsewhere.folder / ".env").unlink()
         file = server.folder / ".env"
         file.write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")
+        server.blank = True  # no bundled database
         server.start()
         password = postgres.url.split(":")[2].split("@")[0]
         write_service(server.services_dir, "shop", script=shell("true"))
