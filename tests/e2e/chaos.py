@@ -22,7 +22,8 @@ from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
 from tests.e2e.api import FINAL, Api
 from tests.e2e.folders import python, write_service
-from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, clean_environment, free_port, temporary_folder
+from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.server import PASSWORD, USER, clean_environment, free_port, temporary_folder
 from tests.e2e.waiting import wait_until
 
 SERVICES = 3

@@ -18,8 +18,8 @@ from typing import Any
 
 from deploy.entrypoints.cli.client.credentials import COOKIE
 from deploy.entrypoints.cli.client.logins import Login, Logins
-from tests.e2e.forked_commands import run_command
-from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, Server, clean_environment
+from tests.e2e.forked_commands import FASTDEPLOY, run_command
+from tests.e2e.server import PASSWORD, USER, Server, clean_environment
 from tests.e2e.waiting import PATIENCE, wait_until
 
 Finished = subprocess.CompletedProcess[str]

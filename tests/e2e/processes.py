@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
-from tests.e2e.server import FASTDEPLOY, Server, temporary_folder
+from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import PATIENCE, wait_until
 
 SECRET_KEY = "0123456789abcdef" * 4

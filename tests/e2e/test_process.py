@@ -10,9 +10,10 @@ import pytest
 from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import python, say, shell, write_service
+from tests.e2e.forked_commands import FASTDEPLOY
 from tests.e2e.jwts import claims_of
 from tests.e2e.processes import arguments, children, process
-from tests.e2e.server import FASTDEPLOY, PASSWORD, Server, clean_environment
+from tests.e2e.server import PASSWORD, Server, clean_environment
 from tests.e2e.waiting import PATIENCE, wait_until
 
 
