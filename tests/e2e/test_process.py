@@ -58,9 +58,8 @@ def test_a_signal_stops_the_server_and_runs_continue(new_server: NewServer, by: 
     assert len([pid for pid in family if process(pid) is not None]) <= 1
 
 
-def test_a_second_server_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
-    first, second = new_server(), new_server()
-    first.start()
+def test_a_second_server_on_the_same_data_folder_is_refused(server: Server, new_server: NewServer) -> None:
+    first, second = server, new_server()
     second.environment["DATA_DIR"] = str(first.data_dir)
     assert str(first.data_dir) in refusal(second)
     assert first.is_ready()
@@ -149,6 +148,7 @@ def test_settings_come_from_options_the_environment_and_a_file(new_server: NewSe
         api.close()
 
 
+@pytest.mark.slow  # in the first tier: test_first_user.py::test_starts_mention_a_generated_password_until_it_is_changed
 def test_a_generated_password_is_shown_once(new_server: NewServer) -> None:
     server = new_server()
     server.environment.pop("INITIAL_USER_PASSWORD")

@@ -177,7 +177,10 @@ def test_many_clients_sign_in_at_once(server: Server) -> None:
 # Reading
 
 
-@pytest.mark.parametrize("size", [0, 1], ids=["not at all", "a byte at a time"])
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(0, id="not at all"), pytest.param(1, marks=pytest.mark.slow, id="a byte at a time")],
+)
 def test_a_client_that_does_not_read_a_long_log_is_closed(impatient: Server, size: int) -> None:
     api = impatient.api
     deployment_id = api.run(impatient.add_service(python(FLOOD)))["id"]

@@ -8,10 +8,9 @@ Result = TypeVar("Result")
 
 # Seconds; much longer than anything takes. A test that meets it has failed.
 PATIENCE = 60.0
-# Seconds: most conditions come true soon, and asking a server takes time from what is waited for.
-LOOK_EVERY = 0.01
-LOOK_EVERY_LATER = 0.05
-LATER = 0.5
+# Most conditions come true soon. The longer one takes, the more seldom it is checked, because each check takes processor
+# time from what the test waits for: after a tenth of the time that has passed, within these bounds in seconds.
+SHORTEST, LONGEST = 0.01, 0.2
 
 
 def wait_until(condition: Callable[[], Result], what: str = "the condition", patience: float = PATIENCE) -> Result:
@@ -23,4 +22,4 @@ def wait_until(condition: Callable[[], Result], what: str = "the condition", pat
         if value:
             return value
         assert time.monotonic() < deadline, f"{what} has not come true within {patience:.0f} s; last: {value!r}"
-        time.sleep(LOOK_EVERY if time.monotonic() < began + LATER else LOOK_EVERY_LATER)
+        time.sleep(min(max((time.monotonic() - began) / 10, SHORTEST), LONGEST))
