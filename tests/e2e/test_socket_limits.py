@@ -21,7 +21,7 @@ MIB = 1 << 20
 LIMIT = 64 * 1024
 CLIENTS = 60
 LARGE = 15 * MIB
-AT_ONCE = 300
+AT_ONCE = 150
 # With these limits of `crowded`, connections from another address than a proxy's are closed beyond 20.
 PER_ADDRESS, TOTAL = 20, 40
 ELSEWHERE = "127.0.0.2"
