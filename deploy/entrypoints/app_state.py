@@ -29,6 +29,7 @@ from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
 from deploy.service_layer.sign_in import SignIn
+from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 
 URL_SCHEME = "postgresql+asyncpg://"
@@ -47,6 +48,7 @@ class AppState:
     folders: ServiceFolders
     signer: TokenSigner
     passwords: Passwords
+    tokens: TokenIssuer
     sign_in: SignIn
     authenticator: Authenticator
     listener: Listener
@@ -105,6 +107,7 @@ def create_app_state(
         folders=folders,
         signer=signer,
         passwords=passwords,
+        tokens=TokenIssuer(bus, signer, now),
         sign_in=SignIn(open_unit_of_work, bus, passwords, signer, KeyedHash(key), now),
         authenticator=authenticator,
         listener=listener,

@@ -19,9 +19,11 @@ from typing import Any
 import httpx2
 
 from deploy.adapters.postgres import PostgresServer
+from tests.data_folders import copy_data_folder
 from tests.e2e.api import FINAL, Api
 from tests.e2e.folders import python, write_service
-from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, clean_environment, free_port, temporary_folder
+from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.server import PASSWORD, USER, clean_environment, free_port, temporary_folder
 from tests.e2e.waiting import wait_until
 
 SERVICES = 3
@@ -71,6 +73,7 @@ class Site:
         self.folder = folder
         self.port = free_port()
         self.api = Api(f"http://127.0.0.1:{self.port}", USER, PASSWORD)
+        copy_data_folder(folder / "postgres")
         self.postgres = PostgresServer(folder / "postgres")
         self.postgres.start()
         self.environment = clean_environment(

@@ -18,7 +18,8 @@ from typing import Any
 
 from deploy.entrypoints.cli.client.credentials import COOKIE
 from deploy.entrypoints.cli.client.logins import Login, Logins
-from tests.e2e.server import FASTDEPLOY, PASSWORD, USER, Server, clean_environment
+from tests.e2e.forked_commands import FASTDEPLOY, run_command
+from tests.e2e.server import PASSWORD, USER, Server, clean_environment
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 Finished = subprocess.CompletedProcess[str]
@@ -40,16 +41,8 @@ class CommandLine:
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:
         """Run a command and wait until it exits."""
-        return subprocess.run(
-            [FASTDEPLOY, *arguments],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        variables = {**self.environment, **environment}
+        return run_command(arguments, folder=self.folder, environment=variables, stdin=stdin, timeout=TIMEOUT)
 
     def json(self, *arguments: str, **environment: str) -> Any:
         """Run a command that succeeds and return the JSON it prints."""

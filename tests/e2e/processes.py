@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
-from tests.e2e.server import FASTDEPLOY, Server, temporary_folder
+from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 SECRET_KEY = "0123456789abcdef" * 4
@@ -193,6 +194,15 @@ class Site:
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return all workers ever seen, by id."""
         return {worker["id"]: worker for worker in self.api.admin.get("/workers/").raise_for_status().json()}
+
+
+@contextmanager
+def external_postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL for servers with DATABASE_URL, on a copy of the session's template."""
+    with temporary_folder() as folder:
+        copy_data_folder(folder / "postgres")
+        with PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+            yield postgres
 
 
 @contextmanager

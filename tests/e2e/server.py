@@ -26,10 +26,10 @@ from deploy.config import Settings
 from tests.data_folders import copy_data_folder
 from tests.e2e.api import Api
 from tests.e2e.folders import Puppet, puppet, write_service
+from tests.e2e.forked_commands import FASTDEPLOY, run_command
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
 USER = "admin"
 PASSWORD = "correct horse battery staple"
 # Below the range that the kernel assigns to clients, which could otherwise take our port between two starts.
@@ -111,8 +111,7 @@ class Server:
 
     def start(self, *, wait: bool = True) -> None:
         """Start the server, and wait until it is ready."""
-        if self._uses_template():
-            copy_data_folder(self.data_dir)
+        self.prepare()
         command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
         if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
             command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
@@ -123,10 +122,12 @@ class Server:
         if wait:
             self.wait_until_ready()
 
-    def _uses_template(self) -> bool:
+    def prepare(self) -> None:
+        """Copy the session's template to a new data folder. A server that starts does this, too."""
         has_own_database = "DATABASE_URL" not in self.environment
-        is_new = self.environment.get("DATA_DIR") == str(self.data_dir) and not self.data_dir.exists()
-        return has_own_database and is_new and not self.blank
+        is_named = str(self.data_dir) in (self.environment.get("DATA_DIR"), *self.options)
+        if has_own_database and is_named and not self.data_dir.exists() and not self.blank:
+            copy_data_folder(self.data_dir)
 
     def wait_until_ready(self) -> None:
         """Wait until the server serves requests."""
@@ -165,16 +166,7 @@ class Server:
 
     def cli(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run `fastdeploy …` with the same folders and settings."""
-        return subprocess.run(
-            [FASTDEPLOY, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        return run_command(arguments, folder=self.folder, environment=self.environment, stdin=stdin, timeout=TIMEOUT)
 
     def new_name(self, prefix: str = "service") -> str:
         """Return an unused service name."""

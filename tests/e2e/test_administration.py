@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.adapters.postgres import PostgresServer
 from deploy.config import Settings
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell, write_service
-from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
+from tests.e2e.processes import SECRET_KEY, external_postgres
 from tests.e2e.server import USER, Server, temporary_folder
 
 COMMANDS = [
@@ -119,10 +118,11 @@ def test_several_servers_are_listed(server: Server, elsewhere: Server, new_serve
 
 
 def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewhere: Server) -> None:
-    with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
+    with external_postgres() as postgres:
         (elsewhere.folder / ".env").unlink()
         file = server.folder / ".env"
         file.write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")
+        server.blank = True  # no bundled database
         server.start()
         password = postgres.url.split(":")[2].split("@")[0]
         write_service(server.services_dir, "shop", script=shell("true"))
@@ -141,6 +141,7 @@ def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewh
 
 
 def test_sync_fails_for_an_invalid_folder_or_a_missing_root(server: Server) -> None:
+    server.prepare()
     named = ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     write_service(server.services_dir, "shop", script=shell("true"))
     write_service(server.services_dir, "broken", config="{")
@@ -159,6 +160,7 @@ def test_sync_fails_for_an_invalid_folder_or_a_missing_root(server: Server) -> N
 
 
 def test_the_password_is_read_from_standard_input_without_a_terminal(server: Server) -> None:
+    server.prepare()
     named = ["--data-dir", str(server.data_dir)]
     run_ok(server, "user", "create", "ada", *named, stdin="a long password\n")
     for stdin in ("", "\n"):

@@ -160,6 +160,7 @@ def test_many_clients_get_the_same_messages_in_the_same_order(server: Server, he
             wait_until_level(live, deployment_id, events)
 
 
+@pytest.mark.slow  # in the first tier: test_process.py::test_two_web_server_processes_share_everything
 def test_clients_of_several_processes_get_the_same_messages(new_server: NewServer) -> None:
     server = new_server(options=["--workers", "2", "--no-worker"])
     server.start()

@@ -13,7 +13,7 @@ import pytest
 from deploy.adapters.postgres import PostgresServer
 from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
-from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY
+from tests.e2e.processes import POSTGRES_SETTINGS, SECRET_KEY, external_postgres
 from tests.e2e.server import USER, Server, clean_environment, free_port, temporary_folder
 from tests.e2e.test_process import failed_start
 from tests.e2e.waiting import TIMEOUT, wait_until
@@ -98,7 +98,12 @@ def full_pipe() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"SUDO_USER": "no-such-user"}, {"INITIAL_USER_NAME": "not a name"}, {"INITIAL_USER_PASSWORD": "short"}]
+    "setting",
+    [
+        {"SUDO_USER": "no-such-user"},
+        pytest.param({"INITIAL_USER_NAME": "not a name"}, marks=pytest.mark.slow),
+        pytest.param({"INITIAL_USER_PASSWORD": "short"}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_start_that_fails_creates_no_user(server: Server, setting: dict[str, str]) -> None:
     name = next(iter(setting))
@@ -130,7 +135,10 @@ def test_a_password_lost_in_a_kill_can_be_replaced(server: Server, elsewhere: Pa
     assert "user passwd" not in restart(server)
 
 
-@pytest.mark.parametrize("stdout", ["&-", "/dev/null", "/dev/full"])
+@pytest.mark.parametrize(
+    "stdout",
+    ["&-", pytest.param("/dev/null", marks=pytest.mark.slow), pytest.param("/dev/full", marks=pytest.mark.slow)],
+)
 def test_a_password_that_cannot_be_shown_can_be_replaced(server: Server, elsewhere: Path, stdout: str) -> None:
     server.through = ["sh", "-c", f'exec "$0" "$@" >{stdout}']
     server.start()
@@ -192,7 +200,7 @@ def test_servers_that_start_at_the_same_time_create_one_user(new_server: NewServ
 
 
 def test_another_web_server_shows_the_password_once(elsewhere: Path, new_server: NewServer) -> None:
-    with temporary_folder() as folder, PostgresServer(folder / "pg", settings=POSTGRES_SETTINGS) as postgres:
+    with external_postgres() as postgres:
         (elsewhere / ".env").write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")
         first, second = (_under_uvicorn(elsewhere) for _ in range(2))
         assert len(shown_passwords(first)) == 1

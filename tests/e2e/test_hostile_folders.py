@@ -19,6 +19,8 @@ from tests.e2e.server import Server, temporary_folder
 from tests.e2e.test_deploy_user import SETTINGS
 from tests.e2e.waiting import wait_until
 
+# Of each kind. Each takes all the processor time that a check may take.
+BOMBS = 3
 OUTSIDE = "words-of-a-file-outside-of-the-services-folder"
 INPUTS = {"type": "object", "properties": {"host": {"type": "string", "x-choices": {"inventory": "hosts"}}}}
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Only, debug: {}}]\n"
@@ -167,7 +169,7 @@ def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     good = server.add_service(shell("true"))
-    for number in range(5):
+    for number in range(BOMBS):
         write_service(server.services_dir, f"schema{number}", script=shell("true"), config=references(8 + number, 12))
         files = {"site.yml": merges() + f"# {number}\n"}
         write_service(server.services_dir, f"yaml{number}", files=files, config={"ansible_playbook": "site.yml"})
@@ -179,7 +181,7 @@ def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
         answers = [answer(read.result()) for read in reads]
     assert all(problems == answers[0] for problems in answers)
     assert {problem["folder"] for problem in answers[0]} == {
-        f"{kind}{n}" for kind in ("schema", "yaml") for n in range(5)
+        f"{kind}{n}" for kind in ("schema", "yaml") for n in range(BOMBS)
     }
     assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]

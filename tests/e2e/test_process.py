@@ -10,9 +10,10 @@ import pytest
 from tests.e2e.api import Api, answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import python, say, shell, write_service
+from tests.e2e.forked_commands import FASTDEPLOY
 from tests.e2e.jwts import claims_of
 from tests.e2e.processes import arguments, children, process
-from tests.e2e.server import FASTDEPLOY, PASSWORD, Server, clean_environment
+from tests.e2e.server import PASSWORD, Server, clean_environment
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 
@@ -57,9 +58,8 @@ def test_a_signal_stops_the_server_and_runs_continue(new_server: NewServer, by: 
     assert len([pid for pid in family if process(pid) is not None]) <= 1
 
 
-def test_a_second_server_on_the_same_data_folder_is_refused(new_server: NewServer) -> None:
-    first, second = new_server(), new_server()
-    first.start()
+def test_a_second_server_on_the_same_data_folder_is_refused(server: Server, new_server: NewServer) -> None:
+    first, second = server, new_server()
     second.environment["DATA_DIR"] = str(first.data_dir)
     assert str(first.data_dir) in failed_start(second)
     assert first.is_ready()
@@ -148,6 +148,7 @@ def test_settings_come_from_options_the_environment_and_a_file(new_server: NewSe
         api.close()
 
 
+@pytest.mark.slow  # in the first tier: test_first_user.py::test_starts_mention_a_generated_password_until_it_is_changed
 def test_a_generated_password_is_shown_once(new_server: NewServer) -> None:
     server = new_server()
     server.environment.pop("INITIAL_USER_PASSWORD")

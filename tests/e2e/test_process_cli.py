@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from deploy.adapters.postgres import PostgresServer
 from tests.e2e.api import answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell, write_service
+from tests.e2e.processes import external_postgres
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.test_process import failed_start
 
@@ -27,9 +26,9 @@ def stopped() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[str]:
+def database() -> Iterator[str]:
     """Yield the URL of an external PostgreSQL."""
-    with temporary_folder() as folder, PostgresServer(folder, settings={"fsync": "off"}) as postgres:
+    with external_postgres() as postgres:
         yield postgres.url
 
 

@@ -8,10 +8,9 @@ Result = TypeVar("Result")
 
 # Seconds. Much longer than any condition takes; a test that runs into it has failed.
 TIMEOUT = 60.0
-# Seconds between checks: short at first, since most conditions come true soon; then longer, to spare the server under test.
-POLL_INTERVAL = 0.01
-SLOW_POLL_INTERVAL = 0.05
-SLOW_AFTER = 0.5
+# Seconds between checks. Most conditions come true soon; the longer one takes, the less often it is checked, to spare the
+# server under test: after a tenth of the time that has passed, within these bounds.
+MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.01, 0.2
 
 
 def wait_until(condition: Callable[[], Result], what: str = "the condition", timeout: float = TIMEOUT) -> Result:
@@ -25,4 +24,4 @@ def wait_until(condition: Callable[[], Result], what: str = "the condition", tim
         assert time.monotonic() < deadline, (
             f"timed out after {timeout:.0f} s waiting for {what}; last value: {value!r}"
         )
-        time.sleep(POLL_INTERVAL if time.monotonic() < began + SLOW_AFTER else SLOW_POLL_INTERVAL)
+        time.sleep(min(max((time.monotonic() - began) / 10, MIN_POLL_INTERVAL), MAX_POLL_INTERVAL))

@@ -258,6 +258,7 @@ def test_text_appears_between_its_events(outcomes: Run) -> None:
     assert marks[start + 3 : start + 6] == ["host_result", "task_end", "task_start"]
 
 
+@pytest.mark.main_python
 def test_task_names_read_from_files_match_a_run(files: Files, tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -317,6 +318,7 @@ def test_text_matches_the_default_callback(tmp_path: Path, verbosity: str) -> No
     assert "\x1b[0;32m" in ours.text
 
 
+@pytest.mark.main_python
 def test_without_a_pipe_it_is_the_default_callback(tmp_path: Path) -> None:
     path = write_playbook(tmp_path, PLAIN)
     ours = run(path, events=False)
@@ -341,6 +343,7 @@ def test_an_invalid_pipe_number_is_ignored(tmp_path: Path, number: str) -> None:
     assert "TASK [ok]" in result.printed
 
 
+@pytest.mark.main_python
 @pytest.mark.parametrize(
     "text",
     [
@@ -377,7 +380,15 @@ def test_an_aborted_run_still_ends_the_tasks_that_were_done(tmp_path: Path) -> N
 HOSTS = "".join(f"web{number} ansible_connection=local\n" for number in (1, 2, 3))
 
 
-@pytest.mark.parametrize("strategy", ["linear", "free", pytest.param("host_pinned", marks=pytest.mark.slow)])
+@pytest.mark.main_python
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "linear",
+        pytest.param("free", marks=pytest.mark.slow),
+        pytest.param("host_pinned", marks=pytest.mark.slow),
+    ],
+)
 def test_every_host_reports_with_any_strategy(tmp_path: Path, strategy: str) -> None:
     path = write_playbook(
         tmp_path,
@@ -435,6 +446,7 @@ def test_every_host_reports_with_any_strategy(tmp_path: Path, strategy: str) -> 
     assert len(once) == len(set(once))
 
 
+@pytest.mark.main_python
 def test_a_free_task_ends_as_soon_as_all_hosts_have_reported(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -482,6 +494,7 @@ def test_a_run_once_task_reports_its_only_host(tmp_path: Path) -> None:
     assert len(result.outcomes("b")) == 3
 
 
+@pytest.mark.main_python
 def test_unreachable_hosts_fail_a_task_unless_ignored(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -518,6 +531,7 @@ def test_a_missing_include_turns_an_ok_task_into_a_failure(tmp_path: Path) -> No
     assert "gone1.yml" in result.message("inc")
 
 
+@pytest.mark.main_python
 def test_a_dry_run_shows_differences_without_colors(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -549,6 +563,7 @@ def test_a_dry_run_shows_differences_without_colors(tmp_path: Path) -> None:
     assert "s3cret" not in str(result.objects)
 
 
+@pytest.mark.main_python
 def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -580,6 +595,7 @@ def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
     assert max(len(str(item.get("text", ""))) for item in result.objects) <= 64 * 1024
 
 
+@pytest.mark.main_python
 def test_invalid_bytes_arrive_readable(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -607,6 +623,7 @@ def test_invalid_bytes_arrive_readable(tmp_path: Path) -> None:
 ANSWER = "{{ lookup('pipe', 'touch evaluated') }}"
 
 
+@pytest.mark.main_python
 def test_values_are_never_evaluated(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -650,6 +667,7 @@ def test_values_are_never_evaluated(tmp_path: Path) -> None:
     assert result.message("steered") == "local ssh"
 
 
+@pytest.mark.main_python
 def test_commands_of_a_playbook_do_not_inherit_the_pipe(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -674,6 +692,7 @@ def test_commands_of_a_playbook_do_not_inherit_the_pipe(tmp_path: Path) -> None:
     assert result.message("look").count("pipe:") <= 3
 
 
+@pytest.mark.main_python
 def test_a_closed_pipe_does_not_stop_the_playbook(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,

@@ -71,10 +71,17 @@ def test_each_host_reports_its_own_results(hosts: SshHosts, folder: Path, pipeli
     }
     assert take_notes(hosts) == ["web1", "web2"]
     assert result.message("Who are you?") == "2 changed"
+    # Ansible shares connections; their sockets are in this folder while they are open.
+    sockets = folder / ".run" / "cp"
+    assert sockets.is_dir()
+    wait_until_true(lambda: not any(sockets.iterdir()))
 
 
 def test_mitogen_gives_the_same_results(hosts: SshHosts, folder: Path) -> None:
-    result = run(write_playbook(folder, PLAYBOOK), inventory=hosts.inventory(), agent=hosts.agent, mitogen=True)
+    path = write_playbook(folder, PLAYBOOK)
+    # On a busy machine, the default of 10 seconds may be too short.
+    environment = {"ANSIBLE_TIMEOUT": "60"}
+    result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment=environment, mitogen=True)
 
     assert result.code == 0, result.text
     assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "changed"}
@@ -99,17 +106,6 @@ def test_mitogen_does_not_pin_processes_to_one_cpu(hosts: SshHosts, folder: Path
 
     assert result.code == 0, result.text
     assert result.message("How many?").split() == [str(len(os.sched_getaffinity(0)))] * 2
-
-
-def test_connections_end_with_the_run(hosts: SshHosts, folder: Path) -> None:
-    path = write_playbook(folder, PLAYBOOK)
-    result = run(path, inventory=hosts.inventory(), agent=hosts.agent)
-
-    assert result.code == 0, result.text
-    # Ansible shares connections; their sockets are in this folder while they are open.
-    sockets = folder / ".run" / "cp"
-    assert sockets.is_dir()
-    wait_until_true(lambda: not any(sockets.iterdir()))
 
 
 def test_an_unreachable_host_does_not_stop_the_others(hosts: SshHosts, folder: Path) -> None:

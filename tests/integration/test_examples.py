@@ -236,6 +236,7 @@ def test_the_website_can_be_deployed_repeatedly(website: Website) -> None:
     assert runs[1].message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
 
 
+@pytest.mark.slow  # in the first tier, the browser tests deploy the website
 def test_the_website_keeps_running_and_does_not_block_its_deployment(website: Website) -> None:
     result = website.deploy(1, website_title="<Title>")  # returns, although the server keeps running
 

@@ -26,7 +26,7 @@ from tests.integration.supervised_runs import (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a run as another user")
 
 
-@pytest.fixture(params=["directly", "forked"])
+@pytest.fixture(params=[pytest.param("directly", marks=pytest.mark.slow), "forked"])
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     with supervised_runs(request.param) as started:
         yield started

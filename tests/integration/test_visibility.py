@@ -25,8 +25,8 @@ from deploy.domain.model import StepReport, StepState
 from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Actor, TokenType, Visible, check_role
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
-from deploy.entrypoints.routers.services import sync_services
 from deploy.service_layer.clock import utc_now
+from deploy.service_layer.services import sync_services
 from tests.conftest import FixedClock
 from tests.routes import NUMBER, TOKEN_ID, Rule, rules_of
 from tests.runs import ended, line
@@ -88,7 +88,7 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
     ids: set[int] = set()
     try:
         site = Site(state.bus, state.open_unit_of_work, FixedClock(utc_now()))
-        await sync_services(state, by=WORKER)
+        await sync_services(state.folders, state.bus, by=WORKER)
         async with state.open_unit_of_work() as uow:
             services = {service.name: service.id for service in await uow.services.list(visible=EVERYTHING)}
         ids |= set(services.values())

@@ -154,7 +154,15 @@ CONTEXTS = {
 
 
 class TestLongContexts:
-    @pytest.mark.parametrize("answer", CONTEXTS.values(), ids=CONTEXTS.keys())
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(
+                answer, marks=pytest.mark.slow if kind in {"plain", "double quotes", "newlines"} else (), id=kind
+            )
+            for kind, answer in CONTEXTS.items()
+        ],
+    )
     async def test_a_script_gets_a_long_context_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, answer: object
     ) -> None:
@@ -166,15 +174,9 @@ class TestLongContexts:
         arrived = json.loads((tmp_path / "arrived").read_text(encoding="utf-8"))
         assert arrived["context"]["env"] == {"answer": answer}
 
-    @pytest.mark.parametrize(
-        "kind",
-        [
-            "Cyrillic",
-            pytest.param("double quotes", marks=pytest.mark.slow),
-            pytest.param("newlines", marks=pytest.mark.slow),
-            pytest.param("backslashes", marks=pytest.mark.slow),
-        ],
-    )
+    # In the first tier, tests/integration/test_ansible_values.py shows that values reach playbooks.
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["Cyrillic", "double quotes", "newlines", "backslashes"])
     async def test_a_playbook_gets_a_long_context_unchanged(
         self, busy_site: Site, services_root: Path, tmp_path: Path, working: Working, kind: str
     ) -> None:

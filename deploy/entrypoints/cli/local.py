@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -171,10 +170,9 @@ def make_config_token(
 ) -> None:
     """Create a config token, which can read the deployed services, and print it."""
     from deploy.domain.policy import COMMAND_LINE
-    from deploy.entrypoints.routers.tokens import new_config_token
 
     async def run(state: AppState) -> str:
-        return await new_config_token(state, COMMAND_LINE, days=days, origin=origin)
+        return await state.tokens.config_token(COMMAND_LINE, days=days, origin=origin)
 
     typer.echo(with_app_state(server_settings(data_dir), run))
 
@@ -183,9 +181,13 @@ def make_config_token(
 def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     """List service and config tokens."""
     from deploy.domain.policy import COMMAND_LINE
-    from deploy.entrypoints.routers.tokens import token_rows
+    from deploy.entrypoints.schemas.tokens import TokenOut
 
-    found = with_app_state(server_settings(data_dir), partial(token_rows, visible=COMMAND_LINE.visible))
+    async def run(state: AppState) -> list[TokenOut]:
+        async with state.open_unit_of_work() as uow:
+            return [TokenOut.of(*row) for row in await uow.tokens.list(visible=COMMAND_LINE.visible)]
+
+    found = with_app_state(server_settings(data_dir), run)
     if json:
         typer.echo("[" + ",".join(token.model_dump_json() for token in found) + "]")
         return
@@ -227,13 +229,18 @@ def upgrade_database(data_dir: DataDir = None) -> None:
 @services_app.command("sync")
 def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     """Sync services with the service folders. Exit with code 1 if a folder is invalid."""
-    from deploy.domain.events import ServiceChanged
+    from deploy.adapters.filesystem import FolderProblem
+    from deploy.domain.events import Event, ServiceChanged
     from deploy.domain.policy import COMMAND_LINE
-    from deploy.entrypoints.routers.services import sync_services
     from deploy.entrypoints.serve.startup import problem_text
+    from deploy.service_layer.services import sync_services
 
     settings = server_settings(data_dir, services_dir)
-    events, problems = with_app_state(settings, partial(sync_services, by=COMMAND_LINE))
+
+    async def run(state: AppState) -> tuple[list[Event], list[FolderProblem]]:
+        return await sync_services(state.folders, state.bus, by=COMMAND_LINE)
+
+    events, problems = with_app_state(settings, run)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from deploy.adapters.filesystem import FolderProblem
-from deploy.domain.commands import DeleteService, SyncServices
-from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.commands import DeleteService
+from deploy.domain.events import ServiceChanged
 from deploy.domain.model import Deployment, Service
 from deploy.domain.policy import EVERYTHING, Action, Actor
 from deploy.entrypoints.app_state import AppState
@@ -19,6 +18,7 @@ from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
 from deploy.service_layer.authorization import granted_service
 from deploy.service_layer.plans import expected
+from deploy.service_layer.services import sync_services
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
@@ -49,7 +49,7 @@ async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
 @router.post("/sync")
 async def sync(actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
-    events, problems = await sync_services(state, by=actor)
+    events, problems = await sync_services(state.folders, state.bus, by=actor)
     is_visible = await _visible_folders(actor, state)
     changes = [event for event in events if isinstance(event, ServiceChanged) and event.service_id in actor.visible]
     names = {
@@ -82,29 +82,6 @@ async def delete_service(
     """Delete a service from the list; its deployments are kept."""
     await state.bus.handle(DeleteService(service_id=service_id), by=actor)
     return Detail(detail=f"Service {service_id} deleted")
-
-
-async def sync_services(
-    state: AppState, *, by: Actor, starts: bool = False
-) -> tuple[list[Event], list[FolderProblem]]:
-    """Read the folders and update the database; return the changes and the folder problems.
-
-    With `starts` (at startup), only input schemas that are not yet in the database are validated: a schema that was
-    valid once stays valid, and skipping it makes the start faster.
-    """
-    accepted = await accepted_inputs(state) if starts else {}
-    folders, problems = await state.folders.read(accepted)
-    # If the services root itself cannot be read, nothing is known about any service: change none.
-    if any(not problem.folder for problem in problems):
-        return [], problems
-    broken = frozenset(problem.folder for problem in problems)
-    return await state.bus.handle(SyncServices(folders=tuple(folders), broken=broken), by=by), problems
-
-
-async def accepted_inputs(state: AppState) -> dict[str, Any]:
-    """Return the input schema of each service by name; None if it declares no inputs."""
-    async with state.open_unit_of_work() as uow:
-        return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}
 
 
 async def _visible_folders(actor: Actor, state: AppState) -> Callable[[str], bool]:

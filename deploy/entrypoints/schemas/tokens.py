@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from deploy.domain.model import TokenKind
+from deploy.domain.model import Token, TokenKind
 from deploy.entrypoints.schemas.common import Origin, ResponseModel
 
 
@@ -52,3 +52,18 @@ class TokenOut(ResponseModel):
     expires: datetime
     last_used: datetime | None
     revoked: datetime | None
+
+    @classmethod
+    def of(cls, token: Token, service: str | None, user: str | None) -> TokenOut:
+        """Return the record with the names of its service and user."""
+        return cls(
+            id=token.id,
+            kind=token.kind,
+            service=service,
+            origin=token.origin,
+            user=user,
+            created=token.created,
+            expires=token.expires,
+            last_used=token.last_used,
+            revoked=token.revoked,
+        )

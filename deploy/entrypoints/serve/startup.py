@@ -17,8 +17,8 @@ from deploy.adapters.tokens import load as load_tokens
 from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
 from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
-from deploy.entrypoints.routers.services import accepted_inputs, sync_services
 from deploy.entrypoints.serve.memory import collect_from_now_on
+from deploy.service_layer.services import accepted_inputs, sync_services
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ async def finish_sync(syncing: asyncio.Task[None]) -> None:
 
 async def _sync(state: AppState) -> None:
     with explained(state):
-        _, problems = await sync_services(state, by=SERVER, starts=True)
+        _, problems = await sync_services(
+            state.folders, state.bus, by=SERVER, accepted=await accepted_inputs(state.open_unit_of_work)
+        )
     report(problems)
 
 
@@ -71,7 +73,7 @@ async def finish_loading(state: AppState, answering: asyncio.Event) -> None:
     await asyncio.sleep(LOAD_DELAY)
     await asyncio.to_thread(load_tokens)
     with contextlib.suppress(*DATABASE_ERRORS):
-        if any((await accepted_inputs(state)).values()):
+        if any((await accepted_inputs(state.open_unit_of_work)).values()):
             await asyncio.to_thread(load_check)
     collect_from_now_on()
 

@@ -1,0 +1,36 @@
+"""Sync the services with their folders, for the API, the command line and the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.adapters.filesystem import FolderProblem, ServiceFolders
+from deploy.domain.commands import SyncServices
+from deploy.domain.events import Event
+from deploy.domain.policy import EVERYTHING, Actor
+from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+
+
+async def sync_services(
+    folders: ServiceFolders, bus: MessageBus, *, by: Actor, accepted: dict[str, Any] | None = None
+) -> tuple[list[Event], list[FolderProblem]]:
+    """Read the folders and update the database; return the changes and the folder problems.
+
+    `accepted` is the result of `accepted_inputs`: these schemas are not validated again.
+    """
+    found, problems = await folders.read(accepted or {})
+    # If the services root itself cannot be read, nothing is known about any service: change none.
+    if any(not problem.folder for problem in problems):
+        return [], problems
+    broken = frozenset(problem.folder for problem in problems)
+    return await bus.handle(SyncServices(folders=tuple(found), broken=broken), by=by), problems
+
+
+async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
+    """Return the input schema of each service in the database by name; None if it declares no inputs.
+
+    A schema that was valid once stays valid, and validating it again would make the start slower.
+    """
+    async with open_unit_of_work() as uow:
+        return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}

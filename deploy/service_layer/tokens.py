@@ -1,0 +1,40 @@
+"""Issue service and config tokens: record each one first, then sign it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from deploy.adapters.tokens import TokenSigner, new_token_id
+from deploy.domain.commands import RegisterConfigToken, RegisterServiceToken
+from deploy.domain.policy import Actor, TokenType
+from deploy.service_layer.clock import Clock
+from deploy.service_layer.messagebus import MessageBus
+
+
+class TokenIssuer:
+    """Issues tokens that can be listed and revoked."""
+
+    def __init__(self, bus: MessageBus, signer: TokenSigner, now: Clock) -> None:
+        self._bus = bus
+        self._signer = signer
+        self._now = now
+
+    async def service_token(self, by: Actor, service: str, *, days: int, origin: str) -> str:
+        """Return a new token of a service.
+
+        Raises:
+            NotFound: There is no service with this name, or the actor may not know that there is.
+        """
+        token_id, now, lifetime = new_token_id(), self._now(), timedelta(days=days)
+        command = RegisterServiceToken(
+            token_id=token_id, service_name=service, origin=origin, expires=now + lifetime, user_id=by.user_id
+        )
+        await self._bus.handle(command, by=by)
+        return self._signer.sign(TokenType.SERVICE.value, service, now=now, lifetime=lifetime, token_id=token_id)
+
+    async def config_token(self, by: Actor, *, days: int, origin: str) -> str:
+        """Return a new token that can read the deployed services."""
+        token_id, now, lifetime = new_token_id(), self._now(), timedelta(days=days)
+        command = RegisterConfigToken(token_id=token_id, origin=origin, expires=now + lifetime, user_id=by.user_id)
+        await self._bus.handle(command, by=by)
+        return self._signer.sign(TokenType.CONFIG.value, origin, now=now, lifetime=lifetime, token_id=token_id)
