@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { defineConfig, devices } from "@playwright/test";
 import { SIZES } from "./e2e/looks";
-import { SIGNED_IN, target } from "./e2e/target";
+import { PLAIN_HOST, SIGNED_IN, target } from "./e2e/target";
 
 const { baseURL, startsServer } = target();
 const chromium = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
@@ -25,7 +25,7 @@ export default defineConfig({
       executablePath: existsSync(chromium) ? chromium : undefined,
       args: [
         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync",
+        "--disable-component-update", "--disable-sync", `--host-resolver-rules=MAP ${PLAIN_HOST} 127.0.0.1`,
       ],
     },
   },

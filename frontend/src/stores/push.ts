@@ -1,3 +1,4 @@
+import { createEventHook } from "@vueuse/core";
 import { defineStore } from "pinia";
 import { computed, ref, toRef, watch } from "vue";
 import { isDeploymentEvent, type ServerMessage } from "@/api/messages";
@@ -28,7 +29,8 @@ function socketUrl(): string {
 export const usePushStore = defineStore("push", () => {
   const session = useSessionStore();
   const fan = new MessageFan();
-  const resyncs = new Set<() => void>();
+  /** Triggered whenever lists may be stale: after each (re)connection, and regularly without a socket. */
+  const resync = createEventHook();
   const started = ref(false);
   const everLive = ref(false);
   let pollTimer: ReturnType<typeof setTimeout> | undefined;
@@ -53,21 +55,11 @@ export const usePushStore = defineStore("push", () => {
     else if (!isDeploymentEvent(message) || !follows.take(message)) fan.emit(message);
   }
 
-  /** Calls back whenever lists may be stale: after each (re)connection, and regularly without a socket. */
-  function onResync(handler: () => void): () => void {
-    resyncs.add(handler);
-    return () => resyncs.delete(handler);
-  }
-
-  function resync(): void {
-    for (const handler of [...resyncs]) handler();
-  }
-
   async function poll(): Promise<void> {
     if (!live.value && session.signedIn && document.visibilityState === "visible") {
       round += 1;
       await follows.catchUpAll();
-      if (round % RESYNC_ROUNDS === 0) resync();
+      if (round % RESYNC_ROUNDS === 0) void resync.trigger();
     }
     if (started.value) pollTimer = setTimeout(() => void poll(), POLL_MS);
   }
@@ -78,7 +70,7 @@ export const usePushStore = defineStore("push", () => {
     everLive.value = true;
     round = 0;
     follows.subscribeAll();
-    if (snapshotsAreOlder) resync();
+    if (snapshotsAreOlder) void resync.trigger();
   }, { flush: "sync" });
 
   function start(): void {
@@ -95,5 +87,5 @@ export const usePushStore = defineStore("push", () => {
     everLive.value = false;
   }
 
-  return { status, live, start, stop, follow: follows.follow, onResync, on: fan.on.bind(fan) };
+  return { status, live, start, stop, follow: follows.follow, onResync: resync.on, on: fan.on.bind(fan) };
 });
