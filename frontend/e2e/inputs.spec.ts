@@ -71,7 +71,7 @@ test("a deployment with every kind of input", async ({ page }) => {
   await test.step("the summary shows what will happen and which values differ from the defaults", async () => {
     await next(dialog);
     await expect(dialog).toContainText("Script deploy.py");
-    await expect(dialog).toContainText("Read the answers → Write them down");
+    await expect(dialog).toContainText("Read the values → Write them down");
     await expect(summary(dialog, "environment")).toContainText("Where to: Production");
     await expect(summary(dialog, "parts")).toContainText("Website, Mail");
     await expect(summary(dialog, "password")).toContainText("provided, hidden");
@@ -130,7 +130,7 @@ test("server errors are shown at their field; choices that could not be loaded a
   await expectOutcome(page, "success");
 });
 
-test("what was entered survives a dialog that was closed by accident", async ({ page }) => {
+test("entered values survive an accidentally closed dialog", async ({ page }) => {
   const dialog = await open(page, "all-inputs");
   await dialog.getByRole("textbox", { name: "Version" }).fill("v9");
   await page.keyboard.press("Escape");
@@ -150,7 +150,7 @@ test("a double click starts one deployment", async ({ page }) => {
   expect(sent).toHaveLength(1);
 });
 
-test("with the keyboard alone", async ({ page }) => {
+test("using only the keyboard", async ({ page }) => {
   await page.getByRole("link", { name: "all-inputs", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Inputs", exact: true })).toBeVisible();
   await page.keyboard.press("d");
