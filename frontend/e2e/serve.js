@@ -10,7 +10,7 @@ const folder = mkdtempSync(join(tmpdir(), "fastdeploy-browser-"));
 const services = join(folder, "services");
 cpSync(join(root, "services"), services, { recursive: true });
 cpSync(join(import.meta.dirname, "services"), services, { recursive: true });
-// A service is deployed one at a time, and two files of tests run at the same time: each has services of its own.
+// A service is deployed one at a time, and several test files run at the same time: each has services of its own.
 const copies = { "slow-deployment": "slow", "slow-elsewhere": "slow", "counts-elsewhere": "counts" };
 for (const [name, original] of Object.entries(copies)) {
   cpSync(join(import.meta.dirname, "services", original), join(services, name), { recursive: true });
