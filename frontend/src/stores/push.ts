@@ -4,7 +4,7 @@ import { computed, ref, toRef, watch } from "vue";
 import { isDeploymentEvent, type ServerMessage } from "@/api/messages";
 import { useFollows } from "@/composables/useFollows";
 import { useSocket } from "@/composables/useSocket";
-import { MessageFan } from "@/lib/bus";
+import { MessageBus } from "@/lib/messageBus";
 import { randomId } from "@/lib/random";
 import { useSessionStore } from "./session";
 
@@ -28,7 +28,7 @@ function socketUrl(): string {
  */
 export const usePushStore = defineStore("push", () => {
   const session = useSessionStore();
-  const fan = new MessageFan();
+  const bus = new MessageBus();
   /** Triggered whenever lists may be stale: after each (re)connection, and regularly without a socket. */
   const resync = createEventHook();
   const started = ref(false);
@@ -40,7 +40,7 @@ export const usePushStore = defineStore("push", () => {
     url: socketUrl, token: toRef(session, "token"), renew: () => session.renew(), receive,
   });
   const follows = useFollows({
-    api: session.api, send: socket.send, emit: messages => messages.forEach(message => fan.emit(message)),
+    api: session.api, send: socket.send, emit: messages => messages.forEach(message => bus.emit(message)),
   });
   const live = computed(() => socket.status.value === "live");
   const status = computed<PushStatus>(() => {
@@ -52,7 +52,7 @@ export const usePushStore = defineStore("push", () => {
   function receive(message: ServerMessage): void {
     if (message.type === "resume") follows.subscribe(message.deployment_id);
     else if (message.type === "warning" && message.code === "try_again") setTimeout(follows.subscribeAll, RESUBSCRIBE_MS);
-    else if (!isDeploymentEvent(message) || !follows.take(message)) fan.emit(message);
+    else if (!isDeploymentEvent(message) || !follows.take(message)) bus.emit(message);
   }
 
   async function poll(): Promise<void> {
@@ -87,5 +87,5 @@ export const usePushStore = defineStore("push", () => {
     everLive.value = false;
   }
 
-  return { status, live, start, stop, follow: follows.follow, onResync: resync.on, on: fan.on.bind(fan) };
+  return { status, live, start, stop, follow: follows.follow, onResync: resync.on, on: bus.on.bind(bus) };
 });

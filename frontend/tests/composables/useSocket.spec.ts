@@ -140,7 +140,7 @@ describe("a connection that is lost", () => {
     expect(received.filter(message => message.type === "ping")).toHaveLength(0);
   });
 
-  it("stays away after being closed on purpose", async () => {
+  it("does not reconnect after being closed on purpose", async () => {
     FakeSocket.last.welcome();
     socket.close();
     await vi.advanceTimersByTimeAsync(60_000);

@@ -47,13 +47,13 @@ describe("a line with terminal colors", () => {
     expect(plainText("10 %\r50 %\r100 %\r")).toBe("100 %");
   });
 
-  it("stays as it is without any", () => {
+  it("is unchanged without escape sequences", () => {
     expect(parseAnsi("just text")).toEqual([{ text: "just text", classes: [] }]);
     expect(parseAnsi("")).toEqual([]);
   });
 });
 
-describe("marking what was searched", () => {
+describe("marking search matches", () => {
   const marked = (line: string, query: string) => markMatches(parseAnsi(line), query)
     .map(part => part.match ? `[${part.text}]` : part.text).join("");
 

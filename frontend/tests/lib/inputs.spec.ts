@@ -36,7 +36,7 @@ describe("the kinds of fields", () => {
     expect(fieldsOf(schema).map(({ label }) => label)).toEqual(["Target branch", "Dry run", "URL"]);
   });
 
-  it("have choices with titles, wherever they are written", () => {
+  it("have choices with titles, in any notation", () => {
     expect(only({ oneOf: [{ const: 1, title: "One" }, { const: 2 }] }).choices).toEqual([
       { value: 1, title: "One" }, { value: 2, title: "2" },
     ]);
@@ -61,14 +61,14 @@ describe("fields that depend on others", () => {
     expect(fieldsOf(schema, { where: "production" })[1]?.required).toBe(true);
   });
 
-  it("are not sent while they are not shown, and keep what was entered", () => {
+  it("are not sent while hidden, and keep their values", () => {
     const values = { where: "production", ticket: "T-1", branch: "main" };
     expect(toEnv(fieldsOf(schema, values), values)).toEqual({ where: "production", ticket: "T-1" });
     const back = { ...values, where: "staging" };
     expect(toEnv(fieldsOf(schema, back), back)).toEqual({ where: "staging", branch: "main" });
   });
 
-  it("may depend on fields that depend on others, in any part of the schema", () => {
+  it("can be nested, in any part of the schema", () => {
     const chain = object({
       properties: { a: { type: "boolean" } },
       allOf: [
@@ -94,7 +94,7 @@ describe("fields that depend on others", () => {
     expect(reason({ last: "x" })).toBe(true);
   });
 
-  it("can be taken away, and be narrowed", () => {
+  it("can be removed and narrowed", () => {
     const narrowed = object({
       properties: { fast: { type: "boolean" }, n: { type: "integer", maximum: 9 }, checks: { type: "boolean" } },
       if: { properties: { fast: { const: true } }, required: ["fast"] },
@@ -119,7 +119,7 @@ describe("values that are sent", () => {
     expect(sent({ type: "array", items: { enum: ["a"] } }, ["a"])).toEqual(["a"]);
   });
 
-  it("leaves out what was left empty", () => {
+  it("omits empty values", () => {
     for (const property of [{ type: "string" }, { type: "integer" }, { enum: ["a"] }, { type: "string", writeOnly: true }]) {
       expect(sent(property)).toBeUndefined();
     }
@@ -127,7 +127,7 @@ describe("values that are sent", () => {
     expect(sent({ type: "boolean" }, undefined, true)).toBe(false);
   });
 
-  it("has the defaults, unless they were emptied", () => {
+  it("includes defaults unless they were cleared", () => {
     expect(sent({ type: "string", default: "main" })).toBe("main");
     expect(sent({ type: "string", default: "main" }, "")).toBe("");
     expect(sent({ type: "boolean", default: true }, false)).toBe(false);

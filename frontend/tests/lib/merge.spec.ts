@@ -37,7 +37,7 @@ function batchesOf({ order, again, cut, total }: { order: number[]; again: numbe
 }
 
 describe("messages in any order", () => {
-  it("come out complete, in order, each once", () => {
+  it("are delivered completely, in order, each once", () => {
     fc.assert(fc.property(delivery, (given) => {
       const { sequence, out } = feed(startSequence(0), batchesOf(given));
       expect(out).toEqual(numbers(1, given.total));
@@ -45,7 +45,7 @@ describe("messages in any order", () => {
     }));
   });
 
-  it("never come out before their turn, however many are missing", () => {
+  it("are never delivered early, no matter how many are missing", () => {
     const anything = fc.array(fc.integer({ min: 1, max: 50 }));
     fc.assert(fc.property(anything, fc.integer({ min: 1, max: 7 }), (arrived, cut) => {
       const batches = numbers(0, arrived.length).map(index => arrived.slice(index * cut, (index + 1) * cut));
@@ -95,7 +95,7 @@ describe("pages of the history", () => {
     }));
   });
 
-  it("are complete: a number that they leave out does not exist", () => {
+  it("are complete: a missing number does not exist", () => {
     const waiting = mergeBySeq(startSequence<Message>(2), messages([7, 8])).sequence;
     const merged = mergePage(waiting, page(2, 6, [3, 5]));
     expect(seqs(merged.ready)).toEqual([3, 5, 7, 8]);
@@ -103,7 +103,7 @@ describe("pages of the history", () => {
     expect(merged.gap).toBe(false);
   });
 
-  it("that are late do not move the cursor back", () => {
+  it("that arrive late do not move the cursor back", () => {
     const merged = mergePage(startSequence<Message>(10), page(2, 6, [3, 4, 5, 6]));
     expect(merged).toEqual({ sequence: { cursor: 10, early: [] }, ready: [], gap: false });
   });

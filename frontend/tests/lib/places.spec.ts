@@ -45,18 +45,18 @@ describe("the time left of a step", () => {
     expect(stepRemaining(running, NOW)).toEqual({ fraction: 0.5, seconds: 10, overdue: false });
   });
 
-  it("is unknown without that", () => {
+  it("is unknown without a usual duration", () => {
     expect(stepRemaining({ ...running, expected_seconds: null }, NOW).fraction).toBeNull();
     expect(stepRemaining({ ...running, started: null }, NOW).fraction).toBeNull();
   });
 
-  it("is longer than usual only when that is noticeable", () => {
+  it("is longer than usual only if the difference is noticeable", () => {
     expect(stepRemaining({ ...running, expected_seconds: 9 }, NOW).overdue).toBe(false);
     expect(stepRemaining({ ...running, expected_seconds: 4 }, NOW))
       .toEqual({ fraction: 0.99, seconds: 0, overdue: true });
   });
 
-  it("is nothing for a deployment that has ended", () => {
+  it("is zero for a finished deployment", () => {
     expect(remaining(aDeployment({ state: "success" }), [], NOW).fraction).toBe(1);
   });
 });

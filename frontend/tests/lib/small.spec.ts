@@ -4,7 +4,7 @@ import { backoffDelay } from "@/lib/backoff";
 import { countFilters, readFilters, toApiFilters, writeFilters } from "@/lib/filters";
 import { failedStep, progressOf } from "@/lib/progress";
 import { randomId } from "@/lib/random";
-import { findFault, toEnv } from "@/lib/settings";
+import { findFault, toEnv } from "@/lib/extraValues";
 import { elapsed, formatDuration, formatElapsed, formatRelative } from "@/lib/time";
 import { aStep } from "../support/data";
 
@@ -48,12 +48,12 @@ describe("backoff", () => {
 });
 
 describe("progress", () => {
-  it("counts what is done, and half of what runs", () => {
+  it("counts finished steps, and running ones as half", () => {
     const steps = [aStep({ state: "success" }), aStep({ state: "skipped" }), aStep({ state: "running", name: "Now" }), aStep()];
     expect(progressOf(steps)).toMatchObject({ done: 2, total: 4, share: 0.625, current: { name: "Now" } });
   });
 
-  it("of nothing is nothing", () => expect(progressOf([])).toEqual({ done: 0, total: 0, share: 0, current: null }));
+  it("is zero without steps", () => expect(progressOf([])).toEqual({ done: 0, total: 0, share: 0, current: null }));
 
   it("finds the step that failed", () => {
     expect(failedStep([aStep({ state: "success" }), aStep({ state: "failure", name: "Oops" })])?.name).toBe("Oops");
@@ -61,7 +61,7 @@ describe("progress", () => {
   });
 });
 
-describe("values of a deployment", () => {
+describe("extra values of a deployment", () => {
   const rows = (...pairs: [string, string][]) => pairs.map(([key, value], row) => ({ row, key, value }));
 
   it("become the context, without empty rows", () => {
@@ -79,7 +79,7 @@ describe("filters in the URL", () => {
   const none = { service: "", state: [], user: "", origin: "", since: "", until: "" };
   const NOW = Date.UTC(2026, 0, 31, 12);
 
-  it("survive the way there and back", () => {
+  it("survive a round trip", () => {
     const filters = { ...none, service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" };
     const query = writeFilters(filters);
     expect(query).toEqual({ service: "3", state: ["failure", "cancelled"], user: "lena", since: "7d" });
