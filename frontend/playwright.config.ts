@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { defineConfig, devices } from "@playwright/test";
 import { SIZES } from "./e2e/looks";
-import { SIGNED_IN, target } from "./e2e/target";
+import { PLAIN_HOST, SIGNED_IN, target } from "./e2e/target";
 
 const { baseURL, startsServer } = target();
 const chromium = process.env.CHROMIUM_PATH ?? "/usr/bin/chromium";
@@ -14,7 +14,8 @@ export default defineConfig({
   outputDir: "test-results",
   forbidOnly: Boolean(process.env.CI),
   retries: process.env.CI ? 1 : 0,
-  workers: 2,
+  // More than the cores of a small machine, because most tests spend their time waiting for deployments.
+  workers: 3,
   timeout: 150_000,
   expect: { timeout: 15_000 },
   reporter: [["list"], ["html", { open: "never" }]],
@@ -25,7 +26,7 @@ export default defineConfig({
       executablePath: existsSync(chromium) ? chromium : undefined,
       args: [
         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync",
+        "--disable-component-update", "--disable-sync", `--host-resolver-rules=MAP ${PLAIN_HOST} 127.0.0.1`,
       ],
     },
   },

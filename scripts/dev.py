@@ -30,7 +30,7 @@ COMMANDS = {
         "deploy.entrypoints.fastapi_app:app",
     ],
     "worker": [sys.executable, "-m", "deploy", "worker"],
-    "vite": ["frontend/node_modules/.bin/vite", "frontend"],
+    "vite": ["frontend/node_modules/.bin/vite", "frontend", "--config", "frontend/vite.dev.config.ts"],
 }
 STOP_TIMEOUT = 15.0  # seconds
 

@@ -40,7 +40,7 @@ test.describe("from sign-in to a finished deployment", () => {
   });
 });
 
-test("a session survives a reload, and its token is not accessible to other scripts", async ({ page }) => {
+test("a session survives a reload and stores no token that scripts can read", async ({ page }) => {
   await page.goto("/ui/");
   await expect(page.getByRole("article").first()).toBeVisible();
   await page.reload();

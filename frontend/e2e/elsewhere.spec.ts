@@ -10,6 +10,9 @@ test.beforeEach(async ({ page }) => {
   test.skip(await api.serviceId("quick") === null, "This server does not have the services of e2e/services.");
 });
 
+/** The list without the deployments of other test files, which run at the same time. */
+const onlyQuick = async () => `/ui/deployments?service=${await api.serviceId("quick")}`;
+
 test.describe("the list of deployments", () => {
   test("loads more while scrolling and keeps its filters in the URL", async ({ page }) => {
     test.setTimeout(240_000);
@@ -43,7 +46,7 @@ test.describe("the list of deployments", () => {
 
   test("does not move rows while the user reads: new ones wait above", async ({ page }) => {
     await api.ended((await api.start("quick")).id);
-    await page.goto("/ui/deployments");
+    await page.goto(await onlyQuick());
     await expect(page.locator("[data-live=live]")).toBeVisible();
     const links = page.locator("[data-row-link]");
     await expect(links.first()).toBeVisible();
@@ -58,9 +61,9 @@ test.describe("the list of deployments", () => {
     await expect(page.locator("[data-deployment]").first()).toHaveAttribute("data-deployment", String(id));
   });
 
-  test("can be navigated with j and k, and opened with Enter", async ({ page }) => {
+  test("moves the focus with j and k, and opens with Enter", async ({ page }) => {
     for (let count = 0; count < 3; count += 1) await api.ended((await api.start("quick")).id);
-    await page.goto("/ui/deployments");
+    await page.goto(await onlyQuick());
     await expect(page.locator("[data-row-link]").nth(2)).toBeVisible();
     for (const key of ["j", "j", "j", "k"]) await page.keyboard.press(key);
     await expect(page.locator("[data-row-link]").nth(1)).toBeFocused();
@@ -69,7 +72,7 @@ test.describe("the list of deployments", () => {
     await expect(page).toHaveURL(`/ui/deployments/${target}`);
   });
 
-  test("looks right when full, filtered and empty", async ({ page }) => {
+  test("is accessible, filtered and empty", async ({ page }) => {
     await page.goto("/ui/deployments?state=success&state=cancelled&since=7d");
     await expect(page.getByRole("button", { name: "Succeeded" })).toHaveAttribute("aria-pressed", "true");
     await inspectLooks(page, "13-deployments-filtered");

@@ -150,7 +150,7 @@ test("a double click starts one deployment", async ({ page }) => {
   expect(sent).toHaveLength(1);
 });
 
-test("works with the keyboard alone", async ({ page }) => {
+test("using only the keyboard", async ({ page }) => {
   await page.getByRole("link", { name: "all-inputs", exact: true }).click();
   await expect(page.getByRole("heading", { name: "Inputs", exact: true })).toBeVisible();
   await page.keyboard.press("d");

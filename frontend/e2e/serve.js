@@ -10,7 +10,7 @@ const folder = mkdtempSync(join(tmpdir(), "fastdeploy-browser-"));
 const services = join(folder, "services");
 cpSync(join(root, "services"), services, { recursive: true });
 cpSync(join(import.meta.dirname, "services"), services, { recursive: true });
-// A service runs one deployment at a time and two test files run in parallel, so each has its own services.
+// A service is deployed one at a time, and several test files run at the same time: each has services of its own.
 const copies = { "slow-deployment": "slow", "slow-elsewhere": "slow", "counts-elsewhere": "counts" };
 for (const [name, original] of Object.entries(copies)) {
   cpSync(join(import.meta.dirname, "services", original), join(services, name), { recursive: true });

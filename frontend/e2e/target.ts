@@ -1,6 +1,9 @@
 /** File that stores the session cookie between tests. */
 export const SIGNED_IN = "test-results/signed-in.json";
 
+/** A name of this machine that browsers do not consider secure, like a server without TLS. */
+export const PLAIN_HOST = "fastdeploy.test";
+
 /** The server under test: `BASE_URL`, or one started for these tests (see serve.js). */
 export function target() {
   const { BASE_URL, E2E_PORT = "8199" } = process.env;

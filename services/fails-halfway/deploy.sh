@@ -1,11 +1,11 @@
 #!/bin/sh
-# Shows how to fail well: say what is wrong, what was not touched, and what to do now.
+# Shows how to fail well: say what is wrong, what has not been changed, and what to do next.
 set -eu
 
 disk=/mnt/fastdeploy-example-backup
 
 echo '{"name": "Prepare", "state": "running"}'
-echo "Everything that can be checked without changing anything is checked first."
+echo "Checking everything that can be checked without changing anything."
 echo '{"name": "Prepare", "state": "success", "message": "Ready"}'
 
 echo '{"name": "Check the backup disk", "state": "running"}'

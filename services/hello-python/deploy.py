@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A deploy script in Python, with nothing but the standard library.
+"""A deploy script in Python that needs only the standard library.
 
-It is started as `deploy.py --config FILE`. Lines of JSON with a `name` become steps, all others become the log.
+It is started as `deploy.py --config FILE`. JSON lines with a `name` and a `state` become steps, all others the log.
 """
 
 import argparse
@@ -13,14 +13,14 @@ BOXES = 10
 
 
 def report(name: str, state: str, message: str = "") -> None:
-    # Without `flush`, Python would keep the line to itself until the end.
+    # Without `flush`, Python would buffer the line until the script ends.
     print(json.dumps({"name": name, "state": state, "message": message}), flush=True)
 
 
 def read_configuration(file: Path) -> dict:
     report("Read the configuration", "running")
     config = json.loads(file.read_text(encoding="utf-8"))
-    # The file also holds a token: say what you need from it, never print it as a whole.
+    # The file also contains a token, so never print all of it.
     report("Read the configuration", "success", f"This is deployment {config['deployment_id']}")
     return config
 
@@ -40,7 +40,7 @@ def count(boxes: list[str]) -> None:
     if len(boxes) != BOXES:
         report("Count them again", "failure", f"{len(boxes)} boxes instead of {BOXES}")
         raise SystemExit(1)
-    print("All boxes are there.", flush=True)
+    print("No box is missing.", flush=True)
     report("Count them again", "success", f"{len(boxes)} boxes, as expected")
 
 

@@ -1,23 +1,23 @@
 #!/bin/sh
-# A deploy script is any program. It is started as: deploy.sh --config FILE
-# Lines like {"name": ..., "state": ...} become steps, everything else becomes the log.
+# A deploy script can be any program. It is started as: deploy.sh --config FILE
+# Lines like {"name": ..., "state": ...} become steps, all others the log.
 set -eu
 
-# The texts go into JSON as they are, so they must not contain " or \.
+# The texts are inserted into JSON without escaping, so they must not contain " or \.
 step() {
     printf '{"name": "%s", "state": "%s", "message": "%s"}\n' "$1" "$2" "$3"
 }
 
 step "Look around" running ""
 machine=$(uname -sm)
-echo "I run on $machine, as $(id -un)."
+echo "Running on $machine as $(id -un)."
 step "Look around" success "This is $machine"
 
-step "Say hello" running "Taking a deep breath"
+step "Say hello" running "Waiting a second"
 sleep 1
 echo "Hello, world!"
 step "Say hello" success "Hello, world!"
 
 step "Tidy up" running ""
-echo "There is nothing to tidy up: this example changes nothing."
+echo "This example changes nothing, so there is nothing to tidy up."
 step "Tidy up" success "Nothing was changed"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A deploy script that uses answers: `context.env` in the file given with `--config`.
+"""A deploy script that uses the deployment's values: `context.env` in the file given with `--config`.
 
-Answers come from people and from other programs. Check them before you use them, and never print the ones that you do
-not know: one of them may be a password.
+Values come from people and other programs. Check them before you use them, and never print values that you do not
+expect: one of them may be a password.
 """
 
 import argparse
@@ -14,32 +14,32 @@ GREETINGS = {"en": "Dear", "de": "Hallo", "fr": "Bonjour"}
 DEFAULTS = {"recipient": "world", "language": "en", "copies": 1}
 
 
-class WrongAnswer(Exception):
-    """An answer cannot be used; the text says why, to the person who gave it."""
+class InvalidValue(Exception):
+    """A value is invalid. The message is shown to the user."""
 
 
 def report(name: str, state: str, message: str = "") -> None:
     print(json.dumps({"name": name, "state": state, "message": message}), flush=True)
 
 
-def checked(env: dict) -> dict:
-    answers = {**DEFAULTS, **{name: env[name] for name in DEFAULTS if name in env}}
-    if not isinstance(answers["recipient"], str) or not 1 <= len(answers["recipient"]) <= 60:
-        raise WrongAnswer("recipient has to be a name of at most 60 letters.")
-    if answers["language"] not in GREETINGS:
-        raise WrongAnswer(f"language has to be one of {', '.join(GREETINGS)}.")
-    # A form and an URL can only send text, so the number may come as text.
-    if str(answers["copies"]) not in ("1", "2", "3"):
-        raise WrongAnswer("copies has to be 1, 2 or 3.")
-    return answers
+def validate(env: dict) -> dict:
+    values = {**DEFAULTS, **{name: env[name] for name in DEFAULTS if name in env}}
+    if not isinstance(values["recipient"], str) or not 1 <= len(values["recipient"]) <= 60:
+        raise InvalidValue("recipient must be a name of at most 60 letters.")
+    if values["language"] not in GREETINGS:
+        raise InvalidValue(f"language must be one of {', '.join(GREETINGS)}.")
+    # Forms and URLs can only send text, so the number may be a string.
+    if str(values["copies"]) not in ("1", "2", "3"):
+        raise InvalidValue("copies must be 1, 2 or 3.")
+    return values
 
 
-def write_letter(answers: dict) -> None:
-    copies = int(answers["copies"])
+def write_letter(values: dict) -> None:
+    copies = int(values["copies"])
     for number in range(1, copies + 1):
         report("Write the letter", "running", f"{number} of {copies}")
-        print(f"{GREETINGS[answers['language']]} {answers['recipient']}!", flush=True)
-    report("Write the letter", "success", f"{copies} written, to {answers['recipient']}")
+        print(f"{GREETINGS[values['language']]} {values['recipient']}!", flush=True)
+    report("Write the letter", "success", f"{copies} written, to {values['recipient']}")
 
 
 def main() -> int:
@@ -47,17 +47,17 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     config = json.loads(parser.parse_args().config.read_text(encoding="utf-8"))
     env = config.get("context", {}).get("env", {})
-    report("Check the answers", "running")
+    report("Check the values", "running")
     unknown = sorted(set(env) - set(DEFAULTS))
     if unknown:
-        print(f"Not used: {', '.join(unknown)}", flush=True)  # their names, not their values
+        print(f"Unknown values: {', '.join(unknown)}", flush=True)  # their names only
     try:
-        answers = checked(env)
-    except WrongAnswer as error:
-        report("Check the answers", "failure", f"{error} Nothing has been written.")
+        values = validate(env)
+    except InvalidValue as error:
+        report("Check the values", "failure", f"{error} Nothing has been written.")
         return 1
-    report("Check the answers", "success", "All answers can be used")
-    write_letter(answers)
+    report("Check the values", "success", "All values are valid")
+    write_letter(values)
     return 0
 
 

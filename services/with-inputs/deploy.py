@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A deploy script whose inputs are described in config.json: when it runs, its answers are checked and complete."""
+"""A deploy script whose inputs are declared in config.json, so its values are valid and complete."""
 
 import argparse
 import json
@@ -13,34 +13,34 @@ def report(name: str, state: str, message: str = "") -> None:
     print(json.dumps({"name": name, "state": state, "message": message}), flush=True)
 
 
-def announcement(answers: dict, language: str) -> str:
-    lines = [f"{GREETINGS[language]}: {answers['topic']}"]
-    if "day" in answers:
-        lines.append(f"On {answers['day']}")
-    if "approved_by" in answers:
-        lines.append(f"Approved by {answers['approved_by']}")
-    text = "\n".join([*lines, *answers.get("note", "").splitlines()])
-    return text.upper() if answers["loud"] else text
+def announcement(values: dict, language: str) -> str:
+    lines = [f"{GREETINGS[language]}: {values['topic']}"]
+    if "day" in values:
+        lines.append(f"On {values['day']}")
+    if "approved_by" in values:
+        lines.append(f"Approved by {values['approved_by']}")
+    text = "\n".join([*lines, *values.get("note", "").splitlines()])
+    return text.upper() if values["loud"] else text
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     config = json.loads(parser.parse_args().config.read_text(encoding="utf-8"))
-    answers = config["context"]["env"]
-    report("Read the answers", "running")
-    report("Read the answers", "success", f"For: {answers['audience']}")
-    if "password" in answers:
-        # A script should not do this. Should it happen, the platform stores and shows *** in its place.
-        print(f"The password is {answers['password']}", flush=True)
-        report("Use the password", "success", f"It has {len(answers['password'])} characters: {answers['password']}")
+    values = config["context"]["env"]
+    report("Read the values", "running")
+    report("Read the values", "success", f"For: {values['audience']}")
+    if "password" in values:
+        # A script should not do this. If it does, the platform stores and shows *** instead.
+        print(f"The password is {values['password']}", flush=True)
+        report("Use the password", "success", f"{len(values['password'])} characters: {values['password']}")
     else:
-        report("Use the password", "success", "There was none")
-    for number in range(1, answers["copies"] + 1):
-        report("Write the announcement", "running", f"{number} of {answers['copies']}")
-        for language in answers["languages"]:
-            print(announcement(answers, language), flush=True)
-    report("Write the announcement", "success", f"{answers['copies']} written")
+        report("Use the password", "success", "No password was given")
+    for number in range(1, values["copies"] + 1):
+        report("Write the announcement", "running", f"{number} of {values['copies']}")
+        for language in values["languages"]:
+            print(announcement(values, language), flush=True)
+    report("Write the announcement", "success", f"{values['copies']} written")
     return 0
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What can be chosen as the topic: a line for each.
+# Prints the choices for the topic, one per line.
 cat <<'TOPICS'
 A new version
 Maintenance

@@ -126,7 +126,7 @@ def test_watching_prints_the_first_example_line_by_line(server: Server, cli: Com
     title = finished.stdout.partition(":")[0]
     assert re.fullmatch(r"deployment \d+ \(hello-shell\)", title)
     lines = [
-        line for line in without_durations(finished.stdout) if ": waiting: " not in line and "I run on" not in line
+        line for line in without_durations(finished.stdout) if ": waiting: " not in line and "Running on" not in line
     ]
     assert [re.sub("This is .*", "This is X", line) for line in lines] == [
         f"{title}: queued",
@@ -134,11 +134,11 @@ def test_watching_prints_the_first_example_line_by_line(server: Server, cli: Com
         "step Look around: running",
         "step Look around: success (T): This is X",
         "step Say hello: running",
-        "step Say hello: running: Taking a deep breath",
+        "step Say hello: running: Waiting a second",
         "| Hello, world!",
         "step Say hello: success (T): Hello, world!",
         "step Tidy up: running",
-        "| There is nothing to tidy up: this example changes nothing.",
+        "| This example changes nothing, so there is nothing to tidy up.",
         "step Tidy up: success (T): Nothing was changed",
         f"{title}: success (T)",
     ]

@@ -471,7 +471,7 @@ class TestExample:
             "APPROVED BY ADA",
         ]
         messages = {step["name"]: step["message"] for step in deployment["steps"]}
-        assert messages["Use the password"] == f"It has {len(SECRET)} characters: ***"
+        assert messages["Use the password"] == f"{len(SECRET)} characters: ***"
 
 
 class TestSync:

@@ -150,7 +150,7 @@ def test_invalid_values_are_rejected_before_anything_is_done(
     outcome = deploy("with-context", tmp_path, env)
 
     assert outcome.code == 1
-    assert outcome.last() == {"Check the answers": "failure"}
+    assert outcome.last() == {"Check the values": "failure"}
     assert reason in outcome.reports[-1]["message"]
     assert not outcome.log
 
@@ -158,7 +158,7 @@ def test_invalid_values_are_rejected_before_anything_is_done(
 def test_unknown_values_are_named_but_not_shown(tmp_path: Path) -> None:
     outcome = deploy("with-context", tmp_path, {"password": "s3cret"})
 
-    assert outcome.log[0] == "Not used: password"
+    assert outcome.log[0] == "Unknown values: password"
     assert "s3cret" not in str(outcome)
 
 
@@ -227,13 +227,13 @@ def test_the_website_can_be_deployed_repeatedly(website: Website) -> None:
 
     assert [result.code for result in runs] == [0, 0]
     assert [result.task_names() for result in runs] == [configured, configured]
-    assert runs[0].states()["Remove all but the last few"] == "skipped"
+    assert runs[0].states()["Remove old releases"] == "skipped"
     page = website.page()
     assert "It works" in page
-    assert "-2, brought here" in page
+    assert "-2, deployed by" in page
     assert (website.folder / "current").readlink().name.endswith("-2")
     assert len(list((website.folder / "releases").iterdir())) == 2
-    assert runs[1].message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
+    assert runs[1].message("Show the address") == f"The website is at http://127.0.0.1:{website.port}"
 
 
 @pytest.mark.slow  # in the first tier, the browser tests deploy the website
@@ -242,8 +242,8 @@ def test_the_website_keeps_running_and_does_not_block_its_deployment(website: We
 
     assert result.code == 0
     assert result.task_names() == list(website.found.steps)
-    assert result.states()["Remove all but the last few"] == "skipped"
-    assert result.message("Say where it is") == f"The website is at http://127.0.0.1:{website.port}"
+    assert result.states()["Remove old releases"] == "skipped"
+    assert result.message("Show the address") == f"The website is at http://127.0.0.1:{website.port}"
     assert "<h1>&lt;Title&gt;</h1>" in website.page()
     pid = int((website.folder / "server.pid").read_text())
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1)} == {os.devnull}
@@ -261,8 +261,8 @@ def test_the_website_rejects_invalid_values_with_a_message(website: Website, val
     result = website.deploy(1, **values)
 
     assert result.code == 2
-    assert result.task_names()[-1] == "Check the answers"
-    assert "Nothing has been changed." in result.message("Check the answers")
+    assert result.task_names()[-1] == "Check the values"
+    assert "Nothing has been changed." in result.message("Check the values")
 
 
 def test_the_website_does_not_stop_another_program_on_its_port(website: Website) -> None:
@@ -270,7 +270,7 @@ def test_the_website_does_not_stop_another_program_on_its_port(website: Website)
         result = website.deploy(1)
 
     assert result.code == 2
-    assert result.message("Make sure that the port is free, or ours already").startswith(
+    assert result.message("Make sure the port is available").startswith(
         f"Port {website.port} is used by another program."
     )
     assert not website.folder.exists()

@@ -1,13 +1,14 @@
-import { onScopeDispose, ref } from "vue";
+import { refAutoReset } from "@vueuse/core";
 
 const SHOWN_MS = 2000;
 
-/** The clipboard of pages that have none: plain http:// addresses other than localhost. */
+/** The fallback on plain http:// addresses other than localhost, where browsers offer no clipboard API. */
 function copyBySelection(text: string): boolean {
   const field = document.createElement("textarea");
   field.value = text;
   field.setAttribute("readonly", "");
   field.className = "sr-only";
+  // Inside the dialog, if one is open: it would take the focus back from a field outside.
   (document.activeElement?.closest("[role=dialog]") ?? document.body).append(field);
   field.select();
   const done = document.execCommand("copy");
@@ -15,9 +16,12 @@ function copyBySelection(text: string): boolean {
   return done;
 }
 
+/**
+ * Copies texts; `copied` is true for two seconds after a success. VueUse's function of this name is not used, because
+ * its fallback copies nothing from a dialog and still reports success.
+ */
 export function useClipboard() {
-  const copied = ref(false);
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const copied = refAutoReset(false, SHOWN_MS);
 
   async function write(text: string): Promise<boolean> {
     if (!window.isSecureContext) return copyBySelection(text);
@@ -26,10 +30,7 @@ export function useClipboard() {
 
   async function copy(text: string): Promise<void> {
     copied.value = await write(text);
-    clearTimeout(timer);
-    timer = setTimeout(() => { copied.value = false; }, SHOWN_MS);
   }
 
-  onScopeDispose(() => clearTimeout(timer));
   return { copied, copy };
 }

@@ -5,7 +5,7 @@ import type { Deployment, Inputs, Service } from "@/api/types";
 import { activeFields, isChanged, toEnv, type Field } from "@/lib/inputs/fields";
 import { isSchema } from "@/lib/inputs/schema";
 import type { Fault } from "@/lib/inputs/validation";
-import { findFault, toEnv as toSettingsEnv } from "@/lib/settings";
+import { findFault, toEnv as extraValuesToEnv } from "@/lib/extraValues";
 import { useDeploymentsStore } from "@/stores/deployments";
 import { useDraftsStore } from "@/stores/drafts";
 import { useServicesStore } from "@/stores/services";
@@ -51,8 +51,8 @@ export function useDeployForm(service: () => Service) {
       .map(([name, { key, n }]) => [name, t(`inputs.fault.${key}`, { n: String(n ?? "") })]);
     return { ...refused.errors.value, ...Object.fromEntries(own) as Record<string, string> };
   });
-  const settingsFault = computed(() => {
-    const found = findFault(draft.value.settings);
+  const extraValuesFault = computed(() => {
+    const found = findFault(draft.value.extraValues);
     if (found === null) return null;
     return found.kind === "nameless" ? t("deploy.nameless") : t("deploy.duplicate", { key: found.key });
   });
@@ -71,54 +71,54 @@ export function useDeployForm(service: () => Service) {
     confirmation.value = "";
     submitted.value = false;
     left.value = new Set();
-    refused.forget();
+    refused.clear();
   }
 
   function change(name: string, value: unknown): void {
-    refused.forget(name);
+    refused.clear(name);
     drafts.change(service().id, { values: { ...draft.value.values, [name]: value } });
   }
 
   function useLast(): void {
     const last = inputs.value?.last ?? {};
-    refused.forget();
+    refused.clear();
     if (schema.value) return drafts.change(service().id, { values: { ...draft.value.values, ...last } });
-    const settings = Object.entries(last).map(([key, value], index) =>
+    const extraValues = Object.entries(last).map(([key, value], index) =>
       ({ row: index + 1, key, value: typeof value === "string" ? value : JSON.stringify(value) }));
-    drafts.change(service().id, { settings });
+    drafts.change(service().id, { extraValues });
   }
 
   /** Returns true if all values are valid; from now on, errors are shown. */
   function check(): boolean {
     submitted.value = true;
-    return Object.keys(errors.value).length === 0 && settingsFault.value === null;
+    return Object.keys(errors.value).length === 0 && extraValuesFault.value === null;
   }
 
   /** Returns the started deployment; null if the server rejected it (see `errors` and `sending.problem`). */
   async function start(): Promise<Deployment | null> {
     if (sending.busy.value) return null;
     const { id } = service();
-    const env = schema.value ? toEnv(fields.value, draft.value.values) : toSettingsEnv(draft.value.settings);
+    const env = schema.value ? toEnv(fields.value, draft.value.values) : extraValuesToEnv(draft.value.extraValues);
     const confirm = inputs.value?.confirm ? confirmation.value.trim() : undefined;
     let started: Deployment | null = null;
-    refused.forget();
+    refused.clear();
     await sending.attempt(async () => {
       try {
         started = await deployments.start(id, env, draft.value.key, confirm);
         drafts.drop(id);
       } catch (error) {
-        if (!(error instanceof ApiError) || !refused.take(error.faults)) throw error;
+        if (!(error instanceof ApiError) || !refused.show(error.faults)) throw error;
       }
     });
     return started;
   }
 
   return {
-    inputs, draft, schema, fields, changed, errors, together: refused.together, settingsFault,
+    inputs, draft, schema, fields, changed, errors, general: refused.general, extraValuesFault,
     confirmation, confirmed, loading, sending,
     load: () => loading.attempt(load), reset, change, useLast, check, start,
     leave: (name: string) => left.value.add(name),
     startOver: () => drafts.drop(service().id),
-    changeSettings: (settings: typeof draft.value.settings) => drafts.change(service().id, { settings }),
+    changeExtraValues: (extraValues: typeof draft.value.extraValues) => drafts.change(service().id, { extraValues }),
   };
 }

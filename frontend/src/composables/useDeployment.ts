@@ -1,3 +1,4 @@
+import { useIntervalFn } from "@vueuse/core";
 import { computed, onScopeDispose, ref, watch } from "vue";
 import { ApiError } from "@/api/errors";
 import type { Waiting } from "@/api/types";
@@ -48,17 +49,15 @@ export function useDeployment(id: number) {
     });
   }
 
-  function watchTheQueue(): () => void {
-    const timer = setInterval(() => {
-      load().catch((error: unknown) => {
-        if (!(error instanceof ApiError)) throw error;
-      });
-    }, WAITING_MS);
-    return () => clearInterval(timer);
-  }
+  const polling = useIntervalFn(() => {
+    load().catch((error: unknown) => {
+      if (!(error instanceof ApiError)) throw error;
+    });
+  }, WAITING_MS, { immediate: false });
 
-  watch(() => deployment.value?.state === "queued", (queued, _before, onCleanup) => {
-    if (queued) onCleanup(watchTheQueue());
+  watch(() => deployment.value?.state === "queued", (queued) => {
+    if (queued) polling.resume();
+    else polling.pause();
   });
   useResync(load);
   onScopeDispose(() => {

@@ -1,4 +1,5 @@
-import { onScopeDispose, readonly, ref, watch, type Ref } from "vue";
+import { useTimeoutFn } from "@vueuse/core";
+import { readonly, ref, watch, type Ref } from "vue";
 import { usePushStore, type PushStatus } from "@/stores/push";
 
 /** Shorter interruptions are not shown. */
@@ -8,14 +9,13 @@ const CALM_MS = 2000;
 export function useLiveStatus(): Readonly<Ref<PushStatus | null>> {
   const push = usePushStore();
   const shown = ref<PushStatus | null>(null);
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const { start, stop } = useTimeoutFn(() => { shown.value = push.status; }, CALM_MS, { immediate: false });
 
   watch(() => push.status, (status) => {
     const calm = shown.value === null || shown.value === "live";
-    clearTimeout(timer);
+    stop();
     if (status === "live" || !calm) shown.value = status;
-    else timer = setTimeout(() => { shown.value = push.status; }, CALM_MS);
+    else start();
   }, { immediate: true });
-  onScopeDispose(() => clearTimeout(timer));
   return readonly(shown);
 }

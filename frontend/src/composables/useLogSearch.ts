@@ -1,4 +1,5 @@
-import { computed, onScopeDispose, ref, shallowRef, watch } from "vue";
+import { useTimeoutFn } from "@vueuse/core";
+import { computed, ref, shallowRef, watch } from "vue";
 import { plainText } from "@/lib/ansi";
 import { useOutputStore, type Log } from "@/stores/output";
 
@@ -23,7 +24,6 @@ export function useLogSearch(deploymentId: number, log: Log, show: (n: number) =
   const matches = shallowRef<number[]>([]);
   const current = ref(0);
   const searching = ref(false);
-  let timer: ReturnType<typeof setTimeout> | undefined;
 
   const line = computed(() => matches.value[current.value] ?? null);
 
@@ -55,16 +55,16 @@ export function useLogSearch(deploymentId: number, log: Log, show: (n: number) =
     if (line.value !== null) show(line.value);
   }
 
-  function later(action: () => void, milliseconds: number): void {
-    clearTimeout(timer);
-    timer = setTimeout(action, milliseconds);
-  }
+  const searchSoon = useTimeoutFn(() => void search(), TYPING_MS, { immediate: false });
+  const rescanSoon = useTimeoutFn(scan, RESCAN_MS, { immediate: false });
 
-  watch(query, () => later(() => void search(), TYPING_MS));
-  watch(() => log.version, () => {
-    if (active.value && active.value === query.value) later(scan, RESCAN_MS);
+  watch(query, () => {
+    rescanSoon.stop();
+    searchSoon.start();
   });
-  onScopeDispose(() => clearTimeout(timer));
+  watch(() => log.version, () => {
+    if (active.value && active.value === query.value) rescanSoon.start();
+  });
 
   return { query, active, matches, current, line, searching, next: () => step(1), previous: () => step(-1) };
 }

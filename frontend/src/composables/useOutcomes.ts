@@ -1,4 +1,3 @@
-import { onScopeDispose } from "vue";
 import { useI18n } from "vue-i18n";
 import { useRoute, useRouter } from "vue-router";
 import { ApiError } from "@/api/errors";
@@ -24,7 +23,7 @@ export function useOutcomes(): void {
 
   const isShown = (id: number) => route.name === "deployment" && route.params.id === String(id);
 
-  function tell(deployment: Deployment): void {
+  function notify(deployment: Deployment): void {
     const { id, service, state, reason } = deployment;
     if (!watched.has(deployment)) return;
     const to = { name: "deployment", params: { id } };
@@ -43,6 +42,6 @@ export function useOutcomes(): void {
     })));
   }
 
-  onScopeDispose(deployments.onOutcome(tell));
+  deployments.onOutcome(notify);
   useResync(pollOpen);
 }

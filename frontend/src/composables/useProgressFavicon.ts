@@ -1,8 +1,9 @@
-import { onScopeDispose, watch } from "vue";
+import { useFavicon } from "@vueuse/core";
+import { onScopeDispose } from "vue";
 import type { DeploymentState } from "@/api/types";
 import { faviconOf } from "@/lib/favicon";
 
-export interface Standing {
+export interface Progress {
   state: DeploymentState;
   /** 0–1; null while unknown. */
   fraction: number | null;
@@ -12,15 +13,15 @@ export interface Standing {
 const STEPS = 20;
 
 /** Shows a deployment's progress in the tab icon while the calling page is shown. */
-export function useProgressFavicon(standing: () => Standing | null): void {
-  const icon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
-  if (!icon) return;
-  const usual = icon.href;
+export function useProgressFavicon(progress: () => Progress | null): void {
+  const original = document.querySelector<HTMLLinkElement>("link[rel=icon]")?.href;
+  if (!original) return;
 
-  watch(() => {
-    const now = standing();
-    if (!now) return usual;
+  useFavicon(() => {
+    const now = progress();
+    if (!now) return original;
     return faviconOf(now.state, now.fraction === null ? null : Math.round(now.fraction * STEPS) / STEPS);
-  }, (href) => { icon.href = href; }, { immediate: true });
-  onScopeDispose(() => { icon.href = usual; });
+  });
+  // VueUse does not restore the icon.
+  onScopeDispose(() => { useFavicon(original); });
 }

@@ -1,3 +1,4 @@
+import { useIntervalFn, useTimeoutFn } from "@vueuse/core";
 import { onScopeDispose } from "vue";
 import { ApiError } from "@/api/errors";
 import { usePushStore } from "@/stores/push";
@@ -15,26 +16,19 @@ export function useQueue() {
   const queue = useQueueStore();
   const push = usePushStore();
   const { problem, attempt } = useProblem();
-  let settling: ReturnType<typeof setTimeout> | undefined;
 
   function refresh(): void {
-    settling = undefined;
     if (document.visibilityState === "hidden") return;
     queue.load().then(() => { problem.value = null; }, (error: unknown) => {
       if (!(error instanceof ApiError)) throw error;
     });
   }
 
-  function refreshSoon(): void {
-    settling ??= setTimeout(refresh, SETTLE_MS);
-  }
-
-  const timer = setInterval(refresh, REFRESH_MS);
-  onScopeDispose(push.on("deployment", refreshSoon));
-  onScopeDispose(() => {
-    clearInterval(timer);
-    clearTimeout(settling);
-  });
+  const settling = useTimeoutFn(refresh, SETTLE_MS, { immediate: false });
+  useIntervalFn(refresh, REFRESH_MS);
+  onScopeDispose(push.on("deployment", () => {
+    if (!settling.isPending.value) settling.start();
+  }));
   useResync(queue.load);
   const open = () => attempt(queue.load);
   void open();

@@ -14,29 +14,29 @@ function withoutLabel(sentence: string, label: string): string {
   return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
-/** Errors from the server: by field, and those that belong to no single field (`together`). */
+/** Errors from the server: by field, and those that belong to no single field (`general`). */
 export function useRefusedInputs(fields: Readonly<Ref<Field[]>>) {
   const errors = ref<Record<string, string>>({});
-  const together = ref<string | null>(null);
+  const general = ref<string | null>(null);
 
   /** Shows the errors; returns false if there are none. */
-  function take(faults: readonly Fault[]): boolean {
+  function show(faults: readonly Fault[]): boolean {
     const labels = new Map(fields.value.map(({ name, label }) => [`env:${name}`, label]));
     labels.set("confirm", "");
     const placed = faults.filter(fault => labels.has(placeOf(fault)));
     errors.value = Object.fromEntries(placed.map(fault => [
       placeOf(fault).replace(/^env:/, ""), withoutLabel(String(fault.msg), labels.get(placeOf(fault)) ?? ""),
     ]));
-    together.value = faults.filter(fault => !placed.includes(fault)).map(({ msg }) => String(msg)).join(" ") || null;
+    general.value = faults.filter(fault => !placed.includes(fault)).map(({ msg }) => String(msg)).join(" ") || null;
     return faults.length > 0;
   }
 
   /** Clears the errors of one field, or all of them. */
-  function forget(name?: string): void {
+  function clear(name?: string): void {
     const others = Object.entries(errors.value).filter(([other]) => name !== undefined && other !== name);
     errors.value = Object.fromEntries(others);
-    together.value = null;
+    general.value = null;
   }
 
-  return { errors, together, take, forget };
+  return { errors, general, show, clear };
 }

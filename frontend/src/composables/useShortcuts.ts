@@ -1,3 +1,4 @@
+import { useEventListener } from "@vueuse/core";
 import { onScopeDispose } from "vue";
 import { useShortcutsStore, type Shortcut, type ShortcutScope } from "@/stores/shortcuts";
 
@@ -19,13 +20,10 @@ export function useShortcuts(shortcuts: readonly Shortcut[], scope: ShortcutScop
 export function useShortcutKeys(): void {
   const store = useShortcutsStore();
 
-  function onKey(event: KeyboardEvent): void {
+  useEventListener(document, "keydown", (event) => {
     if (!store.enabled || event.defaultPrevented) return;
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (isTyping(event.target) || document.querySelector(OVERLAYS)) return;
     if (store.press(event.key)) event.preventDefault();
-  }
-
-  document.addEventListener("keydown", onKey);
-  onScopeDispose(() => document.removeEventListener("keydown", onKey));
+  });
 }

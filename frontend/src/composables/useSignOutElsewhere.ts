@@ -1,17 +1,21 @@
-import { onScopeDispose, watch } from "vue";
+import { useBroadcastChannel } from "@vueuse/core";
+import { watch } from "vue";
 import { useSessionStore } from "@/stores/session";
 
-const SIGNED_OUT = "signed-out";
+/** An object, because each copy that arrives is a new one: a repeated message is noticed as well. */
+interface SignedOut {
+  type: "signed-out";
+}
 
 /** Signs out all tabs of this browser together. */
 export function useSignOutElsewhere(): void {
   const session = useSessionStore();
-  const channel = new BroadcastChannel("fastdeploy.session");
-  channel.onmessage = (event) => {
-    if (event.data === SIGNED_OUT && session.signedIn) session.forget();
-  };
-  watch(() => session.state, (state, before) => {
-    if (state === "signed-out" && before === "signed-in") channel.postMessage(SIGNED_OUT);
+  const { data, post } = useBroadcastChannel<SignedOut, SignedOut>({ name: "fastdeploy.session" });
+
+  watch(data, (message) => {
+    if (message?.type === "signed-out" && session.signedIn) session.forget();
   });
-  onScopeDispose(() => channel.close());
+  watch(() => session.state, (state, before) => {
+    if (state === "signed-out" && before === "signed-in") post({ type: "signed-out" });
+  });
 }

@@ -1,3 +1,4 @@
+import { useEventListener } from "@vueuse/core";
 import { onScopeDispose, ref, watch, type Ref } from "vue";
 import { parseMessage, type ClientMessage, type ServerMessage } from "@/api/messages";
 import { backoffDelay } from "@/lib/backoff";
@@ -36,7 +37,7 @@ export function useSocket(options: SocketOptions) {
     return true;
   }
 
-  function expectWord(within: number): void {
+  function expectMessage(within: number): void {
     clearTimeout(watchdog);
     watchdog = setTimeout(() => lost(), within);
   }
@@ -48,14 +49,14 @@ export function useSocket(options: SocketOptions) {
     status.value = "connecting";
     const opened = new WebSocket(options.url());
     socket = opened;
-    expectWord(HANDSHAKE_MS);
+    expectMessage(HANDSHAKE_MS);
     opened.onopen = () => opened.send(JSON.stringify({ access_token: options.token.value }));
-    opened.onmessage = event => opened === socket && heard(String(event.data));
+    opened.onmessage = event => opened === socket && onFrame(String(event.data));
     opened.onclose = () => opened === socket && lost();
   }
 
-  function heard(frame: string): void {
-    expectWord(SILENCE_MS);
+  function onFrame(frame: string): void {
+    expectMessage(SILENCE_MS);
     const message = parseMessage(frame);
     if (message === null) return;
     if (message.type === "authentication") authenticated(message.status === "success");
@@ -108,7 +109,7 @@ export function useSocket(options: SocketOptions) {
   }
 
   /** The network or the user is back, so skip the rest of the backoff. */
-  function hurry(): void {
+  function reconnectNow(): void {
     if (status.value === "waiting" && document.visibilityState === "visible") connect();
   }
 
@@ -117,13 +118,9 @@ export function useSocket(options: SocketOptions) {
     if (!send({ access_token: token })) connect();
   }, { flush: "sync" });
 
-  window.addEventListener("online", hurry);
-  document.addEventListener("visibilitychange", hurry);
-  onScopeDispose(() => {
-    window.removeEventListener("online", hurry);
-    document.removeEventListener("visibilitychange", hurry);
-    close();
-  });
+  useEventListener(window, "online", reconnectNow);
+  useEventListener(document, "visibilitychange", reconnectNow);
+  onScopeDispose(close);
 
   return { status, send, open, close };
 }

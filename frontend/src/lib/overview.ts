@@ -4,7 +4,7 @@ export type Show = "all" | "active" | "failed";
 export const SHOWS: readonly Show[] = ["all", "active", "failed"];
 
 /** Returns true if the service's name and description contain every word of the query. */
-export function fits({ name, data }: Service, query: string): boolean {
+export function matchesQuery({ name, data }: Service, query: string): boolean {
   const text = `${name} ${data.description ?? ""}`.toLowerCase();
   return query.toLowerCase().split(/\s+/).every(word => text.includes(word));
 }

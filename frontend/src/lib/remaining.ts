@@ -14,7 +14,7 @@ export interface Remaining {
 type Timed = Pick<Step, "started" | "finished" | "expected_seconds">;
 
 /** Upper limit of the bar while running; only the outcome fills it. */
-const MOST = 0.99;
+const MAX_WHILE_RUNNING = 0.99;
 
 function isOverdue(taken: number, expected: number): boolean {
   return taken > expected * 1.5 + 2;
@@ -27,7 +27,7 @@ function secondsOf(timed: Pick<Timed, "started" | "finished">, now: number): num
 function byWhole(deployment: Pick<Deployment, "started" | "finished">, expected: number, now: number): Remaining {
   const taken = secondsOf(deployment, now);
   return {
-    fraction: expected > 0 ? Math.min(MOST, taken / expected) : MOST,
+    fraction: expected > 0 ? Math.min(MAX_WHILE_RUNNING, taken / expected) : MAX_WHILE_RUNNING,
     seconds: Math.max(0, expected - taken),
     overdue: isOverdue(taken, expected),
   };
@@ -47,7 +47,7 @@ function bySteps(steps: readonly Step[], now: number): Remaining {
       done += expected;
     }
   }
-  return { fraction: total > 0 ? Math.min(MOST, done / total) : null, seconds: total - done, overdue };
+  return { fraction: total > 0 ? Math.min(MAX_WHILE_RUNNING, done / total) : null, seconds: total - done, overdue };
 }
 
 /** The same for one step; unknown without an expected duration. */

@@ -1,3 +1,4 @@
+import { createEventHook } from "@vueuse/core";
 import { defineStore } from "pinia";
 import { ref } from "vue";
 import { call } from "@/api/errors";
@@ -33,19 +34,14 @@ export const useDeploymentsStore = defineStore("deployments", () => {
   const push = usePushStore();
   const steps = useStepsStore();
   const byId = ref<Record<number, Deployment>>({});
-  const outcomeHandlers = new Set<(deployment: Deployment) => void>();
+  /** Triggered whenever a deployment that was queued or running turns out to have ended. */
+  const outcome = createEventHook<Deployment>();
 
   function upsert(deployment: Deployment): void {
     const known = byId.value[deployment.id];
     if (known && deployment.seq < known.seq) return;
     byId.value[deployment.id] = deployment;
-    if (known && !isFinal(known) && isFinal(deployment)) for (const handler of outcomeHandlers) handler(deployment);
-  }
-
-  /** Calls back whenever a deployment that was queued or running turns out to have ended. */
-  function onOutcome(handler: (deployment: Deployment) => void): () => void {
-    outcomeHandlers.add(handler);
-    return () => outcomeHandlers.delete(handler);
+    if (known && !isFinal(known) && isFinal(deployment)) void outcome.trigger(deployment);
   }
 
   push.on("deployment", message => upsert(message));
@@ -100,5 +96,5 @@ export const useDeploymentsStore = defineStore("deployments", () => {
     return call(session.api.GET("/deployments/{deployment_id}/changes", { params: { path: { deployment_id: id } } }));
   }
 
-  return { byId, upsert, onOutcome, fetchPage, fetchOne, start, cancel, retry, fetchChanges };
+  return { byId, upsert, onOutcome: outcome.on, fetchPage, fetchOne, start, cancel, retry, fetchChanges };
 });

@@ -1,19 +1,19 @@
 import { defineStore } from "pinia";
 import { ref, watch } from "vue";
 import { randomId } from "@/lib/random";
-import type { Setting } from "@/lib/settings";
+import type { ExtraValue } from "@/lib/extraValues";
 import { useSessionStore } from "./session";
 
 /** Values entered for the next deployment of a service but not sent yet. */
 export interface Draft {
   values: Record<string, unknown>;
-  settings: Setting[];
+  extraValues: ExtraValue[];
   /** Idempotency key: sending the same draft again never starts a second deployment. */
   key: string;
 }
 
 function blank(): Draft {
-  return { values: {}, settings: [{ row: 1, key: "", value: "" }], key: randomId() };
+  return { values: {}, extraValues: [{ row: 1, key: "", value: "" }], key: randomId() };
 }
 
 /** In memory only, including secrets: survives closing the dialog, but not a reload. */

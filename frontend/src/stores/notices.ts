@@ -17,7 +17,7 @@ export interface ToastLink {
 
 const TOAST_MS = 7000;
 /** Maximum number of toasts; the oldest are removed. */
-const AT_ONCE = 3;
+const MAX_TOASTS = 3;
 
 /** Short messages to the user: toasts, and announcements for screen readers only. */
 export const useNoticesStore = defineStore("notices", () => {
@@ -39,7 +39,7 @@ export const useNoticesStore = defineStore("notices", () => {
 
   function show(text: string, kind: Toast["kind"] = "info", link?: ToastLink): void {
     const toast: Toast = { id: nextId++, kind, text, link };
-    for (const { id } of toasts.value.slice(0, Math.max(0, toasts.value.length + 1 - AT_ONCE))) dismiss(id);
+    for (const { id } of toasts.value.slice(0, Math.max(0, toasts.value.length + 1 - MAX_TOASTS))) dismiss(id);
     toasts.value.push(toast);
     expireLater(toast);
   }

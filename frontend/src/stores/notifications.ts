@@ -1,3 +1,4 @@
+import { useStorage } from "@vueuse/core";
 import { defineStore } from "pinia";
 import { computed, ref } from "vue";
 
@@ -5,44 +6,25 @@ export type NotificationState = "off" | "on" | "blocked" | "unsupported";
 
 const KEY = "fastdeploy.notifications";
 
-function remembered(): boolean {
-  try {
-    return localStorage.getItem(KEY) === "on";
-  } catch {
-    return false;
-  }
-}
-
-function remember(wanted: boolean): void {
-  try {
-    if (wanted) localStorage.setItem(KEY, "on");
-    else localStorage.removeItem(KEY);
-  } catch {
-    // Storage is blocked (private window): the choice lasts until the page is closed.
-  }
-}
-
 /** Browser notifications; permission is requested only on a click. */
 export const useNotificationsStore = defineStore("notifications", () => {
   const supported = "Notification" in window && window.isSecureContext;
   const permission = ref<NotificationPermission>(supported ? Notification.permission : "denied");
-  const wanted = ref(remembered());
+  const choice = useStorage<"on" | "off">(KEY, "off", undefined, { writeDefaults: false });
 
   const state = computed<NotificationState>(() => {
     if (!supported) return "unsupported";
     if (permission.value === "denied") return "blocked";
-    return wanted.value && permission.value === "granted" ? "on" : "off";
+    return choice.value === "on" && permission.value === "granted" ? "on" : "off";
   });
 
   async function turnOn(): Promise<void> {
     if (permission.value !== "granted") permission.value = await Notification.requestPermission();
-    wanted.value = permission.value === "granted";
-    remember(wanted.value);
+    choice.value = permission.value === "granted" ? "on" : "off";
   }
 
   function turnOff(): void {
-    wanted.value = false;
-    remember(false);
+    choice.value = "off";
   }
 
   /** Shows a notification if enabled. The same `tag` is shown once across all tabs. */

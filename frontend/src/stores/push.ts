@@ -1,9 +1,10 @@
+import { createEventHook } from "@vueuse/core";
 import { defineStore } from "pinia";
 import { computed, ref, toRef, watch } from "vue";
 import { isDeploymentEvent, type ServerMessage } from "@/api/messages";
 import { useFollows } from "@/composables/useFollows";
 import { useSocket } from "@/composables/useSocket";
-import { MessageFan } from "@/lib/bus";
+import { MessageBus } from "@/lib/messageBus";
 import { randomId } from "@/lib/random";
 import { useSessionStore } from "./session";
 
@@ -27,8 +28,9 @@ function socketUrl(): string {
  */
 export const usePushStore = defineStore("push", () => {
   const session = useSessionStore();
-  const fan = new MessageFan();
-  const resyncs = new Set<() => void>();
+  const bus = new MessageBus();
+  /** Triggered whenever lists may be stale: after each (re)connection, and regularly without a socket. */
+  const resync = createEventHook();
   const started = ref(false);
   const everLive = ref(false);
   let pollTimer: ReturnType<typeof setTimeout> | undefined;
@@ -38,7 +40,7 @@ export const usePushStore = defineStore("push", () => {
     url: socketUrl, token: toRef(session, "token"), renew: () => session.renew(), receive,
   });
   const follows = useFollows({
-    api: session.api, send: socket.send, emit: messages => messages.forEach(message => fan.emit(message)),
+    api: session.api, send: socket.send, emit: messages => messages.forEach(message => bus.emit(message)),
   });
   const live = computed(() => socket.status.value === "live");
   const status = computed<PushStatus>(() => {
@@ -50,24 +52,14 @@ export const usePushStore = defineStore("push", () => {
   function receive(message: ServerMessage): void {
     if (message.type === "resume") follows.subscribe(message.deployment_id);
     else if (message.type === "warning" && message.code === "try_again") setTimeout(follows.subscribeAll, RESUBSCRIBE_MS);
-    else if (!isDeploymentEvent(message) || !follows.take(message)) fan.emit(message);
-  }
-
-  /** Calls back whenever lists may be stale: after each (re)connection, and regularly without a socket. */
-  function onResync(handler: () => void): () => void {
-    resyncs.add(handler);
-    return () => resyncs.delete(handler);
-  }
-
-  function resync(): void {
-    for (const handler of [...resyncs]) handler();
+    else if (!isDeploymentEvent(message) || !follows.take(message)) bus.emit(message);
   }
 
   async function poll(): Promise<void> {
     if (!live.value && session.signedIn && document.visibilityState === "visible") {
       round += 1;
       await follows.catchUpAll();
-      if (round % RESYNC_ROUNDS === 0) resync();
+      if (round % RESYNC_ROUNDS === 0) void resync.trigger();
     }
     if (started.value) pollTimer = setTimeout(() => void poll(), POLL_MS);
   }
@@ -78,7 +70,7 @@ export const usePushStore = defineStore("push", () => {
     everLive.value = true;
     round = 0;
     follows.subscribeAll();
-    if (snapshotsAreOlder) resync();
+    if (snapshotsAreOlder) void resync.trigger();
   }, { flush: "sync" });
 
   function start(): void {
@@ -95,5 +87,5 @@ export const usePushStore = defineStore("push", () => {
     everLive.value = false;
   }
 
-  return { status, live, start, stop, follow: follows.follow, onResync, on: fan.on.bind(fan) };
+  return { status, live, start, stop, follow: follows.follow, onResync: resync.on, on: bus.on.bind(bus) };
 });

@@ -1,3 +1,4 @@
+import { promiseTimeout } from "@vueuse/core";
 import { defineStore } from "pinia";
 import { computed, markRaw, ref } from "vue";
 import { createApi } from "@/api/client";
@@ -14,8 +15,6 @@ const REFRESH_HEADER = { "X-Requested-With": "fastdeploy" };
 function renewalDelay(expiresIn: number): number {
   return Math.max(expiresIn - 60, expiresIn / 2) * 1000;
 }
-
-const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
 /**
  * The signed-in user. The access token is kept in memory only; the HttpOnly cookie, which scripts cannot
@@ -91,7 +90,7 @@ export const useSessionStore = defineStore("session", () => {
       } catch (error) {
         if (error instanceof ApiError && error.status !== 0 && error.status < 500) return forget();
         state.value = "unreachable";
-        await sleep(RETRY_MS);
+        await promiseTimeout(RETRY_MS);
       }
     }
   }

@@ -1,5 +1,6 @@
+import { refAutoReset, useStorage } from "@vueuse/core";
 import { defineStore } from "pinia";
-import { computed, ref, shallowRef, watch } from "vue";
+import { computed, ref, shallowRef } from "vue";
 
 export interface Shortcut {
   /** Keys as `KeyboardEvent.key` names them; one after the other with a space between: "g s". */
@@ -21,35 +22,21 @@ const KEY = "fastdeploy.shortcuts";
 /** Maximum time between the keys of a sequence. */
 const SEQUENCE_MS = 1200;
 
-function remembered(): boolean {
-  try {
-    return localStorage.getItem(KEY) !== "off";
-  } catch {
-    return true;
-  }
-}
-
-function remember(enabled: boolean): void {
-  try {
-    if (enabled) localStorage.removeItem(KEY);
-    else localStorage.setItem(KEY, "off");
-  } catch {
-    // Storage is blocked (private window): the choice lasts until the page is closed.
-  }
-}
-
 /** Keyboard shortcuts of the visible pages; the user can turn all of them off. */
 export const useShortcutsStore = defineStore("shortcuts", () => {
   const groups = shallowRef<readonly Group[]>([]);
-  const enabled = ref(remembered());
+  const choice = useStorage<"on" | "off">(KEY, "on", undefined, { writeDefaults: false });
+  const enabled = computed({
+    get: () => choice.value !== "off",
+    set: (wanted) => { choice.value = wanted ? "on" : "off"; },
+  });
   const helpOpen = ref(false);
-  let begun = "";
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  /** The keys of a sequence that has begun. */
+  const pending = refAutoReset("", SEQUENCE_MS);
 
   const of = (scope: ShortcutScope) => groups.value.flatMap(group => group.scope === scope ? group.shortcuts : []);
   const everywhere = computed(() => of("everywhere"));
   const page = computed(() => of("page"));
-  watch(enabled, remember);
 
   function register(shortcuts: readonly Shortcut[], scope: ShortcutScope): () => void {
     const group = { scope, shortcuts };
@@ -57,24 +44,18 @@ export const useShortcutsStore = defineStore("shortcuts", () => {
     return () => { groups.value = groups.value.filter(other => other !== group); };
   }
 
-  function begin(keys: string): void {
-    clearTimeout(timer);
-    begun = keys;
-    if (keys) timer = setTimeout(() => { begun = ""; }, SEQUENCE_MS);
-  }
-
   function run(keys: string): boolean {
     const known = [...page.value, ...everywhere.value];
     const found = known.find(shortcut => shortcut.keys === keys && shortcut.action);
-    const goesOn = known.some(shortcut => shortcut.keys.startsWith(`${keys} `));
-    begin(!found && goesOn ? keys : "");
+    const isPrefix = known.some(shortcut => shortcut.keys.startsWith(`${keys} `));
+    pending.value = !found && isPrefix ? keys : "";
     found?.action?.();
-    return found !== undefined || goesOn;
+    return found !== undefined || isPrefix;
   }
 
   /** Handles a key; returns true if it was a shortcut. */
   function press(key: string): boolean {
-    const before = begun;
+    const before = pending.value;
     return (before !== "" && run(`${before} ${key}`)) || run(key);
   }
 

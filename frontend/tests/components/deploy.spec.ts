@@ -62,7 +62,7 @@ async function open(inputs: Partial<Inputs> = {}) {
   const page = await mountInApp(ServiceView, { at: "/service/1" });
   await press("Deploy");
   // The validator is loaded when it is needed.
-  await expect.poll(() => dialog()?.querySelector("dl, [data-field]")).toBeTruthy();
+  await expect.poll(() => dialog()?.querySelector("dl, [data-field]"), { timeout: 15_000 }).toBeTruthy();
   return page;
 }
 

@@ -70,7 +70,7 @@ describe("the browser sessions of the profile", () => {
   });
 });
 
-describe("changing the password", () => {
+describe("changing one's own password", () => {
   it.each([429, 503])("shows how long to wait after a %d", async (status) => {
     const sentence = "Too many wrong passwords. Try again in 5 minutes.";
     const page = await open([]);

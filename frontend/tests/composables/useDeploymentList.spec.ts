@@ -64,7 +64,7 @@ describe("a list of deployments", () => {
     expect(list.value[0]).toMatchObject({ id: 200, state: "success" });
   });
 
-  it("does not move rows while the user reads: new ones are counted, and shown on request", async () => {
+  it("does not move rows while reading; counts new ones and shows them on request", async () => {
     const { ids, fresh, showFresh } = await open(ref({}), () => true);
     const before = ids();
     appear({ id: 200 });

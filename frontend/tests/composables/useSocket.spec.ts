@@ -140,7 +140,7 @@ describe("a lost connection", () => {
     expect(received.filter(message => message.type === "ping")).toHaveLength(0);
   });
 
-  it("is not retried after being closed on purpose", async () => {
+  it("does not reconnect after being closed on purpose", async () => {
     FakeSocket.last.welcome();
     socket.close();
     await vi.advanceTimersByTimeAsync(60_000);

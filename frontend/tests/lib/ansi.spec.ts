@@ -47,7 +47,7 @@ describe("a line with terminal colors", () => {
     expect(plainText("10 %\r50 %\r100 %\r")).toBe("100 %");
   });
 
-  it("stays unchanged without colors", () => {
+  it("is unchanged without escape sequences", () => {
     expect(parseAnsi("just text")).toEqual([{ text: "just text", classes: [] }]);
     expect(parseAnsi("")).toEqual([]);
   });

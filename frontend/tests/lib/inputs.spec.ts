@@ -36,7 +36,7 @@ describe("the kinds of fields", () => {
     expect(fieldsOf(schema).map(({ label }) => label)).toEqual(["Target branch", "Dry run", "URL"]);
   });
 
-  it("have choices with titles in every supported notation", () => {
+  it("have choices with titles, in any notation", () => {
     expect(only({ oneOf: [{ const: 1, title: "One" }, { const: 2 }] }).choices).toEqual([
       { value: 1, title: "One" }, { value: 2, title: "2" },
     ]);
@@ -68,7 +68,7 @@ describe("fields that depend on others", () => {
     expect(toEnv(fieldsOf(schema, back), back)).toEqual({ where: "staging", branch: "main" });
   });
 
-  it("may depend on other dependent fields, anywhere in the schema", () => {
+  it("can be nested, in any part of the schema", () => {
     const chain = object({
       properties: { a: { type: "boolean" } },
       allOf: [
@@ -94,7 +94,7 @@ describe("fields that depend on others", () => {
     expect(reason({ last: "x" })).toBe(true);
   });
 
-  it("can be removed, and be restricted", () => {
+  it("can be removed and narrowed", () => {
     const narrowed = object({
       properties: { fast: { type: "boolean" }, n: { type: "integer", maximum: 9 }, checks: { type: "boolean" } },
       if: { properties: { fast: { const: true } }, required: ["fast"] },
@@ -119,7 +119,7 @@ describe("the sent values", () => {
     expect(sent({ type: "array", items: { enum: ["a"] } }, ["a"])).toEqual(["a"]);
   });
 
-  it("omit empty fields", () => {
+  it("omits empty values", () => {
     for (const property of [{ type: "string" }, { type: "integer" }, { enum: ["a"] }, { type: "string", writeOnly: true }]) {
       expect(sent(property)).toBeUndefined();
     }
@@ -127,7 +127,7 @@ describe("the sent values", () => {
     expect(sent({ type: "boolean" }, undefined, true)).toBe(false);
   });
 
-  it("include defaults, unless they were cleared", () => {
+  it("includes defaults unless they were cleared", () => {
     expect(sent({ type: "string", default: "main" })).toBe("main");
     expect(sent({ type: "string", default: "main" }, "")).toBe("");
     expect(sent({ type: "boolean", default: true }, false)).toBe(false);

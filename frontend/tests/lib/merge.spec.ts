@@ -37,7 +37,7 @@ function batchesOf({ order, again, cut, total }: { order: number[]; again: numbe
 }
 
 describe("messages in any order", () => {
-  it("come out complete, in order, each once", () => {
+  it("are delivered completely, in order, each once", () => {
     fc.assert(fc.property(delivery, (given) => {
       const { sequence, out } = feed(startSequence(0), batchesOf(given));
       expect(out).toEqual(numbers(1, given.total));
@@ -45,7 +45,7 @@ describe("messages in any order", () => {
     }));
   });
 
-  it("never come out early, even if many are missing", () => {
+  it("are never delivered early, no matter how many are missing", () => {
     const anything = fc.array(fc.integer({ min: 1, max: 50 }));
     fc.assert(fc.property(anything, fc.integer({ min: 1, max: 7 }), (arrived, cut) => {
       const batches = numbers(0, arrived.length).map(index => arrived.slice(index * cut, (index + 1) * cut));

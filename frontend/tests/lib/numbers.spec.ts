@@ -11,12 +11,12 @@ describe("stepping numbers", () => {
     expect(limitsOf({ exclusiveMinimum: 0, exclusiveMaximum: 10 }, true)).toEqual({ min: 1, max: 9, step: 1 });
   });
 
-  it("start at the value nearest to zero", () => {
+  it("start nearest to zero", () => {
     expect(step(null, 1, limits)).toBe(1);
     expect(step(null, 1, limitsOf({}, true))).toBe(0);
   });
 
-  it("move between multiples, without floating-point remainders", () => {
+  it("move between multiples without floating-point errors", () => {
     const tenths = limitsOf({ multipleOf: 0.1 }, false);
     expect(step(0.2, 1, tenths)).toBe(0.3);
     expect(step(0.25, 1, tenths)).toBe(0.3);

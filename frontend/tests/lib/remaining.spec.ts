@@ -32,7 +32,7 @@ describe("the time left of a deployment", () => {
     expect(remaining(running(40), [], after(30))).toEqual({ fraction: 0.75, seconds: 10, overdue: false });
   });
 
-  it("is never shown as done too early", () => {
+  it("never reaches 100% before the end", () => {
     expect(remaining(running(10), [], after(12))).toEqual({ fraction: 0.99, seconds: 0, overdue: false });
     expect(remaining(running(10), [], after(90))).toEqual({ fraction: 0.99, seconds: 0, overdue: true });
   });
@@ -47,7 +47,7 @@ describe("the time left of a deployment", () => {
     expect(remaining(running(40), [active(40)], after(-30))).toEqual({ fraction: 0, seconds: 40, overdue: false });
   });
 
-  it("is everything while the deployment waits, and nothing once it has ended", () => {
+  it("is the whole duration while queued, and zero at the end", () => {
     expect(remaining(aDeployment({ state: "queued", started: null, expected_seconds: 40 }), [], after(0)).seconds).toBe(40);
     expect(remaining(aDeployment({ state: "failure" }), [], after(0))).toEqual({ fraction: 1, seconds: 0, overdue: false });
   });

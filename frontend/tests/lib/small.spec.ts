@@ -4,7 +4,7 @@ import { backoffDelay } from "@/lib/backoff";
 import { countFilters, readFilters, toApiFilters, writeFilters } from "@/lib/filters";
 import { failedStep, progressOf } from "@/lib/progress";
 import { randomId } from "@/lib/random";
-import { findFault, toEnv } from "@/lib/settings";
+import { findFault, toEnv } from "@/lib/extraValues";
 import { elapsed, formatDuration, formatElapsed, formatRelative } from "@/lib/time";
 import { aStep } from "../support/data";
 
@@ -61,7 +61,7 @@ describe("progress", () => {
   });
 });
 
-describe("values of a deployment", () => {
+describe("extra values of a deployment", () => {
   const rows = (...pairs: [string, string][]) => pairs.map(([key, value], row) => ({ row, key, value }));
 
   it("become the context, without empty rows", () => {

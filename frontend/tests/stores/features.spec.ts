@@ -84,7 +84,7 @@ describe("services", () => {
 });
 
 describe("deployments", () => {
-  it("keep their newest version, in any order of arrival", () => {
+  it("keep their newest version regardless of arrival order", () => {
     const store = useDeploymentsStore();
     change({ seq: 5, state: "success" });
     change({ seq: 3, state: "running" });
@@ -100,7 +100,7 @@ describe("deployments", () => {
     expect(sent?.headers.get("Idempotency-Key")).toBe("key-1");
   });
 
-  it("are loaded with their filters, page by page", async () => {
+  it("are fetched with their filters, page by page", async () => {
     server.json("GET /deployments/", []);
     await useDeploymentsStore().fetchPage({ state: ["failure"], user: "lena" }, 40);
     expect(Object.fromEntries(server.calls.at(-1)?.query ?? [])).toEqual({
@@ -118,7 +118,7 @@ describe("steps", () => {
 
   const names = () => useStepsStore().of(5).map(({ name, state }) => `${name} ${state}`);
 
-  it("are in plan order, after those that ran in execution order", () => {
+  it("are sorted by execution order, then by the plan", () => {
     expect(names()).toEqual(["First pending", "Second pending"]);
     stepChange(11, { id: 2, name: "Second", position: 2, run_order: 1, state: "running" });
     expect(names()).toEqual(["Second running", "First pending"]);
@@ -131,7 +131,7 @@ describe("steps", () => {
     expect(names()).toEqual(["First success", "Third pending"]);
   });
 
-  it("ignore messages included in the snapshot, and snapshots older than the messages", async () => {
+  it("ignore messages already in the snapshot, and snapshots older than the messages", async () => {
     stepChange(9, { id: 1, name: "First", state: "failure" });
     expect(names()[0]).toBe("First pending");
     stepChange(11, { id: 1, name: "First", state: "success" });

@@ -166,12 +166,12 @@ describe("lists that may be stale", () => {
 
   it("are loaded regularly while there is no socket, until the last subscriber leaves", async () => {
     const load = vi.fn();
-    const end = push.onResync(load);
+    const { off } = push.onResync(load);
     FakeSocket.last.breakOff();
     await vi.advanceTimersByTimeAsync(9_100);
     expect(load.mock.calls.length).toBeGreaterThanOrEqual(2);
     const before = load.mock.calls.length;
-    end();
+    off();
     await vi.advanceTimersByTimeAsync(9_000);
     expect(load).toHaveBeenCalledTimes(before);
   });

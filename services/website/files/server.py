@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A website on this machine alone: `server.py start --home DIR --port N` and `server.py stop --home DIR`.
+"""Serve a website on this machine only: `server.py start --home DIR --port N` and `server.py stop --home DIR`.
 
-The running server holds a lock on DIR/server.pid, so a number in an old file is never taken for a running server.
+The running server holds a lock on DIR/server.pid, so a leftover file is never mistaken for a running server.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The pages below `current/public`, and at `/health` whose server this is."""
+    """Serve the files in `current/public`. `/health` returns which website this is."""
 
     def do_GET(self) -> None:
         if self.path != "/health":
@@ -33,7 +33,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def lock(home: Path) -> "int | None":
-    """The locked file, None while a server runs."""
+    """Lock the PID file and return its descriptor, or None while a server is running."""
     file = os.open(home / "server.pid", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,37 +46,37 @@ def lock(home: Path) -> "int | None":
 def stop(home: Path) -> None:
     file = lock(home)
     if file is not None:
-        print("no server is running")
+        print("No server is running.")
         return
     os.kill(int((home / "server.pid").read_text()), signal.SIGTERM)
     for _ in range(100):
         if lock(home) is not None:
-            print("the server is stopped")
+            print("The server was stopped.")
             return
         time.sleep(0.05)
-    sys.exit("The old server does not stop.")
+    sys.exit("The old server did not stop within 5 s.")
 
 
 def serve(home: Path, port: int) -> None:
-    """Runs until it is stopped; says `ready`, or why not, on standard output."""
+    """Serve until stopped. Print `ready` once the port is open, or exit with the reason."""
     file = lock(home)
     if file is None:
-        sys.exit("Another server is running.")
+        sys.exit("Another server is already running.")
     handler = functools.partial(Handler, directory=str(home / "current" / "public"))
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
-        sys.exit(f"Port {port} cannot be used: {error.strerror}.")
+        sys.exit(f"Port {port} is not available: {error.strerror}.")
     os.truncate(file, 0)
     os.write(file, str(os.getpid()).encode())
     print("ready", flush=True)
-    # From here on nobody listens: a daemon that keeps the pipes of its deployment open would hold it up.
+    # Close the pipe to the deployment, which would otherwise not end while this server runs.
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     server.serve_forever()
 
 
 def start(home: Path, port: int) -> None:
-    """Start the server in a session of its own, and return when it answers."""
+    """Start the server in the background and wait until it accepts requests."""
     log = (home / "server.log").open("ab")
     process = subprocess.Popen(
         [sys.executable, __file__, "serve", "--home", str(home), "--port", str(port)],
@@ -87,8 +87,8 @@ def start(home: Path, port: int) -> None:
         cwd="/",
     )
     if process.stdout is None or process.stdout.readline() != b"ready\n":
-        sys.exit(f"The server does not start; {home / 'server.log'} says why.")
-    print(f"the server runs as process {process.pid}")
+        sys.exit(f"The server did not start. See {home / 'server.log'}.")
+    print(f"The server is running as process {process.pid}.")
 
 
 def main() -> None:

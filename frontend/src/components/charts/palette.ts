@@ -1,4 +1,5 @@
-import { onScopeDispose, watch } from "vue";
+import { usePreferredDark } from "@vueuse/core";
+import { watch } from "vue";
 import { useThemeStore } from "@/stores/theme";
 
 export const COLORS = ["ink", "muted", "line", "surface", "accent", "ok", "bad"] as const;
@@ -19,8 +20,5 @@ export function readPalette(within: HTMLElement): Palette {
 /** Calls back after the colors have changed, through the user's choice or the system's. */
 export function onThemeChange(callback: () => void): void {
   const theme = useThemeStore();
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  watch(() => theme.theme, callback, { flush: "post" });
-  system.addEventListener("change", callback);
-  onScopeDispose(() => system.removeEventListener("change", callback));
+  watch([() => theme.theme, usePreferredDark()], callback, { flush: "post" });
 }

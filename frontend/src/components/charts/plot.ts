@@ -21,8 +21,8 @@ const LABEL_WIDTH = 90;
 const RADIUS = 4;
 const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400];
 
-function evenly(count: number, most: number): number[] {
-  const step = Math.max(1, Math.ceil(count / Math.max(1, most)));
+function evenly(count: number, max: number): number[] {
+  const step = Math.max(1, Math.ceil(count / Math.max(1, max)));
   return Array.from({ length: Math.ceil(count / step) }, (_, index) => index * step);
 }
 

@@ -3,7 +3,7 @@ import type { MessageOf, MessageType, ServerMessage } from "@/api/messages";
 type Handler = (message: ServerMessage) => void;
 
 /** Delivers each message to the subscribers of its type. Subscribing returns the unsubscribe function. */
-export class MessageFan {
+export class MessageBus {
   readonly #handlers = new Map<string, Set<Handler>>();
 
   on<T extends MessageType>(type: T, handler: (message: MessageOf<T>) => void): () => void {
