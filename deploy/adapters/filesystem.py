@@ -120,6 +120,7 @@ class ServiceFolders:
         if "survey" not in checked.answer:
             return Survey(is_script=False, fault=_too_complex(checked.answer))
         found = dict(checked.answer["survey"])
+        found["fault"] = _short(found["fault"], 2_000)
         settings = AnsibleSettings(**found.pop("settings"))
         hosts = found.pop("hosts")
         steps = tuple(found.pop("steps"))
