@@ -19,7 +19,7 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.launching import DeployUser, RunError
 from deploy.adapters.service_folders.processes import Checked, FoldersUnavailable, Line, Place, checker, reader
 from deploy.adapters.service_folders.survey import Survey
-from deploy.adapters.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
+from deploy.adapters.supervisor.file_access import FOLDER, LOOP, MAX_NAMES, MISSING, OUTSIDE, PRIVATE
 from deploy.config import ConfigurationError
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
@@ -174,6 +174,10 @@ class ServiceFolders:
         if answer["kind"] != FOLDER:
             raise FoldersUnavailable(
                 f"The services folder {self.root} cannot be read. Give {self._account()} read access, or set SERVICES_ROOT."
+            )
+        if len(answer["names"]) >= MAX_NAMES:  # without the others, their services would be removed
+            raise FoldersUnavailable(
+                f"The services folder {self.root} has {MAX_NAMES} or more folders. Remove some, or set SERVICES_ROOT."
             )
         return [(name, kind) for name, kind in answer["names"]]
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.launching import DeployUser
+from deploy.adapters.supervisor.file_access import MAX_NAMES
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -116,6 +117,24 @@ class TestNames:
         (folders.root / "elsewhere").symlink_to("/etc")
         assert await folders.services.names() == ["blog", "link", "shop"]
 
+    async def test_what_is_no_folder_is_no_service(self, folders: Folders) -> None:
+        (folders.root / "README.md").write_text("")
+        (folders.root / "link.md").symlink_to("README.md")
+        (folders.root / "zero").symlink_to("/dev/zero")
+        os.mkfifo(folders.root / "pipe")
+        folders.add()
+        found, problems = await folders.services.read()
+        assert [folder.name for folder in found] == ["shop"]
+        assert [problem.folder for problem in problems] == ["zero"]
+
+    async def test_there_may_be_too_many(self, folders: Folders) -> None:
+        """If some were left out, a sync would remove their services."""
+        for number in range(MAX_NAMES + 1):
+            (folders.root / f"n{number:05}").mkdir()
+        found, (problem,) = await folders.services.read()
+        assert (found, problem.folder) == ([], "")
+        assert "has 10000 or more folders" in problem.reason
+
     async def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []
 
@@ -185,9 +204,13 @@ class TestGoodFolders:
         folders.add()
         (folders.root / "shop" / "README.md").symlink_to("../../secret-key")
         (folders.root.parent / "secret-key").write_text("secret")
+        (folders.add("blog") / "README.md").symlink_to("../../postgres/words")
+        (folders.root.parent / "postgres").mkdir()
+        (folders.root.parent / "postgres" / "words").write_text("secret")
         found, problems = await ServiceFolders(folders.root, private=(folders.root.parent,)).read()
-        assert [folder.readme for folder in found] == [None]
-        assert [problem.file for problem in problems] == ["README.md"]
+        assert [folder.readme for folder in found] == [None, None]
+        reason = "it is one of fastDeploy's own files, so the README is not shown."
+        assert [(problem.file, problem.reason) for problem in problems] == [("README.md", reason)] * 2
 
     async def test_the_readme_comes_along(self, folders: Folders) -> None:
         (folders.add() / "README.md").write_bytes(b"# Shop\n\x00\xff")

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,10 @@ import pytest
 
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
 from deploy.adapters.launching import DeployUser
+from deploy.adapters.service_folders.checker import CPU_SECONDS, MEMORY_BYTES, NICENESS
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplicated
+from deploy.adapters.service_folders.processes import Place, checker
+from deploy.adapters.supervisor.file_access import MAX_ENTRIES
 from deploy.domain.commands import ServiceFolder
 from tests.e2e.waiting import wait_until
 from tests.reading import files_of
@@ -67,6 +73,21 @@ def site(tmp_path: Path) -> Site:
 def watched(site: Site, reader: socket.socket) -> Files:
     """The files of the site, as the checker has them."""
     return files_of(reader, site.root, site.data, site.root.parent / ".env")
+
+
+@contextlib.contextmanager
+def exchanging(one: Path, other: Path) -> Iterator[None]:
+    """Exchange two paths again and again, each time at once, in another process."""
+    code = (
+        "import ctypes, sys; exchange = ctypes.CDLL(None).renameat2; one, other = (path.encode() for path in sys.argv[1:])\n"
+        "while True: assert exchange(-100, one, -100, other, 2) == 0"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(one), str(other)]) as process:
+        try:
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def link(target: str) -> Callable[[Path], None]:
@@ -159,9 +180,14 @@ class TestFiles:
     def test_one_right_beside_the_services_opens_neither_data_nor_settings(self, site: Site, watched: Files) -> None:
         (site.root.parent / "site.yml").write_text("[]")
         watched.look_beside(str(site.root.parent / "site.yml"), admit=True)
-        for path in (site.data / "secret-key", site.root.parent / ".env"):
+        (site.data / "postgres").mkdir()
+        (site.data / "postgres" / "words").write_text(SECRET)
+        for path in (site.data / "secret-key", site.data / "postgres" / "words", site.root.parent / ".env"):
             with pytest.raises(FileError, match="fastDeploy's own files"):
                 watched.read(str(path))
+            with pytest.raises(FileError, match="fastDeploy's own files"):
+                watched.look_beside(str(path), admit=True)
+        assert watched.kind(str(site.data)) == watched.kind(str(site.data / "postgres")) == "private"
         with pytest.raises(FileError, match="outside the services folder"):
             watched.look_beside(str(site.root.parent.parent / "other.yml"))
 
@@ -174,6 +200,25 @@ class TestFiles:
         for path in (link, site.outside / ".hidden"):
             with pytest.raises(FileError, match="outside the services folder"):
                 watched.read(str(path))
+
+    def test_a_link_that_is_exchanged_during_a_read_shows_nothing(self, site: Site, watched: Files) -> None:
+        folder = site.add("shop", good="good")
+        (site.outside / "good").write_text(SECRET)
+        (site.root / "to-shop").symlink_to("shop")
+        (site.root / "to-outside").symlink_to("../outside")
+        with exchanging(site.root / "to-shop", site.root / "to-outside"):
+            found = [self.content(watched, site.root / "to-shop" / "good") for _ in range(2_000)]
+        assert set(found) <= {"good", "it is outside the services folder"}
+        assert {"good", "it is outside the services folder"} <= set(found), "the links were not exchanged"
+        assert self.content(watched, folder / "good") == "good"
+
+    @staticmethod
+    def content(files: Files, path: Path) -> str:
+        """Return the content of a file, or why it is refused."""
+        try:
+            return files.read(str(path)).decode()
+        except FileError as error:
+            return str(error)
 
     def test_hard_links_to_files_of_the_server_are_refused(self, site: Site, watched: Files) -> None:
         folder = site.add()
@@ -211,6 +256,28 @@ class TestFiles:
             watched.kind(str(path))
         with pytest.raises(TooComplicated, match="file operations"):
             watched.kind(str(path))
+
+    def test_a_folder_has_a_limited_number_of_entries(self, site: Site, watched: Files) -> None:
+        folder = site.add()
+        for number in range(MAX_ENTRIES):
+            (folder / f"{number}").touch()
+        assert len(watched.entries(str(folder))) == MAX_ENTRIES
+
+    def test_a_path_that_is_too_long_is_not_asked_for(self, site: Site, reader: socket.socket) -> None:
+        """The server keeps each request until the folder is checked."""
+        asked: list[list[Any]] = []
+        files = Files(reader, Place(site.root).limits(), lambda request, _: asked.append(request))
+        for path in ("x" * 4096, str(site.root / ("x/" * 500_000))):
+            assert (files.kind(path), files.entries(path), files.exists(path)) == ("missing", [], False)
+            for read in (files.read, files.real_path, files.look_beside):
+                with pytest.raises(FileError, match="does not exist"):
+                    read(path)
+        assert asked == []
+        files.begin()
+        for _ in range(MAX_REQUESTS - 1):
+            files.kind("x" * 4096)
+        with pytest.raises(TooComplicated, match="file operations"):
+            files.kind("x" * 4096)
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
     def test_paths_that_are_none(self, watched: Files, path: str) -> None:
@@ -379,6 +446,34 @@ class TestBombs:
         site.add("shop")
         await self.check(site)
 
+    async def test_memory(self, site: Site) -> None:
+        """The names of these tasks take half a gigabyte, in less time than a check may take."""
+        playbook = "- hosts: all\n  roles: [web]\n"
+        tasks = f"- &t {{name: {'x' * 1_000_000}, ping: }}\n" + "- *t\n" * 700
+        folder = site.add(
+            "bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook, roles__web__tasks__main_yml=tasks
+        )
+        (folder / "deploy.sh").unlink()
+        site.add("shop")
+        await self.check(site)
+        _, (problem,) = await site.read()
+        assert problem.reason == "it is too complicated: checking it takes more than 512 MiB of memory."
+
+    async def test_long_names_of_many_tasks(self, site: Site) -> None:
+        """Such a folder can be used as long as nobody asks what it would run."""
+        name = "x" * 1_000
+        playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
+        folder = site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook)
+        (folder / "deploy.sh").unlink()
+        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml"})
+        assert found.fault == "it is too complicated: the names of its tasks and hosts are larger than 4 MiB in total"
+
+    async def test_a_fault_is_as_long_as_can_be_read(self, site: Site) -> None:
+        playbook = f"- hosts: *{'x' * 500_000}\n"
+        (site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook) / "deploy.sh").unlink()
+        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml", "ansible_inventory": "y" * 500_000})
+        assert 2_000 <= len(found.fault) <= 2_001
+
     async def test_a_circle_of_aliases(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text("- &p {hosts: all, tasks: &t [{block: *t}]}\n")
@@ -432,6 +527,61 @@ class TestCache:
 
 
 class TestProcesses:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    async def test_both_are_the_deploy_user_without_further_rights(self, site: Site, enterable: None) -> None:
+        user = DeployUser.named("nobody")
+        site.add()
+        before = children()
+        async with checker(Place(site.root), user) as process:
+            assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
+            pids = children() - before
+            assert len(pids) == 2
+            for pid in pids:
+                status = dict(line.split(":\t", 1) for line in process_file(pid, "status").splitlines())
+                assert status["Uid"].split() == [str(user.uid)] * 4
+                assert status["Gid"].split() == [str(user.gid)] * 4
+                assert status["Groups"].split() == [str(group) for group in sorted(user.groups)]
+                assert os.stat(f"/proc/{pid}/environ").st_uid == 0, "other processes of the deploy user can trace it"
+                if "checker" in process_file(pid, "cmdline"):
+                    assert status["NoNewPrivs"] == "1"
+
+    async def test_a_checker_has_limits_for_each_folder(self, site: Site) -> None:
+        site.add("shop")
+        heavy = "- hosts: all\n  tasks:\n" + "  - {name: One, ping: }\n" * 10_000
+        (site.add("heavy", {"ansible_playbook": "site.yml"}, site_yml=heavy) / "deploy.sh").unlink()
+        before = children()
+        async with checker(Place(site.root), None) as process:
+            await process.check({"name": "shop", "accepted": None})
+            (pid,) = [pid for pid in children() - before if "import checker" in process_file(pid, "cmdline")]
+            while cpu_seconds(pid) < 2:
+                assert "data" in (await process.check({"name": "heavy", "accepted": None})).answer
+            assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
+            left = resource.prlimit(pid, resource.RLIMIT_CPU)[0] - cpu_seconds(pid)
+            assert CPU_SECONDS - 0.5 < left <= CPU_SECONDS + 1
+            assert resource.prlimit(pid, resource.RLIMIT_AS) == (MEMORY_BYTES, MEMORY_BYTES)
+            assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+            assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    async def test_the_deploy_user_need_not_be_able_to_read_the_packages(
+        self, site: Site, enterable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        found_in = [path for path in sys.path if path]
+        for number, path in enumerate(found_in):
+            (closed / f"{number}").symlink_to(path)
+        monkeypatch.setattr(sys, "path", [str(closed / f"{number}") for number in range(len(found_in))])
+        inputs = {
+            "type": "object",
+            "properties": {"x": {"type": "string", "format": "email", "pattern": "é", "default": "é@b"}},
+        }
+        site.add(
+            config={"ansible_playbook": "site.yml", "inputs": inputs}, site_yml="- hosts: all\n  tasks: [{ping: }]\n"
+        )
+        found, problems = await ServiceFolders(site.root, user=lambda: DeployUser.named("nobody")).read()
+        assert ([folder.name for folder in found], problems) == (["shop"], [])
+
     async def test_a_reader_that_is_stopped_by_a_script_is_given_up(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -456,6 +606,12 @@ class TestProcesses:
             pending.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(wait_until, lambda: children() <= before, "the end of all processes")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    ticks = process_file(pid, "stat").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def stop_readers(before: set[int]) -> set[int]:
