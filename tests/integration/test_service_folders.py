@@ -24,10 +24,12 @@ from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files
 from deploy.adapters.service_folders.processes import Place, checker
 from deploy.adapters.supervisor.file_access import MAX_ENTRIES
 from deploy.domain.commands import ServiceFolder
+from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
 from tests.reading import files_of
 
 SECRET = "c0ffee-secret-of-the-server"
+PATIENCE = 60.0
 
 
 class Site:
@@ -67,6 +69,13 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "site")
+
+
+@pytest.fixture
+def open_site() -> Iterator[Site]:
+    """A site that other users can enter. They cannot enter pytest's own folders."""
+    with temporary_folder() as folder:
+        yield Site(folder / "site")
 
 
 @pytest.fixture
@@ -349,7 +358,8 @@ class TestFolders:
         assert (await site.folders.survey("shop", service.data)).steps == ("Gathering Facts", "Last")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-    async def test_files_are_read_as_the_deploy_user(self, site: Site, enterable: None) -> None:
+    async def test_files_are_read_as_the_deploy_user(self, open_site: Site) -> None:
+        site = open_site
         folders = ServiceFolders(site.root, user=lambda: DeployUser.named("nobody"))
         readable, unreadable = site.add("readable", README_md="# Hi"), site.add("unreadable")
         (unreadable / "config.json").chmod(0o600)
@@ -366,14 +376,6 @@ class TestFolders:
         site.root.chmod(0o700)
         _, (problem,) = await folders.read()
         assert "cannot be read. Give the deploy user nobody read access" in problem.reason
-
-
-@pytest.fixture
-def enterable(tmp_path: Path) -> None:
-    """Let other users pass through pytest's folders."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o001 == 0:
-            folder.chmod(0o711)
 
 
 def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
@@ -528,11 +530,11 @@ class TestCache:
 
 class TestProcesses:
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-    async def test_both_are_the_deploy_user_without_further_rights(self, site: Site, enterable: None) -> None:
+    async def test_both_are_the_deploy_user_without_further_rights(self, open_site: Site) -> None:
         user = DeployUser.named("nobody")
-        site.add()
+        open_site.add()
         before = children()
-        async with checker(Place(site.root), user) as process:
+        async with checker(Place(open_site.root), user) as process:
             assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
             pids = children() - before
             assert len(pids) == 2
@@ -564,7 +566,7 @@ class TestProcesses:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_the_deploy_user_need_not_be_able_to_read_the_packages(
-        self, site: Site, enterable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, open_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o700)
@@ -576,10 +578,10 @@ class TestProcesses:
             "type": "object",
             "properties": {"x": {"type": "string", "format": "email", "pattern": "é", "default": "é@b"}},
         }
-        site.add(
+        open_site.add(
             config={"ansible_playbook": "site.yml", "inputs": inputs}, site_yml="- hosts: all\n  tasks: [{ping: }]\n"
         )
-        found, problems = await ServiceFolders(site.root, user=lambda: DeployUser.named("nobody")).read()
+        found, problems = await ServiceFolders(open_site.root, user=lambda: DeployUser.named("nobody")).read()
         assert ([folder.name for folder in found], problems) == (["shop"], [])
 
     async def test_a_reader_that_is_stopped_by_a_script_is_given_up(
@@ -590,11 +592,34 @@ class TestProcesses:
         for number in range(5):
             site.add(f"shop{number}")
         stopping = asyncio.create_task(asyncio.to_thread(stop_readers, children()))
-        found, (problem,) = await site.folders.read()
+        found, (problem,) = await asyncio.wait_for(site.folders.read(), PATIENCE)
         stopped = await stopping
         assert (found, problem.folder) == ([], "")
         assert "cannot be read" in problem.reason or "does not respond" in problem.reason
         await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
+
+    async def test_a_check_that_takes_too_long_is_given_up_and_repeated(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.add("shop")
+        with monkeypatch.context() as patch:
+            patch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 0.1)  # no checker starts in it
+
+            async def problem() -> FolderProblem:
+                found, (problem,) = await asyncio.wait_for(site.folders.read(), PATIENCE)
+                assert found == []
+                return problem
+
+            while (first := await problem()).folder == "":
+                assert (
+                    "cannot be read" in first.reason or "does not respond" in first.reason
+                )  # the reader was late, too
+            late = "it is too complicated: checking it takes longer than 0.1 seconds."
+            assert first == FolderProblem("shop", "", late)
+            site.add("blog")
+            assert (await problem()).folder == ""  # after two in a row the others are not tried
+        found, problems = await site.folders.read()
+        assert ([folder.name for folder in found], problems) == (["blog", "shop"], [])
 
     async def test_one_that_is_cancelled_leaves_no_process_behind(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
@@ -602,6 +627,8 @@ class TestProcesses:
         before, tasks_before = children(), asyncio.all_tasks()
         task = asyncio.ensure_future(site.folders.read())
         await asyncio.to_thread(wait_until, lambda: len(children() - before) == 2, "the checker at work")
+        for pid in children() - before:  # so that they end only if they are killed
+            os.kill(pid, signal.SIGSTOP)
         for pending in asyncio.all_tasks() - tasks_before:
             pending.cancel()
         await asyncio.gather(task, return_exceptions=True)
