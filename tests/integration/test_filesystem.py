@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.launching import DeployUser
-from deploy.adapters.supervisor.file_access import MAX_NAMES
+from deploy.adapters.supervisor.file_access import MAX_NAMES, Access
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -131,9 +132,10 @@ class TestNames:
         """If some were left out, a sync would remove their services."""
         for number in range(MAX_NAMES + 1):
             (folders.root / f"n{number:05}").mkdir()
-        found, (problem,) = await folders.services.read()
+        found, (problem,) = await asyncio.wait_for(folders.services.read(), 60)
         assert (found, problem.folder) == ([], "")
         assert "has 10000 or more folders" in problem.reason
+        assert len(Access(str(folders.root), str(folders.root.parent), []).names()[1]) == MAX_NAMES
 
     async def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []

@@ -427,8 +427,12 @@ PLAYBOOK_BOMBS = {
     "yaml-merges": merges(),
     "yaml-many-tasks": "- hosts: all\n  tasks: &t\n" + "  - {ping: }\n" * 60_000,
     "yaml-deep": "[" * 400_000,
+    "yaml-plays": "- &p {hosts: all}\n" + "- *p\n" * 20_000,
     "yaml-imports": "- hosts: all\n  tasks:\n" + "  - import_tasks: more.yml\n" * 200,
 }
+TOO_MANY = "it is too complicated: its playbook has more than 20000 tasks."
+# What is reported of those that are counted. The others exceed a limit of the kernel.
+COUNTED = dict.fromkeys(("yaml-blocks", "yaml-rescue", "yaml-plays"), TOO_MANY)
 MORE = "- import_tasks: more2.yml\n" * 200
 MORE2 = "- {name: x, ping: }\n" * 200
 
@@ -436,9 +440,10 @@ MORE2 = "- {name: x, ping: }\n" * 200
 class TestBombs:
     @pytest.mark.parametrize("name", SCHEMA_BOMBS)
     async def test_schemas(self, site: Site, name: str) -> None:
+        """They are counted before a limit of the kernel applies."""
         site.add("bomb", {"inputs": SCHEMA_BOMBS[name]})
         site.add("shop")
-        await self.check(site)
+        assert await self.check(site) == "inputs: the schema is too complicated; use fewer references."
 
     @pytest.mark.parametrize("name", PLAYBOOK_BOMBS)
     async def test_playbooks(self, site: Site, name: str) -> None:
@@ -446,7 +451,7 @@ class TestBombs:
         (folder / "deploy.sh").unlink()
         (folder / "site.yml").write_text(PLAYBOOK_BOMBS[name])
         site.add("shop")
-        await self.check(site)
+        assert COUNTED.get(name, "") in await self.check(site)
 
     async def test_memory(self, site: Site) -> None:
         """The names of these tasks take half a gigabyte, in less time than a check may take."""
@@ -457,9 +462,7 @@ class TestBombs:
         )
         (folder / "deploy.sh").unlink()
         site.add("shop")
-        await self.check(site)
-        _, (problem,) = await site.read()
-        assert problem.reason == "it is too complicated: checking it takes more than 512 MiB of memory."
+        assert await self.check(site) == "it is too complicated: checking it takes more than 512 MiB of memory."
 
     async def test_long_names_of_many_tasks(self, site: Site) -> None:
         """Such a folder can be used as long as nobody asks what it would run."""
@@ -482,8 +485,11 @@ class TestBombs:
         site.add("shop")
         await self.check(site)
 
-    async def check(self, site: Site) -> None:
-        """The bomb is reported, as what it is, the other folder can be used, and what was found out is kept."""
+    async def check(self, site: Site) -> str:
+        """The bomb is reported, as what it is, the other folder can be used, and what was found out is kept.
+
+        Return what is reported.
+        """
         found, (problem,) = await site.read()
         assert [folder.name for folder in found] == ["shop"]
         assert problem.folder == "bomb"
@@ -491,6 +497,7 @@ class TestBombs:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.executable", "/nowhere/python")  # no checker can be started
             assert await site.read() == (found, [problem])
+        return problem.reason
 
 
 class TestCache:
