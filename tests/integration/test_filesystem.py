@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ import pytest_asyncio
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.launching import DeployUser
-from deploy.adapters.supervisor.file_access import MAX_NAMES, Access
+from deploy.adapters.supervisor.file_access import Access
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -128,14 +127,16 @@ class TestNames:
         assert [folder.name for folder in found] == ["shop"]
         assert [problem.folder for problem in problems] == ["zero"]
 
-    async def test_there_may_be_too_many(self, folders: Folders) -> None:
+    async def test_there_may_be_too_many(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
         """If some were left out, a sync would remove their services."""
-        for number in range(MAX_NAMES + 1):
-            (folders.root / f"n{number:05}").mkdir()
-        found, (problem,) = await asyncio.wait_for(folders.services.read(), 60)
+        for number in range(4):
+            folders.add(f"n{number}")
+        monkeypatch.setattr("deploy.adapters.filesystem.MAX_NAMES", 4)
+        found, (problem,) = await folders.services.read()
         assert (found, problem.folder) == ([], "")
-        assert "has 10000 or more folders" in problem.reason
-        assert len(Access(str(folders.root), str(folders.root.parent), []).names()[1]) == MAX_NAMES
+        assert "has 4 or more folders" in problem.reason
+        monkeypatch.setattr("deploy.adapters.supervisor.file_access.MAX_NAMES", 3)
+        assert len(Access(str(folders.root), str(folders.root.parent), []).names()[1]) == 3
 
     async def test_without_a_root_there_are_none(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []
@@ -362,6 +363,13 @@ class TestAcceptedInputs:
         good, (problem,) = await folders.services.read(accepted)
         assert good == []
         assert problem.reason.startswith("inputs.properties.x.type: ")
+
+    async def test_its_size_is_checked_all_the_same(self, folders: Folders) -> None:
+        """An older version may have accepted it."""
+        inputs = {"type": "object", "properties": {f"x{number}": {} for number in range(201)}}
+        folders.add("shop", {"inputs": inputs})
+        _, (problem,) = await folders.services.read({"shop": inputs})
+        assert problem.reason == "inputs: the schema describes more than 200 inputs."
 
     async def test_the_programs_it_names_are_looked_for_all_the_same(self, folders: Folders) -> None:
         inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}

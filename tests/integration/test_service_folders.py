@@ -514,6 +514,8 @@ class TestCache:
         assert await steps() == ("One", "Two")
         (folder / "more.yml").write_text("- {name: Six, ping: }\n")
         assert await steps() == ("One", "Six")
+        (folder / "other.yml").write_text("- hosts: all\n  tasks: [{name: Other, ping: }]\n")
+        assert (await site.folders.survey("shop", {"ansible_playbook": "other.yml"})).steps[1:] == ("Other",)
         (folder / "more.yml").unlink()
         (folder / "more.yml").symlink_to("/etc/passwd")
         assert await steps() == ("One",)
