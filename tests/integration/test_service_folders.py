@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -526,7 +527,19 @@ class TestCache:
         for number in range(3):
             site.add(f"shop{number}")
         results = await asyncio.gather(*(site.folders.read() for _ in range(20)))
-        assert all([folder.name for folder in found] == ["shop0", "shop1", "shop2"] for found, _ in results)
+        assert [folder.name for folder in results[0][0]] == ["shop0", "shop1", "shop2"]
+        assert all(result is results[0] for result in results)
+
+    async def test_readers_during_a_read_wait_for_it_and_share_the_next(self, site: Site) -> None:
+        site.add("shop")
+        reads = []
+        for _ in range(5):
+            reads.append(asyncio.ensure_future(site.folders.read()))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        first, *others = await asyncio.gather(*reads)
+        assert first is not others[0]
+        assert all(result is others[0] for result in others)
 
     async def test_a_read_sees_what_was_there_when_it_was_asked_for(self, site: Site) -> None:
         first = asyncio.ensure_future(site.folders.read())
@@ -611,24 +624,17 @@ class TestProcesses:
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site.add("shop")
-        with monkeypatch.context() as patch:
-            patch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 0.1)  # no checker starts in it
-
-            async def problem() -> FolderProblem:
-                found, (problem,) = await asyncio.wait_for(site.folders.read(), PATIENCE)
-                assert found == []
-                return problem
-
-            while (first := await problem()).folder == "":
-                assert (
-                    "cannot be read" in first.reason or "does not respond" in first.reason
-                )  # the reader was late, too
-            late = "it is too complicated: checking it takes longer than 0.1 seconds."
-            assert first == FolderProblem("shop", "", late)
-            site.add("blog")
-            assert (await problem()).folder == ""  # after two in a row the others are not tried
-        found, problems = await site.folders.read()
-        assert ([folder.name for folder in found], problems) == (["blog", "shop"], [])
+        with monkeypatch.context() as patch, stopped_checkers():
+            patch.setattr("deploy.adapters.service_folders.processes.ANSWER_SECONDS", 2)
+            late = "it is too complicated: checking it takes longer than 2 seconds."
+            assert await asyncio.wait_for(site.read(), PATIENCE) == ([], [FolderProblem("shop", "", late)])
+            for name in ("blog", "wiki", "news"):
+                site.add(name)
+            # After two in a row, the others are not tried.
+            found, (problem,) = await asyncio.wait_for(site.read(), PATIENCE)
+            assert (found, problem.folder, "does not respond" in problem.reason) == ([], "", True)
+        found, problems = await site.read()
+        assert ([folder.name for folder in found], problems) == (["blog", "news", "shop", "wiki"], [])
 
     async def test_one_that_is_cancelled_leaves_no_process_behind(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
@@ -642,6 +648,26 @@ class TestProcesses:
             pending.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(wait_until, lambda: children() <= before, "the end of all processes")
+
+
+@contextlib.contextmanager
+def stopped_checkers() -> Iterator[None]:
+    """Stop each checker while it starts."""
+    ended = threading.Event()
+
+    def stop() -> None:
+        while not ended.wait(0.01):
+            for pid in children():
+                if "import checker" in process_file(pid, "cmdline"):
+                    os.kill(pid, signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def cpu_seconds(pid: int) -> float:
