@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.start import DeployUser, RunError
-from deploy.adapters.runs.supervisor.file_access import FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
+from deploy.adapters.runs.supervisor.file_access import FOLDER, LOOP, MAX_NAMES, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.processes import (
     Checked,
     FolderScope,
@@ -127,6 +127,7 @@ class ServiceFolders:
         if "survey" not in checked.answer:
             return Survey(is_script=False, fault=_too_complex(checked.answer))
         found = dict(checked.answer["survey"])
+        found["fault"] = _short(found["fault"], 2_000)
         settings = AnsibleSettings(**found.pop("settings"))
         hosts = found.pop("hosts")
         steps = tuple(found.pop("steps"))
@@ -180,6 +181,10 @@ class ServiceFolders:
         if answer["kind"] != FOLDER:
             raise FoldersUnavailable(
                 f"The services folder {self.root} cannot be read. Give {self._account()} read access, or set SERVICES_ROOT."
+            )
+        if len(answer["names"]) >= MAX_NAMES:  # without the others, their services would be removed
+            raise FoldersUnavailable(
+                f"The services folder {self.root} has {MAX_NAMES} or more folders. Remove some, or set SERVICES_ROOT."
             )
         return [(name, kind) for name, kind in answer["names"]]
 

@@ -18,6 +18,7 @@ from deploy.adapters.ansible.locate import (
     switch,
 )
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
+from deploy.adapters.runs.supervisor.file_access import MAX_ENTRIES
 from deploy.adapters.service_folders.files import Files
 from deploy.adapters.service_folders.survey import Survey, survey
 from tests.reading import files_of
@@ -154,6 +155,44 @@ class TestHostsOfOutsideInventories:
         (root / "shop" / "link").symlink_to("../../data")
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
         assert is_refusal(self.hidden(files, root))
+
+    @pytest.mark.parametrize(
+        "inventory", ["{{CWD}}/hosts", '"hosts"', "'hosts'", "up/../../../outside.yml", "gone", "pipe"]
+    )
+    def test_paths_that_ansible_reads_in_another_way(self, files: Files, root: Path, inventory: str) -> None:
+        """Where such a path leads as it is written, there is a file that may be shown."""
+        shop = root / "shop"
+        (shop / "deep" / "er").mkdir()
+        (shop / "up").symlink_to("deep/er")
+        (shop / "{{CWD}}").mkdir()
+        for name in ("{{CWD}}/hosts", '"hosts"', "'hosts'", "../outside.yml"):
+            (shop / name).write_text("web1\n")
+        os.mkfifo(shop / "pipe")
+        (shop / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
+        assert self.hidden(files, root).endswith("so its hosts are not shown")
+
+    @pytest.mark.parametrize("before", [b"# \xff\n", b"#" + b"x" * (1 << 20) + b"\n"], ids=["not UTF-8", "large"])
+    def test_an_ansible_cfg_that_only_ansible_could_read(self, files: Files, root: Path, before: bytes) -> None:
+        (root / "shop" / "ansible.cfg").write_bytes(before + b"[defaults]\ninventory = /etc/passwd\n")
+        reason = self.hidden(files, root)
+        assert is_refusal(reason) or reason == "ansible.cfg: it is larger than 1 MiB"
+
+    @pytest.mark.parametrize("folder", ["a/b/c/d/e", "a"])
+    def test_inventories_with_more_than_is_looked_at(self, files: Files, root: Path, folder: str) -> None:
+        last = root / "shop" / "inventory" / folder
+        last.mkdir(parents=True)
+        if folder == "a":
+            for number in range(MAX_ENTRIES):
+                (last / f"{number:04}").touch()
+        (last / "zz").symlink_to("/etc/passwd")
+        assert self.hidden(files, root).startswith("the inventory has more than 4 levels of folders or 1000 files")
+
+    def test_variables_of_many_hosts_do_not_hide_them(self, files: Files, root: Path) -> None:
+        variables = root / "shop" / "inventory" / "host_vars"
+        variables.mkdir(parents=True)
+        for number in range(MAX_ENTRIES):
+            (variables / f"{number}").touch()
+        assert self.hidden(files, root) == ""
 
     @pytest.mark.parametrize("inventory", ["hosts", "./hosts", "inventory", "../hosts, hosts"])
     def test_inventories_in_the_services_folder_are_shown(self, files: Files, root: Path, inventory: str) -> None:

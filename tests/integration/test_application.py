@@ -22,9 +22,10 @@ from deploy.config import ConfigurationError, Settings
 from deploy.domain.commands import CreateUser, RegisterConfigToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.events import UserCreated
-from deploy.domain.policy import WORKER, TokenType
+from deploy.domain.policy import EVERYTHING, WORKER, TokenType
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
+from deploy.entrypoints.serve.startup import finish_sync, prepare_database
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.sign_in import SignIn
 from tests.databases import Databases
@@ -177,3 +178,22 @@ def test_the_app_is_found_by_its_name_only() -> None:
     assert isinstance(import_from_string("deploy.entrypoints.fastapi_app:app"), FastAPI)
     with pytest.raises(ImportFromStringError, match="application"):
         import_from_string("deploy.entrypoints.fastapi_app:application")
+
+
+async def test_a_start_does_not_wait_for_folders_that_take_long(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (settings.services_root / "shop").mkdir()
+    (settings.services_root / "shop" / "config.json").write_text("{}")
+    (settings.services_root / "shop" / "deploy.sh").write_text("#!/bin/sh\n")
+    monkeypatch.setattr("deploy.entrypoints.startup.SYNC_SECONDS", 0)
+    services = create_app_state(settings, settings.database_url)
+    try:
+        syncing = await prepare_database(services)
+        assert not syncing.done()
+        assert "The server starts with the services it already knows" in caplog.text
+        await finish_sync(syncing)
+        async with services.open_unit_of_work() as uow:
+            assert [service.name for service in await uow.services.list(visible=EVERYTHING)] == ["shop"]
+    finally:
+        await services.database.close()

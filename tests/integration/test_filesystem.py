@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.runs.start import DeployUser
+from deploy.adapters.runs.supervisor.file_access import Access
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -116,6 +117,27 @@ class TestNames:
         (folders.root / "elsewhere").symlink_to("/etc")
         assert await folders.services.names() == ["blog", "link", "shop"]
 
+    async def test_what_is_no_folder_is_no_service(self, folders: Folders) -> None:
+        (folders.root / "README.md").write_text("")
+        (folders.root / "link.md").symlink_to("README.md")
+        (folders.root / "zero").symlink_to("/dev/zero")
+        os.mkfifo(folders.root / "pipe")
+        folders.add()
+        found, problems = await folders.services.read()
+        assert [folder.name for folder in found] == ["shop"]
+        assert [problem.folder for problem in problems] == ["zero"]
+
+    async def test_there_may_be_too_many(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If some were left out, a sync would remove their services."""
+        for number in range(4):
+            folders.add(f"n{number}")
+        monkeypatch.setattr("deploy.adapters.filesystem.MAX_NAMES", 4)
+        found, (problem,) = await folders.services.read()
+        assert (found, problem.folder) == ([], "")
+        assert "has 4 or more folders" in problem.reason
+        monkeypatch.setattr("deploy.adapters.runs.supervisor.file_access.MAX_NAMES", 3)
+        assert len(Access(str(folders.root), str(folders.root.parent), []).names()[1]) == 3
+
     async def test_a_missing_root_has_no_folders(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []
 
@@ -185,9 +207,13 @@ class TestGoodFolders:
         folders.add()
         (folders.root / "shop" / "README.md").symlink_to("../../secret-key")
         (folders.root.parent / "secret-key").write_text("secret")
+        (folders.add("blog") / "README.md").symlink_to("../../postgres/words")
+        (folders.root.parent / "postgres").mkdir()
+        (folders.root.parent / "postgres" / "words").write_text("secret")
         found, problems = await ServiceFolders(folders.root, private=(folders.root.parent,)).read()
-        assert [folder.readme for folder in found] == [None]
-        assert [problem.file for problem in problems] == ["README.md"]
+        assert [folder.readme for folder in found] == [None, None]
+        reason = "it is one of fastDeploy's own files, so the README is not shown."
+        assert [(problem.file, problem.reason) for problem in problems] == [("README.md", reason)] * 2
 
     async def test_the_readme_is_included(self, folders: Folders) -> None:
         (folders.add() / "README.md").write_bytes(b"# Shop\n\x00\xff")
@@ -339,6 +365,13 @@ class TestAcceptedInputs:
         good, (problem,) = await folders.services.read(accepted)
         assert good == []
         assert problem.reason.startswith("inputs.properties.x.type: ")
+
+    async def test_its_size_is_checked_all_the_same(self, folders: Folders) -> None:
+        """An older version may have accepted it."""
+        inputs = {"type": "object", "properties": {f"x{number}": {} for number in range(201)}}
+        folders.add("shop", {"inputs": inputs})
+        _, (problem,) = await folders.services.read({"shop": inputs})
+        assert problem.reason == "inputs: the schema describes more than 200 inputs."
 
     async def test_programs_in_an_accepted_schema_are_still_checked(self, folders: Folders) -> None:
         inputs = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./list.sh"]}}}}

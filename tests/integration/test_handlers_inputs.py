@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.adapters.sealing import Unsealable
 from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
-from deploy.domain.errors import Conflict, NotFound
+from deploy.domain.errors import Conflict, NotFound, Overloaded
 from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.service_layer.inputs import CHECKS, MAX_WAITING
 from tests.conftest import inputs_of
 from tests.runs import ended
 from tests.site import Site
@@ -25,6 +31,9 @@ INPUTS: dict[str, Any] = {
         "password": {"title": "Password", "type": "string", "writeOnly": True},
     },
 }
+
+# Matching one text takes as long as it may.
+SLOW: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": "^(a|aa)+$"}}
 
 
 async def start(site: Site, service_id: int, env: dict[str, Any], **more: Any) -> int:
@@ -207,3 +216,40 @@ async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_pat
         mask = await inputs.mask(await uow.deployments.get(deployment_id, visible=EVERYTHING), uow)
     assert mask is not None
     assert mask.text("whatever it says") == "***"
+
+
+class TestManyAtOnce:
+    """A check may take a second."""
+
+    async def test_few_are_checked_at_once_and_few_wait(self, busy_site: Site, tmp_path: Path) -> None:
+        service_id = await busy_site.service(inputs={"type": "object", "properties": {"x": SLOW}})
+        command = StartDeployment(
+            service_id=service_id, origin="web", user="ada", user_id=None, context={"env": {"x": [f"{'a' * 60}!"] * 9}}
+        )
+        inputs = inputs_of(busy_site.open_uow, tmp_path)
+        pending = {asyncio.ensure_future(inputs.prepare(command)) for _ in range(3 * MAX_WAITING)}
+        refused: list[BaseException] = []
+        while pending and not refused:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            refused = [error for task in done if isinstance(error := task.exception(), Overloaded)]
+        assert threads_that_check() == CHECKS
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        assert isinstance(refused[0], Overloaded)
+        assert "Try again in a few seconds" in str(refused[0])
+        assert refused[0].retry_after > 0
+        # Those that were given up do not count any more.
+        size = {"size": {"type": "integer"}}
+        other = replace(
+            command, service_id=await busy_site.service("blog", inputs={"type": "object", "properties": size})
+        )
+        values = (await inputs.prepare(replace(other, context={"env": {"size": 1}}))).values
+        assert values is not None
+        assert values.env == {"size": 1}
+
+
+def threads_that_check() -> int:
+    """Return how many threads check values at the moment."""
+    stacks = [traceback.extract_stack(frame) for frame in sys._current_frames().values()]
+    return sum(any(call.name == "_checked" for call in stack) for stack in stacks)

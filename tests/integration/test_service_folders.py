@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,17 @@ import pytest
 
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
 from deploy.adapters.runs.start import DeployUser
+from deploy.adapters.runs.supervisor.file_access import MAX_ENTRIES
+from deploy.adapters.service_folders.checker import CPU_SECONDS, MEMORY_BYTES, NICENESS
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplex
+from deploy.adapters.service_folders.processes import FolderScope, checker
 from deploy.domain.commands import ServiceFolder
+from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
 from tests.reading import files_of
 
 SECRET = "c0ffee-secret-of-the-server"
+TIMEOUT = 60.0
 
 
 class Site:
@@ -64,9 +73,31 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
+def open_site() -> Iterator[Site]:
+    """A site that other users can enter. They cannot enter pytest's own folders."""
+    with temporary_folder() as folder:
+        yield Site(folder / "site")
+
+
+@pytest.fixture
 def site_files(site: Site, reader: socket.socket) -> Files:
     """Return the files of the site as the checker reads them."""
     return files_of(reader, site.root, site.data, site.root.parent / ".env")
+
+
+@contextlib.contextmanager
+def exchanging(one: Path, other: Path) -> Iterator[None]:
+    """Exchange two paths again and again, each time at once, in another process."""
+    code = (
+        "import ctypes, sys; exchange = ctypes.CDLL(None).renameat2; one, other = (path.encode() for path in sys.argv[1:])\n"
+        "while True: assert exchange(-100, one, -100, other, 2) == 0"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(one), str(other)]) as process:
+        try:
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def link(target: str) -> Callable[[Path], None]:
@@ -161,9 +192,14 @@ class TestFiles:
     ) -> None:
         (site.root.parent / "site.yml").write_text("[]")
         site_files.look_beside(str(site.root.parent / "site.yml"), admit=True)
-        for path in (site.data / "secret-key", site.root.parent / ".env"):
+        (site.data / "postgres").mkdir()
+        (site.data / "postgres" / "words").write_text(SECRET)
+        for path in (site.data / "secret-key", site.data / "postgres" / "words", site.root.parent / ".env"):
             with pytest.raises(FileError, match="fastDeploy's own files"):
                 site_files.read(str(path))
+            with pytest.raises(FileError, match="fastDeploy's own files"):
+                site_files.look_beside(str(path), admit=True)
+        assert site_files.kind(str(site.data)) == site_files.kind(str(site.data / "postgres")) == "private"
         with pytest.raises(FileError, match="outside the services folder"):
             site_files.look_beside(str(site.root.parent.parent / "other.yml"))
 
@@ -178,6 +214,25 @@ class TestFiles:
         for path in (link, site.outside / ".hidden"):
             with pytest.raises(FileError, match="outside the services folder"):
                 site_files.read(str(path))
+
+    def test_a_link_that_is_exchanged_during_a_read_shows_nothing(self, site: Site, site_files: Files) -> None:
+        folder = site.add("shop", good="good")
+        (site.outside / "good").write_text(SECRET)
+        (site.root / "to-shop").symlink_to("shop")
+        (site.root / "to-outside").symlink_to("../outside")
+        with exchanging(site.root / "to-shop", site.root / "to-outside"):
+            found = [self.content(site_files, site.root / "to-shop" / "good") for _ in range(2_000)]
+        assert set(found) <= {"good", "it is outside the services folder"}
+        assert {"good", "it is outside the services folder"} <= set(found), "the links were not exchanged"
+        assert self.content(site_files, folder / "good") == "good"
+
+    @staticmethod
+    def content(files: Files, path: Path) -> str:
+        """Return the content of a file, or why it is refused."""
+        try:
+            return files.read(str(path)).decode()
+        except FileError as error:
+            return str(error)
 
     def test_hard_links_to_server_files_are_rejected(self, site: Site, site_files: Files) -> None:
         folder = site.add()
@@ -215,6 +270,28 @@ class TestFiles:
             site_files.kind(str(path))
         with pytest.raises(TooComplex, match="file operations"):
             site_files.kind(str(path))
+
+    def test_a_folder_has_a_limited_number_of_entries(self, site: Site, watched: Files) -> None:
+        folder = site.add()
+        for number in range(MAX_ENTRIES):
+            (folder / f"{number}").touch()
+        assert len(watched.entries(str(folder))) == MAX_ENTRIES
+
+    def test_a_path_that_is_too_long_is_not_asked_for(self, site: Site, reader: socket.socket) -> None:
+        """The server keeps each request until the folder is checked."""
+        asked: list[list[Any]] = []
+        files = Files(reader, FolderScope(site.root).limits(), lambda request, _: asked.append(request))
+        for path in ("x" * 4096, str(site.root / ("x/" * 500_000))):
+            assert (files.kind(path), files.entries(path), files.exists(path)) == ("missing", [], False)
+            for read in (files.read, files.real_path, files.look_beside):
+                with pytest.raises(FileError, match="does not exist"):
+                    read(path)
+        assert asked == []
+        files.begin()
+        for _ in range(MAX_REQUESTS - 1):
+            files.kind("x" * 4096)
+        with pytest.raises(TooComplex, match="file operations"):
+            files.kind("x" * 4096)
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
     def test_invalid_paths(self, site_files: Files, path: str) -> None:
@@ -286,7 +363,8 @@ class TestFolders:
         assert (await site.folders.survey("shop", service.data)).steps == ("Gathering Facts", "Last")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-    async def test_files_are_read_as_the_deploy_user(self, site: Site, enterable: None) -> None:
+    async def test_files_are_read_as_the_deploy_user(self, open_site: Site) -> None:
+        site = open_site
         folders = ServiceFolders(site.root, user=lambda: DeployUser.named("nobody"))
         readable, unreadable = site.add("readable", README_md="# Hi"), site.add("unreadable")
         (unreadable / "config.json").chmod(0o600)
@@ -303,14 +381,6 @@ class TestFolders:
         site.root.chmod(0o700)
         _, (problem,) = await folders.read()
         assert "cannot be read. Give the deploy user nobody read access" in problem.reason
-
-
-@pytest.fixture
-def enterable(tmp_path: Path) -> None:
-    """Allow other users to enter pytest's folders."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o001 == 0:
-            folder.chmod(0o711)
 
 
 def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
@@ -362,8 +432,12 @@ PLAYBOOK_BOMBS = {
     "yaml-merges": merges(),
     "yaml-many-tasks": "- hosts: all\n  tasks: &t\n" + "  - {ping: }\n" * 60_000,
     "yaml-deep": "[" * 400_000,
+    "yaml-plays": "- &p {hosts: all}\n" + "- *p\n" * 20_000,
     "yaml-imports": "- hosts: all\n  tasks:\n" + "  - import_tasks: more.yml\n" * 200,
 }
+TOO_MANY = "it is too complicated: its playbook has more than 20000 tasks."
+# What is reported of those that are counted. The others exceed a limit of the kernel.
+COUNTED = dict.fromkeys(("yaml-blocks", "yaml-rescue", "yaml-plays"), TOO_MANY)
 MORE = "- import_tasks: more2.yml\n" * 200
 MORE2 = "- {name: x, ping: }\n" * 200
 
@@ -371,9 +445,10 @@ MORE2 = "- {name: x, ping: }\n" * 200
 class TestBombs:
     @pytest.mark.parametrize("name", SCHEMA_BOMBS)
     async def test_schemas(self, site: Site, name: str) -> None:
+        """They are counted before a limit of the kernel applies."""
         site.add("bomb", {"inputs": SCHEMA_BOMBS[name]})
         site.add("shop")
-        await self.check(site)
+        assert await self.check(site) == "inputs: the schema is too complicated; use fewer references."
 
     @pytest.mark.parametrize("name", PLAYBOOK_BOMBS)
     async def test_playbooks(self, site: Site, name: str) -> None:
@@ -381,7 +456,33 @@ class TestBombs:
         (folder / "deploy.sh").unlink()
         (folder / "site.yml").write_text(PLAYBOOK_BOMBS[name])
         site.add("shop")
-        await self.check(site)
+        assert COUNTED.get(name, "") in await self.check(site)
+
+    async def test_memory(self, site: Site) -> None:
+        """The names of these tasks take half a gigabyte, in less time than a check may take."""
+        playbook = "- hosts: all\n  roles: [web]\n"
+        tasks = f"- &t {{name: {'x' * 1_000_000}, ping: }}\n" + "- *t\n" * 700
+        folder = site.add(
+            "bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook, roles__web__tasks__main_yml=tasks
+        )
+        (folder / "deploy.sh").unlink()
+        site.add("shop")
+        assert await self.check(site) == "it is too complicated: checking it takes more than 512 MiB of memory."
+
+    async def test_long_names_of_many_tasks(self, site: Site) -> None:
+        """Such a folder can be used as long as nobody asks what it would run."""
+        name = "x" * 1_000
+        playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
+        folder = site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook)
+        (folder / "deploy.sh").unlink()
+        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml"})
+        assert found.fault == "it is too complicated: the names of its tasks and hosts are larger than 4 MiB in total"
+
+    async def test_a_fault_is_as_long_as_can_be_read(self, site: Site) -> None:
+        playbook = f"- hosts: *{'x' * 500_000}\n"
+        (site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook) / "deploy.sh").unlink()
+        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml", "ansible_inventory": "y" * 500_000})
+        assert 2_000 <= len(found.fault) <= 2_001
 
     async def test_circular_aliases(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
@@ -389,8 +490,11 @@ class TestBombs:
         site.add("shop")
         await self.check(site)
 
-    async def check(self, site: Site) -> None:
-        """Check that the bomb is reported as such, that the other folder is usable, and that the result is cached."""
+    async def check(self, site: Site) -> str:
+        """Check that the bomb is reported as such, that the other folder is usable, and that the result is cached.
+
+        Return what is reported.
+        """
         found, (problem,) = await site.read()
         assert [folder.name for folder in found] == ["shop"]
         assert problem.folder == "bomb"
@@ -398,6 +502,7 @@ class TestBombs:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.executable", "/nowhere/python")  # no checker can be started
             assert await site.read() == (found, [problem])
+        return problem.reason
 
 
 class TestCache:
@@ -414,6 +519,8 @@ class TestCache:
         assert await steps() == ("One", "Two")
         (folder / "more.yml").write_text("- {name: Six, ping: }\n")
         assert await steps() == ("One", "Six")
+        (folder / "other.yml").write_text("- hosts: all\n  tasks: [{name: Other, ping: }]\n")
+        assert (await site.folders.survey("shop", {"ansible_playbook": "other.yml"})).steps[1:] == ("Other",)
         (folder / "more.yml").unlink()
         (folder / "more.yml").symlink_to("/etc/passwd")
         assert await steps() == ("One",)
@@ -424,7 +531,19 @@ class TestCache:
         for number in range(3):
             site.add(f"shop{number}")
         results = await asyncio.gather(*(site.folders.read() for _ in range(20)))
-        assert all([folder.name for folder in found] == ["shop0", "shop1", "shop2"] for found, _ in results)
+        assert [folder.name for folder in results[0][0]] == ["shop0", "shop1", "shop2"]
+        assert all(result is results[0] for result in results)
+
+    async def test_readers_during_a_read_wait_for_it_and_share_the_next(self, site: Site) -> None:
+        site.add("shop")
+        reads = []
+        for _ in range(5):
+            reads.append(asyncio.ensure_future(site.folders.read()))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        first, *others = await asyncio.gather(*reads)
+        assert first is not others[0]
+        assert all(result is others[0] for result in others)
 
     async def test_a_read_sees_the_state_at_its_request(self, site: Site) -> None:
         first = asyncio.ensure_future(site.folders.read())
@@ -436,6 +555,61 @@ class TestCache:
 
 
 class TestProcesses:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    async def test_both_are_the_deploy_user_without_further_rights(self, open_site: Site) -> None:
+        user = DeployUser.named("nobody")
+        open_site.add()
+        before = children()
+        async with checker(FolderScope(open_site.root), user) as process:
+            assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
+            pids = children() - before
+            assert len(pids) == 2
+            for pid in pids:
+                status = dict(line.split(":\t", 1) for line in process_file(pid, "status").splitlines())
+                assert status["Uid"].split() == [str(user.uid)] * 4
+                assert status["Gid"].split() == [str(user.gid)] * 4
+                assert status["Groups"].split() == [str(group) for group in sorted(user.groups)]
+                assert os.stat(f"/proc/{pid}/environ").st_uid == 0, "other processes of the deploy user can trace it"
+                if "checker" in process_file(pid, "cmdline"):
+                    assert status["NoNewPrivs"] == "1"
+
+    async def test_a_checker_has_limits_for_each_folder(self, site: Site) -> None:
+        site.add("shop")
+        heavy = "- hosts: all\n  tasks:\n" + "  - {name: One, ping: }\n" * 10_000
+        (site.add("heavy", {"ansible_playbook": "site.yml"}, site_yml=heavy) / "deploy.sh").unlink()
+        before = children()
+        async with checker(FolderScope(site.root), None) as process:
+            await process.check({"name": "shop", "accepted": None})
+            (pid,) = [pid for pid in children() - before if "import checker" in process_file(pid, "cmdline")]
+            while cpu_seconds(pid) < 2:
+                assert "data" in (await process.check({"name": "heavy", "accepted": None})).answer
+            assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
+            left = resource.prlimit(pid, resource.RLIMIT_CPU)[0] - cpu_seconds(pid)
+            assert CPU_SECONDS - 0.5 < left <= CPU_SECONDS + 1
+            assert resource.prlimit(pid, resource.RLIMIT_AS) == (MEMORY_BYTES, MEMORY_BYTES)
+            assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+            assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    async def test_the_deploy_user_need_not_be_able_to_read_the_packages(
+        self, open_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        found_in = [path for path in sys.path if path]
+        for number, path in enumerate(found_in):
+            (closed / f"{number}").symlink_to(path)
+        monkeypatch.setattr(sys, "path", [str(closed / f"{number}") for number in range(len(found_in))])
+        inputs = {
+            "type": "object",
+            "properties": {"x": {"type": "string", "format": "email", "pattern": "é", "default": "é@b"}},
+        }
+        open_site.add(
+            config={"ansible_playbook": "site.yml", "inputs": inputs}, site_yml="- hosts: all\n  tasks: [{ping: }]\n"
+        )
+        found, problems = await ServiceFolders(open_site.root, user=lambda: DeployUser.named("nobody")).read()
+        assert ([folder.name for folder in found], problems) == (["shop"], [])
+
     async def test_a_reader_stopped_by_a_script_is_abandoned(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -444,11 +618,27 @@ class TestProcesses:
         for number in range(5):
             site.add(f"shop{number}")
         stopping = asyncio.create_task(asyncio.to_thread(stop_readers, children()))
-        found, (problem,) = await site.folders.read()
+        found, (problem,) = await asyncio.wait_for(site.folders.read(), TIMEOUT)
         stopped = await stopping
         assert (found, problem.folder) == ([], "")
         assert "cannot be read" in problem.reason or "does not respond" in problem.reason
         await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
+
+    async def test_a_check_that_takes_too_long_is_given_up_and_repeated(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.add("shop")
+        with monkeypatch.context() as patch, stopped_checkers():
+            patch.setattr("deploy.adapters.service_folders.processes.ANSWER_TIMEOUT", 2)
+            late = "it is too complicated: checking it takes longer than 2 seconds."
+            assert await asyncio.wait_for(site.read(), TIMEOUT) == ([], [FolderProblem("shop", "", late)])
+            for name in ("blog", "wiki", "news"):
+                site.add(name)
+            # After two in a row, the others are not tried.
+            found, (problem,) = await asyncio.wait_for(site.read(), TIMEOUT)
+            assert (found, problem.folder, "does not respond" in problem.reason) == ([], "", True)
+        found, problems = await site.read()
+        assert ([folder.name for folder in found], problems) == (["blog", "news", "shop", "wiki"], [])
 
     async def test_a_cancelled_read_leaves_no_process_behind(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
@@ -456,10 +646,38 @@ class TestProcesses:
         before, tasks_before = children(), asyncio.all_tasks()
         task = asyncio.ensure_future(site.folders.read())
         await asyncio.to_thread(wait_until, lambda: len(children() - before) == 2, "the checker at work")
+        for pid in children() - before:  # so that they end only if they are killed
+            os.kill(pid, signal.SIGSTOP)
         for pending in asyncio.all_tasks() - tasks_before:
             pending.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(wait_until, lambda: children() <= before, "the end of all processes")
+
+
+@contextlib.contextmanager
+def stopped_checkers() -> Iterator[None]:
+    """Stop each checker while it starts."""
+    ended = threading.Event()
+
+    def stop() -> None:
+        while not ended.wait(0.01):
+            for pid in children():
+                if "import checker" in process_file(pid, "cmdline"):
+                    os.kill(pid, signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    ticks = process_file(pid, "stat").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def stop_readers(before: set[int]) -> set[int]:

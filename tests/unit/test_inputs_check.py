@@ -236,6 +236,12 @@ class TestEffort:
         with pytest.raises(InvalidInput, match="too long to validate"):
             checked(inputs({"x": described}), {"x": value})
 
+    def test_all_patterns_together_have_a_limit(self) -> None:
+        """Four of them are below the limit of processor time."""
+        schema = inputs({f"x{number}": {"type": "string", "pattern": "^(a|aa)+$"} for number in range(4)})
+        with pytest.raises(InvalidInput, match="too long to validate"):
+            checked(schema, {f"x{number}": f"{'a' * 60}!" for number in range(4)})
+
     def test_ordinary_values_are_far_from_the_limit(self) -> None:
         schema = inputs(
             {"x": {"type": "array", "items": {"enum": [f"v{n}" for n in range(1000)]}, "uniqueItems": True}}

@@ -7,14 +7,17 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from posixpath import dirname, join, normpath
+from posixpath import basename, dirname, join, normpath
 
 from deploy.adapters.ansible.command import AnsibleSettings, ansible_settings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
-from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
+from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MAX_ENTRIES, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.files import FileError, Files
 
 MAX_INVENTORY_DEPTH = 4
+_TOO_MUCH = "too much"
+# Folders in an inventory in which Ansible looks for no hosts.
+_VARIABLES = ("group_vars", "host_vars", "vars_plugins")
 INVENTORY_NAMES = ("inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts")
 
 
@@ -96,14 +99,31 @@ def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, setti
     Raises:
         PlaybookError: The inventory includes fastDeploy's own files, which not even a run may show.
     """
-    named = [inventory] if inventory is not None else settings.inventory.split(",")
-    paths = [join(folder, path.strip()) for path in named if path.strip()]
-    kinds = {kind for path in paths for kind in _kinds(files, path, depth=0)}
+    configured = [path.strip() for path in settings.inventory.split(",") if path.strip()] if inventory is None else []
+    # Ansible joins and normalizes paths as text, before it follows links.
+    paths = [normpath(join(folder, path)) for path in configured] if inventory is None else [inventory]
+    named = [files.kind(path) for path in paths]
+    kinds = {
+        *named,
+        *(inner for path, kind in zip(paths, named, strict=True) for inner in _kinds_in(files, path, kind)),
+    }
     if PRIVATE in kinds:
         raise PlaybookError(f"the inventory: {FileError(PRIVATE)}")
-    if kinds & {OUTSIDE, LOOP} or any("$" in path or "~" in path for path in paths):
+    if kinds & {OUTSIDE, LOOP} or _are_expanded(paths, configured):
         return "the inventory includes files outside the services folder, so its hosts are not shown"
+    if not {*named} <= {FILE, FOLDER}:
+        return "the inventory does not exist in the services folder, so its hosts are not shown"
+    if _TOO_MUCH in kinds:
+        return (
+            f"the inventory has more than {MAX_INVENTORY_DEPTH} levels of folders or {MAX_ENTRIES} files in one of them, "
+            "so its hosts are not shown"
+        )
     return ""
+
+
+def _are_expanded(paths: list[str], configured: list[str]) -> bool:
+    """Return True if Ansible may change one of the paths, or of the texts in `ansible.cfg`, before it uses it."""
+    return any("$" in path for path in paths) or any(mark in text for text in configured for mark in "~{\"'")
 
 
 def _inventory(files: Files, path: str, name: str) -> str:
@@ -116,27 +136,31 @@ def _inventory(files: Files, path: str, name: str) -> str:
     return normpath(path)
 
 
-def _kinds(files: Files, path: str, depth: int) -> Iterator[str]:
-    kind = files.kind(path)
-    yield kind
-    if kind == FOLDER and depth < MAX_INVENTORY_DEPTH:
-        for name, _ in files.entries(path):
-            yield from _kinds(files, join(path, name), depth + 1)
+def _kinds_in(files: Files, path: str, kind: str, depth: int = 0) -> Iterator[str]:
+    """Yield the kind of everything in an inventory that is a folder, and _TOO_MUCH for what is not looked at."""
+    if kind != FOLDER:
+        return
+    entries = files.entries(path) if depth < MAX_INVENTORY_DEPTH else []
+    if (depth >= MAX_INVENTORY_DEPTH or len(entries) >= MAX_ENTRIES) and basename(path) not in _VARIABLES:
+        yield _TOO_MUCH
+    for name, inner in entries:
+        yield inner
+        yield from _kinds_in(files, join(path, name), inner, depth + 1)
 
 
 def read_settings(files: Files, folder: str) -> AnsibleSettings:
-    """Return the settings in the folder's `ansible.cfg`, or the defaults if it is missing or not readable as text.
+    """Return the settings in the folder's `ansible.cfg`, or the defaults if it is missing.
 
     Raises:
-        PlaybookError: The file is outside the services folder; Ansible's error messages would show its content.
+        PlaybookError: The file is outside the services folder, so Ansible's error messages would show its content; or it
+            is too large, so it may have settings that are not checked.
     """
     try:
-        return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8"))
+        # As Ansible reads it.
+        return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8", "surrogateescape"))
     except FileError as error:
-        if error.kind in {OUTSIDE, PRIVATE}:
+        if error.kind in {FILE, OUTSIDE, PRIVATE}:
             raise PlaybookError(f"ansible.cfg: {error}") from error
-        return AnsibleSettings()
-    except UnicodeDecodeError:
         return AnsibleSettings()
 
 

@@ -3,68 +3,109 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from posixpath import dirname, join
+from typing import TypeVar
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
 from deploy.adapters.service_folders.files import Files
 
+Names = TypeVar("Names", bound=Collection[str])
+
 # Ansible accepts these without an inventory.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _MAX_FILES = 100
+# Characters of all patterns together, and comparisons of a name with a wildcard. Both texts come from service authors.
+MAX_PATTERN_TEXT, MAX_COMPARISONS = 10_000, 100_000
+# A template, a range of hosts, or a regular expression, which can take forever.
+_UNPREDICTABLE = ("{{", "[", "~")
 
 
 def host_patterns(files: Files, playbook: str) -> list[str] | None:
-    """Return the `hosts` of every play, including imported playbooks, or None if only a run can determine them.
+    """Return the `hosts` of every play, including imported playbooks.
+
+    Return None if only a run can determine them, or if there are too many.
 
     Raises:
         PlaybookError: A file cannot be read.
     """
-    patterns = list(_patterns(files, playbook, set()))
-    return None if any("{{" in pattern or "[" in pattern for pattern in patterns) else patterns
+    patterns = []
+    size = 0
+    for pattern in _patterns(files, playbook, set()):
+        size += len(pattern) + 1
+        if size > MAX_PATTERN_TEXT or any(mark in pattern for mark in _UNPREDICTABLE):
+            return None
+        patterns.append(pattern)
+    return patterns
 
 
-def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the hosts that match the patterns, in the order of the inventory (hosts by group; `all` has every host)."""
-    found: list[str] = []
-    for pattern in patterns:
-        found += [host for host in _matching(pattern, inventory) if host not in found]
-    every = [*inventory.get("all", ()), *LOCAL]
-    return sorted(found, key=lambda host: every.index(host) if host in every else len(every))
+def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """Return the hosts that match the patterns, in the order of the inventory (hosts by group; `all` has every host).
 
-
-def _matching(pattern: str, inventory: Mapping[str, Sequence[str]]) -> list[str]:
-    parts = (
-        [part.strip() for part in re.split(r",|:(?!:)", pattern) if part.strip()] if "::" not in pattern else [pattern]
-    )
-    hosts: list[str] = []
-    for part in (part for part in parts if part[0] not in "!&"):
-        hosts += [host for host in _named(part, inventory) if host not in hosts]
-    for part in (part for part in parts if part[0] in "!&"):
-        named = _named(part[1:], inventory)
-        hosts = [host for host in hosts if (host in named) == (part[0] == "&")]
-    return hosts
-
-
-def _named(name: str, inventory: Mapping[str, Sequence[str]]) -> list[str]:
-    if name == "*":
-        name = "all"
-    if name in inventory:
-        return list(inventory[name])
-    every = list(inventory.get("all", ()))
-    if name.startswith("~"):
-        return [host for host in every if _searches(name[1:], host)]
-    by_group = [host for group, hosts in inventory.items() if fnmatchcase(group, name) for host in hosts]
-    matching = list(dict.fromkeys([*by_group, *(host for host in every if fnmatchcase(host, name))]))
-    return matching or ([name] if name in LOCAL else [])
-
-
-def _searches(expression: str, host: str) -> bool:
+    Return None if finding them takes more than MAX_COMPARISONS.
+    """
+    matching = _Matching(inventory)
     try:
-        return re.match(expression, host) is not None
-    except re.error:
-        return False
+        found = dict.fromkeys(host for pattern in patterns for host in matching.hosts(pattern))
+    except _TooMuch:
+        return None
+    places = {host: place for place, host in enumerate(dict.fromkeys([*inventory.get("all", ()), *LOCAL]))}
+    return sorted(found, key=lambda host: places.get(host, len(places)))
+
+
+class _TooMuch(Exception):
+    """The patterns take too many comparisons."""
+
+
+class _Matching:
+    """Finds hosts in an inventory, with a limited number of comparisons."""
+
+    def __init__(self, inventory: Mapping[str, Sequence[str]]) -> None:
+        self._inventory = inventory
+        self._every = dict.fromkeys(inventory.get("all", ()))
+        self._left = MAX_COMPARISONS
+
+    def hosts(self, pattern: str) -> dict[str, None]:
+        """Return the hosts that match a pattern.
+
+        Raises:
+            _TooMuch: It takes too many comparisons.
+        """
+        parts = (
+            [part.strip() for part in re.split(r",|:(?!:)", pattern) if part.strip()]
+            if "::" not in pattern
+            else [pattern]
+        )
+        hosts: dict[str, None] = {}
+        for part in (part for part in parts if part[0] not in "!&"):
+            hosts |= self._named(part)
+        for part in (part for part in parts if part[0] in "!&"):
+            named = self._named(part[1:])
+            hosts = {host: None for host in hosts if (host in named) == (part[0] == "&")}
+        return hosts
+
+    def _named(self, name: str) -> dict[str, None]:
+        if name == "*":
+            name = "all"
+        if name in self._inventory:
+            return self._counted(dict.fromkeys(self._inventory[name]))
+        if "*" in name or "?" in name:
+            groups = self._like(name, self._inventory)
+            by_group = dict.fromkeys(host for group in groups for host in self._counted(self._inventory[group]))
+            matching = {**by_group, **self._like(name, self._every)}
+        else:
+            matching = {name: None} if name in self._every else {}
+        return matching or ({name: None} if name in LOCAL else {})
+
+    def _like(self, pattern: str, names: Iterable[str]) -> dict[str, None]:
+        return {name: None for name in self._counted(list(names)) if fnmatchcase(name, pattern)}
+
+    def _counted(self, names: Names) -> Names:
+        self._left -= len(names)
+        if self._left < 0:
+            raise _TooMuch
+        return names
 
 
 def _patterns(files: Files, file: str, seen: set[str]) -> Iterator[str]:

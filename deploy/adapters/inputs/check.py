@@ -270,9 +270,11 @@ def _matches(pattern: str, text: str) -> bool:
 
     budget = _budget.get(None)
     seconds = PATTERN_SECONDS if budget is None else min(PATTERN_SECONDS, budget.pattern_seconds)
+    if seconds <= 0:
+        raise InvalidInput(TOO_MUCH)
     began = time.monotonic()
     try:
-        return seconds > 0 and regex.search(pattern, text, timeout=seconds, concurrent=True) is not None
+        return regex.search(pattern, text, timeout=seconds, concurrent=True) is not None
     except (regex.error, TimeoutError):
         return False
     finally:

@@ -176,7 +176,7 @@ def _reject_constant(constant: str) -> None:
 
 def parse_graph(text: str) -> Inventory:
     """Parse the output of `ansible-inventory --graph`: groups start with `@`, and indentation shows their hosts."""
-    groups: Inventory = {EVERYTHING: []}
+    groups: dict[str, dict[str, None]] = {EVERYTHING: {}}
     above: list[tuple[int, str]] = []
     for line in text.splitlines():
         found = _GRAPH_LINE.match(line.rstrip())
@@ -186,12 +186,11 @@ def parse_graph(text: str) -> Inventory:
         above = [(level, group) for level, group in above if level < depth]
         if found["is_group"]:
             above.append((depth, name))
-            groups.setdefault(name, [])
+            groups.setdefault(name, {})
         else:
             for _, group in above:
-                if name not in groups[group]:
-                    groups[group].append(name)
-    return groups
+                groups[group][name] = None
+    return {group: list(hosts) for group, hosts in groups.items()}
 
 
 def from_inventory(inventory: Inventory, source: str) -> list[Choice]:

@@ -31,6 +31,7 @@ CPU_SECONDS = 3
 MEMORY_BYTES = 512 << 20
 NICENESS = 5
 REQUEST_LIMIT = 16 << 20
+MAX_SURVEY = 4 << 20
 PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -48,39 +49,45 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
-    def send(line: dict[str, Any]) -> None:
-        control.sendall(json.dumps(line).encode("ascii") + b"\n")
-
-    files = Files(reader, limits, lambda request, digest: send({"used": [request, digest]}))
+    files = Files(reader, limits, lambda request, digest: control.sendall(_line({"used": [request, digest]})))
     while line := requests.readline(REQUEST_LIMIT):
         _limit_cpu_time()
-        send(_answer(files, limits[0], json.loads(line), mitogen_fault))
+        control.sendall(_answer(files, limits[0], json.loads(line), mitogen_fault))
     return 0
 
 
-def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> dict[str, Any]:
-    folder = join(root, request["name"])
+def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> bytes:
     try:
-        files.begin()
-        if "config" in request:
-            return {"survey": asdict(survey(files, folder, request["config"]))}
-        data, readme, readme_fault = check_folder(
-            files, folder, accepted=request["accepted"], mitogen_fault=mitogen_fault
-        )
-        return {"data": data, "readme": readme, "readme_fault": readme_fault}
+        return _line(_found(files, root, request, mitogen_fault))
     except FolderError as error:
-        return {"file": error.file, "reason": error.reason}
+        return _line({"file": error.file, "reason": error.reason})
     except TooComplex as error:
-        return {"too_complicated": str(error)}
+        return _line({"too_complicated": str(error)})
     except RecursionError:
-        return {"too_complicated": "it is nested too deeply"}
+        return _line({"too_complicated": "it is nested too deeply"})
     except MemoryError:
-        return {"too_complicated": f"checking it takes more than {MEMORY_BYTES >> 20} MiB of memory"}
+        return _line({"too_complicated": f"checking it takes more than {MEMORY_BYTES >> 20} MiB of memory"})
     except EOFError:
         raise  # the reader is gone, which is not this folder's doing
     except Exception as error:  # noqa: BLE001 - an error of ours must not keep the other folders from being synced
         traceback.print_exc()
-        return {"file": "", "reason": f"it could not be checked ({type(error).__name__}). Please report this."}
+        return _line({"file": "", "reason": f"it could not be checked ({type(error).__name__}). Please report this."})
+
+
+def _found(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> dict[str, Any]:
+    folder = join(root, request["name"])
+    files.begin()
+    if "config" in request:
+        found = {"survey": asdict(survey(files, folder, request["config"]))}
+        if len(_line(found)) > MAX_SURVEY:  # with YAML aliases, a small file can have long names many times
+            raise TooComplex(f"the names of its tasks and hosts are larger than {MAX_SURVEY >> 20} MiB in total")
+        return found
+    data, readme, readme_fault = check_folder(files, folder, accepted=request["accepted"], mitogen_fault=mitogen_fault)
+    return {"data": data, "readme": readme, "readme_fault": readme_fault}
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode("ascii") + b"\n"
 
 
 def _mitogen_fault() -> str:

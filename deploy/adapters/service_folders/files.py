@@ -13,6 +13,7 @@ from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISS
 
 MAX_REQUESTS = 5_000
 MAX_BYTES = 32 << 20
+MAX_PATH = 4095  # bytes; the kernel knows no longer ones
 _REASONS = {
     FOLDER: "it is a folder, not a file",
     LOOP: "its symbolic links form a loop",
@@ -21,6 +22,9 @@ _REASONS = {
     PRIVATE: "it is one of fastDeploy's own files",
     UNREADABLE: "the deploy user cannot read it",
 }
+
+# The answer about a path that is too long: the server keeps each request, and the same path may be asked for often.
+_NOTHING = {"kind": MISSING, "path": "", "names": [], "exists": False, "size": 0, "data": ""}
 
 Used = Callable[[list[Any], str], None]
 """Callback that gets each request and the SHA-256 of its answer."""
@@ -147,6 +151,8 @@ class Files:
         self._requests += 1
         if self._requests > MAX_REQUESTS:
             raise TooComplex(f"checking it takes more than {MAX_REQUESTS} file operations")
+        if any(isinstance(part, str) and len(part) > MAX_PATH for part in request):
+            return dict(_NOTHING)
         self._reader.sendall(json.dumps(request).encode("ascii") + b"\n")
         line = self._receive()
         if self._used is not None:
