@@ -243,9 +243,9 @@ class TestCache:
             assert len(gateway.authenticator._cache) <= 3
 
     async def test_rejections_are_not_cached(self, gateway: Gateway, site: Site) -> None:
-        token = gateway.token(TokenType.SERVICE, "x", token_id="t1")
+        token = gateway.token(TokenType.CONFIG, "x", token_id="t1")
         assert await gateway.is_rejected(token)
-        await gateway.registered(TokenKind.SERVICE)
+        await gateway.registered(TokenKind.CONFIG)
         assert not await gateway.is_rejected(token)
 
     async def test_an_invalidation_during_a_lookup_applies(self, gateway: Gateway, site: Site) -> None:

@@ -470,5 +470,7 @@ class TestReadingForOneClient:
         after = (await busy_site.deployment(deployment_id)).seq
         for _ in range(4):
             await busy_site.take_in(deployment_id, line("x" * 100_000))
-        events = await idle.tail.some_after(deployment_id, after, limit=100, max_bytes=max_bytes, with_output=True)
+        events = await idle.tail.some_after(
+            deployment_id, after, visible=EVERYTHING, limit=100, max_bytes=max_bytes, with_output=True
+        )
         assert [event.seq for event in events] == list(range(after + 1, after + 1 + expected))

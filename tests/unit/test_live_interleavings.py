@@ -21,7 +21,7 @@ from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import EVERYTHING, Actor, TokenType
+from deploy.domain.policy import EVERYTHING, Actor, TokenType, Visible
 from deploy.service_layer import live
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -52,19 +52,20 @@ class Log:
         self.events.append(StoredEvent(seq, seq if is_output else None, message))
 
     async def after(
-        self, _deployment_id: int, seq: int, *, limit: int = 500, with_output: bool = True
+        self, _deployment_id: int, seq: int, *, visible: Visible, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
         """Return the events at this moment; the response takes a step."""
+        assert visible == EVERYTHING
         found = [event for event in self.events[seq:] if with_output or event.last_line is None][:limit]
         await Pause()
         return found
 
     async def some_after(
-        self, deployment_id: int, seq: int, *, limit: int, max_bytes: int, with_output: bool
+        self, deployment_id: int, seq: int, *, visible: Visible, limit: int, max_bytes: int, with_output: bool
     ) -> list[StoredEvent]:
         """Return some of the events."""
         assert max_bytes > 0
-        return await self.after(deployment_id, seq, limit=limit, with_output=with_output)
+        return await self.after(deployment_id, seq, visible=visible, limit=limit, with_output=with_output)
 
     async def service_of(self, deployment_id: int) -> int:
         """Return the service of the deployment; the response takes a step."""
@@ -72,9 +73,10 @@ class Log:
         await Pause()
         return SERVICE
 
-    async def cursors(self, *, since_seconds: float) -> list[tuple[int, int]]:
+    async def cursors(self, *, visible: Visible, since_seconds: float) -> list[tuple[int, int]]:
         """Return the deployment's position at this moment; the response takes a step."""
         assert since_seconds > 0
+        assert visible == EVERYTHING
         found = [(DEPLOYMENT, len(self.events))]
         await Pause()
         return found
