@@ -20,7 +20,7 @@ IMPORTS = "import asyncpg, fastapi, pydantic_settings, typer, uvicorn, uvloop, w
 
 
 def measure_start(folder: Path, services_dir: Path, initialized: Path, *, rounds: int) -> list[Row]:
-    """Measure starts with an existing database (`initialised`), and without one."""
+    """Measure starts with an existing database (`initialized`), and without one."""
     new, again, imports = [], [], []
     for number in range(rounds):
         imports.append(_imports())

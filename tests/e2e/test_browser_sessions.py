@@ -67,11 +67,11 @@ def user(server: Server) -> str:
 
 def test_sessions_are_listed_newest_first_and_mark_the_current_one(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox", "Chromium") as (first, second):
-        told = first.sessions()
-        assert [(one["user_agent"], one["current"]) for one in told] == [("Chromium", False), ("Firefox", True)]
+        listed = first.sessions()
+        assert [(one["user_agent"], one["current"]) for one in listed] == [("Chromium", False), ("Firefox", True)]
         assert [one["current"] for one in second.sessions()] == [True, False]
-        assert all(one["created"] < one["expires"] for one in told)
-        assert told[1]["last_used"] is not None
+        assert all(one["created"] < one["expires"] for one in listed)
+        assert listed[1]["last_used"] is not None
     # A program that signs in with POST /token has no browser session.
     client = server.api.client(server.api.sign_in(user, PASSWORD))
     assert [one["current"] for one in answer(client.get("/sessions/"))] == [False, False]

@@ -57,7 +57,7 @@ def test_reports_change_steps(
         started = api.start(name)
         puppet.print(*(report(step, state) for step, state in reports), "that is all")
         live.subscribe(started["id"])
-        live.wait_for(lambda told: told["type"] == "output")
+        live.wait_for(lambda message: message["type"] == "output")
         found = [(step["name"], step["state"]) for step in api.steps(started["id"])]
         assert found == remaining
         puppet.exit()

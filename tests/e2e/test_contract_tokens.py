@@ -163,7 +163,7 @@ def test_tokens_of_a_disabled_user_are_rejected(server: Server, api: Api, anothe
 def test_a_new_password_ends_existing_sessions(api: Api, another_user: str) -> None:
     before = [api.sign_in(another_user, OLD_PASSWORD), api.sign_in(another_user, OLD_PASSWORD)]
     client = api.client(before[0])
-    body = {"current": "not his password", "new": NEW_PASSWORD}
+    body = {"current": "not the password", "new": NEW_PASSWORD}
     assert client.post("/users/me/password", json=body).status_code == 403
     body["current"] = OLD_PASSWORD
     assert client.post("/users/me/password", json=body).status_code == 204
@@ -186,10 +186,10 @@ def test_users_manage_only_their_own_tokens(server: Server, api: Api, another_us
     service = server.add_service(shell("true"))
     user_token = api.sign_in(another_user, OLD_PASSWORD)
     api.service_token(service)
-    api.service_token(service, token=user_token, origin="his")
+    api.service_token(service, token=user_token, origin="theirs")
     client = api.client(user_token)
     (their_token,) = answer(client.get("/tokens/"))
-    assert their_token["origin"] == "his"
+    assert their_token["origin"] == "theirs"
     others = [token for token in answer(api.admin.get("/tokens/")) if token["id"] != their_token["id"]]
     assert client.delete(f"/tokens/{others[0]['id']}").status_code == 403
     assert client.delete("/tokens/nonsense").status_code == 404

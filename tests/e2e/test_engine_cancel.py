@@ -74,7 +74,7 @@ def test_a_queued_deployment_is_cancelled_immediately_and_never_runs(server: Ser
 def test_cancel_kills_every_process_of_a_run(server: Server) -> None:
     api = server.api
     name = server.add_service(python(FAMILY), config={"steps": steps("First", "Second")})
-    api.create_user(other := server.new_name("user"), "a password of his", is_admin=True)
+    api.create_user(other := server.new_name("user"), "another password", is_admin=True)
     with api.live() as live:
         deployment_id = api.start(name)["id"]
         members = family(api, deployment_id)
@@ -82,7 +82,7 @@ def test_cancel_kills_every_process_of_a_run(server: Server) -> None:
         asked = cancel(api, deployment_id)
         assert (asked["state"], asked["cancel_requested"]) == ("running", "Cancelled by admin.")
         # A repeated cancel does no harm, and does not change who cancelled.
-        again = api.client(api.sign_in(other, "a password of his")).post(f"/deployments/{deployment_id}/cancel")
+        again = api.client(api.sign_in(other, "another password")).post(f"/deployments/{deployment_id}/cancel")
         assert answer(again)["cancel_requested"] == "Cancelled by admin."
         found = api.wait_until_final(deployment_id)
         assert (found["state"], found["reason"]) == ("cancelled", "Cancelled by admin.")

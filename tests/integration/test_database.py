@@ -290,7 +290,7 @@ class TestInterruptions:
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
         async def until(count: int) -> None:
-            while await read(asleep) != count:  # noqa: ASYNC110 - the server tells nobody
+            while await read(asleep) != count:  # noqa: ASYNC110 - the server does not notify anyone
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(until(1), TIMEOUT)

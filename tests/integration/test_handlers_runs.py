@@ -167,7 +167,7 @@ class TestIngestOutput:
     async def test_changes_between_two_batches_are_seen_by_the_second(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"))
         await site.take_in(deployment_id, line("one"), reported("A", "running"))
-        report = StepReport(name="C", state=StepState.FAILURE, message="told by itself")
+        report = StepReport(name="C", state=StepState.FAILURE, message="reported by the script")
         await site.bus.handle(ReportStep(deployment_id=deployment_id, report=report), by=WORKER)
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         await site.take_in(deployment_id, line("two"), reported("B"), ended(0))

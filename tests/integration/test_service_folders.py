@@ -470,7 +470,7 @@ class TestBombs:
         assert await self.check(site) == "it is too complicated: checking it takes more than 512 MiB of memory."
 
     async def test_long_names_of_many_tasks(self, site: Site) -> None:
-        """Such a folder can be used as long as nobody asks what it would run."""
+        """Such a folder can be used as long as its playbook is not read."""
         name = "x" * 1_000
         playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
         folder = site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook)

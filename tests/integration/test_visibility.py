@@ -46,7 +46,7 @@ COMMANDS = get_args(Command)
 
 @dataclass
 class World:
-    """An application with two services. Bob may not view one of them, although he is an administrator."""
+    """An application with two services. Bob may not view one of them, although Bob is an administrator."""
 
     state: AppState
     site: Site
