@@ -14,8 +14,8 @@ export default defineConfig({
   outputDir: "test-results",
   forbidOnly: Boolean(process.env.CI),
   retries: process.env.CI ? 1 : 0,
-  // More than the cores of a small machine, because most tests spend their time waiting for deployments.
-  workers: 3,
+  // Most tests spend their time waiting for deployments. In CI, the Python suite runs at the same time.
+  workers: process.env.CI ? 2 : 3,
   timeout: 150_000,
   expect: { timeout: 15_000 },
   reporter: [["list"], ["html", { open: "never" }]],
