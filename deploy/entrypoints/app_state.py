@@ -96,7 +96,7 @@ def create_app_state(
     # Without this, a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
-    bus.on_news(feed.send_committed)
+    bus.on_committed(feed.send_committed)
     return AppState(
         settings=settings,
         database=database,

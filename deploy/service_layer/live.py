@@ -92,19 +92,19 @@ class LiveFeed:
                 return
             client.deliver(deployment_id, events)
 
-    def send_committed(self, news: CommittedEvents) -> None:
+    def send_committed(self, committed: CommittedEvents) -> None:
         """Send events that this process has just committed, without reading them from the database.
 
         If they do not directly follow the last event that was sent, all events since then are read from the database.
         """
-        if not len(self._hub) or not news.events:
+        if not len(self._hub) or not committed.events:
             return
-        if self._cursors.get(news.deployment_id, 0) != news.events[0].seq - 1:
-            self._on_deployment(f"{news.deployment_id} {news.events[-1].seq}")
+        if self._cursors.get(committed.deployment_id, 0) != committed.events[0].seq - 1:
+            self._on_deployment(f"{committed.deployment_id} {committed.events[-1].seq}")
             return
-        self._service_of[news.deployment_id] = news.service_id
-        self._publish(news.deployment_id, news.service_id, news.events, complete=True)
-        self._remember(news.deployment_id, news.events[-1].seq)
+        self._service_of[committed.deployment_id] = committed.service_id
+        self._publish(committed.deployment_id, committed.service_id, committed.events, complete=True)
+        self._remember(committed.deployment_id, committed.events[-1].seq)
 
     def _on_deployment(self, text: str) -> None:
         deployment_id, _, seq = text.partition(" ")

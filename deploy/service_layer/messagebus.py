@@ -39,8 +39,8 @@ class MessageBus:
         self._commands: dict[type[Any], Handler[Any]] = {}
         self._prepare: dict[type[Any], Prepare[Any]] = {}
         self._events: dict[type[Any], list[Handler[Any]]] = {}
-        self._here: dict[type[Any], list[Callable[[Any], None]]] = {}
-        self._news: list[Callable[[CommittedEvents], None]] = []
+        self._listeners: dict[type[Any], list[Callable[[Any], None]]] = {}
+        self._committed: list[Callable[[CommittedEvents], None]] = []
 
     def on_command(
         self,
@@ -68,13 +68,13 @@ class MessageBus:
         """Register handlers of an event; each runs after the commit, in its own transaction."""
         self._events.setdefault(kind, []).extend(handlers)
 
-    def on_commit(self, kind: type[Message], tell: Callable[[Message], None]) -> None:
+    def on_commit(self, kind: type[Message], listener: Callable[[Message], None]) -> None:
         """Register a callback for an event in this process, called before any other notification. It must not block."""
-        self._here.setdefault(kind, []).append(tell)
+        self._listeners.setdefault(kind, []).append(listener)
 
-    def on_news(self, tell: Callable[[CommittedEvents], None]) -> None:
+    def on_committed(self, listener: Callable[[CommittedEvents], None]) -> None:
         """Register a callback that receives, after the commit, what was stored for clients. It must not block."""
-        self._news.append(tell)
+        self._committed.append(listener)
 
     async def handle(self, command: Command, *, by: Actor) -> list[Event]:
         """Execute a command, if the actor may do what its rule says, and return its events.
@@ -91,10 +91,10 @@ class MessageBus:
         except Unprepared:
             events = await self._execute(await self._prepare[type(command)](command), by)
         for event in events:
-            self._tell_here(self._here.get(type(event), ()), event)
+            self._notify(self._listeners.get(type(event), ()), event)
         for event in events:
             for handler in self._events.get(type(event), ()):
-                await self._tell(handler, event)
+                await self._run_event_handler(handler, event)
         return events
 
     async def _execute(self, command: Command, by: Actor) -> list[Event]:
@@ -113,23 +113,27 @@ class MessageBus:
         is_autocommit = type(message) in self._autocommit
         async with self._open_autocommit() if is_autocommit else self._open_unit_of_work() as uow:
             events = await handler(message, uow)
-        for news in uow.news:
-            self._tell_here(self._news, news)
+        for events_of_run in uow.committed:
+            self._notify(self._committed, events_of_run)
         return events
 
     # A failed notification does not undo the commit: log it and continue.
 
     @staticmethod
-    def _tell_here(listeners: Iterable[Callable[[Message], None]], what: Message) -> None:
-        for tell in listeners:
+    def _notify(listeners: Iterable[Callable[[Message], None]], message: Message) -> None:
+        for listener in listeners:
             try:
-                tell(what)
+                listener(message)
             except Exception:
                 # Do not log the events: not everyone who can read the log may read the deployment.
-                name = f"news of deployment {what.deployment_id}" if isinstance(what, CommittedEvents) else repr(what)
+                name = (
+                    f"committed events of deployment {message.deployment_id}"
+                    if isinstance(message, CommittedEvents)
+                    else repr(message)
+                )
                 log.exception("A handler of %s failed", name)
 
-    async def _tell(self, handler: Handler[Any], event: Event) -> None:
+    async def _run_event_handler(self, handler: Handler[Any], event: Event) -> None:
         try:
             await self._run(handler, event)
         except Exception:

@@ -17,13 +17,13 @@ from deploy.adapters.repository import CommittedEvents
 class UnitOfWork:
     """The repositories on one connection, created on first use. Unless it is in autocommit mode, it is one transaction.
 
-    Repositories never commit; the opener commits at the end. `news` holds what was stored for clients, to be sent
+    Repositories never commit; the opener commits at the end. `committed` holds what was stored for clients, to be sent
     after the commit.
     """
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
-        self.news: list[CommittedEvents] = []
+        self.committed: list[CommittedEvents] = []
 
     def atomically(self) -> AbstractAsyncContextManager[None]:
         """Return a transaction for several statements of a unit of work in autocommit mode."""
@@ -67,7 +67,7 @@ class UnitOfWork:
     @cached_property
     def batches(self) -> repository.Batches:
         """Batches of changes to deployments."""
-        return repository.Batches(self._driver, self.news)
+        return repository.Batches(self._driver, self.committed)
 
     @cached_property
     def steps(self) -> repository.Steps:

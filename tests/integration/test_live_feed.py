@@ -178,7 +178,7 @@ class TestOwnCommits:
         self, own_channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
-        busy_site.bus.on_news(own_channel.feed.send_committed)
+        busy_site.bus.on_committed(own_channel.feed.send_committed)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.succeeded()
         last = await last_seen(viewer, busy_site, deployment_id)
@@ -201,7 +201,7 @@ class TestOwnCommits:
         monkeypatch.setattr(live, "OWN_EVENT_TIMEOUT", 10_000.0)
         viewer = await own_channel.viewer()
         deployment_id = await busy_site.running()
-        busy_site.bus.on_news(own_channel.feed.send_committed)
+        busy_site.bus.on_committed(own_channel.feed.send_committed)
         await busy_site.take_in(deployment_id, ended(0))
         last = await last_seen(viewer, busy_site, deployment_id)
         assert viewer.seqs(deployment_id) == list(range(1, last + 1))
@@ -299,7 +299,7 @@ class TestNotifications:
 
     async def test_own_commits_need_no_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
-        busy_site.bus.on_news(idle.feed.send_committed)
+        busy_site.bus.on_committed(idle.feed.send_committed)
         own = await busy_site.succeeded()
         last = (await busy_site.deployment(own)).seq
         await until(lambda: viewer.seqs(own)[-1:] == [last])

@@ -247,7 +247,7 @@ class TestBatches:
             for other in (Version(deployment.seq - 1, 0), Version(deployment.seq, 10)):
                 more = {"steps": [step], "removed": [step.id], "events": [event]}
                 assert not await uow.batches.store(Change(deployment=deployment, version=other, **more))  # type: ignore[arg-type]
-            assert uow.news == []
+            assert uow.committed == []
             assert [step.message for step in await uow.steps.open_of(deployment_id)] == [""]
             assert await uow.events.after(deployment_id, deployment.seq, visible=EVERYTHING) == []
 

@@ -25,7 +25,7 @@ class Numbered(int):
     """Stands in for the repositories, which the bus only passes on; records what was stored."""
 
     def __init__(self, _number: int) -> None:
-        self.news: list[CommittedEvents] = []
+        self.committed: list[CommittedEvents] = []
 
 
 class Journal:
@@ -210,24 +210,24 @@ class TestCommittedEvents:
         """Return a bus whose command stores something that clients can see."""
 
         async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
-            uow.news.append(self.NEWS)
+            uow.committed.append(self.NEWS)
             return []
 
         empty_bus.on_command(FailLostRun, close)
         return empty_bus
 
     async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
-        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
+        storing.on_committed(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         await storing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed", "published 7"]
 
     async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
-            uow.news.append(self.NEWS)
+            uow.committed.append(self.NEWS)
             raise NotFound("Session not found")
 
         empty_bus.on_command(FailLostRun, close)
-        empty_bus.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
+        empty_bus.on_committed(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         with pytest.raises(NotFound):
             await empty_bus.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 rolled back"]
@@ -238,8 +238,8 @@ class TestCommittedEvents:
         def fail(_news: CommittedEvents) -> None:
             raise ValueError("no luck")
 
-        storing.on_news(fail)
-        storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
+        storing.on_committed(fail)
+        storing.on_committed(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         assert await storing.handle(CLOSE, by=WORKER) == []
         assert journal.entries == ["1 committed", "published 7"]
         assert "no luck" in failed_handlers.pop()

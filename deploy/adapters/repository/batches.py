@@ -100,17 +100,17 @@ class Change:
         values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
-    def news(self) -> CommittedEvents:
+    def committed(self) -> CommittedEvents:
         """Return the events that clients may see."""
         return CommittedEvents(self.deployment.id, self.deployment.service_id, self.events)
 
 
 class Batches:
-    """Stores changes of deployments, and adds the events that clients may see to `news`."""
+    """Stores changes of deployments, and adds the events that clients may see to `committed`."""
 
-    def __init__(self, driver: asyncpg.Connection, news: list[CommittedEvents]) -> None:
+    def __init__(self, driver: asyncpg.Connection, committed: list[CommittedEvents]) -> None:
         self._driver = driver
-        self._news = news
+        self._committed = committed
 
     async def next_id(self) -> int:
         """Return the ID of a new deployment. IDs ascend in call order if the caller holds a lock on the service."""
@@ -130,7 +130,7 @@ class Batches:
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
-        self._news.append(CommittedEvents(deployment.id, deployment.service_id, events))
+        self._committed.append(CommittedEvents(deployment.id, deployment.service_id, events))
 
     async def store(self, change: Change) -> bool:
         """Store a change if the row still has the version it is based on, and notify listeners after the commit.
@@ -139,14 +139,14 @@ class Batches:
         """
         if await _STORE.row(self._driver, **change.values()) is None:
             return False
-        self._news.append(change.news())
+        self._committed.append(change.committed())
         return True
 
     async def store_all(self, changes: Sequence[Change]) -> None:
         """Store changes of several deployments whose rows the caller has locked."""
         if changes:
             await _STORE.many(self._driver, [change.values() for change in changes])
-        self._news.extend(change.news() for change in changes)
+        self._committed.extend(change.committed() for change in changes)
 
 
 def _values(deployment: Deployment, names: Iterable[str]) -> dict[str, Any]:
