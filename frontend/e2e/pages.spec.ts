@@ -109,6 +109,6 @@ test("offline", async ({ page }) => {
   await page.routeWebSocket(/\/deployments\/ws\//, socket => socket.close());
   await page.route(/\/(services|deployments)\//, route => route.abort());
   await page.getByRole("link", { name: "Deployments" }).click();
-  await expect(page.getByRole("alert")).toContainText("The server cannot be reached.");
+  await expect(page.getByRole("alert")).toContainText("Can't reach the server.");
   await inspectThemes(page, "offline");
 });

@@ -133,7 +133,7 @@ describe("the services", () => {
     await flushPromises();
     press("Deploy now", dialog() ?? undefined);
     await flushPromises();
-    expect(dialog()?.textContent).toContain("The server cannot be reached.");
+    expect(dialog()?.textContent).toContain("Can't reach the server.");
     answer = { json: aDeployment({ id: 31 }) };
     press("Deploy now", dialog() ?? undefined);
     await flushPromises();
@@ -160,7 +160,7 @@ describe("the services", () => {
   it("show an error when they cannot be loaded, and retry on request", async () => {
     server.on("GET /services/", () => "unreachable");
     const { wrapper } = await mountInApp(ServicesView);
-    expect(wrapper.get("[role=alert]").text()).toContain("The server cannot be reached.");
+    expect(wrapper.get("[role=alert]").text()).toContain("Can't reach the server.");
     server.json("GET /services/", [aService()]);
     press("Try again");
     await flushPromises();
