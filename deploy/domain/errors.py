@@ -10,13 +10,13 @@ DomainError
     ├── TooManyAttempts   the limit on password attempts was reached
     └── Overloaded        the server is overloaded
 
-The message of an error is shown to people: what is wrong, and what to do next.
-entrypoints/errors.py maps the tree to HTTP status codes.
+People see the error messages, which say what is wrong and what to do next. entrypoints/errors.py maps the tree to HTTP
+status codes.
 """
 
 
 class DomainError(Exception):
-    """The request failed; `str(error)` says why."""
+    """The request failed. `str(error)` says why."""
 
 
 class NotFound(DomainError):
@@ -52,4 +52,4 @@ class TooManyAttempts(TryLater):
 
 
 class Overloaded(TryLater):
-    """The server is overloaded; nothing was changed."""
+    """The server is overloaded. Nothing was changed."""

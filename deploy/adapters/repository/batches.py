@@ -126,7 +126,7 @@ class Batches:
         steps: Sequence[Step],
         events: Sequence[StoredEvent],
     ) -> None:
-        """Store a new deployment that has an ID, with its service's config, its job, its steps, and its first events."""
+        """Store a new deployment that has an ID, with its service's config, job, steps, and first events."""
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
