@@ -1,4 +1,4 @@
-"""Finding the files named in a config: inside the services folder or next to it, and nowhere else."""
+"""Find the files named in a config inside the services folder or next to it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_default_inventory_is_localhost(files: Files, root: Path) -> None:
 
 
 class TestHostsOfOutsideInventories:
-    """Ansible shows the contents of anything it reads as an inventory, as host names."""
+    """Ansible shows the contents of anything it reads as an inventory, as if they were host names."""
 
     def hidden(self, files: Files, root: Path) -> str:
         seen = found(files, root, ansible_playbook="play.yml")
@@ -160,7 +160,7 @@ class TestHostsOfOutsideInventories:
         "inventory", ["{{CWD}}/hosts", '"hosts"', "'hosts'", "up/../../../outside.yml", "gone", "pipe"]
     )
     def test_paths_that_ansible_reads_in_another_way(self, files: Files, root: Path, inventory: str) -> None:
-        """Where such a path leads as it is written, there is a file that may be shown."""
+        """If the path is taken literally, it leads to a file that can be shown."""
         shop = root / "shop"
         (shop / "deep" / "er").mkdir()
         (shop / "up").symlink_to("deep/er")

@@ -1,4 +1,4 @@
-"""Which hosts a playbook targets."""
+"""Find the hosts that a playbook targets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_plays_and_imported_playbooks(files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["{{ target }}", "web[1:3]", "~(a+)+$", "all:!~(a+)+$"])
 def test_targets_that_only_a_run_can_determine(files: Files, tmp_path: Path, pattern: str) -> None:
-    """Regular expressions are among them, because matching them can take forever."""
+    """This includes regular expressions, because matching them can take forever."""
     (tmp_path / "site.yml").write_text(f'- hosts: "{pattern}"\n')
     assert host_patterns(files, str(tmp_path / "site.yml")) is None
 

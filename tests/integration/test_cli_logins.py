@@ -1,4 +1,4 @@
-"""The file with logins is private, written atomically, and replaced if it is invalid."""
+"""The file with logins is private, is written atomically, and is replaced if it is invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRODUCTION = Login("https://deploy.example.com", "admin", "secret-2")
 
 @pytest.fixture
 def logins(tmp_path: Path) -> Logins:
-    """Logins without an existing file or folder."""
+    """Return logins whose file and folder do not exist yet."""
     return Logins(tmp_path / "config" / "fastdeploy" / "logins.json")
 
 

@@ -1,4 +1,4 @@
-"""Service folders: which ones are usable, and what is reported about the others."""
+"""Check which service folders are usable and which problems are reported for the others."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Folders:
         self.services = ServiceFolders(root, private=(root.parent / "data",))
 
     def add(self, name: str = "shop", config: Config | None = None, *, script: str | None = "deploy.sh") -> Path:
-        """Create a folder with this config and a deploy script (None: without a script)."""
+        """Create a folder with this config and a deploy script. If the script is None, do not write one."""
         folder = self.root / name
         folder.mkdir()
         if config is None:
@@ -94,7 +94,7 @@ class Folders:
         return folder
 
     async def problem(self) -> str:
-        """Return what is wrong with the only folder: the file and the reason."""
+        """Return the file and the reason of the problem with the only folder."""
         folders, problems = await self.services.read()
         assert folders == []
         (problem,) = problems
@@ -128,7 +128,7 @@ class TestNames:
         assert [problem.folder for problem in problems] == ["zero"]
 
     async def test_there_may_be_too_many(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-        """If some were left out, a sync would remove their services."""
+        """If a sync skipped some of the folders, it would remove their services."""
         for number in range(4):
             folders.add(f"n{number}")
         monkeypatch.setattr("deploy.adapters.filesystem.MAX_NAMES", 4)
@@ -174,7 +174,7 @@ class TestGoodFolders:
         }
 
     async def test_playbooks(self, folders: Folders) -> None:
-        """Older configs name a playbook from the folder above the root."""
+        """Older configs specify a playbook relative to the folder above the root."""
         (folders.root.parent / "playbooks").mkdir()
         (folders.root.parent / "playbooks" / "site.yml").write_text(PLAYBOOK)
         folders.add("beside", {"ansible_playbook": "playbooks/site.yml"}, script=None)
@@ -233,7 +233,7 @@ class TestGoodFolders:
 
 @pytest_asyncio.fixture(scope="class", loop_scope="session")
 async def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the problem reported for each of NOT_USABLE, by its number."""
+    """Return the problem reported for each entry in NOT_USABLE, by its number."""
     folders = Folders(tmp_path_factory.mktemp("site") / "services")
     folders.root.mkdir()
     for number, (config, _) in enumerate(NOT_USABLE):
@@ -367,7 +367,7 @@ class TestAcceptedInputs:
         assert problem.reason.startswith("inputs.properties.x.type: ")
 
     async def test_its_size_is_checked_all_the_same(self, folders: Folders) -> None:
-        """An older version may have accepted it."""
+        """An older version could have accepted it."""
         inputs = {"type": "object", "properties": {f"x{number}": {} for number in range(201)}}
         folders.add("shop", {"inputs": inputs})
         _, (problem,) = await folders.services.read({"shop": inputs})

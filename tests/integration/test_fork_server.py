@@ -1,4 +1,4 @@
-"""The fork server: supervisors behave the same, even when the fork server dies."""
+"""With the fork server, supervisors behave the same, even when the fork server dies."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ def pid_of(server: ForkServer) -> int:
 
 
 def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None = None) -> Run:
-    """Start some lines of shell through the fork server, or directly if it does not respond."""
+    """Start some lines of shell script through the fork server, or directly if it does not respond."""
     directory = RunDirectory.create(runs.root, len(runs.started) + 1)
     work = directory.start_by(servers.keep(user), runs.spec(["/bin/sh", "-c", text]))
     run = Run(directory, Forked(servers.call(work)))
@@ -65,7 +65,7 @@ def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None =
 
 
 def started_scripts(runs: Runs) -> str:
-    """Return what scripts that `echo` to this file at their start have written."""
+    """Return the lines that scripts wrote to this file with `echo` when they started."""
     with contextlib.suppress(FileNotFoundError):
         return (runs.folder / "begun").read_text()
     return ""
@@ -183,7 +183,7 @@ class TestWithoutForkServer:
         servers.call(end(keeping))
 
     def test_without_a_socket_the_fork_server_exits(self) -> None:
-        # As below a sudo that puts pipes in between.
+        # As with a sudo that puts pipes in between.
         command = [PYTHON, *supervisor_program(None, "fork_server")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.wait(TIMEOUT) != 0
@@ -414,7 +414,7 @@ async def end(keeping: "asyncio.Task[None]") -> None:
 
 @contextlib.contextmanager
 def manual_fork_server(*before: str, user: DeployUser | None = None) -> Iterator[tuple[socket.socket, int]]:
-    """Yield the worker's end of a ready fork server's socket, and its process id; `before` is a command prefix."""
+    """Yield the worker's end of a ready fork server's socket, and its process ID. `before` is a command prefix."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [*before, *supervisor_command(user, "fork_server")]
     with ours:
@@ -431,7 +431,7 @@ def manual_fork_server(*before: str, user: DeployUser | None = None) -> Iterator
 
 @contextlib.contextmanager
 def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> Iterator[socket.socket]:
-    """Request a supervisor as the worker does; yield the socket for the response."""
+    """Request a supervisor the way a worker does. Yield the socket for the response."""
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as opened:
         control = os.open(directory.control, os.O_RDWR | os.O_NONBLOCK)
@@ -448,13 +448,13 @@ def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> 
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """Return what each descriptor of a process refers to, by number."""
+    """Return the target of each descriptor of a process, by number."""
     folder = f"/proc/{pid}/fd"
     return {int(number): os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Return lines of `ls -l` and similar output without pipe numbers, process ids and times."""
+    """Return lines of `ls -l` and similar output without pipe numbers, process IDs, and times."""
     return [re.sub(r"\w{3} +\d+ +\d+:\d+|:\[\d+\]|/proc/\d+", "", line) for line in lines]
 
 

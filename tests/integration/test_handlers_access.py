@@ -1,4 +1,4 @@
-"""Users, sessions and tokens, against PostgreSQL."""
+"""Manage users, sessions, and tokens, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def read_user(site: Site, user_id: int) -> User:
 
 
 async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
-    """Wait until the task waits for a lock; fail if it does not."""
+    """Wait until the task waits for a lock. Fail if it does not."""
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
     waiting = 0
     while not waiting:

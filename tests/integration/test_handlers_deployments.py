@@ -1,4 +1,4 @@
-"""Starting and cancelling deployments, and reports that scripts send over HTTP."""
+"""Start and cancel deployments, and process reports that scripts send over HTTP."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TestStartDeployment:
         second = await site.running(steps=("A", "B"))
         await site.take_in(second, reported("X", "failure"), ended(1))
         service_id = (await site.deployment(first)).service_id
-        # In the order in which they started; A never did.
+        # In the order in which they started. A never started.
         assert list(await site.states(await site.start(service_id))) == ["B", "C"]
 
     async def test_descriptions_are_kept_with_the_last_success(self, site: Site) -> None:
@@ -106,7 +106,7 @@ class TestStartDeployment:
             await site.start(service_id)
 
     async def test_a_context_that_is_nested_too_deeply_is_rejected(self, site: Site) -> None:
-        """One such row would make every list that contains it unreadable."""
+        """A single row like this would make every list that contains it unreadable."""
         service_id = await site.service()
         await site.start(service_id, context={"env": {"a": nested(40)}})
         with pytest.raises(InvalidInput, match="too deeply"):

@@ -1,4 +1,4 @@
-"""Commands that workers send about deployments, against PostgreSQL."""
+"""Handle the commands that workers send about deployments, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def execute(site: Site, statement: str, **values: Any) -> None:
 
 class TestCachedRuns:
     async def test_a_lost_run_with_a_reported_result_does_not_come_back(self, site: Site) -> None:
-        """Its worker was cut off until the run was given up; then it continues with its cached state."""
+        """Its worker was cut off until the run was declared lost, and then continues with its cached state."""
         deployment_id = await site.running(steps=("A",))
         await site.take_in(deployment_id, line())
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
@@ -90,7 +90,7 @@ class TestClaimDeployments:
 
     async def test_a_deployment_cancelled_during_a_claim_is_replaced(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(3)]
-        # As if it was cancelled after the job was taken and before the deployment was read.
+        # As if it was canceled after the job was taken and before the deployment was read.
         await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=waiting[0])
         events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2), by=WORKER)
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[1:]
@@ -113,7 +113,7 @@ class TestClaimDeployments:
         ids = [await site.start(service_id) for _ in range(4)]
         assert [await site.claim() for _ in range(3)] == [ids[0], ids[1], None]
         await site.take_in(ids[1], ended(0))
-        # It has waited longest, in whichever lane.
+        # It has waited longest, regardless of its lane.
         assert await site.claim() == ids[2]
         assert await site.claim() is None
         await site.take_in(ids[0], ended(0))
@@ -303,7 +303,7 @@ class TestIngestOutput:
         assert (await site.steps(deployment_id))[2].first_line == 1
 
     async def test_a_batch_that_cannot_be_stored_leaves_no_trace(self, site: Site) -> None:
-        """The commit fails; others change the deployment; then the batch is sent again."""
+        """The commit fails, others change the deployment, and then the batch is sent again."""
         deployment_id = await site.running(steps=("A", "B"))
         await execute(
             site,
@@ -388,7 +388,7 @@ class TestHeartbeat:
 
 
 def expired(events: list[Event]) -> list[int]:
-    """Return the ids of the deleted deployments."""
+    """Return the IDs of the deleted deployments."""
     return [event.deployment_id for event in events if isinstance(event, DeploymentExpired)]
 
 

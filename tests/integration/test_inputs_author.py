@@ -1,4 +1,4 @@
-"""Schemas of inputs as authors write them: which are accepted, and what is reported about the others."""
+"""Check input schemas as authors write them: which are accepted, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def one(**described: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def check(files: Files, tmp_path: Path) -> Check:
-    """Return a check of a schema for a service whose folder has one command."""
+    """Return a function that checks a schema for a service whose folder contains one command."""
     made = tmp_path / "shop"
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "list.sh").write_text("#!/bin/sh\n")

@@ -1,4 +1,4 @@
-"""Dynamic choices: real commands, well-behaved and hostile, and a real inventory."""
+"""Load dynamic choices from real commands, both well-behaved and hostile, and from a real inventory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Folder:
-    """A service folder with commands, and the choices they provide."""
+    """A service folder with commands and the choices that they provide."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "shop"
@@ -41,14 +41,14 @@ class Folder:
         self.choices = Choices(where, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
-        """Write a program into the folder; without `#!` it is a shell script."""
+        """Write a program into the folder. Without `#!`, it is a shell script."""
         file = self.path / name
         file.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
         return file
 
     def run(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
-        """Run a program as the platform does."""
+        """Run a program the way the platform does."""
         argv = (str(self.command(script)), *arguments)
         return ask(Program(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
 
@@ -65,7 +65,7 @@ class Folder:
         return form.schema["properties"]["x"]
 
     async def problem(self, source: dict[str, Any], **described: Any) -> str:
-        """Return why the choices of that input are unavailable."""
+        """Return the reason the choices of that input are unavailable."""
         form = await self.form(source, **described)
         (problem,) = form.problems
         assert (problem.name, form.schema) == ("x", {"type": "object", "properties": {"x": described}})

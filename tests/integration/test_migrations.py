@@ -1,4 +1,4 @@
-"""The schema: created, upgraded repeatedly and concurrently, and equal to the metadata in the code."""
+"""The schema can be created, and upgraded repeatedly and concurrently, and it matches the metadata in the code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def empty(empty_url: str) -> AsyncIterator[Database]:
     await made.close()
 
 
-# A success, a running and a queued deployment in the first schema.
+# A successful, a running, and a queued deployment in the first schema.
 IN_PROGRESS = [
     """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}], "concurrency": 2}')""",
     """
@@ -76,13 +76,13 @@ Answer = TypeVar("Answer")
 
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
-    """Call `do` with an SQLAlchemy connection in a transaction."""
+    """Call `do` with a SQLAlchemy connection in a transaction."""
     async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
 
 
 def differences(connection: Connection) -> list[Any]:
-    """Return what Alembic would change to make the schema match the metadata in the code."""
+    """Return the changes that Alembic would make so that the schema matches the metadata in the code."""
     options = {
         "compare_type": True,
         "compare_server_default": True,
@@ -123,7 +123,7 @@ class TestUpgrade:
         open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
-        # The running deployment continues, the queued one follows, then a new one; all are listed.
+        # The running deployment continues, the queued one follows, then a new one runs. All of them are listed.
         assert await site.claim() == 3
         await site.take_in(2, line(), ended(0))
         again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}

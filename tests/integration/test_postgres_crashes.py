@@ -1,4 +1,4 @@
-"""Killing any part at any time: no server stays behind, and the next start has all committed data."""
+"""Kill any part at any time: no server stays behind, and the next start has all committed data."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ UNFINISHED = "pg-unfinished-*"
 
 @pytest.fixture(scope="module", params=["reachable", pytest.param("private", marks=pytest.mark.slow)])
 def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Yield a data folder that ordinary users can reach, and one that (as root) only root can."""
+    """Yield a data folder that ordinary users can reach and, as root, one that only root can reach."""
     parent = Path(tempfile.mkdtemp())
     parent.chmod(0o755 if request.param == "reachable" else 0o700)
     with PostgresServer(parent / "data", settings=FAST):
@@ -140,7 +140,7 @@ def sleeping(uid: int) -> "subprocess.Popen[bytes]":
 
 
 def busy_backends(server: int) -> list[int]:
-    """Return the processes of the server that execute a query."""
+    """Return the server processes that are executing a query."""
     found = []
     for task in Path(f"/proc/{server}/task/{server}/children").read_text().split():
         try:

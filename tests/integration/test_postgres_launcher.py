@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL on a data folder: created, started, found by others, stopped."""
+"""Create, start, find, and stop the bundled PostgreSQL on a data folder."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ OLD_BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with a database: creating it takes half a second, copying it almost nothing."""
+    """Return a data folder with a database. Creating it takes half a second; copying it takes almost no time."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
     with PostgresServer(data_dir, settings=FAST):
         pass

@@ -1,4 +1,4 @@
-"""Reads: paging, filters, cursors; and why a deployment is waiting."""
+"""Read from the repository: paging, filters, cursors, and the reasons deployments are waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.site import Site
 
 
 async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]:
-    """Return the ids of a page of deployments."""
+    """Return the IDs of a page of deployments."""
     return [
         deployment["id"]
         for deployment in json.loads(await Listings(database).deployments(limit=limit, **more, visible=EVERYTHING))

@@ -1,4 +1,4 @@
-"""Checking passwords against PostgreSQL: who may sign in, and how many attempts are allowed."""
+"""Check passwords against PostgreSQL: who is allowed to sign in, and how many attempts are allowed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SignInDesk:
         return await self.sign_in.check(name, password, Client(address, cookies or {}))
 
     async def browser(self, name: str = "ada", address: str = HOME) -> dict[int, str]:
-        """Sign in with a new browser; return its cookies."""
+        """Sign in with a new browser. Return its cookies."""
         user = await self.check(RIGHT, name=name, address=address)
         return {self.users[name]: self.sign_in.browser_cookie(user, Client(address, {}))}
 
@@ -81,7 +81,7 @@ class SignInDesk:
         await self.sign_in.change_password(actor, current, new, HOME)
 
     async def wait_for_reservations(self, number: int) -> None:
-        """Wait until `number` attempts are reserved, each in the buckets of its account and network."""
+        """Wait until `number` attempts are reserved, each in the buckets of its account and its network."""
         deadline = time.monotonic() + TIMEOUT
         while sum(row["attempts"] for row in await self.rows()) < 2 * number:
             assert time.monotonic() < deadline
@@ -102,12 +102,12 @@ async def outcome(attempt: Awaitable[object]) -> str:
 
 
 async def outcomes(*attempts: Awaitable[object]) -> Counter[str]:
-    """Make all attempts at the same time; return their outcomes."""
+    """Make all attempts at the same time. Return their outcomes."""
     return Counter(await asyncio.wait_for(asyncio.gather(*map(outcome, attempts)), TIMEOUT))
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that other threads make true; fail after TIMEOUT."""
+    """Wait for a condition that other threads make true. Fail after TIMEOUT."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline
@@ -116,7 +116,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def desk_database(databases: Databases) -> AsyncIterator[Database]:
-    """Yield a database where commits are real, emptied before each test."""
+    """Yield a database with real commits that is emptied before each test."""
     async with databases.migrated() as url:
         made = Database(url)
         yield made
@@ -259,7 +259,7 @@ class TestLimits:
         for _ in range(PER_ACCOUNT - 1):
             await outcome(desk.check(WRONG))
         await desk.check(RIGHT)
-        # From another network, since this one is now known to the account.
+        # Use another network, because this one is now known to the account.
         assert await outcome(desk.check(WRONG, address=ELSEWHERE)) == "NotSignedIn"
         assert await outcome(desk.check(WRONG, address=ELSEWHERE)) == "TooManyAttempts"
 
@@ -307,7 +307,7 @@ class TestKnownBrowsers:
         found = await outcomes(*(desk.check(WRONG, cookies=cookies) for _ in range(ATTACK)))
         assert found == {"NotSignedIn": PER_ACCOUNT, "TooManyAttempts": ATTACK - PER_ACCOUNT}
         assert await outcome(desk.check(RIGHT, cookies=cookies)) == "TooManyAttempts"
-        # No one else has to wait.
+        # Other clients do not have to wait.
         assert await outcome(desk.check(RIGHT, cookies=other)) == "ok"
         assert await outcome(desk.check(RIGHT, address=ELSEWHERE)) == "ok"
 
@@ -484,7 +484,7 @@ class TestQueue:
         gone = waiting.pop()
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        # The gate is closed, so the freed place is the only one.
+        # The gate is closed, so only the freed place is available.
         next_one = asyncio.ensure_future(outcome(desk.passwords.verify(RIGHT, None)))
         await asyncio.sleep(0)
         assert await outcome(desk.passwords.verify(RIGHT, None)) == "Overloaded"

@@ -1,4 +1,4 @@
-"""The run directory: starting once, reading whole records, liveness, commands, and removal."""
+"""Test the run directory: starting once, reading whole records, liveness, commands, and removal."""
 
 import asyncio
 import fcntl
@@ -321,13 +321,13 @@ class TestDeployUser:
 
     @as_root
     def test_the_supervisor_needs_none_of_our_files(self, runs: Runs) -> None:
-        # An installation below a folder that is closed to other users, as /root is.
+        # An installation below a folder that other users cannot enter, such as /root.
         closed = runs.folder / "closed"
         shutil.copytree(ROOT / "deploy" / "adapters" / "runs", closed / "deploy" / "adapters" / "runs")
         closed.chmod(0o700)
         for package in ("deploy", "deploy/adapters"):
             (closed / package / "__init__.py").touch()
-        # It builds commands of Ansible; nothing here needs it.
+        # It builds Ansible commands, which nothing here needs.
         (closed / "deploy" / "adapters" / "runs" / "spec.py").unlink()
         starter = (
             "import asyncio, sys; from pathlib import Path\n"

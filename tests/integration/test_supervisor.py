@@ -1,4 +1,4 @@
-"""What the supervisor guarantees to the processes that start and follow a run."""
+"""Test the supervisor's guarantees to the processes that start and follow a run."""
 
 import json
 import os
@@ -114,7 +114,7 @@ class TestScriptEnvironment:
         assert targets[1] == targets[2]
         pipes = [target for target in targets if target.startswith("pipe:")]
         assert len(set(pipes)) == 2
-        assert len(targets) == 5  # the fifth is opened by ls itself
+        assert len(targets) == 5  # ls itself opens the fifth
 
     def test_no_signal_is_ignored_or_blocked(self, runs: Runs) -> None:
         run = runs.start(["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])

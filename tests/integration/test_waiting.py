@@ -1,4 +1,4 @@
-"""Why deployments wait: many at once and each alone get the same reasons."""
+"""The reasons deployments are waiting are the same for many at once as for each alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site import Site
 
 
 async def both_agree(site: Site) -> int:
-    """Compare both results, and return how many deployments wait for others."""
+    """Compare both results. Return the number of deployments that wait for others."""
     async with site.open_uow() as uow:
         found = await uow.deployments.open(visible=EVERYTHING)
         reasons = await why_all_waiting(found, uow, site.clock.now, 60, visible=EVERYTHING)

@@ -1,4 +1,4 @@
-"""The buckets that count sign-in attempts, and the message for clients that have to wait."""
+"""Test the buckets that count sign-in attempts, and the message for clients that have to wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bus: one unit of work per message, events after the commit."""
+"""The bus opens one unit of work per message and publishes events after the commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANGED = ServiceChanged(1, "shop", "removed")
 
 
 class Numbered(int):
-    """Stands in for the repositories, which the bus only passes on; records what was stored."""
+    """Stands in for the repositories, which the bus only passes on. Records what was stored."""
 
     def __init__(self, _number: int) -> None:
         self.news: list[CommittedEvents] = []
@@ -38,7 +38,7 @@ class Journal:
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """Record the beginning and the end."""
+        """Record the beginning and the end of a unit of work."""
         self._count += 1
         number = self._count
         self.open.add(number)

@@ -1,4 +1,4 @@
-"""Conversion of values from text to the types in the schema."""
+"""Convert values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.client.inputs import choices_of, convert_values, inp
 
 
 def one(described: dict[str, Any], text: str) -> Any:
-    """Return one value, converted to its schema."""
+    """Return one value, converted according to its schema."""
     return convert_values({"type": "object", "properties": {"x": described}}, {"x": text})["x"]
 
 

@@ -1,4 +1,4 @@
-"""URLs, values and keys from users, and text from scripts that must not control the terminal."""
+"""Handle URLs, values, and keys from users, and text from scripts that must not control the terminal."""
 
 from __future__ import annotations
 

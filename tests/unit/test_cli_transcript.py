@@ -1,4 +1,4 @@
-"""Messages of a watched deployment, applied once and in order, and the lines that show them."""
+"""Apply the messages of a watched deployment once and in order, and print the lines that show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings and the initial files in a data folder."""
+"""Test the settings and the initial files in a data folder."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class TestPrepareDataDir:
         with pytest.raises(ConfigurationError, match="shared by all users"):
             prepare_data_dir(Settings(data_dir=tmp_path))
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
-        # An empty one, such as a tmpfs in a container, is made private.
+        # An empty folder, such as a tmpfs in a container, is made private.
         (tmp_path / "of-another-user").unlink()
         prepare_data_dir(Settings(data_dir=tmp_path))
         assert not tmp_path.stat().st_mode & 0o1066

@@ -1,4 +1,4 @@
-"""Project rules that no linter checks, each with its reason."""
+"""Project rules that linters do not check, each with its reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import inputs_of
 
 PACKAGE = Path(deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Transactions end in one place only: a commit elsewhere would end another function's transaction.
+# Transactions end in one place only. A commit elsewhere would end another function's transaction.
 MAY_COMMIT = {PACKAGE / "adapters" / "database.py"}
 
 

@@ -1,4 +1,4 @@
-"""Schemas of inputs, checks of values, and the error messages."""
+"""Test input schemas, checks of values, and the error messages."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_long_list_is_not_compared_pairwise_and_errors_are_limited() -> None:
 
 
 class TestEffort:
-    """Schemas come from authors and values from any user. Together they must not keep the server busy."""
+    """Schemas come from authors, and values can come from any user. Together, they must not keep the server busy."""
 
     @pytest.mark.parametrize("step", [0.1, 0.5, 7, 1e308])
     def test_integers_of_any_length_can_be_multiples(self, step: float) -> None:
@@ -237,7 +237,7 @@ class TestEffort:
             checked(inputs({"x": described}), {"x": value})
 
     def test_all_patterns_together_have_a_limit(self) -> None:
-        """Four of them are below the limit of processor time."""
+        """Four of them stay below the limit on processor time."""
         schema = inputs({f"x{number}": {"type": "string", "pattern": "^(a|aa)+$"} for number in range(4)})
         with pytest.raises(InvalidInput, match="too long to validate"):
             checked(schema, {f"x{number}": f"{'a' * 60}!" for number in range(4)})

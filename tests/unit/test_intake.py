@@ -1,4 +1,4 @@
-"""Conversion of spool records to entries."""
+"""Convert spool records to entries."""
 
 from __future__ import annotations
 

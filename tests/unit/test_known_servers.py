@@ -1,4 +1,4 @@
-"""The records that servers leave for commands, and which of them are trusted."""
+"""Test the records that servers leave for commands, and which of them are trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files
 
 @pytest.fixture(autouse=True)
 def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of the links to data folders."""
+    """Return the folder with the links to data folders."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "fastdeploy" / "servers"
 

@@ -1,4 +1,4 @@
-"""The command, files and environment of a deployment, as data."""
+"""Build the command, files, and environment of a deployment, as data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENV = {"domain": "example.org", "password": SECRET}
 
 @pytest.fixture
 def launch(tmp_path: Path) -> LaunchSettings:
-    """Return settings of a worker whose services folder contains `shop`."""
+    """Return the settings of a worker whose services folder contains `shop`."""
     (tmp_path / "services" / "shop").mkdir(parents=True)
     return LaunchSettings(
         services_root=tmp_path / "services",

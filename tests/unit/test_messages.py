@@ -1,4 +1,4 @@
-"""The JSON messages that clients receive."""
+"""Test the JSON messages that clients receive."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class TestOutputMessage:
     @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "ä ü €", "\u2028", '"\\', "\x1b[31mred"])
     def test_any_text_is_sent(self, text: str) -> None:
         (stored,) = stored_events(a_deployment(), [printed(1, text)])
-        assert stored.message.encode()  # as it is sent
+        assert stored.message.encode()  # in the form in which it is sent
         assert "\x00" not in stored.message  # PostgreSQL cannot store it
         assert [line.text for line in lines_of(stored.message)] == [text]
 

@@ -1,4 +1,4 @@
-"""The states of a deployment: every transition in every state."""
+"""Test the states of a deployment: every transition in every state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def finish(state: DeploymentState) -> Callable[[Deployment], list[Event]]:
 
 succeed, fail, be_cancelled = finish(SUCCESS), finish(FAILURE), finish(CANCELLED)
 
-# State before, transition, state after, events; None stands for a conflict.
+# State before, transition, state after, and events. None stands for a conflict.
 TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], DeploymentState, list[Event] | None]] = [
     (QUEUED, start, RUNNING, CHANGED),
     (QUEUED, cancel, CANCELLED, CHANGED),
@@ -50,7 +50,7 @@ TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], De
     (SUCCESS, start, SUCCESS, None),
     (SUCCESS, cancel, SUCCESS, None),
     (SUCCESS, succeed, SUCCESS, []),
-    # A script that finished the deployment and then failed has failed.
+    # If a script finishes the deployment and then fails, the deployment has failed.
     (SUCCESS, fail, FAILURE, CHANGED),
     (SUCCESS, be_cancelled, SUCCESS, []),
     (FAILURE, start, FAILURE, None),

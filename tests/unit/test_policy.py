@@ -1,4 +1,4 @@
-"""Access rules: the table of the product, written out once more from the contract, and the rule of each command."""
+"""Test the access rules: the product's table, written out again from the contract, and the rule of each command."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_every_command_is_audited_or_says_why_not(command: type) -> None:
 
 
 def rule_of(command: type) -> Any:
-    """Return the rule of a command class; that of StartDeployment depends on the caller."""
+    """Return the rule of a command class. The rule of StartDeployment depends on the caller."""
     rule = vars(command)["rule"]
     return (
         rule.__get__(command(service_id=1, origin="", user="", user_id=None)) if isinstance(rule, property) else rule

@@ -1,4 +1,4 @@
-"""Which lines are step reports, which are output, and how hostile values are changed."""
+"""Test which lines are step reports, which are output, and how hostile values are changed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from deploy.domain.reports import (
 from tests.runs import at
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Includes surrogates: a script may print them in JSON.
+# Includes surrogates, because a script can print them in JSON.
 any_characters = st.text(st.characters(codec=None), max_size=20)
 
 
 def report_in(text: str) -> StepReport:
-    """Return the report in a line, which must be one."""
+    """Return the report in a line, which must be a report."""
     entry = read_line(text, at(1))
     assert isinstance(entry, Reported)
     assert (entry.at, entry.planned) == (at(1), False)
@@ -189,7 +189,8 @@ class TestFieldsOfALine:
     @given(
         st.dictionaries(
             any_characters,
-            # By default, Hypothesis tries up to 100 values per key, which takes much longer and finds no more.
+            # By default, Hypothesis tries up to 100 values per key, which takes much longer and does not find more
+            # bugs.
             st.recursive(
                 st.none() | st.floats() | any_characters, lambda inner: st.lists(inner, max_size=3), max_leaves=5
             ),

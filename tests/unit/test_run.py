@@ -1,4 +1,4 @@
-"""How a run's reports change its deployment and its steps: the rules of the contract for deploy scripts."""
+"""Test how a run's reports change its deployment and steps, according to the contract for deploy scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TestPlan:
         assert list(history.states().values()) == ["success"]
 
 
-# Stored steps before, the report, stored steps after. `+` marks a step added by the report.
+# Stored steps before, the report, and stored steps after. `+` marks a step that the report adds.
 REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]]]] = [
     # An open step with that name is updated in any state.
     ([("A", "pending")], ("A", "pending"), [("A", "pending")]),
@@ -57,7 +57,7 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([("A", "running")], ("A", "skipped"), [("A", "skipped")]),
     # A running step never becomes pending again.
     ([("A", "running")], ("A", "pending"), [("A", "running")]),
-    # A finished step stays unchanged: the report creates a new one.
+    # A finished step does not change. The report creates a new one.
     ([("A", "success")], ("A", "running"), [("A", "success"), ("A", "running")]),
     ([("A", "failure")], ("A", "success"), [("A", "failure"), ("A", "success")]),
     ([("A", "skipped")], ("A", "success"), [("A", "skipped"), ("A", "success")]),
@@ -66,7 +66,7 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([], ("A", "running"), [("A", "running")]),
     ([("A", "pending")], ("B", "success"), [("A", "pending"), ("B", "success")]),
     ([("A", "pending")], ("B", "failure"), [("A", "pending"), ("B", "failure")]),
-    # Of two steps with one name, the running one is updated, else the first.
+    # If two steps have the same name, the running one is updated, or else the first one.
     ([("A", "pending"), ("A", "running")], ("A", "failure"), [("A", "pending"), ("A", "failure")]),
     ([("A", "pending"), ("A", "pending")], ("A", "failure"), [("A", "failure"), ("A", "pending")]),
     # When a running step succeeds, the next pending one starts.
@@ -74,17 +74,17 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([("A", "running"), ("B", "pending")], ("A", "skipped"), [("A", "skipped"), ("B", "running")]),
     ([("A", "running"), ("B", "pending")], ("A", "failure"), [("A", "failure"), ("B", "pending")]),
     ([("A", "pending"), ("B", "running")], ("B", "success"), [("A", "running"), ("B", "success")]),
-    # Scripts that report only ends also advance, but nothing starts next to a running step.
+    # Scripts that only report ends also advance, but nothing starts while another step is running.
     ([("A", "pending"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
     (
         [("A", "running"), ("B", "pending"), ("C", "pending")],
         ("B", "success"),
         [("A", "running"), ("B", "success"), ("C", "pending")],
     ),
-    # A start or a progress report starts nothing else.
+    # A report of a start or of progress does not start any other step.
     ([("A", "running"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
     ([("A", "pending"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
-    # An unplanned step starts nothing else either, unless it was running.
+    # An unplanned step does not start any other step either, unless it was running.
     ([("A", "pending")], ("B", "running"), [("A", "pending"), ("B", "running")]),
     ([("A", "pending"), ("B", "running")], ("B", "skipped"), [("A", "running"), ("B", "skipped")]),
 ]
@@ -281,7 +281,7 @@ class TestHostResults:
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """An end of a run, and its effect on a deployment with a running step A and a pending step B."""
+    """A way for a run to end, and its effect on a deployment with a running step A and a pending step B."""
 
     end: RunEnded
     state: DeploymentState
@@ -380,7 +380,7 @@ class TestEnd:
 
 
 class TestFinish:
-    """The script finishes the deployment over HTTP; its process exits later."""
+    """The script finishes the deployment over HTTP, and its process exits later."""
 
     def finished(self, *entries: Entry) -> History:
         history = History(["A"])
@@ -456,7 +456,7 @@ endings = st.sampled_from([how.end for how in ENDINGS.values()])
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
-    """Draw a plan, the entries of a run, and where its batches end."""
+    """Draw a plan, the entries of a run, and the ends of its batches."""
     planned = draw(st.lists(names, max_size=3))
     kind = draw(st.sampled_from([script_entries, playbook_entries]))
     # By default, Hypothesis draws lists of about five.

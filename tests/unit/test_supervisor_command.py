@@ -1,4 +1,4 @@
-"""The command and the settings that start a supervisor, as data."""
+"""Build the command and the settings that start a supervisor, as data."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The supervisor's line framing, with any bytes in any chunks."""
+"""Test the supervisor's line framing with any bytes in any chunks."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from deploy.adapters.runs.supervisor.system import signal_name
 
 Pieces = list[tuple[str, str]]
 
-# Few different bytes, so that line ends, carriage returns and split characters often meet.
+# Few different bytes, so that newlines, carriage returns, and split characters often occur together.
 awkward = st.lists(
     st.sampled_from(
         [b"a", b"{", b"\n", b"\r", b"\r\n", b"\0", "é".encode(), "€".encode(), "🚀".encode(), b"\xff", b"\xe2"]
@@ -47,7 +47,7 @@ def joined(pieces: Pieces) -> str:
 
 
 def documented(data: bytes) -> str:
-    """Return the expected text of `data`: UTF-8 with the rest escaped, Unix line ends, the last line ended too."""
+    """Return the expected text of `data`: UTF-8 with invalid bytes escaped, Unix newlines, and a final newline."""
     text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     return text if not text or text.endswith("\n") else text + "\n"
 

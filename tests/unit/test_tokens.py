@@ -1,4 +1,4 @@
-"""Signed tokens and password hashes."""
+"""Test signed tokens and password hashes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def signed(claims: dict[str, Any], key: bytes = derived(KEY), algorithm: str = "
 
 
 def valid_claims(**other: Any) -> dict[str, Any]:
-    """Return the claims of a user token; None omits one."""
+    """Return the claims of a user token. None omits a claim."""
     moment = now()
     claims = {"iss": ISSUER, "aud": f"{ISSUER}:user", "sub": "1", "jti": "x", "iat": moment, "exp": moment + HOUR}
     return {name: value for name, value in {**claims, **other}.items() if value is not None}
@@ -235,7 +235,7 @@ class TestPasswords:
         assert not await passwords.verify("passworte", kept)
 
     async def test_a_hostile_length_is_not_normalized(self, passwords: Passwords) -> None:
-        # Normalizing this would take minutes: each combining mark is sorted among the previous ones.
+        # Normalizing this would take minutes, because each combining mark is sorted among the previous ones.
         hostile = "a" + "\u0315\u0300" * 200_000
         assert not await passwords.verify(hostile, None)
 

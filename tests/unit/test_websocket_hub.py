@@ -1,4 +1,4 @@
-"""Clients and the fan-out to them."""
+"""Test clients and the fan-out of messages to them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def output(seq: int) -> StoredEvent:
 
 
 def a_client(**cursors: int) -> Client:
-    """Return a client with these cursors, `d7=3` for deployment 7."""
+    """Return a client with these cursors, such as `d7=3` for deployment 7."""
     client = Client(ADA, "token")
     client.cursors.update({int(name[1:]): seq for name, seq in cursors.items()})
     return client
 
 
 def received(client: Client) -> list[str]:
-    """Return the outbox's contents, and empty it."""
+    """Return the contents of the outbox, and empty it."""
     messages = []
     while (message := client.take()) is not None:
         messages.append(message)
@@ -38,7 +38,7 @@ def received(client: Client) -> list[str]:
 
 
 def has_room(client: Client) -> bool:
-    """Return `client.has_room` without the narrowing by the type checker."""
+    """Return `client.has_room` without type narrowing."""
     return client.has_room
 
 
