@@ -1,4 +1,4 @@
-"""Client commands with a running server: sign in, deploy, watch, inspect."""
+"""Use client commands with a running server: sign in, deploy, watch, and inspect."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def anonymous(server: Server, tmp_path: Path) -> CommandLine:
 
 
 def example(server: Server, name: str) -> str:
-    """Add one of the example services; return its name."""
+    """Add one of the example services and return its name."""
     folder = ROOT / "services" / name
     files = {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.name != "config.json"}
     return server.add_service(files=files, config=json.loads((folder / "config.json").read_text()), name=name)
@@ -456,7 +456,7 @@ def test_ctrl_c_restores_the_terminal(server: Server, cli: CommandLine) -> None:
             terminal.type("\x03")
             assert terminal.wait() == 130
         assert "continues" in terminal.text
-        assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is back
+        assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is visible again
         assert "Traceback" not in terminal.text
         puppet.exit()
 

@@ -1,4 +1,4 @@
-"""Contract, HTTP: errors, path spellings, sign-in, services and their tokens, health."""
+"""Contract, HTTP: errors, trailing slashes, sign-in, services and their tokens, and health."""
 
 from typing import Any
 
@@ -208,5 +208,5 @@ def test_health_needs_no_token(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/ui/", "/docs", "/openapi.json"])
 def test_the_page_and_the_api_docs_need_no_token(api: Api, path: str) -> None:
-    # 503: the page has not been built, and the response says how to build it.
+    # 503: the page has not been built, and the response explains how to build it.
     assert api.client().get(path).status_code in {200, 307, 503}

@@ -1,4 +1,4 @@
-"""Contract, deploy scripts: how they are started, and what they can report."""
+"""Contract, deploy scripts: how they are started and what they can report."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_a_script_gets_a_config_file_and_a_minimal_environment(server: Server, a
     assert not Path(file).parent.exists()
     assert found["folder"] == str(server.services_dir / name)
     assert found["stdin"] == "/dev/null"
-    # 3 is the folder that is being listed.
+    # 3 is the folder being listed.
     assert found["descriptors"] == [0, 1, 2, 3]
 
 

@@ -1,4 +1,4 @@
-"""Contract, service folders: what a config means, and which steps are planned."""
+"""Contract, service folders: the meaning of a config, and the steps that are planned."""
 
 import shutil
 

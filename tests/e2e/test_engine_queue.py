@@ -1,4 +1,4 @@
-"""The queue: one deployment per service at a time, in order; repeated requests start nothing new."""
+"""The queue runs one deployment per service at a time, in order. Repeated requests do not start anything new."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +20,7 @@ def waiting(api: Api, deployment_id: int) -> dict[str, Any]:
 
 
 def wait_until_all_final(api: Api, ids: list[int]) -> list[dict[str, Any]]:
-    """Return the deployments, which must be the newest, once all of them are final."""
+    """Return the deployments, which must be the newest ones, once all of them are final."""
 
     def found() -> list[dict[str, Any]]:
         newest = answer(api.admin.get("/deployments/", params={"limit": 1000}))

@@ -1,4 +1,4 @@
-"""Workers start and stop, and share the queue."""
+"""Workers start and stop, and they share the queue."""
 
 from contextlib import ExitStack
 
@@ -16,7 +16,7 @@ def test_two_workers_share_the_queue_and_nothing_runs_twice(site: Site) -> None:
         firsts = [ids[0] for ids in started.values()]
         for one in gates:
             one.wait_until_begun(started[one.service][0])
-        # All four run, and no worker takes more than two, so each has taken two.
+        # All four are running, and no worker takes more than two, so each has taken two.
         running = {worker.id: site.workers()[worker.id]["running"] for worker in workers}
         assert [len(ids) for ids in running.values()] == [2, 2]
         assert sorted(one for ids in running.values() for one in ids) == sorted(firsts)

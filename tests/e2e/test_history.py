@@ -1,4 +1,4 @@
-"""The history of a service: outcomes of its deployments, and changes since the last success."""
+"""The history of a service: the outcomes of its deployments, and changes since the last success."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.api import Api, answer
 from tests.e2e.folders import shell
 from tests.e2e.server import Server
 
-# Does what its values say: hang, fail, or succeed.
+# Does what its values specify: hang, fail, or succeed.
 SCRIPT = shell("""
     grep -q '"hang"' "$DEPLOY_CONFIG_FILE" && exec sleep 600
     ! grep -q '"fail"' "$DEPLOY_CONFIG_FILE"

@@ -1,4 +1,4 @@
-"""Inputs of services through the API: with user and service tokens, in scripts and playbooks; and where secrets end up."""
+"""Inputs of services through the API: with user and service tokens, in scripts and playbooks, and their secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INPUTS: dict[str, Any] = {
     "if": {"properties": {"environment": {"const": "production"}}, "required": ["environment"]},
     "then": {"properties": {"ticket": {"title": "Ticket", "type": "string"}}, "required": ["ticket"]},
 }
-# Writes its values to a file in its folder, and prints all of them.
+# Writes its values to a file in its folder and prints all of them.
 SCRIPT = f"""#!{sys.executable}
 import json, sys, os
 config = json.load(open(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Values on the command line: from options, files and prompts."""
+"""Values on the command line: from options, files, and prompts."""
 
 from __future__ import annotations
 

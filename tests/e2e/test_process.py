@@ -1,4 +1,4 @@
-"""The process contract: start, error messages for failed starts, and shutdown."""
+"""The process contract: startup, error messages for failed starts, and shutdown."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ def test_a_data_folder_that_cannot_be_created_is_refused(new_server: NewServer) 
 
 
 def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
-    """A thread is still importing the web server when it fails."""
+    """When it fails, a thread is still importing the web server."""
     server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
     assert "/nowhere" in failed_start(server)
     assert len(server.log().splitlines()) == 1
@@ -212,7 +212,7 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
 
     (sibling,) = wait_until(siblings, "the second process")
     name = server.add_service(shell(say("A") + "echo B"))
-    # Enough connections that both processes get some.
+    # Enough connections for both processes to get some.
     listeners = [server.api.live() for _ in range(12)]
     try:
         started = server.api.start(name)

@@ -1,4 +1,4 @@
-"""HTTP requests that are too slow or too large are rejected, and cost the server little."""
+"""HTTP requests that are too slow or too large are rejected at little cost to the server."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def short_timeouts() -> Iterator[Server]:
 
 
 def drip(connection: Raw, piece: bytes) -> None:
-    """Send a piece again and again until the server has closed the connection."""
+    """Send a piece repeatedly until the server closes the connection."""
     wait_until(lambda: not (connection.send(piece) and connection.is_open()), "the connection to close")
 
 
