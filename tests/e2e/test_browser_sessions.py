@@ -109,7 +109,7 @@ def live_of(server: Server, browser: Browser) -> Live:
     return live
 
 
-def test_ending_all_other_sessions(server: Server, user: str) -> None:
+def test_all_other_sessions_can_be_ended(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox", "Chromium", "Safari") as (first, own_sessions, last):
         assert own_sessions.ask("DELETE", "/sessions/").status_code == 204
         assert [browser.is_signed_in() for browser in (first, own_sessions, last)] == [False, True, False]
@@ -135,7 +135,7 @@ def test_users_cannot_end_sessions_of_others(server: Server, api: Api, user: str
         assert browser.own() not in [one["id"] for one in answer(api.admin.get("/sessions/"))]
 
 
-def test_another_site_may_not_refresh_a_session(server: Server, user: str) -> None:
+def test_another_site_cannot_refresh_a_session(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox") as (browser,):
         foreign = {"Origin": "https://elsewhere.example"}
         asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-requested-with"}

@@ -115,7 +115,7 @@ def test_a_deployment_token_works_only_for_its_deployment(server: Server, api: A
         api.wait_until_final(foreign["id"])
 
 
-def test_a_finished_deployment_accepts_no_more_reports(server: Server, api: Api) -> None:
+def test_a_finished_deployment_does_not_accept_more_reports(server: Server, api: Api) -> None:
     with server.puppet() as (name, puppet):
         started = api.start(name)
         client = api.client(puppet.config()["access_token"])

@@ -84,7 +84,7 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield running
 
 
-def test_a_script_has_the_rights_of_the_deploy_user(guarded: Server) -> None:
+def test_a_script_runs_with_the_deploy_users_permissions(guarded: Server) -> None:
     user = pwd.getpwnam(DEPLOY_USER)
     done = guarded.api.run(guarded.add_service(python(DUMP)))
     assert done["state"] == "success", done["reason"]

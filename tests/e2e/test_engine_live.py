@@ -129,7 +129,7 @@ def test_clients_without_a_subscription_get_only_state_changes(server: Server, h
         assert live.about(deployment_id) == [event for event in events[after:] if event["type"] != "output"]
 
 
-def test_a_client_that_does_not_read_blocks_no_one_and_misses_nothing(server: Server) -> None:
+def test_a_client_that_does_not_read_misses_nothing_and_does_not_block_others(server: Server) -> None:
     api = server.api
     name = server.add_service(python(FLOOD))
     with api.live() as slow, api.live() as quick:

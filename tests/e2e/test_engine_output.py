@@ -141,7 +141,7 @@ def test_steps_know_their_lines(server: Server) -> None:
     ]
 
 
-def test_unusual_reports_do_no_harm(server: Server) -> None:
+def test_unusual_reports_are_harmless(server: Server) -> None:
     strange = [
         '{"name": "' + "n" * 100_000 + '", "state": "success", "message": "' + "m" * 200_000 + '"}',
         '{"name": "NUL \\u0000 and \\ud800", "message": "\\u0000\\udfff", "more": "\\u0000\\ud800"}',

@@ -100,7 +100,7 @@ def test_a_waiting_deployment_lists_those_ahead(server: Server) -> None:
     assert gated.begun() == [first, second, third]
 
 
-def test_a_deployment_waiting_for_its_share_says_so(server: Server) -> None:
+def test_a_deployment_waiting_for_its_share_gives_that_reason(server: Server) -> None:
     api, gated = server.api, gate(server, {"concurrency": 2})
     first, second, third, fourth = (int(api.start(gated.service)["id"]) for _ in range(4))
     gated.wait_until_begun(first, second)

@@ -61,7 +61,7 @@ def test_two_workers_on_one_data_folder_follow_each_run_once(site: Site) -> None
         assert api.lines(running) == ["one", "two"]
 
 
-def test_a_deployment_waiting_for_a_free_worker_says_so(site: Site) -> None:
+def test_a_deployment_waiting_for_a_free_worker_gives_that_reason(site: Site) -> None:
     api, busy, other = site.api, gate(site.server), gate(site.server)
     with site.worker("", "--slots", "1"):
         first = int(api.start(busy.service)["id"])

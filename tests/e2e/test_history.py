@@ -71,7 +71,7 @@ def test_without_a_success_there_are_no_changes(server: Server) -> None:
     assert changes(api, api.run(service)["id"]) == nothing
 
 
-def test_changes_since_the_last_success(server: Server) -> None:
+def test_changes_since_the_last_success_are_listed(server: Server) -> None:
     api = server.api
     config = {"timeout": 60, "steps": [{"name": "One"}]}
     service = server.add_service(SCRIPT, config=config, files={"tasks/web.yml": "1", "old.txt": ""})

@@ -185,7 +185,7 @@ def test_an_absurd_context_is_invalid_or_harmless(api: Api, tokens: dict[str, st
         ("NONSENSE", "/services/", None),
     ],
 )
-def test_odd_characters_do_no_harm(api: Api, method: str, path: str, body: dict[str, Any] | None) -> None:
+def test_odd_characters_are_harmless(api: Api, method: str, path: str, body: dict[str, Any] | None) -> None:
     response = api.admin.request(method, path, json=body)
     assert response.status_code < 500 or "not built" in response.text
     assert "root:" not in response.text
@@ -233,7 +233,7 @@ def test_numbers_out_of_range_are_invalid_or_not_found(api: Api, number: int) ->
     ],
     ids=str,
 )
-def test_odd_headers_do_no_harm(api: Api, tokens: dict[str, str], headers: dict[str, bytes]) -> None:
+def test_odd_headers_are_harmless(api: Api, tokens: dict[str, str], headers: dict[str, bytes]) -> None:
     encoded = [(name.encode(), value) for name, value in headers.items()]
     for path in ("/deployments/", "/token", "/session", "/session/refresh", "/steps/"):
         response = api.client(tokens["POST /deployments/"]).post(path, content=b"--x\r\n", headers=encoded)

@@ -311,7 +311,7 @@ def sorted_json(value: Any) -> str:
 
 
 class TestConfirmation:
-    def test_users_must_confirm_by_name_but_ci_need_not(self, server: Server, api: Api) -> None:
+    def test_users_must_confirm_by_name_but_ci_does_not_have_to(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"), config={"confirm": True})
         received = {"body.confirm": f"To confirm, type the name of the service: {service}"}
         for wrong in ({}, {"confirm": ""}, {"confirm": service.upper()}):

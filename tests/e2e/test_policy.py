@@ -126,7 +126,7 @@ def status_and_detail(response: httpx2.Response) -> tuple[int, object]:
 
 
 @pytest.mark.parametrize("rule", GUARDED, ids=str)
-def test_both_spellings_of_a_path_are_the_same_route(api: Api, rule: Rule) -> None:
+def test_paths_with_and_without_a_trailing_slash_are_the_same_route(api: Api, rule: Rule) -> None:
     other = rule.path[:-1] if rule.path.endswith("/") else f"{rule.path}/"
     for client in (api.anonymous, api.admin) if rule.method == "GET" else (api.anonymous,):
         answers = [replace(rule, path=path).request(client) for path in (rule.path, other)]

@@ -88,7 +88,7 @@ def test_an_incomplete_body_times_out(short_timeouts: Server, length: bytes) -> 
     assert (status(response), response.count(b"HTTP/1.1")) == (408, 1)
 
 
-def test_a_rejected_body_may_not_continue(short_timeouts: Server) -> None:
+def test_a_rejected_body_cannot_continue(short_timeouts: Server) -> None:
     with Raw(short_timeouts) as slow:
         slow.send(POST + b"Content-Length: 99999999999\r\n\r\n")
         assert status(slow.read_until(b"larger than")) == 413

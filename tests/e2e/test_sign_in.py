@@ -121,18 +121,18 @@ def counted(responses: Sequence[httpx2.Response]) -> Counter[int]:
     return Counter(response.status_code for response in responses)
 
 
-def test_parallel_guesses_at_one_account_from_one_address(target: Target) -> None:
+def test_parallel_guesses_at_one_account_from_one_address_are_limited(target: Target) -> None:
     name, address = target.user(), target.address()
     assert counted(target.attack([(name, address)] * ATTACK)) == {401: PER_ACCOUNT, 429: ATTACK - PER_ACCOUNT}
 
 
-def test_parallel_guesses_at_one_account_from_many_addresses(target: Target) -> None:
+def test_parallel_guesses_at_one_account_from_many_addresses_are_limited(target: Target) -> None:
     name = target.user()
     guesses = [(name, f"198.51.{n // 250}.{n % 250}") for n in range(FEWER)]
     assert counted(target.attack(guesses))[401] == PER_ACCOUNT
 
 
-def test_parallel_guesses_at_many_accounts_from_one_ipv6_network(target: Target) -> None:
+def test_parallel_guesses_at_many_accounts_from_one_ipv6_network_are_limited(target: Target) -> None:
     names = [target.user(), *(f"nobody{n}" for n in range(100))]
     guesses = [(names[n % len(names)], f"2001:db8:7:7:{n:x}::1") for n in range(FEWER)]
     assert counted(target.attack(guesses))[401] == PER_NETWORK
@@ -228,7 +228,7 @@ def test_guesses_at_the_current_password_are_limited(target: Target) -> None:
     assert target.attempt(name, RIGHT, target.address()).status_code == 200
 
 
-def test_clients_that_disconnect_get_no_free_guesses(target: Target) -> None:
+def test_clients_that_disconnect_do_not_get_free_guesses(target: Target) -> None:
     name, address, before = target.user(), target.address(), target.reserved()
     form = urlencode({"username": name, "password": WRONG})
     request = (

@@ -284,7 +284,7 @@ def test_signed_in_sockets_do_not_count(crowded: Server) -> None:
         assert number_open(clients) == TOTAL + 5
 
 
-def test_more_connections_than_file_descriptors_do_no_harm(new_server: NewServer) -> None:
+def test_more_connections_than_file_descriptors_are_harmless(new_server: NewServer) -> None:
     server = new_server()
     server.through = ["prlimit", "--nofile=600:600"]
     server.start()

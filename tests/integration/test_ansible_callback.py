@@ -147,7 +147,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run(path, inventory=inventory, arguments=("--limit", "web1"))
 
 
-def test_the_exit_code_is_that_of_ansible(outcomes: Run) -> None:
+def test_the_exit_code_is_ansibles(outcomes: Run) -> None:
     assert outcomes.code == 2
 
 
@@ -361,7 +361,7 @@ def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> No
     assert not result.events("task_start")
 
 
-def test_an_aborted_run_still_ends_the_tasks_that_were_done(tmp_path: Path) -> None:
+def test_an_aborted_run_still_ends_completed_tasks(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """

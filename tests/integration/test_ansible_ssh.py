@@ -78,7 +78,7 @@ def test_each_host_reports_its_own_results(hosts: SshHosts, folder: Path, pipeli
     wait_until_true(lambda: not any(sockets.iterdir()))
 
 
-def test_mitogen_gives_the_same_results(hosts: SshHosts, folder: Path) -> None:
+def test_mitogen_produces_the_same_results(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
     # On a busy machine, the default of 10 seconds can be too short.
     environment = {"ANSIBLE_TIMEOUT": "60"}

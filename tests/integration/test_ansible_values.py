@@ -300,7 +300,7 @@ def same(one: object, other: object) -> bool:
     return json.dumps(one) == json.dumps(other)
 
 
-def test_every_value_arrives_as_it_was_given(given: Given) -> None:
+def test_every_value_arrives_unchanged(given: Given) -> None:
     assert same(given.observed["context"], given.values)
 
 

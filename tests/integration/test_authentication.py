@@ -178,7 +178,7 @@ class TestRecordedTokens:
         # As that user, but without administrator rights.
         assert (actor.name, actor.user_id, actor.is_admin) == ("ada", user_id, False)
 
-    async def test_a_config_token_needs_no_user(self, gateway: Gateway) -> None:
+    async def test_a_config_token_does_not_need_a_user(self, gateway: Gateway) -> None:
         actor = await gateway.actor_of(await gateway.registered(TokenKind.CONFIG))
         assert (actor.kind, actor.name, actor.user_id, actor.service_id) == (TokenType.CONFIG, "", None, None)
 

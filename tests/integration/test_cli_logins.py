@@ -73,7 +73,7 @@ def test_the_environment_overrides_the_login(logins: Logins) -> None:
     assert open_api({"FASTDEPLOY_TOKEN": "abc"}, logins).url == PRODUCTION.url
 
 
-def test_errors_without_a_login_say_what_to_do(logins: Logins) -> None:
+def test_errors_without_a_login_explain_what_to_do(logins: Logins) -> None:
     with pytest.raises(NotSignedIn, match=r"fastdeploy login URL[\s\S]*fastdeploy serve"):
         open_api({}, logins)
     with pytest.raises(NotSignedIn, match=r"fastdeploy login https://deploy\.example\.com"):

@@ -166,7 +166,7 @@ class TestClaims:
         assert sorted(claimed) == sorted(queued(events) for events in results[:40])
         assert await busy_site.claim() is None
 
-    async def test_claim_and_cancel_at_the_same_moment(self, busy_site: Site) -> None:
+    async def test_a_claim_and_a_cancel_at_the_same_moment_are_consistent(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=100)
         for _ in range(30):
             deployment_id = await busy_site.start(service_id)
@@ -211,7 +211,7 @@ class TestOneRun:
         assert [(number, text) for number, _, text, _ in lines] == [(n + 1, f"line {n}") for n in range(20)]
         assert deployment.lines == 20
 
-    async def test_the_same_batch_counts_once(self, busy_site: Site) -> None:
+    async def test_the_same_batch_is_applied_once(self, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
         batch = IngestOutput(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
         results = await outcomes(busy_site.bus.handle(batch, by=WORKER) for _ in range(8))
@@ -219,7 +219,7 @@ class TestOneRun:
         deployment = await busy_site.deployment(deployment_id)
         assert (deployment.lines, deployment.spool_offset) == (1, 50)
 
-    async def test_concurrent_ends_count_once(self, busy_site: Site) -> None:
+    async def test_concurrent_ends_are_applied_once(self, busy_site: Site) -> None:
         for number in range(10):
             deployment_id = await busy_site.running(f"shop{number}")
             end = IngestOutput(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)

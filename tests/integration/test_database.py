@@ -268,7 +268,9 @@ class TestInterruptions:
 
     @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically, put_alone])
     @pytest.mark.parametrize("next_one", [put_in_transaction, put_atomically, put_alone])
-    async def test_cancellation_at_any_moment(self, single: Database, victim: Put, next_one: Put) -> None:
+    async def test_cancellation_at_any_moment_does_not_affect_later_statements(
+        self, single: Database, victim: Put, next_one: Put
+    ) -> None:
         rounds = range(60)
         for n in rounds:
             interrupted = asyncio.create_task(victim(single, -1))

@@ -125,7 +125,7 @@ def test_the_python_example_shows_its_progress(tmp_path: Path) -> None:
     assert {"1 of 10", "10 of 10"} <= set(progress)
 
 
-def test_the_failing_example_fails_and_says_what_to_do(tmp_path: Path) -> None:
+def test_the_failing_example_fails_and_explains_what_to_do(tmp_path: Path) -> None:
     outcome = deploy("fails-halfway", tmp_path)
 
     assert outcome.code == 1
@@ -133,7 +133,7 @@ def test_the_failing_example_fails_and_says_what_to_do(tmp_path: Path) -> None:
     assert "Nothing has been changed" in outcome.reports[-1]["error_message"]
 
 
-def test_values_are_used(tmp_path: Path) -> None:
+def test_the_context_example_uses_its_values(tmp_path: Path) -> None:
     outcome = deploy("with-context", tmp_path, {"recipient": 'Ada "L."', "language": "fr", "copies": "2"})
 
     assert outcome.code == 0

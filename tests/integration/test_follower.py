@@ -91,14 +91,14 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 
 class TestFollow:
-    async def test_a_successful_run(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_successful_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS
         assert await busy_site.states(followed.deployment_id) == {"A": "success"}
 
-    async def test_a_failing_run(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_failing_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one; exit 3")
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
@@ -125,7 +125,7 @@ class TestFollow:
         await following
         assert await followed.lines() == ["one", "two"]
 
-    async def test_a_flood_of_output(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_flood_of_output_is_stored_completely(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "seq 30000")
         await followed.follow()
         assert await followed.lines() == [str(number) for number in range(1, 30_001)]
@@ -171,7 +171,7 @@ class TestFollow:
         await followed.follow()
         assert await busy_site.messages(followed.deployment_id) == before
 
-    async def test_without_wake_ups_the_follower_polls(
+    async def test_the_follower_polls_without_wake_ups(
         self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(follower, "POLL_SECONDS", 0.01)

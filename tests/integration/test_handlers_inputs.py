@@ -45,7 +45,7 @@ async def sealed(site: Site, deployment_id: int) -> bytes | None:
         return await uow.secrets.get(deployment_id)
 
 
-async def test_secrets_are_sealed_and_defaults_added(site: Site) -> None:
+async def test_secrets_are_sealed_and_defaults_are_added(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     deployment_id = await start(site, service_id, {"password": SECRET})
     deployment = await site.deployment(deployment_id)
@@ -221,7 +221,7 @@ async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_pat
 class TestManyAtOnce:
     """A single check can take a second."""
 
-    async def test_few_are_checked_at_once_and_few_wait(self, busy_site: Site, tmp_path: Path) -> None:
+    async def test_only_a_few_checks_run_or_wait_at_once(self, busy_site: Site, tmp_path: Path) -> None:
         service_id = await busy_site.service(inputs={"type": "object", "properties": {"x": SLOW}})
         command = StartDeployment(
             service_id=service_id, origin="web", user="ada", user_id=None, context={"env": {"x": [f"{'a' * 60}!"] * 9}}

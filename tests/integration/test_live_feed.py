@@ -298,7 +298,7 @@ class TestNotifications:
         assert viewer.of(other) == []
         assert not [message for message in viewer.messages if message["type"] == "service"]
 
-    async def test_own_commits_need_no_notification(self, idle: Channel, busy_site: Site) -> None:
+    async def test_own_commits_do_not_need_a_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
         busy_site.bus.on_news(idle.feed.send_committed)
         own = await busy_site.succeeded()
@@ -327,7 +327,7 @@ class TestNotifications:
         assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
 
     @pytest.mark.parametrize("payload", ["deployment 999999", "service 999999", "nonsense", "", "access"])
-    async def test_notifications_about_nothing_do_no_harm(
+    async def test_notifications_without_events_are_harmless(
         self, channel: Channel, busy_site: Site, payload: str
     ) -> None:
         viewer = await channel.viewer()
@@ -376,7 +376,7 @@ class TestPolling:
 
 
 class TestSlowClients:
-    async def test_a_stalled_client_misses_nothing_and_blocks_no_one(
+    async def test_a_stalled_client_misses_nothing_and_does_not_block_others(
         self, channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 5)
@@ -403,7 +403,7 @@ class TestSlowClients:
 
 
 class TestDatabaseOutages:
-    async def test_nothing_is_missed(
+    async def test_clients_miss_nothing_during_an_outage(
         self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
     ) -> None:
         deployment_id = await busy_site.running()

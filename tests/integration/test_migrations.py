@@ -93,7 +93,7 @@ def differences(connection: Connection) -> list[Any]:
 
 
 class TestUpgrade:
-    async def test_an_empty_database_gets_everything(self, empty: Database) -> None:
+    async def test_an_empty_database_gets_the_full_schema(self, empty: Database) -> None:
         assert await migrations.current(empty) is None
         assert await migrations.upgrade(empty)
         assert await migrations.current(empty) == migrations.head()
@@ -105,14 +105,14 @@ class TestUpgrade:
         await migrations.upgrade(empty)
         assert not await migrations.upgrade(empty)
 
-    async def test_data_is_kept(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
+    async def test_an_upgrade_keeps_data(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
         async with database.connection() as connection:
             await connection.execute("INSERT INTO services (name, data) VALUES ('shop', '{}')")
         await migrations.upgrade(database)
         async with committing_uow() as uow:
             assert [service.name for service in await uow.services.list(visible=EVERYTHING)] == ["shop"]
 
-    async def test_the_first_schema_with_work_in_progress(
+    async def test_work_in_progress_in_the_first_schema_is_upgraded(
         self, empty: Database, clock: FixedClock, tmp_path: Path
     ) -> None:
         await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), "0001"))
@@ -139,7 +139,7 @@ class TestUpgrade:
         async with open_uow() as uow:
             assert list(await uow.history.snapshots([1, 2, 3, 4], visible=EVERYTHING)) == [4]
 
-    async def test_concurrent_upgrades(self, empty_url: str) -> None:
+    async def test_concurrent_upgrades_do_not_conflict(self, empty_url: str) -> None:
         pools = [Database(empty_url) for _ in range(4)]
         try:
             await asyncio.gather(*map(migrations.upgrade, pools))
@@ -165,7 +165,7 @@ class TestUpgrade:
         async with empty.connection() as connection:
             await connection.execute(f"DROP ROLE {role}")
 
-    async def test_a_failed_upgrade_leaves_nothing(self, empty: Database) -> None:
+    async def test_a_failed_upgrade_leaves_nothing_behind(self, empty: Database) -> None:
         async with empty.connection() as connection:
             # Conflicts with the last table that the first revision creates.
             await connection.execute("CREATE TABLE steps ()")
@@ -188,7 +188,7 @@ class TestSchema:
             await connection.execute("DROP INDEX ix_deployments_open")
         assert len(await with_sqlalchemy(database, differences)) == 3
 
-    async def test_check_constraints_are_there(self, shared_database: Database) -> None:
+    async def test_check_constraints_exist(self, shared_database: Database) -> None:
         """Alembic does not compare check constraints."""
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:

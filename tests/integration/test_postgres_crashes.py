@@ -39,7 +39,7 @@ async def test_the_server_exits_with_a_killed_starter_and_the_next_starter_waits
         assert await ask(server.url, "SELECT answer FROM kept_by_starter") == 1
 
 
-def test_a_server_that_exits_slowly_is_waited_for(data_dir: Path) -> None:
+def test_a_starter_waits_for_a_server_that_exits_slowly(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_a_backend_that_outlives_its_killed_server_is_stopped(data_dir: Path) ->
     client.wait()
 
 
-async def test_a_stale_process_id_of_another_process_does_no_harm(data_dir: Path) -> None:
+async def test_a_stale_process_id_of_another_process_is_harmless(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGKILL)

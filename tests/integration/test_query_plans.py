@@ -186,7 +186,7 @@ async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[st
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
-async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> None:
+async def test_reads_do_not_scan_the_whole_history(full: Database, read: Read) -> None:
     async with statements(full) as seen, unit_of_work(full.transaction)() as uow:
         await read(uow)
     assert seen
@@ -196,7 +196,7 @@ async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> No
 
 
 @pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
-async def test_no_read_outside_transactions_scans_the_whole_history(full: Database, read: OutsideRead) -> None:
+async def test_reads_outside_transactions_do_not_scan_the_whole_history(full: Database, read: OutsideRead) -> None:
     async with statements(full) as seen:
         await read(full)
     assert seen

@@ -277,7 +277,7 @@ class TestFiles:
             (folder / f"{number}").touch()
         assert len(watched.entries(str(folder))) == MAX_ENTRIES
 
-    def test_a_path_that_is_too_long_is_not_asked_for(self, site: Site, reader: socket.socket) -> None:
+    def test_a_path_that_is_too_long_is_not_requested(self, site: Site, reader: socket.socket) -> None:
         """The server keeps each request until the folder has been checked."""
         asked: list[list[Any]] = []
         files = Files(reader, FolderScope(site.root).limits(), lambda request, _: asked.append(request))
@@ -294,7 +294,7 @@ class TestFiles:
             files.kind("x" * 4096)
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
-    def test_invalid_paths(self, site_files: Files, path: str) -> None:
+    def test_invalid_paths_are_rejected(self, site_files: Files, path: str) -> None:
         assert site_files.kind(path) in {"missing", "outside"}
 
 
@@ -325,7 +325,7 @@ class TestFolders:
         assert found == []
         assert "own files" in problem.reason or "outside" in problem.reason
 
-    async def test_a_playbook_next_to_the_services_may_be_named_but_not_linked(self, site: Site) -> None:
+    async def test_a_playbook_next_to_the_services_can_be_named_but_not_linked(self, site: Site) -> None:
         (site.outside / "site.yml").write_text("- hosts: all\n  tasks: [{name: Only, ping: }]\n")
         for name, playbook in {"named": "../../outside/site.yml", "linked": "site.yml"}.items():
             (site.add(name, {"ansible_playbook": playbook}) / "deploy.sh").unlink()
@@ -444,21 +444,21 @@ MORE2 = "- {name: x, ping: }\n" * 200
 
 class TestBombs:
     @pytest.mark.parametrize("name", SCHEMA_BOMBS)
-    async def test_schemas(self, site: Site, name: str) -> None:
+    async def test_schema_bombs_are_reported(self, site: Site, name: str) -> None:
         """Their parts are counted before a limit of the kernel applies."""
         site.add("bomb", {"inputs": SCHEMA_BOMBS[name]})
         site.add("shop")
         assert await self.check(site) == "inputs: the schema is too complicated; use fewer references."
 
     @pytest.mark.parametrize("name", PLAYBOOK_BOMBS)
-    async def test_playbooks(self, site: Site, name: str) -> None:
+    async def test_playbook_bombs_are_reported(self, site: Site, name: str) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"}, more_yml=MORE, more2_yml=MORE2)
         (folder / "deploy.sh").unlink()
         (folder / "site.yml").write_text(PLAYBOOK_BOMBS[name])
         site.add("shop")
         assert COUNTED.get(name, "") in await self.check(site)
 
-    async def test_memory(self, site: Site) -> None:
+    async def test_playbooks_that_need_too_much_memory_are_reported(self, site: Site) -> None:
         """The names of these tasks take half a gigabyte, in less time than a check is allowed to take."""
         playbook = "- hosts: all\n  roles: [web]\n"
         tasks = f"- &t {{name: {'x' * 1_000_000}, ping: }}\n" + "- *t\n" * 700
@@ -469,7 +469,7 @@ class TestBombs:
         site.add("shop")
         assert await self.check(site) == "it is too complicated: checking it takes more than 512 MiB of memory."
 
-    async def test_long_names_of_many_tasks(self, site: Site) -> None:
+    async def test_long_names_of_many_tasks_are_reported_when_read(self, site: Site) -> None:
         """Such a folder can be used as long as its playbook is not read."""
         name = "x" * 1_000
         playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
@@ -478,13 +478,13 @@ class TestBombs:
         found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml"})
         assert found.fault == "it is too complicated: the names of its tasks and hosts are larger than 4 MiB in total"
 
-    async def test_a_fault_is_as_long_as_can_be_read(self, site: Site) -> None:
+    async def test_fault_messages_have_a_readable_length(self, site: Site) -> None:
         playbook = f"- hosts: *{'x' * 500_000}\n"
         (site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook) / "deploy.sh").unlink()
         found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml", "ansible_inventory": "y" * 500_000})
         assert 2_000 <= len(found.fault) <= 2_001
 
-    async def test_circular_aliases(self, site: Site) -> None:
+    async def test_circular_aliases_are_reported(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text("- &p {hosts: all, tasks: &t [{block: *t}]}\n")
         site.add("shop")
@@ -591,7 +591,7 @@ class TestProcesses:
             assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-    async def test_the_deploy_user_need_not_be_able_to_read_the_packages(
+    async def test_the_deploy_user_does_not_need_to_read_the_packages(
         self, open_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "closed"
@@ -624,7 +624,7 @@ class TestProcesses:
         assert "cannot be read" in problem.reason or "does not respond" in problem.reason
         await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
 
-    async def test_a_check_that_takes_too_long_is_given_up_and_repeated(
+    async def test_a_check_that_takes_too_long_is_abandoned_and_repeated(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site.add("shop")

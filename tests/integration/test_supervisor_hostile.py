@@ -86,7 +86,7 @@ class TestOutput:
         run.outcome()
         assert run.lines() == ["🚀€"]
 
-    def test_the_last_line_needs_no_newline(self, runs: Runs) -> None:
+    def test_the_last_line_does_not_need_a_newline(self, runs: Runs) -> None:
         run = runs.sh("printf 'one\\ntwo'")
         run.outcome()
         assert run.lines() == ["one", "two"]
@@ -105,7 +105,7 @@ class TestOutput:
             numbers = [number for reported, number in (line.split() for line in run.lines()) if reported == fd]
             assert numbers == [str(number) for number in range(30_000)]
 
-    def test_beyond_the_limit_reports_are_kept_and_the_script_continues(self, runs: Runs) -> None:
+    def test_reports_beyond_the_limit_are_kept_and_the_script_continues(self, runs: Runs) -> None:
         script = 'seq 1 100000; echo \'{"name": "Step", "state": "success"}\'; seq 1 100000; exit 5'
         run = runs.sh(script, output_limit=10_000)
         assert run.outcome()["code"] == 5
@@ -136,7 +136,7 @@ class TestOutput:
 
 
 class TestPipes:
-    def test_a_script_that_closes_its_output_is_waited_for(self, runs: Runs) -> None:
+    def test_the_supervisor_waits_for_a_script_that_closes_its_output(self, runs: Runs) -> None:
         os.mkfifo(runs.folder / "go")
         run = runs.sh("echo bye; exec >&- 2>&-; read -r code < go; exit $code")
         run.wait_for("bye")
@@ -178,7 +178,7 @@ class TestPipes:
         assert running(pid)
         assert f"({pid})" in run.notes()[0]
 
-    def test_a_flood_from_a_process_left_behind_ends_too(self, runs: Runs) -> None:
+    def test_a_flood_from_a_process_left_behind_also_ends(self, runs: Runs) -> None:
         run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
         assert run.outcome()["code"] == 0
         assert run.lines()[0] == "first"
@@ -255,7 +255,7 @@ class TestProcesses:
         run = runs.start([PYTHON, "-I", *runs.python(program)[3:]])
         self.cancel_and_check(run, 1)
 
-    def test_the_timeout_kills_all_of_them_too(self, runs: Runs) -> None:
+    def test_the_timeout_also_kills_all_of_them(self, runs: Runs) -> None:
         run = runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)"), timeout=1.0)
         assert run.outcome()["cause"] == "timeout"
         assert [pid for pid in map(int, run.lines()) if running(pid)] == []

@@ -150,7 +150,7 @@ async def ask(client: httpx2.AsyncClient, rule: Rule, target: tuple[int, int, st
     return response.status_code, response.text
 
 
-async def test_hidden_service_does_not_exist_for_any_route(world: World) -> None:
+async def test_a_hidden_service_does_not_exist_for_any_route(world: World) -> None:
     hidden = (world.hidden, world.deployments[world.hidden][0], f"ada {HIDDEN}")
     missing = (NUMBER, NUMBER, TOKEN_ID)
     async with world.client("bob") as bob:
@@ -340,7 +340,7 @@ def is_allowed(command: Command, actor: Actor) -> bool:
     return command.rule.on is ObjectType.SITE
 
 
-async def test_commands_are_refused_without_the_right(world: World) -> None:
+async def test_commands_without_the_required_right_are_rejected(world: World) -> None:
     given = samples(world)
     assert given.keys() == set(COMMANDS)
     before = await contents(world)

@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
-def test_every_value_is_read_as_it_was_written(variables: dict[str, Any]) -> None:
+def test_every_value_is_read_back_unchanged(variables: dict[str, Any]) -> None:
     assert json.dumps(read(write_variables(variables))) == json.dumps(variables)
 
 

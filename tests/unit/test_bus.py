@@ -90,7 +90,7 @@ class TestCommands:
             await empty_bus.handle(DeleteService(service_id=1), by=WORKER)
         assert journal.entries == ["1 rolled back"]
 
-    async def test_concurrent_commands_share_nothing(self, empty_bus: MessageBus, journal: Journal) -> None:
+    async def test_concurrent_commands_do_not_share_anything(self, empty_bus: MessageBus, journal: Journal) -> None:
         together = asyncio.Event()
 
         async def close(_command: FailLostRun, _uow: UnitOfWork) -> list[Event]:
@@ -216,12 +216,12 @@ class TestCommittedEvents:
         empty_bus.on_command(FailLostRun, close)
         return empty_bus
 
-    async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
+    async def test_events_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
         storing.on_news(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         await storing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed", "published 7"]
 
-    async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
+    async def test_a_rollback_does_not_publish_events(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
             uow.news.append(self.NEWS)
             raise NotFound("Session not found")

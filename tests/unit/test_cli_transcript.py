@@ -133,7 +133,7 @@ def test_a_deployment_is_shown_when_its_state_changes_or_it_is_cancelled() -> No
 # --- Plain lines ----------------------------------------------------------------------------------------------------
 
 
-def test_lines_look_as_documented() -> None:
+def test_lines_match_the_documentation() -> None:
     assert deployment_line(deployment("queued")) == "deployment 5 (shop): queued"
     assert deployment_line(deployment("success")) == "deployment 5 (shop): success (2.5s)"
     failed = deployment("failure", reason="The step “Build” failed:\nno disk")

@@ -55,7 +55,7 @@ def test_only_transactions_commit() -> None:
     assert found == []
 
 
-def test_nothing_is_run_by_a_shell() -> None:
+def test_commands_are_not_run_by_a_shell() -> None:
     """A command built as a string could run code that a user put into it."""
     shells = {"create_subprocess_shell", "system", "popen", "getoutput", "getstatusoutput"}
     found = [

@@ -48,7 +48,7 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         ((".*.*",), "not a pattern .*.*", "not a pattern ***"),
     ],
 )
-def test_text(values: tuple[str, ...], text: str, expected: str) -> None:
+def test_secrets_in_text_are_masked(values: tuple[str, ...], text: str, expected: str) -> None:
     assert Mask(values).text(text) == expected
 
 

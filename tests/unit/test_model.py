@@ -148,7 +148,7 @@ class TestRequestCancel:
             deployment.request_cancel("ada", now=NOW)
         assert deployment.cancel_requested is None
 
-    def test_the_first_request_counts(self) -> None:
+    def test_the_first_cancel_request_counts(self) -> None:
         deployment = a_deployment()
         deployment.request_cancel("ada", now=NOW)
         assert deployment.request_cancel("bob", now=NOW) == []
@@ -156,7 +156,7 @@ class TestRequestCancel:
 
 
 class TestHasLiveProcess:
-    def test_from_the_claim_to_the_end_of_the_run(self) -> None:
+    def test_a_process_is_live_from_the_claim_to_the_end_of_the_run(self) -> None:
         deployment = a_deployment(state=QUEUED)
         reported = [deployment.has_live_process]
         deployment.start(worker_id="w1", now=NOW)

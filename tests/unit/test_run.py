@@ -103,7 +103,9 @@ def with_steps(steps: Sequence[tuple[str, str]]) -> History:
 
 class TestReport:
     @pytest.mark.parametrize(("before", "report", "after"), REPORTS)
-    def test_rules(self, before: list[tuple[str, str]], report: tuple[str, str], after: list[tuple[str, str]]) -> None:
+    def test_reports_change_steps_according_to_the_rules(
+        self, before: list[tuple[str, str]], report: tuple[str, str], after: list[tuple[str, str]]
+    ) -> None:
         history = with_steps(before)
         history.take(reported(*report))
         steps = sorted(history.stored.values(), key=lambda step: step.position)
@@ -211,7 +213,7 @@ class TestOutput:
         assert [printed.step_id for printed in history.lines()] == [None, step.id, step.id, None]
         assert (step.first_line, step.last_line) == (2, 3)
 
-    def test_of_several_running_steps_the_latest_gets_the_line(self) -> None:
+    def test_a_line_belongs_to_the_latest_of_several_running_steps(self) -> None:
         history = History()
         history.take(reported("A", "running"), reported("B", "running"), line(), reported("B"), line())
         assert [printed.step_id for printed in history.lines()] == [history.step("B").id, history.step("A").id]
@@ -331,7 +333,7 @@ ENDINGS = {
 
 class TestEnd:
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
-    def test_outcomes(self, how: Ending) -> None:
+    def test_each_end_of_a_run_has_its_outcome(self, how: Ending) -> None:
         history = History(["A", "B"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"))
         history.take(how.end)
@@ -343,7 +345,7 @@ class TestEnd:
         assert history.events[-1] == DeploymentChanged(deployment.id)
 
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
-    def test_the_running_step_says_why(self, how: Ending) -> None:
+    def test_the_running_step_gives_the_reason(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"), how.end)
         if how.state is SUCCESS:
@@ -354,7 +356,7 @@ class TestEnd:
     @pytest.mark.parametrize(
         "how", [how for how in ENDINGS.values() if how.state is not SUCCESS], ids=lambda how: str(how.reason)
     )
-    def test_without_a_running_step_one_is_added_that_says_why(self, how: Ending) -> None:
+    def test_without_a_running_step_one_is_added_with_the_reason(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(how.end)
         assert history.states() == {SCRIPT_STEP: "failure"}
@@ -419,14 +421,14 @@ class TestFinish:
     @pytest.mark.parametrize(
         "end", [ended(2), ended(None, signal="SIGKILL"), ended(None, cause="timeout", message="Too long.")]
     )
-    def test_another_end_turns_the_success_into_a_failure(self, end: RunEnded) -> None:
+    def test_any_other_end_turns_the_success_into_a_failure(self, end: RunEnded) -> None:
         history = self.finished(reported("A"))
         history.take(end)
         assert history.deployment.state is FAILURE
         assert history.deployment.reason
         assert history.events[-1] == DeploymentChanged(history.deployment.id)
 
-    def test_a_run_that_is_lost_afterwards_stays_a_success(self) -> None:
+    def test_a_run_that_is_lost_afterward_stays_a_success(self) -> None:
         history = self.finished()
         history.take(ended(None, cause="lost", message="Gone."))
         assert (history.deployment.state, history.deployment.reason) == (SUCCESS, None)

@@ -73,7 +73,7 @@ class TestRead:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("wanted", KINDS)
-    def test_no_type_is_accepted_as_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
+    def test_a_token_of_one_type_is_not_accepted_as_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
         token = a_token(signer, kind)
         if kind == wanted:
             assert signer.read(token, frozenset({wanted})).kind == kind
@@ -96,7 +96,7 @@ class TestRead:
         with pytest.raises(NotSignedIn):
             signer.read(a_token(TokenSigner("other" * 10)), frozenset({"user"}))
 
-    def test_the_configured_key_itself_signs_nothing(self, signer: TokenSigner) -> None:
+    def test_the_configured_key_itself_is_not_used_for_signing(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(signed(valid_claims(), KEY.encode()), frozenset({"user"}))
 
@@ -216,7 +216,7 @@ class TestPasswords:
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
     @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED])
-    async def test_every_unicode_spelling_is_accepted(self, passwords: Passwords, first: str, typed: str) -> None:
+    async def test_every_unicode_form_is_accepted(self, passwords: Passwords, first: str, typed: str) -> None:
         assert await passwords.verify(typed, await passwords.hash(first))
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
