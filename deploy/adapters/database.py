@@ -82,7 +82,7 @@ class Database:
         return server_pid in self._server_pids
 
     async def close(self) -> None:
-        """Close all connections; terminate those still in use after two seconds."""
+        """Close all connections. Terminate those that are still in use after two seconds."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(*DATABASE_ERRORS):

@@ -1,12 +1,12 @@
 """The errors of a request, as one class hierarchy.
 
 DomainError
-├── NotFound        the resource does not exist (or the caller may not know about it)
-├── Forbidden       the resource exists, but the caller may not do this
+├── NotFound        the resource does not exist (or the caller is not allowed to know about it)
+├── Forbidden       the resource exists, but the caller is not allowed to do this
 ├── Conflict        the current state does not allow it
 ├── InvalidInput    the request is invalid
 ├── NotSignedIn     credentials are missing or invalid
-└── TryLater        the request may succeed later
+└── TryLater        the request can succeed later
     ├── TooManyAttempts   the limit on password attempts was reached
     └── Overloaded        the server is overloaded
 
@@ -40,7 +40,7 @@ class NotSignedIn(DomainError):
 
 
 class TryLater(DomainError):
-    """The request may succeed after `retry_after` seconds."""
+    """The request can succeed after `retry_after` seconds."""
 
     def __init__(self, text: str, retry_after: int) -> None:
         super().__init__(text)

@@ -153,9 +153,8 @@ def read_settings(files: Files, folder: str) -> AnsibleSettings:
     """Return the settings in the folder's `ansible.cfg`, or the defaults if it is missing.
 
     Raises:
-        PlaybookError: The file is outside the services folder, and Ansible's error messages would show its content; or
-            it
-            is too large, and could contain settings that are not checked.
+        PlaybookError: The file is outside the services folder, and Ansible's error messages would show its content. Or
+            it is too large and could contain settings that are not checked.
     """
     try:
         # Read the file the way Ansible does.

@@ -142,7 +142,7 @@ def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, 
 
 
 def run_single(account: Account, bin_dir: Path, cluster: Path, statement: str) -> None:
-    """Run a statement on a stopped database. Pass it on standard input, because it may contain a secret."""
+    """Run a statement on a stopped database. Pass it on standard input, because it could contain a secret."""
     argv: list[str | Path] = [
         bin_dir / "postgres",
         "--single",

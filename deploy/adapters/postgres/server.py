@@ -212,7 +212,7 @@ def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, timeout: flo
 
 
 def _open_log(layout: Layout) -> IO[bytes]:
-    """Open the server's log for appending; rotate it first if it is too large."""
+    """Open the server's log for appending. Rotate it first if it is too large."""
     if layout.log.exists() and layout.log.stat().st_size > MAX_LOG_BYTES:
         layout.log.replace(layout.log.with_suffix(".log.1"))
     descriptor = os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -32,7 +32,7 @@ class ServerState(enum.Enum):
 
 
 def probe(socket_dir: Path, user: str, timeout: float = 5) -> ServerState:
-    """Return the state of the server whose socket is in `socket_dir`; `timeout` is in seconds."""
+    """Return the state of the server whose socket is in `socket_dir`. `timeout` is in seconds."""
     parameters = f"user\0{user}\0database\0{user}\0\0".encode()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout)

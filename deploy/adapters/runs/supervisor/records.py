@@ -27,7 +27,7 @@ class Spool:
         return bool(self._pending)
 
     def append(self, kind: str, data: str) -> None:
-        """Write one record; `data` is its JSON."""
+        """Write one record. `data` is its JSON."""
         self._number += 1
         self.complete = kind == "exit"
         self._write(f'[{self._number},{time.time():.6f},"{kind}",{data}]\n')
