@@ -49,7 +49,10 @@ def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[C
 def input_changes(
     before: Mapping[str, Any], after: Mapping[str, Any], *, secret_before: set[str], secret_after: set[str]
 ) -> list[Change]:
-    """Return the inputs that changed, sorted by name. Secrets are only reported as added or removed."""
+    """Return the inputs that changed, sorted by name.
+
+    Secrets are only reported as added or removed, because their values are not stored.
+    """
     secret = secret_before | secret_after
     known = value_changes(
         {name: value for name, value in before.items() if name not in secret},

@@ -26,7 +26,7 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 # The config options about inputs. They must not change between checking the values and starting the deployment.
 _OPTIONS = ("inputs", "confirm")
-# Checks of values that can run at the same time, and that can run or wait.
+# Number of checks that can run at the same time, and that can run or wait in total.
 CHECKS, MAX_WAITING = 2, 50
 BUSY, BUSY_SECONDS = (
     "The server is checking the values of too many requests at the moment. Try again in a few seconds.",

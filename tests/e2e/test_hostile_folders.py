@@ -24,7 +24,7 @@ BOMBS = 3
 OUTSIDE = "words-of-a-file-outside-of-the-services-folder"
 INPUTS = {"type": "object", "properties": {"host": {"type": "string", "x-choices": {"inventory": "hosts"}}}}
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Only, debug: {}}]\n"
-# For each file that the server reads: the config of a service in whose folder that file is a link to another place.
+# For each file that the server reads: the config of a service in whose folder that file is a link to an outside file.
 LOOKED_AT: dict[str, dict[str, Any]] = {
     "README.md": {},
     "readme.md": {},

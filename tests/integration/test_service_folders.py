@@ -436,7 +436,7 @@ PLAYBOOK_BOMBS = {
     "yaml-imports": "- hosts: all\n  tasks:\n" + "  - import_tasks: more.yml\n" * 200,
 }
 TOO_MANY = "it is too complicated: its playbook has more than 20000 tasks."
-# The reports for bombs that are detected by counting. The other bombs exceed a limit of the kernel.
+# The reports for bombs that are detected by counting. The other bombs exceed a kernel limit.
 COUNTED = dict.fromkeys(("yaml-blocks", "yaml-rescue", "yaml-plays"), TOO_MANY)
 MORE = "- import_tasks: more2.yml\n" * 200
 MORE2 = "- {name: x, ping: }\n" * 200

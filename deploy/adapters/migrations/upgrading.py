@@ -20,7 +20,8 @@ async def upgrade_to_head(url: str) -> None:
     """Upgrade the database at this DATABASE_URL to the newest revision, in one transaction.
 
     Raises:
-        PostgresError and others of DATABASE_ERRORS: The database is unreachable or rejected a statement. Nothing changed.
+        PostgresError and others of DATABASE_ERRORS: The database is unreachable or rejects a statement.
+            Nothing changed.
     """
     try:
         async with engine_for(url).begin() as connection:

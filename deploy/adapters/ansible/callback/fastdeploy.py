@@ -139,7 +139,7 @@ def events_pipe() -> Pipe | None:
 
 
 class Items:
-    """The results of a loop's items on one host: all outcomes, and the first lines of output."""
+    """The results of a loop's items on one host: all outcomes, and the first messages."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
