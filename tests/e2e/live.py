@@ -60,7 +60,10 @@ class Live:
         self.send({"unsubscribe": {"deployment_id": deployment_id}})
 
     def wait_for(self, wanted: Callable[[Message], object], timeout: float = TIMEOUT) -> Message:
-        """Return the first message that `wanted` accepts: one already collected, or one that arrives within `timeout`."""
+        """Return the first message that `wanted` accepts.
+
+        It is either already collected or arrives within `timeout` seconds.
+        """
         deadline, seen = time.monotonic() + timeout, 0
         while True:
             for message in self.messages[seen:]:

@@ -54,7 +54,10 @@ def fits(folder: Path) -> bool:
 
 
 def prepare_socket_dir(run: Path, account: Account) -> Path:
-    """Return the private folder for the socket: `run`, or a temporary folder it links to if its path is too long."""
+    """Return the private folder for the socket.
+
+    The folder is `run` or, if the path of `run` is too long, a temporary folder that `run` links to.
+    """
     if fits(run):
         if run.is_symlink():
             run.unlink()
