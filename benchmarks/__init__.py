@@ -1,1 +1,1 @@
-"""External measurements of the running product: `python -m benchmarks`."""
+"""Measure the running product from outside: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Measure the running product; a full run writes the table into benchmarks/README.md."""
+"""Measure the running product. A full run writes the table to benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from benchmarks.machine import MemoryWatch, cpu_name, load_average, memory, peak
 from benchmarks.product import Product
 from benchmarks.table import Row, markdown, write_readme
 
-# In this order: the reads need an empty history first, and leave a long history for all that follow.
+# Keep this order: the reads need an empty history first, and they leave a long history for all measurements that
+# follow.
 MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "reads": measure_reads,
     "overhead": measure_overhead,
@@ -41,11 +42,11 @@ IDLE_GOAL, LOADED_GOAL = 120, 200
 
 
 def main() -> int:
-    """Run the requested measurements. Exit with status 1 if one of them could not be measured."""
+    """Run the requested measurements. Exit with status 1 if any of them could not be measured."""
     arguments = parse()
     began, load_before = time.monotonic(), load_average()
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-bench-", dir=arguments.folder))
-    # As root, the bundled PostgreSQL runs as another user, who must be able to enter the folder.
+    # When started by root, the bundled PostgreSQL runs as another user, who must be able to enter the folder.
     folder.chmod(0o711)
     try:
         rows, about = measure(arguments, folder)
@@ -80,7 +81,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], str]:
-    """Start the product, measure it, and stop it; return the rows and a paragraph about the machine."""
+    """Start the product, measure it, and stop it. Return the rows and a paragraph about the machine."""
     services_dir, data_dir = folder / "services", folder / "data"
     folders.write_services(services_dir)
     product = Product(data_dir, services_dir)
@@ -124,7 +125,7 @@ def attempt(name: str, measure_it: Callable[[], list[Row]]) -> list[Row]:
 
 
 def memory_rows(product: Product, idle: float, watch: MemoryWatch) -> list[Row]:
-    """Return the rows about the server's memory."""
+    """Return the rows on the server's memory."""
     return [
         Row(
             what="memory of server and worker, idle (PSS)",
@@ -143,7 +144,7 @@ def memory_rows(product: Product, idle: float, watch: MemoryWatch) -> list[Row]:
 
 
 def describe(product: Product, folder: Path) -> str:
-    """Return a paragraph about the date, the versions and the machine."""
+    """Return a paragraph with the date, the versions, and the machine."""
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     return (
         f"`{command}` on {datetime.now(timezone.utc):%Y-%m-%d}: {os.cpu_count()} cores ({cpu_name()}), "

@@ -1,7 +1,7 @@
 """The baseline for reads: a plain FastAPI application with an asyncpg pool and one query per endpoint.
 
-It does nothing else: no sign-in, no limits, no security headers. `python -m benchmarks.bare_app DATABASE_URL PORT`.
-`/models/…` returns the same through response models, the other common way to write it.
+It has no sign-in, limits, or security headers. Run it with `python -m benchmarks.bare_app DATABASE_URL PORT`.
+`/models/…` returns the same data through response models, the other common way to write it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The context of every measurement: the running product, and how thorough to be."""
+"""The context of every measurement: the running product, and how thorough the measurement is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class TimesFile:
-    """Written by scripts/common.py."""
+    """The file that scripts/common.py writes."""
 
     path: Path
 
@@ -44,13 +44,13 @@ class TimesFile:
         return str(self.path)
 
     def read(self) -> tuple[int, int]:
-        """Return the begin and end of the output (monotonic nanoseconds)."""
+        """Return when the output began and ended (monotonic nanoseconds)."""
         began, ended = json.loads(self.path.read_text())
         return began, ended
 
 
 def is_end(message: dict[str, Any], deployment_id: int) -> bool:
-    """Return True if a message of the live channel reports the end of a deployment."""
+    """Return True if a message from the live channel reports the end of a deployment."""
     return (
         message["type"] == "deployment"
         and message["deployment_id"] == deployment_id

@@ -1,10 +1,11 @@
-"""Many clients of the live channel in a separate process: `python -m benchmarks.clients SPEC`.
+"""Run many clients of the live channel in a separate process: `python -m benchmarks.clients SPEC`.
 
 They record messages with their arrival times and evaluate them at the end, so that they do not slow each other down.
 
-SPEC is JSON: host, port, token, clients, stalled (additional clients that connect and then read nothing), deflate. Prints
-`ready` when all are signed in. Then reads from standard input the id of a deployment, or `subscribe ID` to follow its output.
-Prints the result as JSON as soon as every client has seen the end of the deployment.
+SPEC is JSON: host, port, token, clients, stalled (additional clients that connect and then do not read anything),
+deflate. The process prints `ready` when all clients are signed in. It then reads from standard input the ID of a
+deployment, or `subscribe ID` to follow the deployment's output. It prints the result as JSON as soon as every client
+has seen the end of the deployment.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ FINAL = re.compile(rb'"state": ?"(success|failure|cancelled)"')
 
 @dataclass(frozen=True)
 class Seen:
-    """What the clients received about a deployment.
+    """The messages about a deployment that the clients received.
 
-    `same` is True if every client got every event (that the first one got) once, in order and without gaps. Times are
-    monotonic nanoseconds, latencies ms.
+    `same` is True if every client got every event that the first one got, once, in order, and without gaps. Times are
+    in monotonic nanoseconds, latencies in ms.
     """
 
     deliveries: int
@@ -62,7 +63,7 @@ class Client(asyncio.Protocol):
         self.transport.write(handshake(self._spec["host"], self._spec["port"], deflate=self._spec["deflate"]))
 
     def data_received(self, data: bytes) -> None:
-        """Record what arrives."""
+        """Record the data that arrives."""
         at = time.monotonic_ns()
         if not self._opened:
             _, _, data = data.partition(b"\r\n\r\n")
@@ -91,7 +92,7 @@ class Client(asyncio.Protocol):
 
 
 async def connected(spec: dict[str, Any], *, stalled: bool = False) -> Client:
-    """Return a client that is signed in."""
+    """Return a client that has signed in."""
     client = Client(spec, stalled=stalled)
     await asyncio.get_running_loop().create_connection(lambda: client, spec["host"], spec["port"])
     await asyncio.wait_for(client.signed_in.wait(), TIMEOUT)
@@ -99,7 +100,7 @@ async def connected(spec: dict[str, Any], *, stalled: bool = False) -> Client:
 
 
 async def watch(spec: dict[str, Any]) -> dict[str, Any]:
-    """Connect, watch, and return what was seen."""
+    """Connect, watch, and return what the clients saw."""
     clients: list[Client] = []
     while len(clients) < spec["clients"]:
         some = min(AT_ONCE, spec["clients"] - len(clients))
@@ -132,7 +133,10 @@ def summary(clients: list[Client], deployment_id: int) -> dict[str, Any]:
 
 
 def of_deployment(client: Client, deployment_id: int) -> list[tuple[int, dict[str, Any]]]:
-    """Return the numbered messages of one deployment with their times; after a subscription, from its beginning."""
+    """Return the numbered messages of one deployment with their times.
+
+    After a subscription, start from the beginning.
+    """
     seen = [(at, json.loads(payload)) for at, payload in client.messages]
     numbered = [(at, m) for at, m in seen if m.get("deployment_id") == deployment_id and "seq" in m]
     begins = [place for place, (_, message) in enumerate(numbered) if message["seq"] == 1]
@@ -140,14 +144,14 @@ def of_deployment(client: Client, deployment_id: int) -> list[tuple[int, dict[st
 
 
 def latencies(seen: list[tuple[int, dict[str, Any]]]) -> Iterator[float]:
-    """Yield the age (ms) on arrival of each line that contains the time it was printed."""
+    """Yield the age (ms) on arrival of each line that contains the time at which it was printed."""
     for at, message in seen:
         lines = message["lines"] if message["type"] == "output" else ()
         yield from ((at - int(text[3:])) / 1e6 for _, _, text, _ in lines if text.startswith("at "))
 
 
 class Crowd:
-    """The process with the clients, controlled by the process that measures."""
+    """The process that runs the clients. The measuring process controls it."""
 
     def __init__(self, port: int, token: str, *, clients: int, stalled: int = 0, deflate: bool = False) -> None:
         spec = {"host": "127.0.0.1", "port": port, "token": token}
@@ -190,6 +194,6 @@ class Crowd:
 
 if __name__ == "__main__":
     seen = json.dumps(uvloop.run(watch(json.loads(sys.argv[1]))))
-    # Not print(): unbuffered (PYTHONUNBUFFERED), it loses what a pipe does not accept at once.
+    # Do not use print(): if unbuffered (PYTHONUNBUFFERED), it loses data that a pipe does not accept immediately.
     with open(1, "wb", closefd=False) as output:
         output.write(seen.encode())

@@ -1,4 +1,4 @@
-"""The service folders that the measurements deploy."""
+"""Write the service folders that the measurements deploy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of WebSocket (RFC 6455) that a listening client needs, at minimal cost."""
+"""Implement the part of WebSocket (RFC 6455) that a listening client needs, at minimal cost."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def text_frame(message: dict[str, Any]) -> bytes:
 
 
 class Frames:
-    """Splits received data into frames. Fragmented messages are not supported, since uvicorn sends none."""
+    """Splits received data into frames. Does not support fragmented messages, because uvicorn does not send any."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield (kind, payload) of each frame completed by `data`."""
+        """Yield (kind, payload) for each frame that `data` completes."""
         buffer = self._rest + data if self._rest else data
         at, end = 0, len(buffer)
         while end - at >= 2:
@@ -97,7 +97,7 @@ class LiveSocket:
         self._socket.sendall(text_frame(message))
 
     def receive(self) -> dict[str, Any]:
-        """Return the next message. `seen_at` is when its bytes arrived (monotonic nanoseconds)."""
+        """Return the next message. `seen_at` is the time at which its bytes arrived (monotonic nanoseconds)."""
         while True:
             for kind, payload in self._waiting:
                 if kind == TEXT:
@@ -114,7 +114,7 @@ class LiveSocket:
             self._waiting = self._frames.feed(data)
 
     def until(self, wanted: Any) -> dict[str, Any]:
-        """Return the first message for which `wanted` is true; drop the ones before it."""
+        """Return the first message for which `wanted` is true. Drop the messages before it."""
         while not wanted(message := self.receive()):
             pass
         return message

@@ -1,4 +1,4 @@
-"""A deployment history with steps, events and output, inserted by SQL in seconds."""
+"""Insert a deployment history with steps, events, and output by SQL, which takes seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-# Of every twenty deployments, one failed and one was cancelled; each has five steps, and all events.
+# Of every twenty deployments, one failed and one was canceled. Each has five steps and all events.
 _DEPLOYMENTS = """
     INSERT INTO deployments (service_id, service, origin, "user", user_id, context, state, created, started, finished,
         reason, exit_code, worker_id, run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
@@ -57,7 +57,7 @@ async def _seed(url: str, total: int) -> None:
 
 
 def seed(url: str, total: int) -> None:
-    """Add deployments until there are `total`."""
+    """Add deployments until there are `total` deployments."""
     asyncio.run(_seed(url, total))
 
 

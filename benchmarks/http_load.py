@@ -1,6 +1,7 @@
-"""GET requests under load from a separate process with little overhead: `python -m benchmarks.http_load SPEC`.
+"""Send GET requests under load from a separate process with little overhead: `python -m benchmarks.http_load SPEC`.
 
-SPEC is JSON: host, port, path, token, clients, seconds. Prints JSON: requests, seconds, latencies in ms, body (sha256 of the canonical JSON).
+SPEC is JSON: host, port, path, token, clients, seconds. The process prints JSON: requests, seconds, latencies in ms,
+body (sha256 of the canonical JSON).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WARM_UP = 0.3
 
 @dataclass(frozen=True)
 class Load:
-    """The result: `rate` in requests per second, `requests` including the warm-up, latencies in ms."""
+    """The result: `rate` in requests per second, `requests` including the warm-up, and latencies in ms."""
 
     rate: float
     requests: int
@@ -33,7 +34,7 @@ class Load:
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next request as soon as a response is complete. Supports only responses with a Content-Length."""
+    """Sends the next request as soon as a response is complete. Only supports responses with a Content-Length."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -73,7 +74,7 @@ class Connection(asyncio.Protocol):
 
 
 def canonical(body: bytes) -> bytes:
-    """Return a JSON document without insignificant whitespace, which servers write differently."""
+    """Return a JSON document without insignificant whitespace, which differs between servers."""
     return json.dumps(json.loads(body)).encode()
 
 
@@ -88,7 +89,7 @@ async def whole_body(spec: dict[str, Any], request: bytes) -> bytes:
 
 
 async def load(spec: dict[str, Any]) -> dict[str, Any]:
-    """Send the load, and measure."""
+    """Send the load and measure it."""
     lines = [f"GET {spec['path']} HTTP/1.1", "Host: bench", f"Authorization: Bearer {spec['token']}"]
     request = "\r\n".join([*lines, "", ""]).encode()
     body = await whole_body(spec, request)

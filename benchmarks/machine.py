@@ -1,4 +1,4 @@
-"""The machine, and the resources that processes use."""
+"""Measure the machine and the resources that processes use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cpu_name() -> str:
 
 
 def sync_seconds(folder: Path) -> float:
-    """Return how long writing and syncing 8 KiB takes (median of 100)."""
+    """Return the number of seconds it takes to write and sync 8 KiB (median of 100)."""
     file = folder / "sync-probe"
     descriptor, times = os.open(file, os.O_CREAT | os.O_WRONLY), []
     try:
@@ -62,13 +62,13 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return all descendants of a process. A process that ended in the meantime has none."""
+    """Return all descendants of a process. If the process has ended, return none."""
     below = children(pid)
     return below + [deeper for child in below for deeper in descendants(child)]
 
 
 def command_line(pid: int) -> str:
-    """Return a process's command line; empty if it is gone."""
+    """Return a process's command line, or an empty string if the process is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -82,13 +82,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def waited(pid: int) -> float:
-    """Return the share of its runnable time that a process waited for a core (main thread only)."""
+    """Return the share of its runnable time that a process spent waiting for a core (main thread only)."""
     running, waiting, _ = (int(word) for word in Path(f"/proc/{pid}/schedstat").read_text().split())
     return waiting / (running + waiting)
 
 
 def memory(pid: int, kind: str = "Pss") -> float:
-    """Return the proportional (`Pss`) or resident (`Rss`) memory of a process in MiB; 0 if it is gone."""
+    """Return the proportional (`Pss`) or resident (`Rss`) memory of a process in MiB, or 0 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -103,7 +103,7 @@ def peak_memory(pid: int) -> float:
 
 
 class MemoryWatch:
-    """Samples the memory of a server, its fork server and its run supervisors, until stopped."""
+    """Samples the memory of a server, its fork server, and its run supervisors until stopped."""
 
     def __init__(self, pid: int, every: float = 0.25) -> None:
         self.peak_server = self.peak_supervisors = 0.0

@@ -1,4 +1,7 @@
-"""The product under test: `fastdeploy serve` as a separate process, with its bundled PostgreSQL and default settings."""
+"""Run the product under test: `fastdeploy serve` as a separate process.
+
+It uses its bundled PostgreSQL and default settings.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def free_port() -> int:
 
 
 class Product:
-    """A running server. `data_dir` remains after it stops."""
+    """A running server. `data_dir` is kept after it stops."""
 
     def __init__(self, data_dir: Path, services_dir: Path, **settings: str) -> None:
         self.data_dir, self.services_dir = data_dir, services_dir
@@ -54,7 +57,7 @@ class Product:
 
     @property
     def pid(self) -> int:
-        """Return the process id of server and worker."""
+        """Return the process ID of the server, which also runs the worker."""
         return self.process.pid
 
     @property
@@ -65,7 +68,7 @@ class Product:
         return url.replace("postgresql+asyncpg:", "postgresql:")
 
     def stop(self) -> None:
-        """Stop it as an operator does."""
+        """Stop it the way an operator does."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(30)
@@ -89,7 +92,7 @@ class Product:
         return json.loads(content)
 
     def service_ids(self) -> dict[str, int]:
-        """Return the id of each service by its name."""
+        """Return the ID of each service by its name."""
         return {service["name"]: service["id"] for service in self.call("GET", "/services/")}
 
     def service_token(self, service: str) -> str:
@@ -98,7 +101,7 @@ class Product:
         return str(self.call("POST", "/service-token", wanted)["service_token"])
 
     def deploy(self, service_id: int, **env: Any) -> int:
-        """Start a deployment and return its id."""
+        """Start a deployment and return its ID."""
         return int(self.call("POST", f"/services/{service_id}/deployments", {"env": env})["id"])
 
     def wait_for(self, deployment_id: int, *, success: bool = True) -> dict[str, Any]:
@@ -129,7 +132,7 @@ class Product:
         return subprocess.Popen(command, env=self._environment, stdout=output, stderr=output, cwd=self.data_dir.parent)
 
     def _wait_until_ready(self) -> float:
-        """Wait for the first 200 of /health/ready; return the seconds since the start."""
+        """Wait for the first 200 from /health/ready. Return the seconds since the start."""
         while time.monotonic() - self._began < TIMEOUT:
             if self.process.poll() is not None:
                 raise RuntimeError(f"The server exited; see {self._log.name}")

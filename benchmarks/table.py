@@ -1,4 +1,4 @@
-"""Results as a table: on the terminal, and between two markers in README.md."""
+"""Show results as a table on the terminal, and write them between two markers in README.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = ("what", "measured", "baseline, same run", "ratio", "goal", "")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measurement. `good` is None if there is no goal."""
+    """One measurement. `good` is None if the measurement does not have a goal."""
 
     what: str
     measured: str

@@ -1,4 +1,4 @@
-"""Settings, read from the environment, then `.env`, then the defaults here. Secrets have no defaults."""
+"""Settings, read from the environment, then `.env`, then the defaults below. Secrets do not have defaults."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # Names that earlier versions accepted.
 OTHER_LEVELS = {"warn": "warning", "critical": "error"}
-# Shorter keys are refused. Existing keys shorter than GOOD_KEY_LENGTH still work, with a warning.
+# New keys must be at least this long. Existing keys shorter than GOOD_KEY_LENGTH still work, with a warning.
 MIN_KEY_LENGTH, MIN_KEY_VARIETY, GOOD_KEY_LENGTH = 8, 4, 32
 MAKE_KEY = "openssl rand -hex 32"
 STRING_LIST = 'a JSON list of strings, such as ["https://status.example.com"]'
 
 
 class ConfigurationError(Exception):
-    """The settings do not allow a start. The message names the setting and says what to do."""
+    """The server cannot start with these settings. The message names the setting and says what to do."""
 
 
 class Settings(BaseSettings):
-    """Settings of a server or worker. docs/reference/configuration.md describes each one."""
+    """Settings of a server or worker, described in docs/reference/configuration.md."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
     @property
     def runs_dir(self) -> Path:
-        """Return the parent folder of the run folders."""
+        """Return the folder that contains the run folders."""
         return self.data_dir / "runs"
 
 
@@ -160,7 +160,7 @@ def prepare_data_dir(settings: Settings) -> None:
     """Create the data folder and make it private. Keep the permissions of a folder that another user owns.
 
     Raises:
-        ConfigurationError: The folder cannot be created or written, or belongs to another user.
+        ConfigurationError: The folder cannot be created or written to, or it belongs to another user.
     """
     folder = settings.data_dir
     try:
@@ -195,12 +195,12 @@ def _make_private(folder: Path) -> None:
         if info.st_uid != os.geteuid():
             _check_foreign(folder, info.st_uid)
             return
-    # Started by root, the bundled PostgreSQL runs as another user, who must be able to reach its folder.
+    # When root starts the server, the bundled PostgreSQL runs as another user, who must be able to access its folder.
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
 def _check_foreign(folder: Path, owner: int) -> None:
-    """Raise ConfigurationError for a folder that another user owns, except for root."""
+    """Raise ConfigurationError if another user owns the folder, unless this process runs as root."""
     if os.geteuid() != 0:
         raise ConfigurationError(
             f"The data folder {folder} cannot be used (it belongs to {_user_name(owner)}). "
@@ -216,7 +216,7 @@ def _user_name(uid: int) -> str:
 
 
 def _give_to_owner(path: Path) -> None:
-    """Change the owner of a file that root created to the owner of its folder, who could not use it otherwise."""
+    """Give a file that root created to the owner of its folder, who could not use it otherwise."""
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -239,12 +239,12 @@ def secret_key(settings: Settings) -> str:
 
 
 def read_or_create_secret(path: Path, fresh: str) -> str:
-    """Return the content of a file. If it does not exist, create it with `fresh` (mode 0600).
+    """Return the content of a file; create it with `fresh` (mode 0600) if it does not exist.
 
-    If several processes create it at the same time, all of them return the content of the first.
+    If several processes create the file at the same time, they all return the content that was written first.
 
     Raises:
-        ConfigurationError: The file cannot be read or written.
+        ConfigurationError: The file cannot be read or created.
     """
     try:
         descriptor = os.open(path.with_suffix(f".{os.getpid()}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -17,7 +17,7 @@ from deploy.entrypoints.serve.settings import load_settings
 
 
 def write(connection: Connection, message: str) -> None:
-    """Write the migration. Revision IDs are consecutive numbers, so that their order is visible."""
+    """Write the migration. Revision IDs are consecutive numbers that show the order of revisions."""
     command.revision(config_for(connection), message, autogenerate=True, rev_id=f"{int(migrations.head()) + 1:04}")
 
 

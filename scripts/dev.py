@@ -1,4 +1,7 @@
-"""Run all development processes: database, API with reload, worker, Vite. Ctrl-C or the end of one stops them all."""
+"""Run all development processes: database, API with reload, worker, and Vite.
+
+Ctrl-C stops them all. If one process ends, the others are stopped as well.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ STOP_TIMEOUT = 15.0  # seconds
 
 
 async def prepare(settings: Settings, url: str) -> FirstSteps:
-    """Upgrade the database before two processes try to; return how to sign in."""
+    """Upgrade the database once, before two processes try to. Return how to sign in."""
     state = create_app_state(settings, url)
     try:
         await prepare_database(state)
@@ -46,7 +49,7 @@ async def prepare(settings: Settings, url: str) -> FirstSteps:
 
 
 def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:
-    """Start all processes, each in its own session, so that Ctrl-C signals only this process."""
+    """Start all processes, each in its own session, so that Ctrl-C only signals this process."""
     env = {
         **os.environ,
         "DATABASE_URL": url,
@@ -63,7 +66,7 @@ def start(url: str, settings: Settings) -> dict[str, subprocess.Popen[bytes]]:
 
 
 def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Stop all processes; kill those that do not stop in time."""
+    """Stop all processes. Kill those that do not stop in time."""
     for process in processes.values():
         process.terminate()
     for name, process in processes.items():
@@ -75,7 +78,7 @@ def stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
 
 
 def main() -> int:
-    """Run until interrupted, or until one of the processes ends; return the exit code."""
+    """Run until interrupted or until one of the processes ends. Return the exit code."""
     settings = load_settings()
     prepare_data_dir(settings)
     # Handle SIGTERM like Ctrl-C, so that the database shuts down cleanly.

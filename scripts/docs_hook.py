@@ -1,4 +1,7 @@
-"""MkDocs hook: add the OpenAPI document, which the page's types are generated from, to the API reference."""
+"""MkDocs hook: add the OpenAPI document to the API reference.
+
+The page's types are generated from the same document.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run psql on the configured database. Start the bundled PostgreSQL while psql runs, if it is not running."""
+"""Run psql on the configured database. If the bundled PostgreSQL is not running, start it while psql runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.entrypoints.serve.foreground import database
 
 
 def find_psql(settings: Settings) -> str:
-    """Return the path of the bundled server's psql, or else of the one on PATH. Exit if there is none."""
+    """Return the path of the bundled server's psql, or else of the psql on PATH. Exit if there is none."""
     try:
         own = shutil.which("psql", path=str(find_binaries(settings.postgres_bin_dir)))
     except PostgresError:
@@ -26,7 +26,7 @@ def find_psql(settings: Settings) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run psql with `arguments`; return its exit code."""
+    """Run psql with `arguments`. Return its exit code."""
     try:
         settings = server_settings()
     except ConfigurationError as error:

@@ -1,8 +1,8 @@
 """Run the phases of the test suite: `python scripts/run_phases.py`, or with `--all` to include the second tier.
 
-The first phases install and build what the others need. The other phases form two lanes that run in parallel: the Python
-suite keeps the processors busy, while the browser tests mostly wait. The output of a phase is printed when the phase ends.
-A failed phase does not stop the others; the exit code is 1 if any phase failed.
+The first phases install and build what the others need. The other phases form two lanes that run in parallel: the
+Python suite keeps the processors busy, while the browser tests mostly wait. The output of a phase is printed when the
+phase ends. A failed phase does not stop the others. The exit code is 1 if any phase failed.
 
 A phase that exceeds its time limit is stopped and counts as failed, so that a hung test cannot use up the time limit
 of a CI job without showing any output.
@@ -56,9 +56,9 @@ class Plan:
 
 
 def plan_for(everything: bool, factor: float) -> Plan:
-    """Return the phases of the first tier, or of both, with their time limits multiplied by `factor`.
+    """Return the phases of the first tier, or of both tiers, with their time limits multiplied by `factor`.
 
-    The limits are at least twice the time that a phase takes on two processors that do nothing else.
+    Each limit is at least twice the time that the phase takes on two otherwise idle processors.
     """
     suffix = "-all" if everything else ""
     factor = 4 * factor if everything else factor
@@ -85,13 +85,13 @@ def plan_for(everything: bool, factor: float) -> Plan:
 
 @dataclass
 class Runner:
-    """Runs phases, and stops the running ones when this process is stopped."""
+    """Runs phases. When this process is stopped, stops the running phases."""
 
     stopped_by: int | None = None
     console: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, plan: Plan) -> int:
-        """Run all phases, print a summary and return the exit code."""
+        """Run all phases, print a summary, and return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.on_signal)
         self.run_lane(plan.setup)
@@ -99,7 +99,7 @@ class Runner:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            # Wait briefly and repeatedly: some Python versions handle no signals during a long wait.
+            # Wait briefly and repeatedly: some Python versions do not handle signals during a long wait.
             threads[0].join(0.2)
             time.sleep(0.05)
         for phase in plan.phases:
@@ -109,7 +109,7 @@ class Runner:
         return int(not all(phase.succeeded for phase in plan.phases))
 
     def on_signal(self, number: int, _frame: object) -> None:
-        """Stop the running phases and start no others."""
+        """Stop the running phases and do not start any others."""
         self.stopped_by = number
 
     def run_lane(self, lane: list[Phase]) -> None:
@@ -148,7 +148,7 @@ class Runner:
             phase.outcome = "ok" if process.returncode == 0 else f"FAILED ({process.returncode})"
 
     def say(self, text: str) -> None:
-        """Print without mixing with the output of another lane."""
+        """Print without interleaving with the output of another lane."""
         with self.console:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -179,7 +179,7 @@ def result_of(phase: Phase) -> str:
 
 
 def main() -> int:
-    """Run the phases that the arguments select; return the exit code."""
+    """Run the phases that the arguments select. Return the exit code."""
     parser = argparse.ArgumentParser(description="Run all tests of the first tier.")
     parser.add_argument("--all", action="store_true", help="include the second tier")
     parser.add_argument(

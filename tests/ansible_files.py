@@ -1,4 +1,4 @@
-"""Read an extra-vars file as Ansible does, and fail on strings that Ansible would evaluate."""
+"""Read an extra-vars file the way Ansible does, and fail on strings that Ansible would evaluate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _unmarked(value: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads lists and objects marked `!unsafe`, and no others."""
+    """Reads lists and objects marked `!unsafe` and does not accept any others."""
 
 
 def _read_yaml(text: str) -> Any:

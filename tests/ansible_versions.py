@@ -23,12 +23,12 @@ PYTHONS = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.12", "3.13", "3.14"),
 }
-"""The Python versions that each supported line of ansible-core runs on, by its own metadata."""
+"""The Python versions that each supported line of ansible-core runs on, according to its own metadata."""
 
 
 @dataclass(frozen=True)
 class Ansible:
-    """An installed ansible-core: its line, the playbook command, and the folder of mitogen's strategies beside it."""
+    """An installed ansible-core: its line, its playbook command, and the folder of Mitogen's strategies for it."""
 
     line: str
     executable: Path
@@ -36,14 +36,14 @@ class Ansible:
 
 
 def installed(line: str) -> Ansible:
-    """Return an ansible-core of this line (`2.19`). Skip the test if no Python that it supports is installed."""
+    """Return an ansible-core of this line (`2.19`). If no Python that it supports is installed, skip the test."""
     if line == installed_line():
         return _found(line, Path(sys.prefix))
     CACHE.mkdir(exist_ok=True)
     folder = CACHE / line
     requirements = (f"ansible-core=={line}.*", "mitogen")
     with (CACHE / f"{line}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may install the same version
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test process could be installing the same version
         complete = folder / "complete"
         if not complete.exists() or complete.read_text() != str(requirements):
             _install(folder, _interpreter(line), requirements)
@@ -52,7 +52,7 @@ def installed(line: str) -> Ansible:
 
 
 def installed_line() -> str:
-    """Return the line of ansible-core in the environment of these tests."""
+    """Return the ansible-core line in the environment of these tests."""
     return ".".join(version("ansible-core").split(".")[:2])
 
 

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: one PostgreSQL per test process, databases in it, and the product wired to them."""
+"""Fixtures shared by all tests: one PostgreSQL per test process, its databases, and the product wired to them."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.data_folders import begin_session, copy_data_folder, end_session
 from tests.databases import Databases
 
-# Test databases need not survive a power failure, so PostgreSQL can skip syncing.
+# Test databases do not need to survive a power failure, so PostgreSQL can skip syncing.
 THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
-# Machines are noisy, so the duration of an example means nothing, and failures must be reproducible.
+# Machines are noisy, so the duration of an example is meaningless, and failures must be reproducible.
 settings.register_profile(
     "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("default")
 
-# A shell starts background processes with Ctrl-C ignored, and the tests would pass that on to everything they start.
+# A shell starts background processes with Ctrl-C ignored, and the tests would pass that on to every process they
+# start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -52,7 +53,7 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare what all pytest-xdist workers share; they inherit the environment of the process that starts them."""
+    """Prepare what all pytest-xdist workers share. They inherit the environment of the process that starts them."""
     if not hasattr(config, "workerinput"):
         begin_session()
 
@@ -65,7 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @dataclass
 class FixedClock:
-    """A clock that stands still until it is advanced."""
+    """A clock that stands still until a test advances it."""
 
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc).replace(microsecond=0))
 
@@ -74,18 +75,21 @@ class FixedClock:
         return self.now
 
     def advance(self, seconds: float) -> datetime:
-        """Advance by `seconds`, and return the new time."""
+        """Advance by `seconds` and return the new time."""
         self.now += timedelta(seconds=seconds)
         return self.now
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """Yield the URL of a PostgreSQL server whose role may create databases: DATABASE_URL_FOR_TESTS, or a bundled one."""
+    """Yield the URL of a PostgreSQL server whose role can create databases.
+
+    It is DATABASE_URL_FOR_TESTS, or a bundled server.
+    """
     if url := os.environ.get("DATABASE_URL_FOR_TESTS"):
         yield url
         return
-    # Not pytest's own folder: only root may enter its parent, and PostgreSQL refuses to run as root.
+    # Do not use pytest's own folder: only root can enter its parent, and PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-"))
     folder.chmod(0o755)
     try:
@@ -115,7 +119,10 @@ async def shared_database(databases: Databases) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_uow(shared_database: Database) -> AsyncIterator[OpenUnitOfWork]:
-    """Yield units of work on one connection, one at a time: commits only end savepoints, and all is rolled back afterwards."""
+    """Yield units of work on one connection, one at a time.
+
+    Commits only end savepoints, and everything is rolled back afterward.
+    """
     async with shared_database.connection() as connection:
 
         @asynccontextmanager
@@ -146,7 +153,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def committing_uow(database: Database) -> OpenUnitOfWork:
-    """Return units of work on the database for this test alone: they commit, and may be open at the same time."""
+    """Return units of work on the database for this test alone.
+
+    They commit, and several can be open at the same time.
+    """
     return unit_of_work(database.transaction)
 
 
@@ -166,7 +176,10 @@ def services_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bus(open_uow: OpenUnitOfWork, services_root: Path, clock: FixedClock) -> MessageBus:
-    """Return the bus with every handler, one command at a time. Its commits are rolled back after the test."""
+    """Return the bus with every handler.
+
+    It runs one command at a time, and its commits are rolled back after the test.
+    """
     return create_bus(open_uow, ServiceFolders(services_root), clock, inputs_of(open_uow, services_root))
 
 
@@ -181,7 +194,7 @@ def committing_bus(
 
 
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
-    """Return the checks of the values for services below `root`."""
+    """Return the checks of values for services below `root`."""
     where = ChoiceContext(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
     return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
 

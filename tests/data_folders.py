@@ -1,7 +1,7 @@
-"""Data folders with a database in them, copied from a template that is created once per test session.
+"""Data folders with a database, copied from a template that is created once per test session.
 
-Creating and migrating a database takes seconds; copying one takes a tenth of a second. Tests of database creation
-start on an empty folder instead.
+Creating and migrating a database takes seconds, while copying one takes a tenth of a second. Tests that create
+databases start on an empty folder instead.
 """
 
 import fcntl
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Passed through the environment: it is the same for all processes of a session, and any of them may start servers.
+# Passed through the environment because it is the same for all processes of a session, and any of them can start
+# servers.
 _VARIABLE = "FASTDEPLOY_TEST_TEMPLATE"
 _FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
 
@@ -36,7 +37,7 @@ def end_session() -> None:
 def copy_data_folder(target: Path) -> bool:
     """Copy the template to `target`, a data folder that does not exist yet.
 
-    It has the current schema and no rows. Return False outside a test session, where there is no template.
+    The copy has the current schema and no rows. Return False outside of a test session, where there is no template.
     """
     folder = os.environ.get(_VARIABLE)
     if folder is None:
@@ -66,7 +67,7 @@ def _template(folder: Path) -> Path:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock that the workers of a session share."""
+    """Hold a lock that all workers of a session share."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

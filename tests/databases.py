@@ -14,11 +14,11 @@ from deploy.adapters.database import Database
 
 
 class Databases:
-    """Creates databases on the server at `server_url`, whose role must be allowed to create them."""
+    """Creates databases on the server at `server_url`. Its role must be allowed to create them."""
 
     def __init__(self, server_url: str) -> None:
         self._server_url = server_url
-        # Several test runs, and several workers of one run, may share a server.
+        # Several test runs, and several workers of one run, can share a server.
         self._prefix = f"fastdeploy_test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         self._template: str | None = None
         self._count = 0
@@ -45,7 +45,7 @@ class Databases:
             self._template = None
 
     async def cut_connections(self, url: str) -> None:
-        """Close every connection to that database, as a server does when it goes away."""
+        """Close every connection to that database, like a server that goes away."""
         name = make_url(url).database
         await self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608 - our own name
 

@@ -1,4 +1,4 @@
-"""Password hashing that tests can observe: the real computation, with a record of each call and a gate before it."""
+"""Hash passwords in a way that tests can observe: a real computation, a record of each call, and a gate before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.waiting import TIMEOUT
 class ObservedHashing(PasswordHash):
     """argon2id with small parameters. `checked` holds the hashes that passwords were compared with.
 
-    While the gate is closed (`close`), every computation waits in its thread; `waiting` counts them.
+    While the gate is closed (`close`), every computation waits in its thread. `waiting` counts them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A real reader of service folders, as the checker uses it."""
+"""Provide a real reader of service folders, as the checker uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.adapters.service_folders.processes import FolderScope
 
 @contextmanager
 def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
-    """Start a reader as `user` (None: as the current user), and stop it afterwards."""
+    """Start a reader as `user` (None: as the current user), and stop it afterward."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = start_detached(
@@ -32,5 +32,5 @@ def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
 
 
 def files_of(reader: socket.socket, root: Path, *private: Path) -> Files:
-    """Return the files below `root`, read as a service folder is."""
+    """Return the files below `root`, read the way a service folder is."""
     return Files(reader, FolderScope(root, private).limits())

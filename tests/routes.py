@@ -1,4 +1,4 @@
-"""The routes of the application, and what each requires."""
+"""List the routes of the application and what each one requires."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from deploy.domain.policy import Action
 
-# Ids that do not exist, so that requests change nothing.
+# IDs that do not exist, so that requests do not change anything.
 NUMBER, TOKEN_ID = 987654321, "0b0e7a4c-0000-4000-8000-000000000000"
 PLACEHOLDERS = {
     "{service_id}": str(NUMBER),
@@ -25,7 +25,7 @@ PLACEHOLDERS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """A route and the action it requires; `action` is None if it requires none."""
+    """A route and the action it requires. `action` is None if the route does not require one."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class Rule:
         return self.method, self.path.rstrip("/") or "/"
 
     def request(self, client: httpx2.Client, *, deployment_id: int | None = None) -> httpx2.Response:
-        """Request the route, without a body."""
+        """Request the route without a body."""
         path = self.path
         for placeholder, value in PLACEHOLDERS.items():
             path = path.replace(placeholder, value)
@@ -48,7 +48,7 @@ class Rule:
 
 
 def rules_of(routes: Sequence[BaseRoute]) -> list[Rule]:
-    """Return all HTTP routes below these; FastAPI keeps included routers as they are."""
+    """Return all HTTP routes below these. FastAPI keeps included routers as they are."""
     found = []
     for route in routes:
         inner = getattr(route, "original_router", None)

@@ -1,4 +1,4 @@
-"""A run in memory: batches of entries are processed as the handler does, with a dictionary in place of the database."""
+"""Process runs in memory: batches of entries as the handler does, with a dictionary instead of the database."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 
 def at(second: float) -> datetime:
-    """Return the moment `second` seconds after the start of the run."""
+    """Return the time `second` seconds after the start of the run."""
     return START + timedelta(seconds=second)
 
 
 def a_deployment(**fields: Any) -> Deployment:
-    """Return a running deployment; `fields` override its defaults."""
+    """Return a running deployment. `fields` override its defaults."""
     defaults: dict[str, Any] = {
         "id": 7,
         "service_id": 3,
@@ -75,12 +75,12 @@ class History:
         return run
 
     def run(self) -> Run:
-        """Return the run as a handler has it at the beginning of a batch."""
+        """Return the run as a handler sees it at the beginning of a batch."""
         is_open = (StepState.PENDING, StepState.RUNNING)
         return Run(self.deployment, [s.snapshot() for s in self.stored.values() if s.state in is_open], self._ids)
 
     def keep(self, run: Run) -> None:
-        """Store the changes of a batch, as a handler does at its end."""
+        """Store the changes of a batch, as a handler does at the end of the batch."""
         self.stored.update({step.id: step.snapshot() for step in run.touched.values()})
         for gone in run.removed:
             self.stored.pop(gone, None)
@@ -100,7 +100,7 @@ class History:
         return [event for event in self.events if isinstance(event, LinePrinted)]
 
     def published_states(self, name: str) -> list[str]:
-        """Return the published states of a step, in order; `deleted` for its removal."""
+        """Return the published states of a step, in order. A removal is `deleted`."""
         changes = [event for event in self.events if isinstance(event, StepChanged) and event.step.name == name]
         return ["deleted" if change.deleted else change.step.state.value for change in changes]
 

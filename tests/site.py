@@ -1,4 +1,4 @@
-"""A site without its processes: the bus, its database and a clock, with shortcuts for common actions."""
+"""A site without its processes: the bus, its database, and a clock, with shortcuts for common actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.runs import ended
 
 @dataclass
 class Site:
-    """The site under test; every method is one command or one read."""
+    """The site under test. Every method is one command or one read."""
 
     bus: MessageBus
     open_uow: OpenUnitOfWork
@@ -35,13 +35,13 @@ class Site:
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def user(self, name: str = "ada", **more: Any) -> int:
-        """Create a user and return their id."""
+        """Create a user and return their ID."""
         (event,) = await self.bus.handle(CreateUser(name=name, password_hash="hash", **more), by=WORKER)
         assert isinstance(event, UserCreated)
         return event.user_id
 
     async def service(self, name: str = "shop", **data: Any) -> int:
-        """Add or change a service, keeping the existing ones, and return its id."""
+        """Add or change a service, keep the existing ones, and return its ID."""
         self.folders[name] = data
         folders = tuple(ServiceFolder(name=name, data=data) for name, data in self.folders.items())
         await self.bus.handle(SyncServices(folders=folders), by=WORKER)
@@ -51,24 +51,24 @@ class Site:
         return service.id
 
     async def start(self, service_id: int, **more: Any) -> int:
-        """Queue a deployment and return the id."""
+        """Queue a deployment and return its ID."""
         fields: dict[str, Any] = {"origin": "GitHub", "user": "ada", "user_id": None, **more}
         return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields), by=WORKER))
 
     async def claim(self, worker_id: str = "w1") -> int | None:
-        """Claim the next deployment, and return its id, or None if there is none."""
+        """Claim the next deployment and return its ID. If there is none, return None."""
         events = await self.bus.handle(ClaimDeployments(worker_id=worker_id), by=WORKER)
         return next((event.deployment.id for event in events if isinstance(event, DeploymentClaimed)), None)
 
     async def running(self, name: str = "shop", *, steps: tuple[str, ...] = (), **more: Any) -> int:
-        """Return the id of a new deployment of a service with these steps, claimed by a worker."""
+        """Return the ID of a new deployment of a service with these steps that a worker has claimed."""
         service_id = await self.service(name, steps=[{"name": step} for step in steps])
         deployment_id = await self.start(service_id, **more)
         assert await self.claim() == deployment_id
         return deployment_id
 
     async def take_in(self, deployment_id: int, *entries: Entry) -> list[Event]:
-        """Ingest the next entries of the run; each counts as 10 bytes of its spool."""
+        """Ingest the next entries of the run. Each one counts as 10 bytes of its spool."""
         before = (await self.deployment(deployment_id)).spool_offset
         offset = before + 10 * len(entries)
         return await self.bus.handle(
@@ -76,7 +76,7 @@ class Site:
         )
 
     async def succeeded(self, name: str = "shop", **more: Any) -> int:
-        """Return the id of a new deployment that ran and succeeded."""
+        """Return the ID of a new deployment that ran and succeeded."""
         deployment_id = await self.running(name, **more)
         await self.take_in(deployment_id, ended(0))
         return deployment_id
@@ -109,5 +109,5 @@ class Site:
 
 
 def queued(events: list[Event]) -> int:
-    """Return the id of the deployment that was queued now or earlier."""
+    """Return the ID of the deployment that was queued now or earlier."""
     return next(event.deployment.id for event in events if isinstance(event, DeploymentQueued))

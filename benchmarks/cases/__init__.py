@@ -1,1 +1,1 @@
-"""The measurements: each module has functions that take a `Bench` and return rows of the table."""
+"""The measurements. Each module has functions that take a `Bench` and return rows of the table."""

@@ -1,4 +1,4 @@
-"""How fast a script's output is stored and shown: steps, and plain lines."""
+"""Measure how fast a script's steps and plain lines are stored and shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINES_GOAL = 20_000
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds until everything was shown, from the first output and (`after`) from the end of the script."""
+    """Seconds until everything was shown, measured from the first output and (`after`) from the end of the script."""
 
     seconds: float
     after: float
@@ -33,7 +33,7 @@ class Timing:
 
 
 def measure_steps(bench: Bench) -> list[Row]:
-    """Measure 1,000 and 5,000 unplanned steps, and 1,000 steps planned from the last deployment."""
+    """Measure 1,000 and 5,000 unplanned steps, and 1,000 steps that the last deployment planned."""
     services = [bench.services[f"steps-{number}"] for number in (1, 2, 3)][: bench.rounds(3)]
     new = [_steps(bench, service, STEPS) for service in services]
     known = [_steps(bench, service, STEPS) for service in services]
@@ -73,7 +73,7 @@ def _steps(bench: Bench, service_id: int, count: int) -> Timing:
 
 
 def measure_lines(bench: Bench) -> list[Row]:
-    """Measure lines of plain output, and compare each in the subscription and in the download."""
+    """Measure lines of plain output. Compare each line in the subscription and in the download."""
     count = LINES // 10 if bench.quick else LINES
     runs = [_lines(bench, count) for _ in range(bench.rounds(2))]
     rate = count / median([run.seconds for run in runs])

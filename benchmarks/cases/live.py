@@ -1,4 +1,4 @@
-"""The live channel: latency from a line of output to the clients, and the fan-out of events."""
+"""Measure the live channel: the latency from a line of output to the clients, and the fan-out of events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DELIVERIES_GOAL = 20_000
 
 
 def measure_latency(bench: Bench) -> list[Row]:
-    """Measure one line every 25 ms with 1, 10 and 100 subscribers."""
+    """Measure one line every 25 ms with 1, 10, and 100 subscribers."""
     notified = asyncio.run(_notification_times(bench.product.database_url))
     baseline = (
         f"one row committed and announced by NOTIFY: p50 {median(notified):.1f}, p99 {percentile(notified, 99):.1f} ms"
@@ -83,7 +83,7 @@ async def _notification_times(url: str) -> list[float]:
 
 
 def measure_fan_out(bench: Bench) -> list[Row]:
-    """Measure 200 steps to 200 clients: normally; then with stalled clients; then compressed, as for browsers."""
+    """Measure 200 steps sent to 200 clients: normally, then with stalled clients, then compressed, as for browsers."""
     clients = 50 if bench.quick else CLIENTS
     plain = [_fan_out(bench, f"fan-out-{number}", clients) for number in (1, 2)[: bench.rounds(2)]]
     stalled = _fan_out(bench, "fan-out-3", clients, stalled=5)

@@ -1,4 +1,4 @@
-"""The platform's overhead for one deployment, and for twenty at once."""
+"""Measure the platform's overhead for a single deployment and for twenty at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ AT_ONCE_GOAL = 1.3
 
 
 def measure_overhead(bench: Bench) -> list[Row]:
-    """Measure from the POST to the client that sees the end, minus the script alone."""
+    """Measure a deployment from the POST until the client sees its end.
+
+    The time that the script takes alone is subtracted.
+    """
     script = bench.product.services_dir / "one-step" / "one_step.sh"
     through, bare = [], []
     token = bench.product.service_token("one-step")
@@ -55,7 +58,7 @@ def _bare(script: Path) -> float:
 
 
 def measure_at_once(bench: Bench) -> list[Row]:
-    """Measure twenty services deployed at the same moment, compared with one alone."""
+    """Measure twenty services deployed at the same moment, compared with one service alone."""
     names = [f"sleeper-{number:02d}" for number in range(1, AT_ONCE + 1)]
     ids = [bench.services[name] for name in names]
     script = bench.product.services_dir / names[0] / "sleeper.sh"
@@ -81,7 +84,7 @@ def measure_at_once(bench: Bench) -> list[Row]:
 def _all(bench: Bench, service_ids: list[int]) -> float:
     with bench.product.live() as client, ThreadPoolExecutor(len(service_ids)) as pool:
         began = time.monotonic_ns()
-        # A thread may be slower than the deployment started by another one.
+        # A thread can be slower than the deployment that another thread started.
         posted = pool.map(bench.product.deploy, service_ids)
         ended: dict[int, str] = {}
         while len(ended) < len(service_ids):

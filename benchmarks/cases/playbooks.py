@@ -1,4 +1,4 @@
-"""A playbook run by the platform, compared with `ansible-playbook` by hand."""
+"""Compare a playbook run by the platform with running `ansible-playbook` by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.e2e.ssh_hosts import SshHosts, missing, ssh_hosts
 LOCAL_GOAL, SSH_GOAL, MITOGEN_GOAL = 1.10, 0.40, 0.08
 # Goals for the comparison with the same Ansible settings, and enough tasks to make the ratio meaningful.
 OWN_GOAL, OWN_TASKS = 1.10, 50
-# The Python of the hosts. The one that Ansible discovers may be a shim that takes longer than the task.
+# The Python on the hosts. The one that Ansible discovers could be a shim that takes longer than the task.
 HOST_PYTHON = "/usr/bin/python3"
 
 
@@ -30,14 +30,15 @@ def measure_playbook(bench: Bench) -> list[Row]:
 
 
 def measure_ssh(folder: Path, *, quick: bool) -> list[Row]:
-    """Measure command tasks on two SSH hosts in separate network namespaces; needs root and sshd."""
+    """Measure command tasks on two SSH hosts in separate network namespaces. Requires root and sshd."""
     if reason := missing():
         raise RuntimeError(reason)
     tasks, own_tasks = (5, 5) if quick else (TASKS, OWN_TASKS)
     place, services_dir = folder / "ssh", folder / "ssh-services"
     place.mkdir()
     services_dir.mkdir()
-    # Use a home folder with startup files, as where the goals were set: with an empty home, logins cost almost nothing.
+    # Use a home folder with startup files, like the one the goals were set with. With an empty home, logins cost
+    # almost nothing.
     with ssh_hosts(place, home=Path.home()) as hosts:
         inventory = f"{hosts.inventory()}\n[all:vars]\nansible_python_interpreter={HOST_PYTHON}\n"
         for name, mitogen, count in (
@@ -65,7 +66,7 @@ def _against_plain_ansible(product: Product, hosts: SshHosts, tasks: int) -> lis
 
 
 def _against_the_same(product: Product, hosts: SshHosts, tasks: int) -> list[Row]:
-    """Measure our own overhead: compare with runs by hand that use our Ansible settings."""
+    """Measure the platform's own overhead by comparing with runs by hand that use its Ansible settings."""
     strategies = Path(_mitogen_package()).parent / "plugins" / "strategy"
     mitogen = {"ANSIBLE_STRATEGY_PLUGINS": str(strategies), "ANSIBLE_STRATEGY": "mitogen_linear"}
     rows = []
@@ -77,7 +78,7 @@ def _against_the_same(product: Product, hosts: SshHosts, tasks: int) -> list[Row
 
 
 def _mitogen_package() -> str:
-    """Return the path of the package with mitogen's strategies."""
+    """Return the path of the package with Mitogen's strategies."""
     found = importlib.util.find_spec("ansible_mitogen")
     assert found is not None
     assert found.origin is not None
@@ -100,7 +101,7 @@ def _compare(product: Product, service: str, what: str, goal: float, *, rounds: 
     folder, service_id = product.services_dir / service, product.service_ids()[service]
     through, by_hand = [], []
     for number in range(rounds):
-        # Alternate which one runs first: the machine may get slower or faster in the meantime.
+        # Alternate which one runs first, because the machine can get slower or faster over time.
         if number % 2:
             through.append(_through(product, service_id))
         by_hand.append(_by_hand(folder))

@@ -1,4 +1,4 @@
-"""Reads under load, compared with a bare FastAPI and asyncpg application on the same database."""
+"""Measure reads under load, compared with a bare FastAPI and asyncpg application on the same database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.table import Row
 
 CLIENTS = 16
 GOAL = 0.6
-# How much the rates with a short and a long history may differ to count as independent of its length.
+# The rate is considered independent of the history's length if short and long histories differ by no more than this.
 TOLERANCE = 0.25
 ROUNDS, SECONDS = 3, 0.7
 PATHS = ("/deployments/", "/services/")
@@ -26,7 +26,7 @@ SHORT, FILLED, LONG = 10, 100, 10_000
 
 @dataclass
 class Rates:
-    """Requests per second, and per second of the server's processor time, in each round."""
+    """Requests per second of elapsed time and per second of the server's processor time, in each round."""
 
     rate: list[float] = field(default_factory=list)
     per_cpu: list[float] = field(default_factory=list)
@@ -54,7 +54,7 @@ def measure_reads(bench: Bench) -> list[Row]:
             history.seed(bench.product.database_url, deployments)
             for path in PATHS:
                 if deployments == FILLED:
-                    # The shortest history that fills a page, as the baseline for a longer one.
+                    # The shortest history that fills a page, used as the baseline for a longer one.
                     filled[path] = _alone(bench, path)
                 else:
                     row, long[path] = _compare(bench, path, deployments, port, bare.pid)

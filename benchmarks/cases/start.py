@@ -1,4 +1,4 @@
-"""From the start of the process to the first 200 of /health/ready."""
+"""Measure the time from the start of the process to the first 200 from /health/ready."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmarks.product import Product
 from benchmarks.table import Row
 
 READY_GOAL, NEW_GOAL = 1.0, 5.0
-# Creating a database takes longer, so it is measured only this many times.
+# Creating a database takes longer, so measure it only this many times.
 NEW = 3
-# The modules that any server of this kind must import.
+# The modules that any server of this kind has to import.
 IMPORTS = "import asyncpg, fastapi, pydantic_settings, typer, uvicorn, uvloop, websockets"
 
 
 def measure_start(folder: Path, services_dir: Path, initialized: Path, *, rounds: int) -> list[Row]:
-    """Measure starts with an existing database (`initialized`), and without one."""
+    """Measure starts with an existing database (`initialized`) and without one."""
     new, again, imports = [], [], []
     for number in range(rounds):
         imports.append(_imports())

@@ -1,4 +1,4 @@
-"""Shared by the scripts: they receive their values with the deployment and write their times to a file."""
+"""Shared by the scripts, which receive their values with the deployment and write their times to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def settings() -> dict[str, Any]:
 
 
 def print_all(text: str, times_file: str) -> None:
-    """Write `text` to standard output as fast as possible, and record when that began and ended (monotonic, ns)."""
+    """Write `text` to standard output as fast as possible. Record when writing began and ended (monotonic, ns)."""
     data, began = memoryview(text.encode()), time.monotonic_ns()
     while data:
         data = data[os.write(1, data) :]

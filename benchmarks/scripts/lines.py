@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Prints `count` lines of about 80 characters as fast as it can."""
+"""Print `count` lines of about 80 characters as fast as possible."""
 
 import hashlib
 
 
 def text(number: int) -> str:
-    """Return line `number`; all lines differ."""
+    """Return line `number`. All lines are different."""
     return f"{number:08d} {hashlib.blake2b(number.to_bytes(8, 'big'), digest_size=35).hexdigest()}"
 
 

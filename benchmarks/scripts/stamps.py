@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints `count` lines, one every `every` seconds, with the current time of the monotonic clock."""
+"""Print `count` lines, one every `every` seconds, each with the current time of the monotonic clock."""
 
 import os
 import time

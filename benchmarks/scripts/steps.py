@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reports `count` steps as fast as it can, each with one line."""
+"""Report `count` steps as fast as possible, each on one line."""
 
 from common import print_all, settings  # type: ignore[import-not-found]  # next to this script
 

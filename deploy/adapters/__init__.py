@@ -1,1 +1,1 @@
-"""Adapters to the database, service folders, runs, Ansible and sockets."""
+"""Adapters for the database, service folders, runs, Ansible, and sockets."""

@@ -1,4 +1,4 @@
-"""The connection pool, transactions on it, and the one connection per process that listens."""
+"""The connection pool, its transactions, and the one connection per process that listens for notifications."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
-# Seconds to wait for a connection of the pool, and for a connection to close before it is terminated.
+# Seconds to wait for a pooled connection, and for a connection to close before it is terminated.
 POOL_TIMEOUT, END_TIMEOUT = 30.0, 2.0
 
 
 class Unreachable(ConnectionError):
-    """The database cannot be reached. (A plain OSError could have other causes, such as a file.)"""
+    """The database cannot be reached. (A plain OSError can have other causes, such as a file.)"""
 
 
 _OUTAGES = (
     Unreachable,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    # The server has announced that it closes the connection, but has not done so yet.
+    # The server has announced that it will close the connection but has not done so yet.
     asyncpg.InternalClientError,
 )
-# Errors that background tasks survive: the database is unreachable (see `is_away`), rejects something, or the system has
-# a problem. (Before Python 3.11, a timeout is not an OSError.)
+# Errors that background tasks survive: the database is unreachable (see `is_away`) or rejects a statement, or the
+# system has a problem. (Before Python 3.11, a timeout is not an OSError.)
 DATABASE_ERRORS = (asyncpg.PostgresError, OSError, asyncio.TimeoutError, *_OUTAGES)
 
 
 class Database:
     """The connection pool of a process. It connects on demand and replaces dead connections.
 
-    Connections stay open, and callers wait for a free one, because opening a connection costs more than ten transactions.
-    `timeout`: limit for a new connection in seconds. With `log_sql`, every statement is logged with its duration.
+    The pool keeps connections open, and callers wait for a free one, because opening a connection takes longer than
+    ten transactions. `timeout` is the limit for opening a connection, in seconds. With `log_sql`, every statement is
+    logged with its duration.
     """
 
     def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0, log_sql: bool = False) -> None:
@@ -65,30 +66,30 @@ class Database:
         try:
             yield connection
         finally:
-            # If the connection died, there is nothing to release, and the first error says more. The pool waits until an
-            # interrupted connection is idle and rolls back its transaction before it reuses it.
+            # If the connection died, there is nothing to release, and the first error is more informative. Before
+            # reusing an interrupted connection, the pool waits until it is idle and rolls back its transaction.
             with suppress(*DATABASE_ERRORS):
                 await pool.release(connection, timeout=END_TIMEOUT)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        """Yield a connection in a transaction, which commits at the end or rolls back on any error."""
+        """Yield a connection in a transaction. Commit at the end, or roll back on any error."""
         async with self.connection() as connection, transaction_on(connection):
             yield connection
 
     def owns(self, server_pid: int) -> bool:
-        """Return True if the server process belongs to one of these connections."""
+        """Return True if the PostgreSQL process serves one of these connections."""
         return server_pid in self._server_pids
 
     async def close(self) -> None:
-        """Close all connections; terminate those still in use after two seconds."""
+        """Close all connections. Terminate those that are still in use after two seconds."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(*DATABASE_ERRORS):
                 await asyncio.wait_for(pool.close(), END_TIMEOUT)
 
     async def _opened(self) -> asyncpg.Pool:
-        # The pool belongs to the current event loop. Awaiting it opens no connection and does not block.
+        # The pool belongs to the current event loop. Awaiting it does not open a connection and does not block.
         self._pool = asyncpg.create_pool(
             dsn_of(self.url),
             min_size=0,
@@ -98,7 +99,7 @@ class Database:
             connect=_connected,
             timeout=self._timeout,
             init=self._begin,
-            # The only state left on a connection is a transaction, which is rolled back anyway.
+            # The only state that can remain on a connection is a transaction, which is rolled back anyway.
             reset=_leave_as_it_is,
             server_settings={"application_name": "fastdeploy"},
         )
@@ -107,7 +108,7 @@ class Database:
     async def _begin(self, connection: asyncpg.Connection) -> None:
         # JSON is passed as text and returned parsed.
         await connection.set_type_codec("json", schema="pg_catalog", encoder=str, decoder=_read_json)
-        # Generic plans work for all values. Without this, each connection would plan each statement five times first.
+        # Generic plans work for all values. Otherwise each connection would plan each statement five times first.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         if self._log_sql:
             connection.add_query_logger(_log_statement)
@@ -117,7 +118,7 @@ class Database:
 
 
 def _log_statement(query: asyncpg.connection.LoggedQuery) -> None:
-    # Without values: they include passwords' hashes, secrets and output.
+    # Do not log the values: they include password hashes, secrets, and output.
     outcome = f" failed: {type(query.exception).__name__}" if query.exception is not None else ""
     log.info("SQL %.1f ms%s: %s", query.elapsed * 1000, outcome, " ".join(query.query.split()))
 
@@ -138,7 +139,7 @@ async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:
     """Connect, and raise Unreachable if that fails."""
     try:
         return await asyncpg.connect(dsn, **options)
-    except asyncio.TimeoutError as error:  # before Python 3.11 it is no OSError
+    except asyncio.TimeoutError as error:  # before Python 3.11, it is not an OSError
         raise Unreachable("the database did not respond in time") from error
     except OSError as error:
         raise Unreachable(str(error)) from error
@@ -150,9 +151,9 @@ async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
 
 @asynccontextmanager
 async def transaction_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Run a transaction on a connection, or a savepoint if it is in a transaction already.
+    """Run a transaction on a connection, or a savepoint if a transaction is already active.
 
-    asyncpg's own context manager replaces a cancellation with the error of a rollback on a dead connection, so that the
+    On a dead connection, asyncpg's own context manager replaces a cancellation with the error of the rollback, so the
     canceled task would continue. It also waits forever on an unresponsive connection.
     """
     begun = connection.transaction()
@@ -177,7 +178,7 @@ async def atomically_on(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def connect(url: str, name: str, timeout: float = 5.0) -> asyncpg.Connection:
-    """Open a separate connection with `name` as its application name. The caller closes it.
+    """Open a separate connection with `name` as its application name. The caller must close it.
 
     Raises:
         Unreachable: The connection cannot be opened within `timeout` seconds.
@@ -187,7 +188,7 @@ async def connect(url: str, name: str, timeout: float = 5.0) -> asyncpg.Connecti
 
 @asynccontextmanager
 async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Open a separate connection for LISTEN, outside the pool because it is never released."""
+    """Open a separate connection for LISTEN. It does not come from the pool because it is never released."""
     connection = await connect(url, "fastdeploy listener")
     try:
         yield connection
@@ -195,13 +196,14 @@ async def listening_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=END_TIMEOUT) if not connection.is_closed() else None
 
 
-# Parsed as in SQLAlchemy: the password is everything up to the @, even a slash or #.
+# Parse the URL like SQLAlchemy does: the password is everything up to the @, even a slash or #.
 _URL = re.compile(r"[^:/]+://(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?(?P<rest>[^?]*)(?:\?(?P<options>.*))?")
 
 
 def dsn_of(url: str) -> str:
-    """Return a DATABASE_URL (`postgresql+asyncpg://…`) as asyncpg reads it. Options are named as libpq names them; `ssl`
-    is asyncpg's own name for `sslmode`.
+    """Return a DATABASE_URL (`postgresql+asyncpg://…`) in asyncpg's format.
+
+    Options have their libpq names; `ssl` is asyncpg's own name for `sslmode`.
 
     Raises:
         ValueError: The URL is invalid.
@@ -229,9 +231,9 @@ def without_password(url: str) -> str:
 
 
 def is_away(error: BaseException) -> bool:
-    """Return True if the error means that the database is unreachable, not that it rejected something."""
+    """Return True if the error means that the database is unreachable rather than that it rejected something."""
     state = sql_state(error)
-    # 08: connection exceptions; 57P: the server shuts down or starts; 53300: too many connections.
+    # 08: connection exceptions; 57P: the server is shutting down or starting; 53300: too many connections.
     if state[:2] == "08" or state[:3] == "57P" or state == "53300":
         return True
     # Retrying does not fix an invalid address.
@@ -239,5 +241,5 @@ def is_away(error: BaseException) -> bool:
 
 
 def sql_state(error: BaseException) -> str:
-    """Return PostgreSQL's five-character SQLSTATE of an error, or empty for other errors."""
+    """Return the five-character SQLSTATE of a PostgreSQL error, or an empty string for other errors."""
     return str(getattr(error, "sqlstate", None) or "")

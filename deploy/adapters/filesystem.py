@@ -47,7 +47,7 @@ _LINKS = {
 
 @dataclass(frozen=True, slots=True)
 class FolderProblem:
-    """A problem of a service folder, or of the services folder itself if `folder` is empty."""
+    """A problem with a service folder, or with the services folder itself if `folder` is empty."""
 
     folder: str
     file: str
@@ -61,8 +61,8 @@ class RootMissing(FoldersUnavailable):
 class ServiceFolders:
     """The folders below the services root, read as the deploy user (see `service_folders`).
 
-    `user` returns the deploy user, or None for the server's own user; `private` are paths of the server that must not be
-    accessible through service folders.
+    `user` returns the deploy user, or None for the server's own user. `private` lists paths of the server that must
+    not be accessible through service folders.
     """
 
     def __init__(
@@ -77,7 +77,8 @@ class ServiceFolders:
         self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None
 
     async def names(self) -> list[str]:
-        """Return the sorted names of the folders that are not hidden, or none if there is no services folder.
+        """Return the sorted names of the folders that are not hidden. Return none if the services folder does not
+        exist.
 
         Raises:
             FoldersUnavailable: The services folder cannot be read.
@@ -89,9 +90,9 @@ class ServiceFolders:
             return []
 
     async def read(self, accepted: Mapping[str, Any] = NOTHING) -> tuple[list[ServiceFolder], list[FolderProblem]]:
-        """Return the usable folders, and the problems of the others and of the services folder itself.
+        """Return the usable folders, and the problems of the other folders and of the services folder itself.
 
-        `accepted`: schemas of inputs by service name that passed the check before and are not checked again.
+        `accepted` maps service names to input schemas that already passed the check and are not checked again.
         Concurrent callers share one read, which starts after the last of them has called.
         """
         if accepted:
@@ -101,7 +102,7 @@ class ServiceFolders:
         return await asyncio.shield(self._next)
 
     async def survey(self, service: str, config: Mapping[str, Any]) -> Survey:
-        """Return what a service would run with this config. If that is a script, the folder is not read.
+        """Return what a service would run with this config. If the config runs a script, do not read the folder.
 
         Raises:
             FoldersUnavailable: The services folder cannot be read.
@@ -111,7 +112,7 @@ class ServiceFolders:
         return await self._survey(service, config)
 
     async def inventory(self, service: str, config: Mapping[str, Any]) -> tuple[str | None, AnsibleSettings]:
-        """Return the inventory of a service (None: Ansible finds it) and the settings in its `ansible.cfg`.
+        """Return the inventory of a service (None if Ansible finds it) and the settings in its `ansible.cfg`.
 
         Raises:
             PlaybookError: The inventory cannot be used, or its hosts must not be shown.
@@ -134,9 +135,9 @@ class ServiceFolders:
         return Survey(**found, settings=settings, steps=steps, hosts=None if hosts is None else tuple(hosts))
 
     async def playbook_steps(self, service: Service) -> list[PlannedStep]:
-        """Return the steps expected from the playbook that a service names, whether or not a script runs it.
+        """Return the steps expected from the playbook that a service names, whether or not a script runs the playbook.
 
-        Without a readable playbook there are none.
+        Return no steps if the playbook cannot be read.
         """
         if service.data.get("ansible_playbook") is None:
             return []
@@ -182,14 +183,14 @@ class ServiceFolders:
             raise FoldersUnavailable(
                 f"The services folder {self.root} cannot be read. Give {self._account()} read access, or set SERVICES_ROOT."
             )
-        if len(answer["names"]) >= MAX_NAMES:  # without the others, their services would be removed
+        if len(answer["names"]) >= MAX_NAMES:  # without the other folders, their services would be removed
             raise FoldersUnavailable(
                 f"The services folder {self.root} has {MAX_NAMES} or more folders. Remove some, or set SERVICES_ROOT."
             )
         return [(name, kind) for name, kind in answer["names"]]
 
     async def _check(self, requests: list[dict[str, Any]]) -> list[Checked]:
-        """Return the result of each request, from the cache if no file has changed since."""
+        """Return the result of each request. Use the cached result if no file has changed since."""
         found = await self._cached(requests)
         missing = [number for number, checked in enumerate(found) if checked is None]
         timeouts = 0
@@ -199,7 +200,7 @@ class ServiceFolders:
                     number = missing.pop(0)
                     checked = await process.check(requests[number])
                     found[number], timeouts = checked, 0 if checked.is_final else timeouts + 1
-            if timeouts == MAX_TIMEOUTS:  # not a matter of one folder
+            if timeouts == MAX_TIMEOUTS:  # the cause is not a single folder
                 raise FoldersUnavailable(NO_ANSWER)
         results = [result for result in found if result is not None]
         for request, result in zip(requests, results, strict=True):
@@ -226,7 +227,7 @@ class ServiceFolders:
             yield line
 
     def _turn(self) -> asyncio.Semaphore:
-        """Return the semaphore that limits concurrent processes."""
+        """Return the semaphore that limits the number of concurrent processes."""
         self._turns = self._turns or asyncio.Semaphore(PROCESSES)
         return self._turns
 
@@ -249,7 +250,7 @@ async def _is_unchanged(line: LineSocket, checked: Checked) -> bool:
 
 
 def _problem_of_entry(name: str, kind: str, entries: list[tuple[str, str]]) -> FolderProblem | None:
-    """Return a problem that shows without reading the folder, or None."""
+    """Return a problem that can be detected without reading the folder, or None."""
     if not _NAME.fullmatch(name):
         reason = "the name must start with a letter or digit and have at most 100 letters, digits, dots, dashes or underscores."
     elif kind != FOLDER:
@@ -262,7 +263,7 @@ def _problem_of_entry(name: str, kind: str, entries: list[tuple[str, str]]) -> F
 
 
 def _printable(name: str) -> str:
-    """Return a name as valid Unicode, with bytes that are not UTF-8 replaced by question marks."""
+    """Return a name as valid Unicode. Replace bytes that are not UTF-8 with question marks."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -281,7 +282,7 @@ def _too_complex(answer: dict[str, Any]) -> str:
 
 
 def _short(text: str, limit: int) -> str:
-    """Return text of a folder for people: no longer than they read, and without control characters."""
+    """Shorten a text from a service folder for display and remove control characters."""
     printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return printable if len(printable) <= limit else f"{printable[:limit]}…"
 

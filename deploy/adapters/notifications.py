@@ -1,7 +1,7 @@
-"""Listen for PostgreSQL notifications (LISTEN), on one connection per process.
+"""Listen for PostgreSQL notifications (LISTEN) on one connection per process.
 
-A notification is only a hint to read the rows, and any notification may be lost. Listeners therefore also poll, and
-read again after each reconnection.
+A notification is only a hint to read the rows, and any notification can be lost. Listeners therefore also poll, and
+they read the rows again after each reconnection.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ class Listener:
         self.connected = asyncio.Event()
 
     def on(self, word: str, callback: Callable[[str], None], *, own: Callable[[str], None] | None = None) -> None:
-        """Call `callback` with the rest of the text of notifications that start with `word`, or `own` for those that
-        this process sent.
+        """Call `callback` with the remaining text of notifications that start with `word`.
+
+        Call `own` instead for notifications that this process sent.
         """
         self._callbacks.setdefault(word, []).append(callback)
         self._own_callbacks.setdefault(word, []).append(own or callback)
 
     def on_connect(self, callback: Callable[[], None]) -> None:
-        """Call `callback` after each connection, because earlier notifications may have been missed."""
+        """Call `callback` after each connection, because earlier notifications could have been missed."""
         self._on_connect.append(callback)
 
     async def run(self) -> None:
@@ -70,7 +71,7 @@ class Listener:
             try:
                 await asyncio.wait_for(gone.wait(), CHECK_EVERY)
             except asyncio.TimeoutError:
-                # Detects a connection whose other end vanished silently.
+                # Detects a connection that was lost without being closed.
                 await connection.execute("SELECT 1", timeout=CHECK_EVERY)
 
     def _receive(self, _connection: object, pid: int, _channel: str, payload: object) -> None:

@@ -1,4 +1,4 @@
-"""The tables, in SQLAlchemy. Migrations are generated from them and checked against them.
+"""Define the database tables in SQLAlchemy. Migrations are generated from them and checked against them.
 
 Only migrations import this module and SQLAlchemy; queries use asyncpg (adapters/repository, decision 0011). Free-form
 values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
@@ -84,7 +84,7 @@ sessions = Table(
     Column("user_agent", Text, nullable=False),
 )
 
-# Recent password attempts, shared by all processes. Buckets are keyed hashes, which do not reveal names, addresses or
+# Recent password attempts, shared by all processes. Buckets are keyed hashes, which do not reveal names, addresses, or
 # mistyped passwords.
 password_attempts = Table(
     "password_attempts",
@@ -102,7 +102,8 @@ known_networks = Table(
     Column("expires", Moment, nullable=False, index=True),
 )
 
-# Who did what. Entries are never changed, and have no foreign keys: they outlive what they describe.
+# The audit log. Entries are never changed, and they have no foreign keys because they outlive the objects they
+# describe.
 audit = Table(
     "audit",
     metadata,
@@ -174,14 +175,14 @@ deployments = Table(
     Column("has_failed_step", Boolean, nullable=False),
     Column("expected_seconds", Double),
     Column("secret_inputs", ARRAY(Text), nullable=False, server_default="{}"),
-    # Set with an idempotency key: recognizes the same request without storing its secrets.
+    # Set together with an idempotency key. Identifies a repeated request without storing its secrets.
     Column("request_fingerprint", Text),
-    # For the history of a service and its last success.
+    # For a service's history and its last successful deployment.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
     Index(
         "ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")
     ),
-    # For filters by time.
+    # For filtering by time.
     Index("ix_deployments_created", "created"),
     # Deleting a deployment searches for its retries (ON DELETE SET NULL).
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
@@ -217,7 +218,7 @@ steps = Table(
     Index("ix_steps_open", "deployment_id", postgresql_where=text("state IN ('pending', 'running')")),
 )
 
-# The service's config and the digests of its files at the start of a deployment, to show later what has changed since.
+# The service's config and the digests of its files when a deployment starts, used to show later what has changed.
 snapshots = Table(
     "snapshots",
     metadata,
@@ -226,7 +227,7 @@ snapshots = Table(
     Column("files", JSON),
 )
 
-# The secret inputs of deployments that have not ended, encrypted with a key that is not in the database.
+# The secret inputs of unfinished deployments, encrypted with a key that is not in the database.
 secrets = Table(
     "secrets",
     metadata,
@@ -234,7 +235,7 @@ secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
-# The event log of each deployment. `message` is the JSON text that clients receive.
+# The event log of each deployment. `message` is the JSON text sent to clients.
 events = Table(
     "events",
     metadata,

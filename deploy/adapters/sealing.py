@@ -1,4 +1,4 @@
-"""Encrypt secret values in the database (AES-256-GCM), with a key that is not stored there."""
+"""Encrypt the secret values in the database (AES-256-GCM), with a key that is not stored there."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import os
 from typing import Any
 
 _NONCE_BYTES = 12
-# The first byte of sealed data. Another algorithm or key derivation gets another version.
+# The first byte of sealed data. A different algorithm or key derivation gets a different version.
 _VERSION = b"\x01"
 _SEAL, _FINGERPRINT = b"fastdeploy/secret-inputs/1", b"fastdeploy/request-fingerprint/1"
 
 
 class Unsealable(Exception):
-    """Sealed values cannot be decrypted; the text says what to do."""
+    """Sealed values cannot be decrypted. The text says what to do."""
 
 
 class Vault:
-    """Encrypts the secret values of deployments, and recognizes repeated requests without storing them."""
+    """Encrypts the secret values of deployments, and recognizes repeated requests without storing the values."""
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key.encode()
 
     def seal(self, values: dict[str, str], deployment_id: int) -> bytes:
-        """Return the values encrypted, bound to this deployment."""
+        """Return the encrypted values, which are bound to this deployment."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = json.dumps(values).encode("ascii")
         encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated_data(deployment_id))
@@ -35,7 +35,7 @@ class Vault:
         """Return the values that were sealed for this deployment.
 
         Raises:
-            Unsealable: They were sealed with another key or for another deployment, or are corrupt.
+            Unsealable: The values were sealed with another key or for another deployment, or they are corrupt.
         """
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only deployments with secrets need it
 

@@ -1,6 +1,6 @@
-"""Signed tokens (JWT, RFC 7519) and password hashes (argon2id, RFC 9106).
+"""Sign tokens (JWT, RFC 7519) and hash passwords (argon2id, RFC 9106).
 
-Their libraries are loaded on first use, or by `load`, because they import all of `cryptography`, and the server can
+The libraries are loaded on first use, or by `load`, because they import all of `cryptography` and the server can
 answer requests before that.
 """
 
@@ -32,10 +32,10 @@ Result = TypeVar("Result")
 ALGORITHM = "HS256"
 ISSUER = "fastdeploy"
 INVALID = "Could not validate credentials"
-# Parameters of argon2id, as OWASP recommends: passes, memory in KiB, threads.
+# Parameters of argon2id, as recommended by OWASP: passes, memory in KiB, threads.
 PASSES, MEMORY, LANES = 2, 19 * 1024, 1
-# Passwords hashed concurrently, and waiting. The sum exceeds the limit per network (PER_NETWORK), so that a single
-# attacker cannot fill the queue.
+# Number of passwords that are hashed at the same time, and that can wait. The sum exceeds the limit per network
+# (PER_NETWORK), so a single attacker cannot fill the queue.
 THREADS, WAITING = 2, 30
 BUSY, BUSY_SECONDS = "The server is checking too many passwords at the moment. Try again in a few seconds.", 2
 # Unicode normalization takes quadratic time on hostile text.
@@ -50,7 +50,7 @@ def load() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The claims of a token whose signature, type and expiration were checked."""
+    """The claims of a token whose signature, type, and expiration have been verified."""
 
     kind: str
     subject: str
@@ -60,16 +60,19 @@ class Claims:
 
 
 class TokenSigner:
-    """Signs and verifies tokens. The audience is the token type, so that no type is accepted as another."""
+    """Signs and verifies tokens.
+
+    The audience is the token type, so a token of one type is never accepted as another.
+    """
 
     def __init__(self, secret_key: str) -> None:
-        # A derived key is long enough for HS256 and used for nothing else.
+        # A derived key is long enough for HS256 and is not used for anything else.
         self._key = hashlib.sha256(b"fastdeploy/jwt/" + secret_key.encode()).digest()
 
     def sign(
         self, kind: str, subject: str, *, now: datetime, lifetime: timedelta, token_id: str | None = None, **extra: Any
     ) -> str:
-        """Return a token of type `kind` for `subject`, valid from `now` for `lifetime`."""
+        """Return a token of type `kind` for `subject`, valid for `lifetime` starting at `now`."""
         import jwt  # noqa: PLC0415
 
         claims = {
@@ -121,12 +124,12 @@ def new_token_id() -> str:
 
 
 def new_secret() -> str:
-    """Return a random value of 256 bits, safe in a cookie."""
+    """Return a random value of 256 bits that is safe to use in a cookie."""
     return secrets.token_urlsafe(32)
 
 
 def hash_secret(value: str) -> str:
-    """Return the hash of a random value to store. It needs no salt, because the value cannot be guessed."""
+    """Return the hash of a random value, for storage. It does not need a salt, because the value cannot be guessed."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 
@@ -142,17 +145,18 @@ class KeyedHash:
 
 
 class Passwords:
-    """Hashes and checks passwords in two dedicated threads. Each password takes 19 MiB and a core for 20 ms (OWASP).
+    """Hashes and verifies passwords in two dedicated threads. Each password takes 19 MiB and 20 ms of one core
+    (OWASP).
 
     If more than `WAITING` passwords are queued, new ones are rejected immediately.
     """
 
     def __init__(self, hashing: PasswordHash | None = None) -> None:
-        """`hashing`: the implementation, by default argon2id with the parameters above."""
+        """`hashing` is the implementation; the default is argon2id with the parameters above."""
         self._given = hashing
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
         self._unfinished: set[Future[Any]] = set()
-        # Matches no password. Verifying against it takes as long as against any other hash.
+        # Does not match any password. Verifying against it takes as long as against any other hash.
         self._dummy_hash = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}${_random(16)}${_random(32)}"
 
     @cached_property
@@ -175,10 +179,10 @@ class Passwords:
         return await self._in_thread(self.hash_now, password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Return True if the password matches. Takes as long for `None`, the hash of a nonexistent user.
+        """Return True if the password matches. Verifying `None`, the hash of a nonexistent user, takes just as long.
 
         Raises:
-            Overloaded: Too many passwords are waiting; nothing was checked.
+            Overloaded: Too many passwords are waiting. The password was not checked.
         """
         matches = await self._in_thread(self._verify_now, password, password_hash or self._dummy_hash)
         return matches and password_hash is not None
@@ -188,7 +192,7 @@ class Passwords:
             raise Overloaded(BUSY, BUSY_SECONDS)
         job = self._threads.submit(compute, *args, **kwargs)
         self._unfinished.add(job)
-        # A canceled request leaves the queue; a hash that has started occupies its thread until the end.
+        # A canceled request leaves the queue, but a hash that has started occupies its thread until it is done.
         job.add_done_callback(self._unfinished.discard)
         return await asyncio.wrap_future(job)
 
@@ -199,7 +203,7 @@ class Passwords:
 def _normalizations(password: str) -> list[str]:
     """Return the Unicode normalizations of a password, starting with the one for new hashes (NFC, RFC 8265).
 
-    Some systems send "é" as one character, others as two. Older hashes are of the password as it was sent.
+    Some systems send "é" as one character, others as two. Older hashes are based on the password as it was sent.
     """
     if password.isascii() or len(password) > MAX_NORMALIZED_LENGTH:
         return [password]

@@ -1,8 +1,9 @@
-"""Connected clients and the fan-out of messages to them.
+"""Keep track of connected clients and distribute messages to them.
 
-Each client has a bounded outbox and, per deployment, a cursor: the `seq` of the last message put into the outbox.
-Messages that do not fit are dropped: the deployment is then *behind* for this client, and is read from the database
-again, after the cursor, once there is room (`Client.behind`). A slow client loses nothing and does not block others.
+Each client has a bounded outbox and, for each deployment, a cursor: the `seq` of the last message put into the outbox.
+Messages that do not fit are dropped, and the deployment is then *behind* for this client. Once there is room, its
+messages after the cursor are read again from the database (`Client.behind`). A slow client never loses messages and
+never blocks other clients.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ OUTBOX_BYTES = 1024 * 1024
 
 
 class NumberedMessage(Protocol):
-    """A message of a deployment's event log; `last_line` is None for messages without output."""
+    """A message from a deployment's event log. `last_line` is None if the message does not contain output."""
 
     @property
     def seq(self) -> int: ...
@@ -52,7 +53,7 @@ class Client:
 
     @property
     def is_empty(self) -> bool:
-        """Return True if no message is waiting to be sent."""
+        """Return True if no messages are waiting to be sent."""
         return not self._outbox
 
     def put(self, message: str) -> None:
@@ -66,25 +67,25 @@ class Client:
         if not self._outbox:
             return None
         message = self._outbox.popleft()
-        # A string grows when Python caches its UTF-8; resetting at an empty outbox corrects the drift.
+        # A string grows when Python caches its UTF-8. Resetting the size when the outbox is empty corrects the drift.
         self._bytes = self._bytes - getsizeof(message) if self._outbox else 0
         return message
 
     def subscribe(self, deployment_id: int, after: int) -> None:
-        """Subscribe to all events of a deployment after `after`, including output."""
+        """Subscribe to all events of a deployment that follow `after`, including output."""
         self.subscribed.add(deployment_id)
         self.cursors[deployment_id] = after
         self.behind.add(deployment_id)
         self.wake.set()
 
     def unsubscribe(self, deployment_id: int) -> None:
-        """Stop sending output; changes of state are still sent."""
+        """Stop sending output. State changes are still sent."""
         self.subscribed.discard(deployment_id)
 
     def offer(self, deployment_id: int, events: Sequence[NumberedMessage], *, complete: bool) -> None:
-        """Offer consecutive events of a deployment and skip those that were delivered before.
+        """Offer consecutive events of a deployment, and skip events that were already delivered.
 
-        `complete`: the events include output. A gap or a full outbox puts the deployment behind.
+        `complete` means that the events include output. A gap or a full outbox puts the deployment behind.
         """
         if deployment_id in self.behind:
             self.missed.add(deployment_id)
@@ -135,13 +136,13 @@ class Hub:
         self._clients.discard(client)
 
     def rights_changed(self, user_id: int | None = None) -> None:
-        """Have clients recheck their rights: those of one user, or all if `user_id` is None."""
+        """Have clients recheck their rights: the clients of one user, or all clients if `user_id` is None."""
         for client in self._clients:
             if user_id is None or client.actor.user_id == user_id:
                 client.rights_changed.set()
 
     def wants_output(self, deployment_id: int) -> bool:
-        """Return True if a client is subscribed to the output of this deployment."""
+        """Return True if any client is subscribed to the output of this deployment."""
         return any(deployment_id in client.subscribed for client in self._clients)
 
     def publish(
@@ -152,13 +153,13 @@ class Hub:
         complete: bool,
         may_read: Callable[[Actor], bool],
     ) -> None:
-        """Offer events of a deployment to every client that may read it."""
+        """Offer events of a deployment to every client that is allowed to read it."""
         for client in self._clients:
             if may_read(client.actor):
                 client.offer(deployment_id, events, complete=complete)
 
     def broadcast(self, message: str, *, may_read: Callable[[Actor], bool]) -> None:
-        """Send a message that belongs to no deployment; clients without room do not get it."""
+        """Send a message that does not belong to a deployment. Clients without room do not receive it."""
         for client in self._clients:
             if may_read(client.actor) and client.has_room:
                 client.put(message)

@@ -1,1 +1,1 @@
-"""The domain model: plain Python without I/O, clock or framework."""
+"""The domain model: plain Python without I/O, a clock, or a framework."""

@@ -1,7 +1,7 @@
-"""Limits on password attempts: the buckets an attempt counts in, and their sizes (decision 0013).
+"""Limit password attempts: define the buckets that an attempt counts in, and their sizes (decision 0013).
 
-An attempt by a client that is unknown to the account counts for the account and for the client's network. A client that
-has signed in to the account before counts in buckets of its own, so that guesses of others cannot lock it out.
+An attempt from a client that the account does not know counts for the account and for the client's network. A client
+that has signed in to the account before counts in its own buckets, so that other people's guesses cannot lock it out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WINDOW = timedelta(minutes=5)
 PER_ACCOUNT, PER_NETWORK = 10, 30
 # How long a browser or network stays known after its last sign-in.
 BROWSER_KNOWN_FOR, NETWORK_KNOWN_FOR = timedelta(days=180), timedelta(days=30)
-# The network that one IPv6 subscriber can choose addresses from.
+# The network from which a single IPv6 subscriber can choose addresses.
 IPV6_PREFIX = 64
 UNKNOWN_NETWORK = "unknown"
 
@@ -23,7 +23,7 @@ _ELSEWHERE = "or use a browser that has signed in as this user before."
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A counter of attempts. `key` identifies it; `advice` follows "Try again in 5 minutes" when it is full."""
+    """A counter of attempts. `key` identifies it. When it is full, `advice` follows "Try again in 5 minutes"."""
 
     key: tuple[str, ...]
     limit: int
@@ -52,12 +52,12 @@ def known_browser(browser_id: str) -> tuple[Bucket, ...]:
 
 
 def password_change(user_id: int, session: str) -> tuple[Bucket, ...]:
-    """Return the bucket of signed-in users who give their current password; `session` is empty for API clients."""
+    """Return the bucket for signed-in users who enter their current password. `session` is empty for API clients."""
     return (Bucket(("password change", str(user_id), session), PER_ACCOUNT, "Too many wrong passwords."),)
 
 
 def network_of(host: str) -> str:
-    """Return the network that a client's address counts for: the IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network that a client's address counts toward: the IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -70,7 +70,7 @@ def network_of(host: str) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a waiting time as text, rounded up to whole minutes from one minute on."""
+    """Return a waiting time as text, rounded up to whole minutes if it is one minute or more."""
     number, unit = (seconds, "second") if seconds < 60 else (-(-seconds // 60), "minute")
     return f"{number} {unit}{'' if number == 1 else 's'}"
 

@@ -1,4 +1,4 @@
-"""Audit entries: who did what, and to which object."""
+"""Create audit entries: who did what, and to which object."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from deploy.domain.policy import Actor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One action. `actor` is a username, or the part of this installation that acted; `actor_type` is the type of the
-    token, or `system`. `details` has no secrets.
+    """One action in the audit log.
+
+    `actor` is a username, or the part of this installation that acted. `actor_type` is the type of the token, or
+    `system`. `details` does not contain secrets.
     """
 
     actor_type: str
@@ -27,7 +29,7 @@ class AuditEntry:
 
 
 def entry_of(command: Command, by: Actor, events: list[Event]) -> AuditEntry:
-    """Return the audit entry of an executed command."""
+    """Return the audit entry for an executed command."""
     rule = command.rule
     details = {name: _plain(getattr(command, name)) for name in rule.audited}
     return AuditEntry(
@@ -48,7 +50,7 @@ def _plain(value: Any) -> Any:
 
 
 def _results(events: list[Event]) -> dict[str, Any]:
-    """Return what the command created or changed."""
+    """Return the objects that the command created or changed."""
     results: dict[str, Any] = {}
     for event in events:
         if isinstance(event, UserCreated):

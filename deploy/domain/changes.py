@@ -1,4 +1,4 @@
-"""Changes between two deployments of a service: values, config and files."""
+"""Compare two deployments of a service: their values, config, and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ChangeKind: TypeAlias = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A value or file that changed; `before` and `after` are None for files, secrets and missing values."""
+    """A value or file that changed. `before` and `after` are None for files, secrets, and missing values."""
 
     name: str
     kind: ChangeKind
@@ -21,7 +21,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The config of a service and the digests of its files at the start of a deployment; None if unknown."""
+    """The config of a service and the digests of its files when a deployment starts. None if unknown."""
 
     config: dict[str, Any] | None = None
     files: dict[str, str] | None = None
@@ -38,7 +38,7 @@ def unknown(before: Snapshot, after: Snapshot) -> list[Literal["config", "files"
 
 
 def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the changed values, sorted by name."""
+    """Return the values that changed, sorted by name."""
     return [
         Change(name, _kind(name, before, after), before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -49,7 +49,10 @@ def value_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[C
 def input_changes(
     before: Mapping[str, Any], after: Mapping[str, Any], *, secret_before: set[str], secret_after: set[str]
 ) -> list[Change]:
-    """Return the changed inputs, sorted by name. Secrets are only reported as added or removed: no value is stored."""
+    """Return the inputs that changed, sorted by name.
+
+    Secrets are only reported as added or removed, because their values are not stored.
+    """
     secret = secret_before | secret_after
     known = value_changes(
         {name: value for name, value in before.items() if name not in secret},
@@ -64,14 +67,14 @@ def input_changes(
 
 
 def config_changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the changes in the config, with dotted names; empty if one of the configs is unknown."""
+    """Return the changes in the config, with dotted names. Return no changes if either config is unknown."""
     if before.config is None or after.config is None:
         return []
     return value_changes(dict(_flat(before.config)), dict(_flat(after.config)))
 
 
 def file_changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the changed files, sorted by path; empty if one side is unknown."""
+    """Return the files that changed, sorted by path. Return no changes if either side is unknown."""
     if before.files is None or after.files is None:
         return []
     return [Change(change.name, change.kind) for change in value_changes(before.files, after.files)]
@@ -84,12 +87,12 @@ def _kind(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Cha
 
 
 def _same(before: Any, after: Any) -> bool:
-    # In Python 1 == True, but to a reader of a config they differ.
+    # In Python, 1 == True, but to someone reading a config they are different.
     return type(before) is type(after) and bool(before == after)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values. Flattens objects, and lists that contain objects, but not plain lists."""
+    """Yield dotted names and values. Flatten objects and lists that contain objects, but not plain lists."""
     if isinstance(value, dict) and (value or not name):
         parts = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):

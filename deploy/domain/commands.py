@@ -1,7 +1,8 @@
 """Commands. Each has one handler in service_layer/handlers.
 
-Each command class has a rule: the action that it performs, and on what. The message bus loads the object, checks that the
-actor may perform the action on it, and writes an audit entry in the same transaction if the rule says so.
+Each command class has a rule: the action it performs and the type of object it performs it on. The message bus loads
+the object and checks that the actor is allowed to perform the action on it. If the rule requires it, the bus also
+writes an audit entry in the same transaction.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from deploy.domain.reports import Entry
 
 
 class ObjectType(str, Enum):
-    """What commands are performed on. Each names the field of the command that identifies the object."""
+    """The types of objects that commands act on. Each value names the command field that identifies the object."""
 
     SITE = ""
     SERVICE = "service_id"
@@ -30,10 +31,10 @@ class ObjectType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What it takes to have a command executed.
+    """What an actor needs in order to execute a command.
 
-    `audited` lists the fields that the audit entry includes; they must not be secret. Commands that are not audited say
-    why in `unaudited`.
+    `audited` lists the fields to include in the audit entry; they must not be secret. Commands that are not audited
+    give the reason in `unaudited`.
     """
 
     action: Action
@@ -57,7 +58,7 @@ class ServiceFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateUser:
-    """Add a user; `password_hash` is an Argon2 hash. With `only_first`, fail if any user exists."""
+    """Add a user. `password_hash` is an Argon2 hash. If `only_first` is true, fail if any user exists."""
 
     rule: ClassVar[Rule] = Rule(Action.MANAGE_USERS, ObjectType.SITE, audited=("name", "is_admin"))
 
@@ -70,7 +71,7 @@ class CreateUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeUser:
-    """Change a user's fields that are not None. This ends the user's sessions."""
+    """Change the fields of a user that are not None. This ends the user's sessions."""
 
     rule: ClassVar[Rule] = Rule(Action.MANAGE_USERS, ObjectType.USER, audited=("is_admin", "is_active"))
 
@@ -82,7 +83,7 @@ class ChangeUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeOwnPassword:
-    """Change the password of one's own account. This ends the user's sessions."""
+    """Change the password of the user's own account. This ends the user's sessions."""
 
     rule: ClassVar[Rule] = Rule(Action.CHANGE_OWN_PASSWORD, ObjectType.USER, audited=("user_id",))
 
@@ -104,7 +105,7 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndSessions:
-    """Sign out browsers of a user: `session_id`, or all except `keep`."""
+    """Sign out browsers of a user: the session `session_id`, or all sessions except `keep`."""
 
     rule: ClassVar[Rule] = Rule(Action.END_OWN_SESSIONS, ObjectType.USER, audited=("session_id",))
 
@@ -151,7 +152,7 @@ class RevokeToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncServices:
-    """Sync the services in the database with the valid folders. Services of folders in `broken` stay unchanged."""
+    """Sync the services in the database with the valid folders. Do not change services whose folder is in `broken`."""
 
     rule: ClassVar[Rule] = Rule(Action.SYNC_SERVICES, ObjectType.SITE, audited=("broken",))
 
@@ -161,7 +162,7 @@ class SyncServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteService:
-    """Delete a service from the list; its deployments are kept."""
+    """Delete a service from the list. Keep its deployments."""
 
     rule: ClassVar[Rule] = Rule(Action.DELETE_SERVICE, ObjectType.SERVICE, audited=("service_id",))
 
@@ -172,9 +173,9 @@ class DeleteService:
 class StartDeployment:
     """Queue a deployment of a service.
 
-    `by_person` is True if a person started it, who can `confirm` with the service's name. For a retry, `again` holds
-    the secrets given now, and `needed_again` the names of those the first deployment had. `values` holds the checked
-    values.
+    `by_person` is True if a person starts it, who can `confirm` it with the service's name. `values` holds the checked
+    values. For a retry, `again` holds the secrets that were given again, and `needed_again` the names of the secrets
+    that the first deployment had.
     """
 
     service_id: int
@@ -192,7 +193,10 @@ class StartDeployment:
 
     @property
     def rule(self) -> Rule:
-        """Service tokens start deployments, too, but by an action of their own: they cannot confirm or retry."""
+        """Return the rule.
+
+        Service tokens have their own action for starting deployments: they cannot confirm or retry.
+        """
         action = Action.START_DEPLOYMENT if self.by_person else Action.START_AS_SERVICE
         return Rule(action, ObjectType.SERVICE, audited=("origin", "retry_of"))
 
@@ -209,7 +213,7 @@ class CancelDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOutput:
-    """Store the output of a run from `offset_before` to `offset` (bytes in its spool)."""
+    """Store the output of a run from `offset_before` to `offset`, which are byte offsets in its spool."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=_RUN)
 
@@ -240,7 +244,7 @@ class FinishDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimDeployments:
-    """Claim the next deployments that may run for a worker, at most `limit`."""
+    """Claim up to `limit` deployments that can run next, for a worker."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.SITE, unaudited=_RUN)
 
@@ -250,7 +254,10 @@ class ClaimDeployments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepFiles:
-    """Store the digests of a service's files at the start of a deployment, by path; None if there are too many."""
+    """Store the digests of a service's files at the start of a deployment, by path.
+
+    None if there are too many files.
+    """
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=_RUN)
 
@@ -260,7 +267,7 @@ class KeepFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailLostRun:
-    """Fail a run that can no longer be followed: its supervisor, run directory or host is gone."""
+    """Fail a run that can no longer be followed because its supervisor, run directory, or host is gone."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=_UPKEEP)
 
@@ -270,7 +277,10 @@ class FailLostRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequeueDeployment:
-    """Queue a waiting deployment again whose job is missing (a restored backup, or manual changes to the queue)."""
+    """Queue a waiting deployment again because its job is missing.
+
+    This happens after restoring a backup or changing the queue manually.
+    """
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=_UPKEEP)
 
@@ -279,7 +289,7 @@ class RequeueDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireDeployments:
-    """Delete old deployments. The config of a service overrides these limits; 0 means no limit."""
+    """Delete old deployments. The config of a service overrides these limits. 0 means no limit."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.SITE, unaudited=_UPKEEP)
 

@@ -1,22 +1,22 @@
 """The errors of a request, as one class hierarchy.
 
 DomainError
-├── NotFound        the resource does not exist (or the caller may not know about it)
-├── Forbidden       the resource exists, but the caller may not do this
+├── NotFound        the resource does not exist (or the caller is not allowed to know about it)
+├── Forbidden       the resource exists, but the caller is not allowed to do this
 ├── Conflict        the current state does not allow it
 ├── InvalidInput    the request is invalid
 ├── NotSignedIn     credentials are missing or invalid
-└── TryLater        the request may succeed later
+└── TryLater        the request can succeed later
     ├── TooManyAttempts   the limit on password attempts was reached
     └── Overloaded        the server is overloaded
 
-The message of an error is shown to people: what is wrong, and what to do next.
-entrypoints/errors.py maps the tree to HTTP status codes.
+People see the error messages, which say what is wrong and what to do next. entrypoints/errors.py maps the tree to HTTP
+status codes.
 """
 
 
 class DomainError(Exception):
-    """The request failed; `str(error)` says why."""
+    """The request failed. `str(error)` says why."""
 
 
 class NotFound(DomainError):
@@ -40,7 +40,7 @@ class NotSignedIn(DomainError):
 
 
 class TryLater(DomainError):
-    """The request may succeed after `retry_after` seconds."""
+    """The request can succeed after `retry_after` seconds."""
 
     def __init__(self, text: str, retry_after: int) -> None:
         super().__init__(text)
@@ -52,4 +52,4 @@ class TooManyAttempts(TryLater):
 
 
 class Overloaded(TryLater):
-    """The server is overloaded; nothing was changed."""
+    """The server is overloaded. Nothing was changed."""

@@ -1,4 +1,4 @@
-"""Domain events. They are notifications: the rows in the database are authoritative."""
+"""Domain events. They are only notifications: the rows in the database are authoritative."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UserCreated:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentQueued:
-    """A deployment was queued; `is_new` is False if an earlier request with the same idempotency key queued it."""
+    """A deployment was queued. `is_new` is False if an earlier request with the same idempotency key queued it."""
 
     deployment: Deployment
     is_new: bool = True
@@ -27,7 +27,7 @@ class DeploymentQueued:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentClaimed:
-    """A worker claimed a deployment, to run it with the current config of its service."""
+    """A worker claimed a deployment to run it with the current config of its service."""
 
     deployment: Deployment
     config: dict[str, Any]
@@ -35,28 +35,28 @@ class DeploymentClaimed:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentExpired:
-    """An old deployment was deleted, with its output."""
+    """An old deployment and its output were deleted."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentChanged:
-    """A deployment was queued, started or finished, or its cancellation was requested."""
+    """A deployment was queued, started, or finished, or someone requested its cancellation."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class StepChanged:
-    """A step was added, changed or removed; `step` is a copy made at that moment."""
+    """A step was added, changed, or removed. `step` is a copy made when the event was created."""
 
     step: Step
     deleted: bool = False
 
 
 class LinePrinted(NamedTuple):
-    """A line of output (without its newline), and the step it belongs to. A named tuple for speed, like `Line`."""
+    """A line of output (without its newline) and the step it belongs to. A named tuple for speed, like `Line`."""
 
     text: str
     at: datetime
@@ -66,14 +66,14 @@ class LinePrinted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """A cancellation of a running deployment was requested; its worker must stop the run."""
+    """Someone requested the cancellation of a running deployment. Its worker must stop the run."""
 
     deployment_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceChanged:
-    """A service was added, changed or removed. `change` is `added`, `changed` or `removed`."""
+    """A service was added, changed, or removed. `change` is `added`, `changed`, or `removed`."""
 
     service_id: int
     name: str
@@ -82,9 +82,10 @@ class ServiceChanged:
 
 @dataclass(frozen=True, slots=True)
 class AccessChanged:
-    """A user's password, role or state changed, or one of their sessions ended: cached access must be invalidated.
+    """A user's access changed, so cached access must be invalidated.
 
-    `user_id` None means any user, after a token was revoked.
+    Either the user's password, role, or state changed, or one of their sessions ended. `user_id` None means any user;
+    this happens when a token is revoked.
     """
 
     user_id: int | None

@@ -1,4 +1,4 @@
-"""The inputs of a service, the values given for them, and their faults: plain data."""
+"""The inputs of a service, the values given for them, and the faults in these values, as plain data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ENV, CONFIRM = "env", "confirm"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A problem of one value: its path in the request (`("env", "replicas")`), and a message without a period."""
+    """A problem with one value: its path in the request (`("env", "replicas")`), and a message without a period."""
 
     path: tuple[str | int, ...]
     sentence: str
 
 
 class InvalidValues(InvalidInput):
-    """The values do not match the inputs of the service. Messages never repeat a value, which may be secret."""
+    """The values do not match the inputs of the service. Messages never repeat a value, because it could be secret."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__(" ".join(f"{fault.sentence}." for fault in faults))
@@ -28,7 +28,7 @@ class InvalidValues(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A value that can be chosen, and the title that is shown for it."""
+    """A value that users can choose, and the title shown for it."""
 
     value: Any
     title: str | None = None
@@ -52,7 +52,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedValues:
-    """Valid values, completed with defaults; secret ones are kept separately.
+    """Valid values, with defaults filled in. Secret values are kept separately.
 
     `config` holds the options of the service's config that the values were checked against.
     """

@@ -1,4 +1,4 @@
-"""Mask secret values in the output of a run, before anything is stored."""
+"""Mask secret values in the output of a run before the output is stored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from deploy.domain.model import HostResult, StepReport
 from deploy.domain.reports import NAME_LIMIT, Entry, HostReported, Line, Reported, RunEnded
 
 HIDDEN = "***"
-# Shorter values occur by chance: masking them would make the log unreadable and reveal where they occur.
+# Shorter values occur by chance. Masking them would make the log unreadable and reveal where they occur.
 MIN_LENGTH = 4
-# Limits the time of the conversion, which grows with the length; numbers in use are shorter.
+# Limits the conversion time, which grows with the length. Real numbers are shorter.
 MAX_NUMBER_LENGTH = 300
-# The end of a text that `clean_text` or our Ansible callback has cut. The cut may be inside a secret value.
+# The end of a text that `clean_text` or our Ansible callback has truncated, possibly inside a secret value.
 _CUT = re.compile(r"(?:… \(\d+ more characters\)|\n… \(cut here: [\d,]+ bytes in all\))\Z")
 
 
 class Mask:
-    """Replaces secret values, and each line of multi-line values, by `***`.
+    """Replaces secret values, and each line of multi-line values, with `***`.
 
-    Finds them verbatim and as encoded in JSON, Python, URLs, shells and Base64. With `everything`, masks all text.
+    Finds values verbatim and as encoded in JSON, Python, URLs, shells, and Base64. With `everything`, masks all text.
     """
 
     def __init__(self, values: Iterable[str], *, everything: bool = False) -> None:
@@ -34,14 +34,15 @@ class Mask:
         self._spellings = sorted(spellings, key=len, reverse=True)
         self._any = re.compile("|".join(map(re.escape, self._spellings)) or r"(?!)")
         self._everything = everything
-        # The minimum length of the rest of a value at the start of the next line, or of an event's next line; 0: none.
+        # Minimum length for masking the rest of a value at the start of the next line, or of an event's next line. 0:
+        # no rest.
         self._line_rest = 0
         self._event_rest = 0
 
     def resume(self) -> None:
-        """Continue in the middle of a run: the unknown text before may have ended inside a value.
+        """Continue in the middle of a run. The unknown text before this point could have ended inside a value.
 
-        Rests shorter than `MIN_LENGTH` are not masked: most of them are not parts of a value.
+        Do not mask rests shorter than `MIN_LENGTH`, because most of them are not parts of a value.
         """
         self._line_rest = self._event_rest = MIN_LENGTH
 
@@ -52,7 +53,7 @@ class Mask:
         return self._hide(text) if self._any.search(text) else text
 
     def value(self, value: Any) -> Any:
-        """Return JSON data with the values masked, also in field names."""
+        """Return JSON data with the values masked, including in field names."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -64,7 +65,10 @@ class Mask:
         return value
 
     def report(self, report: StepReport, *, planned: bool = False) -> StepReport:
-        """Return a step report with the values masked. If `planned`, keep `task` in its details, which is an ID."""
+        """Return a step report with the values masked.
+
+        If `planned` is true, keep `task` in its details, because it is an ID.
+        """
         ids = {"task": report.detail["task"]} if planned and "task" in report.detail else {}
         return replace(
             report,
@@ -84,7 +88,7 @@ class Mask:
         return self._end(entry)
 
     def event(self, entry: Entry) -> Entry:
-        """Return an entry from a playbook event with the values masked; pieces of its lines are tracked separately."""
+        """Return an entry from a playbook event with the values masked. Track pieces of its lines separately."""
         if not isinstance(entry, Line):
             return self.entry(entry)
         text = self._without_start(entry.text, self._event_rest)
@@ -92,7 +96,7 @@ class Mask:
         return entry._replace(text=self.text(self._without_end(text) if entry.continues else text))
 
     def piece(self, text: str, *, continues: bool) -> str:
-        """Return a line, or a piece of a long one (`continues`), with values masked that are cut off at its ends."""
+        """Return a line, or a piece of a long line (`continues`). Also mask values that are cut off at its ends."""
         text = self._without_start(text, self._line_rest)
         self._line_rest = int(continues)
         return self._without_end(text) if continues else text
@@ -120,7 +124,7 @@ class Mask:
         return text[: len(text) - size] + HIDDEN if size else text
 
     def _without_start(self, text: str, shortest: int) -> str:
-        """Mask the rest of a value, of at least `shortest` characters (0: none), at the beginning of the text."""
+        """Mask the rest of a value at the start of the text if it has at least `shortest` characters (0: never)."""
         if not shortest:
             return text
         size = max((_overlap(spelling, text, len(spelling) - 1) for spelling in self._spellings), default=0)
@@ -143,7 +147,7 @@ def _spans(text: str, spellings: Sequence[str]) -> Iterable[tuple[int, int]]:
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans in order, with overlapping ones merged."""
+    """Return the spans in order, with overlapping spans merged."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
         if merged and start < merged[-1][1]:
@@ -156,7 +160,7 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def _overlap(before: str, after: str, longest: int) -> int:
     """Return the length of the longest suffix of `before`, at most `longest`, that is a prefix of `after`.
 
-    Uses the Knuth-Morris-Pratt algorithm, which takes linear time: a value may be a whole file.
+    Use the Knuth-Morris-Pratt algorithm, which takes linear time: a value can be a whole file.
     """
     wanted = after[:longest]
     if not wanted:
@@ -179,7 +183,7 @@ def _grown(wanted: str, borders: Sequence[int], matched: int, char: str) -> int:
 
 
 def _spellings(value: str) -> Iterable[str]:
-    """Yield the ways in which a value, or each of its lines, may be written."""
+    """Yield the different ways to write a value, or each of its lines."""
     for part in {value, *value.splitlines(), *(line.strip() for line in value.splitlines())}:
         if len(part) < MIN_LENGTH:
             continue
@@ -194,7 +198,7 @@ def _spellings(value: str) -> Iterable[str]:
 
 
 def _as_numbers(text: str) -> Iterable[str]:
-    """Yield the numbers that a playbook or script may convert the text to: `01067 | int` prints 1067."""
+    """Yield the numbers that a playbook or script could convert the text to: `01067 | int` prints 1067."""
     if len(text) > MAX_NUMBER_LENGTH:
         return
     for convert in (int, float):

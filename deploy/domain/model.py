@@ -1,11 +1,11 @@
-"""Deployments, steps, services, users and tokens, and their state changes.
+"""Deployments, steps, services, users, and tokens, and their state changes.
 
 States of a deployment (docs: explanation/life-of-a-deployment):
 
     queued ──start──▶ running ──finish──▶ success | failure | cancelled
        └──────cancel────────────────────▶ cancelled
 
-Methods that change state return the resulting events; storing and publishing them happens elsewhere.
+Methods that change state return the resulting events. Other modules store and publish them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 
-# Seconds: one year. It leaves room for computations with a timeout, such as the expiry of the run's token.
+# Seconds: one year. Leaves room for computations with a timeout, such as the expiration of the run's token.
 MAX_TIMEOUT = 31_536_000
 
 
@@ -68,7 +68,8 @@ class Outcome(str, Enum):
 class User:
     """A user. Incrementing `epoch` ends all their sessions.
 
-    `has_generated_password` is True if the server generated the password at its first start and it was not changed.
+    `has_generated_password` is True if the server generated the password at its first start and it has not been
+    changed.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Service:
 
     @property
     def concurrency(self) -> int:
-        """Return the number of its deployments that may run at the same time."""
+        """Return the number of the service's deployments that can run at the same time."""
         return int(self.data.get("concurrency", 1))
 
 
@@ -147,8 +148,9 @@ class DeployedService:
 class Step:
     """One named action of a deployment.
 
-    `position` is its place in the plan, `run_order` its place in the order of starts. `first_line` and `last_line` are
-    output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `hosts` holds a result per host.
+    `position` is its place in the plan, and `run_order` its place in the order of starts. `first_line` and `last_line`
+    are output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `hosts` holds one result
+    per host.
     """
 
     id: int
@@ -169,7 +171,7 @@ class Step:
 
     def snapshot(self) -> Step:
         """Return a copy of the step for an event."""
-        # Written out because `dataclasses.replace` takes four times as long, and every step change makes a copy.
+        # Spelled out because `dataclasses.replace` takes four times as long, and every step change makes a copy.
         return Step(
             self.id,
             self.deployment_id,
@@ -191,7 +193,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """A report by a script or playbook about one of its steps."""
+    """A report from a script or playbook about one of its steps."""
 
     name: str
     state: StepState
@@ -203,7 +205,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostResult:
-    """The result of an Ansible task on one host. `task` is Ansible's id of the task, `duration` is in seconds."""
+    """The result of an Ansible task on one host. `task` is Ansible's ID for the task, and `duration` is in seconds."""
 
     task: str
     host: str
@@ -215,7 +217,7 @@ class HostResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """A step that is expected but has not reported yet; `expected_seconds` is based on earlier runs, if any."""
+    """A step that is expected but has not reported yet. `expected_seconds` is based on earlier runs, if any."""
 
     name: str
     description: str = ""
@@ -234,9 +236,9 @@ class Plan:
 class Deployment:
     """One run of a service.
 
-    `seq` is the number of its last recorded event, `lines` the number of output lines, `spool_offset` the number of
-    bytes of the run's spool that have been stored, `expected_seconds` is based on earlier successes. The values of
-    `secret_inputs` are not in `context`.
+    `seq` is the number of its last recorded event, `lines` is the number of output lines, and `spool_offset` is the
+    number of bytes of the run's spool that have been stored. `expected_seconds` is based on earlier successes.
+    `context` does not contain the values of `secret_inputs`.
     """
 
     service_id: int
@@ -270,7 +272,7 @@ class Deployment:
 
     @property
     def has_live_process(self) -> bool:
-        """Return True if it has started and its processes have not ended, even if its script has reported a result."""
+        """Return True if it started and its processes have not ended, even if its script has reported a result."""
         return self.started is not None and self.run_ended is None
 
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:
@@ -289,7 +291,7 @@ class Deployment:
     def finish(self, state: DeploymentState, *, now: datetime, reason: str | None = None) -> list[Event]:
         """Set the final state.
 
-        A final state never changes, except to failure if a script reported success and then crashed.
+        A final state only changes in one case: to failure, if a script reported success and then crashed.
         """
         crashed_after_success = self.state is DeploymentState.SUCCESS and state is DeploymentState.FAILURE
         if self.state.is_final and not crashed_after_success:
@@ -300,7 +302,7 @@ class Deployment:
         return [DeploymentChanged(self.id)]
 
     def request_cancel(self, by: str, *, now: datetime) -> list[Event]:
-        """Cancel a queued deployment immediately, or request the run of a started one to stop. Keep a final state.
+        """Cancel a queued deployment immediately, or request that a running one stop. Do not change a final state.
 
         Raises:
             Conflict: The deployment and its processes have ended.

@@ -11,7 +11,7 @@ def check_rules(password: str) -> None:
     """Check a new password.
 
     Raises:
-        InvalidInput: It violates a rule; the message names the rule, never the password.
+        InvalidInput: The password violates a rule. The message names the rule but never contains the password.
     """
     if len(password) < MIN_PASSWORD:
         raise InvalidInput(f"The password is too short: use at least {MIN_PASSWORD} characters.")

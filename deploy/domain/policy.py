@@ -1,7 +1,7 @@
-"""Access control: one table and one function for routes, the message bus and the WebSocket.
+"""Access control: one table and one function, used by routes, the message bus, and the WebSocket.
 
-Anything not in the table is denied. A caller may do something if the table accepts the type of their token, they may view
-the service concerned, and it is their own where the action requires that.
+Anything that is not in the table is denied. An action is allowed if the table accepts the caller's token type and the
+caller can view the service concerned. Some actions also require that the object belongs to the caller.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class TokenType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The services that a caller may view: those with these ids, or all if `services` is None.
+    """The services that a caller can view: the services with these IDs, or all services if `services` is None.
 
-    Everything that reads, lists, counts, searches or streams takes it as a required argument. To callers, a service that
-    they may not view does not exist, and neither do its deployments.
+    Everything that reads, lists, counts, searches, or streams takes it as a required argument. For callers, services
+    that they cannot view do not exist, and neither do the deployments of those services.
     """
 
     services: frozenset[int] | None
@@ -41,9 +41,11 @@ NOTHING = Visible(frozenset())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who performs an action: the caller of a request, as proven by a token, or (`kind` None) this installation itself.
+    """The actor of an action: the caller of a request, identified by a token, or (`kind` None) this installation
+    itself.
 
-    `expires` is in seconds since the epoch; `session` is the id of a browser session. By default, an actor may view nothing.
+    `expires` is in seconds since the epoch. `session` is the ID of a browser session. By default, an actor cannot view
+    any service.
     """
 
     kind: TokenType | None
@@ -59,7 +61,7 @@ class Actor:
 
     @property
     def is_system(self) -> bool:
-        """Return True for workers and commands on the server's machine, which have the database anyway."""
+        """Return True for workers and for commands on the server's machine, which can access the database anyway."""
         return self.kind is None
 
 
@@ -74,7 +76,7 @@ COMMAND_LINE = internal_actor("command line")
 
 
 def visible_to(actor: Actor) -> Visible:
-    """Return the services that a signed-in caller may view."""
+    """Return the services that a signed-in caller can view."""
     if actor.kind in (TokenType.USER, TokenType.CONFIG):
         return EVERYTHING
     if actor.kind is TokenType.SERVICE and actor.service_id is not None:
@@ -138,24 +140,24 @@ KINDS: dict[Action, frozenset[TokenType]] = {
     Action.FINISH_DEPLOYMENT: _RUN,
     Action.READ_DEPLOYED_SERVICES: frozenset({TokenType.CONFIG}),
     Action.READ_WORKERS: _USER,
-    # Not for service tokens: it shows the service's config.
+    # Not for service tokens, because it shows the service's config.
     Action.READ_CHANGES: _USER,
     Action.READ_QUEUE: _USER,
     Action.READ_OWN_SESSIONS: _USER,
     Action.START_OWN_SESSION: _USER,
     Action.END_OWN_SESSIONS: _USER,
-    # Only the system: claim deployments, store their output.
+    # Only for the system: claim deployments and store their output.
     Action.OPERATE: frozenset(),
 }
 FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
-# Only for one's own account.
+# Only for the user's own account.
 PERSONAL = frozenset({Action.CHANGE_OWN_PASSWORD, Action.START_OWN_SESSION, Action.END_OWN_SESSIONS})
 _WRONG_SERVICE_TOKEN = "Wrong service token"  # noqa: S105 - a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an action is performed on: `name` for messages, and who or what it belongs to, as far as that applies."""
+    """The object of an action: `name` for messages, and the service or user that the object belongs to, if any."""
 
     name: str = ""
     service_id: int | None = None
@@ -167,16 +169,16 @@ SITE = Target()
 
 
 def may(actor: Actor, action: Action, target: Target) -> bool:
-    """Return True if the actor may perform the action on the target."""
+    """Return True if the actor is allowed to perform the action on the target."""
     return refusal(actor, action, target) is None
 
 
 def check(actor: Actor, action: Action, target: Target) -> None:
-    """Check that the actor may perform the action on the target.
+    """Check that the actor is allowed to perform the action on the target.
 
     Raises:
-        NotFound: They may not even know that it exists.
-        Forbidden: They may not do this.
+        NotFound: The actor is not allowed to know that the target exists.
+        Forbidden: The actor is not allowed to do this.
     """
     error = refusal(actor, action, target)
     if error is not None:
@@ -184,10 +186,10 @@ def check(actor: Actor, action: Action, target: Target) -> None:
 
 
 def check_role(actor: Actor, action: Action) -> None:
-    """Check only the type of the token and the role: whether the actor may perform the action on anything at all.
+    """Check only the token type and the role: is there any target on which the actor can perform the action?
 
     Raises:
-        Forbidden: They may not.
+        Forbidden: The actor is not allowed to perform the action on any target.
     """
     error = _refusal_of_role(actor, action)
     if error is not None:
@@ -195,7 +197,7 @@ def check_role(actor: Actor, action: Action) -> None:
 
 
 def refusal(actor: Actor, action: Action, target: Target) -> Forbidden | NotFound | None:
-    """Return the reason why the actor may not perform the action on the target, or None if they may."""
+    """Return the reason the actor is not allowed to perform the action on the target, or None if it is allowed."""
     if actor.is_system:
         return None
     return (
@@ -220,7 +222,7 @@ def _refusal_of_service(actor: Actor, target: Target) -> Forbidden | NotFound | 
         return None if actor.deployment_id == target.deployment_id else Forbidden("Not allowed")
     if target.service_id is None:
         return None
-    # The contract: a service token of another service gets this message, not 404.
+    # Part of the API contract: a service token of another service gets this message instead of 404.
     if actor.kind is TokenType.SERVICE and actor.service_id != target.service_id:
         return Forbidden(_WRONG_SERVICE_TOKEN)
     return None if target.service_id in actor.visible else NotFound(f"{target.name} not found")

@@ -1,4 +1,4 @@
-"""Parse the output of a run: JSON lines of deploy scripts, events of our Ansible callback."""
+"""Parse the output of a run: JSON lines from deploy scripts, and events from our Ansible callback."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
 MAX_DURATION = 1e9
-# Nesting levels of JSON: far more than scripts use, far fewer than any of our parsers can handle.
+# Nesting levels of JSON: far more than scripts use, and far fewer than any of our parsers can handle.
 MAX_DEPTH = 50
 _STEP_FIELDS = frozenset({"name", "state", "message"})
 
-# Ansible's names are accepted, too: some scripts pass them on.
+# Also accept Ansible's names, because some scripts pass them on.
 _STATES = {state.value: state for state in StepState} | {
     "ok": StepState.SUCCESS,
     "changed": StepState.SUCCESS,
@@ -28,9 +28,9 @@ _STATES = {state.value: state for state in StepState} | {
 
 
 class Line(NamedTuple):
-    """A line of log output; `continues` is True for a piece of a long line that is followed by another piece.
+    """A line of log output. `continues` is True for a piece of a long line if another piece follows.
 
-    A named tuple is four times as fast as a frozen dataclass, and a run may print millions of lines.
+    A named tuple is four times as fast as a frozen dataclass, and a run can print millions of lines.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A step report. `planned` is True if every start of a step is reported (Ansible), so that none is inferred."""
+    """A step report. If `planned` is True, every step start is reported (Ansible), so no starts are inferred."""
 
     report: StepReport
     at: datetime
@@ -57,8 +57,9 @@ class HostReported:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The end of a run. `cause` is None if the script ended on its own, else `timeout`, `cancelled`, `not_started` or
-    `lost`.
+    """The end of a run.
+
+    `cause` is None if the script ended on its own; otherwise it is `timeout`, `cancelled`, `not_started`, or `lost`.
     """
 
     at: datetime
@@ -97,7 +98,10 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def is_encodable(value: Any) -> bool:
-    """Return True if all text in it can be encoded as UTF-8. JSON escapes can contain lone surrogates, which cannot."""
+    """Return True if all text in the value can be encoded as UTF-8.
+
+    JSON escapes can contain lone surrogates, which cannot.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -106,17 +110,20 @@ def is_encodable(value: Any) -> bool:
 
 
 def step_name(name: str) -> str:
-    """Return a step's name as it is stored, so that names in plans and reports match."""
+    """Return a step's name in the form in which it is stored, so that names in plans and reports match."""
     return clean_text(name.strip() or name, NAME_LIMIT)
 
 
 def step_state(word: str) -> StepState | None:
-    """Return the state for a state name, in any case; None if it is unknown."""
+    """Return the state for a state name, in any case, or None if the name is unknown."""
     return _STATES.get(word.lower())
 
 
 def step_report(fields: dict[str, Any]) -> StepReport | None:
-    """Return the step report in a JSON object; None if it is not one (no name, unknown state, nested too deeply)."""
+    """Return the step report in a JSON object, or None if it is not a step report.
+
+    It is not a step report if it has no name or an unknown state, or if it is nested too deeply.
+    """
     name = fields.get("name")
     word = fields.get("state", StepState.SUCCESS.value)
     state = step_state(word) if isinstance(word, str) else None
@@ -126,7 +133,7 @@ def step_report(fields: dict[str, Any]) -> StepReport | None:
 
 
 def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport:
-    """Return the report of a step with this name and state; `fields` holds everything that was reported."""
+    """Return a report for a step with this name and state. `fields` holds everything that was reported."""
     error = fields.get("error_message") if state is StepState.FAILURE else None
     message = error or fields.get("message") or fields.get("error_message") or ""
     detail = {key: value for key, value in fields.items() if key not in _STEP_FIELDS}
@@ -141,7 +148,7 @@ def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport
 
 
 def read_line(text: str, at: datetime) -> Entry:
-    """Parse a line of a script's output: a step report if it is a JSON object with a name, else a log line."""
+    """Parse a line of a script's output. A JSON object with a name is a step report; any other line is a log line."""
     stripped = text.strip()
     if stripped[:1] == "{" and stripped[-1:] == "}":
         fields = _json_object(stripped)
@@ -152,9 +159,9 @@ def read_line(text: str, at: datetime) -> Entry:
 
 
 def read_event(text: str, at: datetime) -> list[Entry]:
-    """Parse a line from our Ansible callback; an invalid one is kept as a log line.
+    """Parse a line from our Ansible callback. Keep an invalid line as a log line.
 
-    Lines that are too long for one event arrive and are stored in pieces, as with scripts.
+    Lines that are too long for one event arrive and are stored in pieces, as they are for scripts.
     """
     fields = _json_object(text)
     if fields is None:
@@ -172,7 +179,7 @@ def read_event(text: str, at: datetime) -> list[Entry]:
 
 
 def as_in_a_line(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields from another source as if they were parsed from a line of output. Check `is_deep` first."""
+    """Return fields from another source as if they had been parsed from a line of output. Check `is_deep` first."""
     return _json_object(json.dumps(fields)) or {}
 
 
@@ -180,7 +187,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
     try:
         value = _DECODER.decode(text)
         if "\\u" in text:
-            # An escape can be a lone surrogate, which no response can contain.
+            # An escape can be a lone surrogate, which cannot be part of a response.
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
@@ -188,7 +195,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def _nothing(_constant: str) -> None:
-    """Parse NaN and Infinity, which Python writes but which are not valid JSON, as null."""
+    """Parse NaN and Infinity as null. Python writes them, but they are not valid JSON."""
 
 
 def _finite(digits: str) -> float | None:
@@ -196,7 +203,7 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-# Shared, because creating a decoder takes longer than parsing a line.
+# Shared because creating a decoder takes longer than parsing a line.
 _DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 
 

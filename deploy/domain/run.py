@@ -1,4 +1,4 @@
-"""A running deployment and its open steps, and how the output of the run changes them."""
+"""Apply the output of a run to its deployment and its open steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT_STEP = "Run the deploy script"
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
-    """Add the planned steps to a new deployment, as pending; return the events."""
+    """Add the planned steps to a new deployment as pending. Return the events."""
     events: list[Event] = []
     for step in planned:
         deployment.step_count += 1
@@ -33,8 +33,8 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
 class Run:
     """Applies the entries of one batch, in order, and collects the changes.
 
-    `events` holds all events in order, `touched` the steps to store by id, and `removed` the ids of steps to delete.
-    `ids` yields ids for unplanned steps.
+    `events` holds all events in order, `touched` the steps to store by ID, and `removed` the IDs of steps to delete.
+    `ids` yields IDs for unplanned steps.
     """
 
     def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
@@ -48,7 +48,7 @@ class Run:
         for step in self._open.values():
             self._by_name.setdefault(step.name, []).append(step)
         running = [step for step in self._open.values() if step.state is StepState.RUNNING]
-        # Sort by start, as if the whole run were one batch.
+        # Sort by start, as if the whole run were a single batch.
         self._running = {step.id: step for step in sorted(running, key=lambda step: step.run_order or 0)}
 
     @property
@@ -75,7 +75,7 @@ class Run:
     def report(self, report: StepReport, *, at: datetime, planned: bool = False) -> None:
         """Apply a step report: update the open step of that name, or append a new one.
 
-        When a running step succeeds, the next pending one starts, unless every start is reported (`planned`).
+        When a running step succeeds, start the next pending step, unless every start is reported (`planned`).
         """
         if self.deployment.state.is_final:
             return
@@ -93,7 +93,10 @@ class Run:
             self._start_next(at)
 
     def finish(self, *, at: datetime) -> None:
-        """Finish the deployment because its script is done: derive the outcome from its steps, and remove open ones."""
+        """Finish the deployment because its script is done.
+
+        Derive the outcome from its steps, and remove open steps.
+        """
         if self.deployment.state.is_final:
             return
         self._settle(DeploymentState.SUCCESS, at=at)
@@ -123,7 +126,7 @@ class Run:
             "message": result.message,
             "diff": result.diff,
         }
-        # Ansible may report a host again; the last result counts.
+        # Ansible can report a host again. The last result counts.
         step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
         self._emit(step)
 
@@ -151,7 +154,7 @@ class Run:
         self.events += deployment.finish(outcome, now=at, reason=reason)
 
     def _fail_step(self, reason: str, *, at: datetime) -> None:
-        """Record the reason in a failed step: the running one, or a new one."""
+        """Record the reason in a failed step: the running step, or a new one."""
         step = self._current or self._append(SCRIPT_STEP)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
@@ -160,7 +163,7 @@ class Run:
         self.deployment.reason = reason
 
     def _find(self, report: StepReport, *, planned: bool) -> Step | None:
-        # Ansible's id of the task. In the report of a script, `task` is a detail like any other.
+        # Ansible's ID for the task. In a script's report, `task` is a detail like any other.
         task = report.detail.get("task") if planned else None
         candidates = [step for step in self._by_name.get(report.name, ()) if step.id in self._open]
         if task is not None:
@@ -215,7 +218,7 @@ class Run:
 
 
 def _reason(end: RunEnded) -> str:
-    # Without an exit code and a signal, the message is all that is known about the end.
+    # Without an exit code or a signal, the message is all that is known about how the run ended.
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:

@@ -1,1 +1,1 @@
-"""Entrypoints: HTTP, WebSocket, command line and server processes."""
+"""Entrypoints: HTTP, WebSocket, the command line, and server processes."""

@@ -1,4 +1,4 @@
-"""The application state of a process, created at its start."""
+"""The application state of a process, created when it starts."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class AppState:
 def create_app_state(
     settings: Settings, database_url: str, now: Clock = utc_now, *, visible_to: Callable[[Actor], Visible] = visible_to
 ) -> AppState:
-    """Create the components of a process. Nothing connects to the database yet.
+    """Create the components of a process. They do not connect to the database yet.
 
-    `visible_to` returns the services that a caller may view.
+    `visible_to` returns the services that a caller can view.
 
     Raises:
         ConfigurationError: `database_url` is not a valid PostgreSQL URL.
@@ -93,7 +93,7 @@ def create_app_state(
     listener.on_connect(invalidate_access)
     inputs = create_inputs(settings, folders, open_unit_of_work)
     bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
-    # Without this, a revoked token would remain valid here until the notification arrives.
+    # Otherwise a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
     bus.on_committed(feed.send_committed)
@@ -119,7 +119,7 @@ def create_app_state(
 
 
 def create_folders(settings: Settings) -> ServiceFolders:
-    """Return the reader of the service folders. Links in them must not lead to private files of the server."""
+    """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
     return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
 
@@ -131,11 +131,11 @@ def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work
 
 
 def deploy_user(settings: Settings) -> DeployUser | None:
-    """Return the deploy user, with whose permissions scripts run; None for the server's own user.
+    """Return the deploy user, whose permissions scripts run with, or None for the server's own user.
 
     Raises:
-        ConfigurationError: the deploy user owns the data folder.
-        RunError: the deploy user does not exist.
+        ConfigurationError: The deploy user owns the data folder.
+        RunError: The deploy user does not exist.
     """
     if not settings.sudo_user:
         return None
@@ -152,7 +152,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
 
 @asynccontextmanager
 async def running(state: AppState) -> AsyncIterator[None]:
-    """Run the background tasks of a process: the listener, the live channel and the reaper."""
+    """Run the background tasks of a process: the listener, the live channel, and the reaper."""
     try:
         async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
             yield

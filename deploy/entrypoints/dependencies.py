@@ -1,4 +1,4 @@
-"""The dependencies of routes: services, tokens and access checks."""
+"""The dependencies of routes: services, tokens, and access checks."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ async def no_store(response: Response) -> None:
 
 
 def client_address(request: Request) -> str:
-    """Return the IP address of the client, forwarded by trusted proxies; empty for a Unix socket."""
+    """Return the IP address of the client, as forwarded by trusted proxies. Empty for a Unix socket."""
     return request.client.host if request.client else ""
 
 
 def require(action: Action) -> Any:
-    """Return a dependency that checks that the type of the token and the role allow `action`, and returns the actor.
+    """Return a dependency that checks that the token type and the role allow `action`, and that returns the actor.
 
-    Every route must use it; a test over all routes enforces that. Routes about an object then load it through
-    `service_layer/authorization` or execute a command, both of which check the object, too.
+    Every route must use it, which a test over all routes enforces. A route about an object then either loads the
+    object through `service_layer/authorization` or executes a command. Both also check access to the object.
     """
 
     async def actor(state: AppStateDep, token: BearerDep) -> Actor:

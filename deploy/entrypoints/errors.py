@@ -59,20 +59,20 @@ def _entry(fault: Fault) -> dict[str, Any]:
 
 
 def invalid_request(_request: Request, error: Exception) -> JSONResponse:
-    """Return what is wrong with a request, without its values: they may contain secrets."""
+    """Return the problems with a request, without its values, because these could contain secrets."""
     assert isinstance(error, RequestValidationError)
     faults = [{name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()]
     return JSONResponse({"detail": jsonable_encoder(faults)}, 422)
 
 
 def database_away(_request: Request, error: Exception) -> JSONResponse:
-    """Answer 503 with Retry-After while the database is unreachable."""
+    """Return 503 with Retry-After while the database is unreachable."""
     log.warning("The database cannot be reached: %s", error)
     return JSONResponse({"detail": AWAY}, 503, RETRY_AFTER)
 
 
 def database_error(request: Request, error: Exception) -> JSONResponse:
-    """Distinguish a lost connection (503) from an invalid value (422); raise every other error."""
+    """Return 503 for a lost connection and 422 for an invalid value. Raise every other error."""
     if is_away(error):
         return database_away(request, error)
     if sql_state(error).startswith("22"):
@@ -81,7 +81,7 @@ def database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def system_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer 503 if the database is unreachable, else 500: other OSErrors do not go away on a retry."""
+    """Return 503 if the database is unreachable and 500 otherwise, because a retry does not fix other OSErrors."""
     if is_away(error):
         return database_away(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -89,13 +89,13 @@ def system_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def folders_unavailable(request: Request, error: Exception) -> JSONResponse:
-    """Answer 500 with the reason why the service folders cannot be read; a retry would not help."""
+    """Return 500 with the reason the service folders cannot be read. A retry would not help."""
     log.error("%s %s failed: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, 500)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """Return 422 in place of FastAPI's 400 for undecodable bodies, so that every invalid body gets the same status."""
+    """Return 422 instead of FastAPI's 400 for undecodable bodies, so that all invalid bodies get the same status."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         return JSONResponse({"detail": error.detail}, 422)

@@ -55,11 +55,11 @@ DESCRIPTION = "Start deployments, watch them live, and read their output. Sign i
 def create_app(settings: Settings | None = None, *, ready: AppState | None = None) -> FastAPI:
     """Return the application.
 
-    With `ready`, the caller (the `serve` command) also runs this application state; otherwise the application connects to
-    DATABASE_URL when it starts, and upgrades the schema.
+    With `ready`, the caller (the `serve` command) also runs this application state. Otherwise, the application
+    connects to DATABASE_URL and upgrades the schema when it starts.
 
     Raises:
-        ConfigurationError: at startup, if a setting is missing.
+        ConfigurationError: A setting is missing (raised at startup).
     """
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
         app.state.app_state = ready
     errors.install(app)
     for module in MODULES:
-        # Not `include_router`, which would build each route again, at the first request.
+        # Not `include_router`, which would build each route again on the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
     app.add_middleware(HeadAsGet)
@@ -101,13 +101,13 @@ async def _own_state(settings: Settings) -> AsyncIterator[AppState]:
     state = create_app_state(settings, settings.database_url)
     syncing = await prepare_database(state)
     async with running(state), background(finish_sync(syncing)):
-        # Last, and not through the log, because logs are stored.
+        # Print this last, and do not log it, because logs are stored.
         show_first_steps(await prepare_first_user(state))
         yield state
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Create `app` only on access: `serve` imports this module but creates its own application."""
+    """Create `app` only when it is accessed: `serve` imports this module but creates its own application."""
     if name == "app":
         return create_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

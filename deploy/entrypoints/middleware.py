@@ -12,7 +12,7 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Swagger UI needs inline scripts and styles; nothing else does.
+# Only Swagger UI needs inline scripts and styles.
 DOCS_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
     "script-src 'self'", "script-src 'self' 'unsafe-inline'"
 )
@@ -25,7 +25,10 @@ HEADERS = [
 
 
 class BodyTooLarge(HTTPException):
-    """The body is larger than `BODY_LIMIT` bytes. An HTTPException, because all code that reads bodies lets it pass."""
+    """The body is larger than `BODY_LIMIT` bytes.
+
+    This is an HTTPException, because code that reads bodies lets HTTPExceptions pass.
+    """
 
     def __init__(self) -> None:
         super().__init__(413, f"The request body is larger than {BODY_LIMIT} bytes.")

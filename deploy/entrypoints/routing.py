@@ -1,6 +1,6 @@
 """Behavior of all routes: HEAD requests, and paths with and without a trailing slash.
 
-A redirect between the two spellings of a path would drop the Authorization header.
+A redirect between the two forms of a path would drop the Authorization header.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _TRIED = "fastdeploy.other_spelling"
 def answer_both_spellings(app: FastAPI) -> None:
     """If no route matches a path, retry it with its trailing slash removed or added.
 
-    A path that matches another route without its slash (`/services/names` matches `/services/{id}`) must be declared in
-    both spellings.
+    If a path without its slash matches another route (`/services/names` matches `/services/{id}`), declare the path in
+    both forms.
     """
     router = app.router
     not_found = router.default
@@ -32,7 +32,7 @@ def answer_both_spellings(app: FastAPI) -> None:
 
 
 class HeadAsGet:
-    """Middleware that answers HEAD like GET, without the body (RFC 9110, 9.3.2)."""
+    """Middleware that answers HEAD like GET, but without the body (RFC 9110, 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Authentication: from a token to an actor."""
+"""Authentication: turn a token into an actor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHE_SECONDS = 5.0
 
 
 class Authenticator:
-    """Checks tokens against the database, and caches the result briefly."""
+    """Checks tokens against the database, and caches the results briefly."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Authenticator:
         now: Clock,
         visible_to: Callable[[Actor], Visible] = visible_to,
     ) -> None:
-        """`visible_to` returns the services that a caller may view."""
+        """`visible_to` returns the services that a caller can view."""
         self._visible_to = visible_to
         self._signer = signer
         self._open_unit_of_work = open_unit_of_work
@@ -42,7 +42,7 @@ class Authenticator:
         """Return the actor of a token that has one of these types.
 
         Raises:
-            NotSignedIn: The token is forged, expired, revoked or of another type, or its user is disabled.
+            NotSignedIn: The token is forged, expired, revoked, or of another type, or its user is disabled.
         """
         cache = self._cache
         until, actor = cache.get(token, (0.0, None))
@@ -59,7 +59,8 @@ class Authenticator:
     def invalidate(self, user_id: int | None = None) -> None:
         """Invalidate the cached access of a user, or of all users, because it has changed."""
         others = {token: entry for token, entry in self._cache.items() if entry[1].user_id != user_id}
-        # A new dict: lookups in progress started before the change, and must store their result in the old one.
+        # Create a new dict: lookups in progress started before the change, so they must store their results in the old
+        # one.
         self._cache = others if user_id is not None else {}
 
     async def _look_up(self, claims: Claims) -> Actor:
@@ -67,7 +68,8 @@ class Authenticator:
             async with self._open_unit_of_work() as uow:
                 return await self._actor(claims, uow)
         except (ValueError, asyncpg.DataError) as error:
-            # Signed with our key but not by us: a claim has a value that the database cannot represent.
+            # The token is signed with our key but was not issued by us: a claim has a value that the database cannot
+            # represent.
             raise NotSignedIn(INVALID) from error
 
     async def _actor(self, claims: Claims, uow: UnitOfWork) -> Actor:
@@ -107,7 +109,7 @@ class Authenticator:
 
 
 def actor_of(user: User, *, expires: float, session: str | None = None) -> Actor:
-    """Return the actor for a user who has proven who they are."""
+    """Return the actor for a user whose identity has been verified."""
     return Actor(
         kind=TokenType.USER,
         expires=expires,

@@ -1,4 +1,4 @@
-"""Authorization: load what a command or request is about, and check that the actor may do it (`domain/policy`)."""
+"""Authorization: load the object of a command or request, and check that the actor has access (`domain/policy`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def authorize(command: Command, by: Actor, uow: UnitOfWork) -> None:
-    """Check that the actor may execute the command.
+    """Check that the actor is allowed to execute the command.
 
     Raises:
-        NotFound: The object does not exist, or the actor may not know that it does.
-        Forbidden: The actor may not do this.
+        NotFound: The object does not exist, or the actor is not allowed to know that it does.
+        Forbidden: The actor is not allowed to do this.
     """
     if by.is_system:
         return
@@ -26,11 +26,11 @@ async def authorize(command: Command, by: Actor, uow: UnitOfWork) -> None:
 
 
 async def granted_deployment(actor: Actor, action: Action, deployment_id: int, uow: UnitOfWork) -> Deployment:
-    """Return a deployment on which the actor may perform the action.
+    """Return a deployment if the actor is allowed to perform the action on it.
 
     Raises:
-        NotFound: It does not exist, or the actor may not know that it does.
-        Forbidden: The actor may not do this.
+        NotFound: It does not exist, or the actor is not allowed to know that it does.
+        Forbidden: The actor is not allowed to do this.
     """
     deployment = await uow.deployments.get(deployment_id, visible=_findable(actor))
     check(actor, action, _of_deployment(deployment))
@@ -38,11 +38,11 @@ async def granted_deployment(actor: Actor, action: Action, deployment_id: int, u
 
 
 async def granted_service(actor: Actor, action: Action, service_id: int, uow: UnitOfWork) -> Service:
-    """Return a service on which the actor may perform the action.
+    """Return a service if the actor is allowed to perform the action on it.
 
     Raises:
-        NotFound: It does not exist, or the actor may not know that it does.
-        Forbidden: The actor may not do this.
+        NotFound: It does not exist, or the actor is not allowed to know that it does.
+        Forbidden: The actor is not allowed to do this.
     """
     service = await uow.services.get(service_id, visible=_findable(actor))
     check(actor, action, _of_service(service))
@@ -50,7 +50,7 @@ async def granted_service(actor: Actor, action: Action, service_id: int, uow: Un
 
 
 def _findable(actor: Actor) -> Visible:
-    # Service tokens of another service get 403 instead of 404, which `check` decides.
+    # Service tokens of another service get 403 instead of 404. `check` makes that decision.
     return EVERYTHING if actor.kind is TokenType.SERVICE else actor.visible
 
 

@@ -1,6 +1,6 @@
-"""The composition root: registers the handler of each command, with its dependencies.
+"""The composition root: register the handler of each command, with its dependencies.
 
-The web server, the worker and the command line all use it.
+The web server, the worker, and the command line all use it.
 """
 
 from __future__ import annotations

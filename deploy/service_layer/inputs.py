@@ -1,6 +1,6 @@
 """Check the values given for the inputs of services.
 
-Values are checked outside the transaction, because loading choices can take long.
+Values are checked outside the transaction, because loading choices can take a long time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.service_layer.messagebus import Unprepared
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
-# The config options about inputs. They must not change between the check of the values and the start.
+# The config options about inputs. They must not change between checking the values and starting the deployment.
 _OPTIONS = ("inputs", "confirm")
-# Checks of values that run at the same time, and that run or wait.
+# Number of checks that can run at the same time, and that can run or wait in total.
 CHECKS, MAX_WAITING = 2, 50
 BUSY, BUSY_SECONDS = (
     "The server is checking the values of too many requests at the moment. Try again in a few seconds.",
@@ -35,7 +35,7 @@ BUSY, BUSY_SECONDS = (
 
 
 class Inputs:
-    """Turns the values of any start request into the checked values of a deployment."""
+    """Turns the values of a start request into the checked values of a deployment."""
 
     def __init__(self, open_unit_of_work: OpenUnitOfWork, choices: Choices, vault: Vault) -> None:
         self._open_unit_of_work = open_unit_of_work
@@ -45,11 +45,11 @@ class Inputs:
         self._waiting = 0
 
     async def prepare(self, command: StartDeployment) -> StartDeployment:
-        """Return the command with its values checked, completed, and split into plain and secret ones.
+        """Return the command with its values checked, defaults filled in, and secrets separated from plain values.
 
         Raises:
             NotFound: The service does not exist.
-            InvalidValues: Values are missing or invalid; it contains every fault.
+            InvalidValues: Values are missing or invalid. The error contains every fault.
         """
         async with self._open_unit_of_work() as uow:
             service = await uow.services.get(command.service_id, visible=EVERYTHING)
@@ -84,10 +84,10 @@ class Inputs:
         return CheckedValues(env=complete, secrets=secrets, config=options), faults
 
     async def _check(self, schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-        """Check values in a thread. Each check takes up to a second of processor time, so few run at once.
+        """Check values in a thread. Each check takes up to a second of processor time, so only a few run at once.
 
         Raises:
-            Overloaded: Too many are waiting.
+            Overloaded: Too many checks are waiting.
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded(BUSY, BUSY_SECONDS)
@@ -100,7 +100,7 @@ class Inputs:
             self._waiting -= 1
 
     async def _reserved(self, command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
-        """Return a fault for each value with a name that Ansible reserves, if the service runs a playbook."""
+        """Return a fault for each value whose name Ansible reserves, if the service runs a playbook."""
         names = names_with_reserved_fields(_given(command))
         if not names or not await self.choices.runs_playbook(service, config):
             return []
@@ -113,7 +113,7 @@ class Inputs:
         ]
 
     def fingerprint(self, command: StartDeployment) -> str:
-        """Return a keyed hash of the request, including its secrets, to recognize the same request."""
+        """Return a keyed hash of the request, including its secrets, to recognize a repeated request."""
         request = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
         return self.vault.fingerprint(request)
 
@@ -121,7 +121,7 @@ class Inputs:
         """Return the secret values of a deployment that has not ended.
 
         Raises:
-            Unsealable: They are not stored or cannot be decrypted.
+            Unsealable: The values are not stored or cannot be decrypted.
         """
         if not deployment.secret_inputs:
             return {}
@@ -131,7 +131,7 @@ class Inputs:
         return self.vault.open(sealed, deployment.id)
 
     async def mask(self, deployment: Deployment, uow: UnitOfWork) -> Mask | None:
-        """Return the mask for the secret values in a run's output; None if there are no secrets."""
+        """Return the mask for the secret values in a run's output, or None if there are no secrets."""
         if not deployment.secret_inputs:
             return None
         try:
@@ -141,11 +141,11 @@ class Inputs:
 
 
 def values_of(command: StartDeployment, config: Mapping[str, Any]) -> CheckedValues:
-    """Return the values if they were checked against the current config, or if the service declares no inputs.
+    """Return the values if they were checked against the current config, or if the service does not declare inputs.
 
     Raises:
-        Unprepared: They must be checked first.
-        Conflict: The service's config has changed since the check.
+        Unprepared: The values must be checked first.
+        Conflict: The service's config has changed since the values were checked.
     """
     options = {name: config.get(name) for name in _OPTIONS}
     if command.values is None:
@@ -167,7 +167,7 @@ def check_shape(command: StartDeployment) -> None:
     """Check that the values can be stored.
 
     Raises:
-        InvalidInput: They are nested too deeply, or contain a lone surrogate.
+        InvalidInput: The values are nested too deeply or contain a lone surrogate.
     """
     given = {**command.context, "again": command.again}
     if is_deep(given):
@@ -189,7 +189,7 @@ def _confirmation(command: StartDeployment, service: str, config: Mapping[str, A
 
 
 def _not_text(secrets: Mapping[str, Any], schema: shape.Schema) -> list[Fault]:
-    """Return a fault for each secret that is not text. An input whose condition does not apply has not been checked."""
+    """Return a fault for each secret that is not text. Inputs whose condition does not apply have not been checked."""
     return [
         Fault((ENV, name), f"{shape.title(schema, name)}: must be text")
         for name, value in secrets.items()

@@ -1,6 +1,7 @@
-"""The live channel: reads committed events after a cursor and sends them to the connected clients.
+"""The live channel: read committed events after a cursor and send them to the connected clients.
 
-Cursors are per deployment. A notification marks a deployment as changed; a slow sweep finds what was missed.
+Each deployment has its own cursor. A notification marks a deployment as changed, and a slow sweep finds changes whose
+notification was missed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 2.0
-# Seconds until events committed by this process are read from the database if `send_committed` has not sent them.
+# Seconds to wait before reading events that this process committed from the database, if `send_committed` has not sent
+# them.
 OWN_EVENT_TIMEOUT = 0.1
 BATCH = 200
 CATCH_UP_BYTES = 512 * 1024
@@ -47,7 +49,7 @@ class LiveFeed:
         listener.on_connect(self._on_connect)
 
     async def run(self) -> None:
-        """Feed until canceled. Tolerates database outages."""
+        """Feed until canceled. Tolerate database outages."""
         while True:
             try:
                 await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
@@ -62,21 +64,22 @@ class LiveFeed:
                 await asyncio.sleep(0.2)
 
     async def join(self, client: Client) -> None:
-        """Add a client: it receives everything that is committed after this returns."""
-        # In this order: events committed in between are already offered to the client.
+        """Add a client. It receives everything that is committed after this returns."""
+        # Keep this order: events committed in between are already offered to the client.
         self._hub.add(client)
         for deployment_id, seq in await self._reader.cursors(visible=client.actor.visible, since_seconds=60):
             client.cursors.setdefault(deployment_id, seq)
             self._cursors.setdefault(deployment_id, seq)
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
-        """Read events after the cursor of one client, until it has caught up or its outbox is full."""
-        # The client counts as behind until the end: events offered meanwhile would arrive before those read here.
+        """Read the events after one client's cursor until the client has caught up or its outbox is full."""
+        # The client counts as behind until the end. Otherwise, events offered during this time would arrive before
+        # those read here.
         while client.has_room:
             client.missed.discard(deployment_id)
             cursor = client.cursors.setdefault(deployment_id, 0)
             with_output = deployment_id in client.subscribed
-            # Small batches, since many clients may catch up at the same time.
+            # Use small batches, because many clients could be catching up at the same time.
             events = await self._reader.some_after(
                 deployment_id,
                 cursor,
@@ -86,7 +89,7 @@ class LiveFeed:
                 with_output=with_output,
             )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
-                continue  # it has subscribed meanwhile, so these events lack the output it now needs
+                continue  # it has subscribed since then, so these events lack the output it now needs
             if not events and deployment_id not in client.missed:
                 client.behind.discard(deployment_id)
                 return
@@ -95,7 +98,7 @@ class LiveFeed:
     def send_committed(self, committed: CommittedEvents) -> None:
         """Send events that this process has just committed, without reading them from the database.
 
-        If they do not directly follow the last event that was sent, all events since then are read from the database.
+        If they do not directly follow the last event that was sent, read all events since then from the database.
         """
         if not len(self._hub) or not committed.events:
             return
@@ -114,8 +117,8 @@ class LiveFeed:
         self._wake.set()
 
     def _on_own_deployment(self, text: str) -> None:
-        # The notification may arrive before the committing task calls `send_committed`. Read the events only if that task
-        # is interrupted and never does.
+        # The notification can arrive before the committing task calls `send_committed`. Only read the events if that
+        # task is interrupted and never calls it.
         asyncio.get_running_loop().call_later(OWN_EVENT_TIMEOUT, self._on_deployment, text)
 
     def _on_service(self, text: str) -> None:
@@ -148,7 +151,7 @@ class LiveFeed:
 
     async def _advance(self, deployment_id: int) -> None:
         if not len(self._hub):
-            # No clients are connected. The next one starts from the current state.
+            # No clients are connected. The next client starts from the current state.
             self._cursors.pop(deployment_id, None)
             self._service_of.pop(deployment_id, None)
             return
@@ -188,7 +191,7 @@ class LiveFeed:
         if deployment_id not in self._service_of:
             service_id = await self._reader.service_of(deployment_id)
             if service_id is None:
-                return None  # deleted meanwhile
+                return None  # deleted in the meantime
             self._service_of[deployment_id] = service_id
         return self._service_of[deployment_id]
 

@@ -22,17 +22,20 @@ Prepare: TypeAlias = Callable[[Message], Awaitable[Message]]
 
 
 class Unprepared(Exception):
-    """A handler needs a prepared command; its transaction is rolled back."""
+    """A handler needs a prepared command. Its transaction is rolled back."""
 
 
 class MessageBus:
-    """Routes each command to its handler, and the returned events to their registered handlers.
+    """Routes each command to its handler, and each returned event to the handlers registered for it.
 
-    Each message gets its own unit of work: sharing one between concurrent messages loses writes.
+    Each message gets its own unit of work. Sharing one between concurrent messages would lose writes.
     """
 
     def __init__(self, open_unit_of_work: OpenUnitOfWork, open_autocommit: OpenUnitOfWork | None = None) -> None:
-        """`open_unit_of_work` opens transactions; in units of work of `open_autocommit`, each statement commits on its own."""
+        """`open_unit_of_work` opens transactions.
+
+        In the units of work of `open_autocommit`, each statement commits on its own.
+        """
         self._open_unit_of_work = open_unit_of_work
         self._open_autocommit = open_autocommit or open_unit_of_work
         self._autocommit: set[type[Any]] = set()
@@ -52,10 +55,10 @@ class MessageBus:
     ) -> None:
         """Register the handler of a command.
 
-        An `autocommit` handler groups its statements itself (`UnitOfWork.atomically`), because it usually runs only one,
-        which needs no transaction.
+        An `autocommit` handler groups its statements itself (`UnitOfWork.atomically`), because it usually runs a
+        single statement, which does not need a transaction.
 
-        `prepare` does work that takes too long for a transaction: if the handler raises Unprepared, it is called again
+        `prepare` does work that takes too long for a transaction. If the handler raises Unprepared, it is called again
         with the command that `prepare` returns.
         """
         self._commands[kind] = handler
@@ -65,26 +68,32 @@ class MessageBus:
             self._autocommit.add(kind)
 
     def on_event(self, kind: type[Message], *handlers: Handler[Message]) -> None:
-        """Register handlers of an event; each runs after the commit, in its own transaction."""
+        """Register handlers for an event. Each runs after the commit, in its own transaction."""
         self._events.setdefault(kind, []).extend(handlers)
 
     def on_commit(self, kind: type[Message], listener: Callable[[Message], None]) -> None:
-        """Register a callback for an event in this process, called before any other notification. It must not block."""
+        """Register a callback for an event in this process.
+
+        It runs before any other notification and must not block.
+        """
         self._listeners.setdefault(kind, []).append(listener)
 
     def on_committed(self, listener: Callable[[CommittedEvents], None]) -> None:
-        """Register a callback that receives, after the commit, what was stored for clients. It must not block."""
+        """Register a callback that receives, after the commit, the events that were stored for clients.
+
+        It must not block.
+        """
         self._committed.append(listener)
 
     async def handle(self, command: Command, *, by: Actor) -> list[Event]:
-        """Execute a command, if the actor may do what its rule says, and return its events.
+        """Execute a command if its rule allows the actor to, and return its events.
 
-        Authorization, changes and audit entry are in one transaction.
+        Authorization, changes, and the audit entry share one transaction.
 
         Raises:
-            NotFound: The object does not exist, or the actor may not know that it does.
-            Forbidden: The actor may not do this.
-            DomainError: The command failed; nothing was changed.
+            NotFound: The object does not exist, or the actor is not allowed to know that it does.
+            Forbidden: The actor is not allowed to do this.
+            DomainError: The command failed. Nothing was changed.
         """
         try:
             events = await self._execute(command, by)
@@ -125,7 +134,7 @@ class MessageBus:
             try:
                 listener(message)
             except Exception:
-                # Do not log the events: not everyone who can read the log may read the deployment.
+                # Do not log the events: not everyone who can read the log is allowed to read the deployment.
                 name = (
                     f"committed events of deployment {message.deployment_id}"
                     if isinstance(message, CommittedEvents)

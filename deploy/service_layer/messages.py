@@ -1,6 +1,6 @@
-"""The JSON messages that clients receive: one object per change, the same over WebSocket and HTTP.
+"""Build the JSON messages that clients receive: one object per change, the same over WebSocket and HTTP.
 
-Shapes: docs/reference/websocket. Times are ISO 8601 in UTC, ending in Z.
+Shapes: docs/reference/websocket. Times are ISO 8601 in UTC and end in Z.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CHARACTERS_PER_MESSAGE = 128 * 1024
 
 
 def to_json(fields: dict[str, Any]) -> str:
-    """Return a message as JSON. Times in it must be in UTC; they are written with Z."""
+    """Return a message as JSON. Times must be in UTC and are written with Z."""
     try:
         return orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode()
     except TypeError:
-        # orjson does not support integers of more than 64 bits, which scripts and clients can send.
+        # orjson does not support integers larger than 64 bits, which scripts and clients can send.
         return json.dumps(fields, default=_time)
 
 
@@ -84,7 +84,7 @@ def step_fields(step: Step) -> dict[str, Any]:
 
 
 def service_message(service: Service) -> str:
-    """Return the message about a service that was added, changed or removed."""
+    """Return the message about a service that was added, changed, or removed."""
     fields = {"id": service.id, "name": service.name, "data": service.data, "deleted": service.deleted is not None}
     return to_json({"type": "service", **fields})
 

@@ -13,7 +13,7 @@ EVENTS_AT_ONCE = 50
 
 
 class OutputLine(NamedTuple):
-    """A line of output; `n` is its number, from 1."""
+    """A line of output. `n` is its number, counting from 1."""
 
     n: int
     at: datetime
@@ -38,7 +38,7 @@ async def find_lines(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return up to `limit` lines after line `after` that contain `text` (case-insensitive), and the next `after`.
 
-    The next `after` is None at the end.
+    The next `after` is None at the end of the output.
     """
     wanted = text.casefold()
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Planning: the expected steps of a deployment before it runs."""
+"""Plan the expected steps of a deployment before it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
 async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps, *, visible: Visible) -> Plan:
-    """Return the plan from earlier successes, or else from the config or the playbook, or else a placeholder step."""
+    """Return the plan from earlier successes, or else from the config or the playbook, or a placeholder step."""
     plan = await uow.plans.by_successes(service.id, visible=visible)
     if plan is not None and plan.steps:
         return plan

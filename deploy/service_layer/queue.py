@@ -1,4 +1,4 @@
-"""The reasons why deployments wait."""
+"""Find the reasons deployments are waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 class Ahead(NamedTuple):
-    """The deployments ahead of one that waits: how many are waiting, and the ID of the last one and if it runs."""
+    """The deployments ahead of a waiting one: how many wait, the ID of the last one, and True if it is running."""
 
     waiting: int
     last: int | None
@@ -27,7 +27,8 @@ FREE = Ahead(0, None, last_runs=False)
 async def why_waiting(
     deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float, *, visible: Visible
 ) -> dict[str, Any] | None:
-    """Return the reason, the position in the service's queue (from 1) and the deployment to wait for.
+    """Return the reason a deployment is waiting, its position in the service's queue (from 1), and the deployment
+    ahead.
 
     Return None if the deployment is not queued.
     """
@@ -71,7 +72,7 @@ async def why_all_waiting(
 def all_ahead(jobs: Iterable[Job], concurrency: Mapping[int, int]) -> dict[int, Ahead]:
     """Return the deployments ahead of each job that waits for others, by job ID. Must agree with `Queue.ahead_of`.
 
-    `concurrency` maps the id of a service to the number of its deployments that may run at once.
+    `concurrency` maps a service ID to the number of the service's deployments that can run at once.
     """
     by_service: dict[int, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
@@ -99,7 +100,7 @@ def _reason(deployment: Deployment, ahead: Ahead, concurrency: int, *, has_worke
     if not has_worker:
         reason = "No worker is running. Start one with: fastdeploy worker"
     elif ahead.last is not None:
-        # A run that has reported its result counts as running until its process has ended.
+        # A run that has reported its result counts as running until its process ends.
         state = "running" if ahead.last_runs else "waiting"
         how_many = "one" if concurrency == 1 else concurrency
         reason = f"Deployment {ahead.last} of {deployment.service} is {state} ahead of it; {how_many} at a time."

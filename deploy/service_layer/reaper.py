@@ -1,4 +1,4 @@
-"""The reaper: fails runs whose worker is gone, and requeues waiting deployments that have no job."""
+"""The reaper: fail runs whose worker is gone, and requeue waiting deployments that do not have a job."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 REAPER = internal_actor("reaper")
 POLL_SECONDS = 5.0
-# Seconds. After an outage of the database or this process, heartbeats are old: give workers time to send new ones.
+# Seconds. After an outage of the database or this process, heartbeats are old, so give workers time to send new ones.
 OUTAGE_GRACE_SECONDS = 30.0
 
 
 class Reaper:
-    """Handles deployments that no worker handles. Several reapers can run, in several processes."""
+    """Handles deployments that no worker handles. Several reapers can run in several processes."""
 
     def __init__(self, bus: MessageBus, open_unit_of_work: OpenUnitOfWork, grace_seconds: float) -> None:
         self._bus = bus

@@ -1,4 +1,4 @@
-"""Sync the services with their folders, for the API, the command line and the start."""
+"""Sync the services with their folders, for the API, the command line, and startup."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 async def sync_services(
     folders: ServiceFolders, bus: MessageBus, *, by: Actor, accepted: dict[str, Any] | None = None
 ) -> tuple[list[Event], list[FolderProblem]]:
-    """Read the folders and update the database; return the changes and the folder problems.
+    """Read the folders and update the database. Return the changes and the folder problems.
 
-    `accepted` is the result of `accepted_inputs`: these schemas are not validated again.
+    `accepted` is the result of `accepted_inputs`. These schemas are not validated again.
     """
     found, problems = await folders.read(accepted or {})
-    # If the services root itself cannot be read, nothing is known about any service: change none.
+    # If the services root itself cannot be read, the state of every service is unknown, so do not change any.
     if any(not problem.folder for problem in problems):
         return [], problems
     broken = frozenset(problem.folder for problem in problems)
@@ -28,9 +28,10 @@ async def sync_services(
 
 
 async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
-    """Return the input schema of each service in the database by name; None if it declares no inputs.
+    """Return the input schema of each service in the database, by name. None means that the service does not declare
+    inputs.
 
-    A schema that was valid once stays valid, and validating it again would make the start slower.
+    A schema that was valid once stays valid, and validating it again would slow down startup.
     """
     async with open_unit_of_work() as uow:
         return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}

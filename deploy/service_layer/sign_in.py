@@ -1,4 +1,4 @@
-"""Check passwords: reserve an attempt, hash, then settle the reservation (decision 0013)."""
+"""Check passwords: reserve an attempt, hash the password, then settle the reservation (decision 0013)."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
-# The audience of a browser's cookie. No route accepts it as a token.
+# The audience of a browser's cookie. No route accepts the cookie as a token.
 BROWSER = "browser"
-# Longer than any username in any Unicode normalization form, so cutting longer names changes nothing.
+# Longer than any username in any Unicode normalization form, so truncating longer names has no effect.
 MAX_NAME_LENGTH = 1024
-# Retry-After if all attempts are still being checked, which takes milliseconds.
+# Retry-After while all attempts are still being checked, which takes milliseconds.
 SOON_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where an attempt comes from: an IP address, and a browser's cookies of earlier sign-ins, by user id."""
+    """The source of an attempt: an IP address, and a browser's cookies from earlier sign-ins, by user ID."""
 
     address: str
     cookies: Mapping[int, str]
@@ -53,7 +53,7 @@ class Reservation:
 
 
 class SignIn:
-    """Checks passwords at sign-in and when users change their password."""
+    """Checks passwords when users sign in and when they change their password."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class SignIn:
         self._now = now
 
     async def check(self, name: str, password: str, client: Client) -> User:
-        """Return the user if the password is correct. Holds no database connection while hashing it.
+        """Return the user if the password is correct. Do not hold a database connection while hashing it.
 
         Raises:
-            NotSignedIn: Wrong password, unknown or disabled user; the message does not reveal which.
+            NotSignedIn: The password is wrong, or the user is unknown or disabled. The message does not reveal which.
             TooManyAttempts: A limit was reached.
             Overloaded: Too many passwords are waiting to be hashed.
         """
@@ -91,7 +91,7 @@ class SignIn:
         return user
 
     async def change_password(self, by: Actor, current: str, new: str, address: str) -> None:
-        """Change a user's own password; ends their sessions, user tokens and known browsers.
+        """Change a user's own password. This ends their sessions, user tokens, and known browsers.
 
         Raises:
             Forbidden: `current` is wrong.
@@ -107,14 +107,15 @@ class SignIn:
         await self._succeed(None, address, reserved)
         password_hash = await self._passwords.hash(new)
         await self._bus.handle(ChangeOwnPassword(user_id=user_id, password_hash=password_hash), by=by)
-        # Known networks were forgotten, too. Without this one, an attack could prevent the user from signing in again.
+        # The known networks were also forgotten. Without this one, an attack could prevent the user from signing in
+        # again.
         async with self._open_unit_of_work() as uow:
             await self._remember(await uow.users.get(user_id), address, uow)
 
     def browser_cookie(self, user: User, client: Client) -> str:
         """Return the cookie that makes this browser known to the user's account.
 
-        It is signed, and bound to the account and its current password. A known browser keeps its bucket.
+        It is signed and bound to the account and its current password. A known browser keeps its bucket.
         """
         browser_id = self._known_browser(user, client) or new_token_id()
         return self._signer.sign(
@@ -137,7 +138,7 @@ class SignIn:
         if browser_id is not None:
             return known_browser(browser_id)
         network = network_of(client.address)
-        # Also queried for unknown names, so that timing does not reveal which names exist.
+        # Also run the query for unknown names, so that timing does not reveal which names exist.
         is_known = await uow.attempts.knows_network(self._network_key(user, network), self._now())
         if user is not None and is_known:
             return known_network(user.id or 0, network)
@@ -148,19 +149,19 @@ class SignIn:
         return self._keyed_hash.of("known", *account, network)
 
     async def _reserve(self, buckets: Sequence[Bucket], uow: UnitOfWork) -> Reservation:
-        """Count an attempt in all of the buckets, or in none.
+        """Count an attempt in all of the buckets or in none of them.
 
         Raises:
             TooManyAttempts: A bucket is full.
         """
         now = self._now()
         by_key = {self._keyed_hash.of(*bucket.key): bucket for bucket in buckets}
-        # Check without writing first: in a flood, each refused attempt costs only one read.
+        # Check without writing first, so that each refused attempt only costs one read, even in a flood.
         for key, state in (await uow.attempts.states(list(by_key), now)).items():
             if state.attempts >= by_key[key].limit:
                 raise _refusal(by_key[key], state, now)
         windows = {}
-        # All attempts lock in the same order, so they cannot deadlock.
+        # All attempts lock the buckets in the same order, so they cannot deadlock.
         for key in sorted(by_key):
             ends = await uow.attempts.reserve(key, by_key[key].limit, now, now + WINDOW)
             if ends is None:
@@ -172,7 +173,8 @@ class SignIn:
     async def _matches(self, password: str, password_hash: str | None, reserved: Reservation) -> bool:
         """Return True if the password is correct.
 
-        The attempt stays counted, even if the request is canceled. It is refunded if the password was not checked.
+        The attempt stays counted, even if the request is canceled. If the password was not checked, the attempt is
+        refunded.
         """
         try:
             matches = await self._passwords.verify(password, password_hash)

@@ -1,4 +1,4 @@
-"""Snapshots of a service's files at the start of a deployment, to compare later deployments with."""
+"""Take snapshots of a service's files when a deployment starts, to compare later deployments with them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deploy.service_layer.messagebus import MessageBus
 
 log = logging.getLogger(__name__)
 
-# Seconds that a start waits, so that the files are read before its script can change them. That is enough for a small
-# folder; the rest of a large one is read while the script starts.
+# Seconds that a start waits so that the files are read before its script can change them. This is enough for a small
+# folder. For a large folder, the remaining files are read while the script starts.
 READ_TIMEOUT = 0.005
 
 
 class Snapshots:
-    """Reads service folders while their deployments start; errors never fail a start."""
+    """Reads service folders while their deployments start. Errors never fail a start."""
 
     def __init__(self, services_root: Path, bus: MessageBus) -> None:
         self._root = services_root
@@ -29,7 +29,7 @@ class Snapshots:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, deployment: Deployment) -> None:
-        """Start reading the files of a deployment's service; their digests are stored in the background."""
+        """Start reading the files of a deployment's service. Store their digests in the background."""
         read = asyncio.ensure_future(asyncio.to_thread(folder_digests, self._root / deployment.service))
         task = asyncio.create_task(self._keep(deployment.id, read))
         self._tasks.add(task)

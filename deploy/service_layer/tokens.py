@@ -1,4 +1,4 @@
-"""Issue service and config tokens: record each one first, then sign it."""
+"""Issue service and config tokens. Each token is recorded before it is signed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TokenIssuer:
         """Return a new token of a service.
 
         Raises:
-            NotFound: There is no service with this name, or the actor may not know that there is.
+            NotFound: The service does not exist, or the actor is not allowed to know that it does.
         """
         token_id, now, lifetime = new_token_id(), self._now(), timedelta(days=days)
         command = RegisterServiceToken(

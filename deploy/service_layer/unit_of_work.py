@@ -15,10 +15,10 @@ from deploy.adapters.repository import CommittedEvents
 
 
 class UnitOfWork:
-    """The repositories on one connection, created on first use. Unless it is in autocommit mode, it is one transaction.
+    """The repositories on one connection, created on first use. It is one transaction unless it is in autocommit mode.
 
-    Repositories never commit; the opener commits at the end. `committed` holds what was stored for clients, to be sent
-    after the commit.
+    Repositories never commit. The caller that opened the unit of work commits at the end. `committed` holds the events that
+    were stored for clients, which are sent after the commit.
     """
 
     def __init__(self, driver: asyncpg.Connection) -> None:
@@ -41,12 +41,12 @@ class UnitOfWork:
 
     @cached_property
     def attempts(self) -> repository.Attempts:
-        """Recent password attempts, and the networks known to accounts."""
+        """Recent password attempts, and the networks known to each account."""
         return repository.Attempts(self._driver)
 
     @cached_property
     def audit(self) -> repository.Audit:
-        """Who did what."""
+        """The audit log."""
         return repository.Audit(self._driver)
 
     @cached_property
@@ -96,12 +96,12 @@ class UnitOfWork:
 
     @cached_property
     def previous_values(self) -> repository.PreviousValues:
-        """The values a user gave last time."""
+        """The values that a user gave last time."""
         return repository.PreviousValues(self._driver)
 
     @cached_property
     def secrets(self) -> repository.Secrets:
-        """Secret inputs of deployments that have not ended."""
+        """The secret inputs of unfinished deployments."""
         return repository.Secrets(self._driver)
 
     @cached_property
@@ -120,8 +120,9 @@ OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]
 
 
 def unit_of_work(connect: ConnectionFactory) -> OpenUnitOfWork:
-    """Return a factory of units of work on the connections of `connect`: transactions that commit at the end, or plain
-    connections.
+    """Return a factory of units of work on the connections of `connect`.
+
+    They are either transactions that commit at the end, or plain connections.
     """
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
-"""The worker: claims deployments, starts their runs, follows them, and adopts runs without a follower.
+"""The worker: claim deployments, start and follow their runs, and adopt runs without a follower.
 
-Runs are not child processes of the worker: they continue when it stops, and the next worker on this data folder follows
-them.
+Runs are not child processes of the worker. When the worker stops, they continue, and the next worker on this data
+folder follows them.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ UNDECIDED = (
     "The run was lost: its worker died while starting it, and the supervisor it left behind neither starts nor exits. "
     "Find the suspended fastDeploy process on that host, kill it, then retry."
 )
-# Scripts may still report while they are being stopped.
+# Scripts can still report while they are being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
 
 
 class Worker:
     """Runs up to `slots` deployments at once.
 
-    `sign_token` creates a deployment token. `identity` stays the same after a restart, because it belongs to the data
-    folder that holds the runs.
+    `sign_token` creates a deployment token. `identity` does not change after a restart, because it belongs to the data
+    folder that contains the runs.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Worker:
         listener.on_connect(self._wake.set)
 
     async def run(self) -> None:
-        """Work until canceled; active runs then continue without the worker."""
+        """Work until canceled. Active runs then continue without the worker."""
         background_tasks = [
             asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())
         ]
@@ -124,7 +124,7 @@ class Worker:
     async def _claim_free_slots(self) -> None:
         """Claim as many deployments as there are free slots."""
         limit = self._identity.slots
-        # Computed on each pass: a run that ends meanwhile does not always set the wake event (`_on_finished`).
+        # Compute this on each pass: a run that ends in between does not always set the wake event (`_on_finished`).
         while (room := self._identity.slots - len(self._runs)) > 0:
             limit = min(limit, room)
             try:
@@ -134,8 +134,8 @@ class Worker:
             except UniqueViolationError as error:
                 if error.constraint_name != ONE_PER_LANE:
                     raise
-                # Another worker claimed a deployment of the same service at the same time: retry one at a time, so that
-                # two workers do not keep conflicting.
+                # Another worker claimed a deployment of the same service at the same time. Retry one at a time, so
+                # that the two workers do not keep conflicting.
                 limit = 1
                 continue
             claimed = [event for event in events if isinstance(event, DeploymentClaimed)]
@@ -162,7 +162,7 @@ class Worker:
         run = RunDirectory.create(self._runs_dir, deployment_id)
         lock = run.follow_lock()
         if lock is None:
-            return  # another process on this data folder follows it
+            return  # another process on this data folder is following it
         try:
             found = claimed if claimed is not None else await persistently(lambda: self._read(deployment_id))
             if not await _is_decided(run):
@@ -186,7 +186,7 @@ class Worker:
         if deployment.state is not DeploymentState.RUNNING:
             return
         if deployment.spool_offset > 0:
-            return  # it has run, but its folder is gone: the follower reports it as lost
+            return  # it ran, but its folder is gone; the follower reports it as lost
         try:
             await run.start_by(self._fork_server, await self._prepare(deployment, claimed.config))
         except (RunActive, RunAlreadyStarted):
@@ -195,7 +195,10 @@ class Worker:
             await self._fail(deployment.id, NOT_STARTED.format(error))
 
     async def _prepare(self, deployment: Deployment, config: Mapping[str, Any]) -> RunSpec:
-        """Return the specification of the run. Unexpected errors become RunError: a retry would fail the same way."""
+        """Return the specification of the run.
+
+        Convert unexpected errors to RunError, because a retry would fail the same way.
+        """
         try:
             await self._snapshots.take(deployment)
             lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
@@ -235,7 +238,7 @@ class Worker:
 
     def _on_cancel(self, deployment_id: int) -> None:
         if not self._send_cancel(deployment_id, "It was cancelled."):
-            # It may be starting right now: remember the cancel and send it after the start.
+            # The run could be starting right now. Remember the cancel and send it after the start.
             self._cancelled[deployment_id] = None
             if len(self._cancelled) > MAX_PENDING_CANCELS:
                 self._cancelled.popitem(last=False)
@@ -252,7 +255,7 @@ class Worker:
             self._send_cancel(deployment.id, deployment.cancel_requested or "It was cancelled.")
 
     async def _beat(self) -> None:
-        """Send heartbeats, and follow runs that have no follower."""
+        """Send heartbeats, and follow runs that do not have a follower."""
         while True:
             self._fork_server.reap()
             try:
@@ -299,9 +302,9 @@ class Worker:
 
 
 async def _is_decided(run: RunDirectory) -> bool:
-    """Wait until a supervisor requested by a worker that died has either started or exited.
+    """Wait until a supervisor that was requested by a dead worker has either started or exited.
 
-    Return False on timeout: it could still start, so starting another one is not safe.
+    Return False on a timeout: the supervisor could still start, so starting another one is not safe.
     """
     deadline = time.monotonic() + UNDECIDED_TIMEOUT
     while run.alive() and not run.started():

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Shows how to fail well: say what is wrong, what has not been changed, and what to do next.
+# Shows a helpful failure: say what is wrong, what has not been changed, and what to do next.
 set -eu
 
 disk=/mnt/fastdeploy-example-backup

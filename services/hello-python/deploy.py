@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A deploy script in Python that needs only the standard library.
+"""A deploy script in Python that only needs the standard library.
 
-It is started as `deploy.py --config FILE`. JSON lines with a `name` and a `state` become steps, all others the log.
+fastDeploy runs it as `deploy.py --config FILE`. JSON lines with a `name` and a `state` become steps; all other lines
+go to the log.
 """
 
 import argparse

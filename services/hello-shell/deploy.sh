@@ -1,6 +1,6 @@
 #!/bin/sh
-# A deploy script can be any program. It is started as: deploy.sh --config FILE
-# Lines like {"name": ..., "state": ...} become steps, all others the log.
+# A deploy script can be any program. fastDeploy runs it as: deploy.sh --config FILE
+# Lines like {"name": ..., "state": ...} become steps. All other lines go to the log.
 set -eu
 
 # The texts are inserted into JSON without escaping, so they must not contain " or \.

@@ -2,7 +2,7 @@
 """A deploy script that uses the deployment's values: `context.env` in the file given with `--config`.
 
 Values come from people and other programs. Check them before you use them, and never print values that you do not
-expect: one of them may be a password.
+expect: one of them could be a password.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def validate(env: dict) -> dict:
         raise InvalidValue("recipient must be a name of at most 60 letters.")
     if values["language"] not in GREETINGS:
         raise InvalidValue(f"language must be one of {', '.join(GREETINGS)}.")
-    # Forms and URLs can only send text, so the number may be a string.
+    # Forms and URLs can only send text, so the number can be a string.
     if str(values["copies"]) not in ("1", "2", "3"):
         raise InvalidValue("copies must be 1, 2 or 3.")
     return values
@@ -50,7 +50,7 @@ def main() -> int:
     report("Check the values", "running")
     unknown = sorted(set(env) - set(DEFAULTS))
     if unknown:
-        print(f"Unknown values: {', '.join(unknown)}", flush=True)  # their names only
+        print(f"Unknown values: {', '.join(unknown)}", flush=True)  # only their names
     try:
         values = validate(env)
     except InvalidValue as error:

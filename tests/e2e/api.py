@@ -1,4 +1,4 @@
-"""A client of the HTTP API for tests and benchmarks: plain calls, and the few steps that all of them need."""
+"""A client of the HTTP API for tests and benchmarks, with plain calls and the few steps that all of them need."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ RENEW_AFTER = 600.0
 
 
 class Api:
-    """The API of one server, used as its administrator; `client(token)` uses other tokens."""
+    """The API of one server, used as its administrator. `client(token)` uses other tokens."""
 
     def __init__(self, base_url: str, user: str, password: str) -> None:
         self.base_url = base_url
@@ -45,7 +45,7 @@ class Api:
 
     @property
     def token(self) -> str:
-        """The administrator's user token, renewed when it gets old."""
+        """The administrator's user token, which is renewed when it gets old."""
         if self._token is None or time.monotonic() - self._token[1] > RENEW_AFTER:
             self._token = (self.sign_in(self.user, self.password), time.monotonic())
         return self._token[0]
@@ -152,6 +152,6 @@ class Api:
 
 
 def answer(response: httpx2.Response) -> Any:
-    """Return the JSON of a response, which must be a success."""
+    """Return the JSON of a response, which must be successful."""
     assert response.is_success, f"{response.request.method} {response.url}: {response.status_code} {response.text}"
     return response.json()

@@ -1,7 +1,7 @@
-"""Kill processes at random while deployments run; then compare what was stored with what was printed.
+"""Kill processes at random while deployments run, then compare what was stored with what was printed.
 
-`python -m tests.e2e.chaos --kills 200 --seed 7` (or `just chaos …`) runs as many kills as you like; test_chaos.py runs
-a short seed. Web server, worker and PostgreSQL are separate processes here, so that each can die alone.
+`python -m tests.e2e.chaos --kills 200 --seed 7` (or `just chaos …`) runs the given number of kills; test_chaos.py runs
+a short seed. The web server, the worker, and PostgreSQL are separate processes here, so that each can die alone.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.e2e.waiting import wait_until
 
 SERVICES = 3
 SLOTS = 6
-# Prints at a varying pace, and records what it printed: the expected output.
+# Prints at a varying pace and records what it printed, which is the expected output.
 SCRIPT = """
 import json, os, random, sys, time
 config = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))
@@ -57,7 +57,7 @@ sys.exit(env["code"])
 
 @dataclass
 class Record:
-    """What a script recorded about its own run. Times are seconds since the epoch."""
+    """A script's record of its own run. Times are in seconds since the epoch."""
 
     began: float
     ended: float
@@ -67,7 +67,7 @@ class Record:
 
 
 class Site:
-    """PostgreSQL, a web server and a worker, each as its own process, all on one folder."""
+    """PostgreSQL, a web server, and a worker, each in its own process, all on one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class Site:
             )
 
     def kill(self, part: str) -> None:
-        """Kill a part without a chance to clean up."""
+        """Kill a part without giving it a chance to clean up."""
         if part == "database":
             subprocess.run(["kill", "-KILL", str(self.postgres.pid)], check=True)
             wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL to exit")
@@ -135,7 +135,7 @@ class Site:
 
 
 class Chaos:
-    """A number of kills, chosen by a seed, and the checks afterwards."""
+    """A number of kills chosen by a seed, and the checks that follow."""
 
     def __init__(self, site: Site, *, seed: int, kills: int) -> None:
         self.site = site
@@ -147,7 +147,7 @@ class Chaos:
         self.requested = 0
 
     def run(self) -> None:
-        """Kill and start parts while starting deployments; then wait for all of them and check them."""
+        """Kill and start parts while starting deployments. Then wait for all of them and check them."""
         for number in range(SERVICES):
             write_service(self.site.folder / "services", f"service-{number}", script=python(SCRIPT), config={})
         for part in ("server", "worker"):
@@ -173,7 +173,7 @@ class Chaos:
         wait_until(self.site.is_ready, f"the site to be ready after kill {number} ({', '.join(parts)})")
 
     def start_deployment(self) -> None:
-        """Start a deployment as a careful client does: send the same key until there is a response."""
+        """Start a deployment like a careful client does: send the same key until there is a response."""
         self.requested += 1
         service = f"service-{self.dice.randrange(SERVICES)}"
         env = {

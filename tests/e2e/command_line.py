@@ -1,4 +1,4 @@
-"""The `fastdeploy` command as users run it: with its own config folder, through a pipe or on a terminal."""
+"""Run the `fastdeploy` command the way users do: with its own config folder, through a pipe or on a terminal."""
 
 import fcntl
 import json
@@ -28,7 +28,7 @@ _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")
 
 
 class CommandLine:
-    """Runs `fastdeploy` as one user: `folder` is their home and working directory."""
+    """Runs `fastdeploy` as one user. `folder` is their home and working directory."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class CommandLine:
         return run_command(arguments, folder=self.folder, environment=variables, stdin=stdin, timeout=TIMEOUT)
 
     def json(self, *arguments: str, **environment: str) -> Any:
-        """Run a command that succeeds and return the JSON it prints."""
+        """Run a command that succeeds, and return the JSON that it prints."""
         finished = self.run(*arguments, "--json", **environment)
         assert finished.returncode == 0, finished.stderr
         return json.loads(finished.stdout)
@@ -110,7 +110,7 @@ class Running:
 
 
 class Terminal:
-    """A command on a pseudo terminal and everything it has drawn."""
+    """A command on a pseudo terminal, and everything that it has drawn."""
 
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], columns: int) -> None:
         self._ours, theirs = pty.openpty()
@@ -128,7 +128,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """Return the text it has drawn, without control sequences."""
+        """Return the text that it has drawn, without control sequences."""
         return _CONTROL.sub("", self.drawn)
 
     def wait_for(self, text: str) -> None:
@@ -166,7 +166,7 @@ class Terminal:
             return True
         try:
             data = os.read(self._ours, 65536)
-        except OSError:  # raised by Linux at the end of a terminal
+        except OSError:  # Linux raises this at the end of a terminal
             return False
         self.drawn += data.decode("utf-8", "replace")
         return bool(data)

@@ -1,4 +1,4 @@
-"""One shared server for most tests, and new ones for tests that stop or configure theirs."""
+"""One shared server for most tests, and new servers for tests that stop or configure theirs."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -34,10 +34,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Yield the server that most tests share; each test adds services under new names."""
+    """Yield the server that most tests share. Each test adds services under new names."""
     with temporary_folder() as folder, Server(folder) as running:
         yield running
-        # Whatever the tests sent, nothing was unexpected.
+        # Whatever the tests sent, the server has not logged anything unexpected.
         assert "Traceback" not in running.log_file.read_text(errors="replace")
 
 
@@ -49,7 +49,7 @@ def api(server: Server) -> Api:
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """Yield a web server without a worker, on a PostgreSQL that tests may kill; each test starts its own workers."""
+    """Yield a web server without a worker, on a PostgreSQL that tests can kill. Each test starts its own workers."""
     with running_site() as running:
         yield running
 
@@ -67,7 +67,7 @@ def held(server: Server) -> Iterator[tuple[dict[str, Any], Puppet]]:
 
 @pytest.fixture
 def new_server() -> Iterator[NewServer]:
-    """Yield a function that creates servers, not started yet, which the test may stop, kill and configure."""
+    """Yield a function that creates servers without starting them. The test can stop, kill, and configure them."""
     with ExitStack() as stack:
 
         def make(

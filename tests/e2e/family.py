@@ -1,4 +1,4 @@
-"""A script whose processes are hard to kill."""
+"""A script that starts processes which are hard to kill."""
 
 from tests.e2e.api import Api
 from tests.e2e.processes import Process, living
@@ -45,7 +45,7 @@ FAMILY_MEMBERS = {"script", "stubborn", "daemon", "parent", "grandchild"}
 
 
 def family(api: Api, deployment_id: int) -> dict[str, Process]:
-    """Return the processes of a FAMILY by their roles, once all of them are alive."""
+    """Return the processes of a FAMILY by their roles once all of them are alive."""
     wait_until(lambda: len(api.lines(deployment_id)) == len(FAMILY_MEMBERS), "the family to be complete")
     members = dict(line.split() for line in api.lines(deployment_id))
     assert members.keys() == FAMILY_MEMBERS

@@ -1,4 +1,4 @@
-"""Service folders with scripts written for one test."""
+"""Service folders with scripts written for a single test."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.e2e.waiting import wait_until
 
-# Reads commands, one per line, from a pipe in its folder: `exit N`, or a line to print.
+# Reads commands, one per line, from a pipe in its folder. A command is either `exit N` or a line to print.
 PUPPET = """
 cat "$DEPLOY_CONFIG_FILE" > handed.part && mv handed.part handed.json
 while read -r line; do
@@ -28,7 +28,7 @@ def shell(body: str) -> str:
 
 
 def python(body: str) -> str:
-    """Return a Python script, which may use the standard library."""
+    """Return a Python script, which can use the standard library."""
     return f"#!/usr/bin/env -S python3 -IS\n{textwrap.dedent(body).strip()}\n"
 
 
@@ -55,9 +55,10 @@ def write_service(
     files: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | str | None = None,
 ) -> Path:
-    """Write the folder of a service, replacing an existing one; return it.
+    """Write the folder of a service, replacing any existing one, and return it.
 
-    `script` becomes `deploy.sh`; files that begin with `#!` become executable. `config`: a string is written as it is.
+    `script` becomes `deploy.sh`. Files that begin with `#!` become executable. If `config` is a string, it is written
+    as is.
     """
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,11 +81,11 @@ class Puppet:
         self._received_config = folder / "handed.json"
         self._pipe = folder / "orders"
         os.mkfifo(self._pipe, 0o666)
-        # Opened for reading, too: commands wait in the pipe until the script reads them.
+        # Opened for reading as well, so that commands stay in the pipe until the script reads them.
         self._commands = os.open(self._pipe, os.O_RDWR)
 
     def config(self) -> dict[str, Any]:
-        """Return the config that the platform passed to the script, once the script runs."""
+        """Return the config that the platform passed to the script, once the script is running."""
         wait_until(self._received_config.exists, "the script to start")
         return dict(json.loads(self._received_config.read_text()))
 

@@ -1,9 +1,9 @@
 """Run `fastdeploy` commands in forks of a process that has already loaded the modules.
 
-Most of the processor time of a command goes into loading modules, which every test that runs one would pay again. The
-command itself runs as usual: in a process, folder and environment of its own, on its own standard streams.
+A command spends most of its processor time on loading modules, and every test that runs a command would repeat this.
+The command itself runs as usual: in its own process, folder, and environment, with its own standard streams.
 
-`python -m tests.e2e.forked_commands FD` is the process that forks. It ends when its parent closes the socket FD.
+`python -m tests.e2e.forked_commands FD` is the process that forks. It exits when its parent closes the socket FD.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
-# Modules that read these variables when they are loaded have read them already.
+# Modules that read these variables when they are loaded have already read them.
 _READ_ON_LOADING = ("PYTHON", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH", "TYPER_")
 _MESSAGE_SIZE = 1 << 20
 _MODULES = [
@@ -76,7 +76,7 @@ def _forker() -> _Forker:
 
 
 class _Forker:
-    """The process that forks, started for the first command of a test process."""
+    """The process that forks. It is started for the first command of a test process."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -137,7 +137,7 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str], *, stre
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [FASTDEPLOY, *arguments]
-    # The usage text would otherwise name this module instead of the command.
+    # Otherwise, the usage text would name this module instead of the command.
     sys.modules["__main__"].__package__ = ""
     importlib.import_module("deploy.__main__").main()
 

@@ -1,4 +1,4 @@
-"""Services whose runs record when they begin and end, and wait in between until they are released."""
+"""Services whose runs record when they begin and end. In between, the runs wait until a test releases them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tests.e2e.folders import shell
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
-# One write per line, appended to one file for all runs of a service, so its order is the order of events.
+# Each event is one write, appended to one file for all runs of a service, so the lines are in the order of the events.
 RECORDING = """
 read -r config < "$DEPLOY_CONFIG_FILE"
 id=${config#*'"deployment_id": '}
@@ -26,7 +26,7 @@ def recording(body: str = ":") -> str:
 
 
 def read_record(folder: Path) -> list[tuple[str, int]]:
-    """Return what the runs of a service recorded: (`begin` or `end`, deployment id), in the order of events."""
+    """Return the events that the runs of a service recorded, in order: (`begin` or `end`, deployment ID)."""
     path = folder / "record"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(what, int(deployment_id)) for what, _, deployment_id in (line.partition(" ") for line in lines)]
@@ -40,12 +40,12 @@ class Gate:
         self._folder = folder
 
     def release(self, *ids: int) -> None:
-        """Release these deployments, now or when they arrive."""
+        """Release these deployments, either now or when they arrive."""
         for deployment_id in ids:
             (self._folder / f"go-{deployment_id}").touch()
 
     def record(self) -> list[tuple[str, int]]:
-        """Return what the runs recorded."""
+        """Return the events that the runs recorded."""
         return read_record(self._folder)
 
     def begun(self) -> list[int]:

@@ -15,7 +15,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 def forged(claims: dict[str, Any], *, key: bytes, algorithm: str = "HS256") -> str:
-    """Return a token with these claims, signed with `key` (not signed at all for the algorithm `none`)."""
+    """Return a token with these claims, signed with `key` (or unsigned if the algorithm is `none`)."""
     head = _encoded(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
     signed = f"{head}.{_encoded(json.dumps(claims).encode())}"
     if algorithm not in HASHES:
@@ -24,7 +24,7 @@ def forged(claims: dict[str, Any], *, key: bytes, algorithm: str = "HS256") -> s
 
 
 def altered(token: str, **claims: Any) -> str:
-    """Return the token with changed claims under its old signature."""
+    """Return the token with changed claims and its old signature."""
     head, _, signature = token.split(".")
     return f"{head}.{_encoded(json.dumps(claims_of(token) | claims).encode())}.{signature}"
 

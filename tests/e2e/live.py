@@ -21,7 +21,7 @@ ABNORMAL = 1006
 
 
 class Live:
-    """One connection to `/deployments/ws/{client_id}`. Messages are read only while waiting for one."""
+    """One connection to `/deployments/ws/{client_id}`. It only reads messages while it waits for one."""
 
     def __init__(self, base_url: str, *, origin: str | None = None, client_id: str | None = None) -> None:
         url = f"{base_url.replace('http', 'ws', 1)}/deployments/ws/{client_id or uuid.uuid4()}"
@@ -41,26 +41,29 @@ class Live:
         self.close()
 
     def sign_in(self, token: str) -> Message:
-        """Send a token; return the response."""
+        """Send a token and return the response."""
         answers = len(self.of_type("authentication"))
         self.send({"access_token": token})
         self.wait_for(lambda _: len(self.of_type("authentication")) > answers)
         return self.of_type("authentication")[answers]
 
     def send(self, message: object) -> None:
-        """Send a message as JSON, or a string as it is."""
+        """Send a message as JSON, or a string as is."""
         self._connection.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
     def subscribe(self, deployment_id: int, after: int = 0) -> None:
-        """Subscribe to everything of a deployment, including its output."""
+        """Subscribe to everything about a deployment, including its output."""
         self.send({"subscribe": {"deployment_id": deployment_id, "after": after}})
 
     def unsubscribe(self, deployment_id: int) -> None:
-        """Return to state changes only."""
+        """Go back to receiving state changes only."""
         self.send({"unsubscribe": {"deployment_id": deployment_id}})
 
     def wait_for(self, wanted: Callable[[Message], object], timeout: float = TIMEOUT) -> Message:
-        """Return the first message that `wanted` accepts, collected already or arriving within `timeout` seconds."""
+        """Return the first message that `wanted` accepts.
+
+        It is either already collected or arrives within `timeout` seconds.
+        """
         deadline, seen = time.monotonic() + timeout, 0
         while True:
             for message in self.messages[seen:]:
@@ -73,7 +76,7 @@ class Live:
                 raise AssertionError(f"the message did not arrive; the last ones: {self.messages[-20:]}") from None
 
     def wait_for_count(self, kind: str, count: int) -> Message:
-        """Wait for `count` messages of a type, and return the last of them."""
+        """Wait for `count` messages of a type and return the last one."""
         self.wait_for(lambda _: len(self.of_type(kind)) >= count)
         return self.of_type(kind)[count - 1]
 
@@ -87,7 +90,7 @@ class Live:
         )
 
     def wait_until_closed(self, timeout: float = TIMEOUT) -> int:
-        """Collect messages until the server closes the connection; return the close code."""
+        """Collect messages until the server closes the connection. Return the close code."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -109,11 +112,11 @@ class Live:
         return [message for message in self.messages if message["type"] in kinds]
 
     def about(self, deployment_id: int) -> list[Message]:
-        """Return the collected messages about a deployment, its steps and its output, in order."""
+        """Return the collected messages about a deployment, its steps, and its output, in order."""
         return [message for message in self.messages if message.get("deployment_id") == deployment_id]
 
     def transcript(self, deployment_id: int) -> list[Message]:
-        """Return the messages about a deployment since the last subscription from its beginning."""
+        """Return the messages about a deployment since the last subscription that started from the beginning."""
         messages_about = self.about(deployment_id)
         begin = max((index for index, message in enumerate(messages_about) if message["seq"] == 1), default=0)
         return messages_about[begin:]

@@ -12,7 +12,7 @@ _HOP_BY_HOP = {"connection", "content-length", "date", "host", "keep-alive", "se
 
 @contextmanager
 def prefix_proxy(target: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """Serve `target` below `prefix`. Yield the URL, and the list of requested paths."""
+    """Serve `target` below `prefix`. Yield the URL and the list of requested paths."""
     requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def prefix_proxy(target: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
             self._forward()
 
         def log_message(self, *_: object) -> None:
-            """Log nothing."""
+            """Do not log anything."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
         proxy.daemon_threads = True

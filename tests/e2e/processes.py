@@ -1,4 +1,4 @@
-"""Parts of an installation as separate processes, and what the kernel knows about processes."""
+"""Run parts of an installation as separate processes, and inspect processes through the kernel."""
 
 import os
 import signal
@@ -17,29 +17,32 @@ from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 SECRET_KEY = "0123456789abcdef" * 4
-# Tests only kill its processes, which the data survives. It would not survive a power failure.
+# Tests only kill its processes, which the data survives. The data would not survive a power failure.
 POSTGRES_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Process(NamedTuple):
-    """A process that was alive; its start time (clock ticks since boot) tells it apart from later ones with the same id."""
+    """A process that was alive.
+
+    Its start time (clock ticks since boot) distinguishes it from later processes with the same ID.
+    """
 
     pid: int
     started: str
 
     def is_dead(self) -> bool:
-        """Return True if it has ended; a zombie counts as ended."""
+        """Return True if it has ended. A zombie counts as ended."""
         return process(self.pid) != self
 
     def kill(self) -> None:
-        """Kill it without a chance to clean up."""
+        """Kill it without giving it a chance to clean up."""
         if not self.is_dead():
             os.kill(self.pid, signal.SIGKILL)
         wait_until(self.is_dead, f"process {self.pid} to exit")
 
 
 def process(pid: int) -> Process | None:
-    """Return the live process with that id, or None."""
+    """Return the live process with that ID, or None."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -48,28 +51,28 @@ def process(pid: int) -> Process | None:
 
 
 def living(pid: int) -> Process:
-    """Return the process with that id, which must be alive."""
+    """Return the process with that ID, which must be alive."""
     found = process(pid)
     assert found is not None, f"process {pid} is not alive"
     return found
 
 
 def parent(pid: int) -> int:
-    """Return the id of a process's parent."""
+    """Return the ID of a process's parent."""
     return int(status(pid, "PPid"))
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of a process's children; some may have ended since."""
+    """Return the IDs of a process's children. Some could have ended since then."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended in the meantime
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since then
             found += map(int, (task / "children").read_text().split())
     return found
 
 
 def arguments(pid: int) -> list[str]:
-    """Return the command line of a process; empty if it is gone."""
+    """Return the command line of a process, or an empty result if the process is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     except (FileNotFoundError, ProcessLookupError):
@@ -87,7 +90,7 @@ def peer_ports(pid: int) -> set[int]:
 
 
 def forget_peak_memory(pid: int) -> None:
-    """Reset what `peak_memory` measures."""
+    """Reset the value that `peak_memory` returns."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
@@ -131,17 +134,17 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The worker's process id."""
+        """The worker's process ID."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def id(self) -> str:
-        """The worker's id in the list of workers; it belongs to the data folder."""
+        """The worker's ID in the list of workers. It belongs to the data folder."""
         return (self.data_dir / "worker-id").read_text().strip()
 
     def start(self) -> None:
-        """Start the worker, without waiting until it is ready."""
+        """Start the worker without waiting until it is ready."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "--", *self._command],
@@ -153,7 +156,7 @@ class Worker:
             )
 
     def stop(self) -> int:
-        """Stop it as an operator does; return its exit code."""
+        """Stop it the way an operator does. Return its exit code."""
         assert self._process is not None
         self._process.terminate()
         try:
@@ -162,7 +165,7 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """Kill it without a chance to clean up."""
+        """Kill it without giving it a chance to clean up."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -173,7 +176,7 @@ class Worker:
 
 
 class Site:
-    """PostgreSQL, a web server without a worker, and any number of workers, which can all be killed separately."""
+    """PostgreSQL, a web server without a worker, and any number of workers. Each can be killed separately."""
 
     def __init__(self, folder: Path, postgres: PostgresServer) -> None:
         self.postgres = postgres
@@ -182,17 +185,17 @@ class Site:
         self.api = self.server.api
 
     def worker(self, name: str = "", *options: str, **settings: str) -> Worker:
-        """Return a worker, not started yet, on the server's data folder, or on one called `name`."""
+        """Return a worker on the server's data folder, or on a folder called `name`, without starting it."""
         data_dir = self.server.folder / name if name else None
         return Worker(self.server, data_dir=data_dir, options=options, settings=settings)
 
     def kill_database(self) -> None:
-        """Kill PostgreSQL without a chance to clean up; it stays down until it is started."""
+        """Kill PostgreSQL without giving it a chance to clean up. It stays down until it is started."""
         os.kill(self.postgres.pid, signal.SIGKILL)
         wait_until(lambda: self.postgres.poll() is not None, "PostgreSQL to exit")
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Return all workers ever seen, by id."""
+        """Return all workers that have ever been seen, by ID."""
         return {worker["id"]: worker for worker in self.api.admin.get("/workers/").raise_for_status().json()}
 
 
@@ -207,7 +210,7 @@ def external_postgres() -> Iterator[PostgresServer]:
 
 @contextmanager
 def running_site() -> Iterator[Site]:
-    """Yield a site that is ready and has no workers yet."""
+    """Yield a site that is ready and does not have any workers yet."""
     with temporary_folder() as folder:
         copy_data_folder(folder / "postgres")
         with PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:

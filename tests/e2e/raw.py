@@ -1,4 +1,4 @@
-"""Connections without a client library: a test sends any bytes, and sees what the server makes of them."""
+"""Open connections without a client library, so that a test can send any bytes and see how the server reacts."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ Connection = TypeVar("Connection", bound="Raw")
 
 
 class Raw:
-    """One TCP connection. `source` is its loopback address; `window` limits the kernel's receive buffer."""
+    """One TCP connection. `source` is its loopback address. `window` limits the kernel's receive buffer."""
 
     def __init__(self, server: Server, *, source: str = "127.0.0.1", window: int | None = None) -> None:
         self.received = b""
@@ -41,7 +41,7 @@ class Raw:
         self.close()
 
     def send(self, data: bytes) -> bool:
-        """Send all of `data`; return False if the server has already closed the connection."""
+        """Send all of `data`. Return False if the server has already closed the connection."""
         try:
             self._socket.sendall(data)
         except OSError:
@@ -49,7 +49,7 @@ class Raw:
         return True
 
     def read_some(self, size: int = 65_536) -> bytes:
-        """Return the next bytes, or nothing if the connection is closed."""
+        """Return the next bytes, or an empty result if the connection is closed."""
         try:
             data = self._socket.recv(size)
         except ConnectionError:
@@ -64,13 +64,13 @@ class Raw:
         return self.received
 
     def read_to_end(self) -> bytes:
-        """Return everything received, once the server has closed the connection."""
+        """Return everything received once the server has closed the connection."""
         while self.read_some():
             pass
         return self.received
 
     def is_open(self) -> bool:
-        """Return False if the server has closed the connection; keep what it sent."""
+        """Return False if the server has closed the connection. Keep the data that it sent."""
         self._socket.setblocking(False)
         try:
             while self.read_some():
@@ -97,12 +97,12 @@ class RawWebSocket(Raw):
         _, _, self.received = self.read_until(b"\r\n\r\n").partition(b"\r\n\r\n")
 
     def sign_in(self, token: str) -> None:
-        """Send a token, and wait for the response."""
+        """Send a token and wait for the response."""
         self.send(frame(json.dumps({"access_token": token}).encode()))
         assert b'"success"' in self.read_until(b'"detail"')
 
     def read_close(self) -> tuple[int, str]:
-        """Return the code and reason of the close frame, once the server has closed the connection."""
+        """Return the code and reason of the close frame once the server has closed the connection."""
         self.read_to_end()
         code = 1006, ""
         rest = self.received
@@ -118,7 +118,7 @@ class RawWebSocket(Raw):
 
 
 def upgrade(headers: str = "") -> bytes:
-    """Return the request that opens a WebSocket; `headers` are extra lines."""
+    """Return the request that opens a WebSocket. `headers` are extra lines."""
     key = base64.b64encode(os.urandom(16)).decode()
     return (
         f"GET /deployments/ws/{uuid.uuid4()} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

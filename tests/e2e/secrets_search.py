@@ -1,4 +1,4 @@
-"""Search for secret values everywhere a server could have left them."""
+"""Search for secret values everywhere that a server could have left them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.server import Server
 
 
 class Search:
-    """Each method returns the places that contain one of the values."""
+    """Finds secret values. Each method returns the places that contain one of the values."""
 
     def __init__(self, server: Server, values: Sequence[str]) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""A real server as a separate process, with the bundled PostgreSQL, on its own folders.
+"""Run a real server as a separate process, with the bundled PostgreSQL, on its own folders.
 
 `python -m tests.e2e.server [--port P]` runs a throwaway server with the example services until its parent exits.
 """
@@ -32,7 +32,7 @@ from tests.e2e.waiting import TIMEOUT, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 USER = "admin"
 PASSWORD = "correct horse battery staple"
-# Below the range that the kernel assigns to clients, which could otherwise take our port between two starts.
+# Below the range that the kernel assigns to clients. Otherwise, a client could take our port between two starts.
 PORTS = range(20_000, 32_000)
 SHOWN = 20_000
 
@@ -49,10 +49,10 @@ def free_port() -> int:
 class Server:
     """`fastdeploy serve` on the folders below `folder`.
 
-    `options` are passed to `fastdeploy serve`, `settings` to its environment. `through` is a command that starts it and
-    then becomes it. Its administrator is USER with PASSWORD.
-    If it was started from the main thread, it ends when this process ends, no matter how.
-    Its database is a copy of the session's template, unless it must start `blank`, as on a new machine.
+    `options` are passed to `fastdeploy serve`, and `settings` to its environment. `through` is a command that starts
+    the server and then becomes it. The administrator is USER with PASSWORD. If the server was started from the main
+    thread, it ends when this process ends, no matter how. Its database is a copy of the session's template, unless it
+    must start `blank`, as on a new machine.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Server:
         self.log_file = folder / "server.log"
         self.options = list(options)
         self.through = list(through)
-        # A copy would belong to the current user, not to the user that `through` changes to.
+        # A copy would belong to the current user instead of the user that `through` changes to.
         self.blank = blank or bool(through)
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -84,7 +84,8 @@ class Server:
             SERVICES_ROOT=str(self.services_dir),
             INITIAL_USER_NAME=USER,
             INITIAL_USER_PASSWORD=PASSWORD,
-            # Where a server records its data folder for commands. Not in the home folder of the user running the tests.
+            # The folder where a server records its data folder for commands. Do not use the home folder of the user
+            # running the tests.
             XDG_STATE_HOME=str(folder / "state"),
             **(settings or {}),
         )
@@ -105,12 +106,12 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process id of the server."""
+        """The process ID of the server."""
         assert self.process is not None, "the server has not been started"
         return self.process.pid
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the server, and wait until it is ready."""
+        """Start the server and wait until it is ready."""
         self.prepare()
         command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
         if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
@@ -123,7 +124,7 @@ class Server:
             self.wait_until_ready()
 
     def prepare(self) -> None:
-        """Copy the session's template to a new data folder. A server that starts does this, too."""
+        """Copy the session's template to a new data folder. Starting a server also does this."""
         has_own_database = "DATABASE_URL" not in self.environment
         is_named = str(self.data_dir) in (self.environment.get("DATA_DIR"), *self.options)
         if has_own_database and is_named and not self.data_dir.exists() and not self.blank:
@@ -143,7 +144,7 @@ class Server:
             return False
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it as an operator does; return its exit code."""
+        """Stop it the way an operator does. Return its exit code."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -155,7 +156,7 @@ class Server:
             self.process.wait()
 
     def kill(self) -> None:
-        """Kill it without a chance to clean up."""
+        """Kill it without giving it a chance to clean up."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -181,7 +182,7 @@ class Server:
         config: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> str:
-        """Write a service folder and sync it; return the service's name."""
+        """Write a service folder, sync it, and return the service's name."""
         name = name or self.new_name()
         write_service(self.services_dir, name, script=script, files=files, config=config)
         synced = self.api.sync()
@@ -198,14 +199,17 @@ class Server:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """Return the current environment without fastDeploy's settings, plus these settings."""
+    """Return the current environment with these settings instead of its own fastDeploy settings."""
     known = {name.upper() for name in Settings.model_fields} | {"SSH_AUTH_SOCK"}
     return {name: value for name, value in os.environ.items() if name not in known} | settings
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a folder that every user may enter: when root runs the tests, the bundled PostgreSQL runs as another user."""
+    """Yield a folder that every user can enter.
+
+    When root runs the tests, the bundled PostgreSQL runs as another user.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fastdeploy-e2e-"))
     folder.chmod(0o711)
     try:
@@ -215,7 +219,10 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a throwaway server with the example services; print its address and credentials as JSON on the first line."""
+    """Run a throwaway server with the example services.
+
+    Print its address and credentials as JSON on the first line.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--services-dir", type=Path, default=ROOT / "services", help="copied, not touched")

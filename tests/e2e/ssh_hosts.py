@@ -1,4 +1,4 @@
-"""Real SSH hosts on this machine: each has its own network namespace, hostname, host key and sshd."""
+"""Create real SSH hosts on this machine, each with its own network namespace, hostname, host key, and sshd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROGRAMS = ("ip", "unshare", "ssh", "ssh-agent", "ssh-add", "ssh-keygen", "/usr/sbin/sshd")
 READY_TIMEOUT = 20
-"""Seconds that a server may take to respond."""
+"""Number of seconds in which a server must respond."""
 
 SSHD_CONFIG = """
 ListenAddress {address}:22
@@ -52,14 +52,14 @@ class Host:
 
 @dataclass(frozen=True)
 class SshHosts:
-    """Hosts, an agent with the key to all of them, and a file with their host keys."""
+    """The hosts, an agent with the key to all of them, and a file with their host keys."""
 
     hosts: list[Host]
     agent: str
     known_hosts: Path
 
     def inventory(self, known_hosts: Path | None = None) -> str:
-        """Return lines for an INI inventory; host keys are read from `known_hosts`."""
+        """Return the lines for an INI inventory. Host keys are read from `known_hosts`."""
         options = f"-o UserKnownHostsFile={known_hosts or self.known_hosts}"
         return "".join(
             f"{host.name} ansible_host={host.address} ansible_user=root ansible_remote_tmp={host.folder}/tmp"
@@ -69,7 +69,7 @@ class SshHosts:
 
 
 def missing() -> str:
-    """Return why such hosts cannot be created here; empty if they can."""
+    """Return the reason such hosts cannot be created here, or an empty string if they can."""
     gone = [name for name in PROGRAMS if shutil.which(name) is None]
     if gone:
         return f"{', '.join(gone)} not installed"
@@ -83,14 +83,14 @@ def missing() -> str:
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> str:
-    """Run a command that must succeed, and return its output."""
+    """Run a command that must succeed and return its output."""
     finished = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     assert finished.returncode == 0, f"{' '.join(argv)}: {finished.stderr}"
     return finished.stdout
 
 
 def wait_until_true(condition: Callable[[], bool]) -> None:
-    """Wait for the condition; fail after READY_WITHIN."""
+    """Wait for the condition. Fail after READY_WITHIN."""
     deadline = time.monotonic() + READY_TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "not ready in time"
@@ -99,11 +99,11 @@ def wait_until_true(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def ssh_hosts(folder: Path, count: int = 2, home: Path | None = None) -> Iterator[SshHosts]:
-    """Create the hosts; everything is removed afterwards.
+    """Create the hosts. Remove everything afterward.
 
-    Root's home is `home`, else an empty folder per host: shells read their startup files there at each login.
+    Root's home is `home`, or else an empty folder per host. Shells read their startup files there at each login.
     """
-    # Several test processes may do this at once, so each uses its own names and network.
+    # Several test processes can do this at once, so each one uses its own names and network.
     number = os.getpid() % 100_000
     network = f"10.213.{number % 250}"
     bridge = f"fdb{number}"

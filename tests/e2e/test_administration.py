@@ -1,4 +1,4 @@
-"""Administration commands find the data of the server and do not create data elsewhere."""
+"""Administration commands find the server's data and do not create data elsewhere."""
 
 import os
 from collections.abc import Iterator
@@ -81,11 +81,11 @@ def test_a_command_finds_the_server_from_another_folder(server: Server, elsewher
     run_ok(elsewhere, "user", "create", "bob", "--password-stdin", stdin="the password of bob\n")
     assert run_ok(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).count("\n") == 2
     listing = elsewhere.cli("user", "list")
-    assert str(server.data_dir) in listing.stderr  # the data folder it found
+    assert str(server.data_dir) in listing.stderr  # the data folder that it found
 
 
 def test_the_settings_of_the_server_on_the_data_folder_apply(server: Server, elsewhere: Server) -> None:
-    """The settings and services in the current folder do not."""
+    """The settings and services in the current folder do not apply."""
     write_service(server.services_dir, "shop", script=shell("true"))
     server.start()
     named = ["--data-dir", str(server.data_dir)]
@@ -135,7 +135,7 @@ def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewh
             assert password not in message
         assert not list(server.data_dir.glob("pg*"))
         assert password not in (server.data_dir / "server.json").read_text()
-        # With DATABASE_URL in the environment, use the services folder of the server on that database.
+        # If DATABASE_URL is set in the environment, use the services folder of the server on that database.
         elsewhere.environment = {**server.environment, "DATABASE_URL": postgres.url, "SECRET_KEY": SECRET_KEY}
         assert run_ok(elsewhere, "services", "sync") == f"Services synced from {server.services_dir}\n"
 

@@ -139,7 +139,7 @@ CASES: dict[str, Callable[[Path, str], None]] = {
 
 @dataclass
 class Reported:
-    """Responses after one sync of many broken folders; `names` maps cases to folders."""
+    """The responses after one sync of many broken folders. `names` maps cases to folders."""
 
     names: dict[str, str]
     synced: dict[str, Any]
@@ -158,7 +158,7 @@ class Reported:
 
 @pytest.fixture(scope="module")
 def reported(server: Server) -> Iterator[Reported]:
-    """Sync the folders of all cases together, because a sync for each would take most of the time."""
+    """Sync the folders of all cases together, because a separate sync for each would take most of the time."""
     names = {case: server.new_name("broken") for case in CASES}
     try:
         for case, write in CASES.items():

@@ -36,7 +36,7 @@ class Browser:
         return list(answer(self.ask("GET", "/sessions/")))
 
     def own(self) -> str:
-        """Return the id of this browser's session."""
+        """Return the ID of this browser's session."""
         (current,) = [one for one in self.sessions() if one["current"]]
         return str(current["id"])
 
@@ -44,7 +44,7 @@ class Browser:
         return self.http.post("/session/refresh", headers={"X-Requested-With": "fastdeploy"})
 
     def is_signed_in(self) -> bool:
-        """Return True if the cookie still gets new tokens; if so, the current token must be valid, too."""
+        """Return True if the cookie still gets new tokens. If so, the current token must also be valid."""
         if self.refresh().status_code == 200:
             assert self.ask("GET", "/users/me").status_code == 200
             return True
@@ -72,7 +72,7 @@ def test_sessions_are_listed_newest_first_and_mark_the_current_one(server: Serve
         assert [one["current"] for one in second.sessions()] == [True, False]
         assert all(one["created"] < one["expires"] for one in listed)
         assert listed[1]["last_used"] is not None
-    # A program that signs in with POST /token has no browser session.
+    # A program that signs in with POST /token does not have a browser session.
     client = server.api.client(server.api.sign_in(user, PASSWORD))
     assert [one["current"] for one in answer(client.get("/sessions/"))] == [False, False]
 
@@ -109,7 +109,7 @@ def live_of(server: Server, browser: Browser) -> Live:
     return live
 
 
-def test_ending_all_other_sessions(server: Server, user: str) -> None:
+def test_all_other_sessions_can_be_ended(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox", "Chromium", "Safari") as (first, own_sessions, last):
         assert own_sessions.ask("DELETE", "/sessions/").status_code == 204
         assert [browser.is_signed_in() for browser in (first, own_sessions, last)] == [False, True, False]
@@ -135,13 +135,13 @@ def test_users_cannot_end_sessions_of_others(server: Server, api: Api, user: str
         assert browser.own() not in [one["id"] for one in answer(api.admin.get("/sessions/"))]
 
 
-def test_another_site_may_not_refresh_a_session(server: Server, user: str) -> None:
+def test_another_site_cannot_refresh_a_session(server: Server, user: str) -> None:
     with browsers(server, user, "Firefox") as (browser,):
         foreign = {"Origin": "https://elsewhere.example"}
         asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-requested-with"}
         preflight = browser.http.options("/session/refresh", headers=foreign | asks)
         assert not [name for name in preflight.headers if name.startswith("access-control-")]
-        # Without CORS permission, a browser sends at most a plain form, which is not enough.
+        # Without CORS permission, a browser sends at most a plain form, which is not sufficient.
         assert browser.http.post("/session/refresh", headers=foreign, data={"a": "b"}).status_code == 401
 
 

@@ -8,7 +8,7 @@ from tests.e2e.folders import python
 from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
 
-# Restarts the server it runs under, as a deployment of fastDeploy itself does, and keeps printing meanwhile.
+# Restarts the server it runs under, as a deployment of fastDeploy itself does, and keeps printing during the restart.
 RESTARTS_ITS_SERVER = """
 import json, os, signal, time, urllib.request
 env = json.load(open(os.environ["DEPLOY_CONFIG_FILE"]))["context"]["env"]

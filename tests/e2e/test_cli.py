@@ -1,4 +1,4 @@
-"""Client commands with a running server: sign in, deploy, watch, inspect."""
+"""Use client commands with a running server: sign in, deploy, watch, and inspect."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def anonymous(server: Server, tmp_path: Path) -> CommandLine:
 
 
 def example(server: Server, name: str) -> str:
-    """Add one of the example services; return its name."""
+    """Add one of the example services and return its name."""
     folder = ROOT / "services" / name
     files = {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.name != "config.json"}
     return server.add_service(files=files, config=json.loads((folder / "config.json").read_text()), name=name)
@@ -108,7 +108,7 @@ def test_a_session_outlives_its_tokens(new_server: NewServer, tmp_path: Path) ->
     assert cli.run("services", "list").returncode == 0
 
 
-def test_commands_without_a_server_say_how_to_start_one(anonymous: CommandLine) -> None:
+def test_commands_without_a_server_explain_how_to_start_one(anonymous: CommandLine) -> None:
     finished = anonymous.run("login", "127.0.0.1:1", "-u", USER, "--password-stdin", stdin="x\n")
     assert finished.returncode == 4
     assert "fastdeploy serve" in finished.stderr
@@ -165,7 +165,7 @@ def test_values_reach_the_script(server: Server, cli: CommandLine) -> None:
     assert json.loads(reported) == {"PASSWORD": "a=b", "version": "@2", "empty": ""}
 
 
-def test_malformed_values_start_nothing(server: Server, cli: CommandLine) -> None:
+def test_malformed_values_do_not_start_a_deployment(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"))
     assert cli.run("deploy", name, "-e", "version").returncode == 2
     assert cli.run("deploy", name, "--env-file", "none").returncode == 2
@@ -179,7 +179,7 @@ def test_an_unknown_service_suggests_a_similar_name(server: Server, cli: Command
     assert f"Did you mean {name}?" in finished.stderr
 
 
-def test_deploy_without_watch_prints_where_to_look(server: Server, cli: CommandLine) -> None:
+def test_deploy_without_watch_prints_how_to_follow_the_deployment(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"))
     finished = cli.run("deploy", name)
     assert finished.returncode == 0
@@ -208,7 +208,7 @@ def test_json_is_valid_without_unicode_support(server: Server, cli: CommandLine)
     assert (plain.returncode, "step Gr\\xfc\\xdfe: success" in plain.stdout) == (0, True)
 
 
-def test_the_same_key_starts_one_deployment(server: Server, cli: CommandLine) -> None:
+def test_repeated_starts_with_the_same_key_start_one_deployment(server: Server, cli: CommandLine) -> None:
     name = server.add_service(shell("true"))
     first = cli.json("deploy", name, "--idempotency-key", "build-1")
     assert cli.json("deploy", name, "--idempotency-key", "build-1")["id"] == first["id"]
@@ -327,7 +327,7 @@ def test_an_invalid_token_is_reported(server: Server, anonymous: CommandLine) ->
     assert "FASTDEPLOY_TOKEN" in finished.stderr
 
 
-def test_a_user_token_from_the_environment_needs_no_login(server: Server, anonymous: CommandLine) -> None:
+def test_a_user_token_from_the_environment_does_not_need_a_login(server: Server, anonymous: CommandLine) -> None:
     name = server.add_service(shell("true"))
     environment = {"FASTDEPLOY_URL": server.base_url, "FASTDEPLOY_TOKEN": server.api.token}
     assert anonymous.run("deploy", name, "--watch", **environment).returncode == 0
@@ -391,7 +391,7 @@ def test_logs_follow_prints_each_line_once(server: Server, cli: CommandLine) -> 
         assert following.stdout == "second\nthird\n"
 
 
-def test_cancel_and_retry(server: Server, cli: CommandLine) -> None:
+def test_a_deployment_can_be_cancelled_and_retried(server: Server, cli: CommandLine) -> None:
     with server.puppet() as (name, puppet):
         deployment_id = cli.json("deploy", name, "-e", "a=1")["id"]
         puppet.config()
@@ -456,7 +456,7 @@ def test_ctrl_c_restores_the_terminal(server: Server, cli: CommandLine) -> None:
             terminal.type("\x03")
             assert terminal.wait() == 130
         assert "continues" in terminal.text
-        assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is back
+        assert terminal.drawn.rfind("\x1b[?25h") > terminal.drawn.rfind("\x1b[?25l")  # the cursor is visible again
         assert "Traceback" not in terminal.text
         puppet.exit()
 

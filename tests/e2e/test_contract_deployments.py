@@ -44,7 +44,7 @@ def test_a_service_token_starts_a_deployment(api: Api, service: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"env": {}}'])
-def test_a_deployment_needs_no_context(api: Api, service: str, body: bytes) -> None:
+def test_a_deployment_does_not_need_a_context(api: Api, service: str, body: bytes) -> None:
     client = api.client(api.service_token(service))
     headers = {"Content-Type": "application/json"} if body else {}
     started = answer(client.post("/deployments/", content=body, headers=headers))

@@ -1,4 +1,4 @@
-"""Contract, HTTP: errors, path spellings, sign-in, services and their tokens, health."""
+"""Contract, HTTP: errors, trailing slashes, sign-in, services and their tokens, and health."""
 
 from typing import Any
 
@@ -202,11 +202,11 @@ def test_a_service_token_requires_an_existing_service(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-def test_health_needs_no_token(api: Api, path: str) -> None:
+def test_health_does_not_need_a_token(api: Api, path: str) -> None:
     assert api.anonymous.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/ui/", "/docs", "/openapi.json"])
-def test_the_page_and_the_api_docs_need_no_token(api: Api, path: str) -> None:
-    # 503: the page has not been built, and the response says how to build it.
+def test_the_page_and_the_api_docs_do_not_need_a_token(api: Api, path: str) -> None:
+    # 503: the page has not been built, and the response explains how to build it.
     assert api.client().get(path).status_code in {200, 307, 503}

@@ -12,7 +12,10 @@ MORE_THAN_A_PAGE = 103
 
 @pytest.fixture(scope="module")
 def history(server: Server) -> Iterator[list[int]]:
-    """Yield the ids of more deployments than fit on a page, oldest first: one runs, the others wait."""
+    """Yield the IDs of more deployments than fit on a page, oldest first.
+
+    One is running, and the others are waiting.
+    """
     with server.puppet() as (name, puppet):
         ids = [server.api.start(name)["id"] for _ in range(MORE_THAN_A_PAGE)]
         yield ids
@@ -92,7 +95,7 @@ def test_a_time_filter_works_with_pages(api: Api, history: list[int]) -> None:
     assert listed(api, since=first, until=last) == history[19:9:-1]
     assert listed(api, since=first, until=last, before=history[15], limit=3) == history[14:11:-1]
     assert listed(api, since=last)[-1] == history[20]
-    # 14:00 at +02:00 is 12:00 in UTC; times without an offset are in UTC.
+    # 14:00 at +02:00 is 12:00 in UTC. Times without an offset are in UTC.
     assert listed(api, since="2020-01-01T14:00:00+02:00", until="2020-01-01T12:00:00.000001") == []
     assert listed(api, until="2020-01-01") == []
 

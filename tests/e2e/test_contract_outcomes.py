@@ -30,7 +30,7 @@ raise SystemExit(5)
             [("A", "running"), ("A", "success")],
             [("A", "success"), ("B", "running")],
         ),
-        # A running step is updated; no second step gets its name.
+        # A running step is updated. There is no second step with its name.
         (["A", "B"], [("A", "running"), ("A", "running")], [("A", "running"), ("B", "pending")]),
         # An unknown step is appended.
         (["A"], [("New", "success")], [("New", "success"), ("A", "pending")]),

@@ -1,4 +1,4 @@
-"""Contract, deploy scripts: how they are started, and what they can report."""
+"""Contract, deploy scripts: how they are started and what they can report."""
 
 import json
 import os
@@ -78,11 +78,11 @@ def test_a_script_gets_a_config_file_and_a_minimal_environment(server: Server, a
     assert not Path(file).parent.exists()
     assert found["folder"] == str(server.services_dir / name)
     assert found["stdin"] == "/dev/null"
-    # 3 is the folder that is being listed.
+    # 3 is the folder being listed.
     assert found["descriptors"] == [0, 1, 2, 3]
 
 
-def test_no_secret_appears_in_arguments_or_environments(server: Server, api: Api) -> None:
+def test_secrets_do_not_appear_in_arguments_or_environments(server: Server, api: Api) -> None:
     with server.puppet() as (name, puppet):
         started = api.start(name, {"PASSWORD": "the-secret-of-this-test"})
         token = puppet.config()["access_token"]
@@ -158,7 +158,7 @@ def test_other_fields_are_kept_as_detail(server: Server, api: Api) -> None:
     }
 
 
-def test_a_script_may_report_over_http_and_on_stdout(server: Server, api: Api) -> None:
+def test_a_script_can_report_over_http_and_on_stdout(server: Server, api: Api) -> None:
     name = server.add_service(python(CALLS_HOME), config={"steps": steps("A", "B", "C")})
     done = api.run(name)
     assert done["state"] == "success"

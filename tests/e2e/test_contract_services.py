@@ -1,4 +1,4 @@
-"""Contract, service folders: what a config means, and which steps are planned."""
+"""Contract, service folders: the meaning of a config, and the steps that are planned."""
 
 import shutil
 
@@ -61,13 +61,13 @@ def test_an_empty_config_runs_deploy_sh(server: Server, api: Api) -> None:
     assert api.lines(done["id"]) == ["it is me"]
 
 
-def test_a_script_is_relative_to_the_folder(server: Server, api: Api) -> None:
+def test_a_script_path_is_relative_to_the_folder(server: Server, api: Api) -> None:
     config = {"deploy_script": "bin/go"}
     name = server.add_service(shell("exit 9"), files={"bin/go": shell("pwd")}, config=config)
     assert api.lines(api.run(name)["id"]) == [str(server.services_dir / name)]
 
 
-def test_a_script_may_be_absolute(server: Server, api: Api) -> None:
+def test_a_script_path_can_be_absolute(server: Server, api: Api) -> None:
     script = server.folder / "absolute.sh"
     script.write_text(shell('echo "$0"'))
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Contract, WebSocket: subscriptions, and that all clients get the same messages in the same order."""
+"""Contract, WebSocket: subscriptions, and that all clients receive the same messages in the same order."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_after_unsubscribing_only_state_changes_arrive(api: Api, held: tuple[dic
         puppet.print("heard")
         live.wait_for(lambda received: received["type"] == "output")
         live.unsubscribe(started["id"])
-        live.sign_in(api.token)  # its response comes after the response to the previous message
+        live.sign_in(api.token)  # its response follows the response to the previous message
         puppet.print("unheard")
         puppet.exit()
         live.wait_for_state(started["id"])

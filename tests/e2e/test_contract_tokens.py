@@ -1,4 +1,4 @@
-"""Contract, tokens: each type allows only its own calls; forged, revoked and outdated tokens allow none."""
+"""Contract, tokens: each type only allows its own calls. Forged, revoked, and outdated tokens do not allow any."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.e2e.jwts import altered, claims_of, forged
 from tests.e2e.server import Server
 
 KINDS = ["user", "service", "deployment", "config"]
-# Which token types each call accepts. These tests only check for 401; others check what the calls return.
+# The token types that each call accepts. These tests only check for 401; other tests check what the calls return.
 CALLS = {
     ("GET", "/users/me"): {"user"},
     ("POST", "/service-token"): {"user"},
@@ -32,7 +32,7 @@ OLD_PASSWORD, NEW_PASSWORD = "the old password", "the new password"
 
 @pytest.fixture
 def tokens(server: Server) -> Iterator[dict[str, str]]:
-    """Yield one valid token of each type; the deployment is running."""
+    """Yield one valid token of each type. The deployment is running."""
     with server.puppet() as (name, puppet):
         started = server.api.start(name)
         deployment_token = puppet.config()["access_token"]
@@ -48,7 +48,7 @@ def tokens(server: Server) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def another_user(server: Server) -> str:
-    """Create a user with OLD_PASSWORD; return their name."""
+    """Create a user with OLD_PASSWORD and return their name."""
     return str(server.api.create_user(server.new_name("user"), OLD_PASSWORD)["name"])
 
 
@@ -115,7 +115,7 @@ def test_a_deployment_token_works_only_for_its_deployment(server: Server, api: A
         api.wait_until_final(foreign["id"])
 
 
-def test_a_finished_deployment_accepts_no_more_reports(server: Server, api: Api) -> None:
+def test_a_finished_deployment_does_not_accept_more_reports(server: Server, api: Api) -> None:
     with server.puppet() as (name, puppet):
         started = api.start(name)
         client = api.client(puppet.config()["access_token"])

@@ -1,4 +1,4 @@
-"""Contract, WebSocket: what arrives, when, to whom, and in which order."""
+"""Contract, WebSocket: which messages arrive, when, in which order, and for which clients."""
 
 import json
 from typing import Any

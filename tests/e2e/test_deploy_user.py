@@ -43,14 +43,14 @@ print(json.dumps({
 
 
 def of_root(stack: ExitStack) -> Server:
-    """Return a server that runs as root and changes to the deploy user itself."""
+    """Return a server that runs as root and switches to the deploy user itself."""
     return Server(stack.enter_context(temporary_folder()), settings=SETTINGS)
 
 
 def of_ordinary_user(stack: ExitStack, rule: str = RULE) -> Server:
     """Return a server that runs as an ordinary user, with sudo limited to this rule.
 
-    It can read everything, since the Python that runs the tests may belong to root.
+    It can read everything, because the Python that runs the tests might belong to root.
     """
     folder, sudoers = (stack.enter_context(temporary_folder()) for _ in range(2))
     try:
@@ -84,7 +84,7 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield running
 
 
-def test_a_script_has_the_rights_of_the_deploy_user(guarded: Server) -> None:
+def test_a_script_runs_with_the_deploy_users_permissions(guarded: Server) -> None:
     user = pwd.getpwnam(DEPLOY_USER)
     done = guarded.api.run(guarded.add_service(python(DUMP)))
     assert done["state"] == "success", done["reason"]

@@ -1,4 +1,4 @@
-"""Cancellation and timeouts end all processes of a run."""
+"""Cancellations and timeouts end all processes of a run."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,8 @@ from tests.e2e.processes import Site, living, parent, process
 from tests.e2e.server import Server
 from tests.e2e.waiting import wait_until
 
-# With a STEP, reports it, finishes the deployment and then hangs together with a child; both ignore SIGTERM and SIGINT.
+# With a STEP, reports it, finishes the deployment, and then hangs together with a child. Both ignore SIGTERM and
+# SIGINT.
 HANGING = """
 import json, os, signal, sys, urllib.request
 
@@ -81,7 +82,7 @@ def test_cancel_kills_every_process_of_a_run(server: Server) -> None:
         supervisor = living(parent(members["script"].pid))
         asked = cancel(api, deployment_id)
         assert (asked["state"], asked["cancel_requested"]) == ("running", "Cancelled by admin.")
-        # A repeated cancel does no harm, and does not change who cancelled.
+        # A repeated cancel is harmless and does not change the user who canceled.
         again = api.client(api.sign_in(other, "another password")).post(f"/deployments/{deployment_id}/cancel")
         assert answer(again)["cancel_requested"] == "Cancelled by admin."
         found = api.wait_until_final(deployment_id)

@@ -1,4 +1,4 @@
-"""The database goes down, hosts and supervisors die: nothing is lost, and nothing keeps running."""
+"""When the database goes down, or hosts and supervisors die, nothing is lost and nothing keeps running."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def outage(site: Site) -> Iterator[Site]:
 
 
 def asks_to_retry(response: httpx2.Response) -> bool:
-    """Return True if the response says that the database is unavailable, and when to retry."""
+    """Return True if the response says that the database is unavailable and when to retry."""
     if response.status_code != 503:
         return False
     assert int(response.headers["Retry-After"]) > 0
@@ -60,7 +60,7 @@ def test_a_run_continues_while_the_database_is_down(outage: Site) -> None:
         assert api.lines(deployment_id) == ["before", *(f"meanwhile {n}" for n in range(500)), "after"]
         events = api.events(deployment_id)
         assert [event["seq"] for event in events] == list(range(1, found["seq"] + 1))
-        # A client that stayed connected has missed nothing.
+        # A client that stayed connected has not missed anything.
         live.wait_for_state(deployment_id)
         assert live.transcript(deployment_id) == events
         assert "Traceback" not in worker.log()
@@ -124,7 +124,7 @@ def final_or_none(api: Api, deployment_id: int) -> dict[str, object] | None:
 
 
 def script_of(api: Api, deployment_id: int) -> Process:
-    """Return the script of a run that prints its process id first."""
+    """Return the script of a run that prints its process ID first."""
     (pid, *_) = wait_until(lambda: api.lines(deployment_id), "the run to start")
     return living(int(pid))
 
@@ -144,7 +144,7 @@ def test_a_killed_supervisor_fails_the_run_and_frees_the_service(server: Server)
     assert [(step["name"], step["state"], step["message"]) for step in found["steps"]] == [
         ("One", "failure", found["reason"])
     ]
-    # Otherwise it would keep running unseen, beside its own retry.
+    # Otherwise, it would keep running unobserved, at the same time as its own retry.
     wait_until(script.is_dead, "the script to die")
     assert api.run(name, {"again": True})["state"] == "success"
 
@@ -184,7 +184,7 @@ def test_retention_keeps_the_newest_and_the_last_success(site: Site) -> None:
             return [deployment["id"] for deployment in answer(api.admin.get("/deployments/", params=listed))]
 
         assert kept() == [*reversed(failures), success, old]
-    # Expired deployments are deleted when a worker starts, and every hour.
+    # A worker deletes expired deployments when it starts and every hour.
     with site.worker():
         wait_until(lambda: len(kept()) < 4, "old deployments to be deleted")
         assert kept() == [failures[2], failures[1], success]

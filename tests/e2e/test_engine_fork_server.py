@@ -1,4 +1,4 @@
-"""The fork server may die or hang: deployments continue, and each script runs once."""
+"""If the fork server dies or hangs, deployments continue, and each script runs once."""
 
 import os
 import signal
@@ -9,18 +9,18 @@ from tests.e2e.folders import shell
 from tests.e2e.processes import Site, Worker, arguments, children
 from tests.e2e.waiting import wait_until
 
-# Prints the process id of its supervisor's parent.
+# Prints the process ID of its supervisor's parent.
 SCRIPT = "sed -n 's/^PPid:.//p' /proc/$PPID/status\n"
 
 
 def fork_server_of(worker: Worker) -> int | None:
-    """Return the process id of the worker's fork server; None while there is none."""
+    """Return the process ID of the worker's fork server, or None while there is no fork server."""
     found = [pid for pid in children(worker.pid) if any("fork_server" in argument for argument in arguments(pid))]
     return found[0] if found else None
 
 
 def starter_of(site: Site, service: str) -> int:
-    """Run a deployment, which must succeed; return the process that started its supervisor."""
+    """Run a deployment, which must succeed. Return the process that started its supervisor."""
     done = site.api.run(service)
     assert done["state"] == "success", done["reason"]
     return int(site.api.lines(done["id"])[0])

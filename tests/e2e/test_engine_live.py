@@ -1,4 +1,4 @@
-"""The live channel: clients that come late, return, or are slow get every message once, in order, without gaps."""
+"""On the live channel, late, returning, and slow clients get every message once, in order, and without gaps."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,7 +41,7 @@ def cause_events(puppet: Puppet, part: int) -> None:
 
 
 def complete(api: Api, deployment_id: int) -> list[Message]:
-    """Return all messages of a deployment, whose numbers must have no gaps."""
+    """Return all messages of a deployment. Their numbers must not have gaps."""
     events = api.events(deployment_id)
     assert [event["seq"] for event in events] == list(range(1, api.deployment(deployment_id)["seq"] + 1))
     return events
@@ -66,7 +66,7 @@ def wait_until_level(live: Live, deployment_id: int, events: list[Message]) -> N
 
 
 def since(live: Live, deployment_id: int, after: int) -> list[Message]:
-    """Return the messages that arrived since subscribing with this `after`."""
+    """Return the messages that arrived after subscribing with this `after`."""
     received = live.about(deployment_id)
     # Changes that arrive before the subscription takes effect are sent again.
     begin = max(index for index, message in enumerate(received) if message["seq"] == after + 1)
@@ -74,7 +74,7 @@ def since(live: Live, deployment_id: int, after: int) -> list[Message]:
 
 
 def lines_in(messages: list[Message]) -> list[str]:
-    """Return the lines of output in messages."""
+    """Return the lines of output in the messages."""
     return [line[2] for message in messages if message["type"] == "output" for line in message["lines"]]
 
 
@@ -113,7 +113,7 @@ def test_returning_subscribers_get_the_missing_messages(server: Server, held: tu
         got += since(live, deployment_id, len(got))
     events = complete(server.api, deployment_id)
     assert got == events
-    # The same over HTTP, from any position.
+    # The same applies over HTTP, from any position.
     for after in (0, 1, len(events) // 2, len(events)):
         assert server.api.events(deployment_id, after=after) == events[after:]
 
@@ -129,7 +129,7 @@ def test_clients_without_a_subscription_get_only_state_changes(server: Server, h
         assert live.about(deployment_id) == [event for event in events[after:] if event["type"] != "output"]
 
 
-def test_a_client_that_does_not_read_blocks_no_one_and_misses_nothing(server: Server) -> None:
+def test_a_client_that_does_not_read_misses_nothing_and_does_not_block_others(server: Server) -> None:
     api = server.api
     name = server.add_service(python(FLOOD))
     with api.live() as slow, api.live() as quick:
@@ -137,7 +137,7 @@ def test_a_client_that_does_not_read_blocks_no_one_and_misses_nothing(server: Se
         for live in (slow, quick):
             live.subscribe(deployment_id)
         quick.wait_for_state(deployment_id)
-        # The slow client has read nothing when the others have received everything.
+        # When the others have received everything, the slow client has not read anything.
         assert len(slow.messages) < 10
         events = complete(api, deployment_id)
         assert sum(event["type"] == "step" and event["state"] == "success" for event in events) == EVENTS

@@ -1,4 +1,4 @@
-"""Output: every line is kept in order, whatever a script prints, and the server's memory does not grow with it."""
+"""Every line of output is kept in order, whatever a script prints, and the server's memory does not grow with it."""
 
 import os
 from collections.abc import Callable
@@ -19,12 +19,12 @@ Expected = Callable[[bytes], list[str]]
 
 
 def text_of(data: bytes) -> list[str]:
-    """Return the lines that are stored for printed data."""
+    """Return the lines that are stored for the printed data."""
     lines = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
-# What a script prints, as an expression; it is evaluated both here and in the script.
+# The output of a script, as an expression that is evaluated both here and in the script.
 HOSTILE = {
     "nothing": "b''",
     "a one-megabyte line": "b'x' * 1_000_000 + b'\\n'",
@@ -141,7 +141,7 @@ def test_steps_know_their_lines(server: Server) -> None:
     ]
 
 
-def test_unusual_reports_do_no_harm(server: Server) -> None:
+def test_unusual_reports_are_harmless(server: Server) -> None:
     strange = [
         '{"name": "' + "n" * 100_000 + '", "state": "success", "message": "' + "m" * 200_000 + '"}',
         '{"name": "NUL \\u0000 and \\ud800", "message": "\\u0000\\udfff", "more": "\\u0000\\ud800"}',
@@ -231,7 +231,7 @@ def test_processes_left_printing_do_not_delay_the_end(server: Server) -> None:
     found = api.run(server.add_service(shell("while sleep 0.01; do echo more; done & echo $!; exit 3")))
     first = lines_of(api, found["id"], limit=1)["lines"][0]["text"]
     assert (found["state"], found["exit_code"]) == ("failure", 3)
-    # Its output is no longer read, so writing kills it.
+    # Its output is no longer read, so writing to it kills the script.
     wait_until(lambda: not os.path.exists(f"/proc/{first}"), "the process left behind to exit")
 
 

@@ -1,4 +1,4 @@
-"""The queue: one deployment per service at a time, in order; repeated requests start nothing new."""
+"""The queue runs one deployment per service at a time, in order. Repeated requests do not start anything new."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +20,7 @@ def waiting(api: Api, deployment_id: int) -> dict[str, Any]:
 
 
 def wait_until_all_final(api: Api, ids: list[int]) -> list[dict[str, Any]]:
-    """Return the deployments, which must be the newest, once all of them are final."""
+    """Return the deployments, which must be the newest ones, once all of them are final."""
 
     def found() -> list[dict[str, Any]]:
         newest = answer(api.admin.get("/deployments/", params={"limit": 1000}))
@@ -100,7 +100,7 @@ def test_a_waiting_deployment_lists_those_ahead(server: Server) -> None:
     assert gated.begun() == [first, second, third]
 
 
-def test_a_deployment_waiting_for_its_share_says_so(server: Server) -> None:
+def test_a_deployment_waiting_for_its_share_gives_that_reason(server: Server) -> None:
     api, gated = server.api, gate(server, {"concurrency": 2})
     first, second, third, fourth = (int(api.start(gated.service)["id"]) for _ in range(4))
     gated.wait_until_begun(first, second)

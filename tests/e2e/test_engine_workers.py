@@ -1,4 +1,4 @@
-"""Workers start and stop, and share the queue."""
+"""Workers start and stop, and they share the queue."""
 
 from contextlib import ExitStack
 
@@ -16,7 +16,7 @@ def test_two_workers_share_the_queue_and_nothing_runs_twice(site: Site) -> None:
         firsts = [ids[0] for ids in started.values()]
         for one in gates:
             one.wait_until_begun(started[one.service][0])
-        # All four run, and no worker takes more than two, so each has taken two.
+        # All four are running, and no worker takes more than two, so each has taken two.
         running = {worker.id: site.workers()[worker.id]["running"] for worker in workers}
         assert [len(ids) for ids in running.values()] == [2, 2]
         assert sorted(one for ids in running.values() for one in ids) == sorted(firsts)
@@ -61,7 +61,7 @@ def test_two_workers_on_one_data_folder_follow_each_run_once(site: Site) -> None
         assert api.lines(running) == ["one", "two"]
 
 
-def test_a_deployment_waiting_for_a_free_worker_says_so(site: Site) -> None:
+def test_a_deployment_waiting_for_a_free_worker_gives_that_reason(site: Site) -> None:
     api, busy, other = site.api, gate(site.server), gate(site.server)
     with site.worker("", "--slots", "1"):
         first = int(api.start(busy.service)["id"])

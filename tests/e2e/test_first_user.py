@@ -1,4 +1,4 @@
-"""The generated password of the first user is shown when a start succeeds, and can always be replaced."""
+"""The first user's generated password is shown when a start succeeds, and it can always be replaced."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ NEW_PASSWORD = "a password of my own"
 
 @pytest.fixture
 def server(new_server: NewServer) -> Server:
-    """Return a server that generates the password of the first user and has its folders set by options."""
+    """Return a server that generates the password of the first user and whose folders are set by options."""
     server = new_server()
     server.options += ["--data-dir", str(server.data_dir), "--services-dir", str(server.services_dir)]
     for name in ("INITIAL_USER_PASSWORD", "DATA_DIR", "SERVICES_ROOT"):

@@ -1,4 +1,4 @@
-"""Commands that the tests fork behave like those that a user starts."""
+"""Commands that the tests fork behave like commands that a user starts."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The history of a service: outcomes of its deployments, and changes since the last success."""
+"""The history of a service: the outcomes of its deployments, and changes since the last success."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.api import Api, answer
 from tests.e2e.folders import shell
 from tests.e2e.server import Server
 
-# Does what its values say: hang, fail, or succeed.
+# Does what its values specify: hang, fail, or succeed.
 SCRIPT = shell("""
     grep -q '"hang"' "$DEPLOY_CONFIG_FILE" && exec sleep 600
     ! grep -q '"fail"' "$DEPLOY_CONFIG_FILE"
@@ -71,7 +71,7 @@ def test_without_a_success_there_are_no_changes(server: Server) -> None:
     assert changes(api, api.run(service)["id"]) == nothing
 
 
-def test_changes_since_the_last_success(server: Server) -> None:
+def test_changes_since_the_last_success_are_listed(server: Server) -> None:
     api = server.api
     config = {"timeout": 60, "steps": [{"name": "One"}]}
     service = server.add_service(SCRIPT, config=config, files={"tasks/web.yml": "1", "old.txt": ""})

@@ -1,4 +1,4 @@
-"""Service folders that try to expose files outside, or to keep the server busy."""
+"""Service folders that try to expose files outside them or to keep the server busy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.e2e.server import Server, temporary_folder
 from tests.e2e.test_deploy_user import SETTINGS
 from tests.e2e.waiting import wait_until
 
-# Of each kind. Each takes all the processor time that a check may take.
+# The number of folders of each kind. Each takes all the processor time that a check is allowed to take.
 BOMBS = 3
 OUTSIDE = "words-of-a-file-outside-of-the-services-folder"
 INPUTS = {"type": "object", "properties": {"host": {"type": "string", "x-choices": {"inventory": "hosts"}}}}
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Only, debug: {}}]\n"
-# For each file that the server looks at: the config of a service in whose folder that file links elsewhere.
+# For each file that the server reads: the config of a service in whose folder that file is a link to an outside file.
 LOOKED_AT: dict[str, dict[str, Any]] = {
     "README.md": {},
     "readme.md": {},
@@ -63,7 +63,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the us
     ],
 )
 def hostile(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Yield a server whose services folder is full of links to these places outside, or to all of them."""
+    """Yield a server whose services folder is full of links to these outside places, or to all of them."""
     settings, places = request.param
     with temporary_folder() as folder, Server(folder, settings=settings) as server:
         (folder / "outside").mkdir()
@@ -127,7 +127,7 @@ def test_each_folder_is_reported_or_harmless(hostile: Server) -> None:
 
 
 def test_a_deployment_does_not_expose_outside_files(hostile: Server) -> None:
-    """Ansible quotes from files that it cannot parse."""
+    """Ansible quotes files that it cannot parse."""
     api = hostile.api
     api.sync()
     services = [service["name"] for service in answer(api.admin.get("/services/"))]
@@ -185,7 +185,7 @@ def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
     }
     assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]
-    # After a restart nothing is known about them, and nothing waits for them.
+    # After a restart, nothing is known about them, and nothing waits for them.
     server.stop()
     server.start()
     assert server.api.run(good)["state"] == "success"

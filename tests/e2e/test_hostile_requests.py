@@ -1,4 +1,4 @@
-"""Hostile requests: no response is a 5xx, and the OpenAPI document lists every response."""
+"""Hostile requests never get a 5xx response, and the OpenAPI document lists every response."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ from tests.e2e.waiting import TIMEOUT
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 EXAMPLES = 12
-# These would end the deployments that other calls need, or sign out the caller.
+# These would end deployments that other calls need, or sign out the caller.
 EXCLUDED = {("PATCH /users/{user_id}", "1")} | {
     ("POST /deployments/{deployment_id}/cancel", number) for number in ("1", "2", "3")
 }
@@ -31,11 +31,14 @@ NUL = "a\x00b"
 
 @pytest.fixture(scope="module")
 def hostile_ground() -> Iterator[tuple[Server, list[Puppet]]]:
-    """Yield a separate server with three waiting scripts; it must still work and have logged no unexpected error at the end."""
+    """Yield a separate server with three waiting scripts.
+
+    At the end, it must still work, and it must not have logged an unexpected error.
+    """
     with temporary_folder() as folder, ExitStack() as stack:
         names = ("steps", "finish", "queue")
         puppets = [stack.enter_context(puppet(folder / "services", name)) for name in names]
-        # Stopped before the scripts: queued deployments never start.
+        # The server stops before the scripts, so queued deployments never start.
         running = stack.enter_context(Server(folder))
         yield running, puppets
         assert running.is_ready()
@@ -54,7 +57,7 @@ def api(target: Server) -> Api:
 
 @pytest.fixture(scope="module")
 def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
-    """Return a valid token for each operation that needs another type than a user token."""
+    """Return a valid token for each operation that needs a token other than a user token."""
     server, puppets = hostile_ground
     for name in ("steps", "finish", "queue"):
         server.api.start(name)
@@ -62,7 +65,7 @@ def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
     return {
         "POST /deployments/": server.api.service_token("queue"),
         "POST /steps/": by_steps,
-        # Another one, since its deployment is finished after the first example.
+        # A separate token, because its deployment is finished after the first example.
         "PUT /deployments/finish/": by_finish,
         "GET /deployed-services/": server.api.config_token(),
     }
@@ -182,7 +185,7 @@ def test_an_absurd_context_is_invalid_or_harmless(api: Api, tokens: dict[str, st
         ("NONSENSE", "/services/", None),
     ],
 )
-def test_odd_characters_do_no_harm(api: Api, method: str, path: str, body: dict[str, Any] | None) -> None:
+def test_odd_characters_are_harmless(api: Api, method: str, path: str, body: dict[str, Any] | None) -> None:
     response = api.admin.request(method, path, json=body)
     assert response.status_code < 500 or "not built" in response.text
     assert "root:" not in response.text
@@ -230,7 +233,7 @@ def test_numbers_out_of_range_are_invalid_or_not_found(api: Api, number: int) ->
     ],
     ids=str,
 )
-def test_odd_headers_do_no_harm(api: Api, tokens: dict[str, str], headers: dict[str, bytes]) -> None:
+def test_odd_headers_are_harmless(api: Api, tokens: dict[str, str], headers: dict[str, bytes]) -> None:
     encoded = [(name.encode(), value) for name, value in headers.items()]
     for path in ("/deployments/", "/token", "/session", "/session/refresh", "/steps/"):
         response = api.client(tokens["POST /deployments/"]).post(path, content=b"--x\r\n", headers=encoded)
@@ -238,7 +241,7 @@ def test_odd_headers_do_no_harm(api: Api, tokens: dict[str, str], headers: dict[
 
 
 def test_two_content_lengths_are_rejected(target: Server, api: Api) -> None:
-    """Two bodies in one connection, as in request smuggling."""
+    """Two bodies on one connection, as in request smuggling."""
     request = (
         b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         b"GET /users/me HTTP/1.1\r\nHost: x\r\n\r\n"

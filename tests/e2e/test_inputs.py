@@ -1,4 +1,4 @@
-"""Inputs of services through the API: with user and service tokens, in scripts and playbooks; and where secrets end up."""
+"""Inputs of services through the API: with user and service tokens, in scripts and playbooks, and their secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INPUTS: dict[str, Any] = {
     "if": {"properties": {"environment": {"const": "production"}}, "required": ["environment"]},
     "then": {"properties": {"ticket": {"title": "Ticket", "type": "string"}}, "required": ["ticket"]},
 }
-# Writes its values to a file in its folder, and prints all of them.
+# Writes its values to a file in its folder and prints all of them.
 SCRIPT = f"""#!{sys.executable}
 import json, sys, os
 config = json.load(open(sys.argv[2]))
@@ -311,7 +311,7 @@ def sorted_json(value: Any) -> str:
 
 
 class TestConfirmation:
-    def test_users_must_confirm_by_name_but_ci_need_not(self, server: Server, api: Api) -> None:
+    def test_users_must_confirm_by_name_but_ci_does_not_have_to(self, server: Server, api: Api) -> None:
         service = server.add_service(shell("true"), config={"confirm": True})
         received = {"body.confirm": f"To confirm, type the name of the service: {service}"}
         for wrong in ({}, {"confirm": ""}, {"confirm": service.upper()}):

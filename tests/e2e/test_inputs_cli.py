@@ -1,4 +1,4 @@
-"""Values on the command line: from options, files and prompts."""
+"""Values on the command line: from options, files, and prompts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_values_are_converted_to_the_types_in_the_schema(server: Server, cli: Co
     assert received_values(server, service) == expected
 
 
-def test_secrets_from_standard_input(server: Server, cli: CommandLine, service: str) -> None:
+def test_secrets_are_read_from_standard_input(server: Server, cli: CommandLine, service: str) -> None:
     lines = f"environment=s\npassword={SECRET}\n"
     assert cli.run("deploy", service, "--env-file", "-", "-w", stdin=lines).returncode == 0
     assert received_values(server, service)["password"] == SECRET
@@ -131,7 +131,7 @@ def test_no_ask_does_not_prompt(cli: CommandLine, service: str) -> None:
         assert "Password: required" in terminal.text
 
 
-def test_confirmation_by_name(server: Server, cli: CommandLine) -> None:
+def test_a_deployment_is_confirmed_by_name(server: Server, cli: CommandLine) -> None:
     service = server.add_service(shell("true"), config={"confirm": True})
     finished = cli.run("deploy", service)
     assert (finished.returncode, "confirm" in finished.stderr) == (2, True)

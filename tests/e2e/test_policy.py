@@ -1,4 +1,7 @@
-"""Deny by default, generated from the routes: every route gives every kind of credential exactly the documented response."""
+"""Access is denied by default: every route answers every kind of credential exactly as documented.
+
+The tests are generated from the routes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.e2e.live import Live
 from tests.e2e.server import Server
 from tests.routes import NUMBER, Rule, rules_of
 
-# Routes that need no credential. Think twice before adding one.
+# Routes that do not need a credential. Think twice before adding one.
 OPEN = {
     ("POST", "/token"),
     ("POST", "/session"),
@@ -37,7 +40,7 @@ NOBODY, INVALID = "Not authenticated", "Could not validate credentials"
 
 
 def unguarded(rules: Sequence[Rule]) -> set[tuple[str, str]]:
-    """Return the routes that require no action and are not known to be open."""
+    """Return the routes that do not require an action and are not known to be open."""
     known = {(method, path.rstrip("/") or "/") for method, path in OPEN}
     return {rule.without_slash for rule in rules if rule.action is None} - known
 
@@ -49,7 +52,7 @@ READERS = [rule for rule in GUARDED if rule.action is Action.READ_DEPLOYMENT]
 
 @dataclass(frozen=True)
 class Credential:
-    """A token; `kind` is None if it must be rejected."""
+    """A token. `kind` is None if it must be rejected."""
 
     token: str
     kind: TokenType | None = None
@@ -58,7 +61,7 @@ class Credential:
 
 @pytest.fixture(scope="module")
 def credentials(server: Server) -> Iterator[dict[str, Credential]]:
-    """Yield every kind of credential: valid ones, and the same ones expired, revoked or forged."""
+    """Yield every kind of credential: valid ones, and the same ones expired, revoked, or forged."""
     api = server.api
     with server.puppet() as (name, puppet):
         started = api.start(name)
@@ -103,7 +106,7 @@ def invalid_credentials(server: Server, good: dict[str, Credential], service: st
 
 
 def revoked(server: Server, service: str) -> str:
-    # The fixture may run more than once on the same server.
+    # The fixture can run more than once on the same server.
     origin = server.new_name("revoked")
     token = server.api.service_token(service, origin=origin)
     (record,) = [record for record in answer(server.api.admin.get("/tokens/")) if record["origin"] == origin]
@@ -123,7 +126,7 @@ def status_and_detail(response: httpx2.Response) -> tuple[int, object]:
 
 
 @pytest.mark.parametrize("rule", GUARDED, ids=str)
-def test_both_spellings_of_a_path_are_the_same_route(api: Api, rule: Rule) -> None:
+def test_paths_with_and_without_a_trailing_slash_are_the_same_route(api: Api, rule: Rule) -> None:
     other = rule.path[:-1] if rule.path.endswith("/") else f"{rule.path}/"
     for client in (api.anonymous, api.admin) if rule.method == "GET" else (api.anonymous,):
         answers = [replace(rule, path=path).request(client) for path in (rule.path, other)]
@@ -146,7 +149,7 @@ def test_a_route_without_a_rule_is_detected() -> None:
 
 def test_every_action_lists_its_token_types() -> None:
     assert set(KINDS) == set(Action)
-    # OPERATE is for the system only, and signing in starts a session.
+    # OPERATE is only for the system, and signing in starts a session.
     assert {rule.action for rule in GUARDED} == set(Action) - {Action.OPERATE, Action.START_OWN_SESSION}
 
 
@@ -195,5 +198,5 @@ def test_the_websocket_follows_the_same_rules(api: Api, credentials: dict[str, C
 def test_open_routes_ignore_credentials(api: Api, credentials: dict[str, Credential], rule: Rule) -> None:
     answers = {rule.request(api.client(token)).status_code for token in (None, "garbage", credentials["config"].token)}
     assert len(answers) == 1
-    # Refreshing a session takes its cookie. 503: the page is not built.
+    # Refreshing a session requires its cookie. 503: the page is not built.
     assert answers <= rule.documented | {307, 503} | ({401} if "refresh" in rule.path else set())

@@ -1,4 +1,4 @@
-"""The process contract: start, error messages for failed starts, and shutdown."""
+"""The process contract: startup, error messages for failed starts, and shutdown."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def test_a_signal_stops_the_server_and_runs_continue(new_server: NewServer, by: 
     assert len([pid for pid in family if process(pid) is not None]) <= 1
 
 
-def test_a_second_server_on_the_same_data_folder_is_refused(server: Server, new_server: NewServer) -> None:
+def test_a_second_server_on_the_same_data_folder_is_rejected(server: Server, new_server: NewServer) -> None:
     first, second = server, new_server()
     second.environment["DATA_DIR"] = str(first.data_dir)
     assert str(first.data_dir) in failed_start(second)
@@ -66,7 +66,7 @@ def test_a_second_server_on_the_same_data_folder_is_refused(server: Server, new_
     assert first.api.run(first.add_service(shell("true")))["state"] == "success"
 
 
-def test_a_port_in_use_is_refused(new_server: NewServer) -> None:
+def test_a_port_in_use_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     with socket.create_server(("127.0.0.1", server.port)):
         message = failed_start(server)
@@ -74,7 +74,7 @@ def test_a_port_in_use_is_refused(new_server: NewServer) -> None:
     assert "--port" in message
 
 
-def test_a_file_as_data_folder_is_refused(new_server: NewServer) -> None:
+def test_a_file_as_data_folder_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     server.data_dir.write_text("in the way")
     message = failed_start(server)
@@ -83,7 +83,7 @@ def test_a_file_as_data_folder_is_refused(new_server: NewServer) -> None:
     assert server.data_dir.read_text() == "in the way"
 
 
-def test_a_data_folder_that_cannot_be_created_is_refused(new_server: NewServer) -> None:
+def test_a_data_folder_that_cannot_be_created_is_rejected(new_server: NewServer) -> None:
     # Not even root can create it.
     server = new_server(options=["--data-dir", "/sys/fastdeploy"])
     message = failed_start(server)
@@ -92,14 +92,14 @@ def test_a_data_folder_that_cannot_be_created_is_refused(new_server: NewServer) 
 
 
 def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
-    """A thread is still importing the web server when it fails."""
+    """When it fails, a thread is still importing the web server."""
     server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
     assert "/nowhere" in failed_start(server)
     assert len(server.log().splitlines()) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_a_read_only_disk_is_refused(new_server: NewServer) -> None:
+def test_a_read_only_disk_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     server.data_dir.mkdir()
     mount = f'mount -t tmpfs -o ro none {server.data_dir} && exec "$0" "$@"'
@@ -196,7 +196,7 @@ def test_a_separate_worker_runs_deployments(new_server: NewServer) -> None:
     assert server.api.deployment(waiting["id"])["state"] == "queued"
 
 
-def test_a_worker_without_a_server_is_refused(new_server: NewServer) -> None:
+def test_a_worker_without_a_server_is_rejected(new_server: NewServer) -> None:
     run = new_server().cli("worker")
     assert run.returncode == 1
     assert "fastdeploy serve" in run.stderr
@@ -212,7 +212,7 @@ def test_two_web_server_processes_share_everything(new_server: NewServer) -> Non
 
     (sibling,) = wait_until(siblings, "the second process")
     name = server.add_service(shell(say("A") + "echo B"))
-    # Enough connections that both processes get some.
+    # Enough connections for both processes to get some.
     listeners = [server.api.live() for _ in range(12)]
     try:
         started = server.api.start(name)

@@ -88,11 +88,11 @@ def test_users_are_managed_while_the_server_runs(server: Server) -> None:
     assert server.api.client(token).get("/users/me").status_code == 401
 
 
-def test_a_short_password_is_refused(stopped: Server) -> None:
+def test_a_short_password_is_rejected(stopped: Server) -> None:
     assert "too short" in run_failing(stopped, "user", "create", "bob", "--password-stdin", stdin="short\n")
 
 
-def test_a_config_token_with_an_invalid_lifetime_is_refused(stopped: Server) -> None:
+def test_a_config_token_with_an_invalid_lifetime_is_rejected(stopped: Server) -> None:
     assert "--days" in run_failing(stopped, "token", "config", "--days", "0")
 
 

@@ -1,4 +1,4 @@
-"""The queue as a whole: running and waiting deployments, why they wait, and the workers."""
+"""The queue as a whole: running and waiting deployments, the reasons they are waiting, and the workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests that are too slow or too large are rejected, and cost the server little."""
+"""HTTP requests that are too slow or too large are rejected at little cost to the server."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def short_timeouts() -> Iterator[Server]:
 
 
 def drip(connection: Raw, piece: bytes) -> None:
-    """Send a piece again and again until the server has closed the connection."""
+    """Send a piece repeatedly until the server closes the connection."""
     wait_until(lambda: not (connection.send(piece) and connection.is_open()), "the connection to close")
 
 
@@ -88,7 +88,7 @@ def test_an_incomplete_body_times_out(short_timeouts: Server, length: bytes) -> 
     assert (status(response), response.count(b"HTTP/1.1")) == (408, 1)
 
 
-def test_a_rejected_body_may_not_continue(short_timeouts: Server) -> None:
+def test_a_rejected_body_cannot_continue(short_timeouts: Server) -> None:
     with Raw(short_timeouts) as slow:
         slow.send(POST + b"Content-Length: 99999999999\r\n\r\n")
         assert status(slow.read_until(b"larger than")) == 413

@@ -1,4 +1,4 @@
-"""Session expiry: tokens that live for a few seconds, and how HTTP and WebSocket report their end."""
+"""Sessions expire: tokens live for a few seconds, and HTTP and WebSocket report that they have expired."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Sign-in under attack: two server processes, real PostgreSQL, hundreds of concurrent guesses."""
+"""Sign-in under attack, with two server processes, real PostgreSQL, and hundreds of concurrent guesses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Target:
         self._networks = 0
 
     def user(self) -> str:
-        """Add a user with the password RIGHT; return their name."""
+        """Add a user with the password RIGHT and return their name."""
         return str(self.api.create_user(self.server.new_name("user"), RIGHT)["name"])
 
     def address(self) -> str:
@@ -44,7 +44,7 @@ class Target:
         return f"203.0.113.{self._networks}"
 
     def attempt(self, name: str, password: str, address: str, client: httpx2.Client | None = None) -> httpx2.Response:
-        """Sign in from an address, as forwarded by a proxy on this machine: with a browser, or as an API client."""
+        """Sign in from an address, as forwarded by a proxy on this machine, with a browser or as an API client."""
         body, headers = {"username": name, "password": password}, {"X-Forwarded-For": address}
         if client is not None:
             return client.post("/session", json=body, headers=headers)
@@ -55,7 +55,7 @@ class Target:
         return httpx2.Client(base_url=self.api.base_url, timeout=TIMEOUT, trust_env=False)
 
     def attack(self, guesses: Sequence[tuple[str, str]]) -> list[httpx2.Response]:
-        """Guess passwords for pairs of name and address, AT_ONCE at a time, on new connections."""
+        """Guess passwords for pairs of username and address, AT_ONCE at a time, on new connections."""
 
         async def send_guesses() -> list[httpx2.Response]:
             limits = httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=0)
@@ -78,11 +78,11 @@ class Target:
         return asyncio.run(send_guesses())
 
     def reserved(self) -> int:
-        """Return how many attempts are currently counted, in all buckets."""
+        """Return how many attempts are currently counted in all buckets."""
         return self._number("SELECT coalesce(sum(attempts), 0) FROM password_attempts")
 
     def processes(self) -> int:
-        """Return how many server processes listen for changes."""
+        """Return how many server processes are listening for changes."""
         return self._number("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fastdeploy listener'")
 
     def _number(self, query: str) -> int:
@@ -108,7 +108,7 @@ def target() -> Iterator[Target]:
 
 
 def counted(responses: Sequence[httpx2.Response]) -> Counter[int]:
-    """Count the responses by status, after checking that each is complete."""
+    """Count the responses by status after checking that each one is complete."""
     for response in responses:
         detail = response.json()["detail"]
         if response.status_code == 401:
@@ -121,18 +121,18 @@ def counted(responses: Sequence[httpx2.Response]) -> Counter[int]:
     return Counter(response.status_code for response in responses)
 
 
-def test_parallel_guesses_at_one_account_from_one_address(target: Target) -> None:
+def test_parallel_guesses_at_one_account_from_one_address_are_limited(target: Target) -> None:
     name, address = target.user(), target.address()
     assert counted(target.attack([(name, address)] * ATTACK)) == {401: PER_ACCOUNT, 429: ATTACK - PER_ACCOUNT}
 
 
-def test_parallel_guesses_at_one_account_from_many_addresses(target: Target) -> None:
+def test_parallel_guesses_at_one_account_from_many_addresses_are_limited(target: Target) -> None:
     name = target.user()
     guesses = [(name, f"198.51.{n // 250}.{n % 250}") for n in range(FEWER)]
     assert counted(target.attack(guesses))[401] == PER_ACCOUNT
 
 
-def test_parallel_guesses_at_many_accounts_from_one_ipv6_network(target: Target) -> None:
+def test_parallel_guesses_at_many_accounts_from_one_ipv6_network_are_limited(target: Target) -> None:
     names = [target.user(), *(f"nobody{n}" for n in range(100))]
     guesses = [(names[n % len(names)], f"2001:db8:7:7:{n:x}::1") for n in range(FEWER)]
     assert counted(target.attack(guesses))[401] == PER_NETWORK
@@ -228,7 +228,7 @@ def test_guesses_at_the_current_password_are_limited(target: Target) -> None:
     assert target.attempt(name, RIGHT, target.address()).status_code == 200
 
 
-def test_clients_that_disconnect_get_no_free_guesses(target: Target) -> None:
+def test_clients_that_disconnect_do_not_get_free_guesses(target: Target) -> None:
     name, address, before = target.user(), target.address(), target.reserved()
     form = urlencode({"username": name, "password": WRONG})
     request = (
@@ -264,7 +264,7 @@ def test_an_open_session_is_not_affected_by_an_attack(target: Target) -> None:
 
 
 def attributes(response: httpx2.Response) -> dict[str, set[str]]:
-    """Return the attributes of each cookie that a response sets, by the beginning of its name."""
+    """Return the attributes of each cookie that a response sets, by the beginning of the cookie's name."""
     cookies = response.headers.get_list("set-cookie")
     parts = [[part.strip() for part in cookie.split(";")] for cookie in cookies]
     return {found[0].split("=")[0].rstrip("0123456789"): {part.lower() for part in found[1:]} for found in parts}

@@ -22,7 +22,7 @@ LIMIT = 64 * 1024
 CLIENTS = 60
 LARGE = 15 * MIB
 AT_ONCE = 150
-# With these limits of `crowded`, more than 20 connections from one address are closed, except from a proxy's address.
+# With the limits of `crowded`, more than 20 connections from one address are closed, unless it is a proxy's address.
 PER_ADDRESS, TOTAL = 20, 40
 ELSEWHERE = "127.0.0.2"
 EVENTS = 6000
@@ -157,7 +157,7 @@ def test_a_client_that_neither_signs_in_nor_reads_is_closed(short_timeouts: Serv
 
 
 def test_many_clients_sign_in_at_once(server: Server) -> None:
-    """As after a restart of the server, all from one address."""
+    """This happens after a restart of the server, with all clients at one address."""
     url = f"{server.base_url.replace('http', 'ws', 1)}/deployments/ws/00000000-0000-0000-0000-000000000000"
     token = server.api.token
 
@@ -213,7 +213,7 @@ def half_heads(server: Server, stack: ExitStack, number: int, source: str) -> li
 
 
 def number_open(clients: list[Raw] | list[RawWebSocket]) -> int:
-    """Return how many connections the server has not closed."""
+    """Return the number of connections that the server has not closed."""
     return sum(client.is_open() for client in clients)
 
 
@@ -232,7 +232,7 @@ def test_waiting_connections_of_one_address_are_limited(crowded: Server) -> None
 
 
 def test_waiting_connections_are_limited_in_total(crowded: Server) -> None:
-    """Connections from a proxy's address count only toward the total until the proxy names its client."""
+    """Connections from a proxy's address only count toward the total until the proxy names its client."""
     with ExitStack() as stack:
         opened = half_heads(crowded, stack, TOTAL + 5, "127.0.0.1")
         wait_until(lambda: number_open(opened) == TOTAL, "the oldest to be closed")
@@ -284,7 +284,7 @@ def test_signed_in_sockets_do_not_count(crowded: Server) -> None:
         assert number_open(clients) == TOTAL + 5
 
 
-def test_more_connections_than_file_descriptors_do_no_harm(new_server: NewServer) -> None:
+def test_more_connections_than_file_descriptors_are_harmless(new_server: NewServer) -> None:
     server = new_server()
     server.through = ["prlimit", "--nofile=600:600"]
     server.start()

@@ -1,4 +1,4 @@
-"""Which modules a server loads before and right after it answers requests, and how much memory it keeps."""
+"""Check which modules a server loads before and right after it answers requests, and how much memory it keeps."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.e2e.folders import shell, write_service
 from tests.e2e.server import PASSWORD, USER, Server
 from tests.e2e.waiting import wait_until
 
-# uvicorn logs this before it takes the first request.
+# uvicorn logs this before it accepts the first request.
 BEGINS_TO_ANSWER = "Started server process"
 CONFIG = {"inputs": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1, "default": 2}}}}
 MIB = 1 << 20
@@ -19,7 +19,10 @@ def imports(text: str) -> set[str]:
 
 
 def start(server: Server) -> tuple[set[str], str]:
-    """Start a server that logs its imports; return those loaded when it answered, and the log until then."""
+    """Start a server that logs its imports.
+
+    Return the modules loaded when it first answered, and the log up to then.
+    """
     server.log_file.unlink(missing_ok=True)
     server.environment["PYTHONPROFILEIMPORTTIME"] = "1"
     server.start()
@@ -76,5 +79,5 @@ def test_the_memory_of_a_password_check_is_released(new_server: NewServer) -> No
     for _ in range(3):
         answer = server.api.anonymous.post("/token", data={"username": USER, "password": PASSWORD})
         assert answer.status_code == 200
-    # Each takes 19 MiB; the modules loaded for the first one take some, too.
+    # Each takes 19 MiB. The modules loaded for the first one also take some.
     assert anonymous_memory(server.pid) - before < 12 * MIB

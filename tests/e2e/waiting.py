@@ -6,15 +6,15 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# Seconds. Much longer than any condition takes; a test that runs into it has failed.
+# Seconds. Much longer than any condition takes. A test that reaches this timeout has failed.
 TIMEOUT = 60.0
-# Seconds between checks. Most conditions come true soon; the longer one takes, the less often it is checked, to spare the
-# server under test: after a tenth of the time that has passed, within these bounds.
+# Seconds between checks. Most conditions come true soon. To spare the server under test, the interval grows to a tenth
+# of the time that has passed, within these bounds.
 MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.01, 0.2
 
 
 def wait_until(condition: Callable[[], Result], what: str = "the condition", timeout: float = TIMEOUT) -> Result:
-    """Return the first truthy value of `condition`. Fail after `timeout` seconds; `what` completes "waiting for …"."""
+    """Return the first truthy value of `condition`. Fail after `timeout` seconds. `what` completes "waiting for …"."""
     began = time.monotonic()
     deadline = began + timeout
     while True:

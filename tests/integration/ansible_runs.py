@@ -1,4 +1,4 @@
-"""Run real playbooks as the platform does, and parse the events from their pipe."""
+"""Run real playbooks the way the platform does, and parse the events from their pipe."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LIMIT = 120
 
 
 def executable() -> str:
-    """Return `ansible-playbook` of this environment; ANSIBLE_PLAYBOOK names another one, to test its version."""
+    """Return this environment's `ansible-playbook`. Set ANSIBLE_PLAYBOOK to test another version."""
     return os.environ.get("ANSIBLE_PLAYBOOK") or find_executable(os.environ["PATH"])
 
 
 @dataclass
 class Run:
-    """The result of a run: exit code, printed output, and the objects from the pipe."""
+    """The result of a run: its exit code, its printed output, and the objects from the pipe."""
 
     code: int
     printed: str
@@ -44,7 +44,7 @@ class Run:
         return [str(event["name"]) for event in self.events("task_start")]
 
     def states(self) -> dict[str, str]:
-        """Return the state of each task by its name; the last one if a name occurs twice."""
+        """Return the state of each task by its name. If a name occurs twice, return the last state."""
         return {str(event["name"]): str(event["state"]) for event in self.events("task_end")}
 
     def results(self, name: str) -> dict[str, dict[str, object]]:
@@ -61,7 +61,7 @@ class Run:
 
 
 def write_playbook(folder: Path, playbook: str, **files: str) -> Path:
-    """Write the playbook, and other files named by keyword, with `__` for `/` and without `.yml`."""
+    """Write the playbook. Other files are given by keyword, with `__` for `/` and without `.yml`."""
     for name, text in {"site": playbook, **files}.items():
         path = folder / f"{name.replace('__', '/')}.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,10 @@ def run(
     mitogen: bool = False,
     ansible: Ansible | None = None,
 ) -> Run:
-    """Run the playbook in its folder. `inventory` is the text of an INI file; `ansible` replaces the default ansible-core."""
+    """Run the playbook in its folder.
+
+    `inventory` is the text of an INI file. `ansible` replaces the default ansible-core.
+    """
     folder = path.parent
     run_dir, home = folder / ".run", folder / ".home"
     run_dir.mkdir(exist_ok=True)
@@ -110,7 +113,7 @@ def run(
 
 
 def start(argv: list[str], env: dict[str, str], folder: Path, *, events: bool) -> Run:
-    """Start the process, with or without a pipe for events, and read all output until it ends."""
+    """Start the process, with or without a pipe for events. Read all output until it ends."""
     reading, writing = os.pipe()
     if events:
         env = {**env, "FASTDEPLOY_EVENTS_FD": str(writing)}
@@ -139,7 +142,7 @@ def start(argv: list[str], env: dict[str, str], folder: Path, *, events: bool) -
 
 
 def check_wire(objects: list[dict[str, object]]) -> None:
-    """Check what holds for every run: tasks start once, end at most once, and report results in between."""
+    """Check the rules for every run: a task starts once, ends at most once, and only reports results in between."""
     running: set[object] = set()
     ended: set[object] = set()
     for item in objects:

@@ -31,11 +31,11 @@ def files(reader: socket.socket, tmp_path: Path) -> Files:
 
 @pytest.fixture
 def site(bus: MessageBus, open_uow: OpenUnitOfWork, clock: FixedClock) -> Site:
-    """Return a site that does one thing at a time; its changes are rolled back after the test."""
+    """Return a site that does one thing at a time. Its changes are rolled back after the test."""
     return Site(bus, open_uow, clock)
 
 
 @pytest.fixture
 def busy_site(committing_bus: MessageBus, committing_uow: OpenUnitOfWork, clock: FixedClock) -> Site:
-    """Return a site with its own database, where many things happen at the same time."""
+    """Return a site with its own database, where many things can happen at the same time."""
     return Site(committing_bus, committing_uow, clock)

@@ -1,4 +1,4 @@
-"""Starters of the bundled server as separate processes, and what the kernel knows about processes."""
+"""Start the bundled server in separate processes, and inspect processes through the kernel."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ FAST = {"fsync": "off"}
 
 
 class Starter:
-    """Another process that starts the server on a folder, and stops it on request."""
+    """Another process that starts the server on a folder and stops it on request."""
 
     def __init__(self, data_dir: Path, *, prefix: Sequence[str] = (), python: str = sys.executable) -> None:
         self.process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Starter:
         )
 
     def wait_until_ready(self) -> tuple[int, str]:
-        """Return the server's process id and its URL."""
+        """Return the server's process ID and its URL."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         line = self.process.stdout.readline()
@@ -52,18 +52,18 @@ class Starter:
         return int(pid), url.strip()
 
     def kill(self) -> None:
-        """Kill it without a chance to clean up."""
+        """Kill it without giving it a chance to clean up."""
         self.process.kill()
         self.process.communicate(timeout=30)
 
     def finish(self) -> tuple[int, str]:
-        """Stop it; return its exit code and the end of its output."""
+        """Stop it. Return its exit code and the end of its output."""
         output = self.process.communicate(timeout=60)[1]
         return self.process.returncode, output
 
 
 def is_alive(pid: int) -> bool:
-    """Return True if a process runs; an unreaped zombie does not."""
+    """Return True if a process is running. An unreaped zombie is not running."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -82,7 +82,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 60) -> None:
 
 
 async def ask(url: str, query: str) -> object:
-    """Return the first value of the result, or None if there is none."""
+    """Return the first value of the result, or None if there is no result."""
     async with create_async_engine(url, poolclass=NullPool).begin() as connection:
         result = await connection.execute(text(query))
         return result.scalar() if result.returns_rows else None

@@ -1,4 +1,4 @@
-"""Real supervisors with real scripts, for tests: start them, observe them, and leave no process behind."""
+"""Start and observe real supervisors with real scripts, for tests, and leave no processes behind."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from deploy.adapters.runs.directory import Record, RunDirectory, RunSpec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.start import DeployUser
 
-# Seconds. Much longer than any condition takes; a test that runs into it has failed.
+# Seconds. Much longer than any condition takes. A test that reaches this timeout has failed.
 TIMEOUT = 60.0
 PYTHON = os.path.realpath(sys.executable)
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def python_of(version: str) -> str | None:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; fail after TIMEOUT."""
+    """Wait for a condition. Fail after TIMEOUT."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "timed out"
@@ -45,7 +45,10 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def state_of(pid: int) -> str:
-    """Return a process's state letter; empty if it is gone. Orphans may stay unreaped here, so Z and X count as dead."""
+    """Return a process's state letter, or an empty string if it is gone.
+
+    Orphans can stay unreaped here, so Z and X count as dead.
+    """
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""
@@ -56,7 +59,7 @@ def running(pid: int) -> bool:
 
 
 def parent_of(pid: int) -> int:
-    """Return the parent of a process; 0 if it is gone."""
+    """Return the parent of a process, or 0 if the process is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
@@ -74,7 +77,7 @@ def processes_with(value: str) -> list[int]:
 
 
 class Forked:
-    """A supervisor that is not our child, with the part of `Popen` that tests need."""
+    """A supervisor that is not our child, with the parts of `Popen` that tests need."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -120,7 +123,7 @@ class ForkServers:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
 
     def keep(self, user: DeployUser | None = None) -> ForkServer:
-        """Return the fork server of that user, once it is ready."""
+        """Return that user's fork server once it is ready."""
         name = user.name if user else ""
         if name not in self._kept:
             self._kept[name] = self.call(self._begin(ForkServer(user)))
@@ -161,7 +164,10 @@ class Run:
         self.process = process
 
     def records(self) -> list[Record]:
-        """Return the records available now. A script that prints faster than we read would otherwise keep us here forever."""
+        """Return the records that are available now.
+
+        If a script prints faster than we read, do not wait for the rest.
+        """
         records: list[Record] = []
         offset, size = 0, self.directory.spool.stat().st_size
         while offset < size:
@@ -172,7 +178,7 @@ class Run:
         return records
 
     def outcome(self) -> dict[str, Any]:
-        """Return the data of the `exit` record, once the supervisor is gone."""
+        """Return the data of the `exit` record once the supervisor is gone."""
         self.process.wait(TIMEOUT)
         last = self.records()[-1]
         assert last.kind == "exit"
@@ -205,7 +211,7 @@ class Run:
 
 
 class Runs:
-    """Starts runs below a folder that every user may enter, and cleans up after them."""
+    """Starts runs below a folder that every user can enter, and cleans up after them."""
 
     def __init__(self, fork_servers: ForkServers | None = None) -> None:
         self._fork_servers = fork_servers
@@ -254,7 +260,7 @@ class Runs:
         return run
 
     def sh(self, text: str, **changes: Any) -> Run:
-        """Run some lines of shell."""
+        """Run some lines of shell script."""
         return self.start(["/bin/sh", "-c", text], **changes)
 
     def close(self) -> None:

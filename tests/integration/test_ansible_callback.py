@@ -1,4 +1,4 @@
-"""The callback plugin, in a real `ansible-playbook`."""
+"""Test the callback plugin in a real `ansible-playbook`."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ OUTCOMES = """
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run one host through every outcome a task can have."""
+    """Run one host through every outcome that a task can have."""
     path = write_playbook(
         tmp_path_factory.mktemp("outcomes"),
         OUTCOMES,
@@ -147,7 +147,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run(path, inventory=inventory, arguments=("--limit", "web1"))
 
 
-def test_the_exit_code_is_that_of_ansible(outcomes: Run) -> None:
+def test_the_exit_code_is_ansibles(outcomes: Run) -> None:
     assert outcomes.code == 2
 
 
@@ -218,7 +218,7 @@ def test_imported_and_included_roles_have_the_same_names(outcomes: Run) -> None:
 
 
 def test_no_object_contains_secrets(outcomes: Run) -> None:
-    # Command arguments are in the playbook, which Ansible quotes in errors; so only the sent objects are checked.
+    # Command arguments are in the playbook, and Ansible quotes it in errors, so check only the objects that were sent.
     assert not [item for item in outcomes.objects if "event" in item and "s3cret" in str(item)]
     hidden = outcomes.text[outcomes.text.index("TASK [hidden]") : outcomes.text.index("TASK [asynchronous]")]
     assert not re.search(r"^(ok|changed|failed|fatal).*s3cret", hidden, re.MULTILINE)
@@ -361,7 +361,7 @@ def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> No
     assert not result.events("task_start")
 
 
-def test_an_aborted_run_still_ends_the_tasks_that_were_done(tmp_path: Path) -> None:
+def test_an_aborted_run_still_ends_completed_tasks(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
         """
@@ -441,7 +441,7 @@ def test_every_host_reports_with_any_strategy(tmp_path: Path, strategy: str) -> 
     }
     assert result.message("some fail") == "web2: not web2"
     assert result.message("one skips") in {"1 ok, 1 skipped", "1 skipped, 1 ok"}
-    # With the strategy `free`, each host includes its own tasks.
+    # With the `free` strategy, each host includes its own tasks.
     once = [name for name in result.task_names() if name != "more"]
     assert len(once) == len(set(once))
 
@@ -590,7 +590,7 @@ def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
     assert 256 * 1024 < len(diff.encode()) < 256 * 1024 + 100
     assert "… (cut here: " in diff
     assert len(result.message("many items").encode()) < 8300
-    # The log contains all of it, in objects within the line limit.
+    # The log contains all of it, in objects that stay within the line limit.
     assert "ä" * 200000 in result.text
     assert max(len(str(item.get("text", ""))) for item in result.objects) <= 64 * 1024
 
@@ -616,7 +616,7 @@ def test_invalid_bytes_arrive_readable(tmp_path: Path) -> None:
     assert "nul␀red␇ 😀" in message
     assert "\x1b" not in message
     assert "\0" not in message
-    # The platform can store only valid text.
+    # The platform can only store valid text.
     assert str(result.objects).encode("utf-8")
 
 

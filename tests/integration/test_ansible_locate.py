@@ -1,4 +1,4 @@
-"""Finding the files named in a config: inside the services folder or next to it, and nowhere else."""
+"""Find the files named in a config inside the services folder or next to it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_inventory_is_found_by_its_usual_names(files: Files, root: Path, name
     assert inventory_of(files, root) == str(root / "shop" / name)
 
 
-def test_an_inventory_may_be_a_folder(files: Files, root: Path) -> None:
+def test_an_inventory_can_be_a_folder(files: Files, root: Path) -> None:
     (root / "shop" / "inventory").mkdir()
     assert inventory_of(files, root) == str(root / "shop" / "inventory")
 
@@ -131,7 +131,7 @@ def test_the_default_inventory_is_localhost(files: Files, root: Path) -> None:
 
 
 class TestHostsOfOutsideInventories:
-    """Ansible shows the contents of anything it reads as an inventory, as host names."""
+    """Ansible shows the contents of anything it reads as an inventory, as if they were host names."""
 
     def hidden(self, files: Files, root: Path) -> str:
         seen = found(files, root, ansible_playbook="play.yml")
@@ -140,7 +140,7 @@ class TestHostsOfOutsideInventories:
 
     @pytest.mark.parametrize("target", ["{data}/secret-key", "/etc/passwd", "/nowhere/at/all"])
     @pytest.mark.parametrize("name", ["hosts", "inventory/web", "inventory/deep/er/web"])
-    def test_links(self, files: Files, root: Path, name: str, target: str) -> None:
+    def test_links_to_outside_files_are_rejected(self, files: Files, root: Path, name: str, target: str) -> None:
         link = root / "shop" / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target.format(data=root.parent / "data"))
@@ -150,7 +150,7 @@ class TestHostsOfOutsideInventories:
         "inventory",
         ["/etc/passwd", "../../data/secret-key", "hosts, ../../data/secret-key", "$HOME/hosts", "~/hosts", "link"],
     )
-    def test_ansible_cfg(self, files: Files, root: Path, inventory: str) -> None:
+    def test_outside_inventories_in_ansible_cfg_are_rejected(self, files: Files, root: Path, inventory: str) -> None:
         (root / "shop" / "hosts").write_text("web1\n")
         (root / "shop" / "link").symlink_to("../../data")
         (root / "shop" / "ansible.cfg").write_text(f"[defaults]\ninventory = {inventory}\n")
@@ -159,8 +159,8 @@ class TestHostsOfOutsideInventories:
     @pytest.mark.parametrize(
         "inventory", ["{{CWD}}/hosts", '"hosts"', "'hosts'", "up/../../../outside.yml", "gone", "pipe"]
     )
-    def test_paths_that_ansible_reads_in_another_way(self, files: Files, root: Path, inventory: str) -> None:
-        """Where such a path leads as it is written, there is a file that may be shown."""
+    def test_paths_that_ansible_reads_differently_are_rejected(self, files: Files, root: Path, inventory: str) -> None:
+        """If the path is taken literally, it leads to a file that can be shown."""
         shop = root / "shop"
         (shop / "deep" / "er").mkdir()
         (shop / "up").symlink_to("deep/er")
@@ -172,13 +172,15 @@ class TestHostsOfOutsideInventories:
         assert self.hidden(files, root).endswith("so its hosts are not shown")
 
     @pytest.mark.parametrize("before", [b"# \xff\n", b"#" + b"x" * (1 << 20) + b"\n"], ids=["not UTF-8", "large"])
-    def test_an_ansible_cfg_that_only_ansible_could_read(self, files: Files, root: Path, before: bytes) -> None:
+    def test_an_ansible_cfg_that_only_ansible_can_read_is_rejected(
+        self, files: Files, root: Path, before: bytes
+    ) -> None:
         (root / "shop" / "ansible.cfg").write_bytes(before + b"[defaults]\ninventory = /etc/passwd\n")
         reason = self.hidden(files, root)
         assert is_refusal(reason) or reason == "ansible.cfg: it is larger than 1 MiB"
 
     @pytest.mark.parametrize("folder", ["a/b/c/d/e", "a"])
-    def test_inventories_with_more_than_is_looked_at(self, files: Files, root: Path, folder: str) -> None:
+    def test_inventories_too_large_to_inspect_are_rejected(self, files: Files, root: Path, folder: str) -> None:
         last = root / "shop" / "inventory" / folder
         last.mkdir(parents=True)
         if folder == "a":
@@ -219,7 +221,7 @@ class TestHostsOfOutsideInventories:
         assert self.hidden(files, root).startswith("ansible.cfg: it is one of fastDeploy's own files")
 
 
-def test_a_service_folder_may_be_a_link_within_the_root(files: Files, root: Path) -> None:
+def test_a_service_folder_can_be_a_link_within_the_root(files: Files, root: Path) -> None:
     (root / "linked").symlink_to("shop")
     assert survey(files, str(root / "linked"), {"ansible_playbook": "play.yml"}).playbook == str(
         root / "shop/play.yml"

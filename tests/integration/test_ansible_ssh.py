@@ -31,7 +31,7 @@ PLAYBOOK = """
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
-    """Yield two hosts; tests must leave them unchanged."""
+    """Yield two hosts. Tests must leave them unchanged."""
     reason = missing()
     if reason:
         pytest.skip(f"SSH hosts need network namespaces: {reason}")
@@ -41,15 +41,16 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Yield a folder whose path is as short as a real run's: pytest's own may leave no room for a socket's name,
-    which is limited to 107 bytes.
+    """Yield a folder whose path is as short as a real run's.
+
+    The path of pytest's own folder might be too long for a socket's name, which is limited to 107 bytes.
     """
     with tempfile.TemporaryDirectory(prefix="run-") as made:
         yield Path(made)
 
 
 def take_notes(hosts: SshHosts) -> list[str]:
-    """Return what the playbook wrote on each host, and remove it, so that no other test reads it."""
+    """Return and remove what the playbook wrote on each host, so that no other test reads it."""
     notes = [host.folder / "note" for host in hosts.hosts]
     texts = [note.read_text() for note in notes]
     for note in notes:
@@ -71,15 +72,15 @@ def test_each_host_reports_its_own_results(hosts: SshHosts, folder: Path, pipeli
     }
     assert take_notes(hosts) == ["web1", "web2"]
     assert result.message("Who are you?") == "2 changed"
-    # Ansible shares connections; their sockets are in this folder while they are open.
+    # Ansible shares connections. While they are open, their sockets are in this folder.
     sockets = folder / ".run" / "cp"
     assert sockets.is_dir()
     wait_until_true(lambda: not any(sockets.iterdir()))
 
 
-def test_mitogen_gives_the_same_results(hosts: SshHosts, folder: Path) -> None:
+def test_mitogen_produces_the_same_results(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
-    # On a busy machine, the default of 10 seconds may be too short.
+    # On a busy machine, the default of 10 seconds can be too short.
     environment = {"ANSIBLE_TIMEOUT": "60"}
     result = run(path, inventory=hosts.inventory(), agent=hosts.agent, environment=environment, mitogen=True)
 
@@ -140,5 +141,5 @@ def test_a_host_with_another_key_is_rejected(hosts: SshHosts, folder: Path, wron
     assert result.code == 4
     assert result.outcomes("Who are you?") == {"web1": "changed", "web2": "unreachable"}
     assert complaint in result.message("Who are you?")
-    # The wrong key was not added to the known hosts.
+    # Ansible did not add the wrong key to the known hosts.
     assert known_hosts.read_text().count(second.address) == len(lines[wrong_key].splitlines())

@@ -1,4 +1,4 @@
-"""Which hosts a playbook targets."""
+"""Find the hosts that a playbook targets."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ INVENTORY = {"all": ["web1", "web2", "db1", "lone"], "ungrouped": ["lone"], "web
         (["localhost", "web1"], ["web1", "localhost"]),
     ],
 )
-def test_patterns(patterns: list[str], hosts: list[str]) -> None:
+def test_patterns_match_the_expected_hosts(patterns: list[str], hosts: list[str]) -> None:
     assert matching_hosts(patterns, INVENTORY) == hosts
 
 
-def test_plays_and_imported_playbooks(files: Files, tmp_path: Path) -> None:
+def test_hosts_of_plays_and_imported_playbooks_are_found(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text(
         "- hosts: web\n- hosts: [db, lone]\n- import_playbook: other.yml\n"
         "- ansible.builtin.import_playbook: site.yml\n- import_playbook: gone.yml\n"
@@ -47,13 +47,13 @@ def test_plays_and_imported_playbooks(files: Files, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["{{ target }}", "web[1:3]", "~(a+)+$", "all:!~(a+)+$"])
-def test_targets_that_only_a_run_can_determine(files: Files, tmp_path: Path, pattern: str) -> None:
-    """Regular expressions are among them, because matching them can take forever."""
+def test_targets_that_only_a_run_can_determine_are_unknown(files: Files, tmp_path: Path, pattern: str) -> None:
+    """This includes regular expressions, because matching them can take forever."""
     (tmp_path / "site.yml").write_text(f'- hosts: "{pattern}"\n')
     assert host_patterns(files, str(tmp_path / "site.yml")) is None
 
 
-def test_patterns_are_limited_in_size(files: Files, tmp_path: Path) -> None:
+def test_the_size_of_patterns_is_limited(files: Files, tmp_path: Path) -> None:
     (tmp_path / "site.yml").write_text("- hosts: [" + "web, " * 1_000 + "]\n")
     assert host_patterns(files, str(tmp_path / "site.yml")) == ["web"] * 1_000
     (tmp_path / "site.yml").write_text("- hosts: [" + "web1, " * 3_000 + "]\n")
@@ -61,7 +61,7 @@ def test_patterns_are_limited_in_size(files: Files, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["?*x", "all", "big", "~(a+)+$"])
-def test_matching_is_limited_in_time(pattern: str) -> None:
+def test_the_time_to_match_is_limited(pattern: str) -> None:
     hosts = [f"{'a' * 40}{number}!" for number in range(5_000)]
     inventory = {"all": hosts, "big": hosts}
     found = matching_hosts([pattern] * 2, inventory)

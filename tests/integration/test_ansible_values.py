@@ -1,4 +1,4 @@
-"""Values in a real playbook, with every supported ansible-core: types, templates and masked secrets."""
+"""Pass values to a real playbook with every supported ansible-core: types, templates, and masked secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.ansible_versions import PYTHONS, ROOT, installed, installed_line
 from tests.integration.ansible_runs import Run, run, write_playbook
 
 EVALUATE = "{{ lookup('pipe', 'touch evaluated') }}"
-# Each of these changes if anything guesses its type, trims it, or evaluates it.
+# Each of these values changes if anything guesses its type, trims it, or evaluates it.
 TEXTS = [
     *("1.10", "01067", "0", "-1", "+1", "1_000", "0x1F", "0b11", "0o17", "1e3", "1E400", "12:30", "12:30:45", "1,5"),
     *(
@@ -239,7 +239,7 @@ OBSERVED = """
 
 @dataclass
 class Given:
-    """A finished run: the values it was started with, and the values that the playbook saw."""
+    """A finished run: the values that it started with, and the values that the playbook saw."""
 
     values: dict[str, Any]
     run: Run
@@ -275,7 +275,7 @@ def values_of_kind(hostile: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=["plain", "hostile"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """`plain`: JSON, with the linear strategy. `hostile`: names that need YAML, with mitogen."""
+    """`plain`: JSON, with the linear strategy. `hostile`: names that need YAML, with Mitogen."""
     return str(request.param)
 
 
@@ -284,7 +284,7 @@ LINES = [pytest.param(line, marks=() if line == installed_line() else pytest.mar
 
 @pytest.fixture(scope="module", params=LINES)
 def given(request: pytest.FixtureRequest, kind: str, tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """Run the playbook once with each supported version; all tests share the run."""
+    """Run the playbook once with each supported version. All tests share the run."""
     ansible = installed(request.param)
     folder = tmp_path_factory.mktemp(f"values-{ansible.line}")
     (folder / "observed.j2").write_text(OBSERVED.lstrip())
@@ -296,11 +296,11 @@ def given(request: pytest.FixtureRequest, kind: str, tmp_path_factory: pytest.Te
 
 
 def same(one: object, other: object) -> bool:
-    """Return True if both are equal, types included: in Python, 1 equals True and 1.0."""
+    """Return True if both are equal, including their types. In Python, 1 equals True and 1.0."""
     return json.dumps(one) == json.dumps(other)
 
 
-def test_every_value_arrives_as_it_was_given(given: Given) -> None:
+def test_every_value_arrives_unchanged(given: Given) -> None:
     assert same(given.observed["context"], given.values)
 
 
@@ -347,7 +347,7 @@ def test_numeric_secrets_are_masked_as_strings_and_numbers(given: Given) -> None
     assert shown.count("***") > 20
     unmasked = "\n".join(map(str, masked_entries(records, None)))
     for digits in ("12345", "7654321", "98765.4"):
-        # As a whole number: the long string of digits contains them, too, and is not a secret.
+        # As a whole number: the long string of digits also contains these digits, and it is not a secret.
         pattern = rf"(?<!\d)0*{re.escape(digits)}0?(?!\d)"
         assert re.search(pattern, unmasked)
         assert not re.search(pattern, shown)

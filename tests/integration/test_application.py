@@ -1,4 +1,4 @@
-"""The application under another web server: `uvicorn deploy.entrypoints.fastapi_app:app`."""
+"""Run the application under another web server: `uvicorn deploy.entrypoints.fastapi_app:app`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_the_first_users_password_is_shown_once(settings: Settings, capsys
 
 
 async def test_revoked_rights_are_gone_before_the_response(settings: Settings) -> None:
-    # Nothing listens for notifications here.
+    # No process listens for notifications here.
     services = create_app_state(settings, settings.database_url)
     try:
         now = utc_now()
@@ -109,13 +109,13 @@ async def test_every_route_that_hashes_a_password_fails_while_the_queue_is_full(
             waiting = [asyncio.ensure_future(passwords.hash("a password")) for _ in range(THREADS + WAITING)]
             await asyncio.sleep(0)
             for method, path, body in requests:
-                # A request that waited for the queue would never get a response.
+                # A request that waits for the queue would never get a response.
                 response = await asyncio.wait_for(client.request(method, path, **body), TIMEOUT)
                 assert (response.status_code, response.json()) == (503, {"detail": BUSY}), path
                 assert int(response.headers["Retry-After"]) > 0
             hashing.open()
             await asyncio.gather(*waiting)
-            # Nothing was changed.
+            # Nothing changed.
             assert (await client.post("/token", data=sign_in)).status_code == 200
             assert [user["name"] for user in (await client.get("/users/")).json()] == ["ada"]
     finally:
@@ -186,7 +186,7 @@ async def test_a_start_does_not_wait_for_folders_that_take_long(
     (settings.services_root / "shop").mkdir()
     (settings.services_root / "shop" / "config.json").write_text("{}")
     (settings.services_root / "shop" / "deploy.sh").write_text("#!/bin/sh\n")
-    monkeypatch.setattr("deploy.entrypoints.startup.SYNC_SECONDS", 0)
+    monkeypatch.setattr("deploy.entrypoints.serve.startup.SYNC_SECONDS", 0)
     services = create_app_state(settings, settings.database_url)
     try:
         syncing = await prepare_database(services)

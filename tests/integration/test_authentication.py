@@ -1,4 +1,4 @@
-"""From a token to the actor, against PostgreSQL."""
+"""Turn a token into an actor, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Gateway:
     async def registered(
         self, kind: TokenKind, user_id: int | None = None, service: str | None = None, token_id: str = "t1"
     ) -> str:
-        """Return a service or config token that is recorded."""
+        """Return a recorded service or config token."""
         expires = self.site.clock.now + HOUR
         command = (
             RegisterConfigToken(token_id=token_id, origin="GitHub", expires=expires, user_id=user_id)
@@ -63,7 +63,7 @@ class Gateway:
         return await self.authenticator.authenticate(token, kinds)
 
     async def is_rejected(self, token: str, kinds: frozenset[TokenType] = ANY) -> bool:
-        """Return True if the token is rejected, with the only message that is ever given."""
+        """Return True if the token is rejected with the same message as every other rejected token."""
         try:
             await self.actor_of(token, kinds)
         except NotSignedIn as error:
@@ -108,7 +108,7 @@ class TestUserTokens:
 
 
 class TestForgedClaims:
-    """Signed with our key, which an attacker would have to know."""
+    """Claims signed with our key, which an attacker would have to know."""
 
     @pytest.mark.parametrize(
         ("kind", "subject", "extra"),
@@ -178,7 +178,7 @@ class TestRecordedTokens:
         # As that user, but without administrator rights.
         assert (actor.name, actor.user_id, actor.is_admin) == ("ada", user_id, False)
 
-    async def test_a_config_token_needs_no_user(self, gateway: Gateway) -> None:
+    async def test_a_config_token_does_not_need_a_user(self, gateway: Gateway) -> None:
         actor = await gateway.actor_of(await gateway.registered(TokenKind.CONFIG))
         assert (actor.kind, actor.name, actor.user_id, actor.service_id) == (TokenType.CONFIG, "", None, None)
 
@@ -249,7 +249,7 @@ class TestCache:
         assert not await gateway.is_rejected(token)
 
     async def test_an_invalidation_during_a_lookup_applies(self, gateway: Gateway, site: Site) -> None:
-        """The lookup in progress is older than the invalidation."""
+        """The lookup in progress started before the invalidation."""
 
         @asynccontextmanager
         async def interrupted() -> AsyncIterator[UnitOfWork]:

@@ -1,4 +1,4 @@
-"""The file with logins is private, written atomically, and replaced if it is invalid."""
+"""The file with logins is private, is written atomically, and is replaced if it is invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRODUCTION = Login("https://deploy.example.com", "admin", "secret-2")
 
 @pytest.fixture
 def logins(tmp_path: Path) -> Logins:
-    """Logins without an existing file or folder."""
+    """Return logins whose file and folder do not exist yet."""
     return Logins(tmp_path / "config" / "fastdeploy" / "logins.json")
 
 
@@ -73,7 +73,7 @@ def test_the_environment_overrides_the_login(logins: Logins) -> None:
     assert open_api({"FASTDEPLOY_TOKEN": "abc"}, logins).url == PRODUCTION.url
 
 
-def test_errors_without_a_login_say_what_to_do(logins: Logins) -> None:
+def test_errors_without_a_login_explain_what_to_do(logins: Logins) -> None:
     with pytest.raises(NotSignedIn, match=r"fastdeploy login URL[\s\S]*fastdeploy serve"):
         open_api({}, logins)
     with pytest.raises(NotSignedIn, match=r"fastdeploy login https://deploy\.example\.com"):

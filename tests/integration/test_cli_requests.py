@@ -1,4 +1,4 @@
-"""Requests to servers that are busy, broken, redirected or not fastDeploy."""
+"""Send requests to servers that are busy, broken, redirecting, or not fastDeploy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deploy.entrypoints.cli.client.errors import (
 )
 from deploy.entrypoints.cli.client.transport import Transport
 
-# Status, headers and body of a response; None closes the connection without a response.
+# Status, headers, and body of a response. None closes the connection without a response.
 Answer = tuple[int, dict[str, str], bytes] | None
 BUSY = (503, {"Retry-After": "2"}, b'{"detail": "The database cannot be reached at the moment."}')
 
@@ -70,7 +70,7 @@ def serving(script: Scripted) -> Iterator[Scripted]:
         do_POST = do_GET  # noqa: N815 - the library asks for this name
 
         def log_message(self, *_: Any) -> None:
-            """Log nothing."""
+            """Do not log anything."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         script.url = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""Concurrent commands through one bus, with real transactions."""
+"""Run concurrent commands through one bus, with real transactions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.site import Site, queued
 
 
 async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception]) -> list[Any]:
-    """Run all attempts at the same time; return results, and the classes of expected errors."""
+    """Run all attempts at the same time. Return the results and the classes of expected errors."""
     results: list[Any] = []
     for result in await asyncio.gather(*attempts, return_exceptions=True):
         if isinstance(result, BaseException) and not isinstance(result, expected):
@@ -45,7 +45,7 @@ def start(service_id: int, key: str | None = None) -> StartDeployment:
 
 
 async def claim(site: Site, worker_id: str) -> int | None:
-    """Claim as a worker does: retry if another worker was faster."""
+    """Claim the way a worker does: retry if another worker was faster."""
     while True:
         try:
             return await site.claim(worker_id)
@@ -118,7 +118,7 @@ class TestClaims:
                 running.discard(deployment.service_id)
                 await busy_site.take_in(deployment_id, line(), ended(0))
 
-        # A worker stops when the remaining jobs wait for others; the worker that ends one of those takes the next.
+        # A worker stops when the remaining jobs wait for others. The worker that finishes one of those takes the next.
         await outcomes(work(f"w{number}") for number in range(8))
         assert sum(map(len, claimed.values())) == 40
         for ids in claimed.values():
@@ -166,14 +166,14 @@ class TestClaims:
         assert sorted(claimed) == sorted(queued(events) for events in results[:40])
         assert await busy_site.claim() is None
 
-    async def test_claim_and_cancel_at_the_same_moment(self, busy_site: Site) -> None:
+    async def test_a_claim_and_a_cancel_at_the_same_moment_are_consistent(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=100)
         for _ in range(30):
             deployment_id = await busy_site.start(service_id)
             cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
             claimed, _ = await outcomes((claim(busy_site, "w1"), cancel))
             deployment = await busy_site.deployment(deployment_id)
-            # Either it never ran, or it runs and must be stopped.
+            # Either it never runs, or it is running and must be stopped.
             assert deployment.cancel_requested == "Cancelled by bob."
             if claimed is None:
                 assert deployment.state is DeploymentState.CANCELLED
@@ -211,7 +211,7 @@ class TestOneRun:
         assert [(number, text) for number, _, text, _ in lines] == [(n + 1, f"line {n}") for n in range(20)]
         assert deployment.lines == 20
 
-    async def test_the_same_batch_counts_once(self, busy_site: Site) -> None:
+    async def test_the_same_batch_is_applied_once(self, busy_site: Site) -> None:
         deployment_id = await busy_site.running()
         batch = IngestOutput(deployment_id=deployment_id, entries=(line(), reported("A")), offset_before=0, offset=50)
         results = await outcomes(busy_site.bus.handle(batch, by=WORKER) for _ in range(8))
@@ -219,7 +219,7 @@ class TestOneRun:
         deployment = await busy_site.deployment(deployment_id)
         assert (deployment.lines, deployment.spool_offset) == (1, 50)
 
-    async def test_concurrent_ends_count_once(self, busy_site: Site) -> None:
+    async def test_concurrent_ends_are_applied_once(self, busy_site: Site) -> None:
         for number in range(10):
             deployment_id = await busy_site.running(f"shop{number}")
             end = IngestOutput(deployment_id=deployment_id, entries=(ended(0),), offset_before=0, offset=10)
@@ -239,7 +239,7 @@ class TestOneRun:
             assert await busy_site.claim() is None
 
     async def test_published_messages_match_the_stored_rows(self, busy_site: Site) -> None:
-        """Concurrent commands of many runs: the last message of each step equals its row."""
+        """After concurrent commands on many runs, the last message of each step equals its row."""
         ids = [await busy_site.running(f"s{number}", steps=("A", "B")) for number in range(10)]
 
         async def run(deployment_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Which errors mean that the database is unavailable, and which that it rejected a statement."""
+"""Distinguish errors that mean the database is unavailable from errors that mean it rejected a statement."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TestRejectedStatements:
     async def test_a_rejected_statement_is_not_an_outage(
         self, shared_database: Database, statement: str, values: list[object]
     ) -> None:
-        """Waiting for them to go away would never end."""
+        """Otherwise, code that waits for an outage to end would wait forever."""
         assert not is_away(await failure(shared_database, statement, *values))
 
     async def test_errors_do_not_contain_the_values(self, database: Database) -> None:
@@ -97,7 +97,7 @@ class TestRejectedStatements:
         assert len(attempts) == 1
 
     async def test_a_rejected_connection_reports_why(self, database_url: str) -> None:
-        """As when the server is starting up, or has too many connections."""
+        """This happens when the server is starting up or has too many connections."""
         elsewhere = Database(urlsplit(database_url)._replace(path="/no_such_database").geturl())
         error = await failure(elsewhere, "SELECT 1")
         assert "no_such_database" in str(error)
@@ -137,7 +137,7 @@ class TestOutages:
             await database.close()
 
     async def test_a_hanging_server_is_an_outage(self) -> None:
-        """Connecting to a server that hangs ends in a timeout, which has another class before Python 3.11."""
+        """Connecting to a server that hangs ends in a timeout, which has a different class before Python 3.11."""
 
         async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
@@ -161,7 +161,7 @@ class TestOutages:
         await single.close()
 
     async def test_a_connection_that_is_being_closed_is_an_outage(self) -> None:
-        """The driver has read why the server closes it, but not yet that it is closed."""
+        """The driver has read the server's reason for closing it, but not yet that the connection is closed."""
         error = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
         assert isinstance(error, DATABASE_ERRORS)
         assert is_away(error)
@@ -211,7 +211,7 @@ async def put_alone(database: Database, n: int) -> None:
 
 
 class CuttableConnection:
-    """A TCP connection to the server that can be cut: nothing gets through, and neither side is notified."""
+    """A TCP connection to the server that can be cut: no data gets through, and neither side is notified."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -223,7 +223,7 @@ class CuttableConnection:
 
     @property
     def url(self) -> str:
-        """The same database through this connection."""
+        """Return the URL of the same database through this connection."""
         host, port = self._server.sockets[0].getsockname()
         signed_in, _, _ = self._parts.netloc.rpartition("@")
         return self._parts._replace(netloc=f"{signed_in}@{host}:{port}", query="ssl=disable").geturl()
@@ -255,7 +255,7 @@ Put: TypeAlias = Callable[[Database, int], Coroutine[Any, Any, None]]
 
 
 class TestInterruptions:
-    """A cancelled statement, at any moment, does not affect the next user of the same connection."""
+    """A statement canceled at any moment does not affect the next user of the same connection."""
 
     @pytest_asyncio.fixture(loop_scope="session")
     async def single(self, database_url: str) -> AsyncIterator[Database]:
@@ -268,12 +268,14 @@ class TestInterruptions:
 
     @pytest.mark.parametrize("victim", [put_in_transaction, put_atomically, put_alone])
     @pytest.mark.parametrize("next_one", [put_in_transaction, put_atomically, put_alone])
-    async def test_cancellation_at_any_moment(self, single: Database, victim: Put, next_one: Put) -> None:
+    async def test_cancellation_at_any_moment_does_not_affect_later_statements(
+        self, single: Database, victim: Put, next_one: Put
+    ) -> None:
         rounds = range(60)
         for n in rounds:
             interrupted = asyncio.create_task(victim(single, -1))
             for _ in range(n % 20):
-                await asyncio.sleep(0)  # one turn of the loop
+                await asyncio.sleep(0)  # one iteration of the loop
             interrupted.cancel()
             await asyncio.wait([interrupted])
             await next_one(single, n)
@@ -302,7 +304,7 @@ class TestInterruptions:
     async def test_cancellation_on_a_dead_connection_is_raised(
         self, small: Database, databases: Databases, database_url: str
     ) -> None:
-        """A loop that retries database errors would otherwise never end."""
+        """Otherwise, a loop that retries database errors would never end."""
         cut, never = asyncio.Event(), asyncio.Event()
 
         async def work() -> None:

@@ -50,7 +50,7 @@ def test_special_files_are_ignored(tmp_path: Path) -> None:
     assert folder_digests(tmp_path) == {"a": short(b"1")}
 
 
-def test_names_that_are_not_valid_text(tmp_path: Path) -> None:
+def test_undecodable_bytes_in_names_are_replaced(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))).write_text("1")
     assert folder_digests(tmp_path) == {"\N{REPLACEMENT CHARACTER}": short(b"1")}
 

@@ -42,7 +42,7 @@ def sections(text: str, level: int) -> dict[str, str]:
 
 
 def described_commands() -> dict[str, set[str]]:
-    """Return the options of each command in the reference; its headings are like `fastdeploy user create NAME`."""
+    """Return the options of each command in the reference. Its headings look like `fastdeploy user create NAME`."""
     found = sections(page("cli"), 3)
     return {
         re.split(r" [A-Z\[]", title.strip("`"))[0]: {code.split(" ")[0] for code in first_cells(text)}
@@ -70,7 +70,7 @@ def test_documented_defaults_match_the_code() -> None:
     ]
     described = dict(row for row in rows if len(row) == 2)
     for name, field in Settings.model_fields.items():
-        # The docs describe empty and generated defaults in words; the default of PATH depends on the installation.
+        # The docs describe empty and generated defaults in words. The default of PATH depends on the installation.
         if field.default in (None, "") or name == "path_for_deploy":
             continue
         shown = str(field.default)

@@ -1,4 +1,4 @@
-"""The shipped examples, started as contract and platform define it, but without the platform."""
+"""Run the shipped examples the way the contract and the platform define, but without the platform."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.ansible_runs import Run, start
 
 SERVICES = Path(__file__).parents[2] / "services"
 SCRIPTS = ["hello-shell", "hello-python", "fails-halfway", "with-context", "with-inputs"]
-# Values that the platform fills in or requires, and on which the scripts rely.
+# Values that the platform fills in or requires and that the scripts rely on.
 VALUES: dict[str, dict[str, object]] = {
     "with-inputs": {"audience": "team", "topic": "A party", "copies": 1, "languages": ["en"], "loud": False}
 }
@@ -33,14 +33,14 @@ TOKEN = "a-token-that-nobody-may-print"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a script: exit code, reports, and all other lines."""
+    """The result of a script: its exit code, its reports, and all other lines."""
 
     code: int
     reports: list[dict[str, str]]
     log: list[str]
 
     def last(self) -> dict[str, str]:
-        """Return the last state of each step, in the order of their first report."""
+        """Return the last state of each step, in the order in which the steps first reported."""
         return {report["name"]: report["state"] for report in self.reports}
 
 
@@ -125,7 +125,7 @@ def test_the_python_example_shows_its_progress(tmp_path: Path) -> None:
     assert {"1 of 10", "10 of 10"} <= set(progress)
 
 
-def test_the_failing_example_fails_and_says_what_to_do(tmp_path: Path) -> None:
+def test_the_failing_example_fails_and_explains_what_to_do(tmp_path: Path) -> None:
     outcome = deploy("fails-halfway", tmp_path)
 
     assert outcome.code == 1
@@ -133,7 +133,7 @@ def test_the_failing_example_fails_and_says_what_to_do(tmp_path: Path) -> None:
     assert "Nothing has been changed" in outcome.reports[-1]["error_message"]
 
 
-def test_values_are_used(tmp_path: Path) -> None:
+def test_the_context_example_uses_its_values(tmp_path: Path) -> None:
     outcome = deploy("with-context", tmp_path, {"recipient": 'Ada "L."', "language": "fr", "copies": "2"})
 
     assert outcome.code == 0
@@ -164,7 +164,7 @@ def test_unknown_values_are_named_but_not_shown(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Website:
-    """A copy of the website example, and the machine it is deployed to: a home folder and a port."""
+    """A copy of the website example, and the machine to deploy it to: a home folder and a port."""
 
     service: Path
     home: Path
@@ -207,7 +207,7 @@ class Website:
 
 @pytest.fixture
 def website(files: Files, tmp_path: Path) -> Iterator[Website]:
-    """Yield the website example; its server is stopped afterwards."""
+    """Yield the website example. Stop its server afterward."""
     service = tmp_path / "services" / "website"
     shutil.copytree(SERVICES / "website", service)
     home = tmp_path / "home"

@@ -1,4 +1,4 @@
-"""Service folders: which ones are usable, and what is reported about the others."""
+"""Check which service folders are usable and which problems are reported for the others."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Folders:
         self.services = ServiceFolders(root, private=(root.parent / "data",))
 
     def add(self, name: str = "shop", config: Config | None = None, *, script: str | None = "deploy.sh") -> Path:
-        """Create a folder with this config and a deploy script (None: without a script)."""
+        """Create a folder with this config and a deploy script. If the script is None, do not write one."""
         folder = self.root / name
         folder.mkdir()
         if config is None:
@@ -94,7 +94,7 @@ class Folders:
         return folder
 
     async def problem(self) -> str:
-        """Return what is wrong with the only folder: the file and the reason."""
+        """Return the file and the reason of the problem with the only folder."""
         folders, problems = await self.services.read()
         assert folders == []
         (problem,) = problems
@@ -117,7 +117,7 @@ class TestNames:
         (folders.root / "elsewhere").symlink_to("/etc")
         assert await folders.services.names() == ["blog", "link", "shop"]
 
-    async def test_what_is_no_folder_is_no_service(self, folders: Folders) -> None:
+    async def test_only_folders_are_services(self, folders: Folders) -> None:
         (folders.root / "README.md").write_text("")
         (folders.root / "link.md").symlink_to("README.md")
         (folders.root / "zero").symlink_to("/dev/zero")
@@ -127,8 +127,8 @@ class TestNames:
         assert [folder.name for folder in found] == ["shop"]
         assert [problem.folder for problem in problems] == ["zero"]
 
-    async def test_there_may_be_too_many(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-        """If some were left out, a sync would remove their services."""
+    async def test_too_many_folders_are_reported(self, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If a sync skipped some of the folders, it would remove their services."""
         for number in range(4):
             folders.add(f"n{number}")
         monkeypatch.setattr("deploy.adapters.filesystem.MAX_NAMES", 4)
@@ -141,7 +141,7 @@ class TestNames:
     async def test_a_missing_root_has_no_folders(self, tmp_path: Path) -> None:
         assert await ServiceFolders(tmp_path / "gone").names() == []
 
-    async def test_a_name_that_is_not_valid_text(self, folders: Folders) -> None:
+    async def test_a_name_that_is_not_valid_text_is_reported(self, folders: Folders) -> None:
         os.mkdir(os.fsencode(folders.root) + b"/sh\xffop")
         assert await folders.services.names() == ["sh?op"]
         assert await folders.problem() == (
@@ -155,7 +155,7 @@ class TestGoodFolders:
         folders.add(config=config)
         assert await folders.good() == ServiceFolder(name="shop", data=config, readme=None)
 
-    async def test_scripts(self, folders: Folders, tmp_path: Path) -> None:
+    async def test_services_with_a_script_are_found(self, folders: Folders, tmp_path: Path) -> None:
         (tmp_path / "all.sh").write_text("")
         configs: dict[str, tuple[dict[str, Any], str | None]] = {
             "default": ({}, "deploy.sh"),
@@ -173,8 +173,8 @@ class TestGoodFolders:
             name: config for name, (config, _) in configs.items()
         }
 
-    async def test_playbooks(self, folders: Folders) -> None:
-        """Older configs name a playbook from the folder above the root."""
+    async def test_services_with_a_playbook_are_found(self, folders: Folders) -> None:
+        """Older configs specify a playbook relative to the folder above the root."""
         (folders.root.parent / "playbooks").mkdir()
         (folders.root.parent / "playbooks" / "site.yml").write_text(PLAYBOOK)
         folders.add("beside", {"ansible_playbook": "playbooks/site.yml"}, script=None)
@@ -197,7 +197,7 @@ class TestGoodFolders:
         assert problems == []
         assert [(folder.name, folder.readme) for folder in found] == [("shop", "# Shared"), ("twin", "# Shared")]
 
-    async def test_the_root_may_be_a_link(self, folders: Folders, tmp_path: Path) -> None:
+    async def test_the_root_can_be_a_link(self, folders: Folders, tmp_path: Path) -> None:
         folders.add()
         (tmp_path / "link").symlink_to(folders.root)
         found, problems = await ServiceFolders(tmp_path / "link").read()
@@ -233,7 +233,7 @@ class TestGoodFolders:
 
 @pytest_asyncio.fixture(scope="class", loop_scope="session")
 async def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the problem reported for each of NOT_USABLE, by its number."""
+    """Return the problem reported for each entry in NOT_USABLE, by its number."""
     folders = Folders(tmp_path_factory.mktemp("site") / "services")
     folders.root.mkdir()
     for number, (config, _) in enumerate(NOT_USABLE):
@@ -265,7 +265,7 @@ class TestBrokenFolders:
         (folders.root / "shop").mkdir()
         assert await folders.problem() == "shop: config.json: the file does not exist."
 
-    async def test_a_script_that_links_to_itself(self, folders: Folders) -> None:
+    async def test_a_script_that_links_to_itself_is_reported(self, folders: Folders) -> None:
         (folders.add(script=None) / "deploy.sh").symlink_to("deploy.sh")
         assert "its symbolic links form a loop" in await folders.problem()
 
@@ -366,8 +366,8 @@ class TestAcceptedInputs:
         assert good == []
         assert problem.reason.startswith("inputs.properties.x.type: ")
 
-    async def test_its_size_is_checked_all_the_same(self, folders: Folders) -> None:
-        """An older version may have accepted it."""
+    async def test_its_size_is_still_checked(self, folders: Folders) -> None:
+        """An older version could have accepted it."""
         inputs = {"type": "object", "properties": {f"x{number}": {} for number in range(201)}}
         folders.add("shop", {"inputs": inputs})
         _, (problem,) = await folders.services.read({"shop": inputs})

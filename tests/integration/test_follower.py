@@ -1,4 +1,4 @@
-"""Following real runs: everything in their spool is stored in the database, each line once."""
+"""Follow real runs: everything in their spool is stored in the database, each line once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Followed:
     directory: RunDirectory
 
     def follower(self, *secrets: str, refusal: str = "") -> Follower:
-        """Return a new follower, as a worker creates it after a start."""
+        """Return a new follower, like the one a worker creates after it starts."""
         mask = Mask(secrets) if secrets else None
         return Follower(
             self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask, refusal=lambda: refusal
@@ -54,7 +54,7 @@ class Followed:
         await asyncio.wait_for(self.follower(*secrets, refusal=refusal).follow(), TIMEOUT)
 
     async def lines(self) -> list[str]:
-        """Return the stored output; its numbers must have no gaps."""
+        """Return the stored output. Its line numbers must not have gaps."""
         async with self.site.open_uow() as uow:
             found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
@@ -72,7 +72,7 @@ async def started(site: Site, runs: Runs, script: str, **more: Any) -> Followed:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition in the database; fail after TIMEOUT."""
+    """Wait for a condition in the database. Fail after TIMEOUT."""
 
     async def look() -> None:
         while not await follower.persistently(condition):  # noqa: ASYNC110 - what is waited for has no event
@@ -91,14 +91,14 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 
 class TestFollow:
-    async def test_a_successful_run(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_successful_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS
         assert await busy_site.states(followed.deployment_id) == {"A": "success"}
 
-    async def test_a_failing_run(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_failing_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "echo one; exit 3")
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
@@ -109,7 +109,7 @@ class TestFollow:
         (run,) = runs.started
         run.wait_for("ready")
         resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, 1024))
-        run.cancel()  # which must fail: the supervisor cannot even list the script's processes
+        run.cancel()  # must fail, because the supervisor cannot even list the script's processes
         await followed.follow()
         deployment = await busy_site.deployment(followed.deployment_id)
         assert deployment.state is DeploymentState.FAILURE
@@ -125,7 +125,7 @@ class TestFollow:
         await following
         assert await followed.lines() == ["one", "two"]
 
-    async def test_a_flood_of_output(self, busy_site: Site, runs: Runs) -> None:
+    async def test_a_flood_of_output_is_stored_completely(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "seq 30000")
         await followed.follow()
         assert await followed.lines() == [str(number) for number in range(1, 30_001)]
@@ -171,7 +171,7 @@ class TestFollow:
         await followed.follow()
         assert await busy_site.messages(followed.deployment_id) == before
 
-    async def test_without_wake_ups_the_follower_polls(
+    async def test_the_follower_polls_without_wake_ups(
         self, busy_site: Site, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(follower, "POLL_SECONDS", 0.01)

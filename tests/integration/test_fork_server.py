@@ -1,4 +1,4 @@
-"""The fork server: supervisors behave the same, even when the fork server dies."""
+"""With the fork server, supervisors behave the same, even when the fork server dies."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ def pid_of(server: ForkServer) -> int:
 
 
 def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None = None) -> Run:
-    """Start some lines of shell through the fork server, or directly if it does not respond."""
+    """Start some lines of shell script through the fork server, or directly if it does not respond."""
     directory = RunDirectory.create(runs.root, len(runs.started) + 1)
     work = directory.start_by(servers.keep(user), runs.spec(["/bin/sh", "-c", text]))
     run = Run(directory, Forked(servers.call(work)))
@@ -65,7 +65,7 @@ def start(runs: Runs, servers: ForkServers, text: str, user: DeployUser | None =
 
 
 def started_scripts(runs: Runs) -> str:
-    """Return what scripts that `echo` to this file at their start have written."""
+    """Return the lines that scripts wrote to this file with `echo` when they started."""
     with contextlib.suppress(FileNotFoundError):
         return (runs.folder / "begun").read_text()
     return ""
@@ -118,12 +118,12 @@ class TestSupervisors:
         run.process.wait(TIMEOUT)
         assert not run.directory.alive()
 
-    def test_supervisors_leave_no_zombies(self, runs: Runs, servers: ForkServers) -> None:
+    def test_supervisors_do_not_leave_zombies(self, runs: Runs, servers: ForkServers) -> None:
         run = start(runs, servers, "exit 0")
         run.outcome()
         wait_until(lambda: not Path(f"/proc/{run.process.pid}").exists())
 
-    def test_twenty_starts_at_once(self, runs: Runs, servers: ForkServers) -> None:
+    def test_twenty_runs_can_start_at_once(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         directories = [RunDirectory.create(runs.root, number) for number in range(1, 21)]
         specs = [runs.spec(["/bin/sh", "-c", f"echo {number} >> begun"]) for number in range(1, 21)]
@@ -173,7 +173,7 @@ class TestWithoutForkServer:
         servers.call(end(keeping))
         assert runs.sh("exit 0").outcome()["code"] == 0
 
-    def test_why_the_fork_server_exited_is_logged(
+    def test_the_reason_the_fork_server_exited_is_logged(
         self, runs: Runs, servers: ForkServers, caplog: pytest.LogCaptureFixture
     ) -> None:
         server = ForkServer(None, python=runs.script("echo some words >&2\necho 'the last ones' >&2\nexit 1\n"))
@@ -183,12 +183,12 @@ class TestWithoutForkServer:
         servers.call(end(keeping))
 
     def test_without_a_socket_the_fork_server_exits(self) -> None:
-        # As below a sudo that puts pipes in between.
+        # As with a sudo that puts pipes in between.
         command = [PYTHON, *supervisor_program(None, "fork_server")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.wait(TIMEOUT) != 0
 
-    def test_out_of_file_descriptors_runs_start_directly(self, runs: Runs, servers: ForkServers) -> None:
+    def test_without_free_file_descriptors_runs_start_directly(self, runs: Runs, servers: ForkServers) -> None:
         server = servers.keep()
         first = pid_of(server)
         before = resource.prlimit(first, resource.RLIMIT_NOFILE)
@@ -202,7 +202,7 @@ class TestWithoutForkServer:
         assert run.outcome()["cause"] == "cancelled"
 
     @as_root
-    def test_out_of_processes_it_reports_and_continues(self, runs: Runs) -> None:
+    def test_without_free_processes_it_reports_and_continues(self, runs: Runs) -> None:
         with manual_fork_server("prlimit", "--nproc=0:", user=DeployUser.named("nobody")) as (requests, _):
             for number in (1, 2):
                 directory = RunDirectory.create(runs.root, number)
@@ -213,7 +213,9 @@ class TestWithoutForkServer:
 
 
 class TestStartedOnce:
-    def test_killed_before_it_took_the_request(self, runs: Runs, servers: ForkServers) -> None:
+    def test_a_run_starts_if_the_fork_server_is_killed_before_it_takes_the_request(
+        self, runs: Runs, servers: ForkServers
+    ) -> None:
         victim = pid_of(servers.keep())
         directory = RunDirectory.create(runs.root, 1)
         os.kill(victim, signal.SIGSTOP)
@@ -223,7 +225,9 @@ class TestStartedOnce:
         assert started_scripts(runs) == "begun\n"
 
     @pytest.mark.parametrize("delay", [step / 5000 for step in range(25)])
-    def test_killed_at_any_moment_of_a_start(self, runs: Runs, servers: ForkServers, delay: float) -> None:
+    def test_a_run_starts_once_if_the_fork_server_is_killed_at_any_moment(
+        self, runs: Runs, servers: ForkServers, delay: float
+    ) -> None:
         victim = pid_of(servers.keep())
         directory = RunDirectory.create(runs.root, 1)
         run = Run(directory, Forked(servers.call(self.with_a_kill(servers, directory, runs, victim, delay))))
@@ -247,7 +251,7 @@ class TestStartedOnce:
         assert not run.directory.alive()
         assert started_scripts(runs) == "begun\n"
 
-    def test_an_abandoned_request_starts_nothing_later(self, runs: Runs) -> None:
+    def test_an_abandoned_request_does_not_start_anything_later(self, runs: Runs) -> None:
         with manual_fork_server() as (requests, victim):
             os.kill(victim, signal.SIGSTOP)
             early, late = (RunDirectory.create(runs.root, number) for number in (1, 2))
@@ -302,7 +306,7 @@ class TestStartedOnce:
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-def test_every_supported_python_runs_it(runs: Runs, servers: ForkServers, version: str) -> None:
+def test_it_runs_on_every_supported_python(runs: Runs, servers: ForkServers, version: str) -> None:
     python = python_of(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")
@@ -363,7 +367,7 @@ class TestHostileScripts:
 
     @as_root
     @pytest.mark.parametrize("signal_name", ["KILL", "TERM", "INT", "HUP", "SEGV"])
-    def test_a_script_that_signals_it_harms_no_other_run(
+    def test_a_script_that_signals_it_does_not_harm_other_runs(
         self, runs: Runs, servers: ForkServers, signal_name: str
     ) -> None:
         nobody = DeployUser.named("nobody")
@@ -414,7 +418,7 @@ async def end(keeping: "asyncio.Task[None]") -> None:
 
 @contextlib.contextmanager
 def manual_fork_server(*before: str, user: DeployUser | None = None) -> Iterator[tuple[socket.socket, int]]:
-    """Yield the worker's end of a ready fork server's socket, and its process id; `before` is a command prefix."""
+    """Yield the worker's end of a ready fork server's socket, and its process ID. `before` is a command prefix."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [*before, *supervisor_command(user, "fork_server")]
     with ours:
@@ -431,7 +435,7 @@ def manual_fork_server(*before: str, user: DeployUser | None = None) -> Iterator
 
 @contextlib.contextmanager
 def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> Iterator[socket.socket]:
-    """Request a supervisor as the worker does; yield the socket for the response."""
+    """Request a supervisor the way a worker does. Yield the socket for the response."""
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as opened:
         control = os.open(directory.control, os.O_RDWR | os.O_NONBLOCK)
@@ -448,13 +452,13 @@ def request(requests: socket.socket, directory: RunDirectory, spec: RunSpec) -> 
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """Return what each descriptor of a process refers to, by number."""
+    """Return the target of each descriptor of a process, by number."""
     folder = f"/proc/{pid}/fd"
     return {int(number): os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Return lines of `ls -l` and similar output without pipe numbers, process ids and times."""
+    """Return lines of `ls -l` and similar output without pipe numbers, process IDs, and times."""
     return [re.sub(r"\w{3} +\d+ +\d+:\d+|:\[\d+\]|/proc/\d+", "", line) for line in lines]
 
 

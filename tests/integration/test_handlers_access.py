@@ -1,4 +1,4 @@
-"""Users, sessions and tokens, against PostgreSQL."""
+"""Manage users, sessions, and tokens, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def read_user(site: Site, user_id: int) -> User:
 
 
 async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
-    """Wait until the task waits for a lock; fail if it does not."""
+    """Wait until the task waits for a lock. Fail if it does not."""
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
     waiting = 0
     while not waiting:
@@ -51,11 +51,11 @@ class TestCreateUser:
         assert (await read_user(site, first)).is_admin
         assert not (await read_user(site, second)).is_admin
 
-    async def test_other_users_may_become_administrators(self, site: Site) -> None:
+    async def test_other_users_can_become_administrators(self, site: Site) -> None:
         await site.user("ada")
         assert (await read_user(site, await site.user("bob", is_admin=True))).is_admin
 
-    async def test_the_stored_user(self, site: Site) -> None:
+    async def test_a_new_user_is_stored(self, site: Site) -> None:
         user = await read_user(site, await site.user("ada"))
         assert (user.name, user.password_hash, user.is_active, user.epoch) == ("ada", "hash", True, 0)
         assert user.created == site.clock.now
@@ -87,11 +87,11 @@ class TestCreateUser:
             await site.user("ada")
 
     @pytest.mark.parametrize("name", ["ada", "Ada.Lovelace", "a@b.org", "x" * 64, "jürgen", "a+b-c_d"])
-    async def test_valid_names(self, site: Site, name: str) -> None:
+    async def test_valid_names_are_accepted(self, site: Site, name: str) -> None:
         assert (await read_user(site, await site.user(name))).name == name
 
     @pytest.mark.parametrize("name", ["", " ", "a b", "x" * 65, "a/b", "ada\n", "a\x00", "<b>"])
-    async def test_invalid_names(self, site: Site, name: str) -> None:
+    async def test_invalid_names_are_rejected(self, site: Site, name: str) -> None:
         with pytest.raises(InvalidInput, match="1 to 64 characters"):
             await site.user(name)
 
@@ -165,7 +165,7 @@ class TestOpenSession:
             assert await uow.sessions.find_valid("s1", site.clock.now + DAY) is None
             assert await uow.sessions.find_valid("s2", site.clock.now) is None
 
-    async def test_a_session_needs_a_user(self, site: Site) -> None:
+    async def test_a_session_requires_a_user(self, site: Site) -> None:
         with pytest.raises(NotFound):
             await site.bus.handle(OpenSession(session_id="s1", user_id=1, expires=site.clock.now + DAY), by=WORKER)
 
@@ -198,14 +198,14 @@ class TestEndSessions:
         ]
         assert await self.valid(site, "a1", "a2") == ["a2"]
 
-    async def test_ending_all_sessions_except_the_current_one(self, site: Site) -> None:
+    async def test_all_sessions_except_the_current_one_can_be_ended(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2", "a3")
         await self.signed_in(site, "bob", "b1")
         assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2"), by=WORKER) == [AccessChanged(user_id)]
         assert await self.valid(site, "a1", "a2", "a3", "b1") == ["a2", "b1"]
         assert await site.bus.handle(EndSessions(user_id=user_id, keep="a2"), by=WORKER) == []
 
-    async def test_ending_all_sessions_without_a_current_one(self, site: Site) -> None:
+    async def test_all_sessions_can_be_ended_without_a_current_one(self, site: Site) -> None:
         user_id = await self.signed_in(site, "ada", "a1", "a2")
         await site.bus.handle(EndSessions(user_id=user_id), by=WORKER)
         assert await self.valid(site, "a1", "a2") == []
@@ -241,7 +241,7 @@ class TestRegisterToken:
         assert found[1] is not None
         assert found[1].name == "ada"
 
-    async def test_a_config_token_needs_no_user(self, site: Site) -> None:
+    async def test_a_config_token_does_not_need_a_user(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         async with site.open_uow() as uow:
             found = await uow.tokens.find_valid("t1", site.clock.now)
@@ -277,7 +277,7 @@ class TestRevokeToken:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
             assert (await uow.tokens.get("t1")).revoked == site.clock.now
 
-    async def test_the_first_revocation_counts(self, site: Site) -> None:
+    async def test_only_the_first_revocation_counts(self, site: Site) -> None:
         await register(site, kind=TokenKind.CONFIG)
         await site.bus.handle(RevokeToken(token_id="t1"), by=WORKER)
         first = site.clock.now

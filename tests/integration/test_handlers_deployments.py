@@ -1,4 +1,4 @@
-"""Starting and cancelling deployments, and reports that scripts send over HTTP."""
+"""Start and cancel deployments, and process reports that scripts send over HTTP."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TestStartDeployment:
         second = await site.running(steps=("A", "B"))
         await site.take_in(second, reported("X", "failure"), ended(1))
         service_id = (await site.deployment(first)).service_id
-        # In the order in which they started; A never did.
+        # In the order in which they started. A never started.
         assert list(await site.states(await site.start(service_id))) == ["B", "C"]
 
     async def test_descriptions_are_kept_with_the_last_success(self, site: Site) -> None:
@@ -106,7 +106,7 @@ class TestStartDeployment:
             await site.start(service_id)
 
     async def test_a_context_that_is_nested_too_deeply_is_rejected(self, site: Site) -> None:
-        """One such row would make every list that contains it unreadable."""
+        """A single row like this would make every list that contains it unreadable."""
         service_id = await site.service()
         await site.start(service_id, context={"env": {"a": nested(40)}})
         with pytest.raises(InvalidInput, match="too deeply"):
@@ -138,7 +138,7 @@ class TestIdempotencyKey:
         assert (event.deployment.id, event.is_new) == (first, False)
         assert await site.messages(first) == before
 
-    async def test_the_key_still_applies_after_the_end(self, site: Site) -> None:
+    async def test_the_key_still_applies_after_the_deployment_ends(self, site: Site) -> None:
         service_id = await site.service()
         first = await site.start(service_id, idempotency_key="k1")
         await site.claim()
@@ -156,7 +156,7 @@ class TestIdempotencyKey:
         shop, blog = await site.service("shop"), await site.service("blog")
         assert await site.start(shop, idempotency_key="k1") != await site.start(blog, idempotency_key="k1")
 
-    async def test_without_a_key_every_request_counts(self, site: Site) -> None:
+    async def test_without_a_key_every_request_starts_a_deployment(self, site: Site) -> None:
         service_id = await site.service()
         assert await site.start(service_id) != await site.start(service_id)
 
@@ -232,7 +232,7 @@ class TestCancelDeployment:
         async with site.open_uow() as uow:
             assert await uow.secrets.get(deployment_id) is not None  # further output must still be masked
 
-    async def test_a_repeated_cancel_counts_once(self, site: Site) -> None:
+    async def test_a_repeated_cancel_has_no_further_effect(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
         before = await site.messages(deployment_id)
@@ -313,7 +313,7 @@ class TestFinishDeployment:
         await site.take_in(first, ended(0))
         assert await site.claim() == second
 
-    async def test_finishing_twice_does_no_harm(self, site: Site) -> None:
+    async def test_finishing_twice_is_harmless(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         before = await site.messages(deployment_id)
@@ -328,7 +328,9 @@ class TestFinishDeployment:
             (ended(None, cause="lost", message="Gone."), DeploymentState.SUCCESS),
         ],
     )
-    async def test_the_exit_code_after_finishing(self, site: Site, end: RunEnded, state: DeploymentState) -> None:
+    async def test_the_exit_code_after_finishing_decides_the_outcome(
+        self, site: Site, end: RunEnded, state: DeploymentState
+    ) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
         await site.take_in(deployment_id, line("bye"), end)

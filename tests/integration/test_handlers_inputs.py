@@ -1,4 +1,4 @@
-"""Starts with checked values, against PostgreSQL: what is stored, sealed, compared and removed."""
+"""Start deployments with checked values, against PostgreSQL: what is stored, sealed, compared, and removed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INPUTS: dict[str, Any] = {
     },
 }
 
-# Matching one text takes as long as it may.
+# Matching a single text takes as long as a match is allowed to take.
 SLOW: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": "^(a|aa)+$"}}
 
 
@@ -45,7 +45,7 @@ async def sealed(site: Site, deployment_id: int) -> bytes | None:
         return await uow.secrets.get(deployment_id)
 
 
-async def test_secrets_are_sealed_and_defaults_added(site: Site) -> None:
+async def test_secrets_are_sealed_and_defaults_are_added(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
     deployment_id = await start(site, service_id, {"password": SECRET})
     deployment = await site.deployment(deployment_id)
@@ -144,7 +144,7 @@ async def test_a_repeated_request_is_compared_including_secrets(site: Site) -> N
     assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
     with pytest.raises(Conflict, match="Idempotency-Key"):
         await start(site, service_id, {"password": "another"}, idempotency_key="k")
-    # Regardless of what happened to the service: the deployment was started, once.
+    # Whatever has happened to the service since then, the deployment was started once.
     await site.service(inputs={**INPUTS, "required": ["password", "size"], "confirm": True})
     assert await start(site, service_id, {"password": SECRET}, idempotency_key="k") == first
 
@@ -219,9 +219,9 @@ async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_pat
 
 
 class TestManyAtOnce:
-    """A check may take a second."""
+    """A single check can take a second."""
 
-    async def test_few_are_checked_at_once_and_few_wait(self, busy_site: Site, tmp_path: Path) -> None:
+    async def test_only_a_few_checks_run_or_wait_at_once(self, busy_site: Site, tmp_path: Path) -> None:
         service_id = await busy_site.service(inputs={"type": "object", "properties": {"x": SLOW}})
         command = StartDeployment(
             service_id=service_id, origin="web", user="ada", user_id=None, context={"env": {"x": [f"{'a' * 60}!"] * 9}}
@@ -239,7 +239,7 @@ class TestManyAtOnce:
         assert isinstance(refused[0], Overloaded)
         assert "Try again in a few seconds" in str(refused[0])
         assert refused[0].retry_after > 0
-        # Those that were given up do not count any more.
+        # Checks that callers gave up on no longer count.
         size = {"size": {"type": "integer"}}
         other = replace(
             command, service_id=await busy_site.service("blog", inputs={"type": "object", "properties": size})
@@ -250,6 +250,6 @@ class TestManyAtOnce:
 
 
 def threads_that_check() -> int:
-    """Return how many threads check values at the moment."""
+    """Return the number of threads that are checking values."""
     stacks = [traceback.extract_stack(frame) for frame in sys._current_frames().values()]
     return sum(any(call.name == "_checked" for call in stack) for stack in stacks)

@@ -1,4 +1,4 @@
-"""Commands that workers send about deployments, against PostgreSQL."""
+"""Handle the commands that workers send about deployments, against PostgreSQL."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def execute(site: Site, statement: str, **values: Any) -> None:
 
 class TestCachedRuns:
     async def test_a_lost_run_with_a_reported_result_does_not_come_back(self, site: Site) -> None:
-        """Its worker was cut off until the run was given up; then it continues with its cached state."""
+        """Its worker was cut off until the run was declared lost, and then continues with its cached state."""
         deployment_id = await site.running(steps=("A",))
         await site.take_in(deployment_id, line())
         await site.bus.handle(FinishDeployment(deployment_id=deployment_id), by=WORKER)
@@ -90,7 +90,7 @@ class TestClaimDeployments:
 
     async def test_a_deployment_cancelled_during_a_claim_is_replaced(self, site: Site) -> None:
         waiting = [await site.start(await site.service(f"s{number}")) for number in range(3)]
-        # As if it was cancelled after the job was taken and before the deployment was read.
+        # As if it was canceled after the job was taken and before the deployment was read.
         await execute(site, "UPDATE deployments SET state = 'cancelled' WHERE id = :id", id=waiting[0])
         events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=2), by=WORKER)
         assert [event.deployment.id for event in events if isinstance(event, DeploymentClaimed)] == waiting[1:]
@@ -108,12 +108,12 @@ class TestClaimDeployments:
         ids = [await site.start(shop), await site.start(shop), await site.start(blog)]
         assert [await site.claim() for _ in range(3)] == [ids[0], ids[2], None]
 
-    async def test_a_service_may_have_several_lanes(self, site: Site) -> None:
+    async def test_a_service_can_have_several_lanes(self, site: Site) -> None:
         service_id = await site.service(concurrency=2)
         ids = [await site.start(service_id) for _ in range(4)]
         assert [await site.claim() for _ in range(3)] == [ids[0], ids[1], None]
         await site.take_in(ids[1], ended(0))
-        # It has waited longest, in whichever lane.
+        # It has waited longest, regardless of its lane.
         assert await site.claim() == ids[2]
         assert await site.claim() is None
         await site.take_in(ids[0], ended(0))
@@ -255,7 +255,7 @@ class TestIngestOutput:
         assert (await site.deployment(deployment_id)).spool_offset == 40
         assert await site.messages(deployment_id) == before
 
-    async def test_ten_thousand_lines_in_one_batch(self, site: Site) -> None:
+    async def test_one_batch_can_have_ten_thousand_lines(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(line(f"line {n}") for n in range(10_000)))
         async with site.open_uow() as uow:
@@ -264,7 +264,7 @@ class TestIngestOutput:
         assert [(entry.n, entry.text) for entry in found] == [(n + 1, f"line {n}") for n in range(10_000)]
         assert [event.last_line for event in events] == [500 * n for n in range(1, 21)]
 
-    async def test_a_thousand_steps_in_one_batch(self, site: Site) -> None:
+    async def test_one_batch_can_have_a_thousand_steps(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(reported(f"step {n}") for n in range(1000)))
         steps = await site.steps(deployment_id)
@@ -303,7 +303,7 @@ class TestIngestOutput:
         assert (await site.steps(deployment_id))[2].first_line == 1
 
     async def test_a_batch_that_cannot_be_stored_leaves_no_trace(self, site: Site) -> None:
-        """The commit fails; others change the deployment; then the batch is sent again."""
+        """The commit fails, others change the deployment, and then the batch is sent again."""
         deployment_id = await site.running(steps=("A", "B"))
         await execute(
             site,
@@ -354,7 +354,7 @@ class TestFailLostRun:
         await site.bus.handle(FailLostRun(deployment_id=first, reason=LOST), by=WORKER)
         assert await site.claim() == second
 
-    async def test_failing_twice_does_no_harm(self, site: Site) -> None:
+    async def test_failing_twice_is_harmless(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason=LOST), by=WORKER)
         assert await site.bus.handle(FailLostRun(deployment_id=deployment_id, reason="Again."), by=WORKER) == []
@@ -388,7 +388,7 @@ class TestHeartbeat:
 
 
 def expired(events: list[Event]) -> list[int]:
-    """Return the ids of the deleted deployments."""
+    """Return the IDs of the deleted deployments."""
     return [event.deployment_id for event in events if isinstance(event, DeploymentExpired)]
 
 
@@ -410,7 +410,7 @@ class TestExpireDeployments:
         assert await self.expire(site) == []
         assert await self.remaining(site) == ids
 
-    async def test_the_newest_are_kept(self, site: Site) -> None:
+    async def test_the_newest_deployments_are_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(5)]
         assert sorted(await self.expire(site, count=2)) == ids[:3]
         assert await self.remaining(site) == ids[3:]
@@ -455,7 +455,7 @@ class TestExpireDeployments:
         assert await self.remaining(site) == [kept, retry]
         assert (await site.deployment(retry)).retry_of is None
 
-    async def test_a_service_may_have_its_own_limits(self, site: Site) -> None:
+    async def test_a_service_can_have_its_own_limits(self, site: Site) -> None:
         blog = [await self.failed(site, "blog") for _ in range(3)]
         shop = [await self.failed(site, "shop") for _ in range(3)]
         await site.service("blog", retention_count=0)
@@ -464,7 +464,7 @@ class TestExpireDeployments:
         await site.service("blog", retention_count=None)
         assert await self.expire(site, count=2) == blog[:1]
 
-    async def test_deployments_of_removed_services_expire_too(self, site: Site) -> None:
+    async def test_deployments_of_removed_services_also_expire(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(2)]
         await site.bus.handle(DeleteService(service_id=(await site.deployment(ids[0])).service_id), by=WORKER)
         assert await self.expire(site, count=1) == ids[:1]
@@ -482,7 +482,7 @@ class TestOutput:
             assert ([entry["n"] for entry in second], after) == (list(range(26, 61)), None)
             assert await find_lines(uow, deployment_id, after=60, limit=10, visible=EVERYTHING) == ([], None)
 
-    async def test_a_page_that_ends_with_the_output_is_the_last(self, site: Site) -> None:
+    async def test_a_page_that_reaches_the_end_of_the_output_is_the_last(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, line(), line())
         async with site.open_uow() as uow:
@@ -502,7 +502,7 @@ class TestOutput:
                 None,
             )
 
-    async def test_more_messages_than_are_read_at_once(self, site: Site) -> None:
+    async def test_a_search_spans_more_messages_than_one_read(self, site: Site) -> None:
         deployment_id = await site.running()
         for n in range(120):
             await site.take_in(deployment_id, line(f"line {n}"), reported("A", "running"))

@@ -1,4 +1,4 @@
-"""Syncing service folders to the database."""
+"""Sync service folders to the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def sync(site: Site, *folders: ServiceFolder, broken: Sequence[str] = ()) 
 
 
 def changes(events: list[Event]) -> dict[str, str]:
-    """Return what happened to each service."""
+    """Return how each service changed."""
     return {event.name: event.change for event in events if isinstance(event, ServiceChanged)}
 
 

@@ -1,4 +1,4 @@
-"""Outcomes of earlier deployments, and what each was started with, against PostgreSQL."""
+"""Read the outcomes of earlier deployments and the snapshots taken when they started, against PostgreSQL."""
 
 from __future__ import annotations
 

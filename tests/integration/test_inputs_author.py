@@ -1,4 +1,4 @@
-"""Schemas of inputs as authors write them: which are accepted, and what is reported about the others."""
+"""Check input schemas as authors write them: which are accepted, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def one(**described: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def check(files: Files, tmp_path: Path) -> Check:
-    """Return a check of a schema for a service whose folder has one command."""
+    """Return a function that checks a schema for a service whose folder contains one command."""
     made = tmp_path / "shop"
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "list.sh").write_text("#!/bin/sh\n")
@@ -61,7 +61,7 @@ def check(files: Files, tmp_path: Path) -> Check:
         one(type="object", properties={"inner": {"type": "string"}}),
     ],
 )
-def test_valid_schemas(schema: dict[str, Any], check: Check) -> None:
+def test_valid_schemas_are_accepted(schema: dict[str, Any], check: Check) -> None:
     check(json.loads(json.dumps(schema)))
 
 
@@ -130,7 +130,7 @@ def test_valid_schemas(schema: dict[str, Any], check: Check) -> None:
     ],
     ids=lambda value: value[:60] if isinstance(value, str) else "",
 )  # fmt: skip
-def test_invalid_schemas(schema: dict[str, Any], reason: str, check: Check) -> None:
+def test_invalid_schemas_are_rejected(schema: dict[str, Any], reason: str, check: Check) -> None:
     with pytest.raises(SchemaFault) as caught:
         check(schema)
     assert str(caught.value).startswith(reason)

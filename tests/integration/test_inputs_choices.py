@@ -1,4 +1,4 @@
-"""Dynamic choices: real commands, well-behaved and hostile, and a real inventory."""
+"""Load dynamic choices from real commands, both well-behaved and hostile, and from a real inventory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Folder:
-    """A service folder with commands, and the choices they provide."""
+    """A service folder with commands and the choices that they provide."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "shop"
@@ -41,14 +41,14 @@ class Folder:
         self.choices = Choices(where, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
-        """Write a program into the folder; without `#!` it is a shell script."""
+        """Write a program into the folder. Without `#!`, it is a shell script."""
         file = self.path / name
         file.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
         return file
 
     def run(self, script: str, *arguments: str, seconds: float = 10.0) -> str:
-        """Run a program as the platform does."""
+        """Run a program the way the platform does."""
         argv = (str(self.command(script)), *arguments)
         return ask(Program(argv=argv, cwd=str(self.path), env={"PATH": PATH, "HOME": "/"}), None, seconds)
 
@@ -65,7 +65,7 @@ class Folder:
         return form.schema["properties"]["x"]
 
     async def problem(self, source: dict[str, Any], **described: Any) -> str:
-        """Return why the choices of that input are unavailable."""
+        """Return the reason the choices of that input are unavailable."""
         form = await self.form(source, **described)
         (problem,) = form.problems
         assert (problem.name, form.schema) == ("x", {"type": "object", "properties": {"x": described}})
@@ -81,17 +81,17 @@ COMMAND = {"command": ["./choices"]}
 
 
 class TestCommands:
-    async def test_each_line_is_a_choice(self, folder: Folder) -> None:
+    async def test_each_line_of_output_is_a_choice(self, folder: Folder) -> None:
         folder.command("printf 'main\\n\\n  develop \\r\\nmain\\n'")
         assert await folder.described_input(COMMAND, type="string") == {"type": "string", "enum": ["main", "develop"]}
 
-    async def test_a_json_list_with_titles(self, folder: Folder) -> None:
+    async def test_a_json_list_can_have_titles(self, folder: Folder) -> None:
         folder.command("""echo '["a", {"const": "b", "title": "Bee"}, {"const": "c"}]'""")
         assert await folder.described_input(COMMAND) == {
             "oneOf": [{"const": "a", "title": "a"}, {"const": "b", "title": "Bee"}, {"const": "c", "title": "c"}]
         }
 
-    async def test_choices_of_an_array(self, folder: Folder) -> None:
+    async def test_an_array_has_choices_for_its_entries(self, folder: Folder) -> None:
         folder.command("echo a; echo b")
         items = {"type": "string", "enum": ["a", "b"]}
         schema = {"type": "array", "items": {"type": "string", "x-choices": COMMAND}}
@@ -118,13 +118,13 @@ class TestCommands:
         arguments = ["$(id)", "a;b", "* '"]
         assert (await folder.described_input({"command": ["./choices", *arguments]}))["enum"] == arguments
 
-    async def test_a_conditional_input_has_choices_too(self, folder: Folder) -> None:
+    async def test_a_conditional_input_also_has_choices(self, folder: Folder) -> None:
         folder.command("echo a")
         inner = {"properties": {"y": {"x-choices": COMMAND}}}
         form = await folder.choices.form("shop", {"inputs": {"type": "object", "if": {}, "then": inner}})
         assert form.schema == {"type": "object", "if": {}, "then": {"properties": {"y": {"enum": ["a"]}}}}
 
-    async def test_only_needed_commands_run(self, folder: Folder) -> None:
+    async def test_only_the_needed_commands_run(self, folder: Folder) -> None:
         schema = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./gone"]}}, "y": {}}}
         form = await folder.choices.form("shop", {"inputs": schema}, frozenset({"y"}))
         assert form == Form(schema={"type": "object", "properties": {"x": {}, "y": {}}})
@@ -158,11 +158,11 @@ class TestFailures:
         folder.command("head -c 5000000 /dev/zero | tr '\\0' 'x' >&2; echo a")
         assert (await folder.described_input(COMMAND))["enum"] == ["a"]
 
-    async def test_a_program_that_is_not_executable(self, folder: Folder) -> None:
+    async def test_a_program_that_is_not_executable_is_reported(self, folder: Folder) -> None:
         folder.command("true").chmod(0o644)
         assert "is not executable" in await folder.problem(COMMAND)
 
-    async def test_a_missing_program(self, folder: Folder) -> None:
+    async def test_a_missing_program_is_reported(self, folder: Folder) -> None:
         assert "does not exist. Create it" in await folder.problem(COMMAND)
 
     def test_a_hanging_program_is_killed_with_its_children(self, folder: Folder) -> None:
@@ -208,7 +208,7 @@ class TestCache:
         folder.clock.now = 30.0
         assert await folder.described_input(COMMAND) == {"enum": ["2"]}
 
-    async def test_failures_are_cached_too(self, folder: Folder) -> None:
+    async def test_failures_are_also_cached(self, folder: Folder) -> None:
         folder.command("echo x >> calls; exit 1")
         for _ in range(3):
             await folder.problem(COMMAND)
@@ -252,7 +252,7 @@ class TestInventory:
         assert (await folder.described_input({"inventory": "web"}))["enum"] == web
         assert sorted((await folder.described_input({"inventory": "site"}))["enum"]) == ["db1", *web]
 
-    async def test_an_unknown_group(self, folder: Folder) -> None:
+    async def test_an_unknown_group_is_reported(self, folder: Folder) -> None:
         assert await folder.problem({"inventory": "gone"}) == "There is no group gone in the inventory"
 
     async def test_a_broken_inventory_has_no_choices(self, folder: Folder) -> None:
@@ -264,7 +264,7 @@ class TestInventory:
         assert await folder.problem({"inventory": "hosts"}) == "The inventory has no hosts"
 
 
-def test_a_graph_is_read_by_its_indentation() -> None:
+def test_the_indentation_of_a_graph_shows_the_hosts_of_a_group() -> None:
     graph = "@all:\n  |--@ungrouped:\n  |--@a:\n  |  |--@b:\n  |  |  |--h1\n  |  |--h2\n  |--@c:\n  |  |--h1\n"
     assert parse_graph(f"[WARNING]: something\n{graph}") == {
         "all": ["h1", "h2"],

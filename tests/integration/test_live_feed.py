@@ -1,4 +1,4 @@
-"""The live channel with real rows: woken by NOTIFY, polling for missed notifications, waiting while the database is down."""
+"""Run the live channel on real rows: woken by NOTIFY, polling for missed notifications, and waiting during outages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1, visible=EVER
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; fail after TIMEOUT."""
+    """Wait for a condition. Fail after TIMEOUT."""
 
     async def look() -> None:
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
@@ -39,7 +39,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Viewer:
-    """A client that reads everything immediately, as over a fast connection."""
+    """A client that reads everything immediately, as it would over a fast connection."""
 
     def __init__(self, feed: LiveFeed, actor: Actor = USER) -> None:
         self.client = Client(actor, "token")
@@ -47,7 +47,7 @@ class Viewer:
         self._feed = feed
 
     async def watch(self) -> None:
-        """Act as the sending task of the WebSocket, until cancelled."""
+        """Act as the sending task of the WebSocket until canceled."""
         await self._feed.join(self.client)
         while True:
             while (message := self.client.take()) is not None:
@@ -85,8 +85,9 @@ class CountedTail(EventReader):
 
 
 class Channel:
-    """The listener, the feed and the hub of one server process: another process than the site's, or the process whose
-    own commits `is_own` recognizes.
+    """The listener, the feed, and the hub of one server process.
+
+    It is either a separate process from the site's, or the process whose own commits `is_own` recognizes.
     """
 
     def __init__(self, site: Site, url: str, *, is_own: Callable[[int], bool] = lambda _pid: False) -> None:
@@ -115,7 +116,7 @@ class Channel:
         return viewer
 
     async def stop(self) -> None:
-        """Stop all tasks; a task that ended earlier has failed."""
+        """Stop all tasks. A task that ended earlier has failed."""
         failed = [task for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
@@ -126,7 +127,7 @@ class Channel:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def idle(busy_site: Site, database_url: str) -> AsyncIterator[Channel]:
-    """Yield a channel without notifications whose feed does not run: it only forwards what the test passes to it."""
+    """Yield a channel without notifications whose feed does not run. It only forwards what the test passes to it."""
     channel = Channel(busy_site, database_url)
     yield channel
     await channel.stop()
@@ -162,7 +163,7 @@ async def own_channel(busy_site: Site, database: Database, database_url: str) ->
 
 
 async def last_seen(viewer: Viewer, site: Site, deployment_id: int) -> int:
-    """Wait until the viewer has received all stored events, and return the number of the last one."""
+    """Wait until the viewer has received all stored events. Return the number of the last one."""
     last = (await site.deployment(deployment_id)).seq
     await until(lambda: viewer.seqs(deployment_id)[-1:] == [last])
     return last
@@ -297,7 +298,7 @@ class TestNotifications:
         assert viewer.of(other) == []
         assert not [message for message in viewer.messages if message["type"] == "service"]
 
-    async def test_own_commits_need_no_notification(self, idle: Channel, busy_site: Site) -> None:
+    async def test_own_commits_do_not_need_a_notification(self, idle: Channel, busy_site: Site) -> None:
         viewer = await idle.viewer()
         busy_site.bus.on_committed(idle.feed.send_committed)
         own = await busy_site.succeeded()
@@ -326,7 +327,7 @@ class TestNotifications:
         assert viewer.of(deployment_id)[-1]["cancel_requested"] == "Cancelled by bob."
 
     @pytest.mark.parametrize("payload", ["deployment 999999", "service 999999", "nonsense", "", "access"])
-    async def test_notifications_about_nothing_do_no_harm(
+    async def test_notifications_without_events_are_harmless(
         self, channel: Channel, busy_site: Site, payload: str
     ) -> None:
         viewer = await channel.viewer()
@@ -375,7 +376,7 @@ class TestPolling:
 
 
 class TestSlowClients:
-    async def test_a_stalled_client_misses_nothing_and_blocks_no_one(
+    async def test_a_stalled_client_misses_nothing_and_does_not_block_others(
         self, channel: Channel, busy_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 5)
@@ -396,13 +397,13 @@ class TestSlowClients:
             if stalled.client.behind:
                 await channel.feed.catch_up(stalled.client, deployment_id)
         stored = await busy_site.messages(deployment_id, after=joined)
-        # It may or may not have received what arrived while it joined.
+        # It might have received some of the events that arrived while it was joining.
         since = [message for message in stalled.of(deployment_id) if message["seq"] > joined]
         assert since == [message for message in stored if message["type"] != "output"]
 
 
 class TestDatabaseOutages:
-    async def test_nothing_is_missed(
+    async def test_clients_miss_nothing_during_an_outage(
         self, channel: Channel, busy_site: Site, databases: Databases, database_url: str
     ) -> None:
         deployment_id = await busy_site.running()
@@ -434,7 +435,7 @@ class TestDatabaseOutages:
 
 
 async def change_something(site: Site, deployment_id: int | None = None) -> None:
-    """Change something, retrying until the database accepts it: the pool's old connections are dead."""
+    """Change something. Retry until the database accepts the change, because the pool's old connections are dead."""
 
     async def attempt() -> None:
         if deployment_id is None:
@@ -447,7 +448,7 @@ async def change_something(site: Site, deployment_id: int | None = None) -> None
 
 
 async def test_a_process_without_clients_does_not_listen(busy_site: Site, database_url: str) -> None:
-    """A client reads events from before it joined on its own."""
+    """A client reads the events from before it joined on its own."""
     channel = Channel(busy_site, database_url)
     deployment_id = await busy_site.running()
     channel.feed._changed.add(deployment_id)
@@ -460,7 +461,7 @@ async def test_a_process_without_clients_does_not_listen(busy_site: Site, databa
 
 
 class TestReadingForOneClient:
-    """Many clients may catch up at once, so each reads little from the database at a time."""
+    """Many clients can catch up at once, so each one reads little from the database at a time."""
 
     @pytest.mark.parametrize(("max_bytes", "expected"), [(1, 1), (150_000, 2), (250_000, 3), (10**9, 4)])
     async def test_reading_stops_at_the_event_that_reaches_the_limit(

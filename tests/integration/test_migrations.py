@@ -1,4 +1,4 @@
-"""The schema: created, upgraded repeatedly and concurrently, and equal to the metadata in the code."""
+"""The schema can be created, and upgraded repeatedly and concurrently, and it matches the metadata in the code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def empty(empty_url: str) -> AsyncIterator[Database]:
     await made.close()
 
 
-# A success, a running and a queued deployment in the first schema.
+# A successful, a running, and a queued deployment in the first schema.
 IN_PROGRESS = [
     """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}], "concurrency": 2}')""",
     """
@@ -76,13 +76,13 @@ Answer = TypeVar("Answer")
 
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
-    """Call `do` with an SQLAlchemy connection in a transaction."""
+    """Call `do` with a SQLAlchemy connection in a transaction."""
     async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
 
 
 def differences(connection: Connection) -> list[Any]:
-    """Return what Alembic would change to make the schema match the metadata in the code."""
+    """Return the changes that Alembic would make so that the schema matches the metadata in the code."""
     options = {
         "compare_type": True,
         "compare_server_default": True,
@@ -93,7 +93,7 @@ def differences(connection: Connection) -> list[Any]:
 
 
 class TestUpgrade:
-    async def test_an_empty_database_gets_everything(self, empty: Database) -> None:
+    async def test_an_empty_database_gets_the_full_schema(self, empty: Database) -> None:
         assert await migrations.current(empty) is None
         assert await migrations.upgrade(empty)
         assert await migrations.current(empty) == migrations.head()
@@ -105,14 +105,14 @@ class TestUpgrade:
         await migrations.upgrade(empty)
         assert not await migrations.upgrade(empty)
 
-    async def test_data_is_kept(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
+    async def test_an_upgrade_keeps_data(self, database: Database, committing_uow: OpenUnitOfWork) -> None:
         async with database.connection() as connection:
             await connection.execute("INSERT INTO services (name, data) VALUES ('shop', '{}')")
         await migrations.upgrade(database)
         async with committing_uow() as uow:
             assert [service.name for service in await uow.services.list(visible=EVERYTHING)] == ["shop"]
 
-    async def test_the_first_schema_with_work_in_progress(
+    async def test_work_in_progress_in_the_first_schema_is_upgraded(
         self, empty: Database, clock: FixedClock, tmp_path: Path
     ) -> None:
         await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), "0001"))
@@ -123,7 +123,7 @@ class TestUpgrade:
         open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
         site = Site(bus, open_uow, clock)
-        # The running deployment continues, the queued one follows, then a new one; all are listed.
+        # The running deployment continues, the queued one follows, then a new one runs. All of them are listed.
         assert await site.claim() == 3
         await site.take_in(2, line(), ended(0))
         again = {"origin": "CI", "user": "ada", "context": {"env": {"n": 3}}, "idempotency_key": "k"}
@@ -139,7 +139,7 @@ class TestUpgrade:
         async with open_uow() as uow:
             assert list(await uow.history.snapshots([1, 2, 3, 4], visible=EVERYTHING)) == [4]
 
-    async def test_concurrent_upgrades(self, empty_url: str) -> None:
+    async def test_concurrent_upgrades_do_not_conflict(self, empty_url: str) -> None:
         pools = [Database(empty_url) for _ in range(4)]
         try:
             await asyncio.gather(*map(migrations.upgrade, pools))
@@ -165,7 +165,7 @@ class TestUpgrade:
         async with empty.connection() as connection:
             await connection.execute(f"DROP ROLE {role}")
 
-    async def test_a_failed_upgrade_leaves_nothing(self, empty: Database) -> None:
+    async def test_a_failed_upgrade_leaves_nothing_behind(self, empty: Database) -> None:
         async with empty.connection() as connection:
             # Conflicts with the last table that the first revision creates.
             await connection.execute("CREATE TABLE steps ()")
@@ -188,7 +188,7 @@ class TestSchema:
             await connection.execute("DROP INDEX ix_deployments_open")
         assert len(await with_sqlalchemy(database, differences)) == 3
 
-    async def test_check_constraints_are_there(self, shared_database: Database) -> None:
+    async def test_check_constraints_exist(self, shared_database: Database) -> None:
         """Alembic does not compare check constraints."""
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:

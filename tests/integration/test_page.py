@@ -1,4 +1,4 @@
-"""The built page's files: compressed for clients that accept it, and cached forever if their names contain a hash."""
+"""The built page's files are compressed if the client accepts it, and cached forever if their names contain a hash."""
 
 from __future__ import annotations
 

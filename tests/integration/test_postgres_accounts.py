@@ -1,4 +1,4 @@
-"""The account that runs PostgreSQL, which refuses to run as root: an ordinary user, or root in a user namespace."""
+"""Choose the account for PostgreSQL, which refuses to run as root: an ordinary user, or root in a user namespace."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from tests.integration.postgres_processes import FAST, ROOT, Starter, ask, uid_o
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("nobody")
-# Has no entry in /etc/passwd, as in a container that runs with any user id.
+# Does not have an entry in /etc/passwd, as in a container that runs with an arbitrary user ID.
 NAMELESS = 54321
 BECOME = ("setpriv", "--clear-groups", "--inh-caps=-all")
 NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -25,7 +25,7 @@ NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """Yield a folder that every user may enter."""
+    """Yield a folder that every user can enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -33,7 +33,7 @@ def public() -> Iterator[Path]:
 
 
 def python_for(uid: int) -> str:
-    """Return a Python that the user can run; the one running the tests may be in a private home."""
+    """Return a Python that the user can run. The Python that runs the tests could be in a private home folder."""
     for python in (sys.executable, "/usr/bin/python3"):
         program = [*BECOME, f"--reuid={uid}", "--regid=65534", python, "-c", "import deploy.adapters.postgres"]
         if subprocess.run(program, cwd=ROOT, capture_output=True, check=False).returncode == 0:

@@ -1,4 +1,4 @@
-"""Killing any part at any time: no server stays behind, and the next start has all committed data."""
+"""Kill any part at any time: no server stays behind, and the next start has all committed data."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ UNFINISHED = "pg-unfinished-*"
 
 @pytest.fixture(scope="module", params=["reachable", pytest.param("private", marks=pytest.mark.slow)])
 def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Yield a data folder that ordinary users can reach, and one that (as root) only root can."""
+    """Yield a data folder that ordinary users can reach and, as root, one that only root can reach."""
     parent = Path(tempfile.mkdtemp())
     parent.chmod(0o755 if request.param == "reachable" else 0o700)
     with PostgresServer(parent / "data", settings=FAST):
@@ -39,7 +39,7 @@ async def test_the_server_exits_with_a_killed_starter_and_the_next_starter_waits
         assert await ask(server.url, "SELECT answer FROM kept_by_starter") == 1
 
 
-def test_a_server_that_exits_slowly_is_waited_for(data_dir: Path) -> None:
+def test_a_starter_waits_for_a_server_that_exits_slowly(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_a_backend_that_outlives_its_killed_server_is_stopped(data_dir: Path) ->
     client.wait()
 
 
-async def test_a_stale_process_id_of_another_process_does_no_harm(data_dir: Path) -> None:
+async def test_a_stale_process_id_of_another_process_is_harmless(data_dir: Path) -> None:
     starter = Starter(data_dir)
     pid, _ = starter.wait_until_ready()
     os.kill(pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ def sleeping(uid: int) -> "subprocess.Popen[bytes]":
 
 
 def busy_backends(server: int) -> list[int]:
-    """Return the processes of the server that execute a query."""
+    """Return the server processes that are executing a query."""
     found = []
     for task in Path(f"/proc/{server}/task/{server}/children").read_text().split():
         try:

@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL on a data folder: created, started, found by others, stopped."""
+"""Create, start, find, and stop the bundled PostgreSQL on a data folder."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ OLD_BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with a database: creating it takes half a second, copying it almost nothing."""
+    """Return a data folder with a database. Creating it takes half a second; copying it takes almost no time."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
     with PostgresServer(data_dir, settings=FAST):
         pass
@@ -56,7 +56,7 @@ async def test_a_new_folder_gets_a_database_that_sqlalchemy_can_use(tmp_path: Pa
         assert await ask(server.url, "SELECT current_user || '@' || current_database()") == "fastdeploy@fastdeploy"
 
 
-async def test_data_is_kept_over_a_restart(data_dir: Path) -> None:
+async def test_data_survives_a_restart(data_dir: Path) -> None:
     server = PostgresServer(data_dir, settings=FAST)
     server.start()
     await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -93,7 +93,7 @@ def test_other_users_cannot_list_a_created_folder(tmp_path: Path) -> None:
         assert mode(tmp_path / "data") == (0o711 if os.geteuid() == 0 else 0o700)
 
 
-async def test_settings_override_the_defaults(data_dir: Path) -> None:
+async def test_given_settings_override_the_defaults(data_dir: Path) -> None:
     with PostgresServer(data_dir, settings={**FAST, "max_connections": "17"}) as server:
         assert await ask(server.url, "SHOW max_connections") == "17"
 

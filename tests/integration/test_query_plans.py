@@ -1,4 +1,4 @@
-"""Frequent queries stay fast with a long history: they use indexes."""
+"""Frequent queries stay fast with a long history because they use indexes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.databases import Databases
 
 DEPLOYMENTS, SERVICES = 10_000, 20
-# All numbers are constants of this file.
+# All numbers are constants in this file.
 SEED = [
     f"INSERT INTO services (name, data) SELECT 's' || n, '{{}}' FROM generate_series(1, {SERVICES}) AS n",  # noqa: S608
-    # Every service has successes, except one that never had any, and one whose history is later than another's.
+    # Every service has successes, except for one that never had any and one whose history is later than another's.
     f"""
     INSERT INTO deployments (service_id, service, origin, "user", context, state, created, started, finished,
         run_ended, seq, lines, spool_offset, step_count, run_count, has_failed_step)
@@ -143,7 +143,7 @@ async def full(databases: Databases) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]:
-    """Yield the executed statements with their parameters, without those that begin and end transactions."""
+    """Yield the executed statements with their parameters, except those that begin and end transactions."""
     seen: list[tuple[str, Any]] = []
 
     def note(record: LoggedQuery) -> None:
@@ -151,7 +151,7 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
             seen.append((record.query, tuple(record.args or ())))
 
     async with database.connection() as lent:
-        # Only this test uses the pool, and the connection returned last is used first.
+        # Only this test uses the pool, which reuses the connection returned last first.
         connection = lent._con
         connection.add_query_logger(note)
     try:
@@ -162,7 +162,7 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """Yield the tables that a plan reads completely."""
+    """Yield the tables that a plan scans completely."""
     if plan["Node Type"] == "Seq Scan":
         yield plan["Relation Name"]
     for part in plan.get("Plans", ()):
@@ -186,7 +186,7 @@ async def plans(database: Database, seen: list[tuple[str, Any]]) -> list[dict[st
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
-async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> None:
+async def test_reads_do_not_scan_the_whole_history(full: Database, read: Read) -> None:
     async with statements(full) as seen, unit_of_work(full.transaction)() as uow:
         await read(uow)
     assert seen
@@ -196,7 +196,7 @@ async def test_no_read_scans_the_whole_history(full: Database, read: Read) -> No
 
 
 @pytest.mark.parametrize("read", OUTSIDE.values(), ids=OUTSIDE.keys())
-async def test_no_read_outside_transactions_scans_the_whole_history(full: Database, read: OutsideRead) -> None:
+async def test_reads_outside_transactions_do_not_scan_the_whole_history(full: Database, read: OutsideRead) -> None:
     async with statements(full) as seen:
         await read(full)
     assert seen

@@ -1,4 +1,4 @@
-"""Reads: paging, filters, cursors; and why a deployment is waiting."""
+"""Read from the repository: paging, filters, cursors, and the reasons deployments are waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.site import Site
 
 
 async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]:
-    """Return the ids of a page of deployments."""
+    """Return the IDs of a page of deployments."""
     return [
         deployment["id"]
         for deployment in json.loads(await Listings(database).deployments(limit=limit, **more, visible=EVERYTHING))
@@ -45,7 +45,7 @@ class TestList:
         assert await listed(database, limit=3, before=ids[5]) == ids[6:]
         assert await listed(database, before=ids[-1]) == []
 
-    async def test_filters(self, busy_site: Site, database: Database) -> None:
+    async def test_deployments_can_be_filtered(self, busy_site: Site, database: Database) -> None:
         site = busy_site
         shop, blog = await site.service("shop"), await site.service("blog")
         first = await site.start(shop, user="ada", origin="GitHub")
@@ -161,7 +161,7 @@ class TestEvents:
             (99, 500, True, []),
         ],
     )
-    async def test_after(
+    async def test_events_after_a_number_are_read_in_order(
         self, site: Site, deployment_id: int, after: int, limit: int, with_output: bool, seqs: list[int]
     ) -> None:
         async with site.open_uow() as uow:
@@ -173,7 +173,9 @@ class TestEvents:
     @pytest.mark.parametrize(
         ("after", "limit", "seqs"), [(0, 100, [3, 5]), (9, 100, [3, 5]), (10, 100, [5]), (0, 1, [3]), (20, 100, [])]
     )
-    async def test_output_after(self, site: Site, deployment_id: int, after: int, limit: int, seqs: list[int]) -> None:
+    async def test_output_after_a_line_is_read_in_order(
+        self, site: Site, deployment_id: int, after: int, limit: int, seqs: list[int]
+    ) -> None:
         async with site.open_uow() as uow:
             events = await uow.events.output_after(deployment_id, after, limit=limit, visible=EVERYTHING)
         assert [event.seq for event in events] == seqs
@@ -264,7 +266,7 @@ class TestQueue:
             assert await uow.queue.take() == [(job, 5)]
             assert await uow.queue.take() == []
 
-    async def test_finishing_or_withdrawing_twice_does_no_harm(self, site: Site) -> None:
+    async def test_finishing_or_withdrawing_twice_is_harmless(self, site: Site) -> None:
         async with site.open_uow() as uow:
             job = await put(uow, 5)
             await uow.queue.withdraw(job)
@@ -344,7 +346,7 @@ class TestWhyWaiting:
             now = (await uow.workers.list())[0].last_seen + timedelta(seconds=later)
             return await why_waiting(deployment, uow, now, worker_grace_seconds=60, visible=EVERYTHING)
 
-    async def test_waiting_for_a_running_deployment(self, site: Site, shop: int) -> None:
+    async def test_a_deployment_waits_for_a_running_deployment(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
         assert await self.why(site, second) == {
@@ -353,7 +355,7 @@ class TestWhyWaiting:
             "blocked_by": first,
         }
 
-    async def test_waiting_for_deployments_ahead(self, site: Site, shop: int) -> None:
+    async def test_a_deployment_waits_for_deployments_ahead(self, site: Site, shop: int) -> None:
         ids = [await site.start(shop) for _ in range(3)]
         await site.claim()
         assert await self.why(site, ids[2]) == {
@@ -362,7 +364,7 @@ class TestWhyWaiting:
             "blocked_by": ids[1],
         }
 
-    async def test_waiting_for_a_free_worker(self, site: Site, shop: int) -> None:
+    async def test_a_deployment_waits_for_a_free_worker(self, site: Site, shop: int) -> None:
         deployment_id = await site.start(shop)
         why = await self.why(site, deployment_id)
         assert why == {
@@ -371,7 +373,7 @@ class TestWhyWaiting:
             "blocked_by": None,
         }
 
-    async def test_waiting_for_a_live_worker(self, site: Site, shop: int) -> None:
+    async def test_a_deployment_waits_for_a_live_worker(self, site: Site, shop: int) -> None:
         deployment_id = await site.start(shop)
         why = await self.why(site, deployment_id, later=61)
         assert why is not None
@@ -383,7 +385,7 @@ class TestWhyWaiting:
         assert why is not None
         assert why["blocked_by"] is None
 
-    async def test_waiting_for_the_process_of_a_finished_deployment(self, site: Site, shop: int) -> None:
+    async def test_a_deployment_waits_for_the_process_of_a_finished_one(self, site: Site, shop: int) -> None:
         first, second = await site.start(shop), await site.start(shop)
         await site.claim()
         await site.bus.handle(FinishDeployment(deployment_id=first), by=WORKER)

@@ -1,4 +1,4 @@
-"""The phases of `just test`: a failing or hanging phase fails the run, and each shows its whole output."""
+"""In `just test`, a phase that fails or hangs fails the run, and each phase shows its full output."""
 
 import os
 import subprocess

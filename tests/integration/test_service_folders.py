@@ -1,4 +1,4 @@
-"""Hostile service folders: nothing outside the services folder is shown, and nothing takes longer than its limit."""
+"""With hostile service folders, nothing outside the services folder is shown, and nothing exceeds its time limit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT = 60.0
 
 
 class Site:
-    """A services folder, a data folder next to it with a secret, and a folder outside."""
+    """A services folder, a data folder next to it that contains a secret, and a folder outside."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "services"
@@ -49,7 +49,7 @@ class Site:
         self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"))
 
     def add(self, name: str = "shop", config: dict[str, Any] | None = None, **files: str) -> Path:
-        """Create a service folder with a script; `__` in a file's name becomes a slash, `_` a dot."""
+        """Create a service folder with a script. In file names, `__` stands for a slash and `_` for a dot."""
         folder = self.root / name
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(config or {}))
@@ -74,7 +74,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def open_site() -> Iterator[Site]:
-    """A site that other users can enter. They cannot enter pytest's own folders."""
+    """Yield a site that other users can enter. They cannot enter pytest's own folders."""
     with temporary_folder() as folder:
         yield Site(folder / "site")
 
@@ -87,7 +87,7 @@ def site_files(site: Site, reader: socket.socket) -> Files:
 
 @contextlib.contextmanager
 def exchanging(one: Path, other: Path) -> Iterator[None]:
-    """Exchange two paths again and again, each time at once, in another process."""
+    """Repeatedly exchange two paths in another process. Each exchange is atomic."""
     code = (
         "import ctypes, sys; exchange = ctypes.CDLL(None).renameat2; one, other = (path.encode() for path in sys.argv[1:])\n"
         "while True: assert exchange(-100, one, -100, other, 2) == 0"
@@ -111,7 +111,7 @@ def hard_link_to_a_device(path: Path) -> None:
 def unix_socket(path: Path) -> None:
     folder = os.open(path.parent, os.O_PATH)
     with socket.socket(socket.AF_UNIX) as made:
-        made.bind(f"/proc/self/fd/{folder}/{path.name}")  # the path itself may be too long
+        made.bind(f"/proc/self/fd/{folder}/{path.name}")  # the path itself can be too long
     os.close(folder)
 
 
@@ -139,7 +139,7 @@ if os.geteuid() == 0:
 
 
 class TestFiles:
-    """What a folder may link to, file by file."""
+    """Targets that a folder can link to, file by file."""
 
     @pytest.mark.parametrize("how", ELSEWHERE)
     def test_links_to_outside_are_rejected(self, site: Site, site_files: Files, how: str) -> None:
@@ -228,7 +228,7 @@ class TestFiles:
 
     @staticmethod
     def content(files: Files, path: Path) -> str:
-        """Return the content of a file, or why it is refused."""
+        """Return the content of a file, or the reason access to it is denied."""
         try:
             return files.read(str(path)).decode()
         except FileError as error:
@@ -271,14 +271,14 @@ class TestFiles:
         with pytest.raises(TooComplex, match="file operations"):
             site_files.kind(str(path))
 
-    def test_a_folder_has_a_limited_number_of_entries(self, site: Site, watched: Files) -> None:
+    def test_a_folder_has_a_limited_number_of_entries(self, site: Site, site_files: Files) -> None:
         folder = site.add()
         for number in range(MAX_ENTRIES):
             (folder / f"{number}").touch()
-        assert len(watched.entries(str(folder))) == MAX_ENTRIES
+        assert len(site_files.entries(str(folder))) == MAX_ENTRIES
 
-    def test_a_path_that_is_too_long_is_not_asked_for(self, site: Site, reader: socket.socket) -> None:
-        """The server keeps each request until the folder is checked."""
+    def test_a_path_that_is_too_long_is_not_requested(self, site: Site, reader: socket.socket) -> None:
+        """The server keeps each request until the folder has been checked."""
         asked: list[list[Any]] = []
         files = Files(reader, FolderScope(site.root).limits(), lambda request, _: asked.append(request))
         for path in ("x" * 4096, str(site.root / ("x/" * 500_000))):
@@ -294,12 +294,12 @@ class TestFiles:
             files.kind("x" * 4096)
 
     @pytest.mark.parametrize("path", ["", "\x00", "a\x00b", "x" * 5000, "\ud800"])
-    def test_invalid_paths(self, site_files: Files, path: str) -> None:
+    def test_invalid_paths_are_rejected(self, site_files: Files, path: str) -> None:
         assert site_files.kind(path) in {"missing", "outside"}
 
 
 class TestFolders:
-    """The same rules, seen in the problems reported for a folder."""
+    """The same rules, as seen in the problems reported for a folder."""
 
     @pytest.mark.parametrize("how", ELSEWHERE)
     async def test_a_readme_that_links_outside_is_not_shown(self, site: Site, how: str) -> None:
@@ -325,7 +325,7 @@ class TestFolders:
         assert found == []
         assert "own files" in problem.reason or "outside" in problem.reason
 
-    async def test_a_playbook_next_to_the_services_may_be_named_but_not_linked(self, site: Site) -> None:
+    async def test_a_playbook_next_to_the_services_can_be_named_but_not_linked(self, site: Site) -> None:
         (site.outside / "site.yml").write_text("- hosts: all\n  tasks: [{name: Only, ping: }]\n")
         for name, playbook in {"named": "../../outside/site.yml", "linked": "site.yml"}.items():
             (site.add(name, {"ansible_playbook": playbook}) / "deploy.sh").unlink()
@@ -384,7 +384,7 @@ class TestFolders:
 
 
 def nested(keyword: str, depth: int = 12, width: int = 8) -> dict[str, Any]:
-    """Return a small schema whose parts refer to each other, `width` to the power of `depth` of them when expanded."""
+    """Return a small schema whose parts refer to each other. It expands to `width` to the power of `depth` parts."""
     parts: dict[str, Any] = {f"a{depth}": {"properties": {"x": {"type": "string"}}}}
     for level in range(depth):
         references = [{"$ref": f"#/$defs/a{level + 1}"}] * width
@@ -410,7 +410,7 @@ def aliases(inner: str, outer: str, depth: int = 8) -> str:
 
 
 def merges(depth: int = 30) -> str:
-    """Return merge keys of merge keys: each doubles the previous one."""
+    """Return merge keys of merge keys. Each one doubles the previous one."""
     lines = ["    a0: &a0 {x: 1}"]
     lines += [f"    a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, depth + 1)]
     return "- hosts: all\n  vars:\n" + "\n".join(lines) + "\n"
@@ -436,7 +436,7 @@ PLAYBOOK_BOMBS = {
     "yaml-imports": "- hosts: all\n  tasks:\n" + "  - import_tasks: more.yml\n" * 200,
 }
 TOO_MANY = "it is too complicated: its playbook has more than 20000 tasks."
-# What is reported of those that are counted. The others exceed a limit of the kernel.
+# The reports for bombs that are detected by counting. The other bombs exceed a kernel limit.
 COUNTED = dict.fromkeys(("yaml-blocks", "yaml-rescue", "yaml-plays"), TOO_MANY)
 MORE = "- import_tasks: more2.yml\n" * 200
 MORE2 = "- {name: x, ping: }\n" * 200
@@ -444,22 +444,22 @@ MORE2 = "- {name: x, ping: }\n" * 200
 
 class TestBombs:
     @pytest.mark.parametrize("name", SCHEMA_BOMBS)
-    async def test_schemas(self, site: Site, name: str) -> None:
-        """They are counted before a limit of the kernel applies."""
+    async def test_schema_bombs_are_reported(self, site: Site, name: str) -> None:
+        """Their parts are counted before a limit of the kernel applies."""
         site.add("bomb", {"inputs": SCHEMA_BOMBS[name]})
         site.add("shop")
         assert await self.check(site) == "inputs: the schema is too complicated; use fewer references."
 
     @pytest.mark.parametrize("name", PLAYBOOK_BOMBS)
-    async def test_playbooks(self, site: Site, name: str) -> None:
+    async def test_playbook_bombs_are_reported(self, site: Site, name: str) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"}, more_yml=MORE, more2_yml=MORE2)
         (folder / "deploy.sh").unlink()
         (folder / "site.yml").write_text(PLAYBOOK_BOMBS[name])
         site.add("shop")
         assert COUNTED.get(name, "") in await self.check(site)
 
-    async def test_memory(self, site: Site) -> None:
-        """The names of these tasks take half a gigabyte, in less time than a check may take."""
+    async def test_playbooks_that_need_too_much_memory_are_reported(self, site: Site) -> None:
+        """The names of these tasks take half a gigabyte, in less time than a check is allowed to take."""
         playbook = "- hosts: all\n  roles: [web]\n"
         tasks = f"- &t {{name: {'x' * 1_000_000}, ping: }}\n" + "- *t\n" * 700
         folder = site.add(
@@ -469,7 +469,7 @@ class TestBombs:
         site.add("shop")
         assert await self.check(site) == "it is too complicated: checking it takes more than 512 MiB of memory."
 
-    async def test_long_names_of_many_tasks(self, site: Site) -> None:
+    async def test_long_names_of_many_tasks_are_reported_when_read(self, site: Site) -> None:
         """Such a folder can be used as long as its playbook is not read."""
         name = "x" * 1_000
         playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
@@ -478,22 +478,22 @@ class TestBombs:
         found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml"})
         assert found.fault == "it is too complicated: the names of its tasks and hosts are larger than 4 MiB in total"
 
-    async def test_a_fault_is_as_long_as_can_be_read(self, site: Site) -> None:
+    async def test_fault_messages_have_a_readable_length(self, site: Site) -> None:
         playbook = f"- hosts: *{'x' * 500_000}\n"
         (site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook) / "deploy.sh").unlink()
         found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml", "ansible_inventory": "y" * 500_000})
         assert 2_000 <= len(found.fault) <= 2_001
 
-    async def test_circular_aliases(self, site: Site) -> None:
+    async def test_circular_aliases_are_reported(self, site: Site) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"})
         (folder / "site.yml").write_text("- &p {hosts: all, tasks: &t [{block: *t}]}\n")
         site.add("shop")
         await self.check(site)
 
     async def check(self, site: Site) -> str:
-        """Check that the bomb is reported as such, that the other folder is usable, and that the result is cached.
+        """Check that the bomb is reported, that the other folder is usable, and that the result is cached.
 
-        Return what is reported.
+        Return the report.
         """
         found, (problem,) = await site.read()
         assert [folder.name for folder in found] == ["shop"]
@@ -591,7 +591,7 @@ class TestProcesses:
             assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-    async def test_the_deploy_user_need_not_be_able_to_read_the_packages(
+    async def test_the_deploy_user_does_not_need_to_read_the_packages(
         self, open_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "closed"
@@ -613,7 +613,7 @@ class TestProcesses:
     async def test_a_reader_stopped_by_a_script_is_abandoned(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Scripts run as the same user as the reader, and can send it signals."""
+        """Scripts run as the same user as the reader and can send it signals."""
         monkeypatch.setattr("deploy.adapters.service_folders.processes.ANSWER_TIMEOUT", 0.2)
         for number in range(5):
             site.add(f"shop{number}")
@@ -624,7 +624,7 @@ class TestProcesses:
         assert "cannot be read" in problem.reason or "does not respond" in problem.reason
         await asyncio.to_thread(wait_until, lambda: not children() & stopped, "the end of the stopped reader")
 
-    async def test_a_check_that_takes_too_long_is_given_up_and_repeated(
+    async def test_a_check_that_takes_too_long_is_abandoned_and_repeated(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site.add("shop")
@@ -634,7 +634,7 @@ class TestProcesses:
             assert await asyncio.wait_for(site.read(), TIMEOUT) == ([], [FolderProblem("shop", "", late)])
             for name in ("blog", "wiki", "news"):
                 site.add(name)
-            # After two in a row, the others are not tried.
+            # After two failures in a row, do not try the others.
             found, (problem,) = await asyncio.wait_for(site.read(), TIMEOUT)
             assert (found, problem.folder, "does not respond" in problem.reason) == ([], "", True)
         found, problems = await site.read()
@@ -646,7 +646,7 @@ class TestProcesses:
         before, tasks_before = children(), asyncio.all_tasks()
         task = asyncio.ensure_future(site.folders.read())
         await asyncio.to_thread(wait_until, lambda: len(children() - before) == 2, "the checker at work")
-        for pid in children() - before:  # so that they end only if they are killed
+        for pid in children() - before:  # so that they only end if they are killed
             os.kill(pid, signal.SIGSTOP)
         for pending in asyncio.all_tasks() - tasks_before:
             pending.cancel()
@@ -681,7 +681,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def stop_readers(before: set[int]) -> set[int]:
-    """Send SIGSTOP to the first new child that reads service folders, as soon as there is one."""
+    """Send SIGSTOP to the first new child that reads service folders, as soon as it appears."""
 
     def found() -> set[int]:
         return {pid for pid in children() - before if "supervisor.read_files" in process_file(pid, "cmdline")}
@@ -702,7 +702,7 @@ def children() -> set[int]:
 
 
 def process_file(pid: int, name: str) -> str:
-    """Return a file of a process in /proc, or nothing if the process is gone."""
+    """Return the content of a process's file in /proc, or an empty result if the process is gone."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Checking passwords against PostgreSQL: who may sign in, and how many attempts are allowed."""
+"""Check passwords against PostgreSQL: who is allowed to sign in, and how many attempts are allowed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SignInDesk:
         return await self.sign_in.check(name, password, Client(address, cookies or {}))
 
     async def browser(self, name: str = "ada", address: str = HOME) -> dict[int, str]:
-        """Sign in with a new browser; return its cookies."""
+        """Sign in with a new browser. Return its cookies."""
         user = await self.check(RIGHT, name=name, address=address)
         return {self.users[name]: self.sign_in.browser_cookie(user, Client(address, {}))}
 
@@ -81,7 +81,7 @@ class SignInDesk:
         await self.sign_in.change_password(actor, current, new, HOME)
 
     async def wait_for_reservations(self, number: int) -> None:
-        """Wait until `number` attempts are reserved, each in the buckets of its account and network."""
+        """Wait until `number` attempts are reserved, each in the buckets of its account and its network."""
         deadline = time.monotonic() + TIMEOUT
         while sum(row["attempts"] for row in await self.rows()) < 2 * number:
             assert time.monotonic() < deadline
@@ -102,12 +102,12 @@ async def outcome(attempt: Awaitable[object]) -> str:
 
 
 async def outcomes(*attempts: Awaitable[object]) -> Counter[str]:
-    """Make all attempts at the same time; return their outcomes."""
+    """Make all attempts at the same time. Return their outcomes."""
     return Counter(await asyncio.wait_for(asyncio.gather(*map(outcome, attempts)), TIMEOUT))
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that other threads make true; fail after TIMEOUT."""
+    """Wait for a condition that other threads make true. Fail after TIMEOUT."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline
@@ -116,7 +116,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def desk_database(databases: Databases) -> AsyncIterator[Database]:
-    """Yield a database where commits are real, emptied before each test."""
+    """Yield a database with real commits that is emptied before each test."""
     async with databases.migrated() as url:
         made = Database(url)
         yield made
@@ -151,7 +151,7 @@ class TestCredentials:
             await desk.check(RIGHT, name="bob")
 
     @pytest.mark.parametrize("name", ["ju\u0308rgen", "j\u00fcrgen"])
-    async def test_a_name_in_another_unicode_spelling_is_found(self, desk: SignInDesk, name: str) -> None:
+    async def test_a_name_in_another_unicode_form_is_found(self, desk: SignInDesk, name: str) -> None:
         await desk.add("j\u00fcrgen")
         assert (await desk.check(RIGHT, name=name)).name == "j\u00fcrgen"
 
@@ -188,22 +188,22 @@ class TestCredentials:
 
 
 class TestLimits:
-    async def test_parallel_guesses_at_one_account_from_one_address(self, desk: SignInDesk) -> None:
+    async def test_parallel_guesses_at_one_account_from_one_address_are_limited(self, desk: SignInDesk) -> None:
         found = await outcomes(*(desk.check(WRONG) for _ in range(ATTACK)))
         assert found == {"NotSignedIn": PER_ACCOUNT, "TooManyAttempts": ATTACK - PER_ACCOUNT}
         assert len(desk.hashing.checked) == PER_ACCOUNT
 
-    async def test_parallel_guesses_at_one_account_from_many_addresses(self, desk: SignInDesk) -> None:
+    async def test_parallel_guesses_at_one_account_from_many_addresses_are_limited(self, desk: SignInDesk) -> None:
         attack = (desk.check(WRONG, address=f"10.1.{n // 250}.{n % 250}") for n in range(ATTACK))
         assert (await outcomes(*attack))["NotSignedIn"] == PER_ACCOUNT
         assert len(desk.hashing.checked) == PER_ACCOUNT
 
-    async def test_parallel_guesses_at_many_accounts_from_one_address(self, desk: SignInDesk) -> None:
+    async def test_parallel_guesses_at_many_accounts_from_one_address_are_limited(self, desk: SignInDesk) -> None:
         found = await outcomes(*(desk.check(WRONG, name=f"user{n}") for n in range(ATTACK)))
         assert found == {"NotSignedIn": PER_NETWORK, "TooManyAttempts": ATTACK - PER_NETWORK}
         assert len(desk.hashing.checked) == PER_NETWORK
 
-    async def test_spellings_of_a_name_share_a_limit(self, desk: SignInDesk) -> None:
+    async def test_unicode_forms_of_a_name_share_a_limit(self, desk: SignInDesk) -> None:
         await desk.add("j\u00fcrgen")
         names = ["ju\u0308rgen", "j\u00fcrgen", "j\u00fcrg\x00en"] * PER_ACCOUNT
         found = await outcomes(*(desk.check(WRONG, name=name) for name in names))
@@ -259,7 +259,7 @@ class TestLimits:
         for _ in range(PER_ACCOUNT - 1):
             await outcome(desk.check(WRONG))
         await desk.check(RIGHT)
-        # From another network, since this one is now known to the account.
+        # Use another network, because this one is now known to the account.
         assert await outcome(desk.check(WRONG, address=ELSEWHERE)) == "NotSignedIn"
         assert await outcome(desk.check(WRONG, address=ELSEWHERE)) == "TooManyAttempts"
 
@@ -280,7 +280,7 @@ class TestLimits:
         assert set(await asyncio.gather(*attack)) == {"NotSignedIn"}
         assert await outcome(desk.check(WRONG, address=ELSEWHERE)) == "TooManyAttempts"
 
-    async def test_concurrent_correct_passwords_may_retry_soon(self, desk: SignInDesk) -> None:
+    async def test_clients_with_concurrent_correct_passwords_can_retry_soon(self, desk: SignInDesk) -> None:
         desk.hashing.close()
         first = [asyncio.ensure_future(desk.check(RIGHT)) for _ in range(PER_ACCOUNT)]
         await until(lambda: len(desk.hashing.checked) == THREADS)
@@ -307,7 +307,7 @@ class TestKnownBrowsers:
         found = await outcomes(*(desk.check(WRONG, cookies=cookies) for _ in range(ATTACK)))
         assert found == {"NotSignedIn": PER_ACCOUNT, "TooManyAttempts": ATTACK - PER_ACCOUNT}
         assert await outcome(desk.check(RIGHT, cookies=cookies)) == "TooManyAttempts"
-        # No one else has to wait.
+        # Other clients do not have to wait.
         assert await outcome(desk.check(RIGHT, cookies=other)) == "ok"
         assert await outcome(desk.check(RIGHT, address=ELSEWHERE)) == "ok"
 
@@ -409,7 +409,7 @@ class TestRows:
         assert len(await desk.rows()) == 2
         assert await desk.rows("known_networks") == []
 
-    async def test_rejected_attempts_add_no_rows(self, desk: SignInDesk) -> None:
+    async def test_rejected_attempts_do_not_add_rows(self, desk: SignInDesk) -> None:
         await outcomes(*(desk.check(WRONG, name=f"user{n}") for n in range(ATTACK)))
         assert len(await desk.rows()) == PER_NETWORK + 1
 
@@ -422,13 +422,13 @@ class TestRows:
         await desk.check(RIGHT)
         assert len(await desk.rows()) == 500 - FORGET_AT_ONCE
 
-    async def test_names_and_addresses_are_not_stored_readable(self, desk: SignInDesk) -> None:
+    async def test_names_and_addresses_are_not_stored_in_plain_text(self, desk: SignInDesk) -> None:
         long = "a password typed as a name " * 5_000
         await outcome(desk.check(WRONG, name=long, address="2001:db8::1"))
         for row in await desk.rows():
             assert len(row["bucket"]) == 32
 
-    async def test_an_absurdly_long_name_has_a_limit_too(self, desk: SignInDesk) -> None:
+    async def test_an_absurdly_long_name_also_has_a_limit(self, desk: SignInDesk) -> None:
         names = ("x" * 2_000 + str(n) for n in range(50))
         assert (await outcomes(*(desk.check(WRONG, name=name) for name in names)))["NotSignedIn"] == PER_ACCOUNT
 
@@ -484,7 +484,7 @@ class TestQueue:
         gone = waiting.pop()
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        # The gate is closed, so the freed place is the only one.
+        # The gate is closed, so only the freed place is available.
         next_one = asyncio.ensure_future(outcome(desk.passwords.verify(RIGHT, None)))
         await asyncio.sleep(0)
         assert await outcome(desk.passwords.verify(RIGHT, None)) == "Overloaded"

@@ -1,4 +1,4 @@
-"""The run directory: starting once, reading whole records, liveness, commands, and removal."""
+"""Test the run directory: starting once, reading whole records, liveness, commands, and removal."""
 
 import asyncio
 import fcntl
@@ -72,7 +72,7 @@ class TestDirectory:
         assert not run.send({"cancel": "Nobody is there."})
         run.remove()
 
-    def test_removing_it_twice_does_no_harm(self, directory: RunDirectory) -> None:
+    def test_removing_it_twice_is_harmless(self, directory: RunDirectory) -> None:
         assert directory.exists()
         directory.remove()
         directory.remove()
@@ -132,7 +132,7 @@ class TestReading:
 
 
 class TestStarting:
-    def test_a_script_is_never_started_twice(self, runs: Runs) -> None:
+    def test_a_script_never_starts_twice(self, runs: Runs) -> None:
         run = runs.sh("exit 0")
         run.outcome()
         with pytest.raises(RunAlreadyStarted):
@@ -150,7 +150,7 @@ class TestStarting:
         with pytest.raises(RunActive):
             run.directory.start(runs.spec(["/bin/true"]), user=None)
 
-    def test_leftovers_of_a_supervisor_before_the_start_do_no_harm(self, runs: Runs) -> None:
+    def test_leftovers_of_a_supervisor_before_the_start_are_harmless(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         directory.spool.write_bytes(b"[1,1795")
         assert not directory.started()
@@ -285,7 +285,7 @@ class TestCommands:
 
 
 class TestDeployUser:
-    def test_modes_determine_what_a_user_may_read(self, runs: Runs) -> None:
+    def test_modes_determine_what_a_user_can_read(self, runs: Runs) -> None:
         other_user = DeployUser(name="stranger", uid=54321, gid=54321, groups=[54321], home="/")
         group = os.getgid()
         member = DeployUser(name="member", uid=54322, gid=54322, groups=[54322, group], home="/")
@@ -307,7 +307,7 @@ class TestDeployUser:
         root = DeployUser(name="root", uid=0, gid=0, groups=[0], home="/root")
         assert interpreter_for(root) == os.path.realpath(sys.executable)
 
-    def test_without_a_readable_python_the_error_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_without_a_readable_python_the_error_explains_what_to_do(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
         own = tmp_path / "python3"
         own.touch(mode=0o755)
@@ -320,14 +320,14 @@ class TestDeployUser:
         assert supervisor_program(root)[-1] == str(ROOT / "deploy" / "adapters" / "runs")
 
     @as_root
-    def test_the_supervisor_needs_none_of_our_files(self, runs: Runs) -> None:
-        # An installation below a folder that is closed to other users, as /root is.
+    def test_the_supervisor_does_not_need_our_files(self, runs: Runs) -> None:
+        # An installation below a folder that other users cannot enter, such as /root.
         closed = runs.folder / "closed"
         shutil.copytree(ROOT / "deploy" / "adapters" / "runs", closed / "deploy" / "adapters" / "runs")
         closed.chmod(0o700)
         for package in ("deploy", "deploy/adapters"):
             (closed / package / "__init__.py").touch()
-        # It builds commands of Ansible; nothing here needs it.
+        # It builds Ansible commands, which nothing here needs.
         (closed / "deploy" / "adapters" / "runs" / "spec.py").unlink()
         starter = (
             "import asyncio, sys; from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""Ids for steps are unique across processes."""
+"""Step IDs are unique across processes."""
 
 from __future__ import annotations
 

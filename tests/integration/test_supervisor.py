@@ -1,4 +1,4 @@
-"""What the supervisor guarantees to the processes that start and follow a run."""
+"""Test the supervisor's guarantees to the processes that start and follow a run."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class TestRecords:
         assert stamps == sorted(stamps)
         assert stamps[0] > 0
 
-    def test_stdout_and_stderr_keep_their_order(self, runs: Runs) -> None:
+    def test_stdout_and_stderr_stay_in_order(self, runs: Runs) -> None:
         run = runs.sh("i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); echo $i >&2; i=$((i+1)); done")
         run.outcome()
         assert run.lines() == [str(number) for number in range(200)]
@@ -72,7 +72,7 @@ class TestRecords:
             "message": "deploy.sh was ended by SIGSEGV.",
         }
 
-    def test_events_arrive_in_order_beside_the_output(self, runs: Runs) -> None:
+    def test_events_arrive_in_order_alongside_the_output(self, runs: Runs) -> None:
         run = runs.start(
             runs.python(
                 "import os\n"
@@ -87,7 +87,7 @@ class TestRecords:
         assert events == list(range(50))
         assert run.lines() == ["said"]
 
-    def test_without_events_there_is_no_descriptor_for_them(self, runs: Runs) -> None:
+    def test_without_events_no_descriptor_is_opened_for_them(self, runs: Runs) -> None:
         run = runs.sh('echo "<$FASTDEPLOY_EVENTS_FD>"')
         run.outcome()
         assert run.lines() == ["<>"]
@@ -114,9 +114,9 @@ class TestScriptEnvironment:
         assert targets[1] == targets[2]
         pipes = [target for target in targets if target.startswith("pipe:")]
         assert len(set(pipes)) == 2
-        assert len(targets) == 5  # the fifth is opened by ls itself
+        assert len(targets) == 5  # ls itself opens the fifth
 
-    def test_no_signal_is_ignored_or_blocked(self, runs: Runs) -> None:
+    def test_signals_are_not_ignored_or_blocked(self, runs: Runs) -> None:
         run = runs.start(["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])
         run.outcome()
         of_the_c_library = 0b11 << 31
@@ -136,7 +136,7 @@ class TestScriptEnvironment:
         assert len(run.lines()) == 4
         assert all("Permission denied" in line for line in run.lines())
 
-    def test_files_are_private_and_removed_afterwards(self, runs: Runs) -> None:
+    def test_files_are_private_and_removed_afterward(self, runs: Runs) -> None:
         text = 'echo "$CONFIG"; stat -c %a "$CONFIG" "${CONFIG%/*}"; cat "$1"; touch "${CONFIG%/*}/more"'
         run = runs.start(
             ["/bin/sh", "-c", text, "sh", "%RUN_DIR%/config.json"],
@@ -149,7 +149,7 @@ class TestScriptEnvironment:
         assert Path(config).parent.parent == runs.temporary
         assert list(runs.temporary.iterdir()) == []
 
-    def test_leftovers_of_a_killed_supervisor_are_removed_by_a_later_one(self, runs: Runs) -> None:
+    def test_a_later_supervisor_removes_leftovers_of_a_killed_one(self, runs: Runs) -> None:
         run = runs.sh("echo ready; exec sleep 600", files={"config.json": "{}"})
         run.wait_for("ready")
         run.process.kill()
@@ -202,26 +202,26 @@ class TestFailedStarts:
         assert "is a folder, not a script" in run.outcome()["message"]
         assert run.kinds() == ["exit"]
 
-    def test_a_program_that_is_not_on_the_path(self, runs: Runs) -> None:
+    def test_a_program_that_is_not_on_the_path_is_reported(self, runs: Runs) -> None:
         message = runs.start(["no-such-program"]).outcome()["message"]
         assert message == (
             "The program no-such-program was not found in PATH (/usr/bin:/bin). Install it, or add its folder to "
             "PATH_FOR_DEPLOY."
         )
 
-    def test_a_missing_folder(self, runs: Runs) -> None:
+    def test_a_missing_folder_is_reported(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], cwd="/no/such/folder")
         assert "The folder /no/such/folder is not accessible to the user" in run.outcome()["message"]
         assert run.kinds() == ["exit"]
 
     @as_root
-    def test_a_script_that_the_deploy_user_cannot_reach(self, runs: Runs) -> None:
+    def test_a_script_that_the_deploy_user_cannot_reach_is_reported(self, runs: Runs) -> None:
         private = runs.folder / "private"
         private.mkdir(mode=0o700)
         run = runs.start([runs.script("echo hello\n", "private/deploy.sh")], user=DeployUser.named("nobody"))
         assert "is not accessible to the user nobody: Permission denied" in run.outcome()["message"]
 
-    def test_environment_variables_that_the_system_rejects(self, runs: Runs) -> None:
+    def test_environment_variables_that_the_system_rejects_are_reported(self, runs: Runs) -> None:
         run = runs.start(["/bin/echo", "a\0b"])
         assert run.outcome()["cause"] == "not_started"
         assert run.kinds() == ["exit"]
@@ -232,7 +232,7 @@ class TestFailedStarts:
         assert "is not a valid file name" in run.outcome()["message"]
         assert list(runs.temporary.iterdir()) == []
 
-    def test_no_space_for_the_files(self, runs: Runs) -> None:
+    def test_files_that_cannot_be_written_are_reported(self, runs: Runs) -> None:
         run = runs.start(["/bin/true"], env={"TMPDIR": "/no/such/folder"})
         assert "The run could not be prepared" in run.outcome()["message"]
 
@@ -268,7 +268,7 @@ class TestStopping:
         outcome = run.outcome()
         assert (outcome["signal"], outcome["cause"]) == ("SIGKILL", "cancelled")
 
-    def test_a_stopped_script_is_killed_too(self, runs: Runs) -> None:
+    def test_a_stopped_script_is_also_killed(self, runs: Runs) -> None:
         run = runs.sh("echo ready; kill -STOP $$; echo never")
         run.wait_for("ready")
         run.cancel()
@@ -281,7 +281,7 @@ class TestStopping:
         assert outcome["message"] == "The run was stopped after its timeout of 0.2 s."
 
     @pytest.mark.parametrize("seconds", [2_147_484, 2_592_000, 31_536_000])
-    def test_a_timeout_may_be_longer_than_one_poll(self, runs: Runs, seconds: float) -> None:
+    def test_a_timeout_can_be_longer_than_one_poll(self, runs: Runs, seconds: float) -> None:
         run = runs.sh("echo ready; sleep 0.05; exit 3", timeout=seconds)
         outcome = run.outcome()
         assert (outcome["code"], outcome["cause"]) == (3, None)
@@ -319,14 +319,14 @@ class TestStopping:
         assert run.outcome()["signal"] == "SIGINT"
         assert not running(int(run.lines()[0]))
 
-    def test_only_the_first_reason_counts(self, runs: Runs) -> None:
+    def test_only_the_first_cause_counts(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM; echo ready; while :; do sleep 0.05; done", timeout=600.0)
         run.wait_for("ready")
         run.cancel("First.")
         run.directory.send({"cancel": "Second."})
         assert run.outcome()["message"] == "First."
 
-    def test_a_run_cancelled_before_its_script_starts_does_not_start_it(self, runs: Runs) -> None:
+    def test_cancelling_a_run_before_its_script_starts_prevents_the_start(self, runs: Runs) -> None:
         directory = RunDirectory.create(runs.root, 1)
         control = os.open(directory.control, os.O_RDWR)
         os.write(control, b'{"cancel": "Not needed."}\n')
@@ -350,7 +350,7 @@ class TestStopping:
 
 
 class TestCommands:
-    def test_commands_may_arrive_in_pieces_and_several_at_once(self, runs: Runs) -> None:
+    def test_commands_can_arrive_in_pieces_and_several_at_once(self, runs: Runs) -> None:
         run = runs.sh("echo ready; exec sleep 600")
         run.wait_for("ready")
         control = os.open(run.directory.control, os.O_WRONLY | os.O_NONBLOCK)
@@ -477,7 +477,7 @@ class TestDeployUser:
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-def test_every_supported_python_runs_it(runs: Runs, version: str) -> None:
+def test_it_runs_on_every_supported_python(runs: Runs, version: str) -> None:
     python = python_of(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")

@@ -1,4 +1,4 @@
-"""Hostile or careless scripts: bounded memory, the right outcome, and nothing left behind."""
+"""Hostile or careless scripts use bounded memory, get the right outcome, and leave nothing behind."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ MEBIBYTE = 1024 * 1024
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
 
 
-# test_supervisor.py already runs its tests both ways in the first tier.
+# The tests in test_supervisor.py already run both ways in the first tier.
 @pytest.fixture(params=[pytest.param("directly", marks=pytest.mark.slow), "forked"])
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     with supervised_runs(request.param) as started:
@@ -33,7 +33,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 
 def peak_memory(run: Run) -> int:
-    """Return the supervisor's peak memory in bytes; it must be alive."""
+    """Return the supervisor's peak memory in bytes. The supervisor must be alive."""
     status = Path(f"/proc/{run.process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -86,7 +86,7 @@ class TestOutput:
         run.outcome()
         assert run.lines() == ["🚀€"]
 
-    def test_the_last_line_needs_no_newline(self, runs: Runs) -> None:
+    def test_the_last_line_does_not_need_a_newline(self, runs: Runs) -> None:
         run = runs.sh("printf 'one\\ntwo'")
         run.outcome()
         assert run.lines() == ["one", "two"]
@@ -105,7 +105,7 @@ class TestOutput:
             numbers = [number for reported, number in (line.split() for line in run.lines()) if reported == fd]
             assert numbers == [str(number) for number in range(30_000)]
 
-    def test_beyond_the_limit_reports_are_kept_and_the_script_continues(self, runs: Runs) -> None:
+    def test_reports_beyond_the_limit_are_kept_and_the_script_continues(self, runs: Runs) -> None:
         script = 'seq 1 100000; echo \'{"name": "Step", "state": "success"}\'; seq 1 100000; exit 5'
         run = runs.sh(script, output_limit=10_000)
         assert run.outcome()["code"] == 5
@@ -136,7 +136,7 @@ class TestOutput:
 
 
 class TestPipes:
-    def test_a_script_that_closes_its_output_is_waited_for(self, runs: Runs) -> None:
+    def test_the_supervisor_waits_for_a_script_that_closes_its_output(self, runs: Runs) -> None:
         os.mkfifo(runs.folder / "go")
         run = runs.sh("echo bye; exec >&- 2>&-; read -r code < go; exit $code")
         run.wait_for("bye")
@@ -165,7 +165,7 @@ class TestPipes:
         assert run.notes() == []
 
     def test_a_process_that_is_about_to_exit_is_not_named(self, runs: Runs) -> None:
-        # The output of some of them closes before they exit.
+        # Some of them close their output before they exit.
         started = [runs.sh("(sleep 0.05; echo later) & exit 0") for _ in range(30)]
         for run in started:
             run.outcome()
@@ -178,7 +178,7 @@ class TestPipes:
         assert running(pid)
         assert f"({pid})" in run.notes()[0]
 
-    def test_a_flood_from_a_process_left_behind_ends_too(self, runs: Runs) -> None:
+    def test_a_flood_from_a_process_left_behind_also_ends(self, runs: Runs) -> None:
         run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
         assert run.outcome()["code"] == 0
         assert run.lines()[0] == "first"
@@ -190,7 +190,7 @@ class TestPipes:
         assert run.lines() == [str(number) for number in range(1, 100_001)]
 
 
-# Each prints the ids of the processes it started, then "ready".
+# Each one prints the IDs of the processes it started, then "ready".
 STUBBORN = """
 import os, signal, sys, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
@@ -214,7 +214,7 @@ def hidden():
 
 class TestProcesses:
     def cancel_and_check(self, run: Run, count: int) -> None:
-        """Cancel once `count` processes have printed their ids; none of them may survive."""
+        """Cancel once `count` processes have printed their IDs. None of them can be left."""
         wait_until(lambda: len(run.lines()) == count)
         run.cancel()
         assert run.outcome()["cause"] == "cancelled"
@@ -255,14 +255,14 @@ class TestProcesses:
         run = runs.start([PYTHON, "-I", *runs.python(program)[3:]])
         self.cancel_and_check(run, 1)
 
-    def test_the_timeout_kills_all_of_them_too(self, runs: Runs) -> None:
+    def test_the_timeout_also_kills_all_of_them(self, runs: Runs) -> None:
         run = runs.start(runs.python(f"{STUBBORN}forked(daemon)\ntime.sleep(600)"), timeout=1.0)
         assert run.outcome()["cause"] == "timeout"
         assert [pid for pid in map(int, run.lines()) if running(pid)] == []
 
     @as_root
     def test_a_process_that_cannot_be_killed_is_named(self, runs: Runs) -> None:
-        # A setuid program, as sudo is; sudo itself is not installed everywhere.
+        # A setuid program, like sudo. sudo itself is not installed everywhere.
         sudo = runs.folder / "like-sudo"
         sudo.write_bytes(Path("/usr/bin/setpriv").read_bytes())
         sudo.chmod(0o4755)
@@ -320,7 +320,7 @@ class TestDisk:
         os.close(control)
         run = Run(directory, process)
         runs.started.append(run)
-        # Its private folder was created and removed: the start failed, and it waits for space to report that.
+        # Its private folder was created and removed: the start failed, and it is waiting for space to report that.
         wait_until(lambda: runs.temporary.stat().st_mtime_ns != before and not list(runs.temporary.iterdir()))
         limit_files(run, resource.RLIM_INFINITY)
         outcome = run.outcome()
@@ -348,7 +348,7 @@ class TestFaults:
         run.wait_for("ready")
         _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (0, hard))
-        run.cancel()  # which must fail: the supervisor cannot even list the script's processes
+        run.cancel()  # must fail, because the supervisor cannot even list the script's processes
         outcome = run.outcome()
         assert (outcome["code"], outcome["signal"]) == (None, None)
         assert outcome["message"].startswith("The run's supervisor failed and stopped the run: ")
@@ -357,7 +357,7 @@ class TestFaults:
 
 
 def limit_files(run: Run, size: int) -> None:
-    """Limit the supervisor's files to `size` bytes, which is like a full disk."""
+    """Limit the supervisor's files to `size` bytes, which has the same effect as a full disk."""
     _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 

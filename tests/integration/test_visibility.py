@@ -1,4 +1,4 @@
-"""Hidden services do not exist: hide one service from one user, and call every route, subscription and command."""
+"""Hidden services do not exist: hide one service from one user, and call every route, subscription, and command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.site import Site, queued
 HIDDEN, OPEN = "zq-hidden", "zq-open"
 PASSWORD = "a password of twelve"
 RULES = [rule for rule in rules_of(create_app().routes) if rule.action is not None]
-# The bodies that routes need; others need none.
+# The bodies that routes need. Other routes do not need one.
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/service-token"): {"service": HIDDEN, "origin": "test"},
     ("POST", "/users/"): {"name": "carol", "password": PASSWORD},
@@ -46,7 +46,7 @@ COMMANDS = get_args(Command)
 
 @dataclass
 class World:
-    """An application with two services. Bob may not view one of them, although Bob is an administrator."""
+    """An application with two services. Bob cannot view one of them, even though Bob is an administrator."""
 
     state: AppState
     site: Site
@@ -101,7 +101,10 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def fill(world: World) -> None:
-    """Create users and tokens, and for each service a successful, a running and a waiting deployment with output."""
+    """Create users and tokens.
+
+    For each service, create a successful, a running, and a waiting deployment with output.
+    """
     state, site = world.state, world.site
     for name in ("ada", "bob"):
         password_hash = await state.passwords.hash(PASSWORD)
@@ -141,13 +144,13 @@ def request(rule: Rule, service_id: int, deployment_id: int, token_id: str) -> t
 
 
 async def ask(client: httpx2.AsyncClient, rule: Rule, target: tuple[int, int, str]) -> tuple[int, str]:
-    """Return status and body; the ids in the body are replaced, because error messages may contain them."""
+    """Return the status and the body. Replace the IDs in the body, because error messages can contain them."""
     path, body = request(rule, *target)
     response = await client.request(rule.method, path, json=body)
     return response.status_code, response.text
 
 
-async def test_hidden_service_does_not_exist_for_any_route(world: World) -> None:
+async def test_a_hidden_service_does_not_exist_for_any_route(world: World) -> None:
     hidden = (world.hidden, world.deployments[world.hidden][0], f"ada {HIDDEN}")
     missing = (NUMBER, NUMBER, TOKEN_ID)
     async with world.client("bob") as bob:
@@ -329,7 +332,7 @@ async def contents(world: World) -> dict[str, Any]:
 
 
 def is_allowed(command: Command, actor: Actor) -> bool:
-    """Return True if the command is about the whole site, which the actor's role includes."""
+    """Return True if the command is about the whole site and the actor's role allows it."""
     try:
         check_role(actor, command.rule.action)
     except Forbidden:
@@ -337,7 +340,7 @@ def is_allowed(command: Command, actor: Actor) -> bool:
     return command.rule.on is ObjectType.SITE
 
 
-async def test_commands_are_refused_without_the_right(world: World) -> None:
+async def test_commands_without_the_required_right_are_rejected(world: World) -> None:
     given = samples(world)
     assert given.keys() == set(COMMANDS)
     before = await contents(world)
@@ -349,7 +352,7 @@ async def test_commands_are_refused_without_the_right(world: World) -> None:
             refused += 1
             with pytest.raises((Forbidden, NotFound)):
                 await world.state.bus.handle(command, by=actor)
-    assert refused == len(COMMANDS) * len(STRANGERS) - 1  # users may sync
+    assert refused == len(COMMANDS) * len(STRANGERS) - 1  # users are allowed to sync
     assert await contents(world) == before
 
 

@@ -1,4 +1,4 @@
-"""Why deployments wait: many at once and each alone get the same reasons."""
+"""The reasons deployments are waiting are the same for many at once as for each alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site import Site
 
 
 async def both_agree(site: Site) -> int:
-    """Compare both results, and return how many deployments wait for others."""
+    """Compare both results. Return the number of deployments that wait for others."""
     async with site.open_uow() as uow:
         found = await uow.deployments.open(visible=EVERYTHING)
         reasons = await why_all_waiting(found, uow, site.clock.now, 60, visible=EVERYTHING)
@@ -25,7 +25,7 @@ async def both_agree(site: Site) -> int:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_both_agree_after_random_events(site: Site, seed: int) -> None:
+async def test_both_results_agree_after_random_events(site: Site, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - not for secrets
     await site.beat()
     services = [await site.service(name, concurrency=lanes) for name, lanes in (("shop", 1), ("blog", 2), ("mail", 3))]
@@ -47,7 +47,7 @@ async def test_both_agree_after_random_events(site: Site, seed: int) -> None:
     assert blocked
 
 
-async def test_without_a_worker_all_wait_for_one(site: Site) -> None:
+async def test_without_a_worker_all_deployments_wait_for_one(site: Site) -> None:
     service_id = await site.service()
     for _ in range(3):
         await site.start(service_id)
@@ -56,7 +56,7 @@ async def test_without_a_worker_all_wait_for_one(site: Site) -> None:
     assert await both_agree(site) == 2
 
 
-async def test_an_empty_queue(site: Site) -> None:
+async def test_an_empty_queue_has_no_waiting_deployments(site: Site) -> None:
     assert await both_agree(site) == 0
     await site.running()
     assert await both_agree(site) == 0

@@ -1,4 +1,4 @@
-"""A worker with real runs: deployments that cannot be started, and deployments with long contexts."""
+"""Run a worker with real runs: deployments that cannot be started, and deployments with long contexts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def working(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Working:
-    """Return a context manager for a running worker that polls continuously for runs without a follower."""
+    """Return a context manager for a running worker that continuously polls for runs without a follower."""
     monkeypatch.setattr(workers, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
@@ -121,7 +121,7 @@ class TestFailedPreparation:
         deployment_id = await busy_site.start(await busy_site.service())
         async with working(sign_token):
             found = await ended(busy_site, deployment_id)
-            # The worker continues, and does not try it again.
+            # The worker continues and does not try the deployment again.
             next_one = await busy_site.start(found.service_id)
             await ended(busy_site, next_one)
         assert found.state.value == "failure"
@@ -140,7 +140,7 @@ class TestFailedPreparation:
             assert (await ended(busy_site, deployment_id)).state.value == "success"
 
 
-# About the maximum request size (1 MiB), plain or escaped.
+# About the maximum request size (1 MiB), either plain or escaped.
 CONTEXTS = {
     "plain": "x" * 1_040_000,
     "Cyrillic": "ж" * 520_000,

@@ -62,7 +62,7 @@ def test_the_environment_contains_only_what_was_passed_in() -> None:
     }
 
 
-def test_without_an_agent_the_environment_names_none() -> None:
+def test_without_an_agent_the_environment_does_not_name_one() -> None:
     assert "SSH_AUTH_SOCK" not in environment()
 
 

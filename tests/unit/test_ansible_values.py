@@ -1,4 +1,4 @@
-"""The extra-vars file. tests/integration/test_ansible_values.py shows how each ansible-core reads it."""
+"""Write the extra-vars file. tests/integration/test_ansible_values.py shows how each ansible-core reads it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.ansible_files import read
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(["{{ 1 }}", "__ansible_type"])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
-# Small values: the file is written and parsed as YAML, which takes long.
+# Use small values, because the file is written and parsed as YAML, which takes a long time.
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=8
 )
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
-def test_every_value_is_read_as_it_was_written(variables: dict[str, Any]) -> None:
+def test_every_value_is_read_back_unchanged(variables: dict[str, Any]) -> None:
     assert json.dumps(read(write_variables(variables))) == json.dumps(variables)
 
 
@@ -31,7 +31,7 @@ def test_values_are_json_that_is_not_valid_yaml() -> None:
     text = write_variables({"version": "{{ 1 }}", "list": ["1.10", {"a": "yes"}]})
 
     json.loads(text)
-    # Ansible falls back to YAML if it cannot read the JSON, and would evaluate every string.
+    # Ansible falls back to YAML if it cannot read the JSON, and it would then evaluate every string.
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(text)
 

@@ -49,6 +49,6 @@ def test_the_supervisor_imports_only_itself_and_the_standard_library(file: Path)
 
 
 @pytest.mark.parametrize("file", CALLBACK, ids=lambda file: file.stem)
-def test_the_ansible_callback_imports_none_of_our_modules(file: Path) -> None:
+def test_the_ansible_callback_does_not_import_our_modules(file: Path) -> None:
     assert forbidden_imports(file, "ansible") == set()
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in file.read_text(encoding="utf-8")

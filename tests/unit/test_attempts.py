@@ -1,4 +1,4 @@
-"""The buckets that count sign-in attempts, and the message for clients that have to wait."""
+"""Test the buckets that count sign-in attempts, and the message for clients that have to wait."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_message_says_how_long_to_wait_and_what_else_to_do() -> None:
         )
 
 
-def test_one_network_may_queue_fewer_attempts_than_the_queue_holds() -> None:
+def test_one_network_can_queue_fewer_attempts_than_the_queue_holds() -> None:
     assert PER_NETWORK <= THREADS + WAITING
 
 

@@ -1,4 +1,4 @@
-"""The bus: one unit of work per message, events after the commit."""
+"""The bus opens one unit of work per message and publishes events after the commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANGED = ServiceChanged(1, "shop", "removed")
 
 
 class Numbered(int):
-    """Stands in for the repositories, which the bus only passes on; records what was stored."""
+    """Stands in for the repositories, which the bus only passes on. Records what was stored."""
 
     def __init__(self, _number: int) -> None:
         self.committed: list[CommittedEvents] = []
@@ -38,7 +38,7 @@ class Journal:
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """Record the beginning and the end."""
+        """Record the beginning and the end of a unit of work."""
         self._count += 1
         number = self._count
         self.open.add(number)
@@ -90,7 +90,7 @@ class TestCommands:
             await empty_bus.handle(DeleteService(service_id=1), by=WORKER)
         assert journal.entries == ["1 rolled back"]
 
-    async def test_concurrent_commands_share_nothing(self, empty_bus: MessageBus, journal: Journal) -> None:
+    async def test_concurrent_commands_do_not_share_anything(self, empty_bus: MessageBus, journal: Journal) -> None:
         together = asyncio.Event()
 
         async def close(_command: FailLostRun, _uow: UnitOfWork) -> list[Event]:
@@ -216,12 +216,12 @@ class TestCommittedEvents:
         empty_bus.on_command(FailLostRun, close)
         return empty_bus
 
-    async def test_they_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
+    async def test_events_are_published_after_the_commit(self, storing: MessageBus, journal: Journal) -> None:
         storing.on_committed(lambda news: journal.entries.append(f"published {news.deployment_id}"))
         await storing.handle(CLOSE, by=WORKER)
         assert journal.entries == ["1 committed", "published 7"]
 
-    async def test_a_rollback_publishes_none(self, empty_bus: MessageBus, journal: Journal) -> None:
+    async def test_a_rollback_does_not_publish_events(self, empty_bus: MessageBus, journal: Journal) -> None:
         async def close(_command: FailLostRun, uow: UnitOfWork) -> list[Event]:
             uow.committed.append(self.NEWS)
             raise NotFound("Session not found")

@@ -1,4 +1,4 @@
-"""The differences between two deployments."""
+"""Compare two deployments."""
 
 from __future__ import annotations
 

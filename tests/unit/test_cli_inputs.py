@@ -1,4 +1,4 @@
-"""Conversion of values from text to the types in the schema."""
+"""Convert values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.entrypoints.cli.client.inputs import choices_of, convert_values, inp
 
 
 def one(described: dict[str, Any], text: str) -> Any:
-    """Return one value, converted to its schema."""
+    """Return one value, converted according to its schema."""
     return convert_values({"type": "object", "properties": {"x": described}}, {"x": text})["x"]
 
 
@@ -68,7 +68,7 @@ def test_secrets_and_long_texts_can_come_from_files(tmp_path: Path) -> None:
         one({"writeOnly": True}, f"@{tmp_path / 'gone'}")
 
 
-def test_choices_of_lists_are_those_of_their_entries() -> None:
+def test_a_list_has_the_choices_of_its_entries() -> None:
     assert choices_of({"type": "array", "items": {"enum": [1, "b"]}}) == [(1, "1"), ("b", "b")]
     assert choices_of({"oneOf": [{"const": 1, "title": "One"}]}) == [(1, "One")]
     assert choices_of({"oneOf": [{"minimum": 1}]}) == []

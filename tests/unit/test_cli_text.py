@@ -1,4 +1,4 @@
-"""URLs, values and keys from users, and text from scripts that must not control the terminal."""
+"""Handle URLs, values, and keys from users, and text from scripts that must not control the terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_server_urls_are_normalized(typed: str, address: str) -> None:
 @pytest.mark.parametrize(
     "typed", ["", "https://", "ftp://example.com", "https://name:secret@example.com", "https://a b", "https://x:port"]
 )
-def test_invalid_server_urls_are_refused(typed: str) -> None:
+def test_invalid_server_urls_are_rejected(typed: str) -> None:
     with pytest.raises(UsageError) as refusal:
         base_url(typed)
     assert "secret" not in str(refusal.value)
@@ -75,13 +75,13 @@ def test_values_keep_everything_after_the_first_equals_sign() -> None:
 
 
 @pytest.mark.parametrize("given", [["version"], ["=1"], [" =1"], ["a=1", "a=2"]])
-def test_malformed_values_are_refused(given: list[str]) -> None:
+def test_malformed_values_are_rejected(given: list[str]) -> None:
     with pytest.raises(typer.BadParameter):
         read_values(given, None)
 
 
 @pytest.mark.parametrize("key", ["", "\n", "schlüssel", "x" * 201])
-def test_keys_that_are_invalid_in_headers_are_refused(key: str) -> None:
+def test_keys_that_are_invalid_in_headers_are_rejected(key: str) -> None:
     with pytest.raises(typer.BadParameter):
         validate_key(key)
 

@@ -1,4 +1,4 @@
-"""Messages of a watched deployment, applied once and in order, and the lines that show them."""
+"""Apply the messages of a watched deployment once and in order, and print the lines that show them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_deployment_is_shown_when_its_state_changes_or_it_is_cancelled() -> No
 # --- Plain lines ----------------------------------------------------------------------------------------------------
 
 
-def test_lines_look_as_documented() -> None:
+def test_lines_match_the_documentation() -> None:
     assert deployment_line(deployment("queued")) == "deployment 5 (shop): queued"
     assert deployment_line(deployment("success")) == "deployment 5 (shop): success (2.5s)"
     failed = deployment("failure", reason="The step “Build” failed:\nno disk")

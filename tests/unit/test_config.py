@@ -1,4 +1,4 @@
-"""Settings and the initial files in a data folder."""
+"""Test the settings and the initial files in a data folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class TestSettings:
-    def test_defaults_need_nothing(self) -> None:
+    def test_defaults_work_without_any_settings(self) -> None:
         settings = Settings()
         assert settings.is_embedded
         assert settings.secret_key is None
@@ -41,7 +41,7 @@ class TestSettings:
         settings = Settings()
         assert (settings.sudo_user, settings.api_url) == ("deploy", "http://environment")
 
-    def test_empty_means_unset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_empty_value_counts_as_unset(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SECRET_KEY", "")
         monkeypatch.setenv("WORKER_SLOTS", "")
         assert (Settings().secret_key, Settings().worker_slots) == (None, 20)
@@ -119,13 +119,13 @@ class TestPrepareDataDir:
         with pytest.raises(ConfigurationError, match="shared by all users"):
             prepare_data_dir(Settings(data_dir=tmp_path))
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
-        # An empty one, such as a tmpfs in a container, is made private.
+        # An empty folder, such as a tmpfs in a container, is made private.
         (tmp_path / "of-another-user").unlink()
         prepare_data_dir(Settings(data_dir=tmp_path))
         assert not tmp_path.stat().st_mode & 0o1066
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-    def test_the_folder_of_another_user_keeps_its_mode_and_gets_files_of_that_user(self, tmp_path: Path) -> None:
+    def test_another_users_folder_keeps_its_mode_and_new_files_belong_to_that_user(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
         os.chown(tmp_path, 65534, 65534)
         settings = Settings(data_dir=tmp_path)
@@ -137,7 +137,7 @@ class TestPrepareDataDir:
             "secret-key": 65534,
         }
 
-    def test_the_folder_of_another_user_is_rejected_except_for_root(
+    def test_another_users_folder_is_rejected_except_for_root(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)

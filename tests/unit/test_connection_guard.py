@@ -1,4 +1,4 @@
-"""Which connections count toward the limit of one client."""
+"""Test which connections count toward the limit of a single client."""
 
 from __future__ import annotations
 

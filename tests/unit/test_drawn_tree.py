@@ -35,7 +35,7 @@ def real_folders(folder: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", ["deploy", "frontend/src"])
-def test_drawn_tree_matches_the_repository(folder: str) -> None:
+def test_the_drawn_tree_matches_the_repository(folder: str) -> None:
     drawn = {path for path in drawn_folders() if path.startswith(f"{folder}/")}
     assert drawn == set(real_folders(folder))
 
@@ -45,7 +45,7 @@ def test_every_line_of_the_tree_has_a_description() -> None:
     assert len(lines) == len(drawn_folders()) - len(["deploy/", "frontend/src/"])
 
 
-def test_index_names_existing_files() -> None:
+def test_the_index_only_names_existing_files() -> None:
     rows = [line for line in INDEX.splitlines() if line.startswith("| ")]
     paths = [path for row in rows for path in re.findall(r"`((?:deploy|docs|frontend)/[^`]*)`", row)]
     assert len(rows) > 10

@@ -1,4 +1,4 @@
-"""Responses to errors that are not caused by the request."""
+"""Test the responses to errors that are not caused by the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Project rules that no linter checks, each with its reason."""
+"""Project rules that linters do not check, each with its reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import inputs_of
 
 PACKAGE = Path(deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Transactions end in one place only: a commit elsewhere would end another function's transaction.
+# Transactions end in one place only. A commit elsewhere would end another function's transaction.
 MAY_COMMIT = {PACKAGE / "adapters" / "database.py"}
 
 
@@ -55,7 +55,7 @@ def test_only_transactions_commit() -> None:
     assert found == []
 
 
-def test_nothing_is_run_by_a_shell() -> None:
+def test_commands_are_not_run_by_a_shell() -> None:
     """A command built as a string could run code that a user put into it."""
     shells = {"create_subprocess_shell", "system", "popen", "getoutput", "getstatusoutput"}
     found = [

@@ -1,4 +1,4 @@
-"""Schemas of inputs, checks of values, and the error messages."""
+"""Test input schemas, checks of values, and the error messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ MANY = {"title": "Hosts", "type": "array", "items": {"enum": ["web1", "web2"]}, 
         ({"not": {"const": "root"}}, "root", "x: not allowed"),
     ],
 )
-def test_a_single_value(described: Any, given: Any, message: str | None) -> None:
+def test_a_single_value_is_checked(described: Any, given: Any, message: str | None) -> None:
     found = errors_of(inputs({"x": described}), {"x": given})
     assert found == ({} if message is None else {"x": message})
 
@@ -104,7 +104,7 @@ def test_a_single_value(described: Any, given: Any, message: str | None) -> None
         (inputs({"a": {"$ref": "#/$defs/size"}}, **{"$defs": {"size": {"title": "Size", "maximum": 3}}}), {"a": 4}, {"a": "Size: must be at most 3"}),
     ],
 )  # fmt: skip
-def test_several_values(schema: dict[str, Any], values: dict[str, Any], expected: dict[str, str]) -> None:
+def test_several_values_are_checked(schema: dict[str, Any], values: dict[str, Any], expected: dict[str, str]) -> None:
     assert errors_of(schema, values) == expected
 
 
@@ -139,7 +139,7 @@ def test_defaults_are_added_if_their_condition_holds(values: dict[str, Any], com
     assert checked(CONDITIONAL, values) == (complete, [])
 
 
-def test_a_condition_that_holds_may_require_more() -> None:
+def test_a_condition_that_holds_can_require_more_inputs() -> None:
     assert errors_of(CONDITIONAL, {"environment": "production"}) == {"ticket": "ticket: required"}
 
 
@@ -160,7 +160,7 @@ def test_a_default_is_a_copy() -> None:
     assert checked(schema, {})[0] == {"hosts": []}
 
 
-def test_no_message_repeats_a_value() -> None:
+def test_messages_do_not_repeat_values() -> None:
     secret = "hunter2-hunter2"
     kinds: list[dict[str, Any]] = [
         {"type": "integer"},
@@ -180,7 +180,7 @@ def test_no_message_repeats_a_value() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$"])
-def test_a_catastrophic_pattern_is_given_up(pattern: str) -> None:
+def test_a_catastrophic_pattern_is_abandoned(pattern: str) -> None:
     given = "a" * 60 + "!"
     (fault,) = checked(inputs({"x": {"type": "string", "pattern": pattern}}), {"x": given})[1]
     assert fault == Fault(("env", "x"), "x: does not match the expected format")
@@ -208,7 +208,7 @@ def test_a_long_list_is_not_compared_pairwise_and_errors_are_limited() -> None:
 
 
 class TestEffort:
-    """Schemas come from authors and values from any user. Together they must not keep the server busy."""
+    """Schemas come from authors, and values can come from any user. Together, they must not keep the server busy."""
 
     @pytest.mark.parametrize("step", [0.1, 0.5, 7, 1e308])
     def test_integers_of_any_length_can_be_multiples(self, step: float) -> None:
@@ -237,12 +237,12 @@ class TestEffort:
             checked(inputs({"x": described}), {"x": value})
 
     def test_all_patterns_together_have_a_limit(self) -> None:
-        """Four of them are below the limit of processor time."""
+        """Four of them stay below the limit on processor time."""
         schema = inputs({f"x{number}": {"type": "string", "pattern": "^(a|aa)+$"} for number in range(4)})
         with pytest.raises(InvalidInput, match="too long to validate"):
             checked(schema, {f"x{number}": f"{'a' * 60}!" for number in range(4)})
 
-    def test_ordinary_values_are_far_from_the_limit(self) -> None:
+    def test_ordinary_values_stay_far_below_the_limit(self) -> None:
         schema = inputs(
             {"x": {"type": "array", "items": {"enum": [f"v{n}" for n in range(1000)]}, "uniqueItems": True}}
         )

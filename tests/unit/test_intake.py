@@ -1,4 +1,4 @@
-"""Conversion of spool records to entries."""
+"""Convert spool records to entries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestEntries:
         found = entries_of([record("out", "a", STAMP), record("out", "b", STAMP + 0.25), record("out", "c", STAMP)])
         assert [entry.at for entry in found] == [at(1), at(1.25), at(1)]
 
-    def test_order_is_kept(self) -> None:
+    def test_entries_stay_in_order(self) -> None:
         found = entries_of(record("out", str(number)) for number in range(50))
         assert [entry.text for entry in found if isinstance(entry, Line)] == [str(number) for number in range(50)]
 

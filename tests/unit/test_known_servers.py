@@ -1,4 +1,4 @@
-"""The records that servers leave for commands, and which of them are trusted."""
+"""Test the records that servers leave for commands, and which of them are trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files
 
 @pytest.fixture(autouse=True)
 def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of the links to data folders."""
+    """Return the folder with the links to data folders."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "fastdeploy" / "servers"
 
@@ -41,7 +41,7 @@ def record(folder: Path) -> ServerRecord:
     return ServerRecord(working_dir=str(folder), services_root=str(folder / "services"), database="")
 
 
-def test_a_server_is_found_while_it_runs_and_afterwards(data_dir: Path, links: Path) -> None:
+def test_a_server_is_found_while_it_runs_and_afterward(data_dir: Path, links: Path) -> None:
     assert (known_data_dirs(), read_record(data_dir)) == ([], None)
     with recorded(data_dir, record(data_dir)):
         assert known_data_dirs() == [data_dir]
@@ -53,7 +53,7 @@ def test_a_server_is_found_while_it_runs_and_afterwards(data_dir: Path, links: P
     assert links.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_last_start_counts(data_dir: Path, tmp_path: Path) -> None:
+def test_the_most_recent_start_counts(data_dir: Path, tmp_path: Path) -> None:
     for folder in (data_dir, tmp_path):
         with recorded(data_dir, record(folder)):
             pass

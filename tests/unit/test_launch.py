@@ -1,4 +1,4 @@
-"""The command, files and environment of a deployment, as data."""
+"""Build the command, files, and environment of a deployment, as data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENV = {"domain": "example.org", "password": SECRET}
 
 @pytest.fixture
 def launch(tmp_path: Path) -> LaunchSettings:
-    """Return settings of a worker whose services folder contains `shop`."""
+    """Return the settings of a worker whose services folder contains `shop`."""
     (tmp_path / "services" / "shop").mkdir(parents=True)
     return LaunchSettings(
         services_root=tmp_path / "services",
@@ -88,7 +88,7 @@ class TestScript:
         (file,) = run_spec(deployment, {}, SCRIPT, TOKEN, launch).files.values()
         assert "ж" * 1000 in file
 
-    def test_an_agent_is_named_if_there_is_one(self, launch: LaunchSettings) -> None:
+    def test_the_environment_names_the_agent_if_there_is_one(self, launch: LaunchSettings) -> None:
         settings = LaunchSettings(
             services_root=launch.services_root,
             path=launch.path,
@@ -101,7 +101,7 @@ class TestScript:
         (text,) = spec_of(settings).files.values()
         assert json.loads(text)["ssh_auth_sock"] == "/run/agent"
 
-    def test_no_secret_is_in_arguments_or_environment(self, launch: LaunchSettings) -> None:
+    def test_secrets_are_not_in_arguments_or_environment(self, launch: LaunchSettings) -> None:
         spec = spec_of(launch)
         for text in (*spec.argv, *spec.env.values(), spec.cwd):
             assert TOKEN not in text
@@ -110,7 +110,7 @@ class TestScript:
     @pytest.mark.parametrize(
         ("script", "started"), [("bin/go.py", "{folder}/bin/go.py"), ("/opt/deploy/all.sh", "/opt/deploy/all.sh")]
     )
-    def test_the_config_may_name_another_script(self, launch: LaunchSettings, script: str, started: str) -> None:
+    def test_the_config_can_name_another_script(self, launch: LaunchSettings, script: str, started: str) -> None:
         spec = spec_of(launch, {"deploy_script": script})
         assert spec.argv[0] == started.format(folder=folder_of(launch))
 
@@ -131,7 +131,7 @@ class TestPlaybook:
     def found(self, launch: LaunchSettings) -> Survey:
         return Survey(is_script=False, playbook=str(folder_of(launch) / "site.yml"))
 
-    def test_a_playbook_is_run_by_the_platform(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_the_platform_runs_a_playbook(self, launch: LaunchSettings, found: Survey) -> None:
         spec = spec_of(launch, {"ansible_playbook": "site.yml"}, found)
         assert Path(spec.argv[0]).name == "ansible-playbook"
         assert spec.argv[1:3] == ["--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
@@ -159,7 +159,7 @@ class TestPlaybook:
             assert TOKEN not in text
             assert SECRET not in text
 
-    def test_a_playbook_gets_no_token(self, launch: LaunchSettings, found: Survey) -> None:
+    def test_a_playbook_does_not_get_a_token(self, launch: LaunchSettings, found: Survey) -> None:
         assert TOKEN not in spec_of(launch, {"ansible_playbook": "site.yml"}, found).to_json()
 
     def test_an_unusable_playbook_is_rejected(self, launch: LaunchSettings, found: Survey) -> None:
@@ -171,21 +171,23 @@ class TestTimeout:
     @pytest.mark.parametrize(
         ("config", "seconds"), [({}, 3600), ({"timeout": None}, 3600), ({"timeout": 5}, 5.0), ({"timeout": 0.5}, 0.5)]
     )
-    def test_a_service_may_have_its_own_timeout(
+    def test_a_service_can_have_its_own_timeout(
         self, launch: LaunchSettings, config: dict[str, Any], seconds: float
     ) -> None:
         assert run_timeout(config, launch) == seconds
         assert spec_of(launch, config).timeout == seconds
 
     @pytest.mark.parametrize("seconds", [31_536_001, 999_999_999_999, 1e14, 1e300, 10**400])
-    def test_a_too_long_timeout_of_an_older_config_is_rejected(self, launch: LaunchSettings, seconds: float) -> None:
+    def test_an_older_config_with_a_timeout_that_is_too_long_is_rejected(
+        self, launch: LaunchSettings, seconds: float
+    ) -> None:
         with pytest.raises(RunError, match="at most 31536000 seconds"):
             run_timeout({"timeout": seconds}, launch)
         assert run_timeout({"timeout": 31_536_000}, launch) == 31_536_000
 
 
 class TestHome:
-    def test_home_is_that_of_the_deploy_user_or_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_home_is_the_deploy_users_or_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", "/home/server")
         assert worker_home("/home/deploy") == "/home/deploy"
         assert worker_home(None) == "/home/server"

@@ -1,7 +1,7 @@
-"""The live channel with any order of events: publishing, catching up, subscribing and sending, step by step.
+"""Test the live channel with events in any order: publishing, catching up, subscribing, and sending, step by step.
 
-The log stands in for the database; everything else is real. Each of the feed's coroutines stops where it
-waits for the database, and Hypothesis decides which one continues.
+The log stands in for the database; everything else is real. Each of the feed's coroutines stops wherever it waits for
+the database, and Hypothesis decides which one continues.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Pause:
 
 
 class Log:
-    """The events of one deployment, read as the repository reads them."""
+    """The events of one deployment, read the way the repository reads them."""
 
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
 
     def append(self, *, is_output: bool) -> None:
-        """Add an event: output, or a state change."""
+        """Add an event: output or a state change."""
         seq = len(self.events) + 1
         kind = "output" if is_output else "state"
         message = json.dumps({"seq": seq, "kind": kind})
@@ -54,7 +54,7 @@ class Log:
     async def after(
         self, _deployment_id: int, seq: int, *, visible: Visible, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
-        """Return the events at this moment; the response takes a step."""
+        """Return the events at this moment. The response takes one step."""
         assert visible == EVERYTHING
         found = [event for event in self.events[seq:] if with_output or event.last_line is None][:limit]
         await Pause()
@@ -68,13 +68,13 @@ class Log:
         return await self.after(deployment_id, seq, visible=visible, limit=limit, with_output=with_output)
 
     async def service_of(self, deployment_id: int) -> int:
-        """Return the service of the deployment; the response takes a step."""
+        """Return the service of the deployment. The response takes one step."""
         assert deployment_id == DEPLOYMENT
         await Pause()
         return SERVICE
 
     async def cursors(self, *, visible: Visible, since_seconds: float) -> list[tuple[int, int]]:
-        """Return the deployment's position at this moment; the response takes a step."""
+        """Return the deployment's position at this moment. The response takes one step."""
         assert since_seconds > 0
         assert visible == EVERYTHING
         found = [(DEPLOYMENT, len(self.events))]
@@ -83,7 +83,7 @@ class Log:
 
 
 def no_unit_of_work() -> AbstractAsyncContextManager[UnitOfWork]:
-    """Fail: the feed reads services in a unit of work, and there are none here."""
+    """Fail: the feed reads services in a unit of work, and this test does not have any."""
     raise AssertionError
 
 
@@ -95,7 +95,7 @@ class Reader:
         self.received: list[dict[str, Any]] = []
         self._feed = feed
         self._task: Coroutine[Any, Any, None] | None = feed.join(self.client)
-        # The position it subscribed with, and how much it had received at that time.
+        # The position at which it subscribed, and how much it had received by then.
         self.since, self.first = 0, 0
         self.is_in = False
 
@@ -104,7 +104,7 @@ class Reader:
         return DEPLOYMENT in self.client.subscribed
 
     def subscribe(self, after: int) -> None:
-        """Subscribe with everything up to `after` already received."""
+        """Subscribe as if everything up to `after` had already been received."""
         self.take()
         self.since, self.first = after, len(self.received)
         self.client.subscribe(DEPLOYMENT, after)
@@ -122,7 +122,7 @@ class Reader:
             limit -= 1
 
     def step(self, now: int) -> None:
-        """Do one step of the serving task: join, or catch up; `now` is the deployment's position."""
+        """Run one step of the serving task: join or catch up. `now` is the deployment's position."""
         if self._task is None:
             # The sending task catches up once the outbox is empty.
             if not self.client.behind or not self.client.is_empty:
@@ -146,7 +146,7 @@ class Reader:
 
 
 class LiveChannel(RuleBasedStateMachine):
-    """A running deployment, a feed that publishes it, and readers that join, subscribe and are slow."""
+    """A running deployment, a feed that publishes it, and readers that join, subscribe, and are slow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class LiveChannel(RuleBasedStateMachine):
             no_unit_of_work, cast("EventReader", self.log), self.hub, Listener("postgresql://nowhere/nothing")
         )
         self.readers: list[Reader] = []
-        # Committed by this process, and not forwarded yet.
+        # Committed by this process and not forwarded yet.
         self.news: list[CommittedEvents] = []
         self._advancing: Coroutine[Any, Any, None] | None = None
 
@@ -175,7 +175,7 @@ class LiveChannel(RuleBasedStateMachine):
         for is_output in kinds:
             self.log.append(is_output=is_output)
         if published:
-            # A response in progress may be older; the next one includes everything.
+            # A response in progress can be older. The next one includes everything.
             for _ in range(2):
                 self._advance()
                 while self._is_advancing():
@@ -249,7 +249,7 @@ class LiveChannel(RuleBasedStateMachine):
             assert len(reader.client._outbox) <= ROOM
 
     def teardown(self) -> None:
-        """Check at the end that every reader has received everything it should have."""
+        """At the end, check that every reader has received everything it should have."""
         for _ in range(10 * len(self.log.events) + 50):
             self.the_feed_continues()
             for reader in self.readers:
@@ -263,7 +263,7 @@ class LiveChannel(RuleBasedStateMachine):
             if reader.is_subscribed:
                 assert reader.seqs() == list(range(reader.since + 1, len(self.log.events) + 1))
             else:
-                # It may or may not have received what arrived while it joined.
+                # It might have received some of the events that arrived while it was joining.
                 seqs = [seq for seq in reader.seqs() if seq > reader.since]
                 assert seqs == [seq for seq in states if seq > reader.since]
 

@@ -1,4 +1,4 @@
-"""Masking of secret values in a run's output and reports."""
+"""Mask secret values in a run's output and reports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         ((".*.*",), "not a pattern .*.*", "not a pattern ***"),
     ],
 )
-def test_text(values: tuple[str, ...], text: str, expected: str) -> None:
+def test_secrets_in_text_are_masked(values: tuple[str, ...], text: str, expected: str) -> None:
     assert Mask(values).text(text) == expected
 
 
@@ -119,7 +119,7 @@ def test_a_follower_that_continues_a_run_masks_the_rest_of_a_value() -> None:
     texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
     assert texts == ["*** y", "*** said", "unter2 z"]
     mask.resume()
-    # Perhaps the end of a value, more likely a number: too short to decide.
+    # Possibly the end of a value, but more likely a number: too short to decide.
     assert mask.piece("2 files", continues=False) == "2 files"
 
 

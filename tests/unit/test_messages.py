@@ -1,4 +1,4 @@
-"""The JSON messages that clients receive."""
+"""Test the JSON messages that clients receive."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TestTimes:
 
 
 class TestDeploymentMessage:
-    def test_shape(self) -> None:
+    def test_the_message_has_the_expected_fields(self) -> None:
         deployment = a_deployment(state=DeploymentState.SUCCESS, started=at(1), finished=at(2), lines=3, seq=8)
         (message,) = messages([DeploymentChanged(7)], deployment)
         assert message == {
@@ -90,7 +90,7 @@ class TestDeploymentMessage:
             "seq": 9,
         }
 
-    def test_the_seq_is_that_of_the_message(self) -> None:
+    def test_the_seq_matches_the_message(self) -> None:
         deployment = a_deployment(seq=4)
         first, second = messages([DeploymentChanged(7), DeploymentChanged(7)], deployment)
         assert (first["seq"], second["seq"], deployment.seq) == (5, 6, 6)
@@ -101,7 +101,7 @@ class TestDeploymentMessage:
 
 
 class TestStepMessage:
-    def test_shape(self) -> None:
+    def test_the_message_has_the_expected_fields(self) -> None:
         step = a_step(
             state=StepState.SUCCESS,
             description="Makes it",
@@ -143,7 +143,7 @@ class TestStepMessage:
 
 class TestServiceMessage:
     @pytest.mark.parametrize(("deleted", "is_deleted"), [(None, False), (START, True)])
-    def test_shape(self, deleted: datetime | None, is_deleted: bool) -> None:
+    def test_the_message_has_the_expected_fields(self, deleted: datetime | None, is_deleted: bool) -> None:
         service = Service(id=3, name="shop", data={"description": "A shop"}, deleted=deleted)
         assert json.loads(service_message(service)) == {
             "type": "service",
@@ -155,7 +155,7 @@ class TestServiceMessage:
 
 
 class TestOutputMessage:
-    def test_shape(self) -> None:
+    def test_the_message_has_the_expected_fields(self) -> None:
         (message,) = messages([printed(1, "a"), printed(2, "b", step_id=4)])
         assert message == {
             "type": "output",
@@ -184,7 +184,7 @@ class TestOutputMessage:
     @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "ä ü €", "\u2028", '"\\', "\x1b[31mred"])
     def test_any_text_is_sent(self, text: str) -> None:
         (stored,) = stored_events(a_deployment(), [printed(1, text)])
-        assert stored.message.encode()  # as it is sent
+        assert stored.message.encode()  # in the form in which it is sent
         assert "\x00" not in stored.message  # PostgreSQL cannot store it
         assert [line.text for line in lines_of(stored.message)] == [text]
 

@@ -1,4 +1,4 @@
-"""The states of a deployment: every transition in every state."""
+"""Test the states of a deployment: every transition in every state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def finish(state: DeploymentState) -> Callable[[Deployment], list[Event]]:
 
 succeed, fail, be_cancelled = finish(SUCCESS), finish(FAILURE), finish(CANCELLED)
 
-# State before, transition, state after, events; None stands for a conflict.
+# State before, transition, state after, and events. None stands for a conflict.
 TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], DeploymentState, list[Event] | None]] = [
     (QUEUED, start, RUNNING, CHANGED),
     (QUEUED, cancel, CANCELLED, CHANGED),
@@ -50,7 +50,7 @@ TRANSITIONS: list[tuple[DeploymentState, Callable[[Deployment], list[Event]], De
     (SUCCESS, start, SUCCESS, None),
     (SUCCESS, cancel, SUCCESS, None),
     (SUCCESS, succeed, SUCCESS, []),
-    # A script that finished the deployment and then failed has failed.
+    # If a script finishes the deployment and then fails, the deployment has failed.
     (SUCCESS, fail, FAILURE, CHANGED),
     (SUCCESS, be_cancelled, SUCCESS, []),
     (FAILURE, start, FAILURE, None),
@@ -148,7 +148,7 @@ class TestRequestCancel:
             deployment.request_cancel("ada", now=NOW)
         assert deployment.cancel_requested is None
 
-    def test_the_first_request_counts(self) -> None:
+    def test_the_first_cancel_request_counts(self) -> None:
         deployment = a_deployment()
         deployment.request_cancel("ada", now=NOW)
         assert deployment.request_cancel("bob", now=NOW) == []
@@ -156,7 +156,7 @@ class TestRequestCancel:
 
 
 class TestHasLiveProcess:
-    def test_from_the_claim_to_the_end_of_the_run(self) -> None:
+    def test_a_process_is_live_from_the_claim_to_the_end_of_the_run(self) -> None:
         deployment = a_deployment(state=QUEUED)
         reported = [deployment.has_live_process]
         deployment.start(worker_id="w1", now=NOW)

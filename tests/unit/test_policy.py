@@ -1,4 +1,4 @@
-"""Access rules: the table of the product, written out once more from the contract, and the rule of each command."""
+"""Test the access rules: the product's table, written out again from the contract, and the rule of each command."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_roles_match_the_table(actor: Actor, action: Action) -> None:
         assert not may(actor, action, SITE)
 
 
-def test_every_action_names_its_token_types() -> None:
+def test_every_action_lists_its_token_types() -> None:
     assert KINDS.keys() == ALLOWED.keys() == set(Action)
     assert KINDS.keys() >= FOR_ADMINISTRATORS
 
 
 @pytest.mark.parametrize("action", [Action.READ_DEPLOYMENT, Action.READ_INPUTS, Action.START_AS_SERVICE])
-def test_service_token_is_limited_to_its_service(action: Action) -> None:
+def test_a_service_token_is_limited_to_its_service(action: Action) -> None:
     assert may(SERVICE, action, OWN_SERVICE)
     with pytest.raises(Forbidden, match="Wrong service token"):
         check(SERVICE, action, OTHER_SERVICE)
@@ -100,7 +100,7 @@ def test_users_can_read_every_service(actor: Actor) -> None:
     assert may(actor, Action.READ_DEPLOYMENT, OTHER_SERVICE)
 
 
-def test_invisible_service_does_not_exist_for_users() -> None:
+def test_an_invisible_service_does_not_exist_for_users() -> None:
     restricted = Actor(kind=TokenType.USER, expires=0, user_id=1, is_admin=True, visible=Visible(frozenset({4})))
     assert may(restricted, Action.READ_SERVICES, OTHER_SERVICE)
     with pytest.raises(NotFound, match="Service not found"):
@@ -108,7 +108,7 @@ def test_invisible_service_does_not_exist_for_users() -> None:
     assert Actor(kind=TokenType.USER, expires=0).visible == NOTHING
 
 
-def test_deployment_token_is_limited_to_its_deployment() -> None:
+def test_a_deployment_token_is_limited_to_its_deployment() -> None:
     assert visible_to(RUN) == NOTHING
     assert may(RUN, Action.REPORT_STEP, Target(service_id=3, deployment_id=5))
     assert not may(RUN, Action.REPORT_STEP, Target(service_id=3, deployment_id=6))
@@ -116,7 +116,7 @@ def test_deployment_token_is_limited_to_its_deployment() -> None:
 
 
 @pytest.mark.parametrize("action", [Action.CHANGE_OWN_PASSWORD, Action.START_OWN_SESSION, Action.END_OWN_SESSIONS])
-def test_personal_actions_are_limited_to_the_own_account(action: Action) -> None:
+def test_personal_actions_are_limited_to_the_users_own_account(action: Action) -> None:
     assert may(USER, action, Target(user_id=1))
     assert not may(USER, action, Target(user_id=2))
     assert not may(ADMINISTRATOR, action, Target(user_id=1))
@@ -136,7 +136,7 @@ def test_the_system_can_do_everything(actor: Actor, action: Action) -> None:
     assert may(actor, action, OTHER_SERVICE)
 
 
-def test_administrator_flag_counts_only_for_users() -> None:
+def test_the_administrator_flag_only_applies_to_users() -> None:
     forged = Actor(kind=TokenType.SERVICE, expires=0, is_admin=True, service_id=3)
     assert not may(forged, Action.MANAGE_USERS, SITE)
 
@@ -149,7 +149,7 @@ def test_administrator_flag_counts_only_for_users() -> None:
         (CONFIG, Action.READ_DEPLOYMENT, "Not allowed"),
     ],
 )
-def test_refusal_gives_the_reason(actor: Actor, action: Action, text: str) -> None:
+def test_a_refusal_gives_the_reason(actor: Actor, action: Action, text: str) -> None:
     with pytest.raises(Forbidden, match=text):
         check(actor, action, OTHER_SERVICE)
 
@@ -164,7 +164,7 @@ def test_every_command_is_audited_or_says_why_not(command: type) -> None:
 
 
 def rule_of(command: type) -> Any:
-    """Return the rule of a command class; that of StartDeployment depends on the caller."""
+    """Return the rule of a command class. The rule of StartDeployment depends on the caller."""
     rule = vars(command)["rule"]
     return (
         rule.__get__(command(service_id=1, origin="", user="", user_id=None)) if isinstance(rule, property) else rule

@@ -1,4 +1,4 @@
-"""Which lines are step reports, which are output, and how hostile values are changed."""
+"""Test which lines are step reports, which are output, and how hostile values are changed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from deploy.domain.reports import (
 from tests.runs import at
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Includes surrogates: a script may print them in JSON.
+# Includes surrogates, because a script can print them in JSON.
 any_characters = st.text(st.characters(codec=None), max_size=20)
 
 
 def report_in(text: str) -> StepReport:
-    """Return the report in a line, which must be one."""
+    """Return the report in a line, which must be a report."""
     entry = read_line(text, at(1))
     assert isinstance(entry, Reported)
     assert (entry.at, entry.planned) == (at(1), False)
@@ -100,7 +100,7 @@ class TestReadLine:
             ('  {"name": "A", "state": "running"}\t', StepState.RUNNING),
         ],
     )
-    def test_states(self, text: str, state: StepState) -> None:
+    def test_state_names_are_converted(self, text: str, state: StepState) -> None:
         assert report_in(text) == StepReport(name="A", state=state)
 
     def test_a_failed_step_shows_its_error_message_and_keeps_its_message(self) -> None:
@@ -189,7 +189,8 @@ class TestFieldsOfALine:
     @given(
         st.dictionaries(
             any_characters,
-            # By default, Hypothesis tries up to 100 values per key, which takes much longer and finds no more.
+            # By default, Hypothesis tries up to 100 values per key, which takes much longer and does not find more
+            # bugs.
             st.recursive(
                 st.none() | st.floats() | any_characters, lambda inner: st.lists(inner, max_size=3), max_leaves=5
             ),
@@ -230,7 +231,7 @@ def nested(levels: int, kind: type) -> Any:
 
 class TestIsDeep:
     @pytest.mark.parametrize("kind", [list, dict])
-    def test_the_limit(self, kind: type) -> None:
+    def test_nesting_up_to_the_limit_is_not_deep(self, kind: type) -> None:
         assert not is_deep(nested(MAX_DEPTH, kind))
         assert is_deep(nested(MAX_DEPTH + 1, kind))
 
@@ -292,7 +293,7 @@ class TestReadEvent:
         assert entry.report.name
 
     @pytest.mark.parametrize("outcome", list(Outcome))
-    def test_host_results(self, outcome: Outcome) -> None:
+    def test_host_results_are_parsed(self, outcome: Outcome) -> None:
         fields = {"event": "host_result", "task": "t1", "host": "web1", "outcome": outcome.value, "duration": 0.5}
         (entry,) = read_event(json.dumps({**fields, "message": "m", "diff": "+x"}), at(1))
         assert isinstance(entry, HostReported)
@@ -317,7 +318,7 @@ class TestReadEvent:
             ("task", None, "None"),
         ],
     )
-    def test_unusual_values_do_no_harm(self, field: str, value: object, kept: object) -> None:
+    def test_unusual_values_are_harmless(self, field: str, value: object, kept: object) -> None:
         fields = {"event": "host_result", "task": "t1", "host": "web1", "outcome": "ok", field: value}
         (entry,) = read_event(json.dumps(fields), at(1))
         assert isinstance(entry, HostReported)

@@ -1,4 +1,4 @@
-"""How a run's reports change its deployment and its steps: the rules of the contract for deploy scripts."""
+"""Test how a run's reports change its deployment and steps, according to the contract for deploy scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TestPlan:
         assert list(history.states().values()) == ["success"]
 
 
-# Stored steps before, the report, stored steps after. `+` marks a step added by the report.
+# Stored steps before, the report, and stored steps after. `+` marks a step that the report adds.
 REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]]]] = [
     # An open step with that name is updated in any state.
     ([("A", "pending")], ("A", "pending"), [("A", "pending")]),
@@ -57,7 +57,7 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([("A", "running")], ("A", "skipped"), [("A", "skipped")]),
     # A running step never becomes pending again.
     ([("A", "running")], ("A", "pending"), [("A", "running")]),
-    # A finished step stays unchanged: the report creates a new one.
+    # A finished step does not change. The report creates a new one.
     ([("A", "success")], ("A", "running"), [("A", "success"), ("A", "running")]),
     ([("A", "failure")], ("A", "success"), [("A", "failure"), ("A", "success")]),
     ([("A", "skipped")], ("A", "success"), [("A", "skipped"), ("A", "success")]),
@@ -66,7 +66,7 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([], ("A", "running"), [("A", "running")]),
     ([("A", "pending")], ("B", "success"), [("A", "pending"), ("B", "success")]),
     ([("A", "pending")], ("B", "failure"), [("A", "pending"), ("B", "failure")]),
-    # Of two steps with one name, the running one is updated, else the first.
+    # If two steps have the same name, the running one is updated, or else the first one.
     ([("A", "pending"), ("A", "running")], ("A", "failure"), [("A", "pending"), ("A", "failure")]),
     ([("A", "pending"), ("A", "pending")], ("A", "failure"), [("A", "failure"), ("A", "pending")]),
     # When a running step succeeds, the next pending one starts.
@@ -74,17 +74,17 @@ REPORTS: list[tuple[list[tuple[str, str]], tuple[str, str], list[tuple[str, str]
     ([("A", "running"), ("B", "pending")], ("A", "skipped"), [("A", "skipped"), ("B", "running")]),
     ([("A", "running"), ("B", "pending")], ("A", "failure"), [("A", "failure"), ("B", "pending")]),
     ([("A", "pending"), ("B", "running")], ("B", "success"), [("A", "running"), ("B", "success")]),
-    # Scripts that report only ends also advance, but nothing starts next to a running step.
+    # Scripts that only report ends also advance, but nothing starts while another step is running.
     ([("A", "pending"), ("B", "pending")], ("A", "success"), [("A", "success"), ("B", "running")]),
     (
         [("A", "running"), ("B", "pending"), ("C", "pending")],
         ("B", "success"),
         [("A", "running"), ("B", "success"), ("C", "pending")],
     ),
-    # A start or a progress report starts nothing else.
+    # A report of a start or of progress does not start any other step.
     ([("A", "running"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
     ([("A", "pending"), ("B", "pending")], ("A", "running"), [("A", "running"), ("B", "pending")]),
-    # An unplanned step starts nothing else either, unless it was running.
+    # An unplanned step does not start any other step either, unless it was running.
     ([("A", "pending")], ("B", "running"), [("A", "pending"), ("B", "running")]),
     ([("A", "pending"), ("B", "running")], ("B", "skipped"), [("A", "running"), ("B", "skipped")]),
 ]
@@ -103,7 +103,9 @@ def with_steps(steps: Sequence[tuple[str, str]]) -> History:
 
 class TestReport:
     @pytest.mark.parametrize(("before", "report", "after"), REPORTS)
-    def test_rules(self, before: list[tuple[str, str]], report: tuple[str, str], after: list[tuple[str, str]]) -> None:
+    def test_reports_change_steps_according_to_the_rules(
+        self, before: list[tuple[str, str]], report: tuple[str, str], after: list[tuple[str, str]]
+    ) -> None:
         history = with_steps(before)
         history.take(reported(*report))
         steps = sorted(history.stored.values(), key=lambda step: step.position)
@@ -211,7 +213,7 @@ class TestOutput:
         assert [printed.step_id for printed in history.lines()] == [None, step.id, step.id, None]
         assert (step.first_line, step.last_line) == (2, 3)
 
-    def test_of_several_running_steps_the_latest_gets_the_line(self) -> None:
+    def test_a_line_belongs_to_the_latest_of_several_running_steps(self) -> None:
         history = History()
         history.take(reported("A", "running"), reported("B", "running"), line(), reported("B"), line())
         assert [printed.step_id for printed in history.lines()] == [history.step("B").id, history.step("A").id]
@@ -281,7 +283,7 @@ class TestHostResults:
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """An end of a run, and its effect on a deployment with a running step A and a pending step B."""
+    """A way for a run to end, and its effect on a deployment with a running step A and a pending step B."""
 
     end: RunEnded
     state: DeploymentState
@@ -331,7 +333,7 @@ ENDINGS = {
 
 class TestEnd:
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
-    def test_outcomes(self, how: Ending) -> None:
+    def test_each_end_of_a_run_has_its_outcome(self, how: Ending) -> None:
         history = History(["A", "B"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"))
         history.take(how.end)
@@ -343,7 +345,7 @@ class TestEnd:
         assert history.events[-1] == DeploymentChanged(deployment.id)
 
     @pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS.keys())
-    def test_the_running_step_says_why(self, how: Ending) -> None:
+    def test_the_running_step_gives_the_reason(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(reported("A", "running"), how.end)
         if how.state is SUCCESS:
@@ -354,7 +356,7 @@ class TestEnd:
     @pytest.mark.parametrize(
         "how", [how for how in ENDINGS.values() if how.state is not SUCCESS], ids=lambda how: str(how.reason)
     )
-    def test_without_a_running_step_one_is_added_that_says_why(self, how: Ending) -> None:
+    def test_without_a_running_step_one_is_added_with_the_reason(self, how: Ending) -> None:
         history = History(["A"], a_deployment(cancel_requested=how.cancel_requested))
         history.take(how.end)
         assert history.states() == {SCRIPT_STEP: "failure"}
@@ -380,7 +382,7 @@ class TestEnd:
 
 
 class TestFinish:
-    """The script finishes the deployment over HTTP; its process exits later."""
+    """The script finishes the deployment over HTTP, and its process exits later."""
 
     def finished(self, *entries: Entry) -> History:
         history = History(["A"])
@@ -419,14 +421,14 @@ class TestFinish:
     @pytest.mark.parametrize(
         "end", [ended(2), ended(None, signal="SIGKILL"), ended(None, cause="timeout", message="Too long.")]
     )
-    def test_another_end_turns_the_success_into_a_failure(self, end: RunEnded) -> None:
+    def test_any_other_end_turns_the_success_into_a_failure(self, end: RunEnded) -> None:
         history = self.finished(reported("A"))
         history.take(end)
         assert history.deployment.state is FAILURE
         assert history.deployment.reason
         assert history.events[-1] == DeploymentChanged(history.deployment.id)
 
-    def test_a_run_that_is_lost_afterwards_stays_a_success(self) -> None:
+    def test_a_run_that_is_lost_afterward_stays_a_success(self) -> None:
         history = self.finished()
         history.take(ended(None, cause="lost", message="Gone."))
         assert (history.deployment.state, history.deployment.reason) == (SUCCESS, None)
@@ -456,7 +458,7 @@ endings = st.sampled_from([how.end for how in ENDINGS.values()])
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
-    """Draw a plan, the entries of a run, and where its batches end."""
+    """Draw a plan, the entries of a run, and the ends of its batches."""
     planned = draw(st.lists(names, max_size=3))
     kind = draw(st.sampled_from([script_entries, playbook_entries]))
     # By default, Hypothesis draws lists of about five.

@@ -1,4 +1,4 @@
-"""Request bodies: which are accepted, and how they are read."""
+"""Test which request bodies are accepted and how they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TestTimesOfSteps:
             "2026-03-01T12:00:00Z",
             "2026-03-01T12:00:00+00:00",
             "2026-03-01T14:00:00+02:00",
-            # As older scripts send it, in any time zone of the server.
+            # As sent by older scripts, in any time zone of the server.
             "2026-03-01T12:00:00",
             "2026-03-01 12:00:00.000000",
         ],

@@ -1,4 +1,4 @@
-"""Sealing of secret inputs."""
+"""Seal secret inputs."""
 
 from __future__ import annotations
 

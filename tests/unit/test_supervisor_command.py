@@ -1,4 +1,4 @@
-"""The command and the settings that start a supervisor, as data."""
+"""Build the command and the settings that start a supervisor, as data."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_root_starts_python_directly_and_changes_the_user_itself() -> None:
     assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=0) == ["/usr/bin/python3", *PROGRAM]
 
 
-def test_the_deploy_user_itself_needs_no_sudo() -> None:
+def test_the_deploy_user_itself_does_not_need_sudo() -> None:
     assert supervisor_argv("/usr/bin/python3", PROGRAM, SHOP, euid=4711) == ["/usr/bin/python3", *PROGRAM]
 
 
@@ -90,7 +90,7 @@ def test_the_supervisor_source_fits_into_one_argument() -> None:
     assert len(program) < 128 * 1024  # MAX_ARG_STRLEN
 
 
-def test_an_unknown_deploy_user_is_an_error_that_says_what_to_do() -> None:
+def test_the_error_for_an_unknown_deploy_user_explains_what_to_do() -> None:
     with pytest.raises(UnknownUser, match=r"The user nobody-of-that-name does not exist .* SUDO_USER"):
         DeployUser.named("nobody-of-that-name")
 

@@ -1,4 +1,4 @@
-"""How settings that exceed the FIFO's capacity reach the supervisor."""
+"""Pass settings that exceed the FIFO's capacity to the supervisor."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The supervisor's line framing, with any bytes in any chunks."""
+"""Test the supervisor's line framing with any bytes in any chunks."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from deploy.adapters.runs.supervisor.system import signal_name
 
 Pieces = list[tuple[str, str]]
 
-# Few different bytes, so that line ends, carriage returns and split characters often meet.
+# Few different bytes, so that newlines, carriage returns, and split characters often occur together.
 awkward = st.lists(
     st.sampled_from(
         [b"a", b"{", b"\n", b"\r", b"\r\n", b"\0", "é".encode(), "€".encode(), "🚀".encode(), b"\xff", b"\xe2"]
@@ -47,7 +47,7 @@ def joined(pieces: Pieces) -> str:
 
 
 def documented(data: bytes) -> str:
-    """Return the expected text of `data`: UTF-8 with the rest escaped, Unix line ends, the last line ended too."""
+    """Return the expected text of `data`: UTF-8 with invalid bytes escaped, Unix newlines, and a final newline."""
     text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     return text if not text or text.endswith("\n") else text + "\n"
 
@@ -63,14 +63,14 @@ def test_the_chunks_do_not_matter(data: bytes, seed: int, limit: int) -> None:
 
 
 @given(streams, st.integers(), st.integers(4, 24))
-def test_no_part_exceeds_the_limit(data: bytes, seed: int, limit: int) -> None:
+def test_parts_do_not_exceed_the_limit(data: bytes, seed: int, limit: int) -> None:
     for _, text in framed(in_chunks(data, seed), limit):
         escaped = text.count("\\x")
         assert len(text.encode()) - 3 * escaped <= limit
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\\"), max_size=80), st.integers(4, 24))
-def test_no_character_is_split(text: str, limit: int) -> None:
+def test_characters_are_not_split(text: str, limit: int) -> None:
     assert "".join(piece for _, piece in framed([text.encode()], limit)) == text
 
 
@@ -105,7 +105,7 @@ def test_output_within_the_limit_is_kept() -> None:
     assert limit.keep([("out", "123"), ("out", "456")], 8) == [("out", "123"), ("out", "456")]
 
 
-def test_after_the_limit_only_reports_are_kept_and_a_note_says_so() -> None:
+def test_only_reports_are_kept_after_the_limit_and_a_note_says_so() -> None:
     limit = OutputLimit(8)
     kept = limit.keep([("out", "1234567"), ("out", "8"), ("out", '{"n":1}'), ("out", "9"), ("out", '{"n":2}')], 30)
     assert [kind for kind, _ in kept] == ["out", "note", "out", "note"]

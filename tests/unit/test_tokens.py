@@ -1,4 +1,4 @@
-"""Signed tokens and password hashes."""
+"""Test signed tokens and password hashes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def signed(claims: dict[str, Any], key: bytes = derived(KEY), algorithm: str = "
 
 
 def valid_claims(**other: Any) -> dict[str, Any]:
-    """Return the claims of a user token; None omits one."""
+    """Return the claims of a user token. None omits a claim."""
     moment = now()
     claims = {"iss": ISSUER, "aud": f"{ISSUER}:user", "sub": "1", "jti": "x", "iat": moment, "exp": moment + HOUR}
     return {name: value for name, value in {**claims, **other}.items() if value is not None}
@@ -73,7 +73,7 @@ class TestRead:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("wanted", KINDS)
-    def test_no_type_is_accepted_as_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
+    def test_a_token_of_one_type_is_not_accepted_as_another(self, signer: TokenSigner, kind: str, wanted: str) -> None:
         token = a_token(signer, kind)
         if kind == wanted:
             assert signer.read(token, frozenset({wanted})).kind == kind
@@ -96,7 +96,7 @@ class TestRead:
         with pytest.raises(NotSignedIn):
             signer.read(a_token(TokenSigner("other" * 10)), frozenset({"user"}))
 
-    def test_the_configured_key_itself_signs_nothing(self, signer: TokenSigner) -> None:
+    def test_the_configured_key_itself_is_not_used_for_signing(self, signer: TokenSigner) -> None:
         with pytest.raises(NotSignedIn):
             signer.read(signed(valid_claims(), KEY.encode()), frozenset({"user"}))
 
@@ -216,7 +216,7 @@ class TestPasswords:
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
     @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED])
-    async def test_every_unicode_spelling_is_accepted(self, passwords: Passwords, first: str, typed: str) -> None:
+    async def test_every_unicode_form_is_accepted(self, passwords: Passwords, first: str, typed: str) -> None:
         assert await passwords.verify(typed, await passwords.hash(first))
 
     @pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
@@ -235,7 +235,7 @@ class TestPasswords:
         assert not await passwords.verify("passworte", kept)
 
     async def test_a_hostile_length_is_not_normalized(self, passwords: Passwords) -> None:
-        # Normalizing this would take minutes: each combining mark is sorted among the previous ones.
+        # Normalizing this would take minutes, because each combining mark is sorted among the previous ones.
         hostile = "a" + "\u0315\u0300" * 200_000
         assert not await passwords.verify(hostile, None)
 

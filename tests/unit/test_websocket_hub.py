@@ -1,4 +1,4 @@
-"""Clients and the fan-out to them."""
+"""Test clients and the fan-out of messages to them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def output(seq: int) -> StoredEvent:
 
 
 def a_client(**cursors: int) -> Client:
-    """Return a client with these cursors, `d7=3` for deployment 7."""
+    """Return a client with these cursors, such as `d7=3` for deployment 7."""
     client = Client(ADA, "token")
     client.cursors.update({int(name[1:]): seq for name, seq in cursors.items()})
     return client
 
 
 def received(client: Client) -> list[str]:
-    """Return the outbox's contents, and empty it."""
+    """Return the contents of the outbox, and empty it."""
     messages = []
     while (message := client.take()) is not None:
         messages.append(message)
@@ -38,7 +38,7 @@ def received(client: Client) -> list[str]:
 
 
 def has_room(client: Client) -> bool:
-    """Return `client.has_room` without the narrowing by the type checker."""
+    """Return `client.has_room` without type narrowing."""
     return client.has_room
 
 
@@ -125,7 +125,7 @@ class TestOffer:
         assert (client.behind, received(client)) == ({7}, [])
         assert client.wake.is_set()
 
-    def test_gaps_do_not_matter_without_the_output(self) -> None:
+    def test_gaps_do_not_matter_to_clients_without_output(self) -> None:
         client = a_client(d7=1)
         client.offer(7, [state(3)], complete=False)
         assert (client.behind, received(client)) == (set(), ["state 3"])
@@ -149,7 +149,7 @@ class TestOffer:
         assert (client.behind, client.cursors[7]) == ({7}, 2)
         assert received(client) == ["state 1", "state 2"]
 
-    def test_output_without_subscribers_takes_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_output_without_subscribers_does_not_take_up_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(websocket, "OUTBOX_MESSAGES", 2)
         client = a_client(d7=0)
         client.offer(7, [state(1), output(2), output(3), output(4), state(5)], complete=True)
@@ -171,7 +171,7 @@ class TestSubscribe:
         client.deliver(7, [output(5), state(6)])
         assert received(client) == ["output 5", "state 6"]
 
-    def test_after_unsubscribing_there_is_no_output(self) -> None:
+    def test_no_output_is_sent_after_unsubscribing(self) -> None:
         client = a_client(d7=0)
         client.subscribe(7, 0)
         client.behind.clear()
@@ -191,7 +191,7 @@ class TestHub:
         hub.remove(client)
         assert len(hub) == 0
 
-    def test_clients_get_what_they_may_read(self) -> None:
+    def test_clients_only_get_what_they_can_read(self) -> None:
         hub = Hub()
         ada = a_client(d7=0)
         eve = Client(Actor(kind=TokenType.USER, expires=0, name="eve"), "token")

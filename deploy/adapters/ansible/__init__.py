@@ -1,5 +1,5 @@
-"""Ansible from the outside: command line, variables and task names.
+"""Run Ansible as a program: its command line, variables, and task names.
 
-Ansible is always started as a program. Nothing in this package imports it, except the callback plugin in `callback/`,
-which Ansible loads.
+Ansible always runs as a separate program. No module in this package imports it, except the callback plugin in
+`callback/`, which Ansible loads.
 """

@@ -11,16 +11,16 @@ from pathlib import Path
 from deploy.adapters.ansible.values import RESERVED, write_variables
 
 EXTRA_VARS_FILE = "extra_vars.yml"
-"""Name of the file with the text of `extra_vars`, in the run's private directory."""
+"""Name of the file in the run's private directory that contains the text of `extra_vars`."""
 
 CALLBACK_FOLDER = Path(__file__).with_name("callback")
 
-RUN_DIR = "%RUN_DIR%"  # replaced at the start of the process by a directory that only this run can read
+RUN_DIR = "%RUN_DIR%"  # replaced with a directory that only this run can read when the process starts
 
 
 @dataclass(frozen=True)
 class AnsibleSettings:
-    """Settings in an `ansible.cfg` that this platform also sets."""
+    """Settings from an `ansible.cfg` that this platform also sets."""
 
     callback_plugins: str = ""
     inventory: str = ""
@@ -31,9 +31,9 @@ class AnsibleSettings:
 class Playbook:
     """A playbook with everything needed to run it.
 
-    `folder` is the service's folder and the working directory. `settings` comes from its `ansible.cfg`. `pipelining` is
-    the option of the service's config, or None if it is not set. `strategies` is the folder of Mitogen's strategy
-    plugins, or None to run without Mitogen.
+    `folder` is the service's folder, which is also the working directory. `settings` comes from its `ansible.cfg`.
+    `pipelining` is the option in the service's config, or None if it is not set. `strategies` is the folder with
+    Mitogen's strategy plugins, or None to run without Mitogen.
     """
 
     executable: str
@@ -46,9 +46,10 @@ class Playbook:
 
 
 def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False) -> list[str]:
-    """Return the command line. `check` changes nothing on the hosts, and `diff` shows changes to files.
+    """Return the command line. `check` makes no changes on the hosts, and `diff` shows changes to files.
 
-    Variables are passed in a file in the run's private directory, because any process on the machine can read arguments.
+    Variables are passed in a file in the run's private directory, because every process on the machine can read the
+    arguments.
     """
     argv = [playbook.executable, "--extra-vars", f"@{RUN_DIR}/{EXTRA_VARS_FILE}"]
     if playbook.inventory is not None:
@@ -63,7 +64,7 @@ def playbook_argv(playbook: Playbook, *, check: bool = False, diff: bool = False
 def playbook_env(
     playbook: Playbook, *, path: str, home: str, lang: str = "C.UTF-8", ssh_auth_sock: str | None = None
 ) -> dict[str, str]:
-    """Return the complete environment of `ansible-playbook`.
+    """Return the complete environment for `ansible-playbook`.
 
     Host key checking keeps Ansible's default, which is on. The supervisor adds the number of the events pipe.
     """
@@ -71,31 +72,33 @@ def playbook_env(
     env = {
         "PATH": path,
         "HOME": home,
-        # Ansible refuses to start in a locale that is not UTF-8.
+        # Ansible refuses to start in a locale that does not use UTF-8.
         "LANG": lang if "utf" in lang.lower() else "C.UTF-8",
-        # Ansible does not flush its output; without this, a warning would arrive after the output it refers to.
+        # Ansible does not flush its output. Without this setting, a warning would arrive after the output it refers
+        # to.
         "PYTHONUNBUFFERED": "1",
         "ANSIBLE_STDOUT_CALLBACK": "fastdeploy",
-        # A variable overrides ansible.cfg, so the service's own callback folders are repeated here.
+        # The environment variable overrides ansible.cfg, so include the service's own callback folders here.
         "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, [str(CALLBACK_FOLDER), settings.callback_plugins])),
-        # The page shows colors, but Ansible disables them for output to a pipe.
+        # The page can show colors, but Ansible turns them off when it writes to a pipe.
         "ANSIBLE_FORCE_COLOR": "1",
         # If cowsay is installed, Ansible prints every banner as a cow.
         "ANSIBLE_NOCOWS": "1",
-        # Ansible writes retry files next to the playbook, where the deploy user must not write.
+        # Ansible writes retry files next to the playbook, where the deploy user is not allowed to write.
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
-        # A connection is shared within a run but never with another run, because its socket grants access to the host.
+        # Connections are shared within a run but never between runs, because the socket grants access to the host.
         "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{RUN_DIR}/cp",
-        # Ansible stores decrypted vault data here and leaves it behind when it is killed.
+        # Ansible stores decrypted vault data here and leaves it behind if it is killed.
         "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/local",
     }
     if playbook.pipelining is not None:
         env["ANSIBLE_PIPELINING"] = str(int(playbook.pipelining))
     elif not settings.names_pipelining:
-        # Takes a third of the time on SSH hosts. Hosts with `requiretty` in sudoers need it off.
+        # Takes a third of the time on SSH hosts. Turn it off for hosts that set `requiretty` in sudoers.
         env["ANSIBLE_PIPELINING"] = "1"
     if playbook.strategies is not None:
-        # Mitogen keeps a Python process on each host and sends tasks to it, instead of starting one for each task.
+        # Mitogen keeps one Python process on each host and sends tasks to it, instead of starting a process for each
+        # task.
         env["ANSIBLE_STRATEGY_PLUGINS"] = str(playbook.strategies)
         env["ANSIBLE_STRATEGY"] = "mitogen_linear"
     if ssh_auth_sock:
@@ -104,7 +107,7 @@ def playbook_env(
 
 
 def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
-    """Return the settings in the text of an `ansible.cfg`. An invalid file counts as empty; Ansible reports the problem."""
+    """Return the settings in the text of an `ansible.cfg`, or none if it is invalid, which Ansible reports."""
     parser = configparser.ConfigParser(inline_comment_prefixes=(";",), interpolation=None, strict=False)
     try:
         parser.read_string(ansible_cfg)
@@ -121,10 +124,10 @@ _PIPELINING_SECTIONS = ("connection", "ssh_connection", "defaults")
 
 
 def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -> str:
-    """Return the text of an extra-vars file with the values of a deployment (`env`) as Ansible variables.
+    """Return the text of an extra-vars file that passes the values of a deployment (`env`) as Ansible variables.
 
-    Ansible keeps the type of every value and evaluates none as a template. All values are in `fastdeploy_context`;
-    those whose name is allowed as a variable are also variables of their own.
+    Ansible keeps the type of every value and does not evaluate any value as a template. `fastdeploy_context` contains
+    all values. Each value whose name is a valid variable name also becomes a variable of its own.
     """
     variables = {name: value for name, value in env.items() if is_variable(name)}
     variables["fastdeploy_context"] = dict(env)
@@ -134,10 +137,10 @@ def extra_vars(env: Mapping[str, object], *, deployment_id: int, service: str) -
 
 
 def is_variable(name: str) -> bool:
-    """Return True if a value with this name may become an Ansible variable.
+    """Return True if a value with this name can become an Ansible variable.
 
-    Names that control Ansible itself may not: with `ansible_ssh_common_args`, for example, a user who starts a deployment
-    could run any command, because extra variables override the inventory and the playbook.
+    Names that control Ansible itself are rejected. For example, with `ansible_ssh_common_args`, a user who starts a
+    deployment could run any command, because extra variables override the inventory and the playbook.
     """
     return (
         name.isascii()

@@ -1,4 +1,4 @@
-"""Find the playbook, the inventory and `ansible-playbook`, as configured or by convention."""
+"""Find the playbook, the inventory, and `ansible-playbook`, either as configured or by convention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.adapters.service_folders.files import FileError, Files
 
 MAX_INVENTORY_DEPTH = 4
 _TOO_MUCH = "too much"
-# Folders in an inventory in which Ansible looks for no hosts.
+# Folders in an inventory where Ansible does not look for hosts.
 _VARIABLES = ("group_vars", "host_vars", "vars_plugins")
 INVENTORY_NAMES = ("inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts")
 
@@ -25,7 +25,7 @@ def find_executable(search_path: str) -> str:
     """Return the path of `ansible-playbook` in this server's Python environment, or else the first on `search_path`.
 
     Raises:
-        PlaybookError: It is not installed.
+        PlaybookError: `ansible-playbook` is not installed.
     """
     sibling = Path(sys.executable).with_name("ansible-playbook")
     found = str(sibling) if sibling.is_file() else shutil.which("ansible-playbook", path=search_path)
@@ -57,7 +57,7 @@ def playbook_path(files: Files, folder: str, config: Mapping[str, object], servi
     """Return the path of `ansible_playbook`, relative to the folder or (older configs) to the parent of the root.
 
     Raises:
-        PlaybookError: The file does not exist or may not be read.
+        PlaybookError: The file does not exist or cannot be read.
     """
     name = _text(config, "ansible_playbook")
     if not name:
@@ -75,10 +75,10 @@ def playbook_path(files: Files, folder: str, config: Mapping[str, object], servi
 
 
 def find_inventory(files: Files, folder: str, config: Mapping[str, object], settings: AnsibleSettings) -> str | None:
-    """Return the inventory to pass to Ansible, or None for the one in `ansible.cfg` or the implicit localhost.
+    """Return the inventory to pass to Ansible, or None to use the one in `ansible.cfg` or the implicit localhost.
 
     Raises:
-        PlaybookError: The configured inventory does not exist, or an inventory may not be read.
+        PlaybookError: The configured inventory does not exist, or an inventory cannot be read.
     """
     name = _text(config, "ansible_inventory")
     if name:
@@ -92,15 +92,16 @@ def find_inventory(files: Files, folder: str, config: Mapping[str, object], sett
 
 
 def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, settings: AnsibleSettings) -> str:
-    """Return why the hosts of an inventory must not be shown, or an empty string.
+    """Return the reason the hosts of an inventory must not be shown, or an empty string.
 
-    Ansible takes any text that it reads as an inventory for host names, so they could reveal files outside the folder.
+    Ansible parses any text in an inventory as host names, so host names could reveal the content of files outside the
+    folder.
 
     Raises:
-        PlaybookError: The inventory includes fastDeploy's own files, which not even a run may show.
+        PlaybookError: The inventory includes fastDeploy's own files, which must never be shown, not even by a run.
     """
     configured = [path.strip() for path in settings.inventory.split(",") if path.strip()] if inventory is None else []
-    # Ansible joins and normalizes paths as text, before it follows links.
+    # Ansible joins and normalizes paths as text before it follows links.
     paths = [normpath(join(folder, path)) for path in configured] if inventory is None else [inventory]
     named = [files.kind(path) for path in paths]
     kinds = {
@@ -122,7 +123,7 @@ def why_hosts_are_hidden(files: Files, folder: str, inventory: str | None, setti
 
 
 def _are_expanded(paths: list[str], configured: list[str]) -> bool:
-    """Return True if Ansible may change one of the paths, or of the texts in `ansible.cfg`, before it uses it."""
+    """Return True if Ansible might change a path, or a text in `ansible.cfg`, before using it."""
     return any("$" in path for path in paths) or any(mark in text for text in configured for mark in "~{\"'")
 
 
@@ -137,7 +138,7 @@ def _inventory(files: Files, path: str, name: str) -> str:
 
 
 def _kinds_in(files: Files, path: str, kind: str, depth: int = 0) -> Iterator[str]:
-    """Yield the kind of everything in an inventory that is a folder, and _TOO_MUCH for what is not looked at."""
+    """Yield the kind of each entry in an inventory folder, and _TOO_MUCH for entries that are not inspected."""
     if kind != FOLDER:
         return
     entries = files.entries(path) if depth < MAX_INVENTORY_DEPTH else []
@@ -152,11 +153,11 @@ def read_settings(files: Files, folder: str) -> AnsibleSettings:
     """Return the settings in the folder's `ansible.cfg`, or the defaults if it is missing.
 
     Raises:
-        PlaybookError: The file is outside the services folder, so Ansible's error messages would show its content; or it
-            is too large, so it may have settings that are not checked.
+        PlaybookError: The file is outside the services folder, and Ansible's error messages would show its content. Or
+            it is too large and could contain settings that are not checked.
     """
     try:
-        # As Ansible reads it.
+        # Read the file the way Ansible does.
         return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8", "surrogateescape"))
     except FileError as error:
         if error.kind in {FILE, OUTSIDE, PRIVATE}:

@@ -1,4 +1,4 @@
-"""Read Ansible's YAML without Ansible: custom tags are ignored, and nothing is evaluated."""
+"""Read Ansible's YAML without Ansible. Custom tags are ignored, and nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.adapters.service_folders.files import FileError, Files
 
 
 class PlaybookError(Exception):
-    """A playbook, or its configuration, cannot be used; `str()` is a sentence with file and line."""
+    """A playbook or its configuration cannot be used. `str()` is a sentence that includes the file and line."""
 
     def __init__(self, reason: str, file: str | None = None, line: int | None = None) -> None:
         place = ":".join(str(part) for part in (file, line) if part is not None)
@@ -34,14 +34,15 @@ def load_yaml(files: Files, path: str) -> object:
         mark = error.problem_mark or error.context_mark
         raise PlaybookError(error.problem or "it is not YAML", path, mark.line + 1 if mark else None) from error
     except (yaml.YAMLError, ValueError) as error:
-        # ValueError: a timestamp such as 2024-99-99. The first line has the problem, the others its place in the stream.
+        # ValueError: a timestamp such as 2024-99-99. The first line describes the problem; the others locate it in the
+        # stream.
         raise PlaybookError(str(error).splitlines()[0], path) from error
     except RecursionError as error:
         raise PlaybookError("it is nested too deeply", path) from error
 
 
 class _Tagless(SafeConstructor):
-    """Construct plain values and accept unknown tags (`!vault`, `!unsafe`, those of plugins)."""
+    """Constructs plain values and accepts unknown tags (`!vault`, `!unsafe`, and those of plugins)."""
 
     def construct_tagged(self, _suffix: str, node: yaml.Node) -> object:
         """Return the value of a tagged node, ignoring the tag."""
@@ -56,9 +57,9 @@ _Tagless.add_multi_constructor("", _Tagless.construct_tagged)
 
 
 def _loader() -> type[yaml.SafeLoader | yaml.CSafeLoader]:
-    """Return a safe loader, based on libyaml if PyYAML has it, which is several times faster.
+    """Return a safe loader. It is based on libyaml if PyYAML includes it, which is several times faster.
 
-    PyYAML's own CSafeLoader also composes nodes in C and overflows the stack on deeply nested files, which crashes the
+    PyYAML's own CSafeLoader also composes nodes in C. On deeply nested files, it overflows the stack and crashes the
     process. The Python Composer raises RecursionError instead.
     """
     if not yaml.__with_libyaml__:

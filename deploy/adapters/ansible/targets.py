@@ -1,4 +1,4 @@
-"""Find the hosts that a playbook targets, from its files and the inventory, before it runs."""
+"""Find the hosts that a playbook targets before it runs, from its files and the inventory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Names = TypeVar("Names", bound=Collection[str])
 # Ansible accepts these without an inventory.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _MAX_FILES = 100
-# Characters of all patterns together, and comparisons of a name with a wildcard. Both texts come from service authors.
+# Limits on the total length of all patterns and on comparisons with wildcards. Service authors write both texts.
 MAX_PATTERN_TEXT, MAX_COMPARISONS = 10_000, 100_000
-# A template, a range of hosts, or a regular expression, which can take forever.
+# A template, a range of hosts, or a regular expression, which can take forever to match.
 _UNPREDICTABLE = ("{{", "[", "~")
 
 
 def host_patterns(files: Files, playbook: str) -> list[str] | None:
-    """Return the `hosts` of every play, including imported playbooks.
+    """Return the `hosts` of every play, including plays in imported playbooks.
 
-    Return None if only a run can determine them, or if there are too many.
+    Return None if the hosts are only known when the playbook runs, or if there are too many.
 
     Raises:
         PlaybookError: A file cannot be read.
@@ -41,7 +41,7 @@ def host_patterns(files: Files, playbook: str) -> list[str] | None:
 
 
 def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """Return the hosts that match the patterns, in the order of the inventory (hosts by group; `all` has every host).
+    """Return the hosts that match the patterns, in inventory order (hosts by group; `all` contains every host).
 
     Return None if finding them takes more than MAX_COMPARISONS.
     """
@@ -55,7 +55,7 @@ def matching_hosts(patterns: Iterable[str], inventory: Mapping[str, Sequence[str
 
 
 class _TooMuch(Exception):
-    """The patterns take too many comparisons."""
+    """Matching the patterns takes too many comparisons."""
 
 
 class _Matching:
@@ -70,7 +70,7 @@ class _Matching:
         """Return the hosts that match a pattern.
 
         Raises:
-            _TooMuch: It takes too many comparisons.
+            _TooMuch: Matching takes too many comparisons.
         """
         parts = (
             [part.strip() for part in re.split(r",|:(?!:)", pattern) if part.strip()]

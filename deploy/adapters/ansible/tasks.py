@@ -1,4 +1,4 @@
-"""Read the task names of a playbook from its files: the steps shown before a first deployment."""
+"""Read the task names of a playbook from its files, to show as steps before the first deployment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from posixpath import basename, dirname, join
 from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
 from deploy.adapters.service_folders.files import Files, TooComplex
 
-# Limit of plays, tasks and roles. With YAML aliases, a few lines can expand to billions of them.
+# Limit on plays, tasks, and roles. With YAML aliases, a few lines can expand to billions of them.
 MAX_VISITED = 20_000
 GATHERING_FACTS = "Gathering Facts"
 
@@ -63,18 +63,19 @@ TASK_KEYWORDS = frozenset(
 def task_names(files: Files, playbook: str) -> list[str]:
     """Return the task names in Ansible's order, starting with `Gathering Facts`.
 
-    Leave out what only a run can determine: files whose name is a template, roles that are not next to the playbook,
-    the tasks behind an `include_…` (it is listed itself), handlers, and tasks that run only if their tag is selected.
+    Leave out everything that is only known when the playbook runs: files whose name is a template, roles that are not
+    next to the playbook, the tasks that an `include_…` loads (the include itself is listed), handlers, and tasks that
+    only run if their tag is selected.
 
     Raises:
-        PlaybookError: A file is not a playbook; the text has file and line.
+        PlaybookError: A file is not a playbook. The text includes the file and line.
         TooComplex: There are more than MAX_VISITED plays, tasks and roles.
     """
     return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
 
 
 class _Reading:
-    """The files of a playbook, and the number of visited plays, tasks and roles."""
+    """The files of a playbook, and the number of plays, tasks, and roles visited so far."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -88,7 +89,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Context:
-    """Context of tasks: their file, the folders that imports are searched in, and their role."""
+    """The context of a list of tasks: their file, their role, and the folders that are searched for imports."""
 
     reading: _Reading
     file: str
@@ -185,7 +186,7 @@ def _imported_tasks(name: str, context: _Context) -> Iterator[str]:
 
 
 def _role(entry: object, context: _Context, *, again: bool = False) -> Iterator[str]:
-    """Yield the tasks of the dependencies of a role, then its own; `again` allows a role to run more than once."""
+    """Yield the tasks of a role's dependencies, then its own. `again` allows a role to run more than once."""
     context.reading.visit()
     if _only_on_demand(entry):
         return
@@ -223,7 +224,7 @@ def _yaml_file(folder: str, stem: str, context: _Context) -> str | None:
 
 
 def _module(task: dict[object, object]) -> tuple[str, object]:
-    """Return the module that a task calls, as written, and its arguments."""
+    """Return the module that a task calls, as written, and the module's arguments."""
     for key in ("action", "local_action"):
         if key in task:
             action = task[key]
@@ -238,7 +239,7 @@ def _module(task: dict[object, object]) -> tuple[str, object]:
 
 
 def _argument(arguments: object, name: str) -> str:
-    """Return an argument as text, or the arguments themselves if they are a string (free-form)."""
+    """Return an argument as text. If the arguments are a string (free-form), return that string."""
     if isinstance(arguments, dict):
         return str(arguments.get(name) or "")
     return arguments if isinstance(arguments, str) else ""
@@ -263,6 +264,6 @@ def _list(value: object, context: _Context) -> list[object]:
 
 
 def _yaml_type(value: object) -> str:
-    """Return the type of a value for an error message, which must not show the value itself."""
+    """Return the type of a value for an error message, which must not include the value itself."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(value), "something else")

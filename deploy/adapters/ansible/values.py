@@ -1,4 +1,4 @@
-"""Write values for Ansible so that all versions keep their types and evaluate none as a template. No I/O."""
+"""Write values for Ansible so that every version keeps their types and never evaluates them as templates. No I/O."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import yaml
 from yaml.representer import SafeRepresenter
 
 RESERVED = "__ansible_"
-"""Prefix of the names that Ansible interprets in the JSON that it reads, stores and sends to modules."""
+"""Prefix of names that Ansible interprets in the JSON that it reads, stores, and sends to modules."""
 
 
 def write_variables(variables: dict[str, object]) -> str:
-    """Return the text of an extra-vars file with these variables: JSON, or YAML if JSON cannot protect a name.
+    """Return the text of an extra-vars file with these variables, as JSON, or as YAML if JSON cannot protect a name.
 
-    JSON has no mark for the name of a field, and ansible-core 2.17 and 2.18 evaluate a name that a playbook loops over
-    as a template. A name that Ansible reserves would be taken for a mark itself. Ansible reads JSON several times
-    faster, so the file is YAML only if it must be.
+    JSON cannot mark a field name as unsafe, and ansible-core 2.17 and 2.18 evaluate a name as a template if a playbook
+    loops over it. A reserved name would itself be read as a mark. Ansible reads JSON several times faster, so YAML is
+    only used when necessary.
     """
     if any("{" in name or name.startswith(RESERVED) for name in _names(variables)):
         return _yaml(variables)
@@ -25,7 +25,7 @@ def write_variables(variables: dict[str, object]) -> str:
 
 
 def names_with_reserved_fields(values: Mapping[str, object]) -> list[str]:
-    """Return the names that Ansible reserves, and those of values that contain such a name at any depth."""
+    """Return the names that Ansible reserves, and the names of values that contain a reserved name at any depth."""
     return [
         name for name, value in values.items() if any(inner.startswith(RESERVED) for inner in _names({name: value}))
     ]
@@ -45,8 +45,8 @@ def _names(value: object) -> Iterator[str]:
 
 def _json(variables: dict[str, object]) -> str:
     text = json.dumps(_marked(variables), ensure_ascii=False, separators=(",", ":"))
-    # If reading JSON fails, Ansible reads the file as YAML and trusts every text in it as a template. JSON may begin
-    # with a tab and YAML may not, so that the run fails instead.
+    # If Ansible cannot parse the file as JSON, it reads it as YAML and trusts every text in it as a template. JSON can
+    # begin with a tab and YAML cannot, so in that case the run fails.
     return "\t" + _without_surrogates(text)
 
 
@@ -61,16 +61,16 @@ def _marked(value: object) -> object:
 
 
 def _yaml(variables: dict[str, object]) -> str:
-    """Return YAML in which every list and object is tagged `!unsafe`, which covers all texts and names in it.
+    """Return YAML that tags every list and object with `!unsafe`, which covers all texts and names in it.
 
-    Texts have no tag: ansible-core 2.19 and later read `!unsafe "1.10"` as a number. Nested lists and objects need
-    tags of their own: without them, ansible-core 2.17 and 2.18 read them as empty.
+    Texts are not tagged, because ansible-core 2.19 and later read `!unsafe "1.10"` as a number. Nested lists and
+    objects need their own tags; otherwise ansible-core 2.17 and 2.18 read them as empty.
     """
     dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
     return yaml.serialize(_node(variables), Dumper=dumper, width=_ONE_LINE, allow_unicode=True)
 
 
-_ONE_LINE = 2**31 - 1  # a secret that is split over lines would not be masked if Ansible quotes one of them
+_ONE_LINE = 2**31 - 1  # a secret split across lines would not be masked if Ansible quotes one of the lines
 
 
 def _node(value: object) -> yaml.Node:
@@ -81,7 +81,7 @@ def _node(value: object) -> yaml.Node:
         return yaml.MappingNode("!unsafe", pairs, flow_style=False)
     if isinstance(value, (list, tuple)):
         return yaml.SequenceNode("!unsafe", [_node(inner) for inner in value], flow_style=False)
-    return SafeRepresenter().represent_data(value)  # numbers, booleans, null
+    return SafeRepresenter().represent_data(value)  # numbers, booleans, and null
 
 
 def _quoted(text: str) -> yaml.ScalarNode:
@@ -89,5 +89,5 @@ def _quoted(text: str) -> yaml.ScalarNode:
 
 
 def _without_surrogates(text: str) -> str:
-    """Replace lone surrogates, which JSON can spell and Ansible cannot read."""
+    """Replace lone surrogates, which JSON can represent but Ansible cannot read."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""Inputs of services: the schema, dynamic choices, and validation of values."""
+"""Inputs of services: the schema, dynamic choices, and the validation of values."""

@@ -1,4 +1,4 @@
-"""Run a small program of a service as the deploy user and return its output, limited in time and size, with a cache."""
+"""Run a service's small programs as the deploy user, with limits on time and output, and cache the results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OUTPUT_LIMIT = 64 * 1024
 CACHE_SECONDS = 30.0
 CACHE_SIZE = 1000
 MAX_CONCURRENT = 4
-# Extra time for starting, stopping and cleaning up.
+# Extra time to start, stop, and clean up.
 _RESERVE_SECONDS = 5.0
 
 
 class ChoiceUnavailable(Exception):
-    """The program returned no usable output; the text is a sentence for users."""
+    """The program did not return usable output. The text is a sentence for users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Program:
 
 
 def ask(program: Program, user: DeployUser | None, seconds: float = TIMEOUT) -> str:
-    """Run a program as `user` (None: the server's own user) and return its output. Block for `seconds` at most.
+    """Run a program as `user` (None: the server's own user) and return its output. Block for at most `seconds`.
 
     Raises:
         ChoiceUnavailable: The program could not be started, failed, took too long, or printed too much.
@@ -76,7 +76,10 @@ def _run(spec: RunSpec, user: DeployUser | None) -> dict[str, Any]:
 
 
 def _communicate(process: subprocess.Popen[bytes], spec: RunSpec) -> tuple[bytes, bytes]:
-    """Send the settings and return the output. Keep standard input open until then: its end means that the server is gone."""
+    """Send the settings and return the output.
+
+    Keep standard input open until then: if it closes, the program assumes that the server is gone.
+    """
     stdin, process.stdin = process.stdin, None
     assert stdin is not None
     try:
@@ -113,7 +116,7 @@ def _last_line(text: str) -> str:
 
 
 class TtlCache:
-    """Cache results, including failures, for `CACHE_SECONDS`, and share a running computation between callers.
+    """Caches results, including failures, for `CACHE_SECONDS`. Callers share a running computation.
 
     `clock` returns seconds. At most `MAX_CONCURRENT` computations run at the same time; the others wait.
     """
@@ -129,10 +132,10 @@ class TtlCache:
         self._evict(now)
         if key not in self._tasks:
             task = asyncio.create_task(self._limited(compute))
-            # Retrieve the exception, so that asyncio does not log it if all callers are gone.
+            # Retrieve the exception so that asyncio does not log it if all callers are gone.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._tasks[key] = now + CACHE_SECONDS, task
-        # Shielded: if one caller is canceled, the others still get the result.
+        # Shield the task: if one caller is canceled, the others still get the result.
         result: Result = await asyncio.shield(self._tasks[key][1])
         return result
 

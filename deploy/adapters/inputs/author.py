@@ -1,4 +1,4 @@
-"""Check the schema of inputs that a service author wrote, and name the location and the reason of each problem."""
+"""Check the input schema that a service author wrote, and report the location and cause of each problem."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from deploy.domain.errors import InvalidInput
 
 MAX_FIELDS = 200
 MAX_NAME_LENGTH = 200
-# Parts of a schema after following references, and depth of nested references.
+# Limits on the parts of a schema after references are resolved, and on the depth of nested references.
 MAX_PARTS, MAX_DEPTH = 20_000, 50
 MAX_PATTERN_LENGTH = 2_000
-COMPILE_SECONDS = 0.2  # of processor time, for one pattern
+COMPILE_SECONDS = 0.2  # processor time to check one pattern
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-# Names that match a pattern could be secret unnoticed; the other keywords refer to parts outside this document.
+# A name that matches a pattern could be secret without anyone noticing. The other keywords refer to parts outside this
+# document.
 _UNSUPPORTED = {
     "patternProperties": "list each input in `properties` instead.",
     "propertyNames": "list each input in `properties` instead.",
@@ -34,11 +35,11 @@ _FORBIDDEN_FOR_SECRETS = ("default", "const", "enum", "examples", "oneOf", CHOIC
 
 
 class SchemaFault(Exception):
-    """The schema cannot be used; the text starts with the location in it."""
+    """The schema cannot be used. The text starts with the location in the schema."""
 
 
 def check_inputs(files: Files, schema: Schema, folder: str, *, is_accepted: bool = False) -> None:
-    """Check the schema of inputs of the service in `folder`. `is_accepted`: it passed the check before.
+    """Check the input schema of the service in `folder`. `is_accepted` means that the schema already passed the check.
 
     Raises:
         SchemaFault: The schema is invalid, refers to another document, or names a command that does not exist.
@@ -52,7 +53,7 @@ def check_inputs(files: Files, schema: Schema, folder: str, *, is_accepted: bool
 
 
 def check_keywords(schema: Schema) -> None:
-    """Check the type of the schema and that it uses supported keywords only.
+    """Check that the schema has the right type and only uses supported keywords.
 
     Raises:
         SchemaFault: The schema is not of type `object` or uses an unsupported keyword.
@@ -79,7 +80,8 @@ def check_size(schema: Schema) -> None:
 
 
 def check_schema(schema: Schema) -> None:
-    """Validate the schema against JSON Schema and the rules for inputs; run the other checks first. Loads a heavy library.
+    """Validate the schema against JSON Schema and the rules for inputs. Run the other checks first. Loads a heavy
+    library.
 
     Raises:
         SchemaFault: The schema is invalid.
@@ -177,7 +179,7 @@ def _check_field(field: Field) -> None:
 
 
 def _choices(field: Field) -> Iterator[tuple[str, Any, Schema]]:
-    """Yield (path, source, enclosing schema) of the dynamic choices of a field or of its entries."""
+    """Yield (path, source, enclosing schema) for each dynamic choice of a field or its entries."""
     items = field.schema.get("items")
     for path, part in ((field.path, field.schema), (f"{field.path}.items", items if isinstance(items, dict) else {})):
         if part.get(CHOICES) is not None:
@@ -230,7 +232,7 @@ def _check_default(field: Field) -> None:
 
 
 def _check_places(schema: Schema, found: list[Field]) -> None:
-    """Reject `writeOnly` and dynamic choices in places where they would have no effect."""
+    """Reject `writeOnly` and dynamic choices where they would have no effect."""
     for path, keyword in _misplaced_keywords(schema, found):
         raise SchemaFault(f"{path}.{keyword}: allowed only for a whole input, not for a part of one.")
 
@@ -247,7 +249,7 @@ def _misplaced_keywords(schema: Schema, found: list[Field]) -> Iterator[tuple[st
 
 
 def _described(schema: Schema, found: list[Field]) -> Iterator[Schema]:
-    """Yield the parts of the schema, unresolved, that describe an input or the entries of an input with choices."""
+    """Yield the unresolved parts of the schema that describe an input, or the entries of an input with choices."""
     for field in found:
         part: Any = field.raw
         seen = 0

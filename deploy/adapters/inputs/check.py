@@ -1,4 +1,4 @@
-"""Validate values against a schema of inputs: fill in defaults and describe problems as sentences."""
+"""Validate values against an input schema, fill in defaults, and describe problems as sentences."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 FORMATS = ("date", "email", "ipv4", "ipv6")
-# Patterns come from service authors and values from any user, so the length of a matched text and the time per match are
-# limited.
+# Service authors write the patterns and any user can supply the values, so limit the length of the text to match and
+# the time per match.
 MAX_MATCHED_LENGTH, PATTERN_SECONDS = 1000, 0.2
-# Limits per check: seconds for all patterns together, and how often a keyword is applied to a value.
+# Limits per check: the total seconds for all patterns, and how often a keyword can be applied to a value.
 ALL_PATTERNS_SECONDS, MAX_KEYWORDS = 0.5, 100_000
 MAX_CPU_SECONDS = 1.0
 UNIQUE_ITEM_COST = 16
@@ -45,7 +45,7 @@ def load() -> None:
 
 
 class _Budget:
-    """The remaining budget of a check. A hostile schema or hostile values could otherwise keep it busy for hours."""
+    """The remaining budget of a check. Without it, hostile schemas or values could keep a check busy for hours."""
 
     def __init__(self) -> None:
         self._left = MAX_KEYWORDS
@@ -53,7 +53,7 @@ class _Budget:
         self.pattern_seconds = ALL_PATTERNS_SECONDS
 
     def spend(self, size: int) -> None:
-        """Count one applied keyword; `size` is its number of entries."""
+        """Count one applied keyword. `size` is the number of entries it applies to."""
         self._left -= 1 + size // 4
         if self._left < 0 or time.thread_time() > self._deadline:
             raise InvalidInput(TOO_MUCH)
@@ -74,8 +74,8 @@ def _limited() -> Iterator[None]:
 def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """Return the values with defaults filled in, and the problems found.
 
-    An input that the schema does not name is a problem, unless the schema sets `additionalProperties`: a secret with a
-    misspelled name would otherwise be stored in plain text.
+    An input that the schema does not name is a problem unless the schema sets `additionalProperties`. Otherwise, a
+    secret with a misspelled name would be stored in plain text.
 
     Raises:
         InvalidInput: The check would take too long.
@@ -88,7 +88,7 @@ def checked(schema: Schema, values: dict[str, Any]) -> tuple[dict[str, Any], lis
 
 
 def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
-    """Return the problems in the order of the form's fields; those that belong to no field come last."""
+    """Return the problems in the order of the form's fields. Problems that do not belong to a field come last."""
     positions = {name: position for position, name in enumerate(shape.names(schema))}
     return sorted(
         faults, key=lambda fault: positions.get(str(fault.path[1]) if len(fault.path) > 1 else "", len(positions))
@@ -96,7 +96,7 @@ def _in_order(schema: Schema, faults: list[Fault]) -> list[Fault]:
 
 
 def missing(schema: Schema, values: dict[str, Any]) -> list[str]:
-    """Return the required inputs that have no value, in the order of the schema."""
+    """Return the required inputs that do not have a value, in schema order."""
     complete = _with_defaults(_validator(schema), schema, values)
     required: set[str] = set()
     for error in _validator(schema).iter_errors(complete):
@@ -113,7 +113,7 @@ def missing(schema: Schema, values: dict[str, Any]) -> list[str]:
 
 
 def active_names(schema: Schema, values: dict[str, Any]) -> list[str]:
-    """Return the inputs that apply for these values, leaving out those whose condition is not met."""
+    """Return the inputs that apply to these values. Leave out inputs whose condition is not met."""
     parts = list(_active(_validator(schema), schema, schema, values, conditions=True))
     names = [name for part in parts for name in part.get("properties", {})]
     return [name for name in shape.names(schema) if name in names]
@@ -131,7 +131,7 @@ def faults_of(schema: Schema, values: dict[str, Any]) -> list[Fault]:
 
 @lru_cache(maxsize=1)
 def validator_class() -> type[Validator]:
-    """Return a JSON Schema 2020-12 validator with decimal arithmetic that counts against the budget."""
+    """Return a JSON Schema 2020-12 validator that uses decimal arithmetic and counts against the budget."""
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - heavy, and most sites do without
 
     overrides = {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items}
@@ -184,7 +184,7 @@ def _hint(known: list[str]) -> str:
 
 def _with_defaults(validator: Validator, schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
     complete = dict(values)
-    # Conditions come last, because they may depend on defaults.
+    # Check conditions last, because they can depend on defaults.
     for conditions in (False, True):
         for _ in range(_ROUNDS):
             before = len(complete)
@@ -206,7 +206,7 @@ def _fill(root: Schema, part: Schema, values: dict[str, Any]) -> None:
 def _active(
     validator: Validator, root: Schema, part: Any, values: dict[str, Any], *, conditions: bool
 ) -> Iterator[Schema]:
-    """Yield the parts of the schema that apply to these values, leaving out alternatives (`anyOf`, `oneOf`)."""
+    """Yield the parts of the schema that apply to these values. Leave out alternatives (`anyOf`, `oneOf`)."""
     if not isinstance(part, dict):
         return
     yield part
@@ -222,7 +222,7 @@ def _active(
 
 
 def _multiple_of(_validator: Validator, step: Any, number: Any, _schema: Any) -> Iterator[ValidationError]:
-    """Use decimal arithmetic: 0.3 is a multiple of 0.1, but not in binary floating point."""
+    """Check with decimal arithmetic: 0.3 is a multiple of 0.1, but not in binary floating point."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
     if isinstance(number, bool) or not isinstance(number, (int, float)):
@@ -236,7 +236,7 @@ def _exact(number: float) -> Fraction:
 
 
 def _unique_items(_validator: Validator, expected: Any, entries: Any, _schema: Any) -> Iterator[ValidationError]:
-    """Check uniqueness in linear time; the library compares every pair of entries."""
+    """Check uniqueness in linear time. The library compares every pair of entries."""
     from jsonschema.exceptions import ValidationError  # noqa: PLC0415
 
     if expected is True and isinstance(entries, list):
@@ -246,7 +246,7 @@ def _unique_items(_validator: Validator, expected: Any, entries: Any, _schema: A
 
 
 def _with_whole_numbers(value: Any) -> Any:
-    """Return the value with integral floats replaced by integers, because JSON treats 1.0 and 1 as equal."""
+    """Return the value with integral floats converted to integers, because JSON treats 1.0 and 1 as equal."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

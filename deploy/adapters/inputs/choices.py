@@ -1,4 +1,4 @@
-"""Dynamic choices of inputs, from a command of the service or from its inventory."""
+"""Load the dynamic choices of inputs from a command of the service or from its inventory."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class ChoiceContext:
 
 
 Inventory = dict[str, list[str]]
-"""Host names by group name; the group `all` has every host."""
+"""Host names by group name. The group `all` contains every host."""
 
 
 class Choices:
-    """Fill in the dynamic choices of a schema. Results are cached for half a minute."""
+    """Fills in the dynamic choices of a schema. Results are cached for half a minute."""
 
     def __init__(self, context: ChoiceContext, cache: TtlCache | None = None) -> None:
         self._context = context
         self._cache = cache or TtlCache()
 
     async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
-        """Return the inputs of a service with dynamic choices filled in, for all inputs or those in `only`."""
+        """Return the inputs of a service with the dynamic choices of all inputs, or of those in `only`, filled in."""
         schema = config.get("inputs")
         if not isinstance(schema, dict):
             return Form(schema=None)
@@ -69,7 +69,7 @@ class Choices:
         return Form(schema=_fill_in_choices(schema, found), problems=tuple(problems.values()))
 
     async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
-        """Return True if the platform itself runs the playbook of a service.
+        """Return True if the platform runs the service's playbook itself.
 
         Raises:
             FoldersUnavailable: The services folder cannot be read.
@@ -112,10 +112,11 @@ class Choices:
             raise ChoiceUnavailable(str(error).rstrip(".")) from error
         ansible_inventory = Path(executable).with_name("ansible-inventory")
         ansible = Playbook(executable=str(ansible_inventory), path=folder, folder=folder, settings=settings)
-        # `--graph` prints names only; `--list` would also read variables, decrypt vaults, and need their passwords.
+        # `--graph` only prints names; `--list` would also read variables and decrypt vaults, which requires their
+        # passwords.
         argv = [str(ansible_inventory), "--graph", *(["--inventory", inventory] if inventory else [])]
         env = playbook_env(ansible, path=self._context.path, home=worker_home(user.home if user else None))
-        # Otherwise a partly unreadable inventory would silently yield only some of the choices.
+        # Otherwise Ansible would silently return only some of the choices if part of the inventory is unreadable.
         env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
         program = Program(argv=tuple(argv), cwd=str(folder), env=env)
         return parse_graph(await asyncio.to_thread(ask, program, user))
@@ -175,7 +176,7 @@ def _reject_constant(constant: str) -> None:
 
 
 def parse_graph(text: str) -> Inventory:
-    """Parse the output of `ansible-inventory --graph`: groups start with `@`, and indentation shows their hosts."""
+    """Parse the output of `ansible-inventory --graph`: groups start with `@`, with their hosts indented below."""
     groups: dict[str, dict[str, None]] = {EVERYTHING: {}}
     above: list[tuple[int, str]] = []
     for line in text.splitlines():
@@ -217,7 +218,7 @@ def _key(source: Mapping[str, Any]) -> str:
 
 
 def _fill_in_choices(schema: Schema, found: Mapping[str, list[Choice] | ChoiceUnavailable]) -> Schema:
-    """Return a copy of the schema in which each source of choices is replaced by the choices, if they are known."""
+    """Return a copy of the schema with each source of choices replaced by its choices, if they are known."""
 
     def fill(part: Any) -> Any:
         if isinstance(part, list):
@@ -245,7 +246,7 @@ def _with_choices(schema: Schema, choices: list[Choice]) -> Schema:
 
 
 def _converted(value: Any, kind: Any) -> Any:
-    """Convert a line to a number if the input is a number; return the value unchanged if that fails."""
+    """Convert a line to a number if the input is a number. If that fails, return the value unchanged."""
     if not isinstance(value, str) or kind not in ("integer", "number"):
         return value
     try:

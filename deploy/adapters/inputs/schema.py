@@ -1,4 +1,4 @@
-"""Find the inputs that a JSON Schema describes, by its structure and without a library."""
+"""Find the inputs that a JSON Schema describes from its structure, without a library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from deploy.domain.errors import InvalidInput
 
 Schema = dict[str, Any]
-# Limit of visited parts. With references, a schema of 2 kB can have millions of them.
+# Limit on visited parts. With references, a 2 kB schema can have millions of them.
 MAX_VISITED = 2_000
 
 CHOICES = "x-choices"
@@ -34,9 +34,9 @@ _SAME_LIST = ("allOf", "anyOf", "oneOf")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A place where a schema describes an input; conditions can describe the same input in several places.
+    """A place where a schema describes an input. Conditions can describe the same input in several places.
 
-    `raw` is the schema at `path`; `schema` is the same with references resolved.
+    `raw` is the schema at `path`. `schema` is the same schema with references resolved.
     """
 
     name: str
@@ -55,7 +55,7 @@ class SchemaTooLarge(InvalidInput):
 
 
 def children(schema: Schema) -> Iterator[tuple[str, Any]]:
-    """Yield (path, schema) of the direct subschemas; data (`default`, `enum`, …) is not a subschema."""
+    """Yield (path, schema) for each direct subschema. Data (`default`, `enum`, …) is not a subschema."""
     for keyword in _ONE:
         if keyword in schema:
             yield keyword, schema[keyword]
@@ -68,7 +68,7 @@ def children(schema: Schema) -> Iterator[tuple[str, Any]]:
 
 
 def walk(schema: Any, path: str = "inputs") -> Iterator[tuple[str, Schema]]:
-    """Yield (path, schema) of a schema and all its subschemas, except `true` and `false`."""
+    """Yield (path, schema) for a schema and all its subschemas, except `true` and `false`."""
     if isinstance(schema, dict):
         yield path, schema
         for step, child in children(schema):
@@ -76,7 +76,7 @@ def walk(schema: Any, path: str = "inputs") -> Iterator[tuple[str, Schema]]:
 
 
 def target(root: Schema, reference: object) -> Any:
-    """Return what a `$ref` within the document points to, or None if that does not exist."""
+    """Return the target of a `$ref` within the document, or None if the target does not exist."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
     found: Any = root
@@ -86,7 +86,7 @@ def target(root: Schema, reference: object) -> Any:
 
 
 def fields(root: Schema) -> Iterator[Field]:
-    """Yield every place that describes an input, unconditional ones first, following references.
+    """Yield every place that describes an input, unconditional places first. Follow references.
 
     Raises:
         SchemaTooLarge: The schema has too many parts.
@@ -105,7 +105,7 @@ def secret_names(root: Schema) -> frozenset[str]:
 
 
 def resolved(root: Schema, schema: Any) -> Schema:
-    """Return a schema with its reference resolved; the schema's own keywords take precedence."""
+    """Return a schema with its reference resolved. The schema's own keywords take precedence."""
     found: Schema = dict(schema) if isinstance(schema, dict) else {}
     seen: set[str] = set()
     while isinstance(reference := found.pop("$ref", None), str) and reference not in seen:
@@ -115,19 +115,19 @@ def resolved(root: Schema, schema: Any) -> Schema:
 
 
 def title(root: Schema, name: str) -> str:
-    """Return the title of an input, or its name if it has no title."""
+    """Return the title of an input, or its name if it does not have a title."""
     titles = (field.schema.get("title") for field in fields(root) if field.name == name)
     return next((found for found in titles if isinstance(found, str) and found), name)
 
 
 def choice_source(schema: Schema) -> Mapping[str, Any] | None:
-    """Return the source of an input's dynamic choices, or None if it has none."""
+    """Return the source of an input's dynamic choices, or None if its choices are not dynamic."""
     found = schema.get(CHOICES) or _dict(schema.get("items")).get(CHOICES)
     return found if isinstance(found, dict) else None
 
 
 class _Visits:
-    """Counts visited parts of a schema."""
+    """Counts the visited parts of a schema."""
 
     def __init__(self) -> None:
         self._count = 0

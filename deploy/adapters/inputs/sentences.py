@@ -1,4 +1,4 @@
-"""Describe problems of values for users. Values are never repeated, because they may be secret."""
+"""Describe problems with values to users. Messages never repeat a value, because it could be secret."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def label(root: Schema, path: Path) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a schema (a limit, a choice) as text for users."""
+    """Return a value from a schema (a limit or a choice) as text for users."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

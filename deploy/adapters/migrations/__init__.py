@@ -1,4 +1,4 @@
-"""Migrations of the database schema from every released version to the current one."""
+"""Migrate the database schema from any released version to the current one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ FOLDER = Path(__file__).parent
 
 
 def head() -> str:
-    """Return the newest revision. Revisions are numbered, so this needs no library."""
+    """Return the newest revision. Revisions are numbered, so this does not need a library."""
     return max(path.stem.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def function(name: str) -> str:
     """Return the SQL that creates a database function: `functions/<name>.sql`.
 
-    Names start with the revision that loads them, and files never change after a release: a new version gets a new file.
+    Each name starts with the revision that loads it. Files never change after a release: a new version of a function
+    gets a new file.
     """
     return (FOLDER / "functions" / f"{name}.sql").read_text(encoding="utf-8")
 
@@ -31,10 +32,10 @@ async def current(database: Database) -> str | None:
 
 
 async def upgrade(database: Database) -> bool:
-    """Upgrade the database to the newest revision and return True if anything changed."""
+    """Upgrade the database to the newest revision. Return True if anything changed."""
     if await current(database) == head():
         return False
-    # Alembic and SQLAlchemy take half a second to import, and are needed once per upgrade only.
+    # Alembic and SQLAlchemy take half a second to import and are only needed for upgrades.
     from deploy.adapters.migrations.upgrading import upgrade_to_head  # noqa: PLC0415
 
     await upgrade_to_head(database.url)

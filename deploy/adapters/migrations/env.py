@@ -1,4 +1,4 @@
-"""Alembic's entry: works on the connection that it is handed, inside the caller's transaction."""
+"""Alembic's entry point. It uses the connection passed to it, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOREIGN_PREFIX = "procrastinate_"
 
 
 def ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Leave the queue's own tables alone when comparing."""
+    """Exclude the queue's own tables from comparisons."""
     return not (kind == "table" and (name or "").startswith(FOREIGN_PREFIX))
 
 

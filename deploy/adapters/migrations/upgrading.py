@@ -20,27 +20,28 @@ async def upgrade_to_head(url: str) -> None:
     """Upgrade the database at this DATABASE_URL to the newest revision, in one transaction.
 
     Raises:
-        PostgresError and others of DATABASE_ERRORS: the database is unreachable or rejected a statement; nothing changed.
+        PostgresError and others of DATABASE_ERRORS: The database is unreachable or rejects a statement.
+            Nothing changed.
     """
     try:
         async with engine_for(url).begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             await connection.run_sync(lambda begun: command.upgrade(config_for(begun), "head"))
     except DBAPIError as error:
-        # Raise the driver's error, because callers do not know SQLAlchemy's.
+        # Raise the driver's error: callers do not know SQLAlchemy's errors.
         cause = error.orig.__cause__ if error.orig is not None else None
         raise cause or error from None
 
 
 def engine_for(url: str) -> AsyncEngine:
-    """Return a SQLAlchemy engine for a DATABASE_URL, which is parsed as in the rest of the program."""
+    """Return a SQLAlchemy engine for a DATABASE_URL, parsed the same way as in the rest of the program."""
     return create_async_engine(
         "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: connect(url, "fastdeploy migrations")
     )
 
 
 def config_for(connection: Connection) -> Config:
-    """Return a configuration of Alembic with our revisions and this connection."""
+    """Return an Alembic configuration with our revisions and this connection."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection

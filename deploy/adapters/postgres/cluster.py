@@ -47,7 +47,7 @@ class Layout:
         return self.data_dir / f"pg{major}"
 
     def newest_cluster(self) -> int | None:
-        """Return the highest major version with a database, or None if there is no database."""
+        """Return the highest major version that has a database, or None if there is no database."""
         majors = [
             int(found[1])
             for folder in self.data_dir.glob("pg*/PG_VERSION")
@@ -57,12 +57,12 @@ class Layout:
 
 
 def has_database(data_dir: Path) -> bool:
-    """Return True if the data folder has a database."""
+    """Return True if the data folder contains a database."""
     return Layout(data_dir).newest_cluster() is not None
 
 
 def prepare_data_dir(data_dir: Path) -> None:
-    """Create the data folder unless it exists. It is private, but traversable for all users if created by root."""
+    """Create the data folder unless it exists. It is private; if root creates it, other users can traverse it."""
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         data_dir.mkdir()
@@ -77,7 +77,7 @@ def prepare_data_dir(data_dir: Path) -> None:
 
 
 def read_password(layout: Layout) -> str | None:
-    """Return the role's password, or None if there is none yet."""
+    """Return the role's password, or None if it has not been set yet."""
     try:
         return layout.password.read_text(encoding="ascii").strip() or None
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def read_password(layout: Layout) -> str | None:
 def write_password(layout: Layout) -> str:
     """Generate a password, store it and return it."""
     password = secrets.token_hex(32)
-    # Write atomically, so that an interruption leaves no partial file.
+    # Write atomically, so that an interruption does not leave a partial file.
     descriptor, name = tempfile.mkstemp(prefix=TEMP_FILE_PREFIX, dir=layout.data_dir)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(password)
@@ -103,19 +103,19 @@ def write_password(layout: Layout) -> str:
 
 
 def give_to_owner(layout: Layout, path: Path) -> None:
-    """Change the owner of a file that root created to that of the data folder."""
+    """Give a file that root created to the owner of the data folder."""
     if os.geteuid() == 0:
         owner = layout.data_dir.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def remove_unfinished(layout: Layout) -> None:
-    """Remove leftovers of a start that was killed while creating files."""
+    """Remove the leftovers of a startup that was killed while it was creating files."""
     for secret in layout.data_dir.glob(f"{TEMP_FILE_PREFIX}*"):
         secret.unlink()
     deadline = time.monotonic() + REMOVAL_TIMEOUT
     for unfinished in layout.data_dir.glob(f"{STAGING_PREFIX}*"):
-        # A process of the killed start may still be writing there.
+        # A process of the killed startup could still be writing to it.
         while unfinished.exists() and time.monotonic() < deadline:
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -142,7 +142,7 @@ def create_cluster(layout: Layout, bin_dir: Path, major: int, account: Account, 
 
 
 def run_single(account: Account, bin_dir: Path, cluster: Path, statement: str) -> None:
-    """Run a statement on a stopped database. Pass it on standard input, because it may contain a secret."""
+    """Run a statement on a stopped database. Pass it on standard input, because it could contain a secret."""
     argv: list[str | Path] = [
         bin_dir / "postgres",
         "--single",
@@ -163,14 +163,14 @@ def set_password(account: Account, bin_dir: Path, cluster: Path, password: str) 
 
 
 def change_owner(folder: Path, account: Account) -> None:
-    """Change the owner of everything in `folder` to `account`, unless it owns the folder already. Needs root."""
+    """Change the owner of everything in `folder` to `account`, unless it already owns the folder. Requires root."""
     uid, gid = account.owner
     if folder.stat().st_uid == uid:
         return
     for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
         for name in (*folders, *files):
             os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
-    # The top folder comes last, so that an interrupted change is repeated.
+    # Change the top folder last, so that an interrupted change is repeated.
     os.chown(folder, uid, gid)
 
 

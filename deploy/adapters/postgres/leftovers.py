@@ -1,4 +1,4 @@
-"""Clean up after a killed server: processes that are still shutting down, and their files."""
+"""Clean up after a killed server: wait for processes that are still shutting down, and remove leftover files."""
 
 import contextlib
 import os
@@ -14,9 +14,10 @@ ORPHAN_TIMEOUT = 0.5
 
 
 def clear_leftovers(cluster: Path, socket_dir: Path) -> None:
-    """Wait until no server uses `cluster` and remove files that would keep the next one from starting.
+    """Wait until `cluster` is not in use, and remove files that would keep the next server from starting.
 
-    The caller holds the data folder's lock, so no server starts meanwhile, and any live one is shutting down.
+    The caller holds the data folder's lock. No other server can start while this runs, and any live one is shutting
+    down.
 
     Raises:
         PostgresError: The old server does not stop.
@@ -40,7 +41,7 @@ def _wait_for_end(cluster: Path, pid_file: Path) -> None:
                 f"not stop. Stop it with `kill -INT {processes[0]}` and start again."
             )
         if waited > ORPHAN_TIMEOUT and _recorded_pid(pid_file) not in processes:
-            # Their server is dead and cannot stop them, and a new server must not start while they run.
+            # The server that could stop them is dead, and a new server must not start while they are running.
             _kill(processes)
         time.sleep(0.01)
 
@@ -77,9 +78,9 @@ def _kill(processes: list[int]) -> None:
 def _disown(pid_file: Path) -> None:
     """Write this process's ID into the stale `pid_file`.
 
-    The recorded ID may belong to another process by now (IDs start low again in a restarted container), and PostgreSQL
-    would take that for a running server. It ignores the ID of its parent. The other lines stay, because PostgreSQL uses
-    them to find shared memory that is still in use.
+    The recorded ID could belong to another process by now (in a restarted container, IDs start low again), and
+    PostgreSQL would treat that process as a running server. It ignores the ID of its parent. Keep the other lines,
+    because PostgreSQL uses them to find shared memory that is still in use.
     """
     _, _, rest = pid_file.read_text().partition("\n")
     with open(os.open(pid_file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w") as file:

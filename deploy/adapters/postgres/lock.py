@@ -1,4 +1,4 @@
-"""Lock the data folder, so that only one fastDeploy uses it."""
+"""Lock the data folder so that only one fastDeploy uses it."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ LOCK_TIMEOUT = 3.0
 
 
 class DataDirLock:
-    """A lock file with its owner's process ID. The kernel releases the lock when the owner ends."""
+    """A lock file that contains its owner's process ID. The kernel releases the lock when the owner exits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,9 +52,9 @@ class DataDirLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Release the lock, if it is held."""
+        """Release the lock if it is held."""
         if self._descriptor is not None:
-            # Truncated, not removed, because a waiting process may have it open.
+            # Truncate the file instead of removing it: a waiting process could have it open.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

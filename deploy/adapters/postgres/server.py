@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL server as a child of this process."""
+"""Run the bundled PostgreSQL server as a child of this process."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
         "max_wal_size": "256MB",
         "jit": "off",
         "timezone": "UTC",
-        # The details of an error can contain row data.
+        # Error details can contain row data.
         "log_error_verbosity": "terse",
         "log_checkpoints": "off",
         # Avoids an idle process.
@@ -54,7 +54,7 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
 
 @final
 class PostgresServer:
-    """A PostgreSQL server on the files in `data_dir`, with a socket that only this user (and root) can open.
+    """A PostgreSQL server on the files in `data_dir`. Only this user and root can open its socket.
 
     The server stops when this process ends for any reason.
     """
@@ -89,15 +89,15 @@ class PostgresServer:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start the server and wait until it is ready; create the database first in a new data folder.
+        """Start the server and wait until it is ready. In a new data folder, create the database first.
 
-        Block for usually less than 0.1 s, or 1 s with a new folder. Start a new server if the last one died.
+        Usually block for less than 0.1 s, or 1 s in a new folder. If the last server died, start a new one.
 
         Raises:
             PostgresError: The server could not be started, or this is not the main thread.
         """
         if threading.current_thread() is not threading.main_thread():
-            # The kernel would stop the server when that thread ends.
+            # When that thread ends, the kernel would stop the server.
             raise PostgresError("The bundled PostgreSQL must be started from the main thread.")
         if self._process is not None and self._process.poll() is None:
             return
@@ -117,7 +117,7 @@ class PostgresServer:
             raise
 
     def stop(self, timeout: float = 20) -> None:
-        """Stop the server and disconnect its clients; after `timeout` seconds, stop it without a clean shutdown."""
+        """Stop the server and disconnect its clients. After `timeout` seconds, stop it without a clean shutdown."""
         if self._process is not None:
             for how, seconds in ((signal.SIGINT, timeout), (signal.SIGQUIT, QUIT_TIMEOUT)):
                 if _ended(self._process, how, seconds):
@@ -187,7 +187,7 @@ class PostgresServer:
 
 
 def _binaries_for(layout: Layout, explicit: Path | None) -> tuple[Path, int]:
-    """Return the programs to use and their major version, which must match an existing database."""
+    """Return the programs to use and their major version, which must match the version of an existing database."""
     major = layout.newest_cluster()
     if major is None:
         bin_dir = find_binaries(explicit)
@@ -212,7 +212,7 @@ def _ended(process: "subprocess.Popen[bytes]", how: signal.Signals, timeout: flo
 
 
 def _open_log(layout: Layout) -> IO[bytes]:
-    """Open the server's log for appending; rotate it first if it is too large."""
+    """Open the server's log for appending. Rotate it first if it is too large."""
     if layout.log.exists() and layout.log.stat().st_size > MAX_LOG_BYTES:
         layout.log.replace(layout.log.with_suffix(".log.1"))
     descriptor = os.open(layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,4 +1,4 @@
-"""The server's socket: find its location and probe the state of the server."""
+"""Find the server's socket and probe the state of the server."""
 
 import enum
 import hashlib
@@ -32,29 +32,32 @@ class ServerState(enum.Enum):
 
 
 def probe(socket_dir: Path, user: str, timeout: float = 5) -> ServerState:
-    """Return the state of the server whose socket is in `socket_dir`; `timeout` is in seconds."""
+    """Return the state of the server whose socket is in `socket_dir`. `timeout` is in seconds."""
     parameters = f"user\0{user}\0database\0{user}\0\0".encode()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout)
         try:
             client.connect(str(socket_dir / SOCKET_NAME))
             client.sendall(struct.pack("!ii", 8 + len(parameters), PROTOCOL_3) + parameters)
-            # Read everything, because the server logs an error if unread data remains.
+            # Read everything: the server logs an error if unread data remains.
             reply = client.recv(4096)
         except (OSError, ValueError):
             return ServerState.ABSENT
-    # "R" asks for the password; "E" is an error: starting, shutting down, too many clients.
+    # "R" requests the password. "E" is an error: starting, shutting down, or too many clients.
     return {b"R": ServerState.READY, b"E": ServerState.STARTING}.get(reply[:1], ServerState.ABSENT)
 
 
 def fits(folder: Path) -> bool:
-    """Return True if `folder` can hold the socket: the path is short enough and has no special characters."""
+    """Return True if `folder` can hold the socket: its path is short enough and has no special characters."""
     path = str(folder / SOCKET_NAME)
     return PLAIN_PATH.fullmatch(path) is not None and len(path) <= MAX_SOCKET_PATH
 
 
 def prepare_socket_dir(run: Path, account: Account) -> Path:
-    """Return the private folder for the socket: `run`, or a temporary folder that `run` links to if its path is too long."""
+    """Return the private folder for the socket.
+
+    The folder is `run` or, if the path of `run` is too long, a temporary folder that `run` links to.
+    """
     if fits(run):
         if run.is_symlink():
             run.unlink()
@@ -62,7 +65,7 @@ def prepare_socket_dir(run: Path, account: Account) -> Path:
         os.chown(run, *account.owner)
         return run
     folder = Path(os.path.realpath(run))
-    # A copy of a data folder still links to the folder of the original.
+    # A copied data folder still links to the folder of the original.
     prefix = f"fastdeploy-{hashlib.sha256(os.fsencode(run)).hexdigest()[:8]}-"
     if run.is_symlink() and folder.name.startswith(prefix) and _is_private(folder, account):
         return folder

@@ -1,4 +1,4 @@
-"""Password attempts, counted in buckets, and the known networks of accounts."""
+"""Store password attempts, counted in buckets, and the networks known to each account."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import asyncpg
 
 from deploy.adapters.repository.statement import Statement
 
-# A reservation adds at most two rows and removes up to this many expired ones, so neither table can grow for long.
+# A reservation adds at most two rows and removes up to this many expired ones, so neither table keeps growing.
 FORGET_AT_ONCE = 200
-# A network that is used daily is not written at every sign-in.
+# A network in daily use is not written again at every sign-in.
 EXTEND_EVERY = timedelta(days=1)
 
-# The row lock orders concurrent reservations of one bucket; a full bucket returns no row.
+# The row lock puts concurrent reservations of a bucket in order. For a full bucket, no row is returned.
 _RESERVE = Statement(
     "INSERT INTO password_attempts AS known (bucket, attempts, failures, ends) VALUES (:bucket, 1, 0, :ends) "
     "ON CONFLICT (bucket) DO UPDATE SET "
@@ -27,11 +27,11 @@ _RESERVE = Statement(
 _STATES = Statement(
     "SELECT bucket, attempts, failures, ends FROM password_attempts WHERE bucket = ANY(:buckets) AND ends > :now"
 )
-# An attempt belongs to its window: one that began in an earlier window does not change this one.
+# An attempt belongs to its own window: one that began in an earlier window does not change this one.
 _FAIL = Statement("UPDATE password_attempts SET failures = failures + 1 WHERE bucket = :bucket AND ends = :ends")
 _REFUND = Statement("UPDATE password_attempts SET attempts = attempts - 1 WHERE bucket = :bucket AND ends = :ends")
 _REFUND_LAST = Statement("DELETE FROM password_attempts WHERE bucket = :bucket AND ends = :ends AND attempts <= 1")
-# Rows that another process is using are left to it, so a cleanup neither waits nor deadlocks.
+# Skip rows that another process is using, so that a cleanup never waits or deadlocks.
 _FORGET = Statement(
     "DELETE FROM password_attempts WHERE bucket = ANY(ARRAY(SELECT bucket FROM password_attempts "
     "WHERE ends <= :now ORDER BY ends LIMIT :limit FOR UPDATE SKIP LOCKED))"
@@ -49,7 +49,10 @@ _FORGET_NETWORKS = Statement(
 
 
 class BucketState(NamedTuple):
-    """How full a bucket is. `attempts` includes those still being checked; `failures` are wrong passwords."""
+    """How full a bucket is.
+
+    `attempts` includes attempts that are still being checked. `failures` counts wrong passwords.
+    """
 
     attempts: int
     failures: int
@@ -68,24 +71,25 @@ class Attempts:
         return {row["bucket"]: BucketState(row["attempts"], row["failures"], row["ends"]) for row in rows}
 
     async def reserve(self, bucket: bytes, limit: int, now: datetime, ends: datetime) -> datetime | None:
-        """Count one attempt; return when its window ends, None if the bucket is full. `ends` is for a new window.
+        """Count one attempt and return when its window ends, or None if the bucket is full. `ends` is for a new
+        window.
 
-        Callers that reserve several buckets in one transaction go through them in order of their bytes.
+        To avoid deadlocks, callers that reserve several buckets in one transaction must go through them in byte order.
         """
         found: datetime | None = await _RESERVE.value(self._driver, bucket=bucket, limit=limit, now=now, ends=ends)
         return found
 
     async def refund(self, bucket: bytes, ends: datetime) -> None:
-        """Give an attempt back."""
+        """Refund an attempt."""
         await _REFUND_LAST.value(self._driver, bucket=bucket, ends=ends)
         await _REFUND.value(self._driver, bucket=bucket, ends=ends)
 
     async def fail(self, bucket: bytes, ends: datetime) -> None:
-        """Note that an attempt was a wrong password."""
+        """Record that an attempt used a wrong password."""
         await _FAIL.value(self._driver, bucket=bucket, ends=ends)
 
     async def forget_expired(self, now: datetime) -> None:
-        """Delete expired buckets and networks, a limited number of each."""
+        """Delete expired buckets and networks, up to a limited number of each."""
         await _FORGET.value(self._driver, now=now, limit=FORGET_AT_ONCE)
         await _FORGET_NETWORKS.value(self._driver, now=now, limit=FORGET_AT_ONCE)
 
@@ -94,5 +98,5 @@ class Attempts:
         return bool(await _KNOWS.value(self._driver, key=key, now=now))
 
     async def remember_network(self, key: bytes, expires: datetime) -> None:
-        """Note that the account has signed in from this network."""
+        """Record that the account signed in from this network."""
         await _REMEMBER.value(self._driver, key=key, expires=expires, due=expires - EXTEND_EVERY)

@@ -1,4 +1,4 @@
-"""The audit: who did what."""
+"""Store the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NEWEST = Statement(
 
 
 class Audit:
-    """Entries are added in the transaction of what they describe, and never changed."""
+    """The audit log. Each entry is added in the transaction of the action it describes and never changes."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
@@ -31,5 +31,5 @@ class Audit:
         await _ADD.value(self._driver, **{**asdict(entry), "details": json.dumps(entry.details)})
 
     async def newest(self, limit: int) -> Sequence[AuditEntry]:
-        """Return the newest entries, newest first. Only administrators may see them."""
+        """Return the newest entries, newest first. Only administrators can see them."""
         return [AuditEntry(**row) for row in await _NEWEST.rows(self._driver, limit=limit)]

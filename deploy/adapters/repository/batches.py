@@ -22,7 +22,7 @@ from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.domain.model import Deployment, Step
 
-# Adds a new deployment with all its rows. Foreign keys are checked at the end of the statement.
+# Add a new deployment with all its rows. Foreign keys are checked at the end of the statement.
 _ADDED = tuple(name for name in names_of(Deployment) if name != "job_id")
 _QUOTED, _NEW = ", ".join(f'"{name}"' for name in _ADDED), ", ".join(f":new_{name}" for name in _ADDED)
 _ADD = Statement(
@@ -69,8 +69,8 @@ _STORE = Statement(
 class Version:
     """The version of a deployment's row that a change is based on.
 
-    Every change increases one of the numbers, except the end of a lost run that had already reported its result, which
-    adds no events.
+    Every change increases one of the numbers. The only exception is the end of a lost run that already reported its
+    result, which does not add events.
     """
 
     seq: int
@@ -79,7 +79,7 @@ class Version:
 
     @classmethod
     def of(cls, deployment: Deployment) -> Version:
-        """Return the version of a deployment before a change."""
+        """Return the version of a deployment before it changes."""
         return cls(deployment.seq, deployment.spool_offset, deployment.run_ended is not None)
 
 
@@ -101,19 +101,19 @@ class Change:
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
     def committed(self) -> CommittedEvents:
-        """Return the events that clients may see."""
+        """Return the events that clients can see."""
         return CommittedEvents(self.deployment.id, self.deployment.service_id, self.events)
 
 
 class Batches:
-    """Stores changes of deployments, and adds the events that clients may see to `committed`."""
+    """Stores changes of deployments, and adds the events that clients can see to `committed`."""
 
     def __init__(self, driver: asyncpg.Connection, committed: list[CommittedEvents]) -> None:
         self._driver = driver
         self._committed = committed
 
     async def next_id(self) -> int:
-        """Return the ID of a new deployment. IDs ascend in call order if the caller holds a lock on the service."""
+        """Return the ID for a new deployment. IDs ascend in call order if the caller holds a lock on the service."""
         drawn: int = await _NEXT_ID.value(self._driver)
         return drawn
 
@@ -126,16 +126,17 @@ class Batches:
         steps: Sequence[Step],
         events: Sequence[StoredEvent],
     ) -> None:
-        """Store a new deployment that has an ID, with the current config of its service, its job, steps and first events."""
+        """Store a new deployment that has an ID, with its service's config, job, steps, and first events."""
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config), **job.values()}
         deployment.job_id = await _ADD.value(self._driver, **values)
         self._committed.append(CommittedEvents(deployment.id, deployment.service_id, events))
 
     async def store(self, change: Change) -> bool:
-        """Store a change if the row still has the version it is based on, and notify listeners after the commit.
+        """Store a change if the row still has the version that the change is based on. Notify listeners after the
+        commit.
 
-        Return True if it was stored. The row is then locked until the transaction ends.
+        Return True if the change was stored. The row then stays locked until the transaction ends.
         """
         if await _STORE.row(self._driver, **change.values()) is None:
             return False
@@ -143,7 +144,7 @@ class Batches:
         return True
 
     async def store_all(self, changes: Sequence[Change]) -> None:
-        """Store changes of several deployments whose rows the caller has locked."""
+        """Store changes of several deployments. The caller must have locked their rows."""
         if changes:
             await _STORE.many(self._driver, [change.values() for change in changes])
         self._committed.extend(change.committed() for change in changes)

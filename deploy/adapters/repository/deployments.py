@@ -1,4 +1,4 @@
-"""Deployments, one row each. The history is read by cursor."""
+"""Read and delete deployments, one row each. The history is read by cursor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.domain.policy import Visible
 
 _COLUMNS = columns_of(Deployment, "d")
 _ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
-# Spelled out, so that the planner recognizes the partial index.
+# Spelled out so that the planner recognizes the partial index.
 _IS_OPEN = "d.state IN ('queued', 'running')"
 
 _GET = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible}", "d.service_id")
@@ -32,7 +32,7 @@ _OPEN = VisibleStatement(
     "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) AND {visible} ORDER BY d.id",
     "d.service_id",
 )
-# One index lookup per service, regardless of the length of its history.
+# One index lookup per service, regardless of how long its history is.
 _LATEST = VisibleStatement(
     f"{_ALL} WHERE d.id IN (SELECT (SELECT max(deployments.id) FROM deployments "
     "WHERE deployments.service_id = wanted.id) FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id)) "
@@ -70,7 +70,10 @@ _REMOVE_OLD = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Filter for deployments. None and empty `states` do not filter; `since` (inclusive) and `until` apply to `created`."""
+    """A filter for deployments.
+
+    None and an empty `states` match everything. `since` (inclusive) and `until` apply to `created`.
+    """
 
     service_id: int | None = None
     states: tuple[DeploymentState, ...] = ()
@@ -80,7 +83,7 @@ class Filter:
     until: datetime | None = None
 
     def fragments(self) -> tuple[list[str], list[Any]]:
-        """Return the filter as SQL on a table `d` for asyncpg: conditions, and the values of $1, $2, …"""
+        """Return the filter as SQL on a table `d` for asyncpg: the conditions, and the values of $1, $2, …"""
         states = [state.value for state in self.states] or None
         wanted = (
             ("d.service_id = ${}", self.service_id),
@@ -101,10 +104,10 @@ class Deployments:
         self._driver = driver
 
     async def get(self, deployment_id: int, *, visible: Visible, for_update: bool = False) -> Deployment:
-        """Return a deployment; `for_update` locks the row until the transaction ends.
+        """Return a deployment. `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: There is no deployment with this ID, or it is not visible.
+            NotFound: The deployment does not exist or is not visible.
         """
         row = await (_LOCK if for_update else _GET).row(self._driver, visible, id=deployment_id)
         if row is None:
@@ -117,18 +120,18 @@ class Deployments:
         return deployment_from(row) if row is not None else None
 
     async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
-        """Return the existing deployments by ID, each with the config of its service, and lock them."""
+        """Return the deployments that exist, by ID, each with the config of its service. Lock their rows."""
         rows = await _TO_RUN.rows(self._driver, ids=list(ids))
         return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
-        """Return the IDs of queued deployments that have no job in the queue."""
+        """Return the IDs of queued deployments that do not have a job in the queue."""
         return await _WITHOUT_JOB.column(self._driver)
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
-        """Return (ID, host) of deployments whose run has not ended and whose worker was not seen for `grace_seconds`.
+        """Return (ID, host) of unfinished deployments whose worker has not been seen for `grace_seconds`.
 
-        They include those that reported a result, because their lane stays occupied until the run ends.
+        This includes deployments that already reported a result, because they occupy their lane until the run ends.
         """
         return [(row[0], row[1]) for row in await _LOST.rows(self._driver, silence=grace_seconds)]
 
@@ -154,8 +157,9 @@ class Deployments:
         return [deployment_from(row) for row in await _REPORTED_BUT_ALIVE.rows(self._driver, visible)]
 
     async def remove_old(self, service_id: int, *, days: float, count: int, limit: int = 100) -> Sequence[int]:
-        """Delete up to `limit` ended deployments of a service, older than `days` or beyond the newest `count`.
+        """Delete up to `limit` finished deployments of a service that are older than `days` or beyond the newest
+        `count`.
 
-        0 means no limit. The last successful deployment is kept. Return the IDs of the deleted ones.
+        0 means no limit. Always keep the last successful deployment. Return the IDs of the deleted deployments.
         """
         return await _REMOVE_OLD.column(self._driver, service_id=service_id, days=days, count=count, limit=limit)

@@ -1,4 +1,4 @@
-"""The event log: the messages of each deployment, in order and exactly as sent to clients."""
+"""Store and read the event log: the messages of each deployment, in order, exactly as sent to clients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from deploy.adapters.database import CHANNEL, Database
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.policy import Visible
 
-# Inserts what `event_rows` gives; `also` is a table more to select from, which may be empty.
+# Inserts the rows from `event_rows`. `also` is an additional table to select from, or empty.
 APPEND_EVENTS = (
     "INSERT INTO events (deployment_id, seq, last_line, message) "
     "SELECT CAST(:deployment_id AS bigint), CAST(:before_first AS bigint) + n, last_line, message FROM "
     "unnest(CAST(CAST(:last_lines AS text) AS bigint[]), string_to_array(:messages, chr(10))) "
     "WITH ORDINALITY AS new (last_line, message, n){also}"
 )
-# Includes the number of the last event, so that listeners that have it already can skip reading.
+# Include the number of the last event, so that listeners that already have the event can skip reading.
 NOTIFY_OF_DEPLOYMENT = (
     f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
 )
@@ -28,7 +28,7 @@ _AFTER = VisibleStatement(
     "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit",
     _SERVICE_OF_DEPLOYMENT,
 )
-# Returns the first event regardless of its size, and those that fit after it.
+# Returns the first event regardless of its size, and the events after it that fit.
 _SOME_AFTER = VisibleStatement(
     "SELECT seq, last_line, message FROM (SELECT seq, last_line, message, "
     "sum(octet_length(message)) OVER (ORDER BY seq) - octet_length(message) AS before "
@@ -55,7 +55,7 @@ _SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
 
 
 class StoredEvent(NamedTuple):
-    """A message; `last_line` is the number of the last output line in it, or None for other messages."""
+    """A stored message. `last_line` is the number of its last output line, or None if it does not contain output."""
 
     seq: int
     last_line: int | None
@@ -63,7 +63,7 @@ class StoredEvent(NamedTuple):
 
 
 class CommittedEvents(NamedTuple):
-    """Consecutive events of a deployment that were stored together, for clients."""
+    """Consecutive events of a deployment that were stored together, ready to be sent to clients."""
 
     deployment_id: int
     service_id: int
@@ -71,7 +71,7 @@ class CommittedEvents(NamedTuple):
 
 
 class Events:
-    """The event log. It is written by `Batches`."""
+    """The event log. `Batches` writes it."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
@@ -79,7 +79,7 @@ class Events:
     async def after(
         self, deployment_id: int, seq: int, *, visible: Visible, limit: int = 500, with_output: bool = True
     ) -> list[StoredEvent]:
-        """Return the events after `seq` in order, at most `limit`, optionally without output."""
+        """Return up to `limit` events after `seq`, in order, optionally without output."""
         rows = await _AFTER.rows(
             self._driver, visible, deployment_id=deployment_id, after=seq, limit=limit, with_output=with_output
         )
@@ -103,7 +103,7 @@ class Events:
     async def output_after(
         self, deployment_id: int, line: int, *, visible: Visible, limit: int = 100
     ) -> list[StoredEvent]:
-        """Return output events with lines after number `line`, in order, at most `limit`."""
+        """Return up to `limit` output events with lines after line number `line`, in order."""
         rows = await _OUTPUT.rows(self._driver, visible, deployment_id=deployment_id, after=line, limit=limit)
         return [StoredEvent(*row) for row in rows]
 
@@ -115,7 +115,8 @@ class Events:
 def event_rows(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, Any]:
     """Return the parameters of `APPEND_EVENTS` and `NOTIFY_OF_DEPLOYMENT`.
 
-    They are texts that PostgreSQL splits, which is faster than passing arrays. A message is JSON without newlines.
+    Each parameter is one text that PostgreSQL splits at newlines, which is faster than passing arrays. A message is
+    JSON without newlines.
     """
     last_lines = ["NULL" if event.last_line is None else str(event.last_line) for event in events]
     return {
@@ -130,7 +131,7 @@ def event_rows(deployment_id: int, events: Sequence[StoredEvent]) -> dict[str, A
 class EventReader:
     """Reads the end of the event log for live updates.
 
-    Outside of transactions, because this happens after every transaction.
+    Reads do not use transactions, because they happen after every transaction.
     """
 
     def __init__(self, database: Database) -> None:
@@ -139,7 +140,7 @@ class EventReader:
     async def after(
         self, deployment_id: int, seq: int, *, visible: Visible, limit: int, with_output: bool
     ) -> list[StoredEvent]:
-        """Return the events after `seq` in order, at most `limit`, optionally without output."""
+        """Return up to `limit` events after `seq`, in order, optionally without output."""
         async with self._database.connection() as connection:
             events = Events(connection)
             return await events.after(deployment_id, seq, visible=visible, limit=limit, with_output=with_output)
@@ -154,7 +155,7 @@ class EventReader:
             )
 
     async def cursors(self, *, visible: Visible, since_seconds: float) -> Sequence[tuple[int, int]]:
-        """Return (ID, seq) of deployments that are open or finished in the last `since_seconds`."""
+        """Return (ID, seq) of the deployments that are open or that finished in the last `since_seconds`."""
         async with self._database.connection() as connection:
             rows = await _CURSORS.rows(connection, visible, seconds=since_seconds)
         return [(row[0], row[1]) for row in rows]

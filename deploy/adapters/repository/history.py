@@ -1,4 +1,4 @@
-"""Results of earlier deployments, and snapshots of what each was started with."""
+"""Read the results of earlier deployments and the snapshots taken when they started."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Finished:
 
     @property
     def seconds(self) -> float | None:
-        """Return the duration of the run in seconds, or None if it never started."""
+        """Return the duration of the run in seconds, or None if the run never started."""
         return max(0.0, (self.finished - self.started).total_seconds()) if self.started is not None else None
 
 
@@ -55,7 +55,7 @@ class History:
         self._driver = driver
 
     async def finished(self, service_id: int, *, visible: Visible, limit: int) -> list[Finished]:
-        """Return the results of the last deployments of a service, at most `limit`, oldest first."""
+        """Return the results of a service's last deployments, up to `limit`, oldest first."""
         rows = await _FINISHED.rows(self._driver, visible, service_id=service_id, limit=limit)
         return [
             Finished(row["id"], DeploymentState(row["state"]), row["started"], row["finished"])
@@ -63,12 +63,12 @@ class History:
         ]
 
     async def last_success_before(self, deployment: Deployment, *, visible: Visible) -> Deployment | None:
-        """Return the last successful deployment of the same service before this one, or None."""
+        """Return the service's last successful deployment before this one, or None."""
         row = await _LAST_SUCCESS.row(self._driver, visible, service_id=deployment.service_id, before=deployment.id)
         return deployment_from(row) if row is not None else None
 
     async def snapshots(self, deployment_ids: Sequence[int], *, visible: Visible) -> dict[int, Snapshot]:
-        """Return the snapshots of these deployments by ID. Deployments without a snapshot are left out."""
+        """Return the snapshots of these deployments by ID. Skip deployments that do not have one."""
         rows = await _SNAPSHOTS.rows(self._driver, visible, ids=list(deployment_ids))
         return {row["deployment_id"]: Snapshot(config=row["config"], files=row["files"]) for row in rows}
 

@@ -1,4 +1,4 @@
-"""The values that a user gave last time."""
+"""Read the values from a user's previous deployment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.policy import Visible
 
-# Only looks at the service's last 1,000 deployments; older values are not offered.
+# Only considers the service's last 1,000 deployments; older values are not offered.
 _LAST = VisibleStatement(
     "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id AND {visible} "
     "ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1",
@@ -24,6 +24,9 @@ class PreviousValues:
         self._driver = driver
 
     async def last(self, service_id: int, user_id: int, *, visible: Visible) -> dict[str, Any] | None:
-        """Return the values of a user's last deployment of a service, without secrets, which are not kept."""
+        """Return the values from a user's last deployment of a service.
+
+        Secrets are not included because they are not kept.
+        """
         row = await _LAST.row(self._driver, visible, service_id=service_id, user_id=user_id)
         return None if row is None else row["context"].get("env", {})

@@ -1,4 +1,4 @@
-"""Expected steps and durations, from the last successful deployments of a service."""
+"""Derive expected steps and durations from the last successful deployments of a service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Plan, PlannedStep
 from deploy.domain.policy import Visible
 
-# Limits of successes and steps to read: enough for a median, and fast enough to run at every start.
+# Limits on the successes and steps to read: enough for a median, and fast enough to read at every start.
 _SUCCESSES = 10
 _STEPS = 2_000
 
@@ -49,5 +49,5 @@ class Plans:
 
 
 def _not_negative(seconds: float | None) -> float | None:
-    # Scripts may report steps with their own times.
+    # Scripts can report steps with their own times.
     return None if seconds is None else max(0.0, float(seconds))

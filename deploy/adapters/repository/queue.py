@@ -1,6 +1,7 @@
 """The durable queue: procrastinate's tables and SQL functions, called in our own transactions.
 
-docs/decisions/0002 explains why its Python worker is not used: a job stays claimed while its run continues without a worker.
+docs/decisions/0002 explains why its Python worker is not used: a job must stay claimed while its run continues without
+a worker.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from deploy.domain.policy import Visible
 # New jobs go to WAITING. `fastdeploy_take_jobs` moves them to the queue that workers take jobs from.
 WAITING = "waiting"
 TASK = "deploy"
-# Returns the job's ID. Separate, because the statement that stores a new deployment includes it.
+# Returns the job's ID. A separate constant because the statement that stores a new deployment includes it.
 PUT_JOB = (
     "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lane, NULL, CAST(:job_args AS jsonb), NULL)]"
     "::procrastinate_job_to_defer_v1[])) AS id"
@@ -70,7 +71,7 @@ class Job(NamedTuple):
 
 
 class Queue:
-    """The queue of deployments, first in, first out, with at most `concurrency` running per service."""
+    """The queue of deployments: first in, first out, with at most `concurrency` running per service."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
@@ -83,7 +84,8 @@ class Queue:
     async def ahead_of(self, job_id: int, *, visible: Visible, concurrency: int) -> Sequence[tuple[int, bool]]:
         """Return (deployment ID, is running) of the service's jobs ahead of this one, in order.
 
-        Return nothing if there are fewer than `concurrency`, because the job then only waits for a free worker.
+        Return an empty list if fewer than `concurrency` jobs are ahead: the job is then only waiting for a free
+        worker.
         """
         rows = await _AHEAD.rows(self._driver, visible, id=job_id, concurrency=concurrency)
         return [(row[0], row[1]) for row in rows]
@@ -93,9 +95,9 @@ class Queue:
         return [Job(*row) for row in await _JOBS.rows(self._driver, visible)]
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
-        """Claim the next jobs that may run, at most `limit`, and return (job ID, deployment ID) of each.
+        """Claim up to `limit` jobs that can run next, and return (job ID, deployment ID) of each.
 
-        The current config of each service applies. At most one running job occupies a lane.
+        Apply the current config of each service. At most one running job occupies a lane.
 
         Raises:
             UniqueViolationError: Another worker claimed a job of the same lane at the same time (`ONE_PER_LANE`).
@@ -103,17 +105,17 @@ class Queue:
         return [(row[0], row[1]) for row in await _TAKE.rows(self._driver, most=limit)]
 
     async def finish(self, job_id: int) -> None:
-        """Remove a finished job and wake the workers for the next job of its service. Idempotent."""
+        """Remove a finished job and wake the workers for the service's next job. Idempotent."""
         await _FINISH.value(self._driver, id=job_id)
 
     async def wake(self) -> None:
-        """Wake the workers after this transaction commits, because more jobs may be allowed to run."""
+        """Wake the workers after this transaction commits, because more jobs might be allowed to run."""
         await _WAKE.value(self._driver)
 
     async def withdraw(self, job_id: int) -> None:
-        """Remove a queued job and wake the workers for the next job of its service.
+        """Remove a queued job and wake the workers for the service's next job.
 
-        Skip a job that a worker is claiming: the worker holds the job and waits for the deployment, which the caller has
-        locked.
+        Skip the job if a worker is claiming it: that worker holds the job and is waiting for the deployment, which the
+        caller has locked.
         """
         await _WITHDRAW.value(self._driver, id=job_id)

@@ -1,4 +1,4 @@
-"""Convert rows to domain objects. Columns have the names of the fields of the class and are read in field order."""
+"""Convert rows to domain objects. Columns are named after the fields of the class and read in field order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names_of(kind: type[Any]) -> tuple[str, ...]:
 
 
 def columns_of(kind: type[Any], table: str) -> str:
-    """Return the columns of a class for a SELECT in which its table has the alias `table`."""
+    """Return the columns of a class for a SELECT whose table has the alias `table`."""
     return ", ".join(f'{table}."{name}"' for name in names_of(kind))
 
 
@@ -40,7 +40,7 @@ def deployment_from(row: Sequence[Any]) -> Deployment:
 
 
 def step_from(row: Sequence[Any]) -> Step:
-    """Return the step in a row of its columns."""
+    """Return the step in a row that contains its columns."""
     step = Step(*row)
     step.state = StepState(step.state)
     return step
@@ -57,13 +57,13 @@ def user_from(row: Sequence[Any]) -> User:
 
 
 def session_from(row: Sequence[Any]) -> tuple[BrowserSession, Sequence[Any]]:
-    """Return the session in a row that starts with its columns, and the rest of the row."""
+    """Return the session in a row that starts with its columns, and the remaining columns."""
     width = _WIDTH[BrowserSession]
     return BrowserSession(*row[:width]), row[width:]
 
 
 def token_from(row: Sequence[Any]) -> tuple[Token, Sequence[Any]]:
-    """Return the token in a row that starts with its columns, and the rest of the row."""
+    """Return the token in a row that starts with its columns, and the remaining columns."""
     width = _WIDTH[Token]
     token = Token(*row[:width])
     token.kind = TokenKind(token.kind)

@@ -1,4 +1,4 @@
-"""Secret values of unfinished deployments, always encrypted."""
+"""Store the secret values of unfinished deployments, always encrypted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REMOVE = Statement("DELETE FROM secrets WHERE deployment_id = :deployment_id")
 
 
 class Secrets:
-    """At most one row for each deployment."""
+    """Secret values, at most one row per deployment."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver

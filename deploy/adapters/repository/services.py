@@ -1,4 +1,4 @@
-"""Services and deployed services."""
+"""Store services and deployed services."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LIST_DEPLOYED = VisibleStatement(
 
 
 class Services:
-    """Services. A removed service stays as a row to keep its history."""
+    """Services. The row of a removed service is kept for its history."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
@@ -58,14 +58,14 @@ class Services:
         service.id = await _ADD.value(self._driver, **_values(service))
 
     async def store(self, service: Service) -> None:
-        """Store the changes to a service, except the name, which never changes."""
+        """Store the changes to a service. Its name never changes."""
         await _STORE.value(self._driver, **_values(service))
 
     async def get(self, service_id: int, *, visible: Visible, for_update: bool = False) -> Service:
-        """Return a service that is not removed; `for_update` locks the row until the transaction ends.
+        """Return a service that has not been removed. `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: There is no service with this ID, it was removed, or it is not visible.
+            NotFound: The service does not exist, was removed, or is not visible.
         """
         row = await (_GET_LOCKED if for_update else _GET).row(self._driver, visible, id=service_id)
         if row is None:
@@ -78,25 +78,28 @@ class Services:
         return service_from(row) if row is not None else None
 
     async def list(self, *, visible: Visible) -> Sequence[Service]:
-        """Return the services that are not removed, ordered by name."""
+        """Return the services that have not been removed, ordered by name."""
         return [service_from(row) for row in await _LIST.rows(self._driver, visible)]
 
     async def all_for_upkeep(self) -> Sequence[Service]:
-        """Return all services, including removed ones, for tasks of the system."""
+        """Return all services, including removed ones, for system tasks."""
         return [service_from(row) for row in await _EVERY.rows(self._driver)]
 
     async def all_for_update(self) -> Sequence[Service]:
-        """Return all services, including removed ones, locked against concurrent syncs that may add the same ones."""
+        """Return all services, including removed ones.
+
+        Lock them against concurrent syncs, which could add the same ones.
+        """
         await _LOCK_ALL.value(self._driver)
         return [service_from(row) for row in await _EVERY_LOCKED.rows(self._driver)]
 
     async def some(self, ids: Sequence[int], *, visible: Visible) -> Sequence[Service]:
-        """Return the services with these ids, including removed ones."""
+        """Return the services with these IDs, including removed ones."""
         return [service_from(row) for row in await _SOME.rows(self._driver, visible, ids=list(ids))]
 
 
 def _values(service: Service) -> dict[str, Any]:
-    # The queue reads `concurrency` as a column, because `data` may contain lone surrogates that PostgreSQL's JSON cannot read.
+    # The queue reads `concurrency` as a column: `data` can contain lone surrogates that PostgreSQL's JSON cannot read.
     return {**vars(service), "data": json.dumps(service.data), "concurrency": service.concurrency}
 
 

@@ -1,4 +1,4 @@
-"""Browser sessions."""
+"""Store browser sessions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Sessions:
         await _ADD_SESSION.value(self._driver, **vars(browser))
 
     async def find_valid(self, session_id: str, now: datetime) -> tuple[BrowserSession, User] | None:
-        """Return a session and its user, or None if it expired, the user was disabled, or the password changed."""
+        """Return a session and its user, or None if it expired, the user is disabled, or the password changed."""
         row = await _FIND_SESSION.row(self._driver, id=session_id, now=now)
         if row is None:
             return None
@@ -55,11 +55,11 @@ class Sessions:
         return [session_from(row)[0] for row in await _LIST_SESSIONS.rows(self._driver, user_id=user_id, now=now)]
 
     async def touch(self, browser: BrowserSession, now: datetime) -> None:
-        """Store when a session was last used, at most once a minute."""
+        """Record that a session was used. Write at most once a minute."""
         due = now - TOUCH_EVERY
         if browser.last_used is None or browser.last_used <= due:
             await _TOUCH_SESSION.value(self._driver, id=browser.id, now=now, due=due)
 
     async def end(self, session_ids: Sequence[str]) -> None:
-        """Delete these sessions, and all expired ones."""
+        """Delete these sessions and all expired ones."""
         await _END_SESSIONS.value(self._driver, ids=list(session_ids))

@@ -1,4 +1,4 @@
-"""SQL statements with named parameters, for asyncpg."""
+"""Run SQL statements with named parameters on asyncpg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
 class Statement:
-    """SQL with named parameters (`:service_id`), which asyncpg does not support. JSON is passed as text and returned parsed."""
+    """SQL with named parameters (`:service_id`), which asyncpg does not support.
+
+    JSON is passed as text and returned parsed.
+    """
 
     def __init__(self, text: str) -> None:
         self.names = tuple(dict.fromkeys(_NAME.findall(text)))
@@ -35,7 +38,7 @@ class Statement:
         return await driver.fetchval(self.sql, *(values[name] for name in self.names))
 
     async def many(self, driver: asyncpg.Connection, values: Sequence[Mapping[str, Any]]) -> None:
-        """Execute once for each set of values, in one round trip, and ignore the results."""
+        """Execute once for each set of values, in one round trip. Ignore the results."""
         await driver.executemany(self.sql, [[given[name] for name in self.names] for given in values])
 
     async def column(self, driver: asyncpg.Connection, **values: Any) -> list[Any]:
@@ -44,13 +47,13 @@ class Statement:
 
 
 class VisibleStatement:
-    """A statement about the services that a caller may view: `{visible}` in it stands for that condition.
+    """A statement limited to the services that a caller can view. `{visible}` in the SQL stands for that condition.
 
-    There are two versions, because a condition such as `:ids IS NULL OR ...` would spoil generic plans.
+    There are two versions of the SQL, because a condition such as `:ids IS NULL OR ...` would make generic plans slow.
     """
 
     def __init__(self, text: str, column: str) -> None:
-        """`column` is the column that holds the ID of the service."""
+        """`column` is the column that contains the service ID."""
         self._all = Statement(text.replace("{visible}", "true"))
         self._some = Statement(text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))"))
 

@@ -1,4 +1,4 @@
-"""The records of service and config tokens."""
+"""Store the records of service and config tokens."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Tokens:
         """Return the record of a token.
 
         Raises:
-            NotFound: There is no token with this ID.
+            NotFound: The token does not exist.
         """
         row = await _GET_TOKEN.row(self._driver, id=token_id)
         if row is None:
@@ -58,7 +58,7 @@ class Tokens:
         return token_from(row)[0]
 
     async def find_valid(self, token_id: str, now: datetime) -> tuple[Token, User | None] | None:
-        """Return a valid token and its user, or None if it is expired, revoked, or belongs to a disabled user."""
+        """Return a valid token and its user, or None if it is expired or revoked, or its user is disabled."""
         row = await _FIND_TOKEN.row(self._driver, id=token_id, now=now)
         if row is None:
             return None
@@ -66,16 +66,16 @@ class Tokens:
         return token, user_from(user) if token.user_id is not None else None
 
     async def touch(self, token_id: str, now: datetime) -> None:
-        """Store when a token was last used."""
+        """Record when a token was last used."""
         await _TOUCH_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def revoke(self, token_id: str, now: datetime) -> None:
-        """Revoke a token, unless it is revoked already."""
+        """Revoke a token unless it is already revoked."""
         await _REVOKE_TOKEN.value(self._driver, id=token_id, now=now)
 
     async def list(
         self, *, visible: Visible, user_id: int | None = None, service_id: int | None = None
     ) -> Sequence[tuple[Token, str | None, str | None]]:
-        """Return (token, service name or None, user name or None), newest first; of one user or service if given."""
+        """Return (token, service name or None, user name or None), newest first, optionally of one user or service."""
         rows = await _LIST_TOKENS.rows(self._driver, visible, user_id=user_id, service_id=service_id)
         return [(token, service, user) for token, (service, user) in map(token_from, rows)]

@@ -1,4 +1,4 @@
-"""Users, who can sign in."""
+"""Store user accounts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOCK_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id FOR NO 
 _FIND_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.name = :name")
 _LIST_USERS = Statement(f"SELECT {_USER} FROM users AS u ORDER BY u.name")
 _COUNT_USERS = Statement("SELECT count(*) FROM users")
-# Blocks adding and changing users. Reading and signing in stay possible.
+# Blocks adding and changing users, but not reading and signing in.
 _LOCK_USERS = Statement("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
 _LOCK_ADMINISTRATORS = Statement("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
 
@@ -48,14 +48,14 @@ class Users:
             raise Conflict(f"A user named {user.name} already exists.") from error
 
     async def store(self, user: User) -> None:
-        """Store the changes to a user, except the name, which never changes."""
+        """Store the changes to a user. Their name never changes."""
         await _STORE_USER.value(self._driver, **vars(user))
 
     async def get(self, user_id: int, *, for_update: bool = False) -> User:
-        """Return a user; `for_update` locks the row until the transaction ends.
+        """Return a user. `for_update` locks the row until the transaction ends.
 
         Raises:
-            NotFound: There is no user with this ID.
+            NotFound: The user does not exist.
         """
         row = await (_LOCK_USER if for_update else _GET_USER).row(self._driver, id=user_id)
         if row is None:
@@ -81,5 +81,5 @@ class Users:
         await _LOCK_USERS.value(self._driver)
 
     async def administrators_for_update(self) -> Sequence[int]:
-        """Return the IDs of the active administrators, locked against changes."""
+        """Return the IDs of the active administrators, and lock them against changes."""
         return await _LOCK_ADMINISTRATORS.column(self._driver)

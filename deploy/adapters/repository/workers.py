@@ -1,4 +1,4 @@
-"""Workers and their heartbeats."""
+"""Store workers and their heartbeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIST = Statement("SELECT id, host, version, slots, started, last_seen FROM work
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process that runs deployments. `id` is the same after a restart: it belongs to the data folder."""
+    """A process that runs deployments. `id` belongs to the data folder and does not change after a restart."""
 
     id: str
     host: str
@@ -31,7 +31,7 @@ class Worker:
 
 
 class Workers:
-    """Heartbeats of workers."""
+    """The heartbeats of workers."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver

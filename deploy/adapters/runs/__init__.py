@@ -1,1 +1,1 @@
-"""Runs: what a deployment runs, starting it, and the directory in which its supervisor records the output."""
+"""Runs: what a deployment runs, how it starts, and the directory where its supervisor records the output."""

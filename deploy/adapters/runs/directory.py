@@ -1,8 +1,8 @@
-"""The worker's side of a run: its directory, its supervisor, and the supervisor's records.
+"""The worker's side of a run: its directory, its supervisor, and the records that the supervisor writes.
 
-A run directory ``<root>/<deployment id>/`` (0700) holds `spool` (records, and the lock that a live supervisor
-holds), `control` and `wake` (FIFOs) and `follower` (the lock of the worker that ingests the output). The protocol is
-described in supervisor/__init__.py.
+A run directory ``<root>/<deployment id>/`` (0700) contains `spool` (the records, and the lock that a live supervisor
+holds), `control` and `wake` (FIFOs), and `follower` (the lock of the worker that ingests the output).
+supervisor/__init__.py describes the protocol.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.start import DeployUser, RunError, start_detached, supervisor_command
 
 _LOCK_ATTEMPTS = 20
-_TAIL = 128 * 1024  # more than the longest `exit` record
+_TAIL = 128 * 1024  # larger than the longest `exit` record
 
 
 class RunActive(RunError):
-    """The run has a live supervisor."""
+    """The run still has a live supervisor."""
 
 
 class RunAlreadyStarted(RunError):
-    """The run was started already, or failed to start. A run starts only once."""
+    """The run already started, or failed to start. A run only starts once."""
 
 
 class SpoolCorrupt(RunError):
@@ -39,9 +39,10 @@ class SpoolCorrupt(RunError):
 
 
 class Record(NamedTuple):
-    """One line of the spool: `number` counts from 1, `at` is seconds since the epoch, `data` depends on `kind`.
+    """One line of the spool.
 
-    A named tuple, because a flood of output makes a million of them: it is four times as fast as a frozen dataclass.
+    `number` counts from 1, `at` is seconds since the epoch, and the type of `data` depends on `kind`. This is a named
+    tuple because a flood of output creates a million of them, and it is four times as fast as a frozen dataclass.
     """
 
     number: int
@@ -54,11 +55,11 @@ class Record(NamedTuple):
 class RunSpec:
     """What a supervisor runs.
 
-    `env` is the complete environment. `files` are written into a folder that only the deploy user can read and that is
-    removed afterward (below TMPDIR, if `env` sets it); ``%RUN_DIR%`` in `argv` and `env` is replaced by its path.
-    `timeout`, and `grace` between the signals, are in seconds. The limits are in bytes: `output_limit` of stored output,
-    `line_limit` of the text of one record. `interrupt` sends SIGINT first. `events` opens a pipe for JSON lines and sets
-    ``FASTDEPLOY_EVENTS_FD`` to its number.
+    `env` is the complete environment. `files` are written to a folder that only the deploy user can read and that is
+    removed afterward (below TMPDIR if `env` sets it). ``%RUN_DIR%`` in `argv` and `env` is replaced with that folder's
+    path. `timeout`, and `grace` between the signals, are in seconds. The limits are in bytes: `output_limit` applies
+    to the stored output and `line_limit` to the text of one record. `interrupt` sends SIGINT first. `events` opens a
+    pipe for JSON lines and sets ``FASTDEPLOY_EVENTS_FD`` to its descriptor number.
     """
 
     argv: list[str]
@@ -78,7 +79,7 @@ class RunSpec:
 
 
 class RunDirectory:
-    """The directory of one run. Its methods may be called by several processes; they never wait for the run."""
+    """The directory of one run. Several processes can call its methods, which never wait for the run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,25 +89,25 @@ class RunDirectory:
 
     @classmethod
     def create(cls, root: Path, deployment_id: int) -> "RunDirectory":
-        """Return the run's directory; create it or missing parts of it."""
+        """Return the run's directory. Create it, or any missing parts of it."""
         run = cls.at(root, deployment_id)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         run.path.mkdir(mode=0o700, exist_ok=True)
         for fifo in (run.control, run.wake):
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(fifo, 0o600)
-        # Last, because `exists` looks for it.
+        # Create this one last, because `exists` checks for it.
         os.close(os.open(run.spool, os.O_WRONLY | os.O_CREAT, 0o600))
         return run
 
     @classmethod
     def at(cls, root: Path, deployment_id: int) -> "RunDirectory":
-        """Return the run's directory, which may not exist."""
+        """Return the run's directory, which might not exist."""
         return cls(root / str(deployment_id))
 
     @staticmethod
     def ids(root: Path) -> list[int]:
-        """Return the IDs of deployments with a directory below `root`, in ascending order."""
+        """Return the IDs of the deployments that have a directory below `root`, in ascending order."""
         try:
             names = os.listdir(root)
         except FileNotFoundError:
@@ -120,13 +121,13 @@ class RunDirectory:
     def start(self, spec: RunSpec, *, user: DeployUser | None, python: str | None = None) -> "subprocess.Popen[bytes]":
         """Start a detached supervisor as `user` (None: our own user), with `python` (None: chosen automatically).
 
-        The caller reaps the process.
+        The caller must reap the process.
 
         Raises:
             RunActive: The run has a live supervisor.
-            RunAlreadyStarted: The run was started before.
-            NoInterpreter: The user can run no Python.
-            OSError: The system refuses to start the process.
+            RunAlreadyStarted: The run already started.
+            NoInterpreter: The user cannot run any Python.
+            OSError: The system refused to start the process.
         """
         command = supervisor_command(user, python=python)
         with contextlib.ExitStack() as opened:
@@ -134,7 +135,7 @@ class RunDirectory:
             return start_detached(command, user, stdin=control, stdout=spool, stderr=wake)
 
     async def start_by(self, fork_server: ForkServer, spec: RunSpec) -> int:
-        """Start a supervisor through the fork server, or directly, and return the supervisor's process ID.
+        """Start a supervisor through the fork server, or directly. Return the supervisor's process ID.
 
         Raise the same errors as `start`. If this is canceled, the run has either started completely or not at all.
         """
@@ -142,8 +143,8 @@ class RunDirectory:
             spool, control, wake = self._open_ends(opened, spec)
             pid = await fork_server.fork(control, spool, wake)
             if pid is None:
-                # Copies of this descriptor may still be queued for a stopped fork server. They can no longer start
-                # anything, but would hold the lock.
+                # Copies of this descriptor could still be queued for a stopped fork server. They can no longer start
+                # anything, but they would hold the lock.
                 fcntl.flock(spool, fcntl.LOCK_UN)
                 pid = fork_server.start_directly(control, self._lock_spool(opened), wake)
             return pid
@@ -151,7 +152,7 @@ class RunDirectory:
     def read(self, offset: int, *, limit: int = 1 << 20) -> tuple[list[Record], int]:
         """Return the records from byte `offset` on, about `limit` bytes, and the offset of the next record.
 
-        A record longer than `limit` is read completely. An incomplete record at the end is left for the next call.
+        Read a record that is longer than `limit` completely. Leave an incomplete record at the end for the next call.
         """
         with open(self.spool, "rb", buffering=0) as file:
             file.seek(offset)
@@ -163,7 +164,7 @@ class RunDirectory:
         return self._records(data[:end], offset), offset + end
 
     def started(self) -> bool:
-        """Return True if the spool has a `start` or `exit` record: the script was started or failed to start."""
+        """Return True if the spool has a `start` or `exit` record, so the script has started or failed to start."""
         try:
             with open(self.spool, "rb") as file:
                 return file.readline(1 << 16).endswith(b"\n")
@@ -185,7 +186,10 @@ class RunDirectory:
         return False
 
     def finished(self) -> bool:
-        """Return True if the spool has its last record, `exit`. The supervisor may live a few milliseconds longer."""
+        """Return True if the spool has its last record, `exit`.
+
+        The supervisor can live for a few more milliseconds.
+        """
         try:
             with open(self.spool, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -195,7 +199,7 @@ class RunDirectory:
         return bool(last) and re.match(rb'\[\d+,[\d.]+,"exit",.*\]$', last[0]) is not None
 
     def send(self, command: dict[str, str]) -> bool:
-        """Send a command to the supervisor and return False if none is listening.
+        """Send a command to the supervisor. Return False if no supervisor is listening.
 
         Raises:
             ValueError: The command is longer than 4 KiB.
@@ -220,13 +224,13 @@ class RunDirectory:
 
     @staticmethod
     def drain_wake(wake: int) -> None:
-        """Drain the descriptor of `open_wake`. Read the spool afterward, not before."""
+        """Drain the descriptor from `open_wake`. Read the spool afterward, not before."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(wake, 65536)) == 65536:
                 pass
 
     def follow_lock(self) -> int | None:
-        """Return a descriptor that holds the follower lock until it is closed, or None if another process has the lock."""
+        """Return a descriptor that holds the follower lock until it is closed, or None if another process has it."""
         try:
             follower = os.open(self.path / "follower", os.O_WRONLY | os.O_CREAT, 0o600)
         except FileNotFoundError:
@@ -239,7 +243,7 @@ class RunDirectory:
         return follower
 
     def remove(self) -> None:
-        """Remove the directory of a finished run, if it exists.
+        """Remove the directory of a finished run if it exists.
 
         Raises:
             RunActive: The run is still active.
@@ -247,12 +251,12 @@ class RunDirectory:
         if self.alive() and not self.finished():
             raise RunActive(f"The run in {self.path} is still running.")
         while self.path.exists():
-            # Another process may be removing it.
+            # Another process could be removing it.
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self.path)
 
     def _open_ends(self, opened: contextlib.ExitStack, spec: RunSpec) -> tuple[int, int, int]:
-        """Return the supervisor's ends of spool, control and wake, with the settings queued for it."""
+        """Return the supervisor's ends of spool, control, and wake, with the settings queued for it."""
         spool = self._lock_spool(opened)
         control = _open(opened, self.control, os.O_RDWR | os.O_NONBLOCK)
         settings = spec.to_json().encode("ascii") + b"\n"
@@ -263,14 +267,14 @@ class RunDirectory:
         return spool, control, _open(opened, self.wake, os.O_RDWR | os.O_NONBLOCK)
 
     def _lock_spool(self, opened: contextlib.ExitStack) -> int:
-        """Return a descriptor of the spool with the lock that the supervisor will inherit."""
+        """Return a descriptor of the spool that holds the lock the supervisor will inherit."""
         spool = _open(opened, self.spool, os.O_WRONLY | os.O_APPEND)
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # A caller of `alive` holds the lock for microseconds.
+                # A caller of `alive` holds the lock for a few microseconds.
                 if attempt + 1 == _LOCK_ATTEMPTS:
                     raise RunActive(f"The run in {self.path} already has a supervisor.") from None
                 time.sleep(0.001)
@@ -280,7 +284,7 @@ class RunDirectory:
         return spool
 
     def _records(self, data: bytes, offset: int) -> list[Record]:
-        """Return the records in `data`: whole lines that start at byte `offset` of the spool."""
+        """Return the records in `data`, which consists of whole lines and starts at byte `offset` of the spool."""
         try:
             items = json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
             return list(map(Record._make, items))
@@ -297,8 +301,8 @@ def _open(opened: contextlib.ExitStack, path: Path, flags: int) -> int:
 def _pack(opened: contextlib.ExitStack, control: int, settings: bytes) -> int:
     """Return a socket that carries `control` and a file with settings that are too long for a FIFO.
 
-    Both stay in the socket for the supervisor even if this process exits. It is passed in place of `control`, because
-    sudo closes all other descriptors.
+    Both stay in the socket for the supervisor even if this process exits. The socket takes the place of `control`,
+    because sudo closes all other descriptors.
     """
     file = os.memfd_create("settings of a run")
     opened.callback(os.close, file)

@@ -1,7 +1,7 @@
 """The worker's side of the fork server, which starts supervisors within a millisecond or two.
 
-The fork server runs as the deploy user, like scripts, so any script can kill or stop it. The worker then starts
-supervisors directly, as it does before the first fork server is ready, and starts another fork server.
+The fork server runs as the deploy user, like scripts, so any script can kill or stop it. If that happens, the worker
+starts another fork server. Until a fork server is ready, the worker starts supervisors directly.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from deploy.adapters.runs.start import (
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT = 30.0  # seconds to wait for a fork server to become ready
-ANSWER_TIMEOUT = 2.0  # seconds to wait for an answer before the fork server is restarted
+ANSWER_TIMEOUT = 2.0  # seconds to wait for an answer before restarting the fork server
 END_TIMEOUT = 2.0
-STDERR_TAIL = 2000  # bytes to report
-# Backoff between restarts in seconds; the pause doubles while no fork server becomes ready.
+STDERR_TAIL = 2000  # bytes of standard error to report
+# Backoff between restarts in seconds. The pause doubles until a fork server becomes ready.
 FIRST_PAUSE, MAX_PAUSE = 0.05, 60.0
 
 
 class ForkServer:
-    """Starts supervisors as `user` (None: our own user), through a fork server while `run` is active, or else directly."""
+    """Starts supervisors as `user` (None: our own user): directly, or through a fork server while `run` is active."""
 
     def __init__(self, user: DeployUser | None, *, python: str | None = None) -> None:
         self._user = user
         self._python = python
         self.refusal = ""
-        """Why sudo refused to start the fork server as the deploy user and what to do, or empty."""
+        """The reason sudo refused to start the fork server as the deploy user, with advice, or an empty string."""
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._direct: list[subprocess.Popen[bytes]] = []
@@ -66,7 +66,7 @@ class ForkServer:
     async def fork(self, control: int, spool: int, wake: int) -> int | None:
         """Fork a supervisor with these descriptors and return its process ID.
 
-        Return None if it was not started; the request can then no longer start one later.
+        Return None if it did not start; the request can then no longer start one later.
         """
         if self._requests is None:
             return None
@@ -79,7 +79,7 @@ class ForkServer:
                 except OSError:
                     return None  # the fork server is gone or overloaded
             in_time = await _readable(ours, ANSWER_TIMEOUT)
-            # From here on, a new process that has not answered can no longer answer and exits.
+            # From here on, a new process that has not answered yet can no longer answer, so it exits.
             ours.shutdown(socket.SHUT_RD)
             answer = ours.recv(32)
         if not in_time:
@@ -89,11 +89,11 @@ class ForkServer:
         return int(answer) if answer else None
 
     def start_directly(self, control: int, spool: int, wake: int) -> int:
-        """Start a supervisor with these descriptors without the fork server and return its process ID.
+        """Start a supervisor with these descriptors, without the fork server. Return its process ID.
 
         Raises:
-            NoInterpreter: The deploy user can run no Python.
-            OSError: The system refuses to start the process.
+            NoInterpreter: The deploy user cannot run any Python.
+            OSError: The system refused to start the process.
         """
         self.reap()
         command = supervisor_command(self._user, python=self._python)
@@ -101,7 +101,7 @@ class ForkServer:
         return self._direct[-1].pid
 
     def reap(self) -> int:
-        """Reap directly started supervisors that have ended and return the number of the remaining ones."""
+        """Reap directly started supervisors that have exited. Return the number that are still running."""
         self._direct = [process for process in self._direct if process.poll() is None]
         return len(self._direct)
 
@@ -109,7 +109,7 @@ class ForkServer:
         """Start a fork server and use it until it exits. Raise OSError or RunError if it does not become ready."""
         command = supervisor_command(self._user, "fork_server", python=self._python)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A file, because a pipe that is not read could fill up. In memory, because the disk may be full.
+        # Use a file, because a pipe that is not read could fill up. Keep it in memory, because the disk could be full.
         with open(os.memfd_create("stderr"), "r+b") as stderr, ours:
             ours.setblocking(False)
             with theirs:
@@ -146,7 +146,7 @@ def _end_of(file: IO[bytes]) -> str:
 
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:
-    """Kill and reap a fork server. It may be stopped, and one under sudo cannot be killed."""
+    """Kill and reap a fork server. It could be stopped (SIGSTOP), and a fork server under sudo cannot be killed."""
     with suppress(PermissionError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):

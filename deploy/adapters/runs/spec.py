@@ -1,4 +1,4 @@
-"""Build what a deployment runs, as data. `directory` starts it."""
+"""Describe what a deployment runs, as data. `directory` starts it."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def run_spec(
     settings: LaunchSettings,
     secrets: Mapping[str, str] | None = None,
 ) -> RunSpec:
-    """Return how to run a deployment of a service with this `config`; `token` is its deployment token.
+    """Return the run spec for a deployment of a service with this `config`. `token` is its deployment token.
 
-    `survey` is the survey of the service's folder with that config. Secret values (`secrets`) are passed like the other
-    values, in a file that only the run can read.
+    `survey` is the survey of the service's folder with that config. Secret values (`secrets`) are passed like the
+    other values, in a file that only the run can read.
 
     Raises:
         PlaybookError: The playbook, or something its config refers to, cannot be used.
-        RunError: The timeout is longer than allowed.
+        RunError: The timeout is too long.
     """
     folder = settings.services_root.resolve() / deployment.service
     values = {**deployment.context.get("env", {}), **(secrets or {})}
@@ -100,7 +100,7 @@ def _script(
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    """Return compact JSON. Lone surrogates stay escaped, because UTF-8 cannot encode them."""
+    """Return compact JSON. Lone surrogates stay escaped because UTF-8 cannot encode them."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -135,7 +135,7 @@ def _playbook(
         ),
         files={EXTRA_VARS_FILE: extra_vars(values, deployment_id=deployment.id, service=deployment.service)},
         timeout=run_timeout(config, settings),
-        # Three signals in a row (INT, TERM, KILL) must fit into ten seconds.
+        # Three signals in a row (INT, TERM, KILL) must fit in ten seconds.
         grace=3.0,
         interrupt=True,
         events=True,
@@ -148,7 +148,7 @@ def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
     """Return the timeout of a run in seconds: the service's own, or the default.
 
     Raises:
-        RunError: The timeout is longer than allowed. Such configs are rejected now, but older ones are still stored.
+        RunError: The timeout is too long. New configs like this are rejected, but older ones are still stored.
     """
     seconds = config.get("timeout") or settings.timeout
     if seconds > MAX_TIMEOUT:
@@ -159,5 +159,5 @@ def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
 
 
 def worker_home(home_of_deploy_user: str | None) -> str:
-    """Return HOME for runs: the deploy user's, or the server's own."""
+    """Return HOME for runs: the deploy user's home, or the server's own."""
     return home_of_deploy_user or os.environ.get("HOME") or str(Path("~").expanduser())

@@ -1,4 +1,4 @@
-"""Start the run supervisor: choose the user, the Python and the command."""
+"""Start the run supervisor: choose its user, its Python, and its command."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 _SUDO_PREFIXES = ("sudo:", "Sorry, user")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OLDEST_PYTHON = 9  # 3.9: the supervisor supports older versions than the rest of the program
-# Skips interpreter cleanup, so that the spool's lock is released sooner.
+# Skip interpreter cleanup so that the spool's lock is released sooner.
 _RUN = "import os; from supervisor.{module} import main; os._exit(main())"
 
 
@@ -32,7 +32,7 @@ class NoSudo(RunError):
 
 
 class SudoRefused(RunError):
-    """sudo refuses to run a command as the deploy user; the text has sudo's message and what to do."""
+    """sudo refuses to run a command as the deploy user. The text includes sudo's message and what to do."""
 
 
 class NoInterpreter(RunError):
@@ -41,7 +41,7 @@ class NoInterpreter(RunError):
 
 @dataclass(frozen=True, slots=True)
 class DeployUser:
-    """The user that scripts run as."""
+    """The user that runs scripts."""
 
     name: str
     uid: int
@@ -51,7 +51,7 @@ class DeployUser:
 
     @classmethod
     def named(cls, name: str) -> "DeployUser":
-        """Return the user of this machine with that name.
+        """Return the user with that name on this machine.
 
         Raises:
             UnknownUser: The user does not exist.
@@ -66,7 +66,7 @@ class DeployUser:
         return cls(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
     def may_read(self, path: str) -> bool:
-        """Return True if the modes of the file and the folders above it let this user read it."""
+        """Return True if the modes of the file and of the folders above it allow this user to read it."""
         file = os.path.realpath(path)
         try:
             return self._may(file, 4) and all(self._may(str(folder), 1) for folder in Path(file).parents)
@@ -85,12 +85,12 @@ class DeployUser:
 def interpreter_for(
     user: DeployUser | None, *, own: str = sys.executable, system: tuple[str, ...] = _SYSTEM_PYTHONS
 ) -> str:
-    """Return the Python for the supervisor: `own`, or one of `system` if `user` cannot read it.
+    """Return the Python for the supervisor: `own`, or one of `system` if `user` cannot read `own`.
 
-    The supervisor needs only the standard library.
+    The supervisor only needs the standard library.
 
     Raises:
-        NoInterpreter: The user can run none of them.
+        NoInterpreter: The user cannot run any of them.
     """
     own = os.path.realpath(own)
     if user is None or (user.may_read(own) and user.may_read(os.__file__)):
@@ -108,8 +108,8 @@ def interpreter_for(
 def supervisor_program(user: DeployUser | None, module: str = "__main__") -> list[str]:
     """Return the Python arguments that start the supervisor, or another `module` of its package.
 
-    Run it from its files if `user` can read them (they are cached as bytecode and short in process lists), or else pass
-    the sources as an argument.
+    If `user` can read the package's files, run them directly, because their bytecode is cached and process lists stay
+    short. Otherwise, pass the sources as an argument.
     """
     folder = Path(os.path.realpath(supervisor.__file__)).parent
     flags = ["-I", "-S", "-X", "utf8", "-c"]
@@ -120,7 +120,7 @@ def supervisor_program(user: DeployUser | None, module: str = "__main__") -> lis
 
 
 def in_one_argument(folder: Path, module: str = "__main__") -> str:
-    """Return the sources of the supervisor in `folder` as one argument, which the kernel limits to 128 KiB."""
+    """Return the supervisor's sources in `folder` as one argument, which the kernel limits to 128 KiB."""
     sources = {f"supervisor.{file.stem}": file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
     sources["supervisor"] = sources.pop("supervisor.__init__")
     importer = sources.pop("supervisor.in_memory")
@@ -130,7 +130,7 @@ def in_one_argument(folder: Path, module: str = "__main__") -> str:
 def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *, euid: int) -> list[str]:
     """Return the command that starts the supervisor as `user`, for a caller with the effective user ID `euid`.
 
-    Root switches users when it starts the process; other users need sudo.
+    Root switches users when it starts the process. Other users need sudo.
     """
     command = [python, *program]
     if user is None or euid in {0, user.uid}:
@@ -141,12 +141,12 @@ def supervisor_argv(python: str, program: list[str], user: DeployUser | None, *,
 def start_detached(
     command: list[str], user: DeployUser | None, *, stdin: int, stdout: int, stderr: int
 ) -> "subprocess.Popen[bytes]":
-    """Start a command of `supervisor_argv` with these descriptors, in a new session and with a minimal environment.
+    """Start a command from `supervisor_argv` with these descriptors, in a new session, with a minimal environment.
 
-    The caller reaps the process.
+    The caller must reap the process.
 
     Raises:
-        OSError: The system refuses to start the process.
+        OSError: The system refused to start the process.
     """
     drop = user is not None and user.uid != 0 and os.geteuid() == 0
     return subprocess.Popen(
@@ -164,10 +164,11 @@ def start_detached(
 
 
 def supervisor_command(user: DeployUser | None, module: str = "__main__", *, python: str | None = None) -> list[str]:
-    """Return the command that starts the supervisor, or another `module` of its package, as `user` (None: our own user).
+    """Return the command that starts the supervisor, or another `module` of its package, as `user` (None: our own
+        user).
 
     Raises:
-        NoInterpreter: `python` is None, and the user can run no Python.
+        NoInterpreter: `python` is None, and the user cannot run any Python.
         NoSudo: sudo is required but not installed.
     """
     python = python or interpreter_for(user)
@@ -180,12 +181,12 @@ def supervisor_command(user: DeployUser | None, module: str = "__main__", *, pyt
 
 
 def not_started(command: list[str], stderr: str) -> RunError:
-    """Return the error for a `command` of `supervisor_command` that failed to start and wrote `stderr`."""
+    """Return the error for a `command` from `supervisor_command` that failed to start and wrote `stderr`."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if not lines:
         return RunError(f"{command[0]} ended without an error message, or did not respond.")
     if command[0] != "sudo" or not lines[-1].startswith(_SUDO_PREFIXES):
         return RunError(lines[-1])
-    # Keep all lines: advice may follow the reason, and irrelevant warnings ("unable to resolve host") may precede it.
+    # Keep all lines: advice can follow the reason, and unrelated warnings ("unable to resolve host") can precede it.
     why = " ".join(line for line in lines if line.startswith(_SUDO_PREFIXES)).rstrip(".")
     return SudoRefused(f"{why}. Allow fastDeploy's account to run commands as {command[3]} without a password.")

@@ -22,10 +22,10 @@ README_NAMES = ("README.md", "readme.md", "Readme.md")
 def check_folder(
     files: Files, folder: str, *, accepted: Any = None, mitogen_fault: str = ""
 ) -> tuple[dict[str, Any], str | None, str]:
-    """Return the config, the README and the problem of the README of the service in `folder`.
+    """Return the config and the README of the service in `folder`, and the problem with the README, if any.
 
-    `accepted`: a schema of inputs that passed the check before and is not checked again. `mitogen_fault`: why Mitogen
-    cannot be used on this server, or empty.
+    `accepted` is an input schema that already passed the check and is not checked again. `mitogen_fault` is the reason
+    Mitogen cannot be used on this server, or empty.
 
     Raises:
         FolderError: The folder cannot be used.

@@ -1,9 +1,9 @@
-"""The program that parses and checks service folders within limits.
+"""Parse and check service folders within limits, as a separate program.
 
-It uses the server's Python and packages, but opens no files after its start: it reads files of a folder through the
-reader, whose socket is descriptor 1. Descriptor 0 brings requests, one line of JSON per folder. The checker answers with
-one line for each file it reads (`used`: the request and the digest of its answer), so that the server knows what was
-read even if the checker is killed, and then with one line for the result.
+It uses the server's Python and packages but does not open any files after it starts: it reads the files of a folder
+through the reader, whose socket is descriptor 1. Descriptor 0 delivers requests, one line of JSON per folder. The
+checker first answers with one line for each file it reads (`used`: the request and the digest of its answer), so that
+the server knows which files were read even if the checker is killed. Then it sends one line with the result.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str
     except MemoryError:
         return _line({"too_complicated": f"checking it takes more than {MEMORY_BYTES >> 20} MiB of memory"})
     except EOFError:
-        raise  # the reader is gone, which is not this folder's doing
+        raise  # the reader is gone, which is not the fault of this folder
     except Exception as error:  # noqa: BLE001 - an error of ours must not keep the other folders from being synced
         traceback.print_exc()
         return _line({"file": "", "reason": f"it could not be checked ({type(error).__name__}). Please report this."})
@@ -79,7 +79,7 @@ def _found(files: Files, root: str, request: dict[str, Any], mitogen_fault: str)
     files.begin()
     if "config" in request:
         found = {"survey": asdict(survey(files, folder, request["config"]))}
-        if len(_line(found)) > MAX_SURVEY:  # with YAML aliases, a small file can have long names many times
+        if len(_line(found)) > MAX_SURVEY:  # with YAML aliases, a small file can repeat long names many times
             raise TooComplex(f"the names of its tasks and hosts are larger than {MAX_SURVEY >> 20} MiB in total")
         return found
     data, readme, readme_fault = check_folder(files, folder, accepted=request["accepted"], mitogen_fault=mitogen_fault)
@@ -99,7 +99,7 @@ def _mitogen_fault() -> str:
 
 
 def _load_everything() -> None:
-    """Load packages in advance, because another account may not be able to read them."""
+    """Load packages in advance, because another account might not be able to read them."""
     import regex  # noqa: F401, PLC0415
 
     from deploy.adapters.inputs.check import load  # noqa: PLC0415
@@ -117,7 +117,7 @@ def _become(uid: int, gid: int, groups: list[int]) -> None:
 
 
 def _limit_cpu_time() -> None:
-    """Have the kernel stop this process (SIGXCPU) if the next folder takes more than CPU_SECONDS."""
+    """Tell the kernel to stop this process (SIGXCPU) if the next folder takes more than CPU_SECONDS."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""The format of a service's config.json."""
+"""Parse a service's config.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_SCRIPT = "deploy.sh"
 
 
 class StepOption(BaseModel):
-    """A step that is shown as pending before it reports."""
+    """A step that is shown as pending until it reports."""
 
     name: str = Field(min_length=1, max_length=500)
     description: str = Field(default="", max_length=10_000)
@@ -55,7 +55,7 @@ class ServiceConfig(BaseModel):
 
 
 class FolderError(Exception):
-    """A folder cannot be used; `file` is relative to the folder."""
+    """A folder cannot be used. `file` is relative to the folder."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -64,14 +64,14 @@ class FolderError(Exception):
 
 
 def parse_config(content: bytes) -> tuple[dict[str, Any], ServiceConfig]:
-    """Return the content of a config.json, both as read and validated.
+    """Return the content of a config.json, both as read and as validated.
 
     Raises:
-        FolderError: The content is not valid JSON, or has invalid options; the reason lists all of them.
+        FolderError: The content is not valid JSON or has invalid options. The reason lists all of them.
     """
     try:
         data = json.loads(content.decode("utf-8-sig"))
-        json.dumps(data, allow_nan=False)  # Python reads NaN, but neither the database nor a browser accepts it
+        json.dumps(data, allow_nan=False)  # Python parses NaN, but neither the database nor a browser accepts it
     except (ValueError, RecursionError) as error:
         raise FolderError(CONFIG, f"it is not valid JSON: {str(error).partition(';')[0]}") from error
     if not isinstance(data, dict):

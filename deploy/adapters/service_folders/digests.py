@@ -1,4 +1,4 @@
-"""Digests of the files of a service folder, to detect later which ones changed."""
+"""Compute digests of the files in a service folder, to detect later which files changed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class _LimitExceeded(Exception):
 def folder_digests(folder: Path) -> dict[str, str] | None:
     """Return the first 12 hex digits of each file's SHA-256, by its path in the folder.
 
-    Return None if the folder is too large or is a symbolic link that points outside its parent. For a symbolic link, hash
-    its target path. Leave out hidden folders (such as `.git`) and unreadable files.
+    Return None if the folder is too large or is a symbolic link that points outside its parent. For a symbolic link in
+    the folder, hash its target path. Skip hidden folders (such as `.git`) and unreadable files.
 
     Raises:
         OSError: The folder itself cannot be read.
@@ -44,16 +44,16 @@ def _digests(root: str) -> Iterator[tuple[str, str]]:
         try:
             digest, size = _digest(name, opened, left)
         except OSError:
-            continue  # removed meanwhile, or not readable
+            continue  # removed in the meantime, or not readable
         left -= size
         if digest is not None:
             yield os.fsencode(os.path.relpath(os.path.join(path, name), root)).decode("utf-8", "replace"), digest
 
 
 def _files(root: str) -> Iterator[tuple[str, str, int]]:
-    """Yield folder, name and folder descriptor of everything except folders, skipping hidden folders.
+    """Yield (folder, name, folder descriptor) for each entry that is not a folder. Skip hidden folders.
 
-    `fwalk` detects and skips a folder that is replaced by a symbolic link meanwhile.
+    If a folder is replaced by a symbolic link during the walk, `fwalk` detects and skips it.
     """
 
     def fail(error: OSError) -> None:
@@ -77,14 +77,14 @@ def _is_link(name: str, folder: int) -> bool:
 
 
 def _digest(name: str, folder: int, limit: int) -> tuple[str | None, int]:
-    """Return the digest of a file or symbolic link (None: it is neither), and the number of bytes read."""
+    """Return the digest of a file or symbolic link, or None if it is neither, and the number of bytes read."""
     status = os.lstat(name, dir_fd=folder)
     if stat.S_ISLNK(status.st_mode):
         target = b"-> " + os.fsencode(os.readlink(name, dir_fd=folder))
         return hashlib.sha256(target).hexdigest()[:_LENGTH], len(target)
     if not stat.S_ISREG(status.st_mode):
-        return None, 0  # a pipe, a socket, a device
-    # The file may have been replaced meanwhile, and reading a pipe would block forever.
+        return None, 0  # a pipe, a socket, or a device
+    # The file could have been replaced since then, and reading a pipe would block forever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=folder), "rb") as file:
         status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Access to files for the checker: every request goes to the reader and counts toward a limit."""
+"""Give the checker access to files. Every request goes to the reader and counts toward a limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISS
 
 MAX_REQUESTS = 5_000
 MAX_BYTES = 32 << 20
-MAX_PATH = 4095  # bytes; the kernel knows no longer ones
+MAX_PATH = 4095  # bytes; the kernel does not accept longer paths
 _REASONS = {
     FOLDER: "it is a folder, not a file",
     LOOP: "its symbolic links form a loop",
@@ -23,15 +23,16 @@ _REASONS = {
     UNREADABLE: "the deploy user cannot read it",
 }
 
-# The answer about a path that is too long: the server keeps each request, and the same path may be asked for often.
+# The answer for a path that is too long. The server stores every request, and the same path can be requested
+# repeatedly.
 _NOTHING = {"kind": MISSING, "path": "", "names": [], "exists": False, "size": 0, "data": ""}
 
 Used = Callable[[list[Any], str], None]
-"""Callback that gets each request and the SHA-256 of its answer."""
+"""Callback that receives each request and the SHA-256 of its answer."""
 
 
 class FileError(Exception):
-    """A file cannot be used; the text gives the reason without naming the file."""
+    """A file cannot be used. The text gives the reason without naming the file."""
 
     def __init__(self, kind: str, reason: str | None = None) -> None:
         super().__init__(reason or _REASONS.get(kind, "it is not a regular file"))
@@ -39,13 +40,13 @@ class FileError(Exception):
 
 
 class TooComplex(Exception):
-    """A folder exceeds a limit of files, bytes, nodes, memory or time; the text says which one."""
+    """A folder exceeds a limit on files, bytes, nodes, memory, or time. The text says which one."""
 
 
 class Files:
-    """Gives access to files below the services root, and next to an admitted playbook.
+    """Gives access to files below the services root and next to an admitted playbook.
 
-    `reader` is the socket of a reader process, and `limits` is the first request sent to it. Paths are absolute.
+    `reader` is the socket of a reader process, and `limits` is the first request sent to it. All paths are absolute.
     """
 
     def __init__(self, reader: socket.socket, limits: list[Any], used: Used | None = None) -> None:
@@ -61,7 +62,7 @@ class Files:
         self._ask("begin")
 
     def is_file(self, path: str) -> bool:
-        """Return True if `path` is a regular file that may be read.
+        """Return True if `path` is a regular file that can be read.
 
         Raises:
             FileError: The file belongs to fastDeploy itself.
@@ -69,7 +70,7 @@ class Files:
         return self._is(FILE, path)
 
     def is_folder(self, path: str) -> bool:
-        """Return True if `path` is a folder that may be listed.
+        """Return True if `path` is a folder that can be listed.
 
         Raises:
             FileError: The folder belongs to fastDeploy itself.
@@ -77,14 +78,14 @@ class Files:
         return self._is(FOLDER, path)
 
     def kind(self, path: str) -> str:
-        """Return what `path` is: one of the kinds in runs/supervisor/file_access.py."""
+        """Return the kind of `path`, one of those in runs/supervisor/file_access.py."""
         return str(self._ask("look", path)["kind"])
 
     def real_path(self, path: str) -> str:
         """Return `path` with symbolic links resolved.
 
         Raises:
-            FileError: `path` does not exist or may not be accessed.
+            FileError: `path` does not exist or cannot be accessed.
         """
         answer = self._ask("look", path)
         if answer["kind"] not in {FILE, FOLDER}:
@@ -92,12 +93,12 @@ class Files:
         return str(answer["path"])
 
     def look_beside(self, path: str, *, admit: bool = False) -> tuple[str, str]:
-        """Return kind and real path of a file or folder in the services folder or next to it.
+        """Return the kind and real path of a file or folder in the services folder or next to it.
 
-        `admit`: if it is a file, allow reading it and the other files in its folder from now on.
+        If `admit` is true and it is a file, allow reading it and the other files in its folder from now on.
 
         Raises:
-            FileError: `path` does not exist or may not be read.
+            FileError: `path` does not exist or cannot be read.
         """
         answer = self._ask("beside", path, admit)
         if answer["kind"] not in {FILE, FOLDER}:
@@ -105,18 +106,21 @@ class Files:
         return answer["kind"], str(answer["path"])
 
     def entries(self, folder: str) -> list[tuple[str, str]]:
-        """Return name and kind of the entries of a folder, or nothing if it may not be listed."""
+        """Return the name and kind of each entry in a folder, or an empty list if the folder cannot be listed."""
         return [(name, kind) for name, kind in self._ask("entries", folder)["names"]]
 
     def exists(self, path: str) -> bool:
-        """Return True if there is a file at `path`, even outside the root. For programs, which are run but not read."""
+        """Return True if there is a file at `path`, even outside the root.
+
+        Use it for programs, which are run but not read.
+        """
         return bool(self._ask("exists", path)["exists"])
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """Return the content of a file of at most `limit` bytes (whole MiB).
 
         Raises:
-            FileError: The file does not exist, may not be read, or is too large.
+            FileError: The file does not exist, cannot be read, or is too large.
         """
         data, is_whole = self._read(path, limit)
         if not is_whole:
@@ -127,7 +131,7 @@ class Files:
         """Return the first `limit` bytes of a file.
 
         Raises:
-            FileError: The file does not exist or may not be read.
+            FileError: The file does not exist or cannot be read.
         """
         return self._read(path, limit)[0]
 
@@ -161,7 +165,7 @@ class Files:
         return answer
 
     def _receive(self) -> bytes:
-        """Return one line. Nothing follows it, because each request has exactly one answer."""
+        """Return one line. No data follows it, because each request has exactly one answer."""
         line = bytearray()
         while not line.endswith(b"\n"):
             chunk = self._reader.recv(1 << 16)

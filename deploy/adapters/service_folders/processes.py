@@ -1,4 +1,4 @@
-"""Run the reader and the checker as processes and stop them when they exceed their limits."""
+"""Run the reader and the checker as processes, and stop them when they exceed their limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER_TIMEOUT = 30.0
 END_TIMEOUT = 2.0
 LINE_LIMIT = 64 << 20
 STDERR_TAIL = 2_000  # bytes
-# Signals that end a checker which exceeds a limit or crashes.
+# Signals that end a checker that exceeds a limit or crashes.
 _SIGNALS = {
     signal.SIGXCPU: "checking it takes too much CPU time",
     signal.SIGKILL: "checking it takes too much memory",
@@ -35,7 +35,7 @@ _CHECKER = "import sys; sys.path[:] = sys.argv.pop().split(':'); from deploy.ada
 
 
 class FoldersUnavailable(Exception):
-    """The services folder cannot be read at the moment; the text says why and what to do."""
+    """The services folder cannot be read at the moment. The text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,10 @@ class FolderScope:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Result of checking a folder: the checker's answer, and each request to the reader with the digest of its answer.
+    """The result of checking a folder: the checker's answer, and each request to the reader with its answer's digest.
 
-    `answer` has only `too_complicated` if the checker was stopped. `is_final`: the same files always give this answer.
+    If the checker was stopped, `answer` only contains `too_complicated`. `is_final` means that the same files always
+    give this answer.
     """
 
     answer: dict[str, Any]
@@ -74,7 +75,7 @@ class LineSocket:
         self._writer.write(json.dumps(value).encode("ascii") + b"\n")
 
     async def receive(self) -> Any:
-        """Return the next line, or None at the end.
+        """Return the next line, or None if the socket is closed.
 
         Raises:
             asyncio.TimeoutError: No line arrived in time.
@@ -86,7 +87,7 @@ class LineSocket:
         return json.loads(line) if line.endswith(b"\n") else None
 
     async def ask(self, *request: Any) -> Any:
-        """Send a request and return its answer, or None if there is none."""
+        """Send a request and return its answer, or None if the socket closes before an answer arrives."""
         self.send(request)
         with suppress(asyncio.TimeoutError):
             return await self.receive()
@@ -228,7 +229,7 @@ def _tail_of(stderr: IO[bytes]) -> str:
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process whose socket is closed. One started by sudo may not be killable, but exits on its own."""
+    """Stop a process whose socket is closed. If sudo started it, it might not be killable, but it exits on its own."""
     with suppress(PermissionError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):

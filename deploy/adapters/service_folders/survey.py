@@ -1,4 +1,4 @@
-"""What a service would run, read from its folder and a config: the playbook, its steps and its hosts."""
+"""Find out what a service would run, from its folder and a config: the playbook, its steps, and its hosts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from deploy.adapters.service_folders.files import FileError, Files
 class Survey:
     """What a service would run.
 
-    `is_script`: it runs a script, and its playbook, if any, is ignored. `inventory` is None if Ansible finds it.
-    `hosts`: the host patterns of the playbook, or None if only a run can determine them. `fault`: why the playbook or
-    the inventory cannot be used. `hidden`: why the hosts of the inventory must not be shown.
+    `is_script` is True if the service runs a script; its playbook, if any, is then ignored. `inventory` is None if
+    Ansible finds it. `hosts` contains the host patterns of the playbook, or None if they are only known when it runs.
+    `fault` is the reason the playbook or the inventory cannot be used. `hidden` is the reason the hosts of the
+    inventory must not be shown.
     """
 
     is_script: bool
@@ -68,7 +69,7 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
 
 
 def has_script(files: Files, folder: str, config: Mapping[str, Any]) -> bool:
-    """Return True if a service is deployed by a script; otherwise the platform runs its playbook."""
+    """Return True if a script deploys the service. Otherwise, the platform runs its playbook."""
     if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
         return True
     return files.kind(join(folder, DEFAULT_SCRIPT)) != MISSING

@@ -1,4 +1,4 @@
-"""Commands that use the database directly, with or without a running server: user, token, db, services."""
+"""Commands that use the database directly, whether or not a server is running: user, token, db, services."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def with_app_state(settings: Settings, action: Callable[[AppState], Awaitable[Result]]) -> Result:
-    """Return the result of `action`. Start the bundled database for the call if it is not running."""
+    """Return the result of `action`. If the bundled database is not running, start it for this call."""
     import asyncio
 
     from deploy.adapters.postgres import running_url
@@ -62,7 +62,7 @@ def read_password(from_stdin: bool) -> str:
     """Return a new password from standard input, or prompt for it twice on a terminal.
 
     Raises:
-        InvalidInput: It breaks a password rule.
+        InvalidInput: The password violates a rule.
     """
     from deploy.domain.passwords import check_rules
 

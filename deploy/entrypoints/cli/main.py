@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _operator_errors() -> tuple[type[Exception], ...]:
-    """Return the expected errors of server commands. Imported late to keep client commands fast."""
+    """Return the expected errors of server commands. Import them late to keep client commands fast."""
     from deploy.adapters.postgres import PostgresError
     from deploy.adapters.runs.start import RunError
     from deploy.config import ConfigurationError

@@ -1,4 +1,4 @@
-"""Find the folders, settings and database of the server for commands that run on its machine."""
+"""Find the server's folders, settings, and database for commands that run on its machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ServicesDir = Annotated[
 
 
 def settings_from(data_dir: Path | None = None, services_dir: Path | None = None, **more: Any) -> Settings:
-    """Return the settings, overridden by command-line options, with absolute paths."""
+    """Return the settings with absolute paths. Command-line options override them."""
     from deploy.entrypoints.serve.settings import load_settings
 
     return _prepared(load_settings(data_dir=data_dir, services_root=services_dir, **more), _current_folder())
@@ -30,12 +30,12 @@ def settings_from(data_dir: Path | None = None, services_dir: Path | None = None
 def server_settings(data_dir: Path | None = None, services_dir: Path | None = None) -> Settings:
     """Return the settings of the server that a command works on.
 
-    A data folder or database given by option, environment or `.env` is used even if it is new. Otherwise, use an
-    existing one: `data` in the current folder, or a folder on which this user has started a server. The `.env` and
-    services folder of that server apply, not those of the current folder.
+    Use the data folder or database given as an option, in the environment, or in `.env`, even if it is new. Otherwise,
+    use an existing one: `data` in the current folder, or a folder on which this user has started a server. Apply the
+    `.env` and the services folder of that server, not those of the current folder.
 
     Raises:
-        ConfigurationError: No data or several data folders were found, or the database URL is not known here.
+        ConfigurationError: No data folder or several data folders were found, or the database URL is not known here.
     """
     from deploy.entrypoints.serve.known_servers import read_record
     from deploy.entrypoints.serve.settings import ENV_FILE, from_environment, load_settings
@@ -57,7 +57,7 @@ def server_settings(data_dir: Path | None = None, services_dir: Path | None = No
 
 
 def worker_settings(data_dir: Path | None, services_dir: Path | None, **more: Any) -> Settings:
-    """Return the settings of a worker, with the folders of the server unless they are given."""
+    """Return the settings of a worker. Use the server's folders unless others are given."""
     from deploy.entrypoints.serve.known_servers import read_record
     from deploy.entrypoints.serve.settings import load_settings
 
@@ -75,7 +75,7 @@ def require_database(settings: Settings) -> str:
     """Return the URL of a running database.
 
     Raises:
-        ConfigurationError: No server runs on the data folder, and DATABASE_URL is not set.
+        ConfigurationError: No server is running on the data folder, and DATABASE_URL is not set.
     """
     from deploy.adapters.postgres import running_url
     from deploy.config import ConfigurationError
@@ -126,7 +126,7 @@ def _with_services_root(settings: Settings) -> Settings:
 def _settings_of_server(
     record: ServerRecord, data_dir: Path, services_dir: Path | None, env_file: Path | None = None
 ) -> Settings:
-    """Return the settings of a server, overridden by those given here. `env_file` replaces the server's file."""
+    """Return the settings of a server. Settings given here override them. `env_file` replaces the server's file."""
     from deploy.config import ConfigurationError
     from deploy.entrypoints.serve.settings import from_environment, load_settings
 
@@ -146,14 +146,14 @@ def _path_from(text: str | None) -> Path | None:
 
 
 def _prepared(settings: Settings, folder: Path) -> Settings:
-    """Make relative paths absolute, based on `folder`, and configure logging."""
+    """Resolve relative paths against `folder`, and configure logging."""
     settings.data_dir = _absolute(settings.data_dir, folder)
     settings.services_root = _absolute(settings.services_root, folder)
     if settings.postgres_bin_dir is not None:
         settings.postgres_bin_dir = _absolute(settings.postgres_bin_dir, folder)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
     logging.getLogger("alembic").setLevel("WARNING")
-    # We log the causes of retries ourselves, in sentences.
+    # fastDeploy logs the causes of retries itself, in sentences.
     logging.getLogger("stamina").setLevel("ERROR")
     return settings
 

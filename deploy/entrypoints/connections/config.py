@@ -1,4 +1,4 @@
-"""uvicorn's configuration for `fastdeploy serve`."""
+"""Configure uvicorn for `fastdeploy serve`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deploy.entrypoints.connections.http import HttpProtocol
 from deploy.entrypoints.connections.websocket import MESSAGE_BYTES, WebSocketProtocol
 
 SHUTDOWN_SECONDS = 5
-# Unsent data that the kernel buffers for a client. Without a limit it buffers megabytes, and the server notices late
-# that a client does not read.
+# Unsent data that the kernel buffers for a client. Without a limit, it buffers megabytes, and the server notices late
+# that a client is not reading.
 UNSENT_BYTES = 128 * 1024
 
 
 class WebConfig(uvicorn.Config):
-    """The configuration for the protocols, with the connection guard of this process."""
+    """The configuration for the protocols, with this process's connection guard."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class WebConfig(uvicorn.Config):
             http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MESSAGE_BYTES,
-            # Compressing each small message for each client would more than halve the throughput.
+            # Compressing each small message for each client would cut the throughput by more than half.
             ws_per_message_deflate=False,
             lifespan="off",
             access_log=False,
@@ -43,6 +43,6 @@ class WebConfig(uvicorn.Config):
 
 
 def limit_unsent(listening: socket.socket) -> None:
-    """Limit what the kernel buffers for each client of a listening socket, if supported."""
+    """Limit how much the kernel buffers for each client of a listening socket, if supported."""
     with contextlib.suppress(OSError, AttributeError):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

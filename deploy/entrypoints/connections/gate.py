@@ -1,4 +1,7 @@
-"""The interface by which the application reports sign-ins to the WebSocket protocol. Small, since routes import it."""
+"""The interface that the application uses to report sign-ins to the WebSocket protocol.
+
+Small because routes import it.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ GATE = "fastdeploy.sign_in_gate"
 
 
 class SignInGate(Protocol):
-    """A WebSocket that counts as waiting until its client has signed in."""
+    """A WebSocket that counts as waiting until its client signs in."""
 
     def await_sign_in(self, host: str | None) -> None:
-        """Count the connection for the client's address, which only the application knows behind a proxy."""
+        """Count the connection for the client's address. Behind a proxy, only the application knows this address."""
 
     def signed_in(self) -> None:
         """Stop counting the connection."""
 
 
 def sign_in_gate(scope: Scope) -> SignInGate | None:
-    """Return the gate of a connection; None if the application runs in a different server."""
+    """Return the gate of a connection, or None if the application runs in a different server."""
     return cast("SignInGate | None", scope.get("state", {}).get(GATE))
 
 

@@ -1,10 +1,10 @@
-"""Limits for connections that wait for their client.
+"""Limit the connections that wait for their client.
 
-A connection *waits* while it is the client's turn: to send a request, to sign in on a WebSocket, or to read what the
-server has sent. Every waiting connection has a deadline, and the number of waiting connections is limited, in total and
-per client address. Above the limit, the connection that has waited longest is closed, so fast clients get through even
-while others hold connections open. Connections that wait for the server, and WebSockets that are signed in and read, do
-not count.
+A connection *waits* while it is the client's turn: to send a request, to sign in on a WebSocket, or to read data that
+the server has sent. Every waiting connection has a deadline. The number of waiting connections is limited, both in
+total and per client address. Above the limit, the connection that has waited longest is closed, so fast clients get
+through even while other clients hold connections open. Connections that are waiting for the server do not count, and
+neither do WebSockets that are signed in and reading.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
 LOG_SECONDS = 60.0
-# A client that reads less than this many bytes within SEND_TIMEOUT_SECONDS counts as not reading.
+# A client that reads less than this many bytes within SEND_TIMEOUT_SECONDS is considered not to be reading.
 MIN_PROGRESS = 64 * 1024
-# File descriptors reserved for everything else: runs, the database, imports.
+# File descriptors reserved for everything else: runs, the database, and imports.
 RESERVED_DESCRIPTORS = 256
 
 
@@ -47,16 +47,19 @@ class Guarded:
         raise NotImplementedError
 
     def make_room(self) -> None:
-        """Close the connection because too many are waiting, and this one has waited longest."""
+        """Close the connection because too many are waiting and this one has waited longest."""
         raise NotImplementedError
 
     def wait_for_reader(self) -> None:
-        """Start the deadline for a client that does not read."""
+        """Start the deadline for a client that is not reading."""
         self._unsent = self.transport.get_write_buffer_size()
         self.guard.wait(self, self.guard.limits.send_seconds)
 
     def expire_reader(self) -> None:
-        """Abort the connection, unless its client has read more. A proper close would wait for the client."""
+        """Abort the connection unless its client has read more.
+
+        Closing it properly would mean waiting for the client.
+        """
         if self.transport.get_write_buffer_size() <= self._unsent - MIN_PROGRESS:
             self.wait_for_reader()
         else:
@@ -65,7 +68,7 @@ class Guarded:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """The limits of one web server process. `waiting` and `open` are connections, `messages` is per second."""
+    """The limits of one web server process. `waiting` and `open` count connections; `messages` is per second."""
 
     head_seconds: float
     body_seconds: float
@@ -78,7 +81,7 @@ class ConnectionLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionLimits:
-        """Return the limits from the settings and from the process's limit of open files."""
+        """Return the limits based on the settings and on the process's limit of open files."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return cls(
             head_seconds=settings.request_head_timeout_seconds,
@@ -106,21 +109,21 @@ class ConnectionGuard:
         self._logged = float("-inf")
 
     async def run(self) -> None:
-        """Close connections whose deadline has passed, until cancelled."""
+        """Close connections whose deadline has passed, until canceled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._sweep(_now())
 
     def peer_address(self, host: str | None) -> str | None:
-        """Return the key that a peer's connections are counted by; None for a proxy, which has many clients."""
+        """Return the key for counting a peer's connections, or None for a proxy, which has many clients."""
         return None if host in self._trusted else self.client_address(host)
 
     def client_address(self, host: str | None) -> str | None:
-        """Return the key that a client's connections are counted by; None if it has no address (a Unix socket)."""
+        """Return the key for counting a client's connections, or None if it has no address (a Unix socket)."""
         return None if host is None else address_key(host)
 
     def opened(self, connection: Guarded) -> None:
-        """Add a connection. Limits the total, because runs and queries also need free file descriptors."""
+        """Add a connection. The total is limited, because runs and queries also need free file descriptors."""
         self._open.add(connection)
         if len(self._open) > self.limits.open:
             self._crowd_out(next(iter(self._deadlines), connection))
@@ -161,7 +164,7 @@ class ConnectionGuard:
             self.done(connection)
             connection.expire()
         for connection in self._open - self._deadlines.keys():
-            # Closed by the server, but the client has not read everything yet.
+            # The server closed it, but the client has not read everything yet.
             if connection.transport.is_closing():
                 connection.wait_for_reader()
         if self._crowded_out and now >= self._logged + LOG_SECONDS:
@@ -170,7 +173,7 @@ class ConnectionGuard:
 
 
 def address_key(host: str) -> str:
-    """Return the address, or the /64 network of an IPv6 address, which belongs to one client."""
+    """Return the address, or the /64 network of an IPv6 address, which belongs to a single client."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,4 +1,7 @@
-"""HTTP with limits: uvicorn does not limit the size of a request's head, nor the time a request takes to arrive."""
+"""HTTP with limits.
+
+uvicorn itself does not limit the size of a request's head or the time that a request takes to arrive.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,13 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 64 * 1024
 HEADERS = 200
-# The bytes of a request besides its body: head, chunk sizes, trailers. The parser buffers trailers until they end.
+# The bytes of a request other than its body: head, chunk sizes, and trailers. The parser buffers trailers until they
+# end.
 OVERHEAD_BYTES = 1 << 20
-# Requests that a client may send before the first one is answered.
+# Requests that a client can send before the first one is answered.
 PIPELINED = 32
-# How long the server discards what a rejected client still sends. Closing immediately would reset the connection, and
-# the client might not receive the reason.
+# How long the server discards data that a rejected client is still sending. Closing immediately would reset the
+# connection, and the client might not receive the reason.
 LINGER_SECONDS = 2.0
 RETRY_AFTER_SECONDS = b"2"
 
@@ -37,7 +41,7 @@ class Part(Enum):
 
 
 class Refused(Exception):
-    """A request exceeds a limit; raised inside the parser to stop it."""
+    """A request exceeds a limit. Raised inside the parser to stop it."""
 
 
 class HttpProtocol(Guarded, HttpToolsProtocol):
@@ -56,7 +60,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._finished = False
         self._refusal = (HTTPStatus.BAD_REQUEST, "")
         self._chunk = 0  # bytes received last
-        self._bytes = 0  # bytes of the current message, without its body
+        self._bytes = 0  # bytes of the current message, excluding its body
 
     # Connection
 
@@ -95,7 +99,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._wait()
 
     def resume_writing(self) -> None:
-        """Record that the client reads."""
+        """Record that the client is reading."""
         super().resume_writing()
         self._wait()
 
@@ -110,7 +114,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         """Reject a request that exceeds a limit before the application sees it."""
         if len(self.headers) > HEADERS:
             self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"More than {HEADERS} headers.")
-        # The cheap comparison first: it rules out all but the largest requests.
+        # Make the cheap comparison first: it rules out all but the largest requests.
         if max(self._bytes, self._chunk) > HEAD_BYTES and self._head_bytes() > HEAD_BYTES:
             self._refuse_in_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _too_large("request line and headers"))
         if len(self.pipeline) >= PIPELINED:
@@ -119,7 +123,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._part = Part.BODY
 
     def on_body(self, body: bytes) -> None:
-        """Exclude the body from the count: the application limits it while reading."""
+        """Exclude the body from the count, because the application limits the body while reading it."""
         self._bytes -= len(body)
         super().on_body(body)
 
@@ -130,7 +134,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         self._bytes = 0
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, unless one has already arrived."""
+        """Wait for the next request unless one has already arrived."""
         super().on_response_complete()
         if not self._is_busy and not self.transport.is_closing():
             self._wait()
@@ -188,7 +192,7 @@ class HttpProtocol(Guarded, HttpToolsProtocol):
         elif self._is_busy:
             self.guard.done(self)
         else:
-            # uvicorn closes idle connections; this is for clients that send data that does not start a request.
+            # uvicorn closes idle connections. This handles clients that send data that does not start a request.
             self.guard.wait(self, self.timeout_keep_alive + limits.head_seconds)
 
     def _head_bytes(self) -> int:

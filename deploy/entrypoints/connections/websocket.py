@@ -1,6 +1,6 @@
-"""WebSockets with limits: on the rate of messages, the time to sign in, and the time without reading.
+"""WebSockets with limits on the rate of messages, the time to sign in, and the time without reading.
 
-uvicorn itself limits the size of messages, also across fragments and before they are complete (`ws_max_size`).
+uvicorn itself limits the size of messages, even across fragments and before they are complete (`ws_max_size`).
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES = 64 * 1024
 TOO_LARGE = authentication_answer("failure", f"Messages can have {MESSAGE_BYTES} bytes at most.")
-# The burst a client may send, in seconds of its rate limit: a page that reconnects subscribes to everything it shows.
+# The burst a client can send, in seconds of its rate limit. A page that reconnects subscribes to everything it shows.
 BURST_SECONDS = 10.0
-# How long the server discards what a rejected client still sends. Closing immediately would reset the connection, and
-# the client might not receive the reason.
+# How long the server discards data that a rejected client is still sending. Closing immediately would reset the
+# connection, and the client might not receive the reason.
 LINGER_SECONDS = 2.0
-# After SIGN_IN_TIMEOUT_SECONDS the application closes the connection; this is for clients that prevent that.
+# The application closes the connection after SIGN_IN_TIMEOUT_SECONDS. This handles clients that prevent that.
 SIGN_IN_GRACE = 10.0
 
 
 class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
-    """One WebSocket. It waits for its client until the client has signed in, and whenever it does not read."""
+    """One WebSocket.
+
+    It waits for its client until the client has signed in, and whenever the client is not reading.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
         self.guard.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, unless the connection is about to be closed."""
+        """Parse `data` unless the connection is about to be closed."""
         if self._finished:
             return
         super().data_received(data)
@@ -72,7 +75,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
             self.transport.close()
 
     def handle_events(self) -> None:
-        """Count frames before processing them: fragments and pings cost as much as messages."""
+        """Count frames before processing them, because fragments and pings cost as much as messages."""
         if self.handshake_initiated and self._is_too_fast(len(self.conn.events)):
             self.conn.fail(
                 CloseCode.POLICY_VIOLATION, f"More than {self.guard.limits.messages:g} messages per second."
@@ -98,7 +101,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
         self.wait_for_reader()
 
     def resume_writing(self) -> None:
-        """Record that the client reads."""
+        """Record that the client is reading."""
         super().resume_writing()
         if self._signed_in:
             self.guard.done(self)
@@ -120,7 +123,7 @@ class WebSocketProtocol(Guarded, WebSocketsSansIOProtocol):
     # Limits
 
     def expire(self) -> None:
-        """Abort the connection, unless its client has read more."""
+        """Abort the connection unless its client has read more."""
         if self.transport.is_closing() or not self.writable.is_set():
             self.expire_reader()
         else:

@@ -1,4 +1,4 @@
-"""Deployments: start, list, read, cancel, retry, and the reports of their scripts."""
+"""Deployments: start, list, read, cancel, and retry them, and receive the reports of their scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
 
 
 def _valid_key(key: Any) -> Any:
-    """Return the key if it is usable. A blank key would make all clients that send one share a single deployment."""
+    """Return the key if it is usable. With a blank key, all clients that send one would share a single deployment."""
     if isinstance(key, str) and not (key.strip() and len(key) <= MAX_KEY_LENGTH):
         raise PydanticCustomError(
             "idempotency_key",
@@ -108,7 +108,7 @@ async def start_as_user(
 async def list_deployments(
     actor: Annotated[Actor, require(Action.LIST_DEPLOYMENTS)],
     state: AppStateDep,
-    # Not a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
+    # Do not use a default factory: FastAPI would inspect its signature on each request. FastAPI copies the default.
     states: Annotated[list[DeploymentState], Query(alias="state", max_length=20)] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
@@ -146,7 +146,7 @@ async def read_deployment(
     """
     async with state.open_unit_of_work() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
-        # Every change of a deployment increments `seq`, but the reason why it waits depends on other deployments.
+        # Every change of a deployment increments `seq`, but the reason it is waiting depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
             tag = response.headers["ETag"] = f'"{deployment.seq}"'
             if tag in _tags(if_none_match or ""):

@@ -1,4 +1,4 @@
-"""The history of a service: results of its deployments, and changes since the last successful one."""
+"""The history of a service: the results of its deployments, and changes since the last successful one."""
 
 from __future__ import annotations
 

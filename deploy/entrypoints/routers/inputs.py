@@ -62,7 +62,7 @@ async def read_inputs(service_id: Id, actor: Asker, state: AppStateDep) -> Input
 def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] | None:
     if last is None or form.schema is None:
         return last
-    # An input may have become a secret since.
+    # An input could have become a secret since then.
     wanted = set(names(form.schema)) - secret_names(form.schema)
     return {name: value for name, value in last.items() if name in wanted}
 
@@ -79,7 +79,10 @@ def _summary(service: Service, state: AppState, hosts: list[str] | None, ahead: 
 
 
 async def _hosts(service: Service, state: AppState, found: Survey) -> list[str] | None:
-    """Return the hosts that a playbook targets; None for scripts, and if only the run can determine them."""
+    """Return the hosts that a playbook targets.
+
+    Return None for scripts, or if the hosts are only known when it runs.
+    """
     if found.is_script or found.hosts is None:
         return None
     if set(found.hosts) <= set(LOCAL):

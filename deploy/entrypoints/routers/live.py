@@ -1,4 +1,4 @@
-"""The WebSocket: after sign-in, every change is sent as one JSON object."""
+"""The WebSocket: after a client signs in, every change is sent as one JSON object."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ async def _sign_in(websocket: WebSocket, state: AppState) -> Client:
             continue
         client = Client(actor, str(fields["access_token"]))
         try:
-            # Join before answering, so that the client misses nothing that happens after the answer.
+            # Join before answering, so that the client does not miss anything that happens after the answer.
             await state.feed.join(client)
             await websocket.send_text(authentication_answer("success", f"Signed in as {actor.name}"))
         except BaseException:
-            state.hub.remove(client)  # otherwise its queue would leak
+            state.hub.remove(client)  # otherwise, its queue would leak
             raise
         return client
 
@@ -108,9 +108,9 @@ async def _serve(websocket: WebSocket, state: AppState, client: Client) -> None:
 
 
 async def _send(websocket: WebSocket, state: AppState, client: Client) -> int:
-    """Send the outbox; when it is empty, read events that the client has not received yet."""
+    """Send the outbox. When it is empty, read events that the client has not received yet."""
     while True:
-        # No timeout here, it would cost more than sending. The protocol closes connections that do not read.
+        # Do not use a timeout here: it would cost more than sending. The protocol closes connections that do not read.
         while (message := client.take()) is not None:
             await websocket.send_text(message)
         if client.behind:
@@ -173,7 +173,7 @@ async def _subscribe(state: AppState, client: Client, wanted: object) -> None:
 
 
 async def _watch_session(websocket: WebSocket, state: AppState, client: Client) -> int:
-    """Send pings; warn before the session ends; close the connection when its token expires or is revoked."""
+    """Send pings, warn before the session ends, and close the connection when its token expires or is revoked."""
     warned_for = ""
     while True:
         left = client.actor.expires - time.time()

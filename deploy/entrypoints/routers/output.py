@@ -40,7 +40,7 @@ async def read_events(
         events = await uow.events.after(deployment.id, after, visible=actor.visible, limit=limit + 1)
     more, events = len(events) > limit, events[:limit]
     last_seq = events[-1].seq if events else after
-    # The messages are stored as JSON: join them rather than parse and serialize them again.
+    # The messages are stored as JSON, so join them instead of parsing and serializing them again.
     body = ",".join(event.message for event in events)
     text = f'{{"events":[{body}],"last_seq":{last_seq},"more":{json.dumps(more)}}}'
     return Response(text, media_type="application/json")
@@ -80,7 +80,7 @@ async def download_output(deployment_id: Id, actor: Reader, state: AppStateDep) 
 async def _text(state: AppState, actor: Actor, deployment_id: int) -> AsyncIterator[bytes]:
     after = 0
     while True:
-        # One transaction per part: a slow client must not keep one open.
+        # Use one transaction per part, so that a slow client does not keep one open.
         async with state.open_unit_of_work() as uow:
             events = await uow.events.output_after(deployment_id, after, visible=actor.visible)
         if not events:

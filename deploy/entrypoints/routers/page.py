@@ -1,4 +1,4 @@
-"""The web page: built files under /ui/; every other path under /ui/ returns the page itself."""
+"""The web page: built files under /ui/. Every other path under /ui/ returns the page itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ MISSING = (
     "<!doctype html><title>fastDeploy</title><h1>The web page is not built</h1>"
     "<p>The API is available. To build the page, run <code>just build-page</code>, then reload.</p>"
 )
-# Names of built assets contain a hash of their content, so they never change; the page that references them does.
+# The names of built assets contain a hash of their content, so an asset never changes. The page that references them
+# does.
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 REVALIDATE = {"Cache-Control": "no-cache"}
 
@@ -55,9 +56,9 @@ async def api_docs(request: Request) -> HTMLResponse:
 
 
 def _file(asset: Path, caching: dict[str, str], encodings: str) -> Response:
-    """Return a file, compressed if the build has created a compressed copy and the client accepts it.
+    """Return a file, compressed if the build created a compressed copy and the client accepts it.
 
-    API responses are never compressed: the length of a compressed response can reveal a secret in it.
+    API responses are never compressed, because the length of a compressed response can reveal a secret in it.
     """
     small = asset.with_name(f"{asset.name}.gz")
     if not small.is_file():

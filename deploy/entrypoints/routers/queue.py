@@ -59,10 +59,11 @@ async def list_workers(actor: Annotated[Actor, require(Action.READ_WORKERS)], st
 
 
 async def _under_way(uow: UnitOfWork, visible: Visible) -> list[Deployment]:
-    """Return waiting and running deployments, oldest first, including those that reported a result but whose process
-    is still running.
+    """Return waiting and running deployments, oldest first.
+
+    This includes deployments that reported a result but whose process is still running.
     """
-    # By id: a deployment that reports its result between the two queries is found by both.
+    # Key by ID: both queries find a deployment that reports its result between them.
     unfinished = await uow.deployments.open(visible=visible)
     alive = await uow.deployments.reported_but_alive(visible=visible)
     found = {deployment.id: deployment for deployment in (*unfinished, *alive)}

@@ -85,7 +85,7 @@ async def delete_service(
 
 
 async def _visible_folders(actor: Actor, state: AppState) -> Callable[[str], bool]:
-    """Return a function that returns True if the caller may know of a folder."""
+    """Return a function that returns True if the caller is allowed to know that a folder exists."""
     if actor.visible == EVERYTHING:
         return lambda _name: True
     async with state.open_unit_of_work() as uow:

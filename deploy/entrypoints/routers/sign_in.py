@@ -22,7 +22,7 @@ from deploy.service_layer.authentication import actor_of
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
-# Prefix of one cookie for each user who has signed in with this browser; the user's id follows.
+# Prefix of the cookies for users who have signed in with this browser, one per user. The user's ID follows.
 BROWSER_COOKIE = "fastdeploy_browser_"
 PATH = "/session"
 
@@ -95,7 +95,7 @@ async def close_session(state: AppStateDep, response: Response, cookie: SessionC
 async def _check_complete(request: Request) -> None:
     """Raise RequestValidationError for missing fields.
 
-    FastAPI also treats empty form fields as missing. Here an empty name or password is a wrong one: 401, not 422.
+    FastAPI also treats empty form fields as missing. Here, an empty name or password is a wrong one: 401, not 422.
     """
     sent = await request.form()
     missing = [name for name in ("username", "password") if name not in sent]

@@ -15,7 +15,7 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return a time in UTC; a time without an offset is taken as UTC."""
+    """Return a time in UTC. Treat a time without an offset as UTC."""
     try:
         return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
     except OverflowError as error:

@@ -33,7 +33,7 @@ class RetryIn(BaseModel):
 
 
 def _known_state(said: Any) -> Any:
-    """Return the state for a state name; return anything else unchanged, so that validation rejects it."""
+    """Return the state for a state name. Return anything else unchanged, so that validation rejects it."""
     return (step_state(said) or said) if isinstance(said, str) else said
 
 

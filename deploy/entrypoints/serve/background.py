@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run these coroutines as tasks while the block runs.
 
-    If one fails, the process exits, so that the service manager restarts it: a partly working server is worse.
+    If one of them fails, exit the process so that the service manager restarts it. A partly working server would be
+    worse.
     """
     tasks = [asyncio.create_task(part) for part in work]
     for task in tasks:

@@ -1,8 +1,8 @@
 """Create the first user at the first start, and help users who lost the generated password.
 
-A generated password is shown once, right after it is stored. It may never be seen: the process may be killed, the
-terminal closed, or the output discarded by a service manager. The database therefore records that the password was
-generated, and each start shows the command that sets a new one until it is changed.
+A generated password is shown once, right after it is stored. The user might never see it: the process can be killed,
+the terminal closed, or the output discarded by a service manager. The database therefore records that the password was
+generated. Until the password is changed, each start shows the command that sets a new one.
 """
 
 from __future__ import annotations
@@ -103,15 +103,15 @@ def _reminder(settings: Settings, name: str) -> FirstSteps:
 
 
 def change_password_command(settings: Settings, name: str) -> str:
-    """Return the command that sets a user's password. It works for the same system user, in any folder."""
-    # There is no data folder under another web server.
+    """Return the command that sets a user's password. It works in any folder, for the same system user."""
+    # Under another web server, there is no data folder.
     data_dir = ["--data-dir", str(settings.data_dir.absolute())] if settings.data_dir.is_dir() else []
     # A name that starts with a dash looks like an option.
     return own_command("user", "passwd", *([*data_dir, "--", name] if name.startswith("-") else [name, *data_dir]))
 
 
 def _requirements(settings: Settings) -> str:
-    """Return what else the command needs: it has no access to the password of an external database."""
+    """Return the command's additional requirements: it cannot access the password of an external database."""
     if settings.is_embedded:
         return ""
     if from_environment("database_url") is not None:

@@ -1,6 +1,6 @@
 """Run `fastdeploy serve`: open the socket and the database, then run the server.
 
-Imports little, so that errors are reported quickly.
+This module imports little, so that it can report errors quickly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ SERVER, UPGRADES = "deploy.entrypoints.serve.server", "deploy.adapters.migration
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """Options of `serve`. `workers`: number of web server processes; `inherited`: descriptor of a listening socket."""
+    """Options of `serve`.
+
+    `workers` is the number of web server processes. `inherited` is the descriptor of a listening socket.
+    """
 
     host: str
     port: int
@@ -38,7 +41,7 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, FirstSteps], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Call `announce` with the address and the first steps when ready.
+    """Serve until SIGTERM or SIGINT. When ready, call `announce` with the address and the first steps.
 
     Raises:
         ConfigurationError, PostgresError: The server cannot start. The message says what to do.
@@ -63,7 +66,7 @@ def _is_first_start(settings: Settings) -> bool:
 
 
 def _load_server(with_upgrades: bool) -> None:
-    # FastAPI would import all of it to recognize Pydantic 1 models, which this project does not use.
+    # FastAPI would import the whole package to recognize Pydantic 1 models, which this project does not use.
     sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
     with _deferred_models():
         import_module("fastapi")
@@ -76,8 +79,8 @@ def _load_server(with_upgrades: bool) -> None:
 def _deferred_models() -> Iterator[None]:
     """Defer building Pydantic models until they are used.
 
-    The models of FastAPI's OpenAPI schema take 0.1 s to build, and most processes never need them. Pydantic has no
-    other way to defer models of other packages.
+    The models of FastAPI's OpenAPI schema take 0.1 s to build, and most processes never need them. Pydantic does not
+    have another way to defer the models of other packages.
     """
     BaseModel.model_config["defer_build"] = True
     try:
@@ -121,7 +124,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
     """Yield the URL of the database, and the bundled server if this process runs it.
 
-    With `attach`, use a bundled server that another process runs, if there is one.
+    With `attach`, use a bundled server that another process is running, if there is one.
     """
     if not settings.is_embedded:
         yield settings.database_url, None

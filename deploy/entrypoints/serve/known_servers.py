@@ -1,8 +1,8 @@
-"""Keep records of the servers that a user has started, so that commands find them.
+"""Record the servers that a user has started, so that commands can find them.
 
 A server writes `server.json` into its data folder: its working directory, its services folder, and the URL of its
-database without the password. The user's state folder (`~/.local/state/fastdeploy/servers`) has a link to each data
-folder. Commands use these to find the data from any folder and to use the settings of the server.
+database without the password. The user's state folder (`~/.local/state/fastdeploy/servers`) contains a link to each
+data folder. With these, commands find the data from any folder and use the server's settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_RECORD_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """How a server was last started. `database`: URL without the password; empty for the bundled one."""
+    """How a server was last started. `database` is the URL without the password, or empty for the bundled database."""
 
     working_dir: str
     services_root: str
@@ -55,7 +55,7 @@ def record_of(settings: Settings) -> ServerRecord:
 def recorded(data_dir: Path, record: ServerRecord) -> Iterator[None]:
     """Record a server so that commands find it, and mark it as running while the block runs.
 
-    Errors are logged only: the server works without a record.
+    Errors are only logged, because the server works without a record.
     """
     data_dir = data_dir.resolve()
     try:
@@ -75,7 +75,7 @@ def recorded(data_dir: Path, record: ServerRecord) -> Iterator[None]:
 def read_record(data_dir: Path) -> ServerRecord | None:
     """Return the record of the server on a data folder, or None if this user has not started one there.
 
-    Records of other users are ignored: they could make this process read files that those users cannot.
+    Ignore records of other users: they could make this process read files that those users cannot.
     """
     try:
         descriptor = os.open(data_dir / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -97,14 +97,14 @@ def known_data_dirs() -> list[Path]:
     for link in folder.iterdir():
         with suppress(OSError):
             data_dir = Path(os.readlink(link))
-            # Another user may have replaced the folder.
+            # Another user could have replaced the folder.
             if _is_ours(link) and _is_ours(data_dir) and read_record(data_dir) is not None:
                 found.append(data_dir)
     return sorted(found)
 
 
 def is_running(data_dir: Path) -> bool:
-    """Return True if a server runs on the data folder."""
+    """Return True if a server is running on the data folder."""
     try:
         descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -151,14 +151,14 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _links() -> Path | None:
-    """Return the folder of the links, or None for a user without a home folder."""
+    """Return the folder with the links, or None for a user without a home folder."""
     from platformdirs import user_state_path  # noqa: PLC0415 - slow, and rarely needed
 
     try:
         folder = user_state_path("fastdeploy", appauthor=False) / "servers"
     except RuntimeError:
         return None
-    # Older versions of platformdirs return a relative path for such a user.
+    # For such a user, older versions of platformdirs return a relative path.
     return folder if folder.is_absolute() else None
 
 

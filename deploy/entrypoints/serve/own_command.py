@@ -1,4 +1,4 @@
-"""Commands of this installation that users can copy into a shell."""
+"""Build commands of this installation that users can copy into a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRAM = "fastdeploy"
 
 
 def own_command(*words: str) -> str:
-    """Return a `fastdeploy` command, quoted for a shell, with the full path because few users have it on PATH."""
+    """Return a `fastdeploy` command, quoted for a shell. Use the full path, because few users have it on PATH."""
     return shlex.join([*_program(), *words])
 
 

@@ -1,4 +1,4 @@
-"""The processes of `fastdeploy serve` and `fastdeploy worker`, after their database is available."""
+"""Run the processes of `fastdeploy serve` and `fastdeploy worker` once their database is available."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def run(
     postgres: PostgresServer | None,
     announce: Callable[[str, FirstSteps], None],
 ) -> None:
-    """Run the web server, live channel and worker until SIGTERM or SIGINT. The database must be available.
+    """Run the web server, the live channel, and a worker until SIGTERM or SIGINT. The database must be available.
 
     Raises:
-        ConfigurationError: It cannot start; the message says what to do.
+        ConfigurationError: The server cannot start. The message says what to do.
     """
     uvloop.run(_serve(settings, options, listening, url, postgres, announce))
 
@@ -76,7 +76,7 @@ async def _serve(
         first_steps = FirstSteps()
         if leads:
             stack.enter_context(recorded(settings.data_dir, record_of(settings)))
-            # Last, so that a failed start does not generate a password that is never shown.
+            # Do this last, so that a failed start does not generate a password that is never shown.
             first_steps = await prepare_first_user(state)
         announce(address, first_steps)
         await _answer(state, settings, listening)
@@ -94,7 +94,7 @@ async def _answer(state: AppState, settings: Settings, listening: socket.socket)
 
 
 class QuietServer(uvicorn.Server):
-    """A server that exits with code 0 on SIGTERM and SIGINT; uvicorn's own server raises the signal again."""
+    """A server that exits with code 0 on SIGTERM and SIGINT. uvicorn's own server raises the signal again."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -106,7 +106,7 @@ class QuietServer(uvicorn.Server):
         self.answering.set()
 
     def stop(self) -> None:
-        """Stop gracefully; on the second call, immediately."""
+        """Stop gracefully. On the second call, stop immediately."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -117,7 +117,7 @@ class QuietServer(uvicorn.Server):
 
 
 async def _keep_alive(postgres: PostgresServer) -> None:
-    """Restart the bundled PostgreSQL if it exits. It must be started from the main thread, which this is."""
+    """Restart the bundled PostgreSQL if it exits. PostgreSQL must be started from the main thread, which this is."""
     while True:
         await asyncio.sleep(CHECK_DATABASE_EVERY)
         if postgres.poll() is None:
@@ -139,7 +139,7 @@ async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
             while process.poll() is None:  # noqa: ASYNC110 - on 3.10 asyncio would take threads for it
                 await asyncio.sleep(CHECK_DATABASE_EVERY)
         finally:
-            process.terminate()  # does nothing if it has ended
+            process.terminate()  # does nothing if it has already exited
         log.warning("A web server process exited (%s); starting another", process.returncode)
 
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from deploy.config import STRING_LIST, ConfigurationError, Settings
 
 ENV_FILE = Path(".env")
-# Passwords and keys, and URLs that contain them.
+# Passwords, keys, and URLs that contain them.
 SECRET_SETTINGS = {"secret_key", "initial_user_password", "database_url"}
 
 
@@ -23,7 +23,7 @@ class SettingsError(ConfigurationError):
 def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
     """Return the settings. `given` overrides the environment, which overrides `env_file`.
 
-    `given` has the names of fields; None means not given.
+    `given` maps field names to values; None means not given.
 
     Raises:
         SettingsError: Values are invalid.
@@ -55,7 +55,7 @@ def _sentence(fault: Any, env_file: Path | None) -> str:
 
 
 def _rule(field: FieldInfo) -> str:
-    """Return the rule for values of a field, from its type and limits."""
+    """Return the rule for the values of a field, based on its type and limits."""
     kinds = {int: "an integer", float: "a number", bool: "true or false", Path: "a path", str: "a string"}
     kind = kinds.get(field.annotation, STRING_LIST)  # type: ignore[arg-type]
     limits = {

@@ -1,4 +1,4 @@
-"""Handle standard streams that are closed, broken, full or discarded."""
+"""Handle standard streams that are closed, broken, full, or discarded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def open_missing() -> None:
-    """Open standard streams that were closed at the start on /dev/null.
+    """Redirect standard streams that were closed at startup to /dev/null.
 
     Otherwise, the next socket would get the file descriptor of standard output, and printed text would go there.
     """
@@ -22,11 +22,11 @@ def open_missing() -> None:
 def show(text: str) -> bool:
     """Print the text. Return False if it was not shown anywhere."""
     output = sys.stdout
-    if output is None:  # closed at the start
+    if output is None:  # closed at startup
         return False
     try:
         output.flush()
-        # Keep the bytes of paths, whatever the encoding of the terminal is.
+        # Preserve the bytes of paths, regardless of the terminal's encoding.
         output.buffer.write(os.fsencode(text))
         output.flush()
     except (OSError, ValueError):

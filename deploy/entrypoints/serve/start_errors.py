@@ -1,4 +1,4 @@
-"""Report start errors to another web server as a message instead of a traceback."""
+"""Report startup errors to another web server as a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ EXPLAINED = (ConfigurationError, PostgresError, DomainError)
 
 
 class StartErrors:
-    """Middleware that replaces the traceback of a failed start with its message, for errors in EXPLAINED."""
+    """Middleware that replaces the traceback of a failed startup with its message, for errors in EXPLAINED."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward everything, but hold back the framework's report of a failed start, which is a traceback."""
+        """Forward everything except the framework's report of a failed startup, which is a traceback."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Startup: wait for the database, upgrade its schema, sync the services."""
+"""Start up: wait for the database, upgrade its schema, and sync the services."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SYNC_SECONDS = 5.0
 
 
 async def prepare_database(state: AppState) -> asyncio.Task[None]:
-    """Upgrade the schema and sync the services; return the sync task, to be awaited by `finish_sync`.
+    """Upgrade the schema and start syncing the services. Return the sync task for `finish_sync` to await.
 
-    A sync that takes longer than SYNC_SECONDS does not delay the start.
+    A sync that takes longer than SYNC_SECONDS does not delay startup.
 
     Raises:
         ConfigurationError: The database cannot be used.
@@ -49,7 +49,7 @@ async def prepare_database(state: AppState) -> asyncio.Task[None]:
 
 
 async def finish_sync(syncing: asyncio.Task[None]) -> None:
-    """Wait for a sync that continues after the start, and log its failure."""
+    """Wait for a sync that continues after startup. Log its failure."""
     try:
         await syncing
     except ConfigurationError as error:
@@ -65,11 +65,12 @@ async def _sync(state: AppState) -> None:
 
 
 async def finish_loading(state: AppState, answering: asyncio.Event) -> None:
-    """After the server has started, import modules that the first requests would wait for; then enable garbage
-    collection.
+    """Import modules that the first requests would wait for, then enable garbage collection.
+
+    Call this after the server has started.
     """
     await answering.wait()
-    # Clients that waited for the start send requests now, which imports would slow down.
+    # Clients that waited for the start are sending requests now, and imports would slow these down.
     await asyncio.sleep(LOAD_DELAY)
     await asyncio.to_thread(load_tokens)
     with contextlib.suppress(*DATABASE_ERRORS):
@@ -113,7 +114,7 @@ def explained(state: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:
-        ConfigurationError: The database cannot be reached, or refuses a statement.
+        ConfigurationError: The database cannot be reached or refuses a statement.
     """
     try:
         yield
@@ -144,6 +145,6 @@ def report(problems: list[FolderProblem]) -> None:
 
 
 def problem_text(problem: FolderProblem) -> str:
-    """Return a folder problem as one line: folder and file (if any), and the reason."""
+    """Return a folder problem as one line: the folder and file (if any), and the reason."""
     place = "/".join(filter(None, [problem.folder, problem.file]))
     return f"{place}: {problem.reason}" if place else problem.reason

@@ -1,4 +1,4 @@
-"""Creation of the worker, for `fastdeploy worker` and for `fastdeploy serve`."""
+"""Create the worker for `fastdeploy worker` and `fastdeploy serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that start and cancel deployments, and process the reports of scripts over HTTP."""
+"""Handlers that start and cancel deployments, and that process script reports sent over HTTP."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ async def start_deployment(
     step_ids: StepIds,
     inputs: Inputs,
 ) -> list[Event]:
-    """Queue a deployment: store its row, planned steps, secrets and job in one transaction."""
+    """Queue a deployment: store its row, planned steps, secrets, and job in one transaction."""
     check_shape(command)
-    # The lock serializes the starts of a service: they are in the order of their ids, an idempotency key is used only
-    # once, and the service is not removed meanwhile.
+    # The lock serializes the starts of a service. Starts happen in the order of their IDs, an idempotency key is only
+    # used once, and the service cannot be removed at the same time.
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
     if command.idempotency_key is not None:
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
@@ -69,7 +69,7 @@ async def start_deployment(
 
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Cancel a deployment: immediately if it is queued, through its worker if it is running."""
+    """Cancel a deployment: immediately if it is queued, or through its worker if it is running."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     version = Version.of(deployment)
     events = deployment.request_cancel(command.by, now=now())
@@ -110,13 +110,13 @@ async def finish_deployment(command: commands.FinishDeployment, uow: UnitOfWork,
 
 
 async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event]:
-    """Store the digests of the files that a deployment was started with."""
+    """Store the digests of the files that were present when a deployment started."""
     await uow.history.keep_files(command.deployment_id, command.files)
     return []
 
 
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
-    """Give a waiting deployment a new job in place of a missing one."""
+    """Give a waiting deployment a new job to replace a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
         deployment.job_id = await uow.queue.put(NewJob(deployment.id, deployment.service_id))

@@ -1,4 +1,4 @@
-"""Handlers for workers: claim deployments, store the output of runs, fail lost runs, delete old deployments."""
+"""Handlers for workers: claim deployments, store the output of runs, fail lost runs, and delete old deployments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
         for job_id, deployment_id in taken:
             deployment, config = found.get(deployment_id, (None, {}))
             if deployment is None or deployment.state is not DeploymentState.QUEUED:
-                await uow.queue.finish(job_id)  # canceled meanwhile
+                await uow.queue.finish(job_id)  # canceled in the meantime
                 continue
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
@@ -43,13 +43,16 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
 async def ingest_output(
     command: commands.IngestOutput, uow: UnitOfWork, *, running: RunningDeployments, step_ids: StepIds
 ) -> list[Event]:
-    """Store the output of a run. The spool offset is stored with it, so each line is applied exactly once."""
+    """Store the output of a run.
+
+    The spool offset is stored in the same transaction, so each line is applied exactly once.
+    """
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
     cached = running.take(command.deployment_id, command.offset_before)
     free = iter(ids)
     run = await _stored(command, uow, free, *cached) if cached is not None else None
-    if run is None:  # not cached, or changed since
+    if run is None:  # not cached, or changed since it was cached
         async with uow.atomically():
             deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
             if deployment.spool_offset != command.offset_before:
@@ -65,7 +68,7 @@ async def ingest_output(
 async def _stored(
     command: commands.IngestOutput, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
 ) -> Run | None:
-    """Apply the entries and store the changes; return None if the row has changed since it was read."""
+    """Apply the entries and store the changes. Return None if the row has changed since it was read."""
     run, version = Run(deployment, open_steps, ids), Version.of(deployment)
     for entry in command.entries:
         run.take(entry)
@@ -80,7 +83,7 @@ async def _stored(
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Fail a run that can no longer be followed, so that it does not stay running forever."""
+    """Fail a run that can no longer be followed, so that it does not stay in the running state forever."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.run_ended is not None:
         return []
@@ -93,9 +96,9 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
 
 
 async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
-    """Delete a batch of deployments that exceed the retention limits; call again as long as it returns events.
+    """Delete a batch of deployments that exceed the retention limits. Call again as long as it returns events.
 
-    The last success of each service is always kept: it is the basis for planning the next deployment.
+    Always keep the last success of each service, because it is the basis for planning the next deployment.
     """
     events: list[Event] = []
     for service in await uow.services.all_for_upkeep():

@@ -1,4 +1,4 @@
-"""Handlers that sync services with their folders, and delete services."""
+"""Handlers that sync services with their folders and delete services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Add, change and remove services to match the folders; services of broken folders stay unchanged."""
+    """Add, change, and remove services to match the folders. Do not change services whose folder is broken."""
     known = {service.name: service for service in await uow.services.all_for_update()}
     folders = {folder.name: folder for folder in command.folders}
     events: list[Event] = []
@@ -34,12 +34,12 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
             events.append(ServiceChanged(service.id, name, "removed"))
     await _wake(uow, events)
     if events:
-        await uow.queue.wake()  # the concurrency of a service may have increased
+        await uow.queue.wake()  # the concurrency of a service could have increased
     return events
 
 
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Delete a service from the list. If its folder still exists, the next sync adds it again."""
+    """Delete a service from the list. If its folder still exists, the next sync adds the service again."""
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
     if await uow.deployments.open(visible=EVERYTHING, service_id=service.id):
         raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")

@@ -27,7 +27,7 @@ async def open_session(command: commands.OpenSession, uow: UnitOfWork, *, now: C
 
 
 async def end_sessions(command: commands.EndSessions, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Delete one browser session of a user, or all except one. User tokens that name them become invalid."""
+    """Delete one browser session of a user, or all except one. User tokens bound to these sessions become invalid."""
     user_sessions = {browser.id for browser in await uow.sessions.of(command.user_id, now())}
     if command.session_id is not None and command.session_id not in user_sessions:
         raise NotFound("Session not found")

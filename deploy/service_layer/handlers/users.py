@@ -15,7 +15,7 @@ _NAME = re.compile(r"[\w.@+-]{1,64}")
 
 
 async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Add a user; the first one becomes an administrator."""
+    """Add a user. The first user becomes an administrator."""
     if not _NAME.fullmatch(command.name):
         raise InvalidInput("A username must have 1 to 64 characters: letters, digits, or any of . _ @ + -")
     # Servers and commands that start at the same time must agree on which user is the first.
@@ -37,7 +37,7 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
 
 
 async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
-    """Change a user's password, role or active state; ends their sessions."""
+    """Change a user's password, role, or active state. This ends their sessions."""
     loses_admin = command.is_admin is False or command.is_active is False
     administrators = await uow.users.administrators_for_update() if loses_admin else []
     user = await uow.users.get(command.user_id, for_update=True)
@@ -56,7 +56,7 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
 
 
 async def change_own_password(command: commands.ChangeOwnPassword, uow: UnitOfWork) -> list[Event]:
-    """Change the password of a user who knows the current one; ends their sessions."""
+    """Change the password of a user who knows the current one. This ends their sessions."""
     return await change_user(commands.ChangeUser(user_id=command.user_id, password_hash=command.password_hash), uow)
 
 

@@ -1,1 +1,1 @@
-"""Ingest a run: follow its spool, mask and convert the records, store each line exactly once."""
+"""Ingest a run: follow its spool, mask and convert its records, and store each line exactly once."""

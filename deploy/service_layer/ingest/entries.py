@@ -1,4 +1,4 @@
-"""Convert spool records to the entries of the domain."""
+"""Convert spool records to the domain's entries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line
 
 START, EXIT = "start", "exit"
-# Distinguishes messages of the supervisor in the log from the output of the script.
+# Distinguishes messages from the supervisor in the log from the script's output.
 NOTE_PREFIX = "[fastdeploy] "
 
 
 def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
-    """Return the entries in the records, with secret values masked (`mask` None: the deployment has none)."""
+    """Return the entries in the records, with secret values masked.
+
+    `mask` is None if the deployment has no secrets.
+    """
     if mask is None:
         return entries_of(records)
     entries: list[Entry] = []

@@ -22,9 +22,10 @@ from deploy.service_layer.unit_of_work import OpenUnitOfWork
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-# Bytes of spool per transaction: large enough to keep up with a flood of output, small enough not to starve other runs.
+# Bytes of spool per transaction: large enough to keep up with a flood of output, and small enough not to starve other
+# runs.
 BATCH = 128 * 1024
-# Seconds between checks of the spool without a wake-up, in case one gets lost.
+# Seconds between checks of the spool without a wake-up, in case a wake-up is lost.
 POLL_SECONDS = 1.0
 # Seconds between attempts to reach the database.
 FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
@@ -50,8 +51,8 @@ class Follower:
     ) -> None:
         """Follow the run of a deployment.
 
-        `offset` is the number of bytes of the spool already stored; None reads it from the database. `refusal` returns
-        the reason why supervisors cannot be started, or an empty string.
+        `offset` is the number of bytes of the spool that are already stored; if it is None, read it from the database.
+        `refusal` returns the reason supervisors cannot be started, or an empty string.
         """
         self.deployment_id = deployment_id
         self._run = run
@@ -63,7 +64,7 @@ class Follower:
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
-        """Store everything until the end of the run is stored, or the run turns out to be lost."""
+        """Store the output until the end of the run is stored or the run is known to be lost."""
         loop = asyncio.get_running_loop()
         wake = self._run.open_wake()
         loop.add_reader(wake, self._on_wake, wake)
@@ -83,7 +84,7 @@ class Follower:
             self._mask.resume()
         begun = False
         while offset is not None:
-            # In this order: a supervisor that exits in between has written everything before.
+            # Keep this order: if the supervisor exits in between, it has already written everything.
             alive = self._run.alive()
             self._grown.clear()
             try:
@@ -92,7 +93,7 @@ class Follower:
                 await self._fail(f"The run was lost: its spool cannot be read ({error}).")
                 return
             if [record.kind for record in records] == [START] and not begun:
-                # Nothing to show: store it with the next records, or alone if they take too long.
+                # There is nothing to show. Store it with the next records, or alone if they take too long.
                 begun = True
                 await self._wait()
             elif records:
@@ -109,7 +110,8 @@ class Follower:
         command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
         events = await persistently(lambda: self._bus.handle(command, by=WORKER))
         if not events:
-            # No events: the batch held only `start`, or was already stored (by a commit whose response was lost).
+            # No events: the batch only contained `start`, or it was already stored by a commit whose response was
+            # lost.
             return await persistently(self._stored_offset)
         return None if records[-1].kind == EXIT else after
 
@@ -130,7 +132,7 @@ class Follower:
 
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Retry with backoff while the database is unreachable; raise any other database error."""
+    """Retry with backoff while the database is unreachable. Raise any other database error."""
     retries = stamina.retry_context(
         on=_is_outage, attempts=None, timeout=None, wait_initial=FIRST_PAUSE, wait_max=MAX_PAUSE, wait_jitter=0.1
     )

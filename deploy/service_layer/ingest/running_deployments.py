@@ -1,9 +1,9 @@
-"""A cache of running deployments and their open steps, between two batches of the same run.
+"""A cache of running deployments and their open steps, kept between two batches of the same run.
 
-Without it, each batch would read its deployment and all open steps again, of which there can be thousands. Cached
-entries are optimistic, not locked: a store names the version it is based on (`Batches.store`), and the row is read
-again if the deployment has changed meanwhile. Each change of a deployment or its steps increases `seq`, and each batch
-increases `spool_offset` (`Version`).
+Without it, each batch would read its deployment and all its open steps again, and there can be thousands of steps.
+Cached entries are optimistic, not locked: a store names the version it is based on (`Batches.store`), and if the
+deployment has changed since then, the row is read again. Each change of a deployment or its steps increases `seq`, and
+each batch increases `spool_offset` (`Version`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class RunningDeployments:
         self._cache: OrderedDict[int, tuple[Deployment, list[Step]]] = OrderedDict()
 
     def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step]] | None:
-        """Remove and return a cached deployment and its open steps, if they match this spool offset.
+        """Remove and return a cached deployment and its open steps if they match this spool offset.
 
-        They are removed so that, if the transaction fails, the next one reads them from the database.
+        They are removed so that the next transaction reads them from the database if this one fails.
         """
         found = self._cache.pop(deployment_id, None)
         return found if found is not None and found[0].spool_offset == spool_offset else None
@@ -40,20 +40,20 @@ class RunningDeployments:
 
 
 class StepIds:
-    """Ids for new steps, reserved in blocks. Ids that are unused when the process ends are lost, which is harmless."""
+    """IDs for new steps, reserved in blocks. IDs that are unused when the process ends are lost, which is harmless."""
 
     def __init__(self) -> None:
         self._free: list[int] = []
 
     async def take(self, count: int, uow: UnitOfWork) -> list[int]:
-        """Return `count` ids."""
+        """Return `count` IDs."""
         while len(self._free) < count:
-            # Read `_free` only after the await: other tasks take from it meanwhile.
+            # Read `_free` only after the await, because other tasks can take from it during the await.
             fetched = await uow.steps.reserve_ids(max(count, BLOCK))
             self._free = [*self._free, *fetched]
         taken, self._free = self._free[:count], self._free[count:]
         return taken
 
     def give_back(self, ids: list[int]) -> None:
-        """Return unused ids."""
+        """Give back unused IDs."""
         self._free = ids + self._free

@@ -10,9 +10,10 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 
 
 async def record_run(uow: UnitOfWork, run: Run, version: Version) -> bool:
-    """Store the changes since this version of the row: deployment, steps and events.
+    """Store the changes since this version of the row: deployment, steps, and events.
 
-    Return False and store nothing if the row now has another version, which cannot happen while its lock is held.
+    If the row now has another version, store nothing and return False. This cannot happen while the caller holds the
+    row's lock.
     """
     return await uow.batches.store(change_of(run, version))
 

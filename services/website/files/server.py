@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serve the files in `current/public`. `/health` returns which website this is."""
+    """Serves the files in `current/public`. `/health` returns which website this is."""
 
     def do_GET(self) -> None:
         if self.path != "/health":
@@ -70,7 +70,7 @@ def serve(home: Path, port: int) -> None:
     os.truncate(file, 0)
     os.write(file, str(os.getpid()).encode())
     print("ready", flush=True)
-    # Close the pipe to the deployment, which would otherwise not end while this server runs.
+    # Close the pipe to the deployment. Otherwise, the deployment would not end while this server runs.
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     server.serve_forever()
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Ansible loads this file into its own process, and Ansible is licensed under the GPL. It is one file, because Ansible
-# takes every file in a plugin folder for a plugin.
-"""Send Ansible's default output and events as JSON lines through one pipe, which keeps them in order.
+# Ansible loads this file into its own process, and Ansible is licensed under the GPL. The plugin is a single file
+# because Ansible treats every file in a plugin folder as a plugin.
+"""Send Ansible's default output and events as JSON lines through a single pipe, which keeps them in order.
 
-The environment variable FASTDEPLOY_EVENTS_FD has the pipe's number. Without it, this is the default output.
+The environment variable FASTDEPLOY_EVENTS_FD contains the pipe's file descriptor number. If it is not set, the plugin
+prints the default output.
 
 Each line is one object (each `task` identifier starts once and ends once):
 
@@ -50,18 +51,19 @@ DOCUMENTATION = """
       - set as stdout in configuration
 """
 
-TEXT_LIMIT = 64 * 1024  # characters per object; JSON needs up to 12 bytes per character, which stays below 1 MiB
+TEXT_LIMIT = 64 * 1024  # characters per object, at most 12 bytes each in JSON; stays below 1 MiB
 MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
 DIFF_LIMIT = 256 * 1024
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
-# Shown as Unicode control pictures, so that no terminal sequence reaches the page and no NUL the database.
+# Replaced with Unicode control pictures, so that terminal sequences never reach the page and NUL never reaches the
+# database.
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
 UNDECODABLE_BYTES = re.compile("[\udc80-\udcff]")
 
 BAD = ("failed", "unreachable")
 OUTCOME_PREFIXES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
-# Fields of a result that describe the result rather than the host.
+# Result fields that describe the result itself rather than the host.
 DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
 
 
@@ -74,7 +76,7 @@ def readable(text: str) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """Return plain text of at most about `limit` bytes; a truncated text ends with a note."""
+    """Return plain text of at most about `limit` bytes. Truncated text ends with a note."""
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
     text = readable(COLORS.sub("", text)).translate(CONTROLS).strip("\n")
@@ -91,13 +93,13 @@ class Pipe:
         self.fd = fd
         self.lock = threading.Lock()
         self.is_interrupted = False
-        # Otherwise every command of the playbook would keep the pipe open, even after Ansible has ended.
+        # Otherwise every command that the playbook starts would keep the pipe open, even after Ansible exits.
         os.set_inheritable(fd, False)
 
     def write(self, **fields: object) -> None:
         data = json.dumps(fields, separators=(",", ":"), default=str).encode() + b"\n"
         with self.lock:
-            if self.is_interrupted:  # an exception from a signal handler interrupted a line
+            if self.is_interrupted:  # an exception in a signal handler interrupted a line
                 data = b"\n" + data
             self.is_interrupted = True
             try:
@@ -108,7 +110,7 @@ class Pipe:
             self.is_interrupted = False
 
     def text(self, text: str, *, part: bool = False) -> None:
-        """Send lines; `part`: the last line continues."""
+        """Send lines. If `part` is true, the last line continues in the next call."""
         text = readable(text)
         while len(text) > TEXT_LIMIT:
             newline = text.rfind("\n", 0, TEXT_LIMIT)
@@ -125,8 +127,8 @@ class Pipe:
 
 
 def events_pipe() -> Pipe | None:
-    """Return the pipe named in the environment, or None if it names no open descriptor."""
-    # Removed, because a nested ansible-playbook inherits the environment but not the pipe.
+    """Return the pipe named in the environment, or None if that descriptor is not open."""
+    # Remove the variable: a nested ansible-playbook inherits the environment but not the pipe.
     number = os.environ.pop("FASTDEPLOY_EVENTS_FD", "")
     if not number.isdecimal():
         return None
@@ -137,7 +139,7 @@ def events_pipe() -> Pipe | None:
 
 
 class Items:
-    """Results of a loop's items on one host: all outcomes and the first lines."""
+    """The results of a loop's items on one host: all outcomes, and the first messages."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -156,7 +158,7 @@ class Items:
 
 
 class RunningTask:
-    """One run of a task, and the results of its hosts so far."""
+    """One run of a task, with the host results received so far."""
 
     def __init__(self, identifier: str, task) -> None:
         self.id = identifier
@@ -180,7 +182,7 @@ class RunningTask:
         return "skipped" if outcomes == {"skipped"} else "success"
 
     def summary(self) -> str:
-        """Return the message of the only host, or else the failures, or else the number of hosts per outcome."""
+        """Return the only host's message, the failures if there are any, or the number of hosts per outcome."""
         if len(self.outcomes) == 1:
             [(host, outcome)] = self.outcomes.items()
             return OUTCOME_PREFIXES.get(outcome, "") + self.messages[host]
@@ -191,10 +193,10 @@ class RunningTask:
 def use_every_processor() -> None:
     """Keep Mitogen from pinning its processes to CPUs. Must be called before its strategy starts.
 
-    Mitogen pins Ansible and its workers to one CPU and its broker to another, the same two in every run: all deployments
-    would share these two, and local commands would see fewer CPUs.
+    Mitogen pins Ansible and its workers to one CPU and its broker to another. It picks the same two CPUs in every run,
+    so all deployments would share them, and local commands would see fewer CPUs.
     """
-    # Does nothing if Mitogen is not importable here or is a version without this policy.
+    # Does nothing if Mitogen cannot be imported here or if this version does not have the policy.
     with contextlib.suppress(ImportError, AttributeError):
         from ansible_mitogen import affinity  # noqa: PLC0415 - only where mitogen is used
 
@@ -212,8 +214,8 @@ class CallbackModule(DefaultCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._running: dict[str, RunningTask] = {}  # by the task's uuid
-        self._runs: Counter[str] = Counter()  # how often each task started
+        self._running: dict[str, RunningTask] = {}  # keyed by the task's uuid
+        self._runs: Counter[str] = Counter()  # number of times each task started
         self._captured_diffs: list[str] = []
         self._hosts_in_play = 0
         self._free = False
@@ -230,8 +232,8 @@ class CallbackModule(DefaultCallback):
     # ---- text ------------------------------------------------------------------------------------------------
 
     def _redirect_display(self) -> None:
-        # Replace the display of the whole process: warnings, errors and -v output come from everywhere in Ansible and
-        # belong between the lines of the tasks they refer to.
+        # Replace the display for the whole process: warnings, errors, and -v output come from everywhere in Ansible
+        # and belong between the lines of the tasks they refer to.
         sys.stdout.flush()
         sys.stderr.flush()
         self._original_display = self._display.display
@@ -248,7 +250,8 @@ class CallbackModule(DefaultCallback):
         **others: object,
     ) -> None:
         if os.getpid() != self._pid:
-            # In a forked worker, the original display sends the message to the main process, which calls this again.
+            # In a forked worker, the original display sends the message to the main process, which calls this method
+            # again.
             self._original_display(msg, color, stderr, screen_only, log_only, newline, **others)
             return
         if not log_only:
@@ -256,7 +259,7 @@ class CallbackModule(DefaultCallback):
             ends = text.endswith("\n")
             text = text[:-1] if ends else text
             self._pipe.text(stringc(text, color) if color else text, part=not (ends or newline))
-        # Writes to the file in `log_path`, if it is set.
+        # Writes to the file in `log_path` if that option is set.
         self._original_display(msg, color, stderr, screen_only, True, newline, **others)
 
     # ---- plays and tasks -------------------------------------------------------------------------------------
@@ -269,8 +272,8 @@ class CallbackModule(DefaultCallback):
         super().v2_playbook_on_play_start(play)
         if str(play.strategy).startswith("mitogen"):
             use_every_processor()
-        # Ansible forks for each task of each host. Garbage collection in the child would write to all existing objects and
-        # copy their memory pages; frozen objects are skipped.
+        # Ansible forks once per task and host. Garbage collection in the child would write to every existing object
+        # and copy its memory pages; frozen objects are skipped.
         gc.freeze()
 
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
@@ -293,13 +296,13 @@ class CallbackModule(DefaultCallback):
     def _start(self, task) -> None:
         running = self._running.get(task._uuid)
         if running is not None and (self._free or running.is_meta or not running.outcomes):
-            return  # the same task, announced for another host
+            return  # the same task, announced again for another host
         if not self._free:
             self._end_tasks()
         self._open(task)
 
     def _open(self, task) -> RunningTask:
-        # A task starts again for the next batch of hosts, or as a handler that is notified twice.
+        # A task starts again for the next batch of hosts, or as a handler that is notified a second time.
         self._runs[task._uuid] += 1
         count = self._runs[task._uuid]
         running = RunningTask(task._uuid if count == 1 else f"{task._uuid}#{count}", task)
@@ -364,11 +367,11 @@ class CallbackModule(DefaultCallback):
         if diff:
             fields["diff"] = diff
         self._send("host_result", task=running.id, host=name, outcome=outcome, **fields)
-        # With free strategies, no callback reports the end of a task. An include may still fail after it was ok.
+        # With free strategies, no callback reports that a task has ended. An include can still fail after it was ok.
         if self._free and not running.is_include and len(running.outcomes) >= self._hosts_in_play:
             self._end_tasks([running])
 
-    # The result of a loop does not distinguish its items, so they are recorded as they arrive.
+    # The result of a loop does not tell its items apart, so record each item as it arrives.
 
     def v2_runner_item_on_ok(self, result) -> None:
         self._note_item(result, "changed" if result.is_changed() else "ok")
@@ -396,27 +399,27 @@ class CallbackModule(DefaultCallback):
         return clipped(items.summary() if items else described(fields, task, bad=bad), MESSAGE_LIMIT)
 
     def _at_exit(self) -> None:
-        """End finished tasks, because Ansible may exit without calling its last callback."""
+        """End finished tasks, because Ansible can exit without calling its last callback."""
         if os.getpid() == self._pid:
             self._end_tasks([running for running in self._running.values() if running.all_reported()])
             close_connections(os.environ.get("ANSIBLE_SSH_CONTROL_PATH_DIR", ""))
 
 
 def parts(result):
-    """Return host, task and fields of a result; up to ansible-core 2.18 they have no public names."""
+    """Return the host, task, and fields of a result. Up to ansible-core 2.18, they have no public names."""
     if hasattr(result, "task"):
         return result.host, result.task, result.result
     return result._host, result._task, result._result
 
 
 def count_hosts(play) -> int:
-    # The inventory is restricted to the current batch. No public API returns its number of hosts.
+    # The inventory is restricted to the current batch, and no public API returns the number of hosts in it.
     inventory = getattr(play.get_variable_manager(), "_inventory", None)
     return len(inventory.get_hosts(play.hosts)) if inventory is not None and play.hosts else 0
 
 
 def path_of(task) -> str:
-    """Return file and line, relative to the working directory if they are below it."""
+    """Return the file and line. The path is relative to the working directory if the file is below it."""
     return readable((task.get_path() or "").removeprefix(os.getcwd() + os.sep))
 
 
@@ -442,7 +445,7 @@ def is_hidden(fields) -> bool:
 
 
 def described(fields, task, *, bad: bool) -> str:
-    """Return the text of a result, or of an item's result, for users."""
+    """Return the text to show users for a result or for the result of a single item."""
     text = main_text(fields, task)
     if bad:
         text = with_output(text, fields)
@@ -462,7 +465,7 @@ def main_text(fields, task) -> str:
 
 
 def with_output(text: str, fields) -> str:
-    """Return the message of a failure with the output of the command or module, preferring standard error."""
+    """Return a failure message that includes the output of the command or module, preferably standard error."""
     if fields.get("rc"):
         text = f"{text} (exit code {fields['rc']})"
     for key in ("stderr", "module_stderr", "stdout", "module_stdout"):
@@ -477,11 +480,11 @@ def as_text(value: object) -> str:
 
 
 def close_connections(folder: str) -> None:
-    """Close the shared SSH connections of this run, which Ansible would leave open for a minute."""
+    """Close this run's shared SSH connections, which Ansible would otherwise leave open for a minute."""
     if not folder:
         return
     sockets = glob.glob(os.path.join(glob.escape(folder), "*"))
-    # ssh requires a host name but does not use it, because the socket identifies the connection.
+    # ssh requires a host name but does not use it: the socket identifies the connection.
     arguments = [["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "host"] for socket in sockets]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:

@@ -1,4 +1,4 @@
-"""Create our tables and those of the queue.
+"""Create our tables and the queue's tables.
 
 Revision: 0001
 """
@@ -267,7 +267,7 @@ def downgrade() -> None:
 
 def create_queue() -> None:
     """Apply procrastinate's schema in this transaction. Its version is pinned in pyproject.toml."""
-    # Find the file without importing the package, which would require libpq.
+    # Find the file without importing the package, because importing it requires libpq.
     package = find_spec("procrastinate")
     if package is None or package.origin is None:
         raise RuntimeError("procrastinate is not installed; its SQL functions are the queue.")

@@ -1,4 +1,4 @@
-"""Add a function that finishes a job: pass its lane to the next job, remove the job, wake the workers.
+"""Add a function that finishes a job: it passes the lane to the next job, removes the job, and wakes the workers.
 
 Revision: 0003
 """

@@ -1,4 +1,4 @@
-"""Decide when jobs are claimed which ones may run, based on the running jobs and the config at that time.
+"""Decide which jobs can run when they are claimed, based on the running jobs and the config at that time.
 
 Revision: 0006
 """
@@ -31,7 +31,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Earlier versions have one queue, and a finished job passes its lane on to the next.
+    # Earlier versions have a single queue, and a finished job passes its lane to the next one.
     op.execute(
         "UPDATE procrastinate_jobs SET queue_name = 'deployments', lock = lock || '0' "
         "WHERE queue_name = 'waiting' AND status = 'todo'"

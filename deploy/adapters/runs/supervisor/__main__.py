@@ -1,4 +1,4 @@
-"""The supervisor's program."""
+"""Entry point of the supervisor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .system import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl, signal
 
 
 def report_failure(spool: Spool, error: Exception, pid: int) -> None:
-    """Kill the script `pid` and its process tree after an internal error, and record the error."""
+    """Kill the script `pid` and its process tree after an internal error. Record the error."""
     try:
         if pid:
             kill(-pid, signal.SIGKILL)
@@ -26,13 +26,14 @@ def report_failure(spool: Spool, error: Exception, pid: int) -> None:
 
 
 def main() -> int:
-    """Supervise the run that the descriptors 0, 1 and 2 belong to."""
+    """Supervise the run that descriptors 0, 1, and 2 belong to."""
     spool = Spool(1, 2)
     supervisor = None
     try:
         os.closerange(3, 256)
         os.chdir("/")
-        # The script may run as the same user and must not read this process's memory, which has the secrets of the run.
+        # The script can run as the same user, but it must not read this process's memory, which contains the run's
+        # secrets.
         prctl(PR_SET_DUMPABLE, 0)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         supervisor = Supervisor(spool, Control(0), Signals())
@@ -44,4 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # skips interpreter cleanup, so that the spool's lock is released sooner
+    os._exit(main())  # skip interpreter cleanup so that the spool's lock is released sooner

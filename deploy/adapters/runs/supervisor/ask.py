@@ -1,8 +1,9 @@
-"""Run a small program for its output, limited in time and size, and kill every process that it has started.
+"""Run a small program for its output, with limits on time and size, and kill every process that it started.
 
-A separate program, like the supervisor: it runs as the deploy user, which may kill the program's processes. Descriptor 0
-brings one line of JSON (a run's settings) and closes when the caller is gone; descriptor 1 gets one object,
-``{"code", "signal", "cause", "message", "out", "err"}``, `cause` being null, `timeout`, `too_much` or `not_started`.
+This is a separate program, like the supervisor. It runs as the deploy user, who is allowed to kill the program's
+processes. Descriptor 0 delivers one line of JSON (a run's settings) and closes when the caller is gone. Descriptor 1
+receives one object, ``{"code", "signal", "cause", "message", "out", "err"}``, where `cause` is null, `timeout`,
+`too_much`, or `not_started`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class RunningProgram:
                 self.cause = "too_much"
 
     def wait(self) -> int | None:
-        """Wait for its exit within the timeout and return the exit code, or None if it must be stopped."""
+        """Wait for the program to exit within the timeout. Return its exit code, or None if it must be stopped."""
         while self.cause is None:
             pid, status = os.waitpid(self._child.pid, os.WNOHANG)
             if pid:
@@ -77,7 +78,7 @@ class RunningProgram:
 
 
 def run(spec: Spec) -> dict[str, str | int | None]:
-    """Run the program in the settings and return the result."""
+    """Run the program described in the settings and return the result."""
     base = spec.env.get("TMPDIR") or "/tmp"  # noqa: S108
     folder = PrivateFolder(base)
     try:
@@ -103,7 +104,7 @@ def run(spec: Spec) -> dict[str, str | int | None]:
 
 
 def reap() -> None:
-    """Reap killed processes, for REAP_TIMEOUT at most."""
+    """Reap killed processes for up to REAP_TIMEOUT."""
     give_up = time.monotonic() + REAP_TIMEOUT
     while time.monotonic() < give_up:
         try:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-PIPE_SIZE = 256 * 1024  # the kernel limits the pages per user in pipes of more than the default size
+PIPE_SIZE = 256 * 1024  # the kernel limits each user's pages in pipes that are larger than the default
 F_SETPIPE_SZ = 1031
 
 
@@ -30,7 +30,7 @@ def new_pipe() -> tuple[int, int]:
 
 
 class Child:
-    """The script's process, which waits for `go` when the constructor returns.
+    """The script's process. When the constructor returns, it is waiting for `go`.
 
     `split` separates standard error from standard output.
 
@@ -87,10 +87,10 @@ def become(
     status: int,
     gate: int,
 ) -> NoReturn:
-    """Turn this process into the script: new session, descriptors, default signals."""
+    """Turn this process into the script: new session, descriptors, and default signal handlers."""
     try:
         os.setsid()
-        # Without its supervisor, a script would continue unobserved, even next to its own retry.
+        # Without its supervisor, a script would continue unobserved, possibly at the same time as its own retry.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         default_signals()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

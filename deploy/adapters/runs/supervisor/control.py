@@ -1,4 +1,4 @@
-"""Input of the supervisor: commands in its FIFO, and signals."""
+"""Input to the supervisor: commands in its FIFO, and signals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ INT_SIZE = 4
 class Control:
     """Reads lines of JSON from the control FIFO.
 
-    Settings that are too long for the FIFO come in a file: then `fd` is a socket that carries the FIFO and that file.
+    Settings that are too long for the FIFO are passed in a file. In that case, `fd` is a socket that carries the FIFO
+    and that file.
     """
 
     def __init__(self, fd: int) -> None:
@@ -31,7 +32,7 @@ class Control:
         os.set_blocking(fd, False)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the complete commands; an unreadable one is an empty dict."""
+        """Return the complete commands. An unreadable command becomes an empty dict."""
         data = b""
         try:
             while len(data) < SPEC_LIMIT:
@@ -71,7 +72,7 @@ def receive_fifo(fd: int) -> bytes:
 
 
 class Signals:
-    """Makes signals pollable. No signal that can be caught ends this process."""
+    """Makes signals pollable. Signals that can be caught do not end this process."""
 
     def __init__(self) -> None:
         self.fd, self._end = os.pipe()

@@ -1,7 +1,8 @@
 """Access files in service folders, and nowhere else.
 
-Open a file with O_PATH first, then check the path that the kernel reports for the open file. A link therefore cannot be
-replaced between the check and the read, and a FIFO or a device is not affected (see open(2) and proc(5)).
+Each file is first opened with O_PATH. Then the path that the kernel reports for the open file is checked. As a result,
+a link cannot be replaced between the check and the read, and FIFOs and devices are not affected (see open(2) and
+proc(5)).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _KINDS = {errno.EACCES: UNREADABLE, errno.EPERM: UNREADABLE, errno.ELOOP: LOOP}
 
 
 class Access:
-    """Gives access to files below `root`, and below admitted folders, which are below `outer`.
+    """Gives access to files below `root` and below admitted folders, which are below `outer`.
 
-    Files in `private` are never accessible, except a root that is itself in a private folder.
+    Files in `private` are never accessible, unless the root itself is in a private folder.
     """
 
     def __init__(self, root: str, outer: str, private: Sequence[str]) -> None:
@@ -42,11 +43,11 @@ class Access:
         self._private_files = self._identities()
 
     def forget(self) -> None:
-        """Admit only the root again."""
+        """Reset access to the root only."""
         self._admitted = []
 
     def names(self) -> tuple[str, list[tuple[str, str]]]:
-        """Return the kind of the root, and the name and kind of each entry that may be a service, sorted."""
+        """Return the kind of the root, and the sorted name and kind of each entry that could be a service."""
         try:
             with os.scandir(self._root) as entries:
                 found = [self._entry(entry) for entry in entries if not entry.name.startswith(".")]
@@ -61,7 +62,7 @@ class Access:
         return self._look(path, self._policy(path))
 
     def entries(self, path: str) -> tuple[str, list[tuple[str, str]]]:
-        """Return the kind of a path and, for a folder, the name and kind of its first MAX_ENTRIES entries, sorted."""
+        """Return the kind of a path and, for a folder, the sorted name and kind of its first MAX_ENTRIES entries."""
         kind, real = self.look(path)
         if kind != FOLDER:
             return kind, []
@@ -72,13 +73,14 @@ class Access:
         return kind, [(name, self.look(os.path.join(real, name))[0]) for name in names]
 
     def exists(self, path: str) -> bool:
-        """Return True if `path` is a file, at any location. For programs, which are run but not read."""
+        """Return True if `path` is a file, anywhere. Use it for programs, which are run but not read."""
         return self._look(path, lambda _: "")[0] == FILE
 
     def look_beside(self, path: str, *, admit: bool) -> tuple[str, str]:
-        """Return kind and real path of a file or folder below `outer`. `admit`: if it is a file, admit its folder.
+        """Return the kind and real path of a file or folder below `outer`. If `admit` is true, admit the folder of a
+        file.
 
-        A path that starts in the root and leaves it through a link is refused, as in the other methods.
+        As in the other methods, deny access to a path that starts in the root and leaves it through a link.
         """
         kind, real = self._look(path, self._refusal_in_root if self._begins_inside(path) else self._refusal_to_admit)
         if admit and kind == FILE and not _is_within(real, self._root):
@@ -116,10 +118,11 @@ class Access:
         """Return a descriptor (-1 if access is denied), the kind, and the real path (empty if access is denied)."""
         try:
             opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except ValueError:  # a NUL
+        except ValueError:  # the path contains a NUL
             return -1, MISSING, ""
         except OSError as error:
-            # Check the target of links before its existence, so that no answer reveals which files exist outside.
+            # Check a link's target before checking whether it exists, so that no answer reveals which files exist
+            # outside.
             refused = "" if error.errno == errno.ELOOP else refusal(os.path.realpath(path))
             return -1, refused or _KINDS.get(error.errno or 0, MISSING), ""
         try:
@@ -160,7 +163,7 @@ class Access:
         return "" if _is_visible(real, self._outer) else OUTSIDE
 
     def _identities(self) -> set[tuple[int, int]]:
-        """Return device and inode of the readable private files, because a hard link to one has another path."""
+        """Return the device and inode of each readable private file: a hard link to it has a different path."""
         found = set()
         for path in self._private:
             try:
@@ -186,7 +189,7 @@ class Access:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Policy = Callable[[str], str]  # takes a real path; returns why it is refused, or an empty string
+    Policy = Callable[[str], str]  # takes a real path; returns the reason for denying access, or an empty string
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -194,7 +197,7 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _is_visible(path: str, folder: str) -> bool:
-    """Return True if a path is in a folder, but not in a hidden folder there."""
+    """Return True if a path is in a folder and not in one of its hidden folders."""
     if not _is_within(path, folder):
         return False
     return path == folder or not any(part.startswith(".") for part in os.path.relpath(path, folder).split("/"))

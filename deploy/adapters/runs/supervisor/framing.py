@@ -9,7 +9,7 @@ def decoded(data: bytes) -> str:
 
 
 def cut_point(data: bytes | bytearray, limit: int) -> int:
-    """Return where to cut `data`, which is longer than `limit`, without splitting a character."""
+    """Return the position at which to cut `data`, which is longer than `limit`, without splitting a character."""
     if data[limit] & 0xC0 != 0x80:
         return limit
     for back in (1, 2, 3):
@@ -23,10 +23,10 @@ def cut_point(data: bytes | bytearray, limit: int) -> int:
 
 
 class LineFramer:
-    r"""Splits a stream of bytes into lines, independent of the chunks that it arrives in.
+    r"""Splits a stream of bytes into lines, regardless of the chunks in which it arrives.
 
-    A line is one piece of kind `out`. If it is longer than `limit` bytes, it has several pieces, and all but the last are
-    of kind `part`. Lines end with ``\n`` or ``\r\n``.
+    A line is one piece of kind `out`. A line that is longer than `limit` bytes has several pieces, and all but the
+    last are of kind `part`. Lines end with ``\n`` or ``\r\n``.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +34,7 @@ class LineFramer:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[str, str]]:
-        """Return the pieces completed by `data` as (kind, text)."""
+        """Return the pieces that `data` completes, as (kind, text)."""
         end = data.rfind(b"\n") + 1
         pieces: list[tuple[str, str]] = []
         if end:
@@ -66,7 +66,7 @@ class LineFramer:
         return pieces
 
     def _cut(self, rest: bytearray, pieces: list[tuple[str, str]]) -> None:
-        """Move whole pieces from the beginning of `rest`, a line that may continue, to `pieces`."""
+        """Move complete pieces from the beginning of `rest`, a line that might continue, to `pieces`."""
         while len(rest) > self._limit:
             cut = cut_point(rest, self._limit)
             pieces.append(("part", decoded(bytes(rest[:cut]))))

@@ -1,6 +1,6 @@
 """Import the supervisor's modules from memory, for a deploy user who cannot read our files.
 
-Python gets the source of this module and a call of `import_from` as one argument.
+Python receives the source of this module and a call to `import_from` as one argument.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PACKAGE = "supervisor"
 
 
 class InMemory:
-    """Finds and loads modules by their full name in `sources`."""
+    """Finds and loads the modules in `sources` by their full names."""
 
     def __init__(self, sources: dict[str, str]) -> None:
         self._sources = sources
@@ -35,5 +35,5 @@ class InMemory:
 
 
 def import_from(sources: dict[str, str]) -> None:
-    """Import the modules in `sources` (source text by full name) from memory from now on."""
+    """From now on, import the modules in `sources` (source text by full name) from memory."""
     sys.meta_path.insert(0, InMemory(sources))

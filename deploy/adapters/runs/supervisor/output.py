@@ -1,4 +1,4 @@
-"""The script's pipes, and the limit of stored output."""
+"""Read the script's pipes, and limit how much output is stored."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Stream:
 
     def __init__(self, fd: int, limit: int, *, events: bool = False) -> None:
         self.fd = fd
-        self.unread = 0  # bytes to read before the stream may be abandoned
+        self.unread = 0  # bytes to read before the stream can be abandoned
         self._framer = LineFramer(limit)
         self._limit = limit
         self._events = events
         self._too_long = False
 
     def read(self) -> tuple[list[tuple[str, str]], int]:
-        """Return the lines completed by the next chunk, and its size in bytes: 0 at the end of the stream."""
+        """Return the lines that the next chunk completes, and its size in bytes (0 at the end of the stream)."""
         data = os.read(self.fd, CHUNK)
         self.unread -= len(data)
         pieces = self._framer.feed(data) if data else self._framer.close()
@@ -53,16 +53,19 @@ class Stream:
 
 
 class OutputLimit:
-    """Keeps up to `limit` bytes of output, then only possible reports (lines that start with ``{``), up to twice the limit."""
+    """Keeps up to `limit` bytes of output.
+
+    After that, keeps only possible reports (lines that start with ``{``), up to twice the limit.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept = 0
-        self._stage = 0  # 0: everything is kept, 1: reports are, 2: nothing is
-        self._line = "new"  # of the output's current line, after a `part`: "kept" or "dropped"
+        self._stage = 0  # 0: keep everything; 1: keep only reports; 2: keep nothing
+        self._line = "new"  # decision for the current line after a `part`: "kept" or "dropped"
 
     def keep(self, pieces: list[tuple[str, str]], size: int) -> list[tuple[str, str]]:
-        """Return the `pieces` (`size` bytes in total) to store, with a note when the limit is reached."""
+        """Return the `pieces` (`size` bytes in total) to store. Add a note when the limit is reached."""
         if self._stage == 0 and self._kept + size <= self._limit:
             self._kept += size
             if pieces and pieces[-1][0] != "event":

@@ -1,4 +1,7 @@
-"""JSON, using the C module behind `json`, because `json` imports `re` and `enum` and startup must take milliseconds."""
+"""Read and write JSON with the C module behind `json`.
+
+`json` itself imports `re` and `enum`, but startup must only take milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class _Decoding:
 
 
 def from_json(text: str) -> Any:
-    """Return the value of `text`. Raise ValueError if it is not JSON."""
+    """Return the value in `text`. Raise ValueError if it is not JSON."""
     text = text.strip()
     try:
         value, end = make_scanner(_Decoding)(text, 0)  # type: ignore[arg-type]

@@ -15,7 +15,10 @@ STALE_AFTER = 60.0  # seconds
 
 
 class PrivateFolder:
-    """A temporary folder that only this user can read. It is locked while the run lives, to distinguish it from leftovers."""
+    """A temporary folder that only this user can read.
+
+    Its lock shows that the run is alive and the folder is not left over.
+    """
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -25,7 +28,7 @@ class PrivateFolder:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def write(self, files: dict[str, str]) -> None:
-        """Write files, given as texts by file name. Raise ValueError for a name outside the folder."""
+        """Write files, given as texts by file name. Raise ValueError if a name is outside the folder."""
         for name, text in files.items():
             if name in {"", ".", ".."} or "/" in name:
                 raise ValueError(f"{name!r} is not a valid file name")
@@ -38,7 +41,7 @@ class PrivateFolder:
         os.close(self._lock)
 
     def remove_stale(self) -> None:
-        """Remove the folders of killed supervisors, which may contain tokens."""
+        """Remove the folders of killed supervisors, which can contain tokens."""
         try:
             for entry in os.scandir(self._base):
                 if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
@@ -46,7 +49,7 @@ class PrivateFolder:
                     if info.st_uid == os.geteuid() and info.st_mtime < time.time() - STALE_AFTER:
                         remove_unlocked(entry.path)
         except OSError:
-            pass  # another process removed it first, or a later run retries
+            pass  # another process removed it first, or a later run will retry
 
 
 def remove_unlocked(path: str) -> None:
@@ -61,7 +64,7 @@ def remove_unlocked(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder. Leave files that cannot be removed."""
+    """Remove a folder. Skip files that cannot be removed."""
     for folder, folders, files in os.walk(path, topdown=False):
         for name in files:
             _attempt(os.unlink, os.path.join(folder, name))

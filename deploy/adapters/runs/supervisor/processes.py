@@ -1,4 +1,4 @@
-"""The tree of processes below the supervisor, found through /proc, and signals to all of it."""
+"""Find the processes below the supervisor through /proc, and send signals to all of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from .framing import decoded
 from .system import signal
 
-PF_EXITING = 0x4  # linux/sched.h: the process is exiting and runs no code of its program
-STOP_PASSES = 50  # how often to reread a tree that grows while it is being stopped
+PF_EXITING = 0x4  # linux/sched.h: the process is exiting and no longer runs its program's code
+STOP_PASSES = 50  # number of times to reread a tree that grows while it is being stopped
 
 
 def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
-    """Return parent, start time (clock ticks since boot) and name of a process, and True if it is exiting.
+    """Return the parent, start time (clock ticks since boot), and name of a process, and True if it is exiting.
 
     Return None if the process is dead or does not exist.
     """
@@ -28,7 +28,7 @@ def read_stat(pid: int) -> tuple[int, int, str, bool] | None:
         os.close(fd)
     name, _, rest = data.rpartition(b")")
     fields = rest.split()
-    is_alone = fields[17] == b"1"  # a process with other threads may still be running
+    is_alone = fields[17] == b"1"  # a process with other threads could still be running
     if fields[0] in b"ZX" and is_alone:
         return None
     is_exiting = is_alone and bool(int(fields[6]) & PF_EXITING)
@@ -53,12 +53,15 @@ def descendants(root: int) -> dict[int, int]:
 
 
 def send_signal(pid: int, started: int, number: int) -> None:
-    """Signal the process with this ID and start time, and no later one. Raise PermissionError if not permitted."""
+    """Signal the process with this ID and start time, but never a later process with the same ID.
+
+    Raise PermissionError if this is not permitted.
+    """
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    except (AttributeError, OSError):  # a kernel before 5.3
+    except (AttributeError, OSError):  # kernel older than 5.3
         kill(pid, number)
         return
     try:
@@ -83,7 +86,7 @@ def signal_all(processes: dict[int, int], number: int) -> None:
         try:
             send_signal(pid, started, number)
         except PermissionError:
-            pass  # runs as another user (sudo); it is reported if it remains
+            pass  # runs as another user (sudo); it is reported if it keeps running
 
 
 def terminate_tree() -> None:
@@ -99,7 +102,7 @@ def terminate_tree() -> None:
 
 
 def kill_tree() -> None:
-    """Stop all processes below this one, so that they cannot fork, then kill them."""
+    """Stop all processes below this one so that they cannot fork, then kill them."""
     stopped: dict[int, int] = {}
     for _ in range(STOP_PASSES):
         found = {pid: at for pid, at in descendants(os.getpid()).items() if stopped.get(pid) != at}
@@ -115,7 +118,7 @@ def left_running() -> str:
     names = []
     for pid in sorted(descendants(os.getpid())):
         stat = read_stat(pid)
-        # A process closes its output before it is dead, so it may still be exiting.
+        # A process closes its output before it is dead, so it could still be exiting.
         if stat is not None and not stat[3]:
             names.append(f"{stat[2]} ({pid})")
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""

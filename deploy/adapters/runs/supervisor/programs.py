@@ -17,7 +17,7 @@ def user_name() -> str:
 
 
 def find_program(name: str, path: str) -> str:
-    """Return the file of the program `name`, searched in `path` as in a shell unless it has a slash."""
+    """Return the file of the program `name`. Search `path` as a shell does, unless the name has a slash."""
     if "/" in name:
         return name
     for folder in path.split(":"):
@@ -30,7 +30,7 @@ def find_program(name: str, path: str) -> str:
 
 
 def check_program(path: str) -> None:
-    """Raise NotStarted if the system could not run the file, before that looks like a failure of the script."""
+    """Raise NotStarted if the system cannot run the file. Otherwise, it would look as if the script itself failed."""
     try:
         os.stat(path)
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def check_program(path: str) -> None:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError:
-        return  # programs may be executable without being readable
+        return  # programs can be executable without being readable
     check_head(path, head)
 
 

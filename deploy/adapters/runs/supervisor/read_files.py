@@ -1,7 +1,7 @@
 """Read files of service folders for the server, with the rights of the deploy user.
 
-A separate program, like the supervisor. Descriptor 0 is a stream socket. Each request is a JSON list on one line, and each
-answer a JSON object on one line. The program exits when the other end of the socket is closed.
+This is a separate program, like the supervisor. Descriptor 0 is a stream socket. Each request is a JSON list on one
+line, and each answer is a JSON object on one line. The program exits when the other end of the socket is closed.
 
 | request                               | answer                                                       |
 |---------------------------------------|--------------------------------------------------------------|
@@ -34,13 +34,13 @@ REQUEST_LIMIT = 16 << 20
 
 
 class Reader:
-    """Answers requests. `limits` must be the first."""
+    """Answers requests. `limits` must be the first request."""
 
     def __init__(self) -> None:
         self._access: Access | None = None
 
     def answer(self, request: list[Any]) -> bytes:
-        """Return the answer as one line."""
+        """Return the answer to a request as one line."""
         return json.dumps(self._answer(request[0], request[1:]), separators=(",", ":")).encode("ascii") + b"\n"
 
     def _answer(self, verb: str, arguments: list[Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ SPOOL_INTERVAL = 0.25  # seconds between attempts to write to a full disk
 
 
 class Spool:
-    """Appends numbered and timestamped records; buffers them while the disk is full, and retries."""
+    """Appends numbered, timestamped records. While the disk is full, buffers them and retries."""
 
     def __init__(self, spool: int, wake: int) -> None:
         self._spool = spool
@@ -19,7 +19,7 @@ class Spool:
         self._number = 0
         self._pending = b""
         self._blocked_since = 0.0
-        self.complete = False  # the last record is written
+        self.complete = False  # the last record has been written
         self.retry_at = 0.0  # monotonic; only meaningful while blocked
 
     @property
@@ -27,13 +27,13 @@ class Spool:
         return bool(self._pending)
 
     def append(self, kind: str, data: str) -> None:
-        """Write one record; `data` is its JSON."""
+        """Write one record. `data` is its JSON."""
         self._number += 1
         self.complete = kind == "exit"
         self._write(f'[{self._number},{time.time():.6f},"{kind}",{data}]\n')
 
     def extend(self, pieces: list[tuple[str, str]]) -> None:
-        """Write texts that were read together, as (kind, text)."""
+        """Write texts that were read at the same time, as (kind, text)."""
         if not pieces:
             return
         at = f"{time.time():.6f}"
@@ -49,7 +49,7 @@ class Spool:
         self.append("note", quoted(sentence))
 
     def flush(self) -> None:
-        """Write pending records. After an error (a full disk, a quota), they stay pending for the next attempt."""
+        """Write pending records. After an error (a full disk or a quota), they stay pending until the next attempt."""
         written = False
         while self._pending:
             try:
@@ -67,7 +67,7 @@ class Spool:
                 self.note(f"The output could not be written to the disk for {seconds:.0f} s, and the run waited.")
 
     def sync(self) -> None:
-        """Sync the spool to disk, if the file system supports it."""
+        """Sync the spool to disk if the file system supports it."""
         try:
             os.fdatasync(self._spool)
         except OSError:

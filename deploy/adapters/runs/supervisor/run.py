@@ -21,10 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_WAIT = 86400.0  # seconds of one poll, which takes no more than 2**31 - 1 milliseconds
+MAX_WAIT = 86400.0  # seconds per poll, which accepts at most 2**31 - 1 milliseconds
 SPEC_TIMEOUT = 10.0  # seconds to wait for the settings of the run
 DRAIN_TIMEOUT = 2.0  # seconds to read output of processes that outlive the script
-SPOOL_TIMEOUT = 600.0  # seconds to retry writing to a full disk after the script has ended
+SPOOL_TIMEOUT = 600.0  # seconds to keep retrying writes to a full disk after the script has ended
 
 
 class Supervisor:
@@ -43,8 +43,8 @@ class Supervisor:
         self.limit = OutputLimit(0)
         self.reading = True
         self.pid = 0
-        self.status: int | None = None  # of the script: its exit code, or the negative number of the signal
-        self.childless = False  # nothing is left below this process
+        self.status: int | None = None  # of the script: its exit code, or the negative signal number
+        self.childless = False  # no processes are left below this one
         self.stopping = Stopping()
         self.deadline = float("inf")
         self.drain_until = 0.0
@@ -64,7 +64,7 @@ class Supervisor:
 
     def wait_for_spec(self) -> Spec:
         give_up = time.monotonic() + SPEC_TIMEOUT
-        self.handle_commands()  # settings that came in a file are available already
+        self.handle_commands()  # settings that were passed in a file are already available
         while self.spec is None and not self.control.ended and time.monotonic() < give_up:
             self.poll.poll(max(0.0, give_up - time.monotonic()) * 1000)
             self.handle_signals()
@@ -113,7 +113,7 @@ class Supervisor:
             raise NotStarted(
                 "The disk that stores the output of runs is full. Free up space, then start a new deployment."
             )
-        # Sync before the script begins: a started run must not start again, even after a power failure.
+        # Sync before the script begins: a run that has started must not start again, even after a power failure.
         self.spool.sync()
         child.go()
         self.pid = child.pid
@@ -143,7 +143,7 @@ class Supervisor:
         self.check_deadlines()
 
     def poll_timeout(self) -> float:
-        """Return the milliseconds until something is due."""
+        """Return the number of milliseconds until the next action is due."""
         due = [self.stopping.due]
         if self.status is None and self.stopping.cause is None:
             due.append(self.deadline)
@@ -154,7 +154,7 @@ class Supervisor:
         return min(max(0.0, min(due) - time.monotonic()), MAX_WAIT) * 1000 + 1
 
     def wait_for_disk(self) -> None:
-        """Stop reading the script's output while it cannot be stored, so that the script blocks."""
+        """While the script's output cannot be stored, stop reading it so that the script blocks."""
         if self.reading == (not self.spool.blocked):
             return
         self.reading = not self.reading
@@ -197,7 +197,7 @@ class Supervisor:
     # ending
 
     def stop(self, cause: str, reason: str) -> None:
-        """Begin to stop the script and all its processes; the first cause counts."""
+        """Begin to stop the script and all its processes. If called again, keep the first cause."""
         if self.stopping.cause is not None:
             return
         self.stopping.cause, self.stopping.reason = cause, reason

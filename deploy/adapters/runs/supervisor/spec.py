@@ -14,7 +14,7 @@ class NotStarted(Exception):
 
 
 class Spec:
-    """What to run. The fields are described in `RunSpec` (../directory.py)."""
+    """What to run. `RunSpec` (../directory.py) describes the fields."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.argv: list[str] = list(data["argv"])
@@ -31,7 +31,7 @@ class Spec:
             raise ValueError("argv is empty")
 
     def for_folder(self, folder: str) -> tuple[list[bytes], dict[bytes, bytes]]:
-        """Return arguments and environment as bytes, with the path of the private folder filled in."""
+        """Return the arguments and environment as bytes, with the path of the private folder filled in."""
 
         def filled(text: str) -> bytes:
             data = os.fsencode(text.replace("%RUN_DIR%", folder))

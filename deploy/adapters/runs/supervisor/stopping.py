@@ -1,4 +1,4 @@
-"""Stop a run early: the cause, and the signals to send."""
+"""Stop a run early: record the cause and send the signals."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ KILL_INTERVAL = 0.05
 
 
 class Stopping:
-    """Stops a run. The first cause counts."""
+    """Stops a run. Only the first cause counts."""
 
     def __init__(self) -> None:
         self.cause: str | None = None
         self.reason = ""
         self.gave_up = False  # some processes cannot be killed
-        self._plan: list[tuple[float, int]] = []  # signals to send, and when
+        self._plan: list[tuple[float, int]] = []  # signals to send, each with its time
         self._kill_until = float("inf")
 
     @property
     def due(self) -> float:
-        """Return the time of the next signal (monotonic), or infinity if there is none."""
+        """Return the time of the next signal (monotonic), or infinity if no signal is scheduled."""
         return self._plan[0][0] if self._plan else float("inf")
 
     def begin(self, grace: float, *, interrupt: bool) -> None:
-        """Schedule the signals, `grace` seconds apart, starting with SIGINT if `interrupt` is true."""
+        """Schedule the signals `grace` seconds apart, starting with SIGINT if `interrupt` is true."""
         numbers = [signal.SIGTERM, signal.SIGKILL]
         if interrupt:
             numbers.insert(0, signal.SIGINT)
@@ -41,7 +41,7 @@ class Stopping:
             self._plan = [(at - early, number) for at, number in self._plan]
 
     def clear(self) -> None:
-        """Cancel all scheduled signals, because no process is left."""
+        """Cancel all scheduled signals, because no processes are left."""
         self._plan.clear()
 
     def send_due_signals(self, now: float, pid: int) -> None:
@@ -56,7 +56,7 @@ class Stopping:
                 self._kill_all(now)
 
     def _kill_all(self, now: float) -> None:
-        """Kill all processes, and repeat until none is left or KILL_TIMEOUT has passed."""
+        """Kill all processes. Repeat until none are left or KILL_TIMEOUT has passed."""
         self._kill_until = min(self._kill_until, now + KILL_TIMEOUT)
         kill_tree()
         if now < self._kill_until:

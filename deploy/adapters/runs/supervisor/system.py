@@ -1,4 +1,4 @@
-"""Signals and prctl, using the C modules behind `signal` and `ctypes`, because importing those would double startup time."""
+"""Signals and prctl through the C modules behind `signal` and `ctypes`, which would double the startup time."""
 
 from __future__ import annotations
 

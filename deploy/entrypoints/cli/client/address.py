@@ -9,17 +9,17 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from deploy.entrypoints.cli.client.errors import UsageError
 
 LOCAL = "http://127.0.0.1:8000"
-# Paths of the web page, which users copy from the browser along with the URL of the server.
+# Paths of the web page, which users copy from the browser as part of the server's URL.
 _PAGE = re.compile(r"/(ui(/.*)?|docs|openapi\.json|health/(live|ready))?$")
 
 
 def base_url(text: str) -> str:
-    """Return the URL of a server without a trailing slash. A path prefix is kept.
+    """Return the URL of a server without a trailing slash. Keep a path prefix.
 
     The default scheme is `https`, or `http` for this machine. The URL of the web page is also accepted.
 
     Raises:
-        UsageError: The URL is invalid or contains a user name.
+        UsageError: The URL is invalid or contains a username.
     """
     typed = text.strip()
     try:
@@ -35,7 +35,7 @@ def base_url(text: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Return True if the URL is on this machine, where proxies and encryption are not needed."""
+    """Return True if the URL points to this machine, where proxies and encryption are not needed."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -44,12 +44,12 @@ class Api:
         return self.transport.url
 
     def get(self, path: str, **params: Any) -> Any:
-        """Send a GET request and return the result. Parameters that are None are omitted."""
+        """Send a GET request and return the result. Omit parameters that are None."""
         given = {name: value for name, value in params.items() if value is not None}
         return self._request("GET", path, params=given, repeatable=True)
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
-        """Send a POST request and return the result. With a `key` (Idempotency-Key), it is retried if necessary."""
+        """Send a POST request and return the result. With a `key` (Idempotency-Key), retry it if necessary."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self._request("POST", path, json=body, headers=headers, repeatable=key is not None)
 
@@ -68,7 +68,10 @@ class Api:
         return fields
 
     def waiting_reason(self, deployment_id: int) -> str | None:
-        """Return why a deployment is waiting, or None if it is not or the server is unreachable. No retries."""
+        """Return the reason a deployment is waiting. Do not retry.
+
+        Return None if it is not waiting or if the server is unreachable.
+        """
         try:
             waiting = self._once("GET", f"/deployments/{deployment_id}", {})["waiting"]
         except (Unreachable, Unavailable):
@@ -92,7 +95,7 @@ class Api:
         return ids[name]
 
     def require_user(self, action: str) -> None:
-        """Check that the credentials are those of a user, which `action` requires.
+        """Check that the credentials belong to a user, which `action` requires.
 
         Raises:
             UsageError: The token in the environment has another type.
@@ -123,7 +126,7 @@ class Api:
             except (Unavailable, Unreachable) as error:
                 never_connected = isinstance(error, NeverConnected)
                 if isinstance(error, Unreachable) and not never_connected:
-                    in_doubt = in_doubt or error  # the request may have been processed
+                    in_doubt = in_doubt or error  # the server could have processed the request
                 if not repeatable or attempt == ATTEMPTS or (attempt == 1 and never_connected):
                     raise (in_doubt or error) from None
                 self._sleep(error.retry_after if isinstance(error, Unavailable) else 1.0)

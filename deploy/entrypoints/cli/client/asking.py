@@ -31,12 +31,12 @@ def can_prompt(ask: bool | None) -> bool:
 
 
 def prompt_missing(inputs: ServiceInputs, given: dict[str, str], *, everything: bool) -> dict[str, Any]:
-    """Return the given values and those that the user is prompted for.
+    """Return the given values and the values that the user enters.
 
     With `everything`, also prompt for optional inputs and inputs with a default.
 
     Raises:
-        UsageError: The user gave an invalid value too often, or named an unknown input.
+        UsageError: The user entered an invalid value too often or named an unknown input.
     """
     from deploy.adapters.inputs.check import active_names, checked, missing
 
@@ -62,10 +62,10 @@ def prompt_missing(inputs: ServiceInputs, given: dict[str, str], *, everything: 
 
 
 def prompt_confirmation(service: str) -> str:
-    """Prompt for the name of the service as a confirmation, and return it.
+    """Prompt for the name of the service as confirmation and return it.
 
     Raises:
-        UsageError: The name was wrong too often.
+        UsageError: The user entered the wrong name too often.
     """
     for _ in range(ATTEMPTS):
         typed = str(typer.prompt(f"To confirm, type the name of the service ({service})", err=True)).strip()
@@ -75,7 +75,7 @@ def prompt_confirmation(service: str) -> str:
 
 
 def prompt_secret(name: str) -> str:
-    """Prompt for a secret and return it. `@FILE` reads it from a file."""
+    """Prompt for a secret and return it. `@FILE` reads the secret from a file."""
     typed = str(typer.prompt(f"{name} (hidden)", hide_input=True, err=True))
     return str(parse_value({"writeOnly": True}, name, typed))
 
@@ -138,7 +138,7 @@ def _prompt(schema: Schema, name: str, *, required: bool) -> Any:
 
 
 def _chosen(text: str, choices: list[tuple[Any, str]], schema: Schema) -> Any:
-    """Return the choice with this value, label or number in the list."""
+    """Return the choice with this value, label, or number in the list."""
     for value, shown in choices:
         if text in (shown, str(value)):
             return value

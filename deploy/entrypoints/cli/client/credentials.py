@@ -13,14 +13,14 @@ from deploy.entrypoints.cli.client.transport import Transport, parse_response
 
 COOKIE = "fastdeploy_session"
 TOKEN_VARIABLE = "FASTDEPLOY_TOKEN"  # noqa: S105 - a name
-# Renew a token this many seconds before it expires, to allow for a slow request.
+# Renew a token this many seconds before it expires, to leave time for a slow request.
 RENEW_BEFORE = 30.0
 
 
 class FixedToken:
     """A token from the environment, which cannot be renewed.
 
-    `kind` and `service` are read from the token without verification and used only for messages.
+    `kind` and `service` are read from the token without verification and are only used in messages.
     """
 
     can_renew = False
@@ -64,7 +64,7 @@ class Session:
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """Return a valid token, renewed if necessary."""
+        """Return a valid token. Renew it if necessary."""
         return self._token if time.monotonic() < self._renew_at else self.renew()
 
     def renew(self) -> str:
@@ -90,7 +90,7 @@ def parse_token(fields: Any, url: str) -> tuple[str, float]:
     """Return the token and its lifetime in seconds from the response to a sign-in.
 
     Raises:
-        Refused: The response has no token.
+        Refused: The response does not contain a token.
     """
     try:
         return str(fields["access_token"]), float(fields["expires_in"])

@@ -92,7 +92,7 @@ def start(api: Api, path: str, key: str, body: dict[str, Any] | None = None) -> 
     """Start a deployment and return it.
 
     Raises:
-        ClientError: It was not started, or its state is unknown. The message says what to do.
+        ClientError: The deployment was not started, or its state is unknown. The message says what to do.
     """
     try:
         started: dict[str, Any] = api.post(path, body, key=key)

@@ -190,7 +190,7 @@ def retry(
 
 
 def _retry_body(api: Api, deployment_id: int, values: dict[str, str], confirm: str | None) -> dict[str, Any]:
-    """Return the body of a retry request: secrets, and the name of the service if it requires confirmation."""
+    """Return the body of a retry request: the secrets, and the name of the service if it requires confirmation."""
     before = api.deployment(deployment_id)
     inputs = inputs_of(api, int(before["service_id"]))
     given = convert_values({"properties": {name: {"writeOnly": True} for name in values}}, values)
@@ -215,7 +215,7 @@ def _stored_lines(api: Api, deployment_id: int, after: int, search: str) -> Iter
 
 
 def _followed_lines(api: Api, deployment_id: int) -> Iterator[OutputLine]:
-    """Yield all lines, including the stored ones, until the deployment has ended."""
+    """Yield all lines, starting with the stored ones, until the deployment ends."""
     from deploy.entrypoints.cli.client.feed import Feed
 
     transcript = Transcript()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-# Exit codes distinguish a failed deployment from one that could not be started or watched.
+# Scripts can tell a failed deployment from one that could not be started or watched by the exit code.
 SUCCESS, FAILURE, USAGE, CANCELLED, ERROR, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class ClientError(Exception):
-    """A command failed. The message is for the user, `exit_code` for scripts."""
+    """A command failed. The message is for the user, and `exit_code` is for scripts."""
 
     exit_code = ERROR
 
@@ -19,7 +19,7 @@ class UsageError(ClientError):
 
 
 class InvalidValues(UsageError):
-    """Values do not match the inputs of the service. `faults` maps names of inputs to messages."""
+    """Values do not match the inputs of the service. `faults` maps input names to messages."""
 
     def __init__(self, faults: dict[str, str]) -> None:
         width = max((len(name) for name in faults), default=0)
@@ -33,11 +33,11 @@ class NotSignedIn(ClientError):
 
 
 class Unreachable(ClientError):
-    """No response was received. The request may or may not have arrived."""
+    """No response was received. It is unknown whether the request arrived."""
 
 
 class NeverConnected(Unreachable):
-    """The connection failed, so the request has not arrived."""
+    """The connection failed, so the request did not arrive."""
 
 
 class Unavailable(ClientError):

@@ -1,4 +1,4 @@
-"""Live messages of a deployment, received over the WebSocket or, if that is not possible, by polling."""
+"""Receive live messages of a deployment over the WebSocket or, if that is not possible, by polling."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from deploy.entrypoints.cli.client.errors import ClientError, Refused, Unavailab
 from deploy.entrypoints.cli.client.live_socket import LiveSocket, SocketUnavailable
 from deploy.entrypoints.cli.client.transcript import Message, Sequencer
 
-# Poll often while messages arrive, less often otherwise.
+# Poll often while messages are arriving, and less often otherwise.
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.25, 2.0
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
-# Long enough for an upgrade or restart of the server.
+# Long enough for the server to be upgraded or restarted.
 RECONNECT_TIMEOUT = 300.0
 SOCKET_FAILURES = 3
 
 
 class Feed:
-    """Messages of a deployment after number `after`, each once and in order, even if the connection is lost.
+    """The messages of a deployment after number `after`, each once and in order, even if the connection is lost.
 
-    Iterating yields lists of messages, which are empty if nothing has happened, and never ends. `on_connection_change`
+    Iteration never ends. It yields lists of messages, which are empty if nothing has happened. `on_connection_change`
     is called with a message when the connection is lost, and with None when it is restored.
     """
 
@@ -32,7 +32,7 @@ class Feed:
         self._deployment_id = deployment_id
         self._on_connection_change = on_connection_change
         self._sequencer = Sequencer(deployment_id, after)
-        # Only users may open the WebSocket.
+        # Only users can open the WebSocket.
         self._uses_socket = api.credentials.kind == "user"
         self._socket_failures = 0
         self._disconnected_since: float | None = None

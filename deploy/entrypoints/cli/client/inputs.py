@@ -1,4 +1,4 @@
-"""Inputs of a service, and conversion of values from text to the types in the schema."""
+"""Inputs of a service, and the conversion of values from text to the types in the schema."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def inputs_of(api: Api, service_id: int | None) -> ServiceInputs:
-    """Return the inputs of a service. With None, use the service of the token."""
+    """Return the inputs of a service. If it is None, use the service of the token."""
     try:
         inputs: ServiceInputs = api.get(f"/services/{'own' if service_id is None else service_id}/inputs")
     except Refused as error:
         if error.status == 404:
-            return NO_INPUTS  # an older server or a deleted service; starting the deployment reports it
+            return NO_INPUTS  # an older server or a deleted service; starting the deployment reports the error
         raise
     return inputs
 
@@ -38,9 +38,9 @@ def fields_by_name(schema: Schema) -> dict[str, Field]:
 
 
 def convert_values(schema: Schema | None, values: dict[str, str]) -> dict[str, Any]:
-    """Return values converted to the types in the schema, or as text if the schema has no type.
+    """Return values converted to the types in the schema. Keep them as text if the schema does not have a type.
 
-    Values that cannot be converted stay text, and the server reports the error.
+    Values that cannot be converted also stay text, and the server reports the error.
 
     Raises:
         UsageError: A file named by a value cannot be read.
@@ -55,7 +55,7 @@ def convert_values(schema: Schema | None, values: dict[str, str]) -> dict[str, A
 
 
 def choices_of(schema: Schema) -> list[tuple[Any, str]]:
-    """Return the choices of an input as values and labels. Empty if any value is allowed."""
+    """Return the choices of an input as values and labels. Return no choices if any value is allowed."""
     items = schema.get("items")
     if schema.get("type") == "array" and isinstance(items, dict):
         return choices_of(items)
@@ -68,7 +68,7 @@ def choices_of(schema: Schema) -> list[tuple[Any, str]]:
 
 
 def input_record(schema: Schema) -> list[list[str]]:
-    """Return a row for each input: name, type, `yes` if required, default, description."""
+    """Return the columns for an input: name, type, `yes` if required, default, and description."""
     required = set(schema.get("required", []))
     rows = []
     for name, field in fields_by_name(schema).items():
@@ -96,12 +96,12 @@ def is_secret(schema: Schema) -> bool:
 
 
 def is_multiline(schema: Schema) -> bool:
-    """Return True if the value may have several lines."""
+    """Return True if the value can have several lines."""
     return schema.get("format") == "multiline"
 
 
 def parse_value(schema: Schema, name: str, text: str) -> Any:
-    """Return a value converted to the type in the schema, read from a file for `@FILE`."""
+    """Return a value converted to the type in the schema. For `@FILE`, read the value from the file."""
     return _convert(_read(name, text, schema), schema)
 
 
@@ -121,7 +121,7 @@ def _read(name: str, text: str, schema: Schema) -> str:
         raise UsageError(
             f"{name}: {text[1:]} cannot be read ({reason}). For a value that starts with @, write @@."
         ) from error
-    # Editors add a line break at the end of a file, which is not part of a password.
+    # Editors add a newline at the end of a file, which is not part of a password.
     return content if is_multiline(schema) else content.removesuffix("\n").removesuffix("\r")
 
 

@@ -1,4 +1,4 @@
-"""Print lists and details: tables on a terminal, tab-separated fields elsewhere."""
+"""Print lists and details as tables on a terminal and as tab-separated fields elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Fields = dict[str, Any]
-# Narrower tables omit columns that `show` has.
+# Tables narrower than this omit columns that `show` includes.
 WIDE = 78
 
 
@@ -97,7 +97,7 @@ def service_record(fields: Fields) -> str:
 
 
 def print_inputs(inputs: Fields, stream: TextIO) -> None:
-    """Print the inputs of a service: a table and notes on a terminal, tab-separated lines elsewhere."""
+    """Print the inputs of a service, as a table with notes on a terminal and as tab-separated lines elsewhere."""
     from deploy.entrypoints.cli.client.inputs import input_record
 
     rows = input_record(inputs["schema"]) if inputs["schema"] else []
@@ -128,7 +128,7 @@ def print_inputs(inputs: Fields, stream: TextIO) -> None:
 
 
 def print_deployment(fields: Fields, url: str, stream: TextIO) -> None:
-    """Print the state, details and steps of a deployment."""
+    """Print the state, details, and steps of a deployment."""
     out, marks = console(stream), marks_for(stream)
     with out.capture() as shown:
         out.print(*_deployment(fields, url, marks, out.width), sep="\n")

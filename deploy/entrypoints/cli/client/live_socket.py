@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 OPEN_TIMEOUT = 10.0
-# `receive` returns after this long if there are no messages.
+# `receive` returns after this time if there are no messages.
 POLL_SECONDS = 0.5
 BATCH = 500
-# The server sends a ping every 20 seconds at least.
+# The server sends a ping at least every 20 seconds.
 SILENCE_TIMEOUT = 60.0
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class SocketUnavailable(Exception):
-    """The WebSocket cannot be opened. `permanent`: retrying will not help, for example behind some proxies."""
+    """The WebSocket cannot be opened. `permanent` means that retrying will not help, as behind some proxies."""
 
     def __init__(self, text: str, *, permanent: bool) -> None:
         super().__init__(text)
@@ -37,7 +37,7 @@ class SocketUnavailable(Exception):
 
 @dataclass(slots=True)
 class Received:
-    """Received messages. `must_resume` means: subscribe again."""
+    """Received messages. `must_resume` means that the client must subscribe again."""
 
     messages: list[Message] = field(default_factory=list)
     must_resume: bool = False
@@ -94,7 +94,7 @@ class LiveSocket:
         """Return the messages received within POLL_SECONDS.
 
         Raises:
-            Unreachable: The connection is lost.
+            Unreachable: The connection was lost.
             NotSignedIn: The session has ended.
         """
         received = Received()
@@ -116,7 +116,7 @@ class LiveSocket:
         elif code == "token_expires" and self._api.credentials.can_renew:
             self._send({"access_token": self._api.credentials.renew()})
         elif (kind == "authentication" and fields.get("status") == "failure") or code == "session_ended":
-            self._api.credentials.renew()  # raises if it cannot be renewed; otherwise reconnect with the new token
+            self._api.credentials.renew()  # raises if it cannot be renewed; otherwise, reconnect with the new token
             raise Unreachable("The session of the connection has ended.")
 
     def _connect(self) -> ClientConnection:

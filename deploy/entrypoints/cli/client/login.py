@@ -97,10 +97,10 @@ def _address(given: str | None, logins: Logins) -> str:
 
 
 def _checked_url(address: str) -> str:
-    """Return the URL of the server, after checking that it is a fastDeploy server.
+    """Return the URL of the server after checking that it is a fastDeploy server.
 
-    Redirects on the same host are followed, such as from http to https. Redirects to other hosts are refused, so that
-    a password is not sent there.
+    Follow redirects on the same host, such as from http to https. Refuse redirects to other hosts, so that a password
+    is never sent there.
     """
     for _ in range(REDIRECTS):
         response = Transport(address).send("GET", "/health/live")
@@ -144,7 +144,7 @@ def _sign_in(transport: Transport, name: str, password: str) -> str:
 
 
 def _end_session(login: Login) -> ClientError | None:
-    """End a session on the server. Return the error if that failed."""
+    """End a session on the server. Return the error if this fails."""
     try:
         parse_response(
             Transport(login.url).send("DELETE", "/session", headers={"Cookie": f"{COOKIE}={login.session}"}), ""

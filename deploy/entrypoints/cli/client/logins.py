@@ -1,7 +1,7 @@
-"""Logins to servers, in a file in the config folder that only the user can read.
+"""Store logins to servers in a file in the config folder that only the user can read.
 
-For each server, it stores the session cookie, which can only be exchanged for short-lived tokens until the session
-ends. Passwords are never stored.
+For each server, the file contains the session cookie, which can only be exchanged for short-lived tokens until the
+session ends. Passwords are never stored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Login:
 
 
 class Logins:
-    """The logins in a file. The most recent one is the current login."""
+    """The logins in a file. The most recent login is the current one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class Logins:
         """Store a login and make it the current one.
 
         Raises:
-            ClientError: The file cannot be written.
+            ClientError: The file cannot be written to.
         """
         stored = self._read()
         stored["servers"] = {**_servers(stored), login.url: {"user": login.user, "session": login.session}}
@@ -54,7 +54,7 @@ class Logins:
         """Delete the login to this server.
 
         Raises:
-            ClientError: The file cannot be written.
+            ClientError: The file cannot be written to.
         """
         stored = self._read()
         servers = {known: entry for known, entry in _servers(stored).items() if known != url}
@@ -65,7 +65,7 @@ class Logins:
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}  # treat an invalid file as missing: the user signs in again
+            return {}  # treat an invalid file as missing; the user has to sign in again
         except OSError as error:
             raise ClientError(f"{self.path} cannot be read ({error.strerror}).") from error
         return stored if isinstance(stored, dict) else {}

@@ -1,4 +1,4 @@
-"""Options shared by several commands, and parsing of the values given with `-e`."""
+"""Options shared by several commands, and the parsing of values given with `-e`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def validate_key(key: str | None) -> str | None:
     """Return the Idempotency-Key if it is valid in a header.
 
     Raises:
-        typer.BadParameter: It is invalid.
+        typer.BadParameter: The key is invalid.
     """
     if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise typer.BadParameter(f"A key must have 1 to {MAX_KEY_LENGTH} printable ASCII characters.")
@@ -81,7 +81,7 @@ def read_values(given: Sequence[str], file: str | None) -> dict[str, str]:
     """Return the values from a file and from `-e`, which overrides the file.
 
     Raises:
-        typer.BadParameter: A value has no `=` or no name or is given twice, or the file cannot be read.
+        typer.BadParameter: A value has no `=` or no name, a name is given twice, or the file cannot be read.
     """
     from_file = parse_values(numbered_lines(_read(file)), "--env-file") if file is not None else {}
     return {**from_file, **parse_values([(repr(text), text) for text in given], "-e")}
@@ -96,7 +96,7 @@ def numbered_lines(text: str) -> list[tuple[str, str]]:
 def parse_values(given: Iterable[tuple[str, str]], where: str) -> dict[str, str]:
     """Parse labeled `KEY=VALUE` texts. The value is everything after the first `=`, unchanged.
 
-    Errors contain the label, not the text, which may be secret.
+    Errors contain the label instead of the text, which could be secret.
 
     Raises:
         typer.BadParameter: A text has no `=` or no name, or a name is given twice.

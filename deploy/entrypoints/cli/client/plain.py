@@ -1,4 +1,4 @@
-"""Plain progress lines for log files, pipes and CI jobs. docs/reference/cli.md documents their stable format."""
+"""Write plain progress lines for log files, pipes, and CI jobs. docs/reference/cli.md documents the stable format."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PlainView:
                 self._write(step_line(change.step))
 
     def waiting(self, reason: str | None) -> None:
-        """Write why the deployment is waiting, if the reason has changed."""
+        """If the reason the deployment is waiting has changed, write it."""
         if reason and reason != self._waiting:
             deployment = self._transcript.deployment
             name = f" ({printable(deployment['service'])})" if deployment else ""
@@ -78,7 +78,7 @@ class PlainView:
         self._waiting = reason
 
     def connection_changed(self, error: str | None) -> None:
-        """Report a lost connection, or (None) that it is restored."""
+        """Report that the connection was lost, or (None) that it was restored."""
         if error is None:
             self._remark("Reconnected.")
         else:

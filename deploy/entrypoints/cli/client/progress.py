@@ -1,4 +1,4 @@
-"""Progress of a deployment on a terminal: finished steps above, running steps and a progress bar below."""
+"""Show the progress of a deployment on a terminal: finished steps, with running steps and a progress bar below."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIN_NAME_WIDTH, TOOK_WIDTH = 12, 7
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Snapshot for the live display, which another thread draws."""
+    """A snapshot for the live display, which is drawn by another thread."""
 
     deployment: Message
     running: tuple[Message, ...]
@@ -80,7 +80,7 @@ class ProgressView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the live display and keep the lines above it."""
+        """Remove the live display. Keep the lines above it."""
         self._live.stop()
 
     def show(self, changes: Sequence[Change]) -> None:
@@ -88,16 +88,16 @@ class ProgressView:
         self._frame = self._snapshot()
         lines = [line for change in changes for line in self._lines(change)]
         if lines:
-            # Print once, because each print redraws the live display.
+            # Print only once, because each print redraws the live display.
             self._console.print(Group(*lines), crop=False)
         self._live.refresh()
 
     def waiting(self, reason: str | None) -> None:
-        """Show why the deployment is waiting."""
+        """Show the reason the deployment is waiting."""
         self._waiting = f"Waiting: {one_line(reason)}" if reason else ""
 
     def connection_changed(self, error: str | None) -> None:
-        """Show that the connection is lost, or (None) that it is restored."""
+        """Show that the connection was lost, or (None) that it was restored."""
         self._connection_error = f"{one_line(error)} The deployment is not affected. Reconnecting …" if error else ""
 
     def _snapshot(self) -> Frame:
@@ -108,7 +108,7 @@ class ProgressView:
             running=tuple(known.running()),
             done=known.done,
             total=len(known.steps),
-            # Never shrinks, because printed lines cannot be aligned again.
+            # Never shrinks, because lines that are already printed cannot be realigned.
             name_width=max(self._frame.name_width, min(widest, self._console.width * 2 // 5)),
         )
 
@@ -151,7 +151,7 @@ class ProgressView:
         return Group(*rows)
 
     def _bar(self, frame: Frame) -> Table:
-        # Leave room for the ^C that a terminal echoes. On a full line, it would wrap.
+        # Leave room for the ^C that a terminal echoes, which would wrap on a full line.
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.width = max(20, self._console.width - 3)
         bar.add_column(ratio=1)
@@ -168,7 +168,7 @@ class ProgressView:
 
 
 def header(deployment: Message, marks: Marks) -> Text:
-    """Return the header: service, deployment, user and origin."""
+    """Return the header: service, deployment, user, and origin."""
     by = f"{printable(deployment['user'])} from {printable(deployment['origin'])}"
     return Text.assemble(
         (printable(deployment["service"]), "bold"),
@@ -177,7 +177,10 @@ def header(deployment: Message, marks: Marks) -> Text:
 
 
 def step_row(step: Message, mark: RenderableType, *, name_width: int, took: str, whole_message: bool = False) -> Table:
-    """Return the row of a step: symbol, name, duration and message, which is cut to fit unless `whole_message`."""
+    """Return the row for a step: symbol, name, duration, and message.
+
+    Truncate the message unless `whole_message` is true.
+    """
     row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(width=1)
     row.add_column(width=name_width, overflow="fold")
@@ -188,7 +191,7 @@ def step_row(step: Message, mark: RenderableType, *, name_width: int, took: str,
 
 
 def outcome(deployment: Message, marks: Marks, tail: Sequence[str] = ()) -> list[RenderableType]:
-    """Return the outcome. After a failure, add the last lines of output and the command that shows all of it."""
+    """Return the outcome. After a failure, add the last lines of output and the command that shows the full output."""
     state = str(deployment["state"])
     took = duration(seconds_between(deployment["started"], deployment["finished"]))
     title = f"{marks.of(state)} Deployment {deployment['id']} of {printable(deployment['service'])}: {state}"
@@ -203,7 +206,7 @@ def outcome(deployment: Message, marks: Marks, tail: Sequence[str] = ()) -> list
 
 
 def _output(text: str) -> Text:
-    # Let the terminal wrap the line, so that copying it gives the original text.
+    # Let the terminal wrap the line, so that copying it returns the original text.
     line = Text.assemble(("| ", "dim"), Text.from_ansi(colored(text)), no_wrap=True, overflow="ignore")
     line.rstrip()
     return line

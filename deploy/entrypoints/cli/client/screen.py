@@ -1,4 +1,4 @@
-"""Print to the console, in the form that the output stream supports."""
+"""Print to the console in the form that the output stream supports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Marks:
     between: str = " · "
 
     def of(self, state: str) -> str:
-        """Return the symbol for a state of a step or deployment."""
+        """Return the symbol for the state of a step or deployment."""
         return str(getattr(self, state, self.waiting))
 
 
@@ -35,9 +35,9 @@ COLORS = {"success": "green", "failure": "red", "cancelled": "yellow", "running"
 
 
 def console(stream: TextIO) -> Console:
-    """Return a console that prints text unchanged: no markup, emoji codes or automatic highlighting.
+    """Return a console that prints text unchanged: no markup, emoji codes, or automatic highlighting.
 
-    Rich decides about colors (it respects NO_COLOR). Characters that the stream cannot encode are escaped.
+    Rich decides whether to use colors (it respects NO_COLOR). Characters that the stream cannot encode are escaped.
     """
     from rich.console import Console
 
@@ -47,7 +47,7 @@ def console(stream: TextIO) -> Console:
 
 
 def is_interactive(stream: TextIO) -> bool:
-    """Return True if the stream is a terminal that can move its cursor. Color support is a separate question."""
+    """Return True if the stream is a terminal that can move its cursor. It might still not support color."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
@@ -64,7 +64,7 @@ def print_json(value: Any, stream: TextIO | None = None) -> None:
 
 
 def say(text: str, *, style: str = "", error: bool = False) -> None:
-    """Print a message without wrapping it, to standard output or, if `error`, to standard error."""
+    """Print a message without wrapping it, to standard output or, if `error` is true, to standard error."""
     console(sys.stderr if error else sys.stdout).print(text, style=style or None, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Make text from servers and scripts safe to print: terminals execute control sequences in it."""
+"""Make text from servers and scripts safe to print, because terminals execute control sequences in it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colors and cursor movement
-    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS, ...: window titles, links, the clipboard
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS, ...: window titles, links, and the clipboard
     r"|\x1b[ -/]*[0-~]?"
 )
 _COLOR = re.compile(r"\x1b\[[0-9;:]*m")
-# Invisible characters with an effect. The last two ranges change the text direction.
+# Invisible characters that have an effect. The last two ranges change the text direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -32,7 +32,7 @@ def colored(text: str) -> str:
 
 
 def overwritten(text: str) -> str:
-    """Return what a terminal shows of a line with carriage returns, as printed by progress bars."""
+    """Return the text that a terminal shows for a line with carriage returns, as printed by progress bars."""
     return text.rstrip("\r").rpartition("\r")[2]
 
 
@@ -47,13 +47,13 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Parse a time from the server (ISO 8601), or return None for None."""
+    """Parse a time from the server (ISO 8601). Return None for None."""
     # Python 3.10 cannot parse Z.
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
 def seconds_between(start: str | None, end: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds between two times, until `now` without an end. None if it has not started."""
+    """Return the seconds between two times, or until `now` if there is no end. Return None if there is no start."""
     begun, ended = parse_time(start), parse_time(end) or now
     if begun is None or ended is None:
         return None
@@ -61,7 +61,7 @@ def seconds_between(start: str | None, end: str | None, now: datetime | None = N
 
 
 def duration(seconds: float | None) -> str:
-    """Format a duration: `0.3s`, `12s`, `2m 05s`, `1h 02m`. Empty for None."""
+    """Format a duration as `0.3s`, `12s`, `2m 05s`, or `1h 02m`. Return an empty string for None."""
     if seconds is None:
         return ""
     if seconds < 9.95:

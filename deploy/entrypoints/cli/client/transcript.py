@@ -1,4 +1,4 @@
-"""State of a watched deployment, built from its messages."""
+"""Track the state of a watched deployment, based on its messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sequencer:
         self.last = last
 
     def take(self, messages: Iterable[Message]) -> tuple[list[Message], bool]:
-        """Return the next messages, and True if a gap precedes the remaining ones."""
+        """Return the next messages, and True if there is a gap before the remaining ones."""
         taken: list[Message] = []
         for message in messages:
             seq = message.get("seq")
@@ -39,14 +39,14 @@ class Sequencer:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The deployment changed its state."""
+    """The deployment's state changed."""
 
     deployment: Message
 
 
 @dataclass(frozen=True, slots=True)
 class StepChange:
-    """A step changed its state or message."""
+    """The state or message of a step changed."""
 
     step: Message
 
@@ -64,7 +64,7 @@ Change: TypeAlias = StateChange | StepChange | OutputLine
 
 
 class Transcript:
-    """State, steps and last lines of output of a deployment."""
+    """The state, steps, and last lines of output of a deployment."""
 
     def __init__(self) -> None:
         self.deployment: Message = {}
@@ -73,7 +73,7 @@ class Transcript:
 
     @property
     def state(self) -> str:
-        """Return the state of the deployment, `queued` before the first message."""
+        """Return the state of the deployment. Before the first message, it is `queued`."""
         return str(self.deployment.get("state", "queued"))
 
     @property
@@ -111,7 +111,7 @@ class Transcript:
     def _deployment(self, message: Message) -> list[Change]:
         before = self.deployment
         self.deployment = message
-        # After a reported outcome, canceling only stops the remaining processes, so it is not shown.
+        # After a reported outcome, canceling only stops the remaining processes, so do not show it.
         shown = ("state",) if self.is_over else ("state", "cancel_requested")
         return (
             [] if before and all(before.get(name) == message.get(name) for name in shown) else [StateChange(message)]

@@ -1,4 +1,4 @@
-"""HTTP requests to a server, with errors that users can act on."""
+"""Send HTTP requests to a server and raise errors that users can act on."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 30.0
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
-# Smaller differences are ignored because the Date header has no fractions of a second.
+# Ignore smaller differences, because the Date header does not have fractions of a second.
 CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class Transport:
     """Sends requests to the server at `url`.
 
-    Proxies from the environment are used, except for this machine. Redirects are not followed, because they could send
-    a token to another server.
+    Use proxies from the environment, except for this machine. Do not follow redirects, because they could send a token
+    to another server.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,12 +62,12 @@ class Transport:
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
-        """Return the response with any status except those that ask to retry.
+        """Return the response, whatever its status, unless the server asks to retry.
 
         Raises:
             Unreachable: No response was received.
             NeverConnected: The request was not sent.
-            Unavailable: The status is 429, 502, 503 or 504.
+            Unavailable: The status is 429, 502, 503, or 504.
             UsageError: A value is not valid text.
         """
         import httpx2
@@ -98,7 +98,7 @@ def user_agent() -> str:
 
 
 def parse_response(response: httpx2.Response, url: str) -> Any:
-    """Return the JSON of a successful response, or None if it has no body.
+    """Return the JSON of a successful response, or None if the response does not have a body.
 
     Raises:
         NotSignedIn: The status is 401.
@@ -123,7 +123,7 @@ def parse_response(response: httpx2.Response, url: str) -> Any:
 
 
 def _faults(response: httpx2.Response) -> dict[str, str]:
-    """Return messages about invalid values by input name. Empty for other kinds of errors."""
+    """Return messages about invalid values by input name. Return an empty dict for other kinds of errors."""
     try:
         detail = response.json()["detail"]
         found = [(fault["loc"][1:], one_line(str(fault["msg"]))) for fault in detail if fault["type"] == "input"]
@@ -170,7 +170,7 @@ def _tls(url: str) -> ssl.SSLContext:
     import httpx2
 
     if url.startswith("http://") and is_loopback(url):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and loading the certificates is slow
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and loading certificates is slow
     return httpx2.create_ssl_context()
 
 

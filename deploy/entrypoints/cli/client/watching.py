@@ -23,12 +23,12 @@ WAITING_REASON_INTERVAL = 3.0
 
 
 def watch(api: Api, deployment_id: int, *, with_output: bool, as_json: bool) -> None:
-    """Show a deployment from its start to its end, then exit with the code of its outcome.
+    """Show a deployment from start to end, then exit with the code of its outcome.
 
     With `as_json`, print the finished deployment to standard output and everything else to standard error.
 
     Raises:
-        typer.Exit: Always; with code 130 if the user stops watching.
+        typer.Exit: Always. The code is 130 if the user stops watching.
         ClientError: The deployment can no longer be watched.
     """
     try:
