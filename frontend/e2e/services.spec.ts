@@ -106,7 +106,9 @@ test("shows a service's history as figures, a chart, and a table", async ({ page
   await page.getByText("Show as a table").click();
   await expect(page.getByRole("table").getByRole("row").nth(1)).toContainText(/#\d+Succeeded1/);
   await inspectLooks(page, "service-table");
-  const box = await chart.locator(".u-over").boundingBox();
+  // A change of the theme draws the chart again.
+  let box = await chart.locator(".u-over").boundingBox();
+  await expect.poll(async () => (box = await chart.locator(".u-over").boundingBox())).not.toBeNull();
   if (!box) throw new Error("The chart has no size");
   await page.mouse.move(box.x + box.width - 30, box.y + box.height / 2);
   await expect(chart).toContainText("Succeeded");

@@ -65,7 +65,7 @@ describe("the queue", () => {
     const page = await open(queue({ workers: [aWorker({ id: "w0", host: "app1", alive: false }), aWorker()] }));
     const cards = page.findAll("[data-worker]");
     expect(cards.map(card => card.attributes("data-alive"))).toEqual(["true", "false"]);
-    expect(cards[1]?.text()).toContain("Restart it on app1");
+    expect(cards[1]?.text()).toContain("To restart it, run this on app1");
     expect(page.find("[role=alert]").exists()).toBe(false);
   });
 
