@@ -11,12 +11,13 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import EVERYTHING, Action, Actor, Target, may
+from deploy.domain.policy import EVERYTHING, Action, Target, may
 from deploy.service_layer.messages import service_message
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -174,10 +175,7 @@ class LiveFeed:
 
     def _publish(self, deployment_id: int, service_id: int, events: Sequence[StoredEvent], *, complete: bool) -> None:
         target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
-
-        def may_read(actor: Actor) -> bool:
-            return may(actor, Action.READ_DEPLOYMENT, target)
-
+        may_read = partial(may, action=Action.READ_DEPLOYMENT, target=target)
         self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
 
     def _remember(self, deployment_id: int, cursor: int) -> None:
@@ -202,10 +200,8 @@ class LiveFeed:
         self._services.difference_update(ids)
         for service in services:
             target = Target(name="Service", service_id=service.id)
-            self._hub.broadcast(
-                service_message(service),
-                may_read=lambda actor, target=target: may(actor, Action.READ_SERVICES, target),  # type: ignore[misc]
-            )
+            may_read = partial(may, action=Action.READ_SERVICES, target=target)
+            self._hub.broadcast(service_message(service), may_read=may_read)
 
 
 def warning(detail: str, code: str) -> str:
