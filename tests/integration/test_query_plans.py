@@ -208,15 +208,15 @@ async def test_a_long_queue_takes_as_many_queries_as_a_short_one(full: Database)
     open_uow = unit_of_work(full.transaction)
     async with open_uow() as uow:
         found = await uow.deployments.open(visible=EVERYTHING)
+    now = datetime.now(timezone.utc)
     counts = []
-    for waiting in (found[:1], found):
+    # The first round does not count: asyncpg looks up a type when a connection first uses it.
+    for waiting in (found, found[:1], found):
         async with statements(full) as seen, open_uow() as uow:
-            assert len(await why_all_waiting(waiting, uow, datetime.now(timezone.utc), 60, visible=EVERYTHING)) == len(
-                waiting
-            )
+            assert len(await why_all_waiting(waiting, uow, now, 60, visible=EVERYTHING)) == len(waiting)
         counts.append(len(seen))
     assert len(found) == 10
-    assert counts == [3, 3]
+    assert counts[1:] == [3, 3]
 
 
 async def test_a_full_scan_is_detected(full: Database) -> None:
