@@ -9,7 +9,7 @@ from deploy.adapters.repository.history import History
 from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
-from deploy.adapters.repository.queue import NewJob, Queue
+from deploy.adapters.repository.queue import Ahead, Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.sessions import Sessions
@@ -19,6 +19,7 @@ from deploy.adapters.repository.users import Users
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
+    "Ahead",
     "Attempts",
     "Audit",
     "Batches",
@@ -31,7 +32,6 @@ __all__ = [
     "Events",
     "History",
     "Listings",
-    "NewJob",
     "Plans",
     "PreviousValues",
     "Queue",
