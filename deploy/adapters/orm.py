@@ -276,3 +276,17 @@ workers = Table(
     Column("started", Moment, nullable=False),
     Column("last_seen", Moment, nullable=False),
 )
+
+# Questions of server processes to workers, deleted once they are answered and read. Not part of the deployment queue.
+worker_tasks = Table(
+    "worker_tasks",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("deadline", Moment, nullable=False),
+    Column("worker_id", Text),
+    Column("finished", Moment),
+    Column("result", JSON),
+    Column("error", Text),
+)

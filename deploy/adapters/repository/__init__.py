@@ -16,10 +16,12 @@ from deploy.adapters.repository.sessions import Sessions
 from deploy.adapters.repository.steps import Steps
 from deploy.adapters.repository.tokens import Tokens
 from deploy.adapters.repository.users import Users
+from deploy.adapters.repository.worker_tasks import Answer, WorkerTask, WorkerTasks
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
     "Ahead",
+    "Answer",
     "Attempts",
     "Audit",
     "Batches",
@@ -44,5 +46,7 @@ __all__ = [
     "Users",
     "Version",
     "Worker",
+    "WorkerTask",
+    "WorkerTasks",
     "Workers",
 ]
