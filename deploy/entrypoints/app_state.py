@@ -32,6 +32,8 @@ from deploy.service_layer.sign_in import SignIn
 from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 
+# An idle process that checks service folders needs about 30 MiB of memory.
+KEEP_CHECKER_SECONDS = 10.0
 URL_SCHEME = "postgresql+asyncpg://"
 
 
@@ -121,7 +123,9 @@ def create_app_state(
 def create_folders(settings: Settings) -> ServiceFolders:
     """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
-    return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
+    return ServiceFolders(
+        settings.services_root, user=lambda: deploy_user(settings), private=private, keep_seconds=KEEP_CHECKER_SECONDS
+    )
 
 
 def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
@@ -157,4 +161,5 @@ async def running(state: AppState) -> AsyncIterator[None]:
         async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
             yield
     finally:
+        await state.folders.close()
         await state.database.close()

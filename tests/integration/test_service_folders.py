@@ -23,7 +23,7 @@ from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.runs.supervisor.file_access import MAX_ENTRIES
 from deploy.adapters.service_folders.checker import CPU_SECONDS, MEMORY_BYTES, NICENESS
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplex
-from deploy.adapters.service_folders.processes import FolderScope, checker
+from deploy.adapters.service_folders.processes import Checkers, FolderScope
 from deploy.domain.commands import ServiceFolder
 from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
@@ -280,7 +280,8 @@ class TestFiles:
     def test_a_path_that_is_too_long_is_not_requested(self, site: Site, reader: socket.socket) -> None:
         """The server keeps each request until the folder has been checked."""
         asked: list[list[Any]] = []
-        files = Files(reader, FolderScope(site.root).limits(), lambda request, _: asked.append(request))
+        files = Files(reader, lambda request, _: asked.append(request))
+        files.limit(FolderScope(site.root).limits())
         for path in ("x" * 4096, str(site.root / ("x/" * 500_000))):
             assert (files.kind(path), files.entries(path), files.exists(path)) == ("missing", [], False)
             for read in (files.read, files.real_path, files.look_beside):
@@ -560,7 +561,7 @@ class TestProcesses:
         user = DeployUser.named("nobody")
         open_site.add()
         before = children()
-        async with checker(FolderScope(open_site.root), user) as process:
+        async with Checkers(0).use(FolderScope(open_site.root), user) as process:
             assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
             pids = children() - before
             assert len(pids) == 2
@@ -578,7 +579,7 @@ class TestProcesses:
         heavy = "- hosts: all\n  tasks:\n" + "  - {name: One, ping: }\n" * 10_000
         (site.add("heavy", {"ansible_playbook": "site.yml"}, site_yml=heavy) / "deploy.sh").unlink()
         before = children()
-        async with checker(FolderScope(site.root), None) as process:
+        async with Checkers(0).use(FolderScope(site.root), None) as process:
             await process.check({"name": "shop", "accepted": None})
             (pid,) = [pid for pid in children() - before if "import checker" in process_file(pid, "cmdline")]
             while cpu_seconds(pid) < 2:
@@ -589,6 +590,47 @@ class TestProcesses:
             assert resource.prlimit(pid, resource.RLIMIT_AS) == (MEMORY_BYTES, MEMORY_BYTES)
             assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
             assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+
+    async def test_an_idle_checker_is_used_again_until_its_time_is_over(self, site: Site) -> None:
+        folders, before = ServiceFolders(site.root, private=(site.data,), keep_seconds=0.5), children()
+        kept = set()
+        for name in ("shop", "blog", "wiki"):
+            site.add(name)
+            found, problems = await folders.read()
+            assert (name in [folder.name for folder in found], problems) == (True, [])
+            kept |= children() - before
+        assert len(kept) == 2
+        await asyncio.to_thread(wait_until, lambda: not children() - before, "the end of the idle checker")
+        site.add("news")
+        assert "news" in [folder.name for folder in (await folders.read())[0]]
+        await folders.close()
+        assert children() <= before
+
+    async def test_a_checker_is_not_used_again_if_it_exceeded_a_limit_or_died(self, site: Site) -> None:
+        folders, before = ServiceFolders(site.root, private=(site.data,), keep_seconds=TIMEOUT), children()
+        site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=merges())
+        await folders.read()
+        assert children() <= before
+        site.add("shop")
+        await folders.read()
+        for pid in children() - before:
+            os.kill(pid, signal.SIGKILL)
+        site.add("blog")
+        assert {folder.name for folder in (await folders.read())[0]} == {"shop", "blog"}
+        await folders.close()
+
+    async def test_a_checker_that_is_used_again_does_not_know_earlier_limits(self, site: Site) -> None:
+        """The files that belong to the server can change between two uses."""
+        folders = ServiceFolders(site.root, private=(site.data,), keep_seconds=TIMEOUT)
+        site.add("shop")
+        await folders.read()
+        secret = site.data / "new-key"
+        secret.write_text("secret")
+        (site.add("blog") / "README.md").hardlink_to(secret)
+        found, problems = await folders.read()
+        assert [problem.folder for problem in problems] == ["blog"]
+        assert all(folder.readme is None for folder in found)
+        await folders.close()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_the_deploy_user_does_not_need_to_read_the_packages(
