@@ -62,8 +62,8 @@ class ServiceFolders:
     """The folders below the services root, read as the deploy user (see `service_folders`).
 
     `user` returns the deploy user, or None for the server's own user. `private` lists paths of the server that must
-    not be accessible through service folders. The idle process that checks folders is kept for `keep_seconds`; call
-    `close` to stop it earlier.
+    not be accessible through service folders. `checkers` starts the processes that check folders. By default, an idle one
+    is not kept.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class ServiceFolders:
         *,
         user: Callable[[], DeployUser | None] = lambda: None,
         private: Sequence[Path] = (),
-        keep_seconds: float = 0.0,
+        checkers: Checkers | None = None,
     ) -> None:
         self.root = root
         self._scope = FolderScope(root, tuple(private))
         self._user = user
         self._cache: LRUCache[str, Checked] = LRUCache(CACHE_BYTES, getsizeof=_size)
-        self._checkers = Checkers(keep_seconds)
+        self._checkers = checkers or Checkers()
         self._turns: asyncio.Semaphore | None = None
         self._running: asyncio.Task[Any] | None = None
         self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None

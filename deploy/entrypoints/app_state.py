@@ -15,6 +15,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
@@ -123,8 +124,9 @@ def create_app_state(
 def create_folders(settings: Settings) -> ServiceFolders:
     """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
+    checkers = Checkers(KEEP_CHECKER_SECONDS)
     return ServiceFolders(
-        settings.services_root, user=lambda: deploy_user(settings), private=private, keep_seconds=KEEP_CHECKER_SECONDS
+        settings.services_root, user=lambda: deploy_user(settings), private=private, checkers=checkers
     )
 
 

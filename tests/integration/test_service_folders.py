@@ -36,7 +36,7 @@ TIMEOUT = 60.0
 class Site:
     """A services folder, a data folder next to it that contains a secret, and a folder outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkers: Checkers) -> None:
         self.root = folder / "services"
         self.data = folder / "data"
         self.outside = folder / "outside"
@@ -46,7 +46,7 @@ class Site:
         (folder / ".env").write_text(f"SECRET_KEY={SECRET}")
         for name in ("README.md", "config.json", "tasks.yml"):
             (self.outside / name).write_text(SECRET)
-        self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"))
+        self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"), checkers=checkers)
 
     def add(self, name: str = "shop", config: dict[str, Any] | None = None, **files: str) -> Path:
         """Create a service folder with a script. In file names, `__` stands for a slash and `_` for a dot."""
@@ -68,15 +68,15 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "site")
+def site(tmp_path: Path, checkers: Checkers) -> Site:
+    return Site(tmp_path / "site", checkers)
 
 
 @pytest.fixture
-def open_site() -> Iterator[Site]:
+def open_site(checkers: Checkers) -> Iterator[Site]:
     """Yield a site that other users can enter. They cannot enter pytest's own folders."""
     with temporary_folder() as folder:
-        yield Site(folder / "site")
+        yield Site(folder / "site", checkers)
 
 
 @pytest.fixture
@@ -556,12 +556,17 @@ class TestCache:
 
 
 class TestProcesses:
+    @pytest.fixture
+    def checkers(self) -> Checkers:
+        """Start new processes for each test."""
+        return Checkers()
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_both_are_the_deploy_user_without_further_rights(self, open_site: Site) -> None:
         user = DeployUser.named("nobody")
         open_site.add()
         before = children()
-        async with Checkers(0).use(FolderScope(open_site.root), user) as process:
+        async with Checkers().use(FolderScope(open_site.root), user) as process:
             assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
             pids = children() - before
             assert len(pids) == 2
@@ -579,7 +584,7 @@ class TestProcesses:
         heavy = "- hosts: all\n  tasks:\n" + "  - {name: One, ping: }\n" * 10_000
         (site.add("heavy", {"ansible_playbook": "site.yml"}, site_yml=heavy) / "deploy.sh").unlink()
         before = children()
-        async with Checkers(0).use(FolderScope(site.root), None) as process:
+        async with Checkers().use(FolderScope(site.root), None) as process:
             await process.check({"name": "shop", "accepted": None})
             (pid,) = [pid for pid in children() - before if "import checker" in process_file(pid, "cmdline")]
             while cpu_seconds(pid) < 2:
@@ -592,7 +597,7 @@ class TestProcesses:
             assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
 
     async def test_an_idle_checker_is_used_again_until_its_time_is_over(self, site: Site) -> None:
-        folders, before = ServiceFolders(site.root, private=(site.data,), keep_seconds=0.5), children()
+        folders, before = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(0.5)), children()
         kept = set()
         for name in ("shop", "blog", "wiki"):
             site.add(name)
@@ -607,7 +612,7 @@ class TestProcesses:
         assert children() <= before
 
     async def test_a_checker_is_not_used_again_if_it_exceeded_a_limit_or_died(self, site: Site) -> None:
-        folders, before = ServiceFolders(site.root, private=(site.data,), keep_seconds=TIMEOUT), children()
+        folders, before = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(TIMEOUT)), children()
         site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=merges())
         await folders.read()
         assert children() <= before
@@ -621,7 +626,7 @@ class TestProcesses:
 
     async def test_a_checker_that_is_used_again_does_not_know_earlier_limits(self, site: Site) -> None:
         """The files that belong to the server can change between two uses."""
-        folders = ServiceFolders(site.root, private=(site.data,), keep_seconds=TIMEOUT)
+        folders = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(TIMEOUT))
         site.add("shop")
         await folders.read()
         secret = site.data / "new-key"
@@ -698,12 +703,12 @@ class TestProcesses:
 
 @contextlib.contextmanager
 def stopped_checkers() -> Iterator[None]:
-    """Stop each checker while it starts."""
-    ended = threading.Event()
+    """Stop each new checker while it starts."""
+    ended, before = threading.Event(), children()
 
     def stop() -> None:
         while not ended.wait(0.01):
-            for pid in children():
+            for pid in children() - before:
                 if "import checker" in process_file(pid, "cmdline"):
                     os.kill(pid, signal.SIGSTOP)
 

@@ -193,7 +193,7 @@ class Checker:
 class Checkers:
     """Starts checkers. Keeps an idle one for `keep_seconds`: starting it takes longer than checking most folders."""
 
-    def __init__(self, keep_seconds: float) -> None:
+    def __init__(self, keep_seconds: float = 0.0) -> None:
         self._keep_seconds = keep_seconds
         self._kept: _Kept | None = None
 
