@@ -44,7 +44,7 @@ class Followed:
 
     def follower(self, *secrets: str, refusal: str = "") -> Follower:
         """Return a new follower, like the one a worker creates after it starts."""
-        mask = Mask(secrets) if secrets else None
+        mask = Mask(secrets)
         return Follower(
             self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask, refusal=lambda: refusal
         )
