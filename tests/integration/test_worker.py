@@ -20,6 +20,7 @@ from deploy.adapters.runs.spec import LaunchSettings
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.model import Deployment
 from deploy.service_layer import worker as workers
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
@@ -27,6 +28,7 @@ from tests.site import Site
 
 TIMEOUT = 60.0
 SignToken = Callable[[int, timedelta], str]
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLW9mLXRoaXMtZGVwbG95bWVudA"
 Working = Callable[..., AbstractAsyncContextManager[None]]
 
 
@@ -44,7 +46,7 @@ def working(
     monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
-    async def work(sign_token: SignToken = lambda _id, _lifetime: "token") -> AsyncIterator[None]:
+    async def work(sign_token: SignToken = lambda _id, _lifetime: TOKEN) -> AsyncIterator[None]:
         worker = Worker(
             identity=Heartbeat(worker_id="w1", host="host1", version="1", slots=2),
             runs_dir=tmp_path / "runs",
@@ -60,7 +62,7 @@ def working(
             fork_server=ForkServer(None),
             bus=busy_site.bus,
             open_unit_of_work=committing_uow,
-            inputs=inputs_of(committing_uow, services_root),
+            run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
             listener=Listener(database_url),
             sign_token=sign_token,
             retention=ExpireDeployments(days=0, count=0),

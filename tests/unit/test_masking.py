@@ -153,5 +153,3 @@ def test_unknown_secrets_mask_everything() -> None:
     assert mask.entry(line("anything")) == line("***")
     data: dict[str, Any] = {"a": ["b"]}
     assert mask.value(data) == {"***": ["***"]}
-
-

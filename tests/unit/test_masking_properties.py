@@ -112,7 +112,9 @@ def test_base64_is_masked_at_every_offset(secret: str, encoder: str, before: byt
     # The characters that do not depend on the secret.
     start = next(at for at in range(len(text)) if text[at] != other[at])
     stop = next(at for at in range(len(text), 0, -1) if text[at - 1] != other[at - 1])
-    assert Mask([secret]).text(text) in {text[:start] + "***" + rest for rest in (text[stop:], text[stop:].lstrip("="))}
+    assert Mask([secret]).text(text) in {
+        text[:start] + "***" + rest for rest in (text[stop:], text[stop:].lstrip("="))
+    }
 
 
 @few

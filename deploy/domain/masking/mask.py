@@ -9,7 +9,7 @@ from typing import Any
 from deploy.domain.masking.search import Search, Span, Stream, without
 from deploy.domain.masking.spellings import spellings
 from deploy.domain.model import HostResult, StepReport
-from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
+from deploy.domain.reports import Entry, HostReported, Line, Reported
 
 HIDDEN = "***"
 

@@ -49,7 +49,7 @@ class Needle:
         """Return the length of the longest beginning of this needle (not all of it) at the end of the text."""
         tail = text[-(len(self.text) - 1) :]
         start, tries = tail.find(self.head), 0
-        while 0 <= start and tries < _MAX_TRIES:
+        while start >= 0 and tries < _MAX_TRIES:
             if self.text.startswith(tail[start:]):
                 return len(tail) - start
             start, tries = tail.find(self.head, start + 1), tries + 1
@@ -178,9 +178,7 @@ def _whole(text: str, needles: Iterable[Needle]) -> list[Span]:
     return [span for needle in needles for span in needle.spans(text)]
 
 
-def _broken(
-    text: str, needles: Sequence[Needle], stream: Stream, at: int, *, continues: bool = False
-) -> list[Span]:
+def _broken(text: str, needles: Sequence[Needle], stream: Stream, at: int, *, continues: bool = False) -> list[Span]:
     """Return where the text, which begins at position `at`, contains parts of values. Update the stream."""
     whole, core = (0, len(text)), _core(text)
     if core[0] >= core[1] and not continues and not stream.is_in_line:

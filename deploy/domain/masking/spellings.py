@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 # Shorter values occur by chance. Masking them would make the log unreadable and reveal where they occur.
 MIN_LENGTH = 4
@@ -19,13 +19,12 @@ MAX_NUMBER_LENGTH = 300
 # Every way of escaping text leaves these characters as they are.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*\Z")
 # What encoders for URLs leave as it is, besides letters, digits, and `_.-~`: Python, other strict encoders, the
-# functions encodeURIComponent and encodeURI of browsers, and forms.
-_SAFE_IN_URLS = ("/", "", "!'()*", ";/?:@&=+$,#!'()*")
-_SAFE_IN_FORMS = ("", "*")
+# functions encodeURIComponent and encodeURI of browsers, and forms, which also write spaces in another way.
+_URL_WRITERS = (("/", "%20"), ("", "%20"), ("!'()*", "%20"), (";/?:@&=+$,#!'()*", "%20"), ("", "+"), ("*", "+"))
 # What `printf %q` of Bash escapes, and what is special between double quotes.
 _SHELL_SPECIAL = re.compile(r"[ \t!\"$&'()*,;<>?\[\\\]^`{|}]")
 _DOUBLE_QUOTED = re.compile(r'["\\$`]')
-_CONTROLS = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\E"}
+_CONTROLS = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\E"})
 
 
 class Spelling(NamedTuple):
@@ -94,25 +93,35 @@ def _in_code(part: str) -> Iterator[str]:
 
 
 def _in_urls(part: str) -> Iterator[str]:
-    texts = [quote(part, safe=safe, errors="replace") for safe in _SAFE_IN_URLS]
-    texts += [quote_plus(part, safe=safe, errors="replace") for safe in _SAFE_IN_FORMS]
-    texts += [text.replace("~", "%7E") for text in texts]
-    yield from texts
-    for text in texts:
-        yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+    for safe, space in _URL_WRITERS:
+        written = {char: quote(char, safe=safe, errors="replace") for char in set(part)} | {" ": space}
+        for tilde in ("~", "%7E") if "~" in part else ("~",):
+            upper = written | {"~": tilde}
+            for table in (upper, {char: _lower(text) for char, text in upper.items()}):
+                yield part.translate({ord(char): text for char, text in table.items()})
+
+
+def _lower(text: str) -> str:
+    return text.lower() if text.startswith("%") else text
 
 
 def _in_shells(part: str) -> Iterator[str]:
     yield from (part.replace("'", "'\\''"), shlex.quote(part).strip("'"))  # as printed by `set -x`
     yield _SHELL_SPECIAL.sub(r"\\\g<0>", part)
     yield _DOUBLE_QUOTED.sub(r"\\\g<0>", part)
-    yield "".join(_CONTROLS.get(char, char) for char in part)
+    yield part.translate(_CONTROLS)
 
 
 def _in_markup(part: str) -> Iterator[str]:
     """Yield the text in HTML or XML, with each name that writers use for a quotation mark."""
     text = html.escape(part, quote=False)
-    for double, single in (('"', "'"), ("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#39;"), ("&quot;", "&apos;")):
+    for double, single in (
+        ('"', "'"),
+        ("&quot;", "&#x27;"),
+        ("&#34;", "&#39;"),
+        ("&quot;", "&#39;"),
+        ("&quot;", "&apos;"),
+    ):
         escaped = text.replace('"', double).replace("'", single)
         yield escaped
         yield escaped.encode("ascii", "xmlcharrefreplace").decode("ascii")

@@ -75,4 +75,4 @@ def _sentence(data: object, mask: Mask) -> str:
         return mask.text(str(data))
     template, *values = map(str, data)
     first, *others = template.split("{}", len(values))
-    return first + "".join(mask.text(value) + words for value, words in zip(values, others))
+    return first + "".join(mask.text(value) + words for value, words in zip(values, others, strict=False))

@@ -9,6 +9,7 @@ from _json import encode_basestring_ascii, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 quoted = encode_basestring_ascii
@@ -35,7 +36,7 @@ def from_json(text: str) -> Any:
     return value
 
 
-def to_json(value: dict[str, str | int | tuple[str, ...] | None]) -> str:
+def to_json(value: Mapping[str, str | int | tuple[str, ...] | None]) -> str:
     fields = []
     for key, item in value.items():
         if isinstance(item, tuple):
