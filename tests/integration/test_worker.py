@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -193,3 +194,42 @@ class TestLongContexts:
             found = await ended(busy_site, deployment_id)
         assert (found.state.value, found.reason) == ("success", None)
         assert (tmp_path / "arrived").read_text(encoding="utf-8") == CONTEXTS[kind]
+
+
+# Prints its token in several forms, waits, and prints it again.
+LEAK = """#!/bin/sh
+token=$(sed -n 's/.*"access_token": "\\([^"]*\\)".*/\\1/p' "$2")
+leak() {
+  echo "token: $token"
+  printf %s "$token" | base64
+  echo "{\\"name\\": \\"Use $token\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
+}
+leak
+touch waiting
+while [ ! -e go ]; do sleep 0.02; done
+leak >&2
+echo "{\\"name\\": \\"Fail\\", \\"state\\": \\"failure\\", \\"message\\": \\"$token\\"}"
+"""
+
+
+class TestDeploymentToken:
+    async def test_it_is_masked_also_by_a_worker_that_adopts_the_run(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, LEAK)
+        deployment_id = await busy_site.start(await busy_site.service())
+        folder = services_root / "shop"
+        async with working():
+            while not (folder / "waiting").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        (folder / "go").touch()
+        async with working(lambda _id, _lifetime: "the token of another run"):
+            found = await ended(busy_site, deployment_id)
+        assert found.reason == "The step “Fail” failed: ***"
+        shown = json.dumps(await busy_site.messages(deployment_id))
+        assert shown.count("token: ***") == 2
+        lines = base64.b64encode(TOKEN.encode()).decode()
+        parts = [TOKEN[:20], TOKEN[-20:], *(lines[start : start + 12] for start in range(len(lines) - 12))]
+        assert [part for part in parts if part in shown] == []
+        async with busy_site.open_uow() as uow:
+            assert await uow.secrets.get(deployment_id) is None

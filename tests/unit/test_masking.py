@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -146,6 +147,39 @@ def test_a_value_across_two_parts_of_a_playbooks_line_is_masked() -> None:
     records = [Record(1, 0.0, "event", first), Record(2, 0.0, "out", "unter2 o"), Record(3, 0.0, "event", last)]
     texts = [entry.text for entry in masked_entries(records, mask) if isinstance(entry, Line)]
     assert texts == ["x ***", "unter2 o", "*** y", "unter2 z"]
+
+
+def test_values_in_our_own_sentences_are_masked_but_not_our_words() -> None:
+    mask = Mask(["hunter2", "processes", "deploy.sh"])
+    note = ["Some processes are still running: {}, {}.", "hunter2 (7)", "{} (8)"]
+    end = {"code": None, "signal": None, "cause": "not_started", "message": ["{} has no processes.", "deploy.sh"]}
+    old = "Some processes are still running: hunter2 (7)."  # from a supervisor that an earlier version started
+    records = [Record(1, 0.0, "note", note), Record(2, 0.0, "note", old), Record(3, 0.0, "exit", end)]
+    first, second, last = masked_entries(records, mask)
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert first.text == "[fastdeploy] Some processes are still running: *** (7), {} (8)."
+    assert second.text == "[fastdeploy] Some *** are still running: *** (7)."
+    assert getattr(last, "message", None) == "*** has no processes."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  - dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAgc2VjcmV0\n  - IHRvcCBzZWNyZXQ=",
+        '"lines": [\n    "dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg",\n    "c2VjcmV0IHRvcCBzZWNyZXQ="\n]',
+        '"stdout": "dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg\\nc2VjcmV0IHRvcCBzZWNyZXQ="',
+        "\x1b[0;32mdG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg\x1b[0m\n\x1b[0;32mc2VjcmV0IHRvcCBzZWNyZXQ=\x1b[0m",
+        "key: top secret top  secret\n    top secret top  secret top secret",
+        'key: "top secret top  secret\\\n  \\ top secret top  secret top\\\n  \\ secret"',
+        "746f702073656372657420746f702020736563726574\n20746f702073656372657420746f70\n20207365637265742074\n6f7020736563726574",
+    ],
+    ids=["list", "JSON list", "JSON", "colors", "YAML", "quoted YAML", "hex"],
+)
+def test_values_that_ansible_and_other_programs_break_into_lines_are_masked(text: str) -> None:
+    secret = "top secret top  secret top secret top  secret top secret"
+    remains = Mask([secret]).text(text)
+    assert not re.search("secret|top|c2Vj|dG9w|7365|746f|IHRv", remains), remains
 
 
 def test_unknown_secrets_mask_everything() -> None:

@@ -18,10 +18,10 @@ HEAD = 16
 _MAX_TRIES = 16
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]")
 _PARTIAL = re.compile(r"(?:[A-Za-z0-9+/_-]={0,2})?")
-# What programs write at the start and the end of each line when they break a value: indentation, quotation marks,
-# commas, backslashes, and colors.
+# What programs write at the start and the end of each line when they break a value: indentation, quotation marks, list
+# marks, commas, backslashes, and colors.
 _COLOR = r"\x1b\[[0-9;]*m"
-_LEAD = re.compile(rf"(?:[\s\"'|\\]|{_COLOR})*")
+_LEAD = re.compile(rf"(?:[\s\"'|\\]|- |{_COLOR})*")
 _TAIL = re.compile(rf"(?:[\s\"',\\]|{_COLOR})*\Z")
 # Line breaks, how they are written in a JSON string, and where a text was cut off.
 _BREAK = re.compile(rf"\r?\n|(?:\\r)?\\n|{CUT}")
