@@ -49,7 +49,7 @@ def entries_of(records: Iterable[Record], mask: Mask) -> list[Entry]:
         elif record.kind == "event":
             entries += read_event(record.data, moment)
         elif record.kind == "note":
-            entries.append(Line(NOTE_PREFIX + _sentence(record.data, mask), moment))
+            entries.append(Line(NOTE_PREFIX + sentence(record.data, mask), moment))
         elif record.kind == EXIT:
             entries.append(_ended(record.data, moment, mask))
     return entries
@@ -62,17 +62,17 @@ def _ended(fields: dict[str, object], at: datetime, mask: Mask) -> RunEnded:
         code=code if isinstance(code, int) else None,
         signal=str(signal) if signal else None,
         cause=str(cause) if cause else None,
-        message=clean_text(_sentence(fields.get("message") or "", mask)),
+        message=clean_text(sentence(fields.get("message") or "", mask)),
     )
 
 
-def _sentence(data: object, mask: Mask) -> str:
+def sentence(data: object, mask: Mask) -> str:
     """Return a sentence of the supervisor, with its values masked.
 
     Masking our own words could damage them, and reveal that a secret is such a word.
     """
     if not isinstance(data, list):  # a supervisor that an earlier version started
         return mask.text(str(data))
-    template, *values = map(str, data)
+    template, *values = map(str, data or [""])
     first, *others = template.split("{}", len(values))
     return first + "".join(mask.text(value) + words for value, words in zip(values, others, strict=False))
