@@ -264,6 +264,16 @@ class ClaimDeployments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRun:
+    """Add the deployment token to the secrets of a run that is about to start, and read all of them."""
+
+    rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=_RUN)
+
+    deployment_id: int
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepFiles:
     """Store the digests of a service's files at the start of a deployment, by path.
 
@@ -338,6 +348,7 @@ Command: TypeAlias = (
     | ReportStep
     | FinishDeployment
     | ClaimDeployments
+    | PrepareRun
     | KeepFiles
     | FailLostRun
     | RequeueDeployment

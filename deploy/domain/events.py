@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from deploy.domain.model import Deployment, Step
+    from deploy.domain.run_secrets import RunSecrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,14 @@ class DeploymentClaimed:
 
     deployment: Deployment
     config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPrepared:
+    """A run can start with these secrets."""
+
+    deployment_id: int
+    secrets: RunSecrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ Event: TypeAlias = (
     UserCreated
     | DeploymentQueued
     | DeploymentClaimed
+    | RunPrepared
     | DeploymentExpired
     | DeploymentChanged
     | StepChanged

@@ -24,6 +24,7 @@ from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.model import MAX_TIMEOUT, Deployment
+from deploy.domain.run_secrets import RunSecrets
 
 CONFIG_FILE = "config.json"
 LINE_LIMIT = 1 << 20
@@ -47,23 +48,22 @@ def run_spec(
     deployment: Deployment,
     config: Mapping[str, Any],
     survey: Survey,
-    token: str,
+    secrets: RunSecrets,
     settings: LaunchSettings,
-    secrets: Mapping[str, str] | None = None,
 ) -> RunSpec:
-    """Return the run spec for a deployment of a service with this `config`. `token` is its deployment token.
+    """Return the run spec for a deployment of a service with this `config`.
 
-    `survey` is the survey of the service's folder with that config. Secret values (`secrets`) are passed like the
-    other values, in a file that only the run can read.
+    `survey` is the survey of the service's folder with that config. `secrets` are passed like the other values, in a
+    file that only the run can read.
 
     Raises:
         PlaybookError: The playbook, or something its config refers to, cannot be used.
         RunError: The timeout is too long.
     """
     folder = settings.services_root.resolve() / deployment.service
-    values = {**deployment.context.get("env", {}), **(secrets or {})}
+    values = {**deployment.context.get("env", {}), **secrets.inputs}
     if survey.is_script:
-        return _script(deployment, config, token, folder, settings, values)
+        return _script(deployment, config, secrets.token or "", folder, settings, values)
     return _playbook(deployment, config, survey, folder, settings, values)
 
 

@@ -16,6 +16,7 @@ from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState, deploy_user
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.worker import Worker
 
 
@@ -44,7 +45,7 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
         fork_server=ForkServer(user),
         bus=state.bus,
         open_unit_of_work=state.open_unit_of_work,
-        inputs=state.inputs,
+        run_secrets=StoredSecrets(state.inputs.vault),
         listener=state.listener,
         sign_token=sign_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
