@@ -17,9 +17,7 @@ from typing import Any
 
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
-
-# Seconds: one year. Leaves room for computations with a timeout, such as the expiration of the run's token.
-MAX_TIMEOUT = 31_536_000
+from deploy.domain.service_config import ServiceConfig
 
 
 class DeploymentState(str, Enum):
@@ -94,9 +92,17 @@ class Service:
     id: int = None  # type: ignore[assignment]
 
     @property
+    def config(self) -> ServiceConfig:
+        """Return the parsed `data`. It is parsed on first use, and again after `data` was replaced."""
+        parsed: tuple[Any, ServiceConfig] | None = self.__dict__.get("_parsed")
+        if parsed is None or parsed[0] is not self.data:
+            parsed = self.__dict__["_parsed"] = (self.data, ServiceConfig.from_json(self.data))
+        return parsed[1]
+
+    @property
     def concurrency(self) -> int:
         """Return the number of the service's deployments that can run at the same time."""
-        return int(self.data.get("concurrency", 1))
+        return self.config.concurrency
 
 
 class TokenKind(str, Enum):

@@ -34,4 +34,4 @@ async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
     A schema that was valid once stays valid, and validating it again would slow down startup.
     """
     async with open_unit_of_work() as uow:
-        return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}
+        return {service.name: service.config.inputs for service in await uow.services.list(visible=EVERYTHING)}

@@ -11,10 +11,9 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from asyncpg import UniqueViolationError
 
@@ -34,6 +33,7 @@ from deploy.domain.events import DeploymentClaimed
 from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
@@ -194,7 +194,7 @@ class Worker:
         except (RunError, PlaybookError, Unsealable, OSError) as error:
             await self._fail(deployment.id, NOT_STARTED.format(error))
 
-    async def _prepare(self, deployment: Deployment, config: Mapping[str, Any]) -> RunSpec:
+    async def _prepare(self, deployment: Deployment, config: ServiceConfig) -> RunSpec:
         """Return the specification of the run.
 
         Convert unexpected errors to RunError, because a retry would fail the same way.

@@ -71,6 +71,24 @@ def test_commands_are_not_run_by_a_shell() -> None:
     assert found == []
 
 
+def test_options_of_services_are_not_looked_up_by_name() -> None:
+    """`ServiceConfig` has a typed field for each option, so that mypy finds a misspelled one."""
+
+    def is_config(node: ast.expr) -> bool:
+        return (isinstance(node, ast.Name) and node.id == "config") or (
+            isinstance(node, ast.Attribute) and node.attr == "data"
+        )
+
+    found = [
+        f"{file.relative_to(PACKAGE.parent)}:{node.lineno}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Subscript) and is_config(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr == "get" and is_config(node.value))
+    ]
+    assert found == []
+
+
 def test_every_command_has_a_handler() -> None:
     @asynccontextmanager
     async def nothing() -> Any:

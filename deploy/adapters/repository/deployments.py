@@ -14,6 +14,7 @@ from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Visible
+from deploy.domain.service_config import ServiceConfig
 
 _COLUMNS = columns_of(Deployment, "d")
 _ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
@@ -119,10 +120,10 @@ class Deployments:
         row = await _GET.row(self._driver, visible, id=deployment_id)
         return deployment_from(row) if row is not None else None
 
-    async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
+    async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, ServiceConfig]]:
         """Return the deployments that exist, by ID, each with the config of its service. Lock their rows."""
         rows = await _TO_RUN.rows(self._driver, ids=list(ids))
-        return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
+        return {row["id"]: (deployment_from(row), ServiceConfig.from_json(row["config"])) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
         """Return the IDs of queued deployments that do not have a job in the queue."""

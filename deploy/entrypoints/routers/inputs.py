@@ -10,7 +10,6 @@ from fastapi import APIRouter
 from deploy.adapters.ansible.targets import LOCAL, matching_hosts
 from deploy.adapters.inputs.asking import ChoiceUnavailable
 from deploy.adapters.inputs.schema import names, secret_names
-from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
@@ -46,15 +45,15 @@ async def read_inputs(service_id: Id, actor: Asker, state: AppStateDep) -> Input
         last = None
         if actor.user_id is not None:
             last = await uow.previous_values.last(service.id, actor.user_id, visible=actor.visible)
-    found = await state.folders.survey(service.name, service.data)
+    found = await state.folders.survey(service.name, service.config)
     form, hosts = await asyncio.gather(
-        state.inputs.choices.form(service.name, service.data), _hosts(service, state, found)
+        state.inputs.choices.form(service.name, service.config), _hosts(service, state, found)
     )
     return InputsOut(
         json_schema=form.schema,
         problems=[ChoiceProblem(path=problem.name, detail=f"{problem.sentence}.") for problem in form.problems],
         last=_still_asked_for(last, form),
-        confirm=bool(service.data.get("confirm")),
+        confirm=service.config.confirm,
         summary=_summary(service, state, hosts, ahead, is_script=found.is_script),
     )
 
@@ -68,10 +67,9 @@ def _still_asked_for(last: dict[str, Any] | None, form: Form) -> dict[str, Any] 
 
 
 def _summary(service: Service, state: AppState, hosts: list[str] | None, ahead: int, *, is_script: bool) -> SummaryOut:
-    script = service.data.get("deploy_script") or DEFAULT_SCRIPT
     return SummaryOut(
         kind="script" if is_script else "playbook",
-        file=str(script if is_script else service.data.get("ansible_playbook")),
+        file=service.config.script if is_script else str(service.config.ansible_playbook),
         hosts=hosts,
         runs_as=state.settings.sudo_user or None,
         ahead=ahead,
@@ -88,6 +86,6 @@ async def _hosts(service: Service, state: AppState, found: Survey) -> list[str] 
     if set(found.hosts) <= set(LOCAL):
         return list(dict.fromkeys(found.hosts))
     try:
-        return matching_hosts(found.hosts, await state.inputs.choices.inventory(service.name, service.data))
+        return matching_hosts(found.hosts, await state.inputs.choices.inventory(service.name, service.config))
     except ChoiceUnavailable:
         return None  # the run will report the error

@@ -37,7 +37,7 @@ async def start_deployment(
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
-    values = values_of(command, service.data)
+    values = values_of(command, service.config)
     deployment = Deployment(
         id=await uow.batches.next_id(),
         service_id=service.id,
