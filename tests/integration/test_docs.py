@@ -101,8 +101,8 @@ def test_docs_describe_exactly_the_existing_service_options() -> None:
 
 def test_documented_defaults_and_limits_of_service_options_match_the_code() -> None:
     table = sections(page("services"), 2)["config.json"]
-    rows = [[cell.strip(" `") for cell in row.split(" | ")] for row in table.splitlines() if row.startswith("| `")]
-    described = {row[0].strip("| `"): row[1:] for row in rows}
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    described = {row[0]: row[1:] for row in rows if row}
     for field in fields(ServiceConfig):
         if field.name not in OPTIONS:
             continue
