@@ -15,6 +15,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from typing_extensions import assert_never
+
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 from deploy.domain.service_config import ServiceConfig
@@ -32,7 +34,12 @@ class DeploymentState(str, Enum):
     @property
     def is_final(self) -> bool:
         """Return True if the state is final."""
-        return self not in (DeploymentState.QUEUED, DeploymentState.RUNNING)
+        return self in FINAL
+
+
+# Each state is in exactly one of the two sets.
+ACTIVE = frozenset({DeploymentState.QUEUED, DeploymentState.RUNNING})
+FINAL = frozenset({DeploymentState.SUCCESS, DeploymentState.FAILURE, DeploymentState.CANCELLED})
 
 
 class StepState(str, Enum):
@@ -47,7 +54,12 @@ class StepState(str, Enum):
     @property
     def is_final(self) -> bool:
         """Return True if the state is final."""
-        return self not in (StepState.PENDING, StepState.RUNNING)
+        return self in FINAL_STEPS
+
+
+# Each state is in exactly one of the two sets.
+OPEN_STEPS = frozenset({StepState.PENDING, StepState.RUNNING})
+FINAL_STEPS = frozenset({StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED})
 
 
 class Outcome(str, Enum):
@@ -320,6 +332,12 @@ class Deployment:
         if self.cancel_requested is not None:
             return []
         self.cancel_requested = f"Cancelled by {by}."
-        if self.state is DeploymentState.QUEUED:
-            return self.finish(DeploymentState.CANCELLED, now=now, reason=self.cancel_requested)
-        return [DeploymentChanged(self.id), CancelRequested(self.id)]
+        match self.state:
+            case DeploymentState.QUEUED:
+                return self.finish(DeploymentState.CANCELLED, now=now, reason=self.cancel_requested)
+            case (
+                DeploymentState.RUNNING | DeploymentState.SUCCESS | DeploymentState.FAILURE | DeploymentState.CANCELLED
+            ):
+                return [DeploymentChanged(self.id), CancelRequested(self.id)]
+            case _:
+                assert_never(self.state)

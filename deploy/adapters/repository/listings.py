@@ -9,6 +9,8 @@ from typing import Any
 
 from deploy.adapters.database import Database
 from deploy.adapters.repository.deployments import Filter
+from deploy.adapters.states import sql_list
+from deploy.domain.model import ACTIVE
 from deploy.domain.policy import Visible
 
 _MOMENTS = ("created", "started", "finished")
@@ -40,7 +42,7 @@ def _column(name: str) -> str:
 
 
 _COLUMNS = ", ".join(map(_column, DEPLOYMENT_FIELDS))
-_OPEN = "d.state IN ('queued', 'running')"
+_OPEN = f"d.state IN ({sql_list(ACTIVE)})"
 _DEPLOYMENTS = "SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '') || ']' FROM ({page}) AS page"
 _SERVICES = f"""
     WITH open AS (
