@@ -293,6 +293,15 @@ class Deployment:
         """Return True if it started and its processes have not ended, even if its script has reported a result."""
         return self.started is not None and self.run_ended is None
 
+    def ensure_retryable(self) -> None:
+        """Check that the deployment can be started again.
+
+        Raises:
+            Conflict: It has not finished.
+        """
+        if not self.state.is_final:
+            raise Conflict(f"Deployment {self.id} has not finished yet. Wait for it to finish, or cancel it.")
+
     def start(self, *, worker_id: str, now: datetime) -> list[Event]:
         """Start the deployment on a worker.
 

@@ -21,6 +21,7 @@ from deploy.domain.masking import Mask
 from deploy.domain.model import Deployment
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
+from deploy.domain.rules import check_number_of_values
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.messagebus import Unprepared
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -164,8 +165,10 @@ def check_shape(command: StartDeployment) -> None:
     """Check that the values can be stored.
 
     Raises:
-        InvalidInput: The values are nested too deeply or contain a lone surrogate.
+        InvalidInput: There are too many values, they are nested too deeply, or they contain a lone surrogate.
     """
+    check_number_of_values(command.context.get(ENV, {}))
+    check_number_of_values(command.again)
     given = {**command.context, "again": command.again}
     if is_deep(given):
         raise InvalidInput(f"`env` is nested too deeply ({MAX_DEPTH} levels at most).")

@@ -104,6 +104,28 @@ def test_statements_do_not_list_states() -> None:
     assert found == []
 
 
+def test_entry_points_only_translate() -> None:
+    """Rules about users, sessions, and tokens are in the service layer, where every entry point shares them."""
+    rules = {
+        "CreateUser",
+        "ChangeUser",
+        "ChangeOwnPassword",
+        "OpenSession",
+        "RegisterServiceToken",
+        "RegisterConfigToken",
+    }
+    found = [
+        f"{file.relative_to(PACKAGE.parent)}:{node.lineno} {alias.name}"
+        for file in FILES
+        if "entrypoints" in file.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name in rules
+    ]
+    assert found == []
+
+
 def test_every_command_has_a_handler() -> None:
     @asynccontextmanager
     async def nothing() -> Any:
