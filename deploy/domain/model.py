@@ -19,6 +19,7 @@ from typing_extensions import assert_never
 
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
+from deploy.domain.fields import CHANGES, CHANGES_AND_SENT, SENT
 from deploy.domain.service_config import ServiceConfig
 
 
@@ -257,36 +258,39 @@ class Deployment:
     `seq` is the number of its last recorded event, `lines` is the number of output lines, and `spool_offset` is the
     number of bytes of the run's spool that have been stored. `expected_seconds` is based on earlier successes.
     `context` does not contain the values of `secret_inputs`.
+
+    This is the only declaration of a field: statements and messages follow from it (`domain/fields`), and tests compare
+    the table, the response model, and the page's types with it.
     """
 
-    service_id: int
-    service: str
-    origin: str
-    user: str
-    context: dict[str, Any]
-    created: datetime
-    state: DeploymentState = DeploymentState.QUEUED
-    started: datetime | None = None
-    finished: datetime | None = None
-    reason: str | None = None
-    exit_code: int | None = None
-    retry_of: int | None = None
+    service_id: int = field(metadata=SENT)
+    service: str = field(metadata=SENT)
+    origin: str = field(metadata=SENT)
+    user: str = field(metadata=SENT)
+    context: dict[str, Any] = field(metadata=SENT)
+    created: datetime = field(metadata=SENT)
+    state: DeploymentState = field(default=DeploymentState.QUEUED, metadata=CHANGES_AND_SENT)
+    started: datetime | None = field(default=None, metadata=CHANGES_AND_SENT)
+    finished: datetime | None = field(default=None, metadata=CHANGES_AND_SENT)
+    reason: str | None = field(default=None, metadata=CHANGES_AND_SENT)
+    exit_code: int | None = field(default=None, metadata=CHANGES_AND_SENT)
+    retry_of: int | None = field(default=None, metadata=SENT)
     user_id: int | None = None
     idempotency_key: str | None = None
-    worker_id: str | None = None
-    job_id: int | None = None
-    cancel_requested: str | None = None
-    run_ended: datetime | None = None
-    seq: int = 0
-    lines: int = 0
-    spool_offset: int = 0
-    step_count: int = 0
-    run_count: int = 0
-    has_failed_step: bool = False
-    expected_seconds: float | None = None
-    secret_inputs: list[str] = field(default_factory=list)
+    worker_id: str | None = field(default=None, metadata=CHANGES)
+    job_id: int | None = field(default=None, metadata=CHANGES)
+    cancel_requested: str | None = field(default=None, metadata=CHANGES_AND_SENT)
+    run_ended: datetime | None = field(default=None, metadata=CHANGES)
+    seq: int = field(default=0, metadata=CHANGES_AND_SENT)
+    lines: int = field(default=0, metadata=CHANGES_AND_SENT)
+    spool_offset: int = field(default=0, metadata=CHANGES)
+    step_count: int = field(default=0, metadata=CHANGES)
+    run_count: int = field(default=0, metadata=CHANGES)
+    has_failed_step: bool = field(default=False, metadata=CHANGES)
+    expected_seconds: float | None = field(default=None, metadata=SENT)
+    secret_inputs: list[str] = field(default_factory=list, metadata=SENT)
     request_fingerprint: str | None = None
-    id: int = None  # type: ignore[assignment]
+    id: int = field(default=None, metadata=SENT)  # type: ignore[assignment]
 
     @property
     def has_live_process(self) -> bool:

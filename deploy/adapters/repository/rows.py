@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from deploy.domain.fields import names_of
 from deploy.domain.model import (
     BrowserSession,
     Deployment,
@@ -17,11 +18,6 @@ from deploy.domain.model import (
     TokenKind,
     User,
 )
-
-
-def names_of(kind: type[Any]) -> tuple[str, ...]:
-    """Return the field names of a domain class, in order."""
-    return tuple(field.name for field in fields(kind))
 
 
 def columns_of(kind: type[Any], table: str) -> str:
