@@ -43,6 +43,10 @@ class TokenIssuer:
         await self._bus.handle(command, by=by)
         return self._signer.sign(TokenType.CONFIG.value, origin, now=now, lifetime=lifetime, token_id=token_id)
 
+    def deployment_token(self, deployment_id: int, lifetime: timedelta) -> str:
+        """Return a new token of a deployment. It is not recorded, because it ends with the deployment."""
+        return self._signer.sign(TokenType.DEPLOYMENT.value, str(deployment_id), now=self._now(), lifetime=lifetime)
+
     async def list(
         self, by: Actor, *, service_id: int | None = None
     ) -> Sequence[tuple[Token, str | None, str | None]]:

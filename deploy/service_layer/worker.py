@@ -295,7 +295,7 @@ class Worker:
         run = RunDirectory.at(self._runs_dir, deployment_id)
         async with self._open_unit_of_work() as uow:
             found = await uow.deployments.find(deployment_id, visible=EVERYTHING)
-        if found is not None and found.run_ended is None and found.state is not DeploymentState.QUEUED:
+        if found is not None and found.has_live_process:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():
             run.remove()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +92,13 @@ def test_errors_describe_the_limits() -> None:
     assert (
         config.faults() == "deploy_script must be a path, with a length of at least 1; confirm must be true or false"
     )
+
+
+def test_the_page_only_reads_existing_options() -> None:
+    types = (Path(__file__).parents[2] / "frontend" / "src" / "api" / "types.ts").read_text(encoding="utf-8")
+    declared = re.search(r"interface ServiceData \{\n(.*?)^\}", types, re.MULTILINE | re.DOTALL)
+    assert declared is not None
+    assert set(re.findall(r"^  (\w+)\?:", declared[1], re.MULTILINE)) <= OPTIONS.keys()
 
 
 def test_null_is_the_default() -> None:
