@@ -39,7 +39,7 @@ async def execute(site: Site, statement: str, **values: Any) -> None:
         await Statement(statement).rows(uow.users._driver, **values)
 
 
-OLDER_CONFIG = {
+OLDER_CONFIG: dict[str, Any] = {
     "description": 5,
     "deploy_script": ["deploy.sh"],
     "steps": [{"title": "Build"}],

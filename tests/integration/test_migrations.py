@@ -27,7 +27,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import TASK, WAITING, NewJob
-from deploy.adapters.repository.rows import names_of
+from deploy.domain.fields import names_of
 from deploy.domain.model import BrowserSession, DeployedService, Deployment, Service, Step, Token, User
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
@@ -77,7 +77,9 @@ Answer = TypeVar("Answer")
 
 COLUMNS = [column for table in orm.metadata.sorted_tables for column in table.columns]
 ENUMS = [column for column in COLUMNS if isinstance(column.type, Enum)]
-INDEXES = [index for table in orm.metadata.sorted_tables for index in sorted(table.indexes, key=lambda one: one.name)]
+INDEXES = [
+    index for table in orm.metadata.sorted_tables for index in sorted(table.indexes, key=lambda one: str(one.name))
+]
 PARTIAL_INDEXES = [index for index in INDEXES if index.dialect_options["postgresql"]["where"] is not None]
 
 

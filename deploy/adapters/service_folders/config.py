@@ -55,14 +55,12 @@ def _validate(data: dict[str, Any]) -> None:
 def _model_of(kind: type[Any], config: ConfigDict) -> type[BaseModel]:
     """Return a model with the options of a class, their types, and their limits."""
     types, options = get_type_hints(kind), options_of(kind)
-    definitions: dict[str, Any] = {
-        field.name: (
-            _json_type(types[field.name]),
-            Field(default=... if field.default is MISSING else field.default, **options[field.name].limits),
-        )
-        for field in fields(kind)
-        if field.name in options
-    }
+    definitions: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in options:
+            default = ... if field.default is MISSING else field.default
+            limits: dict[str, Any] = {**options[field.name].limits}
+            definitions[field.name] = (_json_type(types[field.name]), Field(default, **limits))
     return create_model(kind.__name__, __config__=config, **definitions)
 
 

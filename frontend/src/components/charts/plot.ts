@@ -72,7 +72,7 @@ function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, pale
   ctx.lineWidth = 1.5 * uPlot.pxRatio;
   ctx.stroke();
   ctx.fill();
-  if (cancelled) ctx.stroke();
+  if (deployment.state === "cancelled") ctx.stroke();
 }
 
 /** Labels with dates, or with times if all points are on one day. */
