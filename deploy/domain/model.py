@@ -5,6 +5,8 @@ States of a deployment (docs: explanation/life-of-a-deployment):
     queued ──start──▶ running ──finish──▶ success | failure | cancelled
        └──────cancel────────────────────▶ cancelled
 
+A queued deployment can be `held`: it is not in the queue until it is released.
+
 Methods that change state return the resulting events. Other modules store and publish them.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
 
@@ -153,13 +155,33 @@ class BrowserSession:
     last_used: datetime | None = None
 
 
+class Lane(NamedTuple):
+    """What deployments queue for: a service in one of its environments, or ("") without an environment.
+
+    Deployments of a lane run in order, at most as many at once as the service's `concurrency`. Planned steps, expected
+    durations, previous values, and comparisons with the last success are based on deployments of the same lane.
+    """
+
+    service_id: int
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why a deployment is held, and (if it is known) until when. A held deployment is queued without a job."""
+
+    reason: str
+    until: datetime | None = None
+
+
 @dataclass(eq=False, slots=True)
 class DeployedService:
-    """What the last successful deployment of a service left running."""
+    """What the last successful deployment of a lane left running."""
 
     deployment_id: int
     service_id: int
     config: dict[str, Any]
+    environment: str = ""
     id: int = None  # type: ignore[assignment]
 
 
@@ -290,7 +312,14 @@ class Deployment:
     expected_seconds: float | None = field(default=None, metadata=SENT)
     secret_inputs: list[str] = field(default_factory=list, metadata=SENT)
     request_fingerprint: str | None = None
+    environment: str = field(default="", metadata=SENT)
+    held: Held | None = field(default=None, metadata=CHANGES_AND_SENT)
     id: int = field(default=None, metadata=SENT)  # type: ignore[assignment]
+
+    @property
+    def lane(self) -> Lane:
+        """Return the lane that the deployment belongs to."""
+        return Lane(self.service_id, self.environment)
 
     @property
     def has_live_process(self) -> bool:
@@ -319,6 +348,17 @@ class Deployment:
         self.started = now
         return [DeploymentChanged(self.id)]
 
+    def release(self) -> list[Event]:
+        """End the hold, so that the deployment can be queued.
+
+        Raises:
+            Conflict: The deployment is not held.
+        """
+        if self.held is None or self.state is not DeploymentState.QUEUED:
+            raise Conflict(f"Deployment {self.id} is not held.")
+        self.held = None
+        return [DeploymentChanged(self.id)]
+
     def finish(self, state: DeploymentState, *, now: datetime, reason: str | None = None) -> list[Event]:
         """Set the final state.
 
@@ -328,6 +368,7 @@ class Deployment:
         if self.state.is_final and not crashed_after_success:
             return []
         self.state = state
+        self.held = None
         self.finished = now
         self.reason = reason
         return [DeploymentChanged(self.id)]

@@ -13,7 +13,7 @@ from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.inputs.schema import names, secret_names
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.inputs import Form
-from deploy.domain.model import Service
+from deploy.domain.model import Lane, Service
 from deploy.domain.policy import Action, Actor
 from deploy.service_layer.authorization import granted_service
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -71,7 +71,7 @@ class Forms:
             ahead = len(await uow.deployments.open(service_id=service.id, visible=actor.visible))
             last = None
             if actor.user_id is not None:
-                last = await uow.previous_values.last(service.id, actor.user_id, visible=actor.visible)
+                last = await uow.previous_values.last(Lane(service.id), actor.user_id, visible=actor.visible)
         found = await self._folders.survey(service.name, service.config)
         form, hosts = await asyncio.gather(
             self._choices.form(service.name, service.config), self._hosts(service, found)

@@ -46,6 +46,8 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
     """Return the fields of a deployment that clients receive."""
     fields = {name: getattr(deployment, name) for name in _DEPLOYMENT}
     fields["state"] = deployment.state.value
+    if deployment.held is not None:
+        fields["held"] = {"reason": deployment.held.reason, "until": _utc(deployment.held.until)}
     for name in _MOMENTS:
         fields[name] = _utc(fields[name])
     return fields

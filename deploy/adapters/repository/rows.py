@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
+
+import orjson
 
 from deploy.domain.fields import names_of
 from deploy.domain.model import (
     BrowserSession,
     Deployment,
     DeploymentState,
+    Held,
     Service,
     Step,
     StepState,
@@ -32,7 +36,19 @@ def deployment_from(row: Sequence[Any]) -> Deployment:
     """Return the deployment in a row that starts with its columns."""
     deployment = Deployment(*row[: _WIDTH[Deployment]])
     deployment.state = DeploymentState(deployment.state)
+    if deployment.held is not None:
+        deployment.held = _held_from(deployment.held)
     return deployment
+
+
+def held_to_json(held: Held | None) -> str | None:
+    """Return a hold as JSON, as it is stored and sent to clients, or None without a hold."""
+    return None if held is None else orjson.dumps(held, option=orjson.OPT_UTC_Z).decode()
+
+
+def _held_from(fields: Any) -> Held:
+    until = fields["until"]
+    return Held(fields["reason"], datetime.fromisoformat(until.replace("Z", "+00:00")) if until else None)
 
 
 def step_from(row: Sequence[Any]) -> Step:

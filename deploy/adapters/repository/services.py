@@ -11,7 +11,7 @@ import asyncpg
 from deploy.adapters.repository.rows import columns_of, service_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.errors import NotFound
-from deploy.domain.model import DeployedService, Service
+from deploy.domain.model import DeployedService, Lane, Service
 from deploy.domain.policy import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
@@ -36,12 +36,12 @@ _STORE = Statement(
     "deleted = :deleted WHERE id = :id"
 )
 _PUT_DEPLOYED = Statement(
-    "INSERT INTO deployed_services (service_id, deployment_id, config) "
-    "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
+    "INSERT INTO deployed_services (service_id, environment, deployment_id, config) "
+    "VALUES (:service_id, :environment, :deployment_id, :config) ON CONFLICT (service_id, environment) "
     "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
 )
 _LIST_DEPLOYED = VisibleStatement(
-    "SELECT d.deployment_id, d.service_id, d.config, d.id FROM deployed_services AS d "
+    "SELECT d.deployment_id, d.service_id, d.environment, d.config, d.id FROM deployed_services AS d "
     "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL AND {visible} ORDER BY d.id",
     "d.service_id",
 )
@@ -104,15 +104,15 @@ def _values(service: Service) -> dict[str, Any]:
 
 
 class DeployedServices:
-    """Deployed services: what the last successful deployment of each service left running."""
+    """Deployed services: what the last successful deployment of each lane left running."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
-        """Store or replace the deployed service of a service."""
+    async def put(self, lane: Lane, deployment_id: int, config: dict[str, Any]) -> None:
+        """Store or replace the deployed service of a lane."""
         await _PUT_DEPLOYED.value(
-            self._driver, service_id=service_id, deployment_id=deployment_id, config=json.dumps(config)
+            self._driver, **lane._asdict(), deployment_id=deployment_id, config=json.dumps(config)
         )
 
     async def list(self, *, visible: Visible) -> Sequence[DeployedService]:

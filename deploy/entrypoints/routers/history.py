@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from deploy.domain.model import Lane
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
@@ -30,7 +31,7 @@ async def read_statistics(
     """
     async with state.open_unit_of_work() as uow:
         service = await granted_service(actor, Action.READ_SERVICES, service_id, uow)
-        finished = await uow.history.finished(service.id, visible=actor.visible, limit=limit)
+        finished = await uow.history.finished(Lane(service.id), visible=actor.visible, limit=limit)
     return StatisticsOut.model_validate(statistics_of(finished), from_attributes=True)
 
 
