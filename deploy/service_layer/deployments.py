@@ -37,6 +37,7 @@ async def retry_of(
         origin=before.origin,
         user=by.name,
         user_id=by.user_id,
+        environment=before.environment,
         context=before.context,
         idempotency_key=idempotency_key,
         retry_of=before.id,
