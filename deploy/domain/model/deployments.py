@@ -1,4 +1,4 @@
-"""Deployments, steps, services, users, and tokens, and their state changes.
+"""Deployments and their state changes.
 
 States of a deployment (docs: explanation/life-of-a-deployment):
 
@@ -15,14 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from typing_extensions import assert_never
 
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
 from deploy.domain.fields import CHANGES, CHANGES_AND_SENT, SENT
-from deploy.domain.service_config import ServiceConfig
+from deploy.domain.model.services import Lane
 
 
 class DeploymentState(str, Enum):
@@ -45,232 +45,12 @@ ACTIVE = frozenset({DeploymentState.QUEUED, DeploymentState.RUNNING})
 FINAL = frozenset({DeploymentState.SUCCESS, DeploymentState.FAILURE, DeploymentState.CANCELLED})
 
 
-class StepState(str, Enum):
-    """The state of a step. `skipped` is used by Ansible: no host had anything to do."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILURE = "failure"
-    SKIPPED = "skipped"
-
-    @property
-    def is_final(self) -> bool:
-        """Return True if the state is final."""
-        return self in FINAL_STEPS
-
-
-# Each state is in exactly one of the two sets.
-OPEN_STEPS = frozenset({StepState.PENDING, StepState.RUNNING})
-FINAL_STEPS = frozenset({StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED})
-
-
-class Outcome(str, Enum):
-    """The outcome of an Ansible task on one host."""
-
-    OK = "ok"
-    CHANGED = "changed"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    UNREACHABLE = "unreachable"
-    IGNORED = "ignored"
-    RESCUED = "rescued"
-
-
-@dataclass(eq=False)
-class User:
-    """A user. Incrementing `epoch` ends all their sessions.
-
-    `has_generated_password` is True if the server generated the password at its first start and it has not been
-    changed.
-    """
-
-    name: str
-    password_hash: str
-    is_admin: bool = False
-    is_active: bool = True
-    epoch: int = 0
-    has_generated_password: bool = False
-    created: datetime | None = None
-    id: int = None  # type: ignore[assignment]  # set by the database
-
-
-@dataclass(eq=False)
-class Service:
-    """Something that can be deployed: a folder in the services root."""
-
-    name: str
-    data: dict[str, Any]
-    readme: str | None = None
-    updated: datetime | None = None
-    deleted: datetime | None = None
-    id: int = None  # type: ignore[assignment]
-
-    @property
-    def config(self) -> ServiceConfig:
-        """Return the parsed `data`. It is parsed on first use, and again after `data` was replaced."""
-        parsed: tuple[Any, ServiceConfig] | None = self.__dict__.get("_parsed")
-        if parsed is None or parsed[0] is not self.data:
-            parsed = self.__dict__["_parsed"] = (self.data, ServiceConfig.from_json(self.data))
-        return parsed[1]
-
-    @property
-    def concurrency(self) -> int:
-        """Return the number of the service's deployments that can run at the same time."""
-        return self.config.concurrency
-
-
-class TokenKind(str, Enum):
-    """The types of tokens that are recorded, so that they can be listed and revoked."""
-
-    SERVICE = "service"
-    CONFIG = "config"
-
-
-@dataclass(eq=False)
-class Token:
-    """The record of an issued token, not the token itself. `id` is its `jti` claim."""
-
-    id: str
-    kind: TokenKind
-    origin: str
-    created: datetime
-    expires: datetime
-    user_id: int | None = None
-    service_id: int | None = None
-    last_used: datetime | None = None
-    revoked: datetime | None = None
-
-
-@dataclass(eq=False)
-class BrowserSession:
-    """A signed-in browser. Only a hash of its cookie is stored."""
-
-    id: str
-    user_id: int
-    user_epoch: int
-    created: datetime
-    expires: datetime
-    user_agent: str = ""
-    last_used: datetime | None = None
-
-
-class Lane(NamedTuple):
-    """What deployments queue for: a service in one of its environments, or ("") without an environment.
-
-    Deployments of a lane run in order, at most as many at once as the service's `concurrency`. Planned steps, expected
-    durations, previous values, and comparisons with the last success are based on deployments of the same lane.
-    """
-
-    service_id: int
-    environment: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """Why a deployment is held, and (if it is known) until when. A held deployment is queued without a job."""
 
     reason: str
     until: datetime | None = None
-
-
-@dataclass(eq=False, slots=True)
-class DeployedService:
-    """What the last successful deployment of a lane left running."""
-
-    deployment_id: int
-    service_id: int
-    config: dict[str, Any]
-    environment: str = ""
-    id: int = None  # type: ignore[assignment]
-
-
-@dataclass(slots=True)
-class Step:
-    """One named action of a deployment.
-
-    `position` is its place in the plan, and `run_order` its place in the order of starts. `first_line` and `last_line`
-    are output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `hosts` holds one result
-    per host.
-    """
-
-    id: int
-    deployment_id: int
-    name: str
-    position: int
-    state: StepState = StepState.PENDING
-    description: str = ""
-    message: str = ""
-    started: datetime | None = None
-    finished: datetime | None = None
-    run_order: int | None = None
-    first_line: int | None = None
-    last_line: int | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-    hosts: list[dict[str, Any]] = field(default_factory=list)
-    expected_seconds: float | None = None
-
-    def snapshot(self) -> Step:
-        """Return a copy of the step for an event."""
-        # Spelled out because `dataclasses.replace` takes four times as long, and every step change makes a copy.
-        return Step(
-            self.id,
-            self.deployment_id,
-            self.name,
-            self.position,
-            self.state,
-            self.description,
-            self.message,
-            self.started,
-            self.finished,
-            self.run_order,
-            self.first_line,
-            self.last_line,
-            self.detail.copy(),
-            self.hosts.copy(),
-            self.expected_seconds,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """A report from a script or playbook about one of its steps."""
-
-    name: str
-    state: StepState
-    message: str = ""
-    started: datetime | None = None
-    finished: datetime | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostResult:
-    """The result of an Ansible task on one host. `task` is Ansible's ID for the task, and `duration` is in seconds."""
-
-    task: str
-    host: str
-    outcome: Outcome
-    duration: float | None = None
-    message: str = ""
-    diff: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStep:
-    """A step that is expected but has not reported yet. `expected_seconds` is based on earlier runs, if any."""
-
-    name: str
-    description: str = ""
-    expected_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The steps that a deployment is expected to run, and its expected duration in seconds, if known."""
-
-    steps: tuple[PlannedStep, ...]
-    expected_seconds: float | None = None
 
 
 @dataclass(eq=False, slots=True)
