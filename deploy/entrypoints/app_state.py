@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from deploy.adapters.database import Database, dsn_of
@@ -25,13 +26,16 @@ from deploy.entrypoints.serve.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.clock import Clock, utc_now
+from deploy.service_layer.forms import Forms
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
+from deploy.service_layer.sessions import BrowserSessions
 from deploy.service_layer.sign_in import SignIn
 from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from deploy.service_layer.users import Accounts
 
 # An idle process that checks service folders needs about 30 MiB of memory.
 KEEP_CHECKER_SECONDS = 10.0
@@ -50,9 +54,11 @@ class AppState:
     inputs: Inputs
     folders: ServiceFolders
     signer: TokenSigner
-    passwords: Passwords
+    accounts: Accounts
     tokens: TokenIssuer
     sign_in: SignIn
+    sessions: BrowserSessions
+    forms: Forms
     authenticator: Authenticator
     listener: Listener
     hub: Hub
@@ -109,9 +115,18 @@ def create_app_state(
         inputs=inputs,
         folders=folders,
         signer=signer,
-        passwords=passwords,
-        tokens=TokenIssuer(bus, signer, now),
+        accounts=Accounts(open_unit_of_work, bus, passwords),
+        tokens=TokenIssuer(open_unit_of_work, bus, signer, now),
         sign_in=SignIn(open_unit_of_work, bus, passwords, signer, KeyedHash(key), now),
+        sessions=BrowserSessions(
+            open_unit_of_work,
+            bus,
+            signer,
+            now,
+            lifetime=timedelta(days=settings.session_expire_days),
+            token_lifetime=timedelta(minutes=settings.access_token_expire_minutes),
+        ),
+        forms=Forms(open_unit_of_work, folders, inputs.choices, runs_as=settings.sudo_user or None),
         authenticator=authenticator,
         listener=listener,
         hub=hub,

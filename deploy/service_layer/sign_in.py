@@ -24,6 +24,7 @@ from deploy.domain.attempts import (
 from deploy.domain.commands import ChangeOwnPassword
 from deploy.domain.errors import Forbidden, NotSignedIn, Overloaded, TooManyAttempts
 from deploy.domain.model import User
+from deploy.domain.passwords import check_rules
 from deploy.domain.policy import Actor
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
@@ -94,10 +95,12 @@ class SignIn:
         """Change a user's own password. This ends their sessions, user tokens, and known browsers.
 
         Raises:
+            InvalidPassword: `new` violates a rule.
             Forbidden: `current` is wrong.
             TooManyAttempts: As in `check`.
             Overloaded: As in `check`.
         """
+        check_rules(new)
         user_id = by.user_id or 0
         async with self._open_unit_of_work() as uow:
             user = await uow.users.get(user_id)

@@ -40,7 +40,7 @@ def with_passwords(services: AppState, passwords: Passwords) -> AppState:
     sign_in = SignIn(
         services.open_unit_of_work, services.bus, passwords, services.signer, KeyedHash("k"), services.now
     )
-    return replace(services, passwords=passwords, sign_in=sign_in)
+    return replace(services, sign_in=sign_in)
 
 
 @pytest.fixture

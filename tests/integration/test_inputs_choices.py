@@ -17,6 +17,7 @@ from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.inputs import Choice, Form
+from deploy.domain.service_config import ServiceConfig
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -56,7 +57,7 @@ class Folder:
     async def form(self, source: dict[str, Any], **described: Any) -> Form:
         """Return the form of a service with one input."""
         schema = {"type": "object", "properties": {"x": {**described, "x-choices": source}}}
-        return await self.choices.form("shop", {"inputs": schema})
+        return await self.choices.form("shop", ServiceConfig(inputs=schema))
 
     async def described_input(self, source: dict[str, Any], **described: Any) -> Any:
         """Return the description of that input with its choices."""
@@ -96,7 +97,7 @@ class TestCommands:
         folder.command("echo a; echo b")
         items = {"type": "string", "enum": ["a", "b"]}
         schema = {"type": "array", "items": {"type": "string", "x-choices": COMMAND}}
-        form = await folder.choices.form("shop", {"inputs": {"type": "object", "properties": {"x": schema}}})
+        form = await folder.choices.form("shop", ServiceConfig(inputs={"type": "object", "properties": {"x": schema}}))
         assert form.schema == {"type": "object", "properties": {"x": {"type": "array", "items": items}}}
         assert await folder.described_input(COMMAND, type="array", items={"type": "string"}) == {
             "type": "array",
@@ -122,12 +123,12 @@ class TestCommands:
     async def test_a_conditional_input_also_has_choices(self, folder: Folder) -> None:
         folder.command("echo a")
         inner = {"properties": {"y": {"x-choices": COMMAND}}}
-        form = await folder.choices.form("shop", {"inputs": {"type": "object", "if": {}, "then": inner}})
+        form = await folder.choices.form("shop", ServiceConfig(inputs={"type": "object", "if": {}, "then": inner}))
         assert form.schema == {"type": "object", "if": {}, "then": {"properties": {"y": {"enum": ["a"]}}}}
 
     async def test_only_the_needed_commands_run(self, folder: Folder) -> None:
         schema = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./gone"]}}, "y": {}}}
-        form = await folder.choices.form("shop", {"inputs": schema}, frozenset({"y"}))
+        form = await folder.choices.form("shop", ServiceConfig(inputs=schema), frozenset({"y"}))
         assert form == Form(schema={"type": "object", "properties": {"x": {}, "y": {}}})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Table
+from sqlalchemy import Column, Connection, Enum, Index, Table
 from sqlalchemy.engine import make_url
 
 from deploy.adapters import migrations, orm
@@ -26,7 +27,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
-from deploy.adapters.repository.rows import names_of
+from deploy.domain.fields import names_of
 from deploy.domain.model import BrowserSession, DeployedService, Deployment, Lane, Service, Step, Token, User
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
@@ -73,6 +74,18 @@ IN_PROGRESS = [
 
 
 Answer = TypeVar("Answer")
+
+COLUMNS = [column for table in orm.metadata.sorted_tables for column in table.columns]
+ENUMS = [column for column in COLUMNS if isinstance(column.type, Enum)]
+INDEXES = [
+    index for table in orm.metadata.sorted_tables for index in sorted(table.indexes, key=lambda one: str(one.name))
+]
+PARTIAL_INDEXES = [index for index in INDEXES if index.dialect_options["postgresql"]["where"] is not None]
+
+
+def literals(expression: str) -> set[str]:
+    """Return the strings in a SQL expression."""
+    return set(re.findall(r"'([^']*)'", expression))
 
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
@@ -201,6 +214,38 @@ class TestSchema:
         async with shared_database.connection() as connection:
             names = [row[0] for row in await connection.fetch(query)]
         assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
+
+    @pytest.mark.parametrize("column", ENUMS, ids=str)
+    async def test_a_check_constraint_allows_exactly_the_values_of_its_enum(
+        self, shared_database: Database, column: Column[Any]
+    ) -> None:
+        query = (
+            "SELECT check_.conname, pg_get_constraintdef(check_.oid) FROM pg_constraint AS check_ "
+            "JOIN pg_attribute AS part ON part.attrelid = check_.conrelid AND part.attnum = ANY(check_.conkey) "
+            "WHERE check_.contype = 'c' AND check_.conrelid = CAST($1 AS regclass) AND part.attname = $2"
+        )
+        async with shared_database.connection() as connection:
+            ((name, definition),) = await connection.fetch(query, column.table.name, column.name)
+        kind = column.type.enum_class  # type: ignore[attr-defined]
+        allowed, wanted = literals(definition), {value.value for value in kind}
+        assert allowed == wanted, (
+            f"{name} allows {sorted(allowed)}, but {kind.__name__} has {sorted(wanted)}. "
+            "Add a migration that replaces the constraint."
+        )
+
+    @pytest.mark.parametrize("index", PARTIAL_INDEXES, ids=lambda index: str(index.name))
+    async def test_a_partial_index_covers_the_states_in_the_code(
+        self, shared_database: Database, index: Index
+    ) -> None:
+        """Alembic does not compare predicates."""
+        query = "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = CAST($1 AS regclass)"
+        async with shared_database.connection() as connection:
+            predicate = await connection.fetchval(query, index.name)
+        wanted = literals(str(index.dialect_options["postgresql"]["where"]))
+        assert literals(predicate) == wanted, (
+            f"{index.name} covers {sorted(literals(predicate))}, but the code uses {sorted(wanted)}. "
+            "Add a migration that replaces the index."
+        )
 
     @pytest.mark.parametrize(
         ("kind", "table"),

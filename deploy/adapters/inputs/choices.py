@@ -23,6 +23,7 @@ from deploy.adapters.runs.start import DeployUser, RunError
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.config import ConfigurationError
 from deploy.domain.inputs import Choice, ChoiceError, Form
+from deploy.domain.service_config import ServiceConfig
 
 MAX_CHOICES, MAX_CHOICE_LENGTH = 1000, 500
 EVERYTHING, UNGROUPED = "all", "ungrouped"
@@ -49,10 +50,10 @@ class Choices:
         self._context = context
         self._cache = cache or TtlCache()
 
-    async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
+    async def form(self, service: str, config: ServiceConfig, only: frozenset[str] | None = None) -> Form:
         """Return the inputs of a service with the dynamic choices of all inputs, or of those in `only`, filled in."""
-        schema = config.get("inputs")
-        if not isinstance(schema, dict):
+        schema = config.inputs
+        if schema is None:
             return Form(schema=None)
         sources = [
             (field.name, source)
@@ -68,7 +69,7 @@ class Choices:
         }
         return Form(schema=_fill_in_choices(schema, found), problems=tuple(problems.values()))
 
-    async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
+    async def runs_playbook(self, service: str, config: ServiceConfig) -> bool:
         """Return True if the platform runs the service's playbook itself.
 
         Raises:
@@ -76,17 +77,17 @@ class Choices:
         """
         return not (await self._context.folders.survey(service, config)).is_script
 
-    async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
+    async def inventory(self, service: str, config: ServiceConfig) -> Inventory:
         """Return the groups and hosts of a service's inventory, as Ansible reads it.
 
         Raises:
             ChoiceUnavailable: The inventory cannot be read.
         """
-        key = (service, "inventory", str(config.get("ansible_inventory")))
-        return await self._cache.get(key, partial(self._ask_inventory, service, dict(config)))
+        key = (service, "inventory", config.ansible_inventory or "")
+        return await self._cache.get(key, partial(self._ask_inventory, service, config))
 
     async def _choices_from(
-        self, service: str, config: Mapping[str, Any], source: Mapping[str, Any]
+        self, service: str, config: ServiceConfig, source: Mapping[str, Any]
     ) -> list[Choice] | ChoiceUnavailable:
         try:
             if "command" in source:
@@ -103,7 +104,7 @@ class Choices:
         program = Program(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
         return parse(await asyncio.to_thread(ask, program, user))
 
-    async def _ask_inventory(self, service: str, config: dict[str, Any]) -> Inventory:
+    async def _ask_inventory(self, service: str, config: ServiceConfig) -> Inventory:
         folder, user = self._context.folders.root.resolve() / service, self._user()
         try:
             inventory, settings = await self._context.folders.inventory(service, config)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from deploy.domain.fields import names_of
 from deploy.domain.model import (
     BrowserSession,
     Deployment,
@@ -21,11 +22,6 @@ from deploy.domain.model import (
     TokenKind,
     User,
 )
-
-
-def names_of(kind: type[Any]) -> tuple[str, ...]:
-    """Return the field names of a domain class, in order."""
-    return tuple(field.name for field in fields(kind))
 
 
 def columns_of(kind: type[Any], table: str) -> str:

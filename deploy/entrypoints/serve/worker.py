@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
-from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState, deploy_user
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.worker import Worker
@@ -28,10 +26,6 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
         RunError: The deploy user does not exist.
     """
     user = deploy_user(settings)
-
-    def sign_token(deployment_id: int, lifetime: timedelta) -> str:
-        return state.signer.sign(TokenType.DEPLOYMENT.value, str(deployment_id), now=state.now(), lifetime=lifetime)
-
     return Worker(
         identity=Heartbeat(
             worker_id=read_or_create_secret(settings.data_dir / "worker-id", new_token_id()),
@@ -47,7 +41,7 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
         open_unit_of_work=state.open_unit_of_work,
         run_secrets=StoredSecrets(state.inputs.vault),
         listener=state.listener,
-        sign_token=sign_token,
+        sign_token=state.tokens.deployment_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )
 
