@@ -22,7 +22,7 @@ from deploy.domain.model import Deployment
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.service_layer.messagebus import Unprepared
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
 # The config options about inputs. They must not change between checking the values and starting the deployment.
 _OPTIONS = ("inputs", "confirm")
@@ -51,8 +51,9 @@ class Inputs:
             NotFound: The service does not exist.
             InvalidValues: Values are missing or invalid. The error contains every fault.
         """
-        async with self._open_unit_of_work() as uow:
-            service = await uow.services.get(command.service_id, visible=EVERYTHING)
+        service = await in_unit_of_work(
+            self._open_unit_of_work, lambda uow: uow.services.get(command.service_id, visible=EVERYTHING)
+        )
         faults = _confirmation(command, service.name, service.data)
         values, found = await self._values(command, service.name, service.data)
         if faults or found:

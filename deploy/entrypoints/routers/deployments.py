@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -31,6 +32,7 @@ from deploy.entrypoints.schemas.deployments import (
 )
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.queue import why_waiting
+from deploy.service_layer.unit_of_work import in_unit_of_work
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
@@ -169,8 +171,9 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
-    async with state.open_unit_of_work() as uow:
-        found = await uow.deployments.get(deployment_id, visible=actor.visible)
+    found = await in_unit_of_work(
+        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+    )
     return DeploymentOut.model_validate(found)
 
 
@@ -184,8 +187,9 @@ async def retry_deployment(
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
     """Start a deployment again, with the same service and values. Secret inputs must be given again."""
-    async with state.open_unit_of_work() as uow:
-        before = await granted_deployment(actor, Action.START_DEPLOYMENT, deployment_id, uow)
+    before = await in_unit_of_work(
+        state.open_unit_of_work, partial(granted_deployment, actor, Action.START_DEPLOYMENT, deployment_id)
+    )
     if not before.state.is_final:
         raise Conflict(f"Deployment {deployment_id} has not finished yet. Wait for it to finish, or cancel it.")
     command = StartDeployment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,6 +20,7 @@ from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.live import warning
+from deploy.service_layer.unit_of_work import in_unit_of_work
 
 PING_EVERY = 20.0
 WARN_BEFORE = 60.0
@@ -161,8 +163,9 @@ async def _subscribe(state: AppState, client: Client, wanted: object) -> None:
     fields = wanted if isinstance(wanted, dict) else {}
     deployment_id, after = _number(fields.get("deployment_id")), _number(fields.get("after"))
     try:
-        async with state.open_unit_of_work() as uow:
-            deployment = await granted_deployment(client.actor, Action.READ_DEPLOYMENT, deployment_id, uow)
+        deployment = await in_unit_of_work(
+            state.open_unit_of_work, partial(granted_deployment, client.actor, Action.READ_DEPLOYMENT, deployment_id)
+        )
     except DomainError as error:
         client.put(warning(str(error), "not_found"))
         return

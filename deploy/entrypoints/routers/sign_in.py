@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Cookie, Depends, Form, Header, Request, Response
@@ -12,7 +13,7 @@ from deploy.adapters.tokens import hash_secret, new_secret
 from deploy.domain.attempts import BROWSER_KNOWN_FOR
 from deploy.domain.commands import EndSessions, OpenSession
 from deploy.domain.errors import NotSignedIn
-from deploy.domain.model import User
+from deploy.domain.model import BrowserSession, User
 from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, client_address, no_store
@@ -20,6 +21,7 @@ from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Det
 from deploy.entrypoints.schemas.sign_in import AccessToken, SessionToken, SignIn, SignInForm
 from deploy.service_layer.authentication import actor_of
 from deploy.service_layer.sign_in import Client
+from deploy.service_layer.unit_of_work import UnitOfWork, in_unit_of_work
 
 COOKIE = "fastdeploy_session"
 # Prefix of the cookies for users who have signed in with this browser, one per user. The user's ID follows.
@@ -70,12 +72,7 @@ async def refresh_session(
     """Renew the user token of a browser. Requires the header `X-Requested-With: fastdeploy`, to prevent CSRF."""
     if not cookie or requested_with != "fastdeploy":
         raise NotSignedIn("Not authenticated")
-    async with state.open_unit_of_work() as uow:
-        found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
-        if found is None:
-            raise NotSignedIn("Your session has ended. Sign in again.")
-        browser, user = found
-        await uow.sessions.touch(browser, state.now())
+    browser, user = await in_unit_of_work(state.open_unit_of_work, partial(_use_session, cookie, state.now()))
     return _session_token(user, browser.id, state)
 
 
@@ -83,13 +80,23 @@ async def refresh_session(
 async def close_session(state: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
     """Sign out a browser."""
     if cookie:
-        async with state.open_unit_of_work() as uow:
-            found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
+        session_id = hash_secret(cookie)
+        found = await in_unit_of_work(
+            state.open_unit_of_work, lambda uow: uow.sessions.find_valid(session_id, state.now())
+        )
         if found is not None:
             browser, user = found
             actor = actor_of(user, expires=browser.expires.timestamp(), session=browser.id)
             await state.bus.handle(EndSessions(user_id=user.id, session_id=browser.id), by=actor)
     response.delete_cookie(COOKIE, path=PATH)
+
+
+async def _use_session(cookie: str, now: datetime, uow: UnitOfWork) -> tuple[BrowserSession, User]:
+    found = await uow.sessions.find_valid(hash_secret(cookie), now)
+    if found is None:
+        raise NotSignedIn("Your session has ended. Sign in again.")
+    await uow.sessions.touch(found[0], now)
+    return found
 
 
 async def _check_complete(request: Request) -> None:

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request
 from deploy.domain.commands import ChangeUser, CreateUser
 from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
+from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, client_address, require
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail, Id
 from deploy.entrypoints.schemas.users import PasswordChange, UserChange, UserIn, UserOut
+from deploy.service_layer.unit_of_work import in_unit_of_work
 
 router = APIRouter(prefix="/users", tags=["users"], responses={401: {"model": Detail}})
 Myself = Annotated[Actor, require(Action.READ_OWN_USER)]
@@ -50,8 +52,7 @@ async def create_user(body: UserIn, actor: Administrator, state: AppStateDep) ->
     command = CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin)
     events = await state.bus.handle(command, by=actor)
     user_id = next(event.user_id for event in events if isinstance(event, UserCreated))
-    async with state.open_unit_of_work() as uow:
-        return UserOut.model_validate(await uow.users.get(user_id))
+    return await _user(user_id, state)
 
 
 @router.patch(
@@ -65,5 +66,9 @@ async def change_user(user_id: Id, body: UserChange, actor: Administrator, state
         ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active),
         by=actor,
     )
-    async with state.open_unit_of_work() as uow:
-        return UserOut.model_validate(await uow.users.get(user_id))
+    return await _user(user_id, state)
+
+
+async def _user(user_id: int, state: AppState) -> UserOut:
+    user = await in_unit_of_work(state.open_unit_of_work, lambda uow: uow.users.get(user_id))
+    return UserOut.model_validate(user)

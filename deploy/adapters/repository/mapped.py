@@ -1,0 +1,29 @@
+"""Helpers for statements on mapped tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, Select
+
+from deploy.adapters.orm import MAPPED
+from deploy.adapters.repository.rows import names_of
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+def current(statement: Select[Row]) -> Select[Row]:
+    """Make a SELECT of mapped objects refresh those that the session has already loaded.
+
+    Otherwise, it would return the state from before the row was locked, which another transaction may have changed.
+    """
+    return statement.execution_options(populate_existing=True)
+
+
+def columns_in_field_order(kind: type[Any]) -> Sequence[Column[Any]]:
+    """Return the columns of a mapped class in the order of its fields.
+
+    Reading plain rows takes half the time of loading mapped objects, which matters for every authenticated request.
+    """
+    return [MAPPED[kind].c[name] for name in names_of(kind)]
