@@ -102,8 +102,8 @@ class Database:
             raise Unreachable("all connections of the pool are in use") from error
         except DBAPIError as error:
             raise driver_error(error) from error
-        raw = await pooled.get_raw_connection()
-        driver = raw.driver_connection
+        assert pooled.sync_connection is not None
+        driver = pooled.sync_connection.connection.driver_connection
         assert isinstance(driver, DriverConnection)
         driver.pooled, driver.session, driver.allows_session = pooled, None, False
         self._in_use.add(driver)
@@ -122,7 +122,9 @@ class Database:
                     await driver.close(timeout=END_TIMEOUT)
                 await driver.pooled.invalidate()
         finally:
-            await driver.pooled.close()
+            # Only puts it into the pool, so it does not need SQLAlchemy's bridge between synchronous code and I/O.
+            assert driver.pooled.sync_connection is not None
+            driver.pooled.sync_connection.close()
 
     def _new_engine(self) -> AsyncEngine:
         # The pool belongs to the current event loop. AUTOCOMMIT: SQLAlchemy's own BEGIN would come with its first

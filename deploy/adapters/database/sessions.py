@@ -30,7 +30,7 @@ async def session_scope(driver: DriverConnection) -> AsyncIterator[None]:
         session, driver.session = driver.session, None
         if session is not None:
             # Does not wait for the database: SQLAlchemy considers the connection to be in autocommit mode.
-            await session.close()
+            session.sync_session.close()
 
 
 def session_of(driver: DriverConnection) -> AsyncSession:

@@ -12,7 +12,7 @@ from deploy.adapters.orm import audit
 from deploy.adapters.repository.rows import names_of
 from deploy.domain.audit import AuditEntry
 
-_ADD = insert(audit)
+_ADD = insert(audit).inline()  # nothing reads the generated ID
 _NEWEST = select(*(audit.c[name] for name in names_of(AuditEntry))).order_by(audit.c.id.desc())
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Column, Select
 
 from deploy.adapters.orm import MAPPED
 from deploy.adapters.repository.rows import names_of
-
-Row = TypeVar("Row", bound=tuple[Any, ...])
+from deploy.adapters.repository.statement import Row
 
 
 def current(statement: Select[Row]) -> Select[Row]:

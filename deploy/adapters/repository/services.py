@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ARRAY, BigInteger, any_, func, literal, select
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
 from deploy.adapters.orm import services
 from deploy.adapters.repository.mapped import current
-from deploy.adapters.repository.statement import Statement, VisibleStatement, in_view
+from deploy.adapters.repository.statement import Statement, VisibleStatement, limited_to
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
 from deploy.domain.policy import Visible
@@ -21,8 +21,13 @@ from deploy.domain.policy import Visible
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
 _LOCK_ALL = select(func.pg_advisory_xact_lock(0x7365727669636573))
 _EVERY = current(select(Service).order_by(services.c.id))
-_EVERY_LOCKED = current(_EVERY.with_for_update())
+_EVERY_LOCKED = _EVERY.with_for_update()
+_SOME = _EVERY.where(services.c.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
 _PRESENT = current(select(Service).where(services.c.deleted.is_(None)))
+_GET = _PRESENT.where(services.c.id == bindparam("id"))
+_GET_LOCKED = _GET.with_for_update(key_share=True)  # does not block the foreign keys of running deployments
+_FIND = _PRESENT.where(services.c.name == bindparam("name"))
+_LIST = _PRESENT.order_by(services.c.name)
 _PUT_DEPLOYED = Statement(
     "INSERT INTO deployed_services (service_id, deployment_id, config) "
     "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
@@ -59,22 +64,19 @@ class Services:
         Raises:
             NotFound: The service does not exist, was removed, or is not visible.
         """
-        statement = _PRESENT.where(services.c.id == service_id, in_view(services.c.id, visible))
-        if for_update:  # does not block the foreign keys of running deployments
-            statement = statement.with_for_update(key_share=True)
-        service = await self._session.scalar(statement)
+        statement = limited_to(visible, services.c.id, _GET_LOCKED if for_update else _GET)
+        service = await self._session.scalar(statement, {"id": service_id})
         if service is None:
             raise NotFound("Service not found")
         return service
 
     async def find(self, name: str, *, visible: Visible) -> Service | None:
         """Return the service with this name, or None if it does not exist or was removed."""
-        return await self._session.scalar(_PRESENT.where(services.c.name == name, in_view(services.c.id, visible)))
+        return await self._session.scalar(limited_to(visible, services.c.id, _FIND), {"name": name})
 
     async def list(self, *, visible: Visible) -> Sequence[Service]:
         """Return the services that have not been removed, ordered by name."""
-        statement = _PRESENT.where(in_view(services.c.id, visible)).order_by(services.c.name)
-        return (await self._session.scalars(statement)).all()
+        return (await self._session.scalars(limited_to(visible, services.c.id, _LIST))).all()
 
     async def all_for_upkeep(self) -> Sequence[Service]:
         """Return all services, including removed ones, for system tasks."""
@@ -90,8 +92,8 @@ class Services:
 
     async def some(self, ids: Sequence[int], *, visible: Visible) -> Sequence[Service]:
         """Return the services with these IDs, including removed ones."""
-        wanted = services.c.id == any_(literal(list(ids), ARRAY(BigInteger)))
-        return (await self._session.scalars(_EVERY.where(wanted, in_view(services.c.id, visible)))).all()
+        statement = limited_to(visible, services.c.id, _SOME)
+        return (await self._session.scalars(statement, {"ids": list(ids)})).all()
 
 
 class DeployedServices:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, any_, literal, true
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Select, any_, literal, true
 
 from deploy.adapters.database import DriverConnection, flush
 from deploy.domain.policy import Visible
 
+Row = TypeVar("Row", bound=tuple[Any, ...])
 # A name after a single colon; two colons are a cast.
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -83,9 +84,16 @@ def _ids(visible: Visible) -> list[int]:
 def in_view(column: Column[Any], visible: Visible) -> ColumnElement[bool]:
     """Return the condition that `column`, which contains a service ID, is one of the visible services.
 
-    The counterpart of VisibleStatement for SQLAlchemy. Compose it: SQLAlchemy leaves out conditions that are always
-    true.
+    The counterpart of VisibleStatement for SQLAlchemy, which leaves out conditions that are always true.
     """
     if visible.services is None:
         return true()
     return column == any_(literal(_ids(visible), ARRAY(BigInteger)))
+
+
+def limited_to(visible: Visible, column: Column[Any], statement: Select[Row]) -> Select[Row]:
+    """Return the statement with the condition of `in_view`.
+
+    If everything is visible, this is the statement itself, which SQLAlchemy has already compiled.
+    """
+    return statement if visible.services is None else statement.where(in_view(column, visible))

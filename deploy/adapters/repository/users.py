@@ -16,7 +16,7 @@ from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import User
 
 _GET = current(select(User).where(users.c.id == bindparam("id")))
-_LOCK = current(_GET.with_for_update(key_share=True))
+_LOCK = _GET.with_for_update(key_share=True)
 _FIND = current(select(User).where(users.c.name == bindparam("name")))
 _LIST = current(select(User).order_by(users.c.name))
 _COUNT = select(func.count()).select_from(users)
