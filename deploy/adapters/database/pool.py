@@ -88,6 +88,7 @@ class Database:
             await asyncio.wait_for(self._close_idle(engine), END_TIMEOUT)
         for driver in tuple(self._open.values()):
             driver.terminate()
+        self._open.clear()
 
     async def _close_idle(self, engine: AsyncEngine) -> None:
         await engine.dispose()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Select
+from sqlalchemy import Column
 
 from deploy.adapters.orm import MAPPED
 from deploy.adapters.repository.rows import names_of
-from deploy.adapters.repository.statement import Row
+from deploy.adapters.repository.statement import AnySelect
 
 
-def current(statement: Select[Row]) -> Select[Row]:
+def current(statement: AnySelect) -> AnySelect:
     """Make a SELECT of mapped objects refresh those that the session has already loaded.
 
     Otherwise, it would return the state from before the row was locked, which another transaction may have changed.

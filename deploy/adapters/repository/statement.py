@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Select, any_, literal, true
+from typing_extensions import Unpack
 
 from deploy.adapters.database import DriverConnection, flush
 from deploy.domain.policy import Visible
 
-Row = TypeVar("Row", bound=tuple[Any, ...])
+AnySelect = TypeVar("AnySelect", bound="Select[Unpack[tuple[Any, ...]]]")
 # A name after a single colon; two colons are a cast.
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -91,7 +92,7 @@ def in_view(column: Column[Any], visible: Visible) -> ColumnElement[bool]:
     return column == any_(literal(_ids(visible), ARRAY(BigInteger)))
 
 
-def limited_to(visible: Visible, column: Column[Any], statement: Select[Row]) -> Select[Row]:
+def limited_to(visible: Visible, column: Column[Any], statement: AnySelect) -> AnySelect:
     """Return the statement with the condition of `in_view`.
 
     If everything is visible, this is the statement itself, which SQLAlchemy has already compiled.
