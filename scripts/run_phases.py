@@ -70,7 +70,7 @@ def plan_for(everything: bool, factor: float) -> Plan:
         ],
         lanes=[
             [
-                Phase("Python", ["just", f"test-python{suffix}"], 40 * factor),
+                Phase("Python", ["just", f"test-python{suffix}"], 60 * factor),
                 Phase("Python 3.10", ["just", f"test-py310{suffix}"], 12 * factor),
             ],
             [

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, ClassVar, TypeAlias
 
 from deploy.domain.inputs import CheckedValues
-from deploy.domain.model import StepReport
+from deploy.domain.model import Held, StepReport
 from deploy.domain.policy import Action
 from deploy.domain.reports import Entry
 
@@ -175,7 +175,7 @@ class StartDeployment:
 
     `by_person` is True if a person starts it, who can `confirm` it with the service's name. `values` holds the checked
     values. For a retry, `again` holds the secrets that were given again, and `needed_again` the names of the secrets
-    that the first deployment had.
+    that the first deployment had. If `held` is given, the deployment does not enter the queue until it is released.
     """
 
     service_id: int
@@ -190,6 +190,8 @@ class StartDeployment:
     again: dict[str, Any] = field(default_factory=dict, repr=False)
     needed_again: tuple[str, ...] = ()
     values: CheckedValues | None = None
+    environment: str = ""
+    held: Held | None = None
 
     @property
     def rule(self) -> Rule:
@@ -198,7 +200,16 @@ class StartDeployment:
         Service tokens have their own action for starting deployments: they cannot confirm or retry.
         """
         action = Action.START_DEPLOYMENT if self.by_person else Action.START_AS_SERVICE
-        return Rule(action, ObjectType.SERVICE, audited=("origin", "retry_of"))
+        return Rule(action, ObjectType.SERVICE, audited=("origin", "environment", "retry_of"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseDeployment:
+    """End the hold of a deployment and queue it."""
+
+    rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, audited=("deployment_id",))
+
+    deployment_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +332,7 @@ Command: TypeAlias = (
     | SyncServices
     | DeleteService
     | StartDeployment
+    | ReleaseDeployment
     | CancelDeployment
     | IngestOutput
     | ReportStep

@@ -5,6 +5,8 @@ States of a deployment (docs: explanation/life-of-a-deployment):
     queued ──start──▶ running ──finish──▶ success | failure | cancelled
        └──────cancel────────────────────▶ cancelled
 
+A queued deployment can be `held`: it is not in the queue until it is released.
+
 Methods that change state return the resulting events. Other modules store and publish them.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
@@ -134,13 +136,33 @@ class BrowserSession:
     last_used: datetime | None = None
 
 
+class Lane(NamedTuple):
+    """What deployments queue for: a service in one of its environments, or ("") without an environment.
+
+    Deployments of a lane run in order, at most as many at once as the service's `concurrency`. Planned steps, expected
+    durations, previous values, and comparisons with the last success are based on deployments of the same lane.
+    """
+
+    service_id: int
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why a deployment is held, and (if it is known) until when. A held deployment is queued without a job."""
+
+    reason: str
+    until: datetime | None = None
+
+
 @dataclass(eq=False, slots=True)
 class DeployedService:
-    """What the last successful deployment of a service left running."""
+    """What the last successful deployment of a lane left running."""
 
     deployment_id: int
     service_id: int
     config: dict[str, Any]
+    environment: str = ""
     id: int = None  # type: ignore[assignment]
 
 
@@ -268,7 +290,14 @@ class Deployment:
     expected_seconds: float | None = None
     secret_inputs: list[str] = field(default_factory=list)
     request_fingerprint: str | None = None
+    environment: str = ""
+    held: Held | None = None
     id: int = None  # type: ignore[assignment]
+
+    @property
+    def lane(self) -> Lane:
+        """Return the lane that the deployment belongs to."""
+        return Lane(self.service_id, self.environment)
 
     @property
     def has_live_process(self) -> bool:
@@ -288,6 +317,17 @@ class Deployment:
         self.started = now
         return [DeploymentChanged(self.id)]
 
+    def release(self) -> list[Event]:
+        """End the hold, so that the deployment can be queued.
+
+        Raises:
+            Conflict: The deployment is not held.
+        """
+        if self.held is None or self.state is not DeploymentState.QUEUED:
+            raise Conflict(f"Deployment {self.id} is not held.")
+        self.held = None
+        return [DeploymentChanged(self.id)]
+
     def finish(self, state: DeploymentState, *, now: datetime, reason: str | None = None) -> list[Event]:
         """Set the final state.
 
@@ -297,6 +337,7 @@ class Deployment:
         if self.state.is_final and not crashed_after_success:
             return []
         self.state = state
+        self.held = None
         self.finished = now
         self.reason = reason
         return [DeploymentChanged(self.id)]

@@ -45,6 +45,7 @@ def create_bus(
         inputs=inputs,
     )
     bus.on_command(commands.StartDeployment, start, prepare=inputs.prepare)
+    bus.on_command(commands.ReleaseDeployment, deployments.release_deployment)
     bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
     bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))

@@ -59,6 +59,8 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
         "secret_inputs": deployment.secret_inputs,
         "lines": deployment.lines,
         "seq": deployment.seq,
+        "environment": deployment.environment,
+        "held": deployment.held and {"reason": deployment.held.reason, "until": _utc(deployment.held.until)},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from deploy.domain.model import Plan, PlannedStep, Service
+from deploy.domain.model import Lane, Plan, PlannedStep, Service
 from deploy.domain.policy import Visible
 from deploy.domain.run import PLACEHOLDER
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -13,9 +13,11 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 PlaybookSteps: TypeAlias = Callable[[Service], Awaitable[Sequence[PlannedStep]]]
 
 
-async def expected(service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps, *, visible: Visible) -> Plan:
-    """Return the plan from earlier successes, or else from the config or the playbook, or a placeholder step."""
-    plan = await uow.plans.by_successes(service.id, visible=visible)
+async def expected(
+    service: Service, uow: UnitOfWork, playbook_steps: PlaybookSteps, *, environment: str = "", visible: Visible
+) -> Plan:
+    """Return the plan from earlier successes in the environment, or else from the config or the playbook, or a placeholder step."""
+    plan = await uow.plans.by_successes(Lane(service.id, environment), visible=visible)
     if plan is not None and plan.steps:
         return plan
     configured = [

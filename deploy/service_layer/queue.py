@@ -5,39 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from deploy.adapters.repository.queue import Job
+from deploy.adapters.repository.queue import Ahead, Job
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
-class Ahead(NamedTuple):
-    """The deployments ahead of a waiting one: how many wait, the ID of the last one, and True if it is running."""
-
-    waiting: int
-    last: int | None
-    last_runs: bool
-
-
-FREE = Ahead(0, None, last_runs=False)
-
-
 async def why_waiting(
     deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float, *, visible: Visible
 ) -> dict[str, Any] | None:
-    """Return the reason a deployment is waiting, its position in the service's queue (from 1), and the deployment
-    ahead.
+    """Return the reason a deployment is waiting, its position in its lane (from 1), and the deployment ahead.
 
-    Return None if the deployment is not queued.
+    Return None if the deployment is not queued. The position of a held deployment is 0, because it is not in the queue.
     """
     if deployment.state is not DeploymentState.QUEUED:
         return None
     concurrency = (await uow.services.some([deployment.service_id], visible=visible))[0].concurrency
     job_id = deployment.job_id
-    jobs = await uow.queue.ahead_of(job_id, visible=visible, concurrency=concurrency) if job_id is not None else []
-    ahead = Ahead(sum(not runs for _, runs in jobs), *jobs[-1]) if jobs else FREE
+    ahead = await uow.queue.ahead_of(job_id, visible=visible, concurrency=concurrency) if job_id is not None else None
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return _reason(deployment, ahead, concurrency, has_worker=has_worker)
 
@@ -61,7 +48,7 @@ async def why_all_waiting(
     return {
         deployment.id: _reason(
             deployment,
-            ahead.get(deployment.job_id or 0, FREE),
+            ahead.get(deployment.job_id or 0),
             concurrency[deployment.service_id],
             has_worker=has_worker,
         )
@@ -69,21 +56,40 @@ async def why_all_waiting(
     }
 
 
+class _Lane:
+    """The jobs of a lane that come before some job."""
+
+    def __init__(self) -> None:
+        self.jobs = self.waiting = 0
+        self.last: tuple[bool, int, int] | None = None  # (waits, job ID, deployment ID): the order of jobs
+
+    def add(self, job: Job) -> None:
+        self.jobs += 1
+        self.waiting += not job.runs
+        self.last = (not job.runs, job.id, job.deployment_id)
+
+
 def all_ahead(jobs: Iterable[Job], concurrency: Mapping[int, int]) -> dict[int, Ahead]:
     """Return the deployments ahead of each job that waits for others, by job ID. Must agree with `Queue.ahead_of`.
 
-    `concurrency` maps a service ID to the number of the service's deployments that can run at once.
+    `concurrency` maps a service ID to the number of deployments that can run at once in each of its lanes.
     """
-    by_service: dict[int, list[Job]] = defaultdict(list)
-    for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
-        by_service[job.service_id].append(job)
+    services: dict[int, dict[str, _Lane]] = defaultdict(lambda: defaultdict(_Lane))
     found = {}
-    for service_id, of_service in by_service.items():
-        before = FREE
-        for place, job in enumerate(of_service):
-            if not job.runs and place >= concurrency.get(service_id, 1):
-                found[job.id] = before
-            before = Ahead(before.waiting + (not job.runs), job.deployment_id, job.runs)
+    for job in sorted(jobs, key=lambda job: (not job.runs, job.id)):
+        lanes = services[job.service_id]
+        own = lanes[job.environment]
+        # Jobs without an environment exclude those with one.
+        others = [
+            lane
+            for environment, lane in lanes.items()
+            if lane is not own and lane.jobs and "" in (environment, job.environment)
+        ]
+        if not job.runs and (others or own.jobs >= concurrency.get(job.service_id, 1)):
+            before = [lane for lane in (own, *others) if lane.last is not None]
+            waits, _, last = max(lane.last for lane in before if lane.last is not None)
+            found[job.id] = Ahead(sum(lane.waiting for lane in before), last, not waits)
+        own.add(job)
     return found
 
 
@@ -96,14 +102,18 @@ async def _has_worker(uow: UnitOfWork, now: datetime, grace_seconds: float) -> b
     return any(alive(worker.last_seen, now, grace_seconds) for worker in await uow.workers.list())
 
 
-def _reason(deployment: Deployment, ahead: Ahead, concurrency: int, *, has_worker: bool) -> dict[str, Any]:
+def _reason(deployment: Deployment, ahead: Ahead | None, concurrency: int, *, has_worker: bool) -> dict[str, Any]:
+    if deployment.held is not None:
+        return {"reason": f"On hold: {deployment.held.reason}", "position": 0, "blocked_by": None}
     if not has_worker:
         reason = "No worker is running. Start one with: fastdeploy worker"
-    elif ahead.last is not None:
+    elif ahead is not None:
         # A run that has reported its result counts as running until its process ends.
         state = "running" if ahead.last_runs else "waiting"
         how_many = "one" if concurrency == 1 else concurrency
         reason = f"Deployment {ahead.last} of {deployment.service} is {state} ahead of it; {how_many} at a time."
     else:
         reason = "All workers are busy. It starts as soon as one is free."
+    if ahead is None:
+        return {"reason": reason, "position": 1, "blocked_by": None}
     return {"reason": reason, "position": 1 + ahead.waiting, "blocked_by": ahead.last}

@@ -127,6 +127,11 @@ class UnitOfWork:
         """The workers that have been seen."""
         return repository.Workers(self._driver)
 
+    @cached_property
+    def worker_tasks(self) -> repository.WorkerTasks:
+        """Questions to workers."""
+        return repository.WorkerTasks(self._driver)
+
 
 ConnectionFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[DriverConnection]]
 OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]

@@ -16,13 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from asyncpg import UniqueViolationError
-
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository.queue import ONE_PER_LANE
 from deploy.adapters.runs.directory import RunActive, RunAlreadyStarted, RunDirectory, RunSpec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout
@@ -123,21 +120,11 @@ class Worker:
 
     async def _claim_free_slots(self) -> None:
         """Claim as many deployments as there are free slots."""
-        limit = self._identity.slots
         # Compute this on each pass: a run that ends in between does not always set the wake event (`_on_finished`).
-        while (room := self._identity.slots - len(self._runs)) > 0:
-            limit = min(limit, room)
-            try:
-                events = await self._bus.handle(
-                    ClaimDeployments(worker_id=self._identity.worker_id, limit=limit), by=WORKER
-                )
-            except UniqueViolationError as error:
-                if error.constraint_name != ONE_PER_LANE:
-                    raise
-                # Another worker claimed a deployment of the same service at the same time. Retry one at a time, so
-                # that the two workers do not keep conflicting.
-                limit = 1
-                continue
+        while (limit := self._identity.slots - len(self._runs)) > 0:
+            events = await self._bus.handle(
+                ClaimDeployments(worker_id=self._identity.worker_id, limit=limit), by=WORKER
+            )
             claimed = [event for event in events if isinstance(event, DeploymentClaimed)]
             for event in claimed:
                 self._spawn(event.deployment.id, event)

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from asyncpg import UniqueViolationError
-
 from deploy.domain.commands import (
     CancelDeployment,
     ChangeUser,
@@ -42,15 +40,6 @@ async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception
 
 def start(service_id: int, key: str | None = None) -> StartDeployment:
     return StartDeployment(service_id=service_id, origin="test", user="ada", user_id=None, idempotency_key=key)
-
-
-async def claim(site: Site, worker_id: str) -> int | None:
-    """Claim the way a worker does: retry if another worker was faster."""
-    while True:
-        try:
-            return await site.claim(worker_id)
-        except UniqueViolationError:
-            continue
 
 
 class TestStarts:
@@ -108,7 +97,7 @@ class TestClaims:
         running: set[int] = set()
 
         async def work(worker_id: str) -> None:
-            while (deployment_id := await claim(busy_site, worker_id)) is not None:
+            while (deployment_id := await busy_site.claim(worker_id)) is not None:
                 deployment = await busy_site.deployment(deployment_id)
                 assert deployment.worker_id == worker_id
                 assert deployment.service_id not in running, "two at once"
@@ -125,7 +114,7 @@ class TestClaims:
             assert ids == sorted(ids)
         assert await busy_site.claim() is None
 
-    async def test_each_lane_runs_one_deployment_at_a_time(self, busy_site: Site) -> None:
+    async def test_each_slot_runs_one_deployment_at_a_time(self, busy_site: Site) -> None:
         service_id = await busy_site.service(concurrency=3)
         await outcomes(busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(7))
         claimed = [await busy_site.claim() for _ in range(4)]
@@ -151,7 +140,7 @@ class TestClaims:
 
         async def work(worker_id: str) -> None:
             while len(claimed) < 40:
-                deployment_id = await claim(busy_site, worker_id)
+                deployment_id = await busy_site.claim(worker_id)
                 if deployment_id is None:
                     continue
                 running.add(deployment_id)
@@ -171,7 +160,7 @@ class TestClaims:
         for _ in range(30):
             deployment_id = await busy_site.start(service_id)
             cancel = busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
-            claimed, _ = await outcomes((claim(busy_site, "w1"), cancel))
+            claimed, _ = await outcomes((busy_site.claim("w1"), cancel))
             deployment = await busy_site.deployment(deployment_id)
             # Either it never runs, or it is running and must be stopped.
             assert deployment.cancel_requested == "Cancelled by bob."
@@ -179,7 +168,7 @@ class TestClaims:
                 assert deployment.state is DeploymentState.CANCELLED
             else:
                 assert (claimed, deployment.state) == (deployment_id, DeploymentState.RUNNING)
-        assert await claim(busy_site, "w1") is None
+        assert await busy_site.claim("w1") is None
         async with busy_site.open_uow() as uow:
             assert await uow.deployments.without_job() == []
 

@@ -15,7 +15,7 @@ from deploy.adapters.sealing import Unsealable
 from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
 from deploy.domain.errors import Conflict, NotFound, Overloaded
 from deploy.domain.inputs import CheckedValues, InvalidValues
-from deploy.domain.model import StepReport, StepState
+from deploy.domain.model import Lane, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.inputs import CHECKS, MAX_WAITING
 from tests.conftest import inputs_of
@@ -190,8 +190,8 @@ async def test_previous_values_are_those_of_the_same_user(site: Site) -> None:
     await start(site, service_id, {"n": 2}, user_id=ada)
     await start(site, service_id, {"n": 3}, user_id=grace)
     async with site.open_uow() as uow:
-        assert await uow.previous_values.last(service_id, ada, visible=EVERYTHING) == {"n": 2}
-        assert await uow.previous_values.last(service_id, 987654321, visible=EVERYTHING) is None
+        assert await uow.previous_values.last(Lane(service_id), ada, visible=EVERYTHING) == {"n": 2}
+        assert await uow.previous_values.last(Lane(service_id), 987654321, visible=EVERYTHING) is None
 
 
 async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, tmp_path: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.domain.changes import Snapshot
 from deploy.domain.commands import CancelDeployment, KeepFiles
-from deploy.domain.model import DeploymentState
+from deploy.domain.model import DeploymentState, Lane
 from deploy.domain.policy import EVERYTHING, WORKER
 from tests.runs import ended
 from tests.site import Site
@@ -19,12 +19,12 @@ class TestFinished:
         await site.running()
         service_id = await site.service()
         async with site.open_uow() as uow:
-            every = await uow.history.finished(service_id, limit=100, visible=EVERYTHING)
+            every = await uow.history.finished(Lane(service_id), limit=100, visible=EVERYTHING)
             assert [(one.id, one.state) for one in every] == [
                 *((number, DeploymentState.SUCCESS) for number in ids),
                 (failed, DeploymentState.FAILURE),
             ]
-            assert await uow.history.finished(service_id, limit=2, visible=EVERYTHING) == every[-2:]
+            assert await uow.history.finished(Lane(service_id), limit=2, visible=EVERYTHING) == every[-2:]
 
     async def test_durations_are_seconds_from_start_to_end(self, site: Site) -> None:
         deployment_id = await site.running()
@@ -33,7 +33,7 @@ class TestFinished:
         finished = (await site.deployment(deployment_id)).finished
         assert finished is not None
         async with site.open_uow() as uow:
-            (one,) = await uow.history.finished(await site.service(), limit=1, visible=EVERYTHING)
+            (one,) = await uow.history.finished(Lane(await site.service()), limit=1, visible=EVERYTHING)
         assert (one.started, one.finished) == (started, finished)
         assert one.seconds == max(0.0, (finished - started).total_seconds())
 
@@ -42,7 +42,7 @@ class TestFinished:
         deployment_id = await site.start(service_id)
         await site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="ada"), by=WORKER)
         async with site.open_uow() as uow:
-            (one,) = await uow.history.finished(service_id, limit=1, visible=EVERYTHING)
+            (one,) = await uow.history.finished(Lane(service_id), limit=1, visible=EVERYTHING)
         assert (one.state, one.started, one.seconds) == (DeploymentState.CANCELLED, None, None)
 
 

@@ -25,9 +25,9 @@ from deploy.adapters.database import DATABASE_ERRORS, Database, is_away
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
-from deploy.adapters.repository.queue import TASK, WAITING, NewJob
+from deploy.adapters.repository.queue import QUEUE, TASK
 from deploy.adapters.repository.rows import names_of
-from deploy.domain.model import BrowserSession, DeployedService, Deployment, Service, Step, Token, User
+from deploy.domain.model import BrowserSession, DeployedService, Deployment, Lane, Service, Step, Token, User
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
@@ -51,7 +51,7 @@ async def empty(empty_url: str) -> AsyncIterator[Database]:
     await made.close()
 
 
-# A successful, a running, and a queued deployment in the first schema.
+# A successful, a running, and a queued deployment, as each released version stores them.
 IN_PROGRESS = [
     """INSERT INTO services (name, data) VALUES ('shop', '{"steps": [{"name": "A"}], "concurrency": 2}')""",
     """
@@ -119,13 +119,20 @@ class TestUpgrade:
         async with committing_uow() as uow:
             assert [service.name for service in await uow.services.list(visible=EVERYTHING)] == ["shop"]
 
-    async def test_work_in_progress_in_the_first_schema_is_upgraded(
-        self, empty: Database, clock: FixedClock, tmp_path: Path
+    @pytest.mark.parametrize("revision", ["0001", "0005", "0006", "0009"])
+    async def test_work_in_progress_is_upgraded(
+        self, empty: Database, clock: FixedClock, tmp_path: Path, revision: str
     ) -> None:
-        await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), "0001"))
+        await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), revision))
         async with empty.transaction() as connection:
             for statement in IN_PROGRESS:
                 await connection.execute(statement)
+            if revision >= "0006":
+                await connection.execute("UPDATE services SET concurrency = 2")
+                # As added by a server of that version, which may still be running after the upgrade.
+                await connection.execute(
+                    "UPDATE procrastinate_jobs SET queue_name = 'waiting', lock = 'service:1:' WHERE status = 'todo'"
+                )
         assert await migrations.upgrade(empty)
         open_uow = unit_of_work(empty.transaction)
         bus = create_bus(open_uow, ServiceFolders(tmp_path), clock, inputs_of(open_uow, tmp_path))
@@ -253,10 +260,10 @@ class TestQueue:
         )
         app = App(connector=PsycopgConnector(conninfo=dsn, min_size=1, max_size=1))
         async with app.open_async():
-            task = app.configure_task(TASK, queue=WAITING, lock="service:3:")
+            task = app.configure_task(TASK, queue=QUEUE, lock="service:3:")
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
-            await uow.queue.put(NewJob(7, 3))
+            await uow.queue.put(7, Lane(3))
             rows = await uow.workers._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs

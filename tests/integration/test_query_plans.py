@@ -17,7 +17,7 @@ from sqlalchemy import event
 from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.queue import why_all_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
@@ -65,18 +65,20 @@ async def before_the_middle(uow: UnitOfWork) -> Deployment | None:
 
 
 READS: dict[str, Read] = {
-    "outcomes of a service": lambda uow: uow.history.finished(3, limit=500, visible=EVERYTHING),
+    "outcomes of a service": lambda uow: uow.history.finished(Lane(3), limit=500, visible=EVERYTHING),
     "outcomes of a service with open deployments only": lambda uow: uow.history.finished(
-        SERVICES, limit=500, visible=EVERYTHING
+        Lane(SERVICES), limit=500, visible=EVERYTHING
     ),
     "the previous success": before_the_middle,
     "snapshots": lambda uow: uow.history.snapshots([MIDDLE, MIDDLE + 1], visible=EVERYTHING),
     "the queue": lambda uow: uow.queue.jobs(visible=EVERYTHING),
     "one deployment": lambda uow: uow.deployments.get(MIDDLE, visible=EVERYTHING),
     "one deployment, locked": lambda uow: uow.deployments.get(MIDDLE, for_update=True, visible=EVERYTHING),
-    "a plan": lambda uow: uow.plans.by_successes(3, visible=EVERYTHING),
-    "a plan without a success": lambda uow: uow.plans.by_successes(1, visible=EVERYTHING),
-    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(SERVICES, visible=EVERYTHING),
+    "a plan": lambda uow: uow.plans.by_successes(Lane(3), visible=EVERYTHING),
+    "a plan without a success": lambda uow: uow.plans.by_successes(Lane(1), visible=EVERYTHING),
+    "a plan of a service without recent deployments": lambda uow: uow.plans.by_successes(
+        Lane(SERVICES), visible=EVERYTHING
+    ),
     "the newest of each service": lambda uow: uow.deployments.latest_by_service(
         list(range(1, SERVICES + 1)), visible=EVERYTHING
     ),

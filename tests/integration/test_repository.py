@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from deploy.adapters.database import Database
-from deploy.adapters.repository import Change, EventReader, Listings, NewJob, StoredEvent, Version
+from deploy.adapters.repository import Change, EventReader, Listings, StoredEvent, Version
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
-from deploy.domain.model import DeploymentState, Step, StepState
+from deploy.domain.model import DeploymentState, Lane, Step, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.queue import alive, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -256,7 +256,7 @@ class TestBatches:
 
 async def put(uow: UnitOfWork, deployment_id: int, *, service_id: int = 1) -> int:
     """Queue a deployment."""
-    return await uow.queue.put(NewJob(deployment_id, service_id))
+    return await uow.queue.put(deployment_id, Lane(service_id))
 
 
 class TestQueue:

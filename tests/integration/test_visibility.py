@@ -298,6 +298,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.DeleteService(service_id=world.hidden),
             commands.StartDeployment(service_id=world.hidden, origin="x", user="eve", user_id=None),
             commands.CancelDeployment(deployment_id=deployment_id, by="eve"),
+            commands.ReleaseDeployment(deployment_id=deployment_id),
             commands.IngestOutput(deployment_id=deployment_id, entries=(line("x"),), offset_before=0, offset=1),
             commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
             commands.FinishDeployment(deployment_id=deployment_id),
@@ -378,7 +379,7 @@ async def test_commands_leave_audit_entries_in_their_transaction(world: World) -
     assert (entry.actor_type, entry.actor, entry.user_id, entry.action) == ("user", "bob", 2, "start deployment")
     assert (entry.object_type, entry.object_id) == ("service", str(world.shown))
     deployment_id = queued(started)
-    assert entry.details == {"origin": "page", "deployment_id": deployment_id}
+    assert entry.details == {"origin": "page", "environment": "", "deployment_id": deployment_id}
     with pytest.raises(NotFound):
         await world.state.bus.handle(commands.DeleteService(service_id=NUMBER), by=WORKER)
     await world.state.bus.handle(commands.Heartbeat(worker_id="w1", host="x", version="1", slots=1), by=WORKER)

@@ -88,6 +88,8 @@ class TestDeploymentMessage:
             "secret_inputs": [],
             "lines": 3,
             "seq": 9,
+            "environment": "",
+            "held": None,
         }
 
     def test_the_seq_matches_the_message(self) -> None:

@@ -16,6 +16,7 @@ from deploy.adapters.orm.tables import (
     steps,
     tokens,
     users,
+    worker_tasks,
     workers,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "steps",
     "tokens",
     "users",
+    "worker_tasks",
     "workers",
 ]

@@ -176,10 +176,19 @@ deployments = Table(
     Column("secret_inputs", ARRAY(Text), nullable=False, server_default="{}"),
     # Set together with an idempotency key. Identifies a repeated request without storing its secrets.
     Column("request_fingerprint", Text),
-    # For a service's history and its last successful deployment.
+    Column("environment", Text, nullable=False, server_default=""),
+    # {"reason", "until"} of a queued deployment that does not have a job yet.
+    Column("held", JSON),
+    # For a service's history.
     Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
+    # For the history and the last successful deployment of a lane.
+    Index("ix_deployments_lane_id", "service_id", "environment", text("id DESC")),
     Index(
-        "ix_deployments_service_id_success", "service_id", text("id DESC"), postgresql_where=text("state = 'success'")
+        "ix_deployments_lane_success",
+        "service_id",
+        "environment",
+        text("id DESC"),
+        postgresql_where=text("state = 'success'"),
     ),
     # For filtering by time.
     Index("ix_deployments_created", "created"),
@@ -252,7 +261,8 @@ deployed_services = Table(
     Column("service_id", ForeignKey("services.id", ondelete="CASCADE"), nullable=False),
     Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("config", JSON, nullable=False),
-    UniqueConstraint("service_id"),
+    Column("environment", Text, nullable=False, server_default=""),
+    UniqueConstraint("service_id", "environment"),
 )
 
 workers = Table(
@@ -264,4 +274,18 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     Column("started", Moment, nullable=False),
     Column("last_seen", Moment, nullable=False),
+)
+
+# Questions of server processes to workers, deleted once they are answered and read. Not part of the deployment queue.
+worker_tasks = Table(
+    "worker_tasks",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("deadline", Moment, nullable=False),
+    Column("worker_id", Text),
+    Column("finished", Moment),
+    Column("result", JSON),
+    Column("error", Text),
 )

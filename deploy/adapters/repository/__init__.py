@@ -12,16 +12,19 @@ from deploy.adapters.repository.history import History
 from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
-from deploy.adapters.repository.queue import NewJob, Queue
+from deploy.adapters.repository.queue import Ahead, Queue
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.sessions import Sessions
 from deploy.adapters.repository.steps import Steps
 from deploy.adapters.repository.tokens import Tokens
 from deploy.adapters.repository.users import Users
+from deploy.adapters.repository.worker_tasks import Answer, WorkerTask, WorkerTasks
 from deploy.adapters.repository.workers import Worker, Workers
 
 __all__ = [
+    "Ahead",
+    "Answer",
     "Attempts",
     "Audit",
     "Batches",
@@ -34,7 +37,6 @@ __all__ = [
     "Events",
     "History",
     "Listings",
-    "NewJob",
     "Plans",
     "PreviousValues",
     "Queue",
@@ -47,5 +49,7 @@ __all__ = [
     "Users",
     "Version",
     "Worker",
+    "WorkerTask",
+    "WorkerTasks",
     "Workers",
 ]

@@ -16,21 +16,19 @@ from deploy.adapters.repository.events import (
     StoredEvent,
     event_rows,
 )
-from deploy.adapters.repository.queue import PUT_JOB, NewJob
-from deploy.adapters.repository.rows import names_of
+from deploy.adapters.repository.rows import held_to_json, names_of
 from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.domain.model import Deployment, Step
 
 # Add a new deployment with all its rows. Foreign keys are checked at the end of the statement.
-_ADDED = tuple(name for name in names_of(Deployment) if name != "job_id")
+_ADDED = names_of(Deployment)
 _QUOTED, _NEW = ", ".join(f'"{name}"' for name in _ADDED), ", ".join(f":new_{name}" for name in _ADDED)
 _ADD = Statement(
-    f"WITH job AS ({PUT_JOB}), "
-    f"added AS (INSERT INTO deployments ({_QUOTED}, job_id) SELECT {_NEW}, job.id FROM job), "
+    f"WITH added AS (INSERT INTO deployments ({_QUOTED}) VALUES ({_NEW})), "
     "kept AS (INSERT INTO snapshots (deployment_id, config) VALUES (:deployment_id, :config)), "
     f"put AS ({PUT_STEPS.format(also='')}), appended AS ({APPEND_EVENTS.format(also='')}) "
-    f"SELECT job.id, {NOTIFY_OF_DEPLOYMENT} FROM job"
+    f"SELECT {NOTIFY_OF_DEPLOYMENT}"
 )
 
 _NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('deployments', 'id'))")
@@ -45,6 +43,7 @@ _CHANGED = (
     "worker_id",
     "job_id",
     "cancel_requested",
+    "held",
     "run_ended",
     "seq",
     "lines",
@@ -122,14 +121,13 @@ class Batches:
         deployment: Deployment,
         *,
         config: dict[str, Any],
-        job: NewJob,
         steps: Sequence[Step],
         events: Sequence[StoredEvent],
     ) -> None:
-        """Store a new deployment that has an ID, with its service's config, job, steps, and first events."""
+        """Store a new deployment that has an ID, with its service's config, steps, and first events."""
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
-        values |= {"config": json.dumps(config), **job.values()}
-        deployment.job_id = await _ADD.value(self._driver, **values)
+        values |= {"config": json.dumps(config)}
+        await _ADD.value(self._driver, **values)
         self._committed.append(CommittedEvents(deployment.id, deployment.service_id, events))
 
     async def store(self, change: Change) -> bool:
@@ -153,6 +151,7 @@ class Batches:
 def _values(deployment: Deployment, names: Iterable[str]) -> dict[str, Any]:
     values = {f"new_{name}": getattr(deployment, name) for name in names}
     values["new_state"] = deployment.state.value
+    values["new_held"] = held_to_json(deployment.held)
     if "new_context" in values:
         values["new_context"] = json.dumps(deployment.context)
     return values

@@ -53,7 +53,7 @@ _REPORTED_BUT_ALIVE = VisibleStatement(
 )
 _WITHOUT_JOB = Statement(
     f"SELECT d.id FROM deployments AS d WHERE {_IS_OPEN} AND d.state = 'queued' "
-    "AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = d.job_id) ORDER BY d.id"
+    "AND d.held IS NULL AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.id = d.job_id) ORDER BY d.id"
 )
 _REMOVE_OLD = Statement(
     "DELETE FROM deployments WHERE id IN (SELECT id FROM deployments AS old WHERE old.service_id = :service_id "
@@ -62,8 +62,8 @@ _REMOVE_OLD = Statement(
     "AND old.finished < now() - make_interval(secs => CAST(:days AS double precision) * 86400) "
     "OR CAST(:count AS bigint) > 0 AND old.id <= (SELECT id FROM deployments WHERE service_id = :service_id "
     "ORDER BY id DESC OFFSET CAST(:count AS bigint) LIMIT 1)) "
-    "AND old.id IS DISTINCT FROM "
-    "(SELECT max(id) FROM deployments WHERE service_id = :service_id AND state = 'success') "
+    "AND old.id IS DISTINCT FROM (SELECT max(id) FROM deployments "
+    "WHERE service_id = :service_id AND environment = old.environment AND state = 'success') "
     "ORDER BY id LIMIT CAST(:limit AS bigint)) RETURNING id"
 )
 
@@ -125,13 +125,13 @@ class Deployments:
         return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
-        """Return the IDs of queued deployments that do not have a job in the queue."""
+        """Return the IDs of queued deployments that are not held and do not have a job in the queue."""
         return await _WITHOUT_JOB.column(self._driver)
 
     async def lost(self, grace_seconds: float) -> Sequence[tuple[int, str]]:
         """Return (ID, host) of unfinished deployments whose worker has not been seen for `grace_seconds`.
 
-        This includes deployments that already reported a result, because they occupy their lane until the run ends.
+        This includes deployments that already reported a result, because they occupy their slot until the run ends.
         """
         return [(row[0], row[1]) for row in await _LOST.rows(self._driver, silence=grace_seconds)]
 
@@ -160,6 +160,6 @@ class Deployments:
         """Delete up to `limit` finished deployments of a service that are older than `days` or beyond the newest
         `count`.
 
-        0 means no limit. Always keep the last successful deployment. Return the IDs of the deleted deployments.
+        0 means no limit. Always keep the last successful deployment of each lane. Return the IDs of the deleted deployments.
         """
         return await _REMOVE_OLD.column(self._driver, service_id=service_id, days=days, count=count, limit=limit)

@@ -12,17 +12,17 @@ import asyncpg
 from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.changes import Snapshot
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import Visible
 
 _FINISHED = VisibleStatement(
     "SELECT id, state, started, finished FROM deployments WHERE service_id = :service_id "
-    "AND state NOT IN ('queued', 'running') AND {visible} ORDER BY id DESC LIMIT :limit",
+    "AND environment = :environment AND state NOT IN ('queued', 'running') AND {visible} ORDER BY id DESC LIMIT :limit",
     "service_id",
 )
 _LAST_SUCCESS = VisibleStatement(
-    f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d WHERE d.service_id = :service_id AND d.state = 'success' "
-    "AND d.id < :before AND {visible} ORDER BY d.id DESC LIMIT 1",
+    f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d WHERE d.service_id = :service_id "
+    "AND d.environment = :environment AND d.state = 'success' AND d.id < :before AND {visible} ORDER BY d.id DESC LIMIT 1",
     "d.service_id",
 )
 _SNAPSHOTS = VisibleStatement(
@@ -49,22 +49,22 @@ class Finished:
 
 
 class History:
-    """Reads the history of services."""
+    """Reads the history of lanes."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def finished(self, service_id: int, *, visible: Visible, limit: int) -> list[Finished]:
-        """Return the results of a service's last deployments, up to `limit`, oldest first."""
-        rows = await _FINISHED.rows(self._driver, visible, service_id=service_id, limit=limit)
+    async def finished(self, lane: Lane, *, visible: Visible, limit: int) -> list[Finished]:
+        """Return the results of a lane's last deployments, up to `limit`, oldest first."""
+        rows = await _FINISHED.rows(self._driver, visible, **lane._asdict(), limit=limit)
         return [
             Finished(row["id"], DeploymentState(row["state"]), row["started"], row["finished"])
             for row in reversed(rows)
         ]
 
     async def last_success_before(self, deployment: Deployment, *, visible: Visible) -> Deployment | None:
-        """Return the service's last successful deployment before this one, or None."""
-        row = await _LAST_SUCCESS.row(self._driver, visible, service_id=deployment.service_id, before=deployment.id)
+        """Return the lane's last successful deployment before this one, or None."""
+        row = await _LAST_SUCCESS.row(self._driver, visible, **deployment.lane._asdict(), before=deployment.id)
         return deployment_from(row) if row is not None else None
 
     async def snapshots(self, deployment_ids: Sequence[int], *, visible: Visible) -> dict[int, Snapshot]:

@@ -7,12 +7,13 @@ from typing import Any
 import asyncpg
 
 from deploy.adapters.repository.statement import VisibleStatement
+from deploy.domain.model import Lane
 from deploy.domain.policy import Visible
 
-# Only considers the service's last 1,000 deployments; older values are not offered.
+# Only considers the lane's last 1,000 deployments; older values are not offered.
 _LAST = VisibleStatement(
-    "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id AND {visible} "
-    "ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1",
+    "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id "
+    "AND environment = :environment AND {visible} ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1",
     "service_id",
 )
 
@@ -23,10 +24,10 @@ class PreviousValues:
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def last(self, service_id: int, user_id: int, *, visible: Visible) -> dict[str, Any] | None:
-        """Return the values from a user's last deployment of a service.
+    async def last(self, lane: Lane, user_id: int, *, visible: Visible) -> dict[str, Any] | None:
+        """Return the values from a user's last deployment of a lane.
 
         Secrets are not included because they are not kept.
         """
-        row = await _LAST.row(self._driver, visible, service_id=service_id, user_id=user_id)
+        row = await _LAST.row(self._driver, visible, **lane._asdict(), user_id=user_id)
         return None if row is None else row["context"].get("env", {})

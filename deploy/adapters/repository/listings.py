@@ -30,6 +30,8 @@ DEPLOYMENT_FIELDS = (
     "secret_inputs",
     "seq",
     "lines",
+    "environment",
+    "held",
 )
 
 

@@ -1,11 +1,11 @@
-"""Derive expected steps and durations from the last successful deployments of a service."""
+"""Derive expected steps and durations from the last successful deployments of a lane."""
 
 from __future__ import annotations
 
 import asyncpg
 
 from deploy.adapters.repository.statement import VisibleStatement
-from deploy.domain.model import Plan, PlannedStep
+from deploy.domain.model import Lane, Plan, PlannedStep
 from deploy.domain.policy import Visible
 
 # Limits on the successes and steps to read: enough for a median, and fast enough to read at every start.
@@ -14,7 +14,7 @@ _STEPS = 2_000
 
 _BY_SUCCESSES = VisibleStatement(
     "WITH recent AS (SELECT id, started, finished, step_count FROM deployments "
-    "WHERE service_id = :service_id AND state = 'success' AND {visible} ORDER BY id DESC LIMIT :successes), "
+    "WHERE service_id = :service_id AND environment = :environment AND state = 'success' AND {visible} ORDER BY id DESC LIMIT :successes), "
     "overall AS (SELECT max(id) AS last, sum(step_count) AS steps, "
     "percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) AS seconds FROM recent), "
     "medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
@@ -28,15 +28,15 @@ _BY_SUCCESSES = VisibleStatement(
 
 
 class Plans:
-    """Derives plans from the history of services."""
+    """Derives plans from the history of lanes."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def by_successes(self, service_id: int, *, visible: Visible) -> Plan | None:
+    async def by_successes(self, lane: Lane, *, visible: Visible) -> Plan | None:
         """Return the steps of the last success with median durations of recent successes, or None without a success."""
         rows = await _BY_SUCCESSES.rows(
-            self._driver, visible, service_id=service_id, successes=_SUCCESSES, most_steps=_STEPS
+            self._driver, visible, **lane._asdict(), successes=_SUCCESSES, most_steps=_STEPS
         )
         if not rows:
             return None

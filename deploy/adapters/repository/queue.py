@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
 from deploy.adapters.database import QUEUE_CHANNEL
 from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.domain.model import Lane
 from deploy.domain.policy import Visible
 
-# New jobs go to WAITING. `fastdeploy_take_jobs` moves them to the queue that workers take jobs from.
-WAITING = "waiting"
-TASK = "deploy"
-# Returns the job's ID. A separate constant because the statement that stores a new deployment includes it.
-PUT_JOB = (
-    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lane, NULL, CAST(:job_args AS jsonb), NULL)]"
+QUEUE, TASK = "deployments", "deploy"
+_PUT = Statement(
+    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lock, NULL, CAST(:args AS jsonb), NULL)]"
     "::procrastinate_job_to_defer_v1[])) AS id"
 )
-_PUT = Statement(PUT_JOB)
 _TAKE = Statement("SELECT job_id, deployment_id FROM fastdeploy_take_jobs(:most)")
-ONE_PER_LANE = "procrastinate_jobs_lock_idx_v1"
 _WAKE = Statement(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{json.dumps({'type': 'job_inserted'})}')")
 _FINISH = Statement("SELECT fastdeploy_finish_job(:id)")
 _WITHDRAW = Statement(
@@ -34,31 +30,24 @@ _WITHDRAW = Statement(
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
 _AHEAD = VisibleStatement(
-    "SELECT deployment_id, runs FROM ("
+    "SELECT waiting, deployment_id, runs FROM ("
     "SELECT job.id, CAST(job.args ->> 'deployment_id' AS bigint) AS deployment_id, job.status = 'doing' AS runs, "
-    "count(*) OVER () AS before FROM procrastinate_jobs AS own "
+    "count(*) FILTER (WHERE job.status = 'todo') OVER () AS waiting, "
+    "count(*) FILTER (WHERE split_part(job.lock, ':', 4) = split_part(own.lock, ':', 4)) OVER () AS in_lane, "
+    "count(*) FILTER (WHERE split_part(job.lock, ':', 4) <> split_part(own.lock, ':', 4)) OVER () AS in_other_lanes "
+    "FROM procrastinate_jobs AS own "
     "JOIN procrastinate_jobs AS job ON split_part(job.lock, ':', 2) = split_part(own.lock, ':', 2) AND job.id <> own.id "
-    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) AND {visible}"
-    ") AS job WHERE before >= CAST(:concurrency AS integer) ORDER BY NOT runs, id",
+    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
+    "AND (split_part(job.lock, ':', 4) IN ('', split_part(own.lock, ':', 4)) OR split_part(own.lock, ':', 4) = '') "
+    "AND {visible}"
+    ") AS job WHERE in_other_lanes > 0 OR in_lane >= CAST(:concurrency AS integer) ORDER BY runs, id DESC LIMIT 1",
     "CAST(split_part(own.lock, ':', 2) AS bigint)",
 )
 _JOBS = VisibleStatement(
-    "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), status = 'doing' "
-    "FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND {visible}",
+    "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), "
+    "split_part(lock, ':', 4), status = 'doing' FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND {visible}",
     "CAST(split_part(lock, ':', 2) AS bigint)",
 )
-
-
-class NewJob(NamedTuple):
-    """A deployment to add to the queue."""
-
-    deployment_id: int
-    service_id: int
-
-    def values(self) -> dict[str, Any]:
-        """Return the parameters of `PUT_JOB`."""
-        args = json.dumps({"deployment_id": self.deployment_id})
-        return {"queue": WAITING, "task": TASK, "lane": f"service:{self.service_id}:", "job_args": args}
 
 
 class Job(NamedTuple):
@@ -67,28 +56,38 @@ class Job(NamedTuple):
     id: int
     deployment_id: int
     service_id: int
+    environment: str
     runs: bool
 
 
+class Ahead(NamedTuple):
+    """The deployments that a waiting one waits for: how many wait themselves, and the last one."""
+
+    waiting: int
+    last: int
+    last_runs: bool
+
+
 class Queue:
-    """The queue of deployments: first in, first out, with at most `concurrency` running per service."""
+    """The queue of deployments: first in, first out, with at most `concurrency` running per lane."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def put(self, job: NewJob) -> int:
-        """Add a stored deployment to the queue and return the job's ID."""
-        job_id: int = await _PUT.value(self._driver, **job.values())
+    async def put(self, deployment_id: int, lane: Lane) -> int:
+        """Add a deployment to the queue of its lane and return the job's ID."""
+        lock = f"service:{lane.service_id}:" + (f":{lane.environment}" if lane.environment else "")
+        args = json.dumps({"deployment_id": deployment_id})
+        job_id: int = await _PUT.value(self._driver, queue=QUEUE, task=TASK, lock=lock, args=args)
         return job_id
 
-    async def ahead_of(self, job_id: int, *, visible: Visible, concurrency: int) -> Sequence[tuple[int, bool]]:
-        """Return (deployment ID, is running) of the service's jobs ahead of this one, in order.
+    async def ahead_of(self, job_id: int, *, visible: Visible, concurrency: int) -> Ahead | None:
+        """Return the deployments that a waiting job waits for, or None if it only waits for a free worker.
 
-        Return an empty list if fewer than `concurrency` jobs are ahead: the job is then only waiting for a free
-        worker.
+        It waits if `concurrency` jobs of its lane are ahead, or any job of another lane that excludes its own.
         """
-        rows = await _AHEAD.rows(self._driver, visible, id=job_id, concurrency=concurrency)
-        return [(row[0], row[1]) for row in rows]
+        row = await _AHEAD.row(self._driver, visible, id=job_id, concurrency=concurrency)
+        return None if row is None else Ahead(*row)
 
     async def jobs(self, *, visible: Visible) -> Sequence[Job]:
         """Return all queued and running jobs, in no particular order."""
@@ -97,15 +96,12 @@ class Queue:
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
         """Claim up to `limit` jobs that can run next, and return (job ID, deployment ID) of each.
 
-        Apply the current config of each service. At most one running job occupies a lane.
-
-        Raises:
-            UniqueViolationError: Another worker claimed a job of the same lane at the same time (`ONE_PER_LANE`).
+        Apply the current config of each service. Skip services that another worker is claiming right now.
         """
         return [(row[0], row[1]) for row in await _TAKE.rows(self._driver, most=limit)]
 
     async def finish(self, job_id: int) -> None:
-        """Remove a finished job and wake the workers for the service's next job. Idempotent."""
+        """Remove a finished job and wake the workers for the lane's next job. Idempotent."""
         await _FINISH.value(self._driver, id=job_id)
 
     async def wake(self) -> None:
@@ -113,7 +109,7 @@ class Queue:
         await _WAKE.value(self._driver)
 
     async def withdraw(self, job_id: int) -> None:
-        """Remove a queued job and wake the workers for the service's next job.
+        """Remove a queued job and wake the workers for the lane's next job.
 
         Skip the job if a worker is claiming it: that worker holds the job and is waiting for the deployment, which the
         caller has locked.

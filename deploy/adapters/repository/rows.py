@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
-from deploy.domain.model import Deployment, DeploymentState, Step, StepState
+import orjson
+
+from deploy.domain.model import Deployment, DeploymentState, Held, Step, StepState
 
 
 def names_of(kind: type[Any]) -> tuple[str, ...]:
@@ -26,7 +29,19 @@ def deployment_from(row: Sequence[Any]) -> Deployment:
     """Return the deployment in a row that starts with its columns."""
     deployment = Deployment(*row[:_WIDTH])
     deployment.state = DeploymentState(deployment.state)
+    if deployment.held is not None:
+        deployment.held = _held_from(deployment.held)
     return deployment
+
+
+def held_to_json(held: Held | None) -> str | None:
+    """Return a hold as JSON, as it is stored and sent to clients, or None without a hold."""
+    return None if held is None else orjson.dumps(held, option=orjson.OPT_UTC_Z).decode()
+
+
+def _held_from(fields: Any) -> Held:
+    until = fields["until"]
+    return Held(fields["reason"], datetime.fromisoformat(until.replace("Z", "+00:00")) if until else None)
 
 
 def step_from(row: Sequence[Any]) -> Step:

@@ -15,7 +15,7 @@ from deploy.adapters.orm import services
 from deploy.adapters.repository.mapped import current
 from deploy.adapters.repository.statement import Statement, VisibleStatement, limited_to
 from deploy.domain.errors import NotFound
-from deploy.domain.model import DeployedService, Service
+from deploy.domain.model import DeployedService, Lane, Service
 from deploy.domain.policy import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
@@ -29,12 +29,12 @@ _GET_LOCKED = _GET.with_for_update(key_share=True)  # does not block the foreign
 _FIND = _PRESENT.where(services.c.name == bindparam("name"))
 _LIST = _PRESENT.order_by(services.c.name)
 _PUT_DEPLOYED = Statement(
-    "INSERT INTO deployed_services (service_id, deployment_id, config) "
-    "VALUES (:service_id, :deployment_id, :config) ON CONFLICT (service_id) "
+    "INSERT INTO deployed_services (service_id, environment, deployment_id, config) "
+    "VALUES (:service_id, :environment, :deployment_id, :config) ON CONFLICT (service_id, environment) "
     "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
 )
 _LIST_DEPLOYED = VisibleStatement(
-    "SELECT d.deployment_id, d.service_id, d.config, d.id FROM deployed_services AS d "
+    "SELECT d.deployment_id, d.service_id, d.environment, d.config, d.id FROM deployed_services AS d "
     "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL AND {visible} ORDER BY d.id",
     "d.service_id",
 )
@@ -97,15 +97,15 @@ class Services:
 
 
 class DeployedServices:
-    """Deployed services: what the last successful deployment of each service left running."""
+    """Deployed services: what the last successful deployment of each lane left running."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def put(self, service_id: int, deployment_id: int, config: dict[str, Any]) -> None:
-        """Store or replace the deployed service of a service."""
+    async def put(self, lane: Lane, deployment_id: int, config: dict[str, Any]) -> None:
+        """Store or replace the deployed service of a lane."""
         await _PUT_DEPLOYED.value(
-            self._driver, service_id=service_id, deployment_id=deployment_id, config=json.dumps(config)
+            self._driver, **lane._asdict(), deployment_id=deployment_id, config=json.dumps(config)
         )
 
     async def list(self, *, visible: Visible) -> Sequence[DeployedService]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from deploy.adapters.repository.history import Finished
 from deploy.domain import changes
 from deploy.domain.changes import Change, Snapshot
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
@@ -34,7 +34,7 @@ async def read_statistics(
     """
     async with state.open_unit_of_work() as uow:
         service = await granted_service(actor, Action.READ_SERVICES, service_id, uow)
-        finished = await uow.history.finished(service.id, visible=actor.visible, limit=limit)
+        finished = await uow.history.finished(Lane(service.id), visible=actor.visible, limit=limit)
     return _statistics(finished)
 
 

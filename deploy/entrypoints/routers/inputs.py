@@ -14,7 +14,7 @@ from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.errors import NotFound
 from deploy.domain.inputs import Form
-from deploy.domain.model import Service
+from deploy.domain.model import Lane, Service
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
@@ -45,7 +45,7 @@ async def read_inputs(service_id: Id, actor: Asker, state: AppStateDep) -> Input
         ahead = len(await uow.deployments.open(service_id=service.id, visible=actor.visible))
         last = None
         if actor.user_id is not None:
-            last = await uow.previous_values.last(service.id, actor.user_id, visible=actor.visible)
+            last = await uow.previous_values.last(Lane(service.id), actor.user_id, visible=actor.visible)
     found = await state.folders.survey(service.name, service.data)
     form, hosts = await asyncio.gather(
         state.inputs.choices.form(service.name, service.data), _hosts(service, state, found)

@@ -59,6 +59,15 @@ class StepIn(BaseModel):
         return self
 
 
+class HeldOut(ResponseModel):
+    """Why a queued deployment is not in the queue, and until when (null if unknown)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    reason: str
+    until: datetime | None
+
+
 class DeploymentOut(ResponseModel):
     """A deployment."""
 
@@ -82,6 +91,8 @@ class DeploymentOut(ResponseModel):
     secret_inputs: list[str]
     seq: int
     lines: int
+    environment: str
+    held: HeldOut | None
 
 
 class DeploymentStarted(DeploymentOut):
@@ -123,7 +134,7 @@ class StepOut(ResponseModel):
 
 
 class WaitingOut(ResponseModel):
-    """Why a deployment is waiting, its position in the queue (from 1), and the deployment it waits for."""
+    """Why a deployment is waiting, its position in the queue (from 1; 0 while held), and the deployment it waits for."""
 
     reason: str
     position: int

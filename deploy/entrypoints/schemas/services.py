@@ -110,10 +110,11 @@ class SyncOut(Detail):
 
 
 class DeployedServiceOut(ResponseModel):
-    """What the last successful deployment of a service left running."""
+    """What the last successful deployment of a service in an environment left running."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: int
     deployment_id: int
     config: dict[str, Any]
+    environment: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.adapters.repository import Change, NewJob, Version
+from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
@@ -51,21 +51,34 @@ async def start_deployment(
         request_fingerprint=inputs.fingerprint(command) if command.idempotency_key is not None else None,
         retry_of=command.retry_of,
         secret_inputs=sorted(values.secrets),
+        environment=command.environment,
+        held=command.held,
     )
-    expectation = await expected(service, uow, playbook_steps, visible=EVERYTHING)
+    expectation = await expected(service, uow, playbook_steps, environment=command.environment, visible=EVERYTHING)
     deployment.expected_seconds = expectation.expected_seconds
     ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
+    if deployment.held is None:
+        deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
     await uow.batches.add(
         deployment,
         config=service.data,
-        job=NewJob(deployment.id, service.id),
         steps=[event.step for event in events if isinstance(event, StepChanged)],
         events=list(stored_events(deployment, events)),
     )
     if values.secrets:
         await uow.secrets.put(deployment.id, inputs.vault.seal(values.secrets, deployment.id))
     return [DeploymentQueued(deployment), *events]
+
+
+async def release_deployment(command: commands.ReleaseDeployment, uow: UnitOfWork) -> list[Event]:
+    """Queue a deployment that was held."""
+    deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
+    run, version = Run(deployment, (), iter(())), Version.of(deployment)
+    run.events += deployment.release()
+    deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
+    await record_locked(uow, run, version)
+    return run.events
 
 
 async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork, *, now: Clock) -> list[Event]:
@@ -119,7 +132,7 @@ async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWor
     """Give a waiting deployment a new job to replace a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
-        deployment.job_id = await uow.queue.put(NewJob(deployment.id, deployment.service_id))
+        deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []
 

@@ -42,7 +42,7 @@ async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
 
 
 async def settle(uow: UnitOfWork, run: Run) -> None:
-    """After the end of a run, let the service's next deployment start, and record the deployed service."""
+    """After the end of a run, let the lane's next deployment start, and record the deployed service."""
     deployment = run.deployment
     if deployment.run_ended is None:
         return
@@ -51,4 +51,4 @@ async def settle(uow: UnitOfWork, run: Run) -> None:
         await uow.queue.finish(deployment.job_id)
     if deployment.state is DeploymentState.SUCCESS:
         config = {"service": deployment.service, **deployment.context}
-        await uow.deployed_services.put(deployment.service_id, deployment.id, config)
+        await uow.deployed_services.put(deployment.lane, deployment.id, config)

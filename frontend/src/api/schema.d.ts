@@ -873,7 +873,7 @@ export interface components {
         };
         /**
          * DeployedServiceOut
-         * @description What the last successful deployment of a service left running.
+         * @description What the last successful deployment of a service in an environment left running.
          */
         DeployedServiceOut: {
             /** Config */
@@ -882,6 +882,8 @@ export interface components {
             };
             /** Deployment Id */
             deployment_id: number;
+            /** Environment */
+            environment: string;
             /** Id */
             id: number;
         };
@@ -903,12 +905,15 @@ export interface components {
             created: string;
             /** Details */
             details: string;
+            /** Environment */
+            environment: string;
             /** Exit Code */
             exit_code: number | null;
             /** Expected Seconds */
             expected_seconds: number | null;
             /** Finished */
             finished: string | null;
+            held: components["schemas"]["HeldOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -962,12 +967,15 @@ export interface components {
              * Format: date-time
              */
             created: string;
+            /** Environment */
+            environment: string;
             /** Exit Code */
             exit_code: number | null;
             /** Expected Seconds */
             expected_seconds: number | null;
             /** Finished */
             finished: string | null;
+            held: components["schemas"]["HeldOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -1010,12 +1018,15 @@ export interface components {
             created: string;
             /** Details */
             details: string;
+            /** Environment */
+            environment: string;
             /** Exit Code */
             exit_code: number | null;
             /** Expected Seconds */
             expected_seconds: number | null;
             /** Finished */
             finished: string | null;
+            held: components["schemas"]["HeldOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -1100,6 +1111,16 @@ export interface components {
             reasons: string[];
             /** Status */
             status: string;
+        };
+        /**
+         * HeldOut
+         * @description Why a queued deployment is not in the queue, and until when (null if unknown).
+         */
+        HeldOut: {
+            /** Reason */
+            reason: string;
+            /** Until */
+            until: string | null;
         };
         /**
          * HostResultOut
@@ -1612,12 +1633,15 @@ export interface components {
              * Format: date-time
              */
             created: string;
+            /** Environment */
+            environment: string;
             /** Exit Code */
             exit_code: number | null;
             /** Expected Seconds */
             expected_seconds: number | null;
             /** Finished */
             finished: string | null;
+            held: components["schemas"]["HeldOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -1645,7 +1669,7 @@ export interface components {
         };
         /**
          * WaitingOut
-         * @description Why a deployment is waiting, its position in the queue (from 1), and the deployment it waits for.
+         * @description Why a deployment is waiting, its position in the queue (from 1; 0 while held), and the deployment it waits for.
          */
         WaitingOut: {
             /** Blocked By */

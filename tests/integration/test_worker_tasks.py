@@ -1,0 +1,221 @@
+"""Worker tasks: server processes ask workers through the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from deploy.adapters.database import Database
+from deploy.adapters.notifications import Listener
+from deploy.domain.policy import EVERYTHING
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from deploy.service_layer.worker_tasks import MAX_CONCURRENT, TaskClient, TaskFailed, TaskHandler, TaskRunner
+from tests.site import Site
+
+TIMEOUT = 30.0
+
+
+async def double(arguments: dict[str, Any]) -> Any:
+    return {"doubled": arguments["number"] * 2}
+
+
+async def fail(_: dict[str, Any]) -> Any:
+    raise TaskFailed("The inventory is broken")
+
+
+async def crash(_: dict[str, Any]) -> Any:
+    raise ValueError("a secret detail")
+
+
+async def hang(_: dict[str, Any]) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def autocommit(database: Database) -> OpenUnitOfWork:
+    return unit_of_work(database.connection)
+
+
+@asynccontextmanager
+async def background(*work: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def worker(
+    url: str, autocommit: OpenUnitOfWork, handlers: Mapping[str, TaskHandler], worker_id: str = "w1"
+) -> AsyncIterator[None]:
+    """Run the tasks of a worker in its own listener, as in a process of its own."""
+    listener = Listener(url)
+    runner = TaskRunner(worker_id, handlers, autocommit, listener)
+    async with background(listener.run(), runner.run()):
+        await listener.connected.wait()
+        yield
+
+
+@asynccontextmanager
+async def client(url: str, autocommit: OpenUnitOfWork) -> AsyncIterator[TaskClient]:
+    listener = Listener(url)
+    made = TaskClient(autocommit, listener)
+    async with background(listener.run()):
+        await listener.connected.wait()
+        yield made
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    while True:
+        if await holds():
+            return
+        await asyncio.sleep(0.01)
+
+
+async def stored_tasks(database: Database) -> int:
+    async with database.connection() as connection:
+        count: int = await connection.fetchval("SELECT count(*) FROM worker_tasks")
+        return count
+
+
+async def test_a_worker_answers(database_url: str, database: Database, autocommit: OpenUnitOfWork) -> None:
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"double": double}):
+        answers = await asyncio.gather(*(ask.ask("double", {"number": n}, timeout=TIMEOUT) for n in range(20)))
+    assert answers == [{"doubled": 2 * n} for n in range(20)]
+    assert await stored_tasks(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("handler", "sentence"),
+    [(fail, "The inventory is broken"), (crash, "The worker failed: ValueError. Its log has the details")],
+)
+async def test_failures_are_visible(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork, handler: TaskHandler, sentence: str
+) -> None:
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"kind": handler}):
+        with pytest.raises(TaskFailed) as raised:
+            await ask.ask("kind", {}, timeout=TIMEOUT)
+    assert str(raised.value) == sentence
+    assert await stored_tasks(database) == 0
+
+
+async def test_a_task_that_takes_too_long_fails(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"hang": hang}):
+        with pytest.raises(TaskFailed, match="did not finish in time"):
+            await ask.ask("hang", {}, timeout=0.2)
+    assert await stored_tasks(database) == 0
+
+
+async def test_without_a_worker_the_error_says_so(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"other": double}):
+        with pytest.raises(TaskFailed, match="No worker is free"):
+            await ask.ask("double", {"number": 1}, timeout=0.1)
+    assert await stored_tasks(database) == 0
+
+
+async def test_a_worker_that_dies_is_reported(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    async with client(database_url, autocommit) as ask:
+        asked = asyncio.ensure_future(ask.ask("double", {"number": 1}, timeout=0.5))
+        async with autocommit() as uow:
+
+            async def is_claimed() -> bool:
+                return await uow.worker_tasks.claim("w1", ["double"]) is not None
+
+            await eventually(is_claimed)
+        with pytest.raises(TaskFailed, match="The worker did not answer in time"):
+            await asked
+    assert await stored_tasks(database) == 0
+
+
+async def test_a_canceled_request_withdraws_its_task(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    async with client(database_url, autocommit) as ask:
+        asked = asyncio.ensure_future(ask.ask("double", {"number": 1}, timeout=TIMEOUT))
+
+        async def is_waiting() -> bool:
+            return bool(ask._waiting)
+
+        await eventually(is_waiting)
+        assert await stored_tasks(database) == 1
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert await stored_tasks(database) == 0
+
+
+async def test_lost_notifications_only_delay_the_answer(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    deaf = Listener(database_url)  # not running
+    runner = TaskRunner("w1", {"double": double}, autocommit, deaf)
+    async with background(runner.run()):
+        assert await TaskClient(autocommit, deaf).ask("double", {"number": 4}, timeout=TIMEOUT) == {"doubled": 8}
+
+
+async def test_each_task_is_answered_by_one_worker(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    calls: list[int] = []
+
+    async def count(arguments: dict[str, Any]) -> Any:
+        calls.append(arguments["number"])
+
+    async with (
+        client(database_url, autocommit) as ask,
+        worker(database_url, autocommit, {"count": count}, "w1"),
+        worker(database_url, autocommit, {"count": count}, "w2"),
+    ):
+        await asyncio.gather(*(ask.ask("count", {"number": n}, timeout=TIMEOUT) for n in range(50)))
+    assert sorted(calls) == list(range(50))
+
+
+async def test_a_worker_limits_the_tasks_that_it_runs_at_once(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    running, most, is_full = 0, 0, asyncio.Event()
+
+    async def count(_: dict[str, Any]) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == MAX_CONCURRENT:
+            is_full.set()
+        await is_full.wait()
+        running -= 1
+
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"count": count}):
+        await asyncio.gather(*(ask.ask("count", {}, timeout=TIMEOUT) for _ in range(3 * MAX_CONCURRENT)))
+    assert most == MAX_CONCURRENT
+
+
+async def test_abandoned_tasks_are_deleted(database_url: str, database: Database, autocommit: OpenUnitOfWork) -> None:
+    async with autocommit() as uow:
+        await uow.worker_tasks.add("double", {}, timeout=-3600)
+    async with worker(database_url, autocommit, {"double": double}):
+
+        async def are_gone() -> bool:
+            return await stored_tasks(database) == 0
+
+        await eventually(are_gone)
+
+
+async def test_the_queue_of_deployments_does_not_see_tasks(busy_site: Site, autocommit: OpenUnitOfWork) -> None:
+    deployment_id = await busy_site.start(await busy_site.service())
+    async with autocommit() as uow:
+        await uow.worker_tasks.add("double", {"number": 1}, timeout=TIMEOUT)
+        assert [job.deployment_id for job in await uow.queue.jobs(visible=EVERYTHING)] == [deployment_id]
+    assert [await busy_site.claim(), await busy_site.claim()] == [deployment_id, None]
