@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from deploy.domain.commands import StartDeployment
 from deploy.domain.policy import Action, Actor
 from deploy.service_layer.authorization import granted_deployment
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 
 async def retry_of(
@@ -29,8 +30,9 @@ async def retry_of(
         Forbidden: The actor is not allowed to start it.
         Conflict: It has not finished yet.
     """
-    async with open_unit_of_work() as uow:
-        before = await granted_deployment(by, Action.START_DEPLOYMENT, deployment_id, uow)
+    before = await in_unit_of_work(
+        open_unit_of_work, partial(granted_deployment, by, Action.START_DEPLOYMENT, deployment_id)
+    )
     before.ensure_retryable()
     return StartDeployment(
         service_id=before.service_id,

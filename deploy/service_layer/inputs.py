@@ -22,7 +22,7 @@ from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.domain.rules import check_number_of_values
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.messagebus import Unprepared
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 # Number of checks that can run at the same time, and that can run or wait in total.
 CHECKS, MAX_WAITING = 2, 50
@@ -49,8 +49,9 @@ class Inputs:
             NotFound: The service does not exist.
             InvalidValues: Values are missing or invalid. The error contains every fault.
         """
-        async with self._open_unit_of_work() as uow:
-            service = await uow.services.get(command.service_id, visible=EVERYTHING)
+        service = await in_unit_of_work(
+            self._open_unit_of_work, lambda uow: uow.services.get(command.service_id, visible=EVERYTHING)
+        )
         faults = _confirmation(command, service.name, service.config)
         values, found = await self._values(command, service.name, service.config)
         if faults or found:

@@ -20,7 +20,7 @@ from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import EVERYTHING, Action, Target, may
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.messages import service_message
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,10 @@ class LiveFeed:
             NotFound: The deployment does not exist, or the client is not allowed to know that it does.
             Forbidden: The client is not allowed to read it.
         """
-        async with self._open_unit_of_work() as uow:
-            deployment = await granted_deployment(client.actor, Action.READ_DEPLOYMENT, deployment_id, uow)
+        deployment = await in_unit_of_work(
+            self._open_unit_of_work,
+            partial(granted_deployment, client.actor, Action.READ_DEPLOYMENT, deployment_id),
+        )
         client.subscribe(deployment_id, min(after, deployment.seq))
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from deploy.adapters.tokens import TokenSigner, hash_secret, new_secret
 from deploy.domain.commands import EndSessions, OpenSession
 from deploy.domain.errors import NotSignedIn
-from deploy.domain.model import User
+from deploy.domain.model import BrowserSession, User
 from deploy.domain.policy import TokenType
 from deploy.service_layer.authentication import actor_of
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
 
 class BrowserSessions:
@@ -66,19 +67,25 @@ class BrowserSessions:
         Raises:
             NotSignedIn: The session has ended.
         """
-        async with self._open_unit_of_work() as uow:
-            found = await uow.sessions.find_valid(hash_secret(secret), self._now())
-            if found is None:
-                raise NotSignedIn("Your session has ended. Sign in again.")
-            browser, user = found
-            await uow.sessions.touch(browser, self._now())
+        found = await in_unit_of_work(self._open_unit_of_work, partial(self._use, secret))
+        if found is None:
+            raise NotSignedIn("Your session has ended. Sign in again.")
+        browser, user = found
         return self.user_token(user, session=browser.id)
 
     async def close(self, secret: str) -> None:
         """End the session with this secret, if it has not ended."""
-        async with self._open_unit_of_work() as uow:
-            found = await uow.sessions.find_valid(hash_secret(secret), self._now())
+        session_id = hash_secret(secret)
+        found = await in_unit_of_work(
+            self._open_unit_of_work, lambda uow: uow.sessions.find_valid(session_id, self._now())
+        )
         if found is not None:
             browser, user = found
             actor = actor_of(user, expires=browser.expires.timestamp(), session=browser.id)
             await self._bus.handle(EndSessions(user_id=user.id, session_id=browser.id), by=actor)
+
+    async def _use(self, secret: str, uow: UnitOfWork) -> tuple[BrowserSession, User] | None:
+        found = await uow.sessions.find_valid(hash_secret(secret), self._now())
+        if found is not None:
+            await uow.sessions.touch(found[0], self._now())
+        return found

@@ -10,7 +10,7 @@ from deploy.domain.model import User
 from deploy.domain.passwords import check_rules
 from deploy.domain.policy import Actor
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 
 class Accounts:
@@ -83,5 +83,4 @@ class Accounts:
         return await self._passwords.hash(password)
 
     async def _read(self, user_id: int) -> User:
-        async with self._open_unit_of_work() as uow:
-            return await uow.users.get(user_id)
+        return await in_unit_of_work(self._open_unit_of_work, lambda uow: uow.users.get(user_id))

@@ -376,7 +376,7 @@ class TestRequeueDeployment:
     async def test_a_deployment_without_a_job_is_requeued(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
-            await uow.users._driver.execute("DELETE FROM procrastinate_jobs")
+            await uow.workers._driver.execute("DELETE FROM procrastinate_jobs")
             assert await uow.deployments.without_job() == [deployment_id]
         assert await site.claim() is None
         await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)

@@ -36,7 +36,7 @@ LOST = "The run was lost."
 async def execute(site: Site, statement: str, **values: Any) -> None:
     """Change the database directly, bypassing the product."""
     async with site.open_uow() as uow:
-        await Statement(statement).rows(uow.users._driver, **values)
+        await Statement(statement).rows(uow.workers._driver, **values)
 
 
 OLDER_CONFIG: dict[str, Any] = {
@@ -433,7 +433,7 @@ class TestExpireDeployments:
 
     async def remaining(self, site: Site) -> list[int]:
         async with site.open_uow() as uow:
-            return [row[0] for row in await uow.users._driver.fetch("SELECT id FROM deployments ORDER BY id")]
+            return [row[0] for row in await uow.workers._driver.fetch("SELECT id FROM deployments ORDER BY id")]
 
     async def test_by_default_everything_is_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]

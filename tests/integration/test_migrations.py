@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import pytest
@@ -92,6 +92,13 @@ async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]
     """Call `do` with a SQLAlchemy connection in a transaction."""
     async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
+
+
+def described(hint: Any) -> tuple[type[Any], bool]:
+    """Return the class of a type hint, and True if it accepts None."""
+    is_optional = type(None) in get_args(hint)
+    required = next(part for part in get_args(hint) if part is not type(None)) if is_optional else hint
+    return get_origin(required) or required, is_optional
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -264,6 +271,14 @@ class TestSchema:
         for_the_queue = {"concurrency"} if table is orm.services else set()
         assert {column.name for column in table.columns} == set(names_of(kind)) | for_the_queue
 
+    @pytest.mark.parametrize(("kind", "table"), orm.MAPPED.items())
+    def test_columns_have_the_types_of_the_domain_fields(self, kind: type[Any], table: Table) -> None:
+        for name, hint in get_type_hints(kind).items():
+            column, (class_, is_optional) = table.columns[name], described(hint)
+            assert column.type.python_type in (class_, object), name  # JSON can contain any object
+            # A field with a default in the database is None until the object is stored.
+            assert column.nullable == is_optional or (is_optional and column.server_default is not None), name
+
     def test_the_head_matches_alembic(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(migrations.FOLDER))
@@ -294,7 +309,7 @@ class TestQueue:
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
             await uow.queue.put(7, Lane(3))
-            rows = await uow.users._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
+            rows = await uow.workers._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs
         assert json.dumps(ours["args"]) == '{"deployment_id": 7}'

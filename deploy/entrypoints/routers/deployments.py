@@ -33,6 +33,7 @@ from deploy.entrypoints.schemas.deployments import (
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.deployments import retry_of
 from deploy.service_layer.queue import why_waiting
+from deploy.service_layer.unit_of_work import in_unit_of_work
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
@@ -166,8 +167,9 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
-    async with state.open_unit_of_work() as uow:
-        found = await uow.deployments.get(deployment_id, visible=actor.visible)
+    found = await in_unit_of_work(
+        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+    )
     return DeploymentOut.model_validate(found)
 
 

@@ -1,7 +1,6 @@
 """Define the database tables in SQLAlchemy. Migrations are generated from them and checked against them.
 
-Only migrations import this module and SQLAlchemy; queries use asyncpg (adapters/repository, decision 0011). Free-form
-values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
+Free-form values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
 """
 
 from __future__ import annotations
