@@ -33,4 +33,6 @@ def reader_socket(user: DeployUser | None = None) -> Iterator[socket.socket]:
 
 def files_of(reader: socket.socket, root: Path, *private: Path) -> Files:
     """Return the files below `root`, read the way a service folder is."""
-    return Files(reader, FolderScope(root, private).limits())
+    files = Files(reader)
+    files.limit(FolderScope(root, private).limits())
+    return files

@@ -20,10 +20,10 @@ from deploy.adapters.runs.start import DeployUser, RunError
 from deploy.adapters.runs.supervisor.file_access import FOLDER, LOOP, MAX_NAMES, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.processes import (
     Checked,
+    Checkers,
     FolderScope,
     FoldersUnavailable,
     LineSocket,
-    checker,
     reader,
 )
 from deploy.adapters.service_folders.survey import Survey
@@ -63,19 +63,30 @@ class ServiceFolders:
     """The folders below the services root, read as the deploy user (see `service_folders`).
 
     `user` returns the deploy user, or None for the server's own user. `private` lists paths of the server that must
-    not be accessible through service folders.
+    not be accessible through service folders. `checkers` starts the processes that check folders. By default, an idle one
+    is not kept.
     """
 
     def __init__(
-        self, root: Path, *, user: Callable[[], DeployUser | None] = lambda: None, private: Sequence[Path] = ()
+        self,
+        root: Path,
+        *,
+        user: Callable[[], DeployUser | None] = lambda: None,
+        private: Sequence[Path] = (),
+        checkers: Checkers | None = None,
     ) -> None:
         self.root = root
         self._scope = FolderScope(root, tuple(private))
         self._user = user
         self._cache: LRUCache[str, Checked] = LRUCache(CACHE_BYTES, getsizeof=_size)
+        self._checkers = checkers or Checkers()
         self._turns: asyncio.Semaphore | None = None
         self._running: asyncio.Task[Any] | None = None
         self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None
+
+    async def close(self) -> None:
+        """Stop idle processes."""
+        await self._checkers.close()
 
     async def names(self) -> list[str]:
         """Return the sorted names of the folders that are not hidden. Return none if the services folder does not
@@ -196,7 +207,7 @@ class ServiceFolders:
         missing = [number for number, checked in enumerate(found) if checked is None]
         timeouts = 0
         while missing:
-            async with self._turn(), checker(self._scope, self._deploy_user()) as process:
+            async with self._turn(), self._checkers.use(self._scope, self._deploy_user()) as process:
                 while missing and not process.is_gone:
                     number = missing.pop(0)
                     checked = await process.check(requests[number])

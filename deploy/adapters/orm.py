@@ -237,7 +237,7 @@ snapshots = Table(
     Column("files", JSON),
 )
 
-# The secret inputs of unfinished deployments, encrypted with a key that is not in the database.
+# The secrets of unfinished runs (secret inputs, deployment token), encrypted with a key that is not in the database.
 secrets = Table(
     "secrets",
     metadata,

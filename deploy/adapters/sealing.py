@@ -19,7 +19,7 @@ class Unsealable(Exception):
 
 
 class Vault:
-    """Encrypts the secret values of deployments, and recognizes repeated requests without storing the values."""
+    """Encrypts the secrets of runs, and recognizes repeated requests without storing the values."""
 
     def __init__(self, secret_key: str) -> None:
         self._secret_key = secret_key.encode()

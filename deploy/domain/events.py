@@ -10,6 +10,7 @@ from deploy.domain.service_config import ServiceConfig
 
 if TYPE_CHECKING:
     from deploy.domain.model import Deployment, Step
+    from deploy.domain.run_secrets import RunSecrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,14 @@ class DeploymentClaimed:
 
     deployment: Deployment
     config: ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RunPrepared:
+    """A run can start with these secrets."""
+
+    deployment_id: int
+    secrets: RunSecrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ Event: TypeAlias = (
     UserCreated
     | DeploymentQueued
     | DeploymentClaimed
+    | RunPrepared
     | DeploymentExpired
     | DeploymentChanged
     | StepChanged

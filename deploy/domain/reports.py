@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,11 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
+DIFF_LIMIT = 4 * MESSAGE_LIMIT
+# Our Ansible callback puts this control character where it cuts off a text, followed by the size of the whole text in
+# bytes and a semicolon. It replaces control characters from other sources.
+CUT = "\x1a"
+_CUT_AND_SIZE = re.compile(rf"{CUT}(\d*);?")
 MAX_DURATION = 1e9
 # Nesting levels of JSON: far more than scripts use, and far fewer than any of our parsers can handle.
 MAX_DEPTH = 50
@@ -72,13 +78,28 @@ class RunEnded:
 Entry: TypeAlias = Line | Reported | HostReported | RunEnded
 
 
-def clean_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return `text` in a form that PostgreSQL can store: no NUL, no lone surrogates, at most `limit` characters."""
-    if len(text) > limit:
-        text = text[:limit] + f"… ({len(text) - limit} more characters)"
+def clean_text(text: str) -> str:
+    """Return `text` in a form that PostgreSQL can store: no NUL, no lone surrogates."""
     if text.isascii():
         return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if "\x00" in text else text
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+def short_text(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Return at most `limit` characters of `text`, and a note if there are more. Mask secret values before.
+
+    Otherwise, the limit could split a value, which could then not be recognized.
+    """
+    return text if len(text) <= limit else text[:limit] + f"… ({len(text) - limit} more characters)"
+
+
+def with_cut_notes(text: str) -> str:
+    """Return text from our Ansible callback with a note wherever it was cut off. Mask secret values before."""
+    return _CUT_AND_SIZE.sub(_cut_note, text) if CUT in text else text
+
+
+def _cut_note(cut: re.Match[str]) -> str:
+    return f"\n… (cut here: {int(cut[1][:18]):,} bytes in all)" if cut[1] else ""
 
 
 def is_deep(value: Any) -> bool:
@@ -111,7 +132,16 @@ def is_encodable(value: Any) -> bool:
 
 def step_name(name: str) -> str:
     """Return a step's name in the form in which it is stored, so that names in plans and reports match."""
-    return clean_text(name.strip() or name, NAME_LIMIT)
+    return short_text(_full_name(name), NAME_LIMIT)
+
+
+def _full_name(name: str) -> str:
+    return _printed(name.strip() or name)
+
+
+def _printed(text: str) -> str:
+    """Return text that did not come from our Ansible callback: `CUT` has no meaning in it."""
+    return clean_text(text).replace(CUT, "\N{SYMBOL FOR SUBSTITUTE}")
 
 
 def step_state(word: str) -> StepState | None:
@@ -133,16 +163,19 @@ def step_report(fields: dict[str, Any]) -> StepReport | None:
 
 
 def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport:
-    """Return a report for a step with this name and state. `fields` holds everything that was reported."""
+    """Return a report for a step with this name and state. `fields` holds everything that was reported.
+
+    The texts have their full length, because secret values in them are not masked yet.
+    """
     error = fields.get("error_message") if state is StepState.FAILURE else None
     message = error or fields.get("message") or fields.get("error_message") or ""
     detail = {key: value for key, value in fields.items() if key not in _STEP_FIELDS}
     if error and fields.get("message"):
         detail["message"] = fields["message"]  # a failed step shows its error instead
     return StepReport(
-        name=step_name(name),
+        name=_full_name(name),
         state=state,
-        message=clean_text(message if isinstance(message, str) else json.dumps(message)),
+        message=_printed(message if isinstance(message, str) else json.dumps(message)),
         detail=detail,
     )
 
@@ -209,7 +242,7 @@ _DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 
 def _task_report(fields: dict[str, Any], state: StepState, at: datetime) -> Entry:
     detail = {key: fields[key] for key in ("task", "play", "path") if fields.get(key)}
-    name = step_name(str(fields.get("name") or "Unnamed task"))
+    name = _full_name(str(fields.get("name") or "Unnamed task"))
     message = clean_text(str(fields.get("message") or ""))
     return Reported(StepReport(name=name, state=state, message=message, detail=detail), at, planned=True)
 
@@ -222,10 +255,10 @@ def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:
     duration, diff = fields.get("duration"), fields.get("diff")
     result = HostResult(
         task=str(fields.get("task", "")),
-        host=clean_text(str(fields.get("host", "")), NAME_LIMIT),
+        host=clean_text(str(fields.get("host", ""))),
         outcome=outcome,
         duration=float(duration) if isinstance(duration, (int, float)) and abs(duration) < MAX_DURATION else None,
         message=clean_text(str(fields.get("message") or "")),
-        diff=clean_text(diff, 4 * MESSAGE_LIMIT) if isinstance(diff, str) else None,
+        diff=clean_text(diff) if isinstance(diff, str) else None,
     )
     return [HostReported(result, at)]

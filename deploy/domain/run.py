@@ -9,7 +9,19 @@ from typing_extensions import assert_never
 
 from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
-from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded, clean_text, step_name
+from deploy.domain.reports import (
+    DIFF_LIMIT,
+    NAME_LIMIT,
+    Entry,
+    HostReported,
+    Line,
+    Reported,
+    RunEnded,
+    clean_text,
+    short_text,
+    step_name,
+    with_cut_notes,
+)
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
 SCRIPT_STEP = "Run the deploy script"
@@ -24,7 +36,7 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
             id=next(ids),
             deployment_id=deployment.id,
             name=step_name(step.name),
-            description=clean_text(step.description),
+            description=short_text(clean_text(step.description)),
             position=deployment.step_count,
             expected_seconds=step.expected_seconds,
         )
@@ -33,7 +45,7 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
 
 
 class Run:
-    """Applies the entries of one batch, in order, and collects the changes.
+    """Applies the entries of one batch, in order, and collects the changes. Shortens their texts.
 
     `events` holds all events in order, `touched` the steps to store by ID, and `removed` the IDs of steps to delete.
     `ids` yields IDs for unplanned steps.
@@ -81,10 +93,11 @@ class Run:
         """
         if self.deployment.state.is_final:
             return
-        found = self._find(report, planned=planned)
-        step = found or self._append(report.name)
+        name = short_text(report.name, NAME_LIMIT)
+        found = self._find(name, report, planned=planned)
+        step = found or self._append(name)
         was_running = step.state is StepState.RUNNING
-        step.message = report.message or step.message
+        step.message = short_text(with_cut_notes(report.message)) or step.message
         step.detail.update(report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
@@ -128,14 +141,14 @@ class Run:
         if step is None:
             return
         found = {
-            "host": result.host,
+            "host": short_text(result.host, NAME_LIMIT),
             "outcome": result.outcome.value,
             "duration": result.duration,
-            "message": result.message,
-            "diff": result.diff,
+            "message": short_text(with_cut_notes(result.message)),
+            "diff": None if result.diff is None else short_text(with_cut_notes(result.diff), DIFF_LIMIT),
         }
         # Ansible can report a host again. The last result counts.
-        step.hosts = [*(known for known in step.hosts if known["host"] != result.host), found]
+        step.hosts = [*(known for known in step.hosts if known["host"] != found["host"]), found]
         self._emit(step)
 
     def _end(self, end: RunEnded) -> None:
@@ -146,7 +159,7 @@ class Run:
         if end.cause is None and end.code == 0:
             self._settle(DeploymentState.SUCCESS, at=end.at)
             return
-        reason = _reason(end)
+        reason = short_text(_reason(end))
         if end.cause == "cancelled":
             reason = self.deployment.cancel_requested or reason
         if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
@@ -170,10 +183,10 @@ class Run:
         self.deployment.has_failed_step = True
         self.deployment.reason = reason
 
-    def _find(self, report: StepReport, *, planned: bool) -> Step | None:
+    def _find(self, name: str, report: StepReport, *, planned: bool) -> Step | None:
         # Ansible's ID for the task. In a script's report, `task` is a detail like any other.
         task = report.detail.get("task") if planned else None
-        candidates = [step for step in self._by_name.get(report.name, ()) if step.id in self._open]
+        candidates = [step for step in self._by_name.get(name, ()) if step.id in self._open]
         if task is not None:
             same = next((step for step in candidates if step.detail.get("task") == task), None)
             return same or next((step for step in candidates if step.state is StepState.PENDING), None)

@@ -16,6 +16,7 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
@@ -36,6 +37,8 @@ from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from deploy.service_layer.users import Accounts
 
+# An idle process that checks service folders needs about 30 MiB of memory.
+KEEP_CHECKER_SECONDS = 10.0
 URL_SCHEME = "postgresql+asyncpg://"
 
 
@@ -136,7 +139,10 @@ def create_app_state(
 def create_folders(settings: Settings) -> ServiceFolders:
     """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
-    return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
+    checkers = Checkers(KEEP_CHECKER_SECONDS)
+    return ServiceFolders(
+        settings.services_root, user=lambda: deploy_user(settings), private=private, checkers=checkers
+    )
 
 
 def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
@@ -172,4 +178,5 @@ async def running(state: AppState) -> AsyncIterator[None]:
         async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
             yield
     finally:
+        await state.folders.close()
         await state.database.close()

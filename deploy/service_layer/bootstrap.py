@@ -14,6 +14,7 @@ from deploy.service_layer.handlers import deployments, runs, services, sessions,
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
@@ -36,22 +37,24 @@ def create_bus(
     bus.on_command(commands.RevokeToken, partial(tokens.revoke_token, now=now))
     bus.on_command(commands.SyncServices, partial(services.sync_services, now=now))
     bus.on_command(commands.DeleteService, partial(services.delete_service, now=now))
-    step_ids = StepIds()
+    step_ids, run_secrets = StepIds(), StoredSecrets(inputs.vault)
     start = partial(
         deployments.start_deployment,
         now=now,
         playbook_steps=folders.playbook_steps,
         step_ids=step_ids,
         inputs=inputs,
+        run_secrets=run_secrets,
     )
     bus.on_command(commands.StartDeployment, start, prepare=inputs.prepare)
     bus.on_command(commands.ReleaseDeployment, deployments.release_deployment)
     bus.on_command(commands.CancelDeployment, partial(deployments.cancel_deployment, now=now))
-    bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, inputs=inputs))
+    bus.on_command(commands.ReportStep, partial(deployments.report_step, now=now, run_secrets=run_secrets))
     bus.on_command(commands.FinishDeployment, partial(deployments.finish_deployment, now=now))
     bus.on_command(commands.ClaimDeployments, partial(runs.claim_deployments, now=now))
     ingest_output = partial(runs.ingest_output, running=RunningDeployments(), step_ids=step_ids)
     bus.on_command(commands.IngestOutput, ingest_output, autocommit=True)
+    bus.on_command(commands.PrepareRun, partial(runs.prepare_run, run_secrets=run_secrets), autocommit=True)
     bus.on_command(commands.KeepFiles, deployments.keep_files, autocommit=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))
     bus.on_command(commands.RequeueDeployment, deployments.requeue_deployment)

@@ -13,18 +13,16 @@ from typing import Any
 from deploy.adapters.ansible.values import RESERVED, names_with_reserved_fields
 from deploy.adapters.inputs import schema as shape
 from deploy.adapters.inputs.choices import Choices
-from deploy.adapters.sealing import Unsealable, Vault
+from deploy.adapters.sealing import Vault
 from deploy.domain.commands import StartDeployment
 from deploy.domain.errors import Conflict, InvalidInput, Overloaded
 from deploy.domain.inputs import CONFIRM, ENV, CheckedValues, Fault, InvalidValues
-from deploy.domain.masking import Mask
-from deploy.domain.model import Deployment
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
 from deploy.domain.rules import check_number_of_values
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.messagebus import Unprepared
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 # Number of checks that can run at the same time, and that can run or wait in total.
 CHECKS, MAX_WAITING = 2, 50
@@ -115,28 +113,6 @@ class Inputs:
         """Return a keyed hash of the request, including its secrets, to recognize a repeated request."""
         request = {"context": command.context, "again": command.again, "user": command.user, "of": command.retry_of}
         return self.vault.fingerprint(request)
-
-    async def secrets(self, deployment: Deployment, uow: UnitOfWork) -> dict[str, str]:
-        """Return the secret values of a deployment that has not ended.
-
-        Raises:
-            Unsealable: The values are not stored or cannot be decrypted.
-        """
-        if not deployment.secret_inputs:
-            return {}
-        sealed = await uow.secrets.get(deployment.id)
-        if sealed is None:
-            raise Unsealable("Its secret inputs are no longer stored. Start the deployment again.")
-        return self.vault.open(sealed, deployment.id)
-
-    async def mask(self, deployment: Deployment, uow: UnitOfWork) -> Mask | None:
-        """Return the mask for the secret values in a run's output, or None if there are no secrets."""
-        if not deployment.secret_inputs:
-            return None
-        try:
-            return Mask((await self.secrets(deployment, uow)).values())
-        except Unsealable:
-            return Mask((), everything=True)
 
 
 def values_of(command: StartDeployment, config: ServiceConfig) -> CheckedValues:

@@ -101,7 +101,7 @@ class UnitOfWork:
 
     @cached_property
     def secrets(self) -> repository.Secrets:
-        """The secret inputs of unfinished deployments."""
+        """The secrets of unfinished runs."""
         return repository.Secrets(self._driver)
 
     @cached_property

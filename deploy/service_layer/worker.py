@@ -11,7 +11,8 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,15 +26,17 @@ from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout
 from deploy.adapters.runs.start import RunError
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.service_folders.processes import FoldersUnavailable
-from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat
-from deploy.domain.events import DeploymentClaimed
-from deploy.domain.masking import Mask
+from deploy.adapters.service_folders.survey import Survey
+from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat, PrepareRun
+from deploy.domain.errors import Conflict
+from deploy.domain.events import DeploymentClaimed, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
-from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.snapshots import Snapshots
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -70,7 +73,7 @@ class Worker:
         fork_server: ForkServer,
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
-        inputs: Inputs,
+        run_secrets: StoredSecrets,
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
         retention: ExpireDeployments,
@@ -82,7 +85,7 @@ class Worker:
         self._fork_server = fork_server
         self._bus = bus
         self._open_unit_of_work = open_unit_of_work
-        self._inputs = inputs
+        self._run_secrets = run_secrets
         self._sign_token = sign_token
         self._retention = retention
         self._snapshots = Snapshots(launch.services_root, bus)
@@ -155,68 +158,64 @@ class Worker:
             if not await _is_decided(run):
                 await self._fail(deployment_id, UNDECIDED)
                 return
-            if not run.started():
-                await self._start(found, run)
+            secrets = await self._start(found, run) if not run.started() else None
             self._send_pending_cancel(found.deployment)
             offset = 0 if claimed is not None else None
-            mask = await persistently(lambda: self._mask(found.deployment))
-            await Follower(
-                deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, lambda: self._fork_server.refusal
-            ).follow()
+            if secrets is None:
+                secrets = await persistently(lambda: self._secrets(found.deployment))
+            mask, refusal = secrets.mask(), lambda: self._fork_server.refusal
+            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, refusal).follow()
             if run.finished() or not run.alive():
                 run.remove()  # otherwise `_tidy` removes it later
         finally:
             os.close(lock)
 
-    async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> None:
-        deployment = claimed.deployment
+    async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> RunSecrets | None:
+        """Start a run, and return its secrets, or None if it did not start now."""
+        deployment, secrets = claimed.deployment, RunSecrets()
         if deployment.state is not DeploymentState.RUNNING:
-            return
+            return None
         if deployment.spool_offset > 0:
-            return  # it ran, but its folder is gone; the follower reports it as lost
+            return None  # it ran, but its folder is gone; the follower reports it as lost
         try:
-            await run.start_by(self._fork_server, await self._prepare(deployment, claimed.config))
+            secrets, survey = await self._prepare(deployment, claimed.config)
+            await run.start_by(self._fork_server, self._spec(deployment, claimed.config, survey, secrets))
+            return secrets
         except (RunActive, RunAlreadyStarted):
-            return
+            return None
         except (RunError, PlaybookError, Unsealable, OSError) as error:
-            await self._fail(deployment.id, NOT_STARTED.format(error))
+            await self._fail(deployment.id, NOT_STARTED.format(secrets.mask().text(str(error))))
+            return None
 
-    async def _prepare(self, deployment: Deployment, config: ServiceConfig) -> RunSpec:
-        """Return the specification of the run.
-
-        Convert unexpected errors to RunError, because a retry would fail the same way.
-        """
-        try:
-            await self._snapshots.take(deployment)
+    async def _prepare(self, deployment: Deployment, config: ServiceConfig) -> tuple[RunSecrets, Survey]:
+        """Return the secrets of the run, which then include its token, and the survey of the service's folder."""
+        with _as_run_errors(deployment):
             lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
-            secrets = await persistently(lambda: self._secrets(deployment))
-            survey = await self._folders.survey(deployment.service, config)
-            token = self._sign_token(deployment.id, lifetime)
-            return run_spec(deployment, config, survey, token, self._launch, secrets)
-        except (RunError, PlaybookError, Unsealable, *DATABASE_ERRORS):
-            raise
-        except FoldersUnavailable as error:
-            raise RunError(str(error)) from error
-        except Exception as error:
-            log.exception("Failed to prepare deployment %s", deployment.id)
-            raise RunError(f"{type(error).__name__}: {error}") from error
+            secrets, survey, _ = await asyncio.gather(
+                persistently(lambda: self._issue_token(deployment.id, lifetime)),
+                self._folders.survey(deployment.service, config),
+                self._snapshots.take(deployment),
+            )
+            return secrets, survey
+
+    async def _issue_token(self, deployment_id: int, lifetime: timedelta) -> RunSecrets:
+        command = PrepareRun(deployment_id=deployment_id, token=self._sign_token(deployment_id, lifetime))
+        (event,) = await self._bus.handle(command, by=WORKER)
+        assert isinstance(event, RunPrepared)
+        return event.secrets
+
+    def _spec(self, deployment: Deployment, config: ServiceConfig, survey: Survey, secrets: RunSecrets) -> RunSpec:
+        with _as_run_errors(deployment):
+            return run_spec(deployment, config, survey, secrets, self._launch)
 
     async def _fail(self, deployment_id: int, reason: str) -> None:
         await persistently(
             lambda: self._bus.handle(FailLostRun(deployment_id=deployment_id, reason=reason), by=WORKER)
         )
 
-    async def _secrets(self, deployment: Deployment) -> dict[str, str]:
-        if not deployment.secret_inputs:
-            return {}
+    async def _secrets(self, deployment: Deployment) -> RunSecrets:
         async with self._open_unit_of_work() as uow:
-            return await self._inputs.secrets(deployment, uow)
-
-    async def _mask(self, deployment: Deployment) -> Mask | None:
-        if not deployment.secret_inputs:
-            return None
-        async with self._open_unit_of_work() as uow:
-            return await self._inputs.mask(deployment, uow)
+            return await self._run_secrets.find(deployment, uow)
 
     async def _read(self, deployment_id: int) -> DeploymentClaimed:
         async with self._open_unit_of_work() as uow:
@@ -299,3 +298,17 @@ async def _is_decided(run: RunDirectory) -> bool:
             return False
         await asyncio.sleep(POLL_SECONDS)
     return True
+
+
+@contextmanager
+def _as_run_errors(deployment: Deployment) -> Iterator[None]:
+    """Convert unexpected errors to RunError, because a retry would fail the same way."""
+    try:
+        yield
+    except (RunError, PlaybookError, Unsealable, *DATABASE_ERRORS):
+        raise
+    except (FoldersUnavailable, Conflict) as error:
+        raise RunError(str(error)) from error
+    except Exception as error:
+        log.exception("Failed to prepare deployment %s", deployment.id)
+        raise RunError(f"{type(error).__name__}: {error}") from error

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from deploy.adapters.runs.directory import Record, RunDirectory, RunSpec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.start import DeployUser
+from deploy.domain.masking import Mask
+from deploy.service_layer.ingest.entries import sentence
 
 # Seconds. Much longer than any condition takes. A test that reaches this timeout has failed.
 TIMEOUT = 60.0
@@ -183,7 +185,7 @@ class Run:
         last = self.records()[-1]
         assert last.kind == "exit"
         assert isinstance(last.data, dict)
-        return last.data
+        return {**last.data, "message": sentence(last.data["message"], Mask(()))}
 
     def kinds(self) -> list[str]:
         return [record.kind for record in self.records()]
@@ -201,7 +203,7 @@ class Run:
         return lines
 
     def notes(self) -> list[str]:
-        return [record.data for record in self.records() if record.kind == "note"]
+        return [sentence(record.data, Mask(())) for record in self.records() if record.kind == "note"]
 
     def wait_for(self, line: str) -> None:
         wait_until(lambda: line in self.lines())

@@ -14,6 +14,7 @@ import pytest
 from deploy.adapters.ansible.command import CALLBACK_FOLDER
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.service_folders.files import Files
+from deploy.domain.reports import CUT
 from tests.integration.ansible_runs import Run, executable, run, write_playbook
 
 OUTCOMES = """
@@ -586,9 +587,9 @@ def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
     diff = str(result.results("long file")["localhost"]["diff"])
 
     assert len(message.encode()) < 8300
-    assert message.endswith("(cut here: 400,000 bytes in all)")
+    assert message.endswith(f"{CUT}400000;")
     assert 256 * 1024 < len(diff.encode()) < 256 * 1024 + 100
-    assert "… (cut here: " in diff
+    assert CUT in diff
     assert len(result.message("many items").encode()) < 8300
     # The log contains all of it, in objects that stay within the line limit.
     assert "ä" * 200000 in result.text

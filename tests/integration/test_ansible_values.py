@@ -345,7 +345,7 @@ def test_numeric_secrets_are_masked_as_strings_and_numbers(given: Given) -> None
     records = [Record(1, 0.0, "event", json.dumps(item)) for item in given.run.objects]
     shown = "\n".join(map(str, masked_entries(records, Mask(SECRETS.values()))))
     assert shown.count("***") > 20
-    unmasked = "\n".join(map(str, masked_entries(records, None)))
+    unmasked = "\n".join(map(str, masked_entries(records, Mask(()))))
     for digits in ("12345", "7654321", "98765.4"):
         # As a whole number: the long string of digits also contains these digits, and it is not a secret.
         pattern = rf"(?<!\d)0*{re.escape(digits)}0?(?!\d)"

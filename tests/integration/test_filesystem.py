@@ -14,6 +14,7 @@ import pytest_asyncio
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.runs.supervisor.file_access import Access
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import Service
 
@@ -69,9 +70,9 @@ NOT_USABLE: list[tuple[Config, str]] = [
 class Folders:
     """Writes service folders and reads them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, checkers: Checkers | None = None) -> None:
         self.root = root
-        self.services = ServiceFolders(root, private=(root.parent / "data",))
+        self.services = ServiceFolders(root, private=(root.parent / "data",), checkers=checkers)
 
     def add(self, name: str = "shop", config: Config | None = None, *, script: str | None = "deploy.sh") -> Path:
         """Create a folder with this config and a deploy script. If the script is None, do not write one."""
@@ -102,8 +103,8 @@ class Folders:
 
 
 @pytest.fixture
-def folders(services_root: Path) -> Folders:
-    return Folders(services_root)
+def folders(services_root: Path, checkers: Checkers) -> Folders:
+    return Folders(services_root, checkers)
 
 
 class TestNames:

@@ -44,7 +44,7 @@ class Followed:
 
     def follower(self, *secrets: str, refusal: str = "") -> Follower:
         """Return a new follower, like the one a worker creates after it starts."""
-        mask = Mask(secrets) if secrets else None
+        mask = Mask(secrets)
         return Follower(
             self.deployment_id, self.directory, self.site.bus, self.site.open_uow, mask, refusal=lambda: refusal
         )
@@ -158,6 +158,13 @@ class TestFollow:
         gate.touch()
         await followed.follow("hunter2-hunter2")
         assert await followed.lines() == ["password: ***", "***", "done"]
+
+    async def test_the_reason_that_a_run_did_not_start_is_masked(self, busy_site: Site, runs: Runs) -> None:
+        directory = RunDirectory.create(runs.root, await busy_site.running())
+        followed = Followed(busy_site, int(directory.path.name), directory)
+        await followed.follow("hunter2-hunter2", refusal="sudo: hunter2-hunter2 is not allowed")
+        reason = (await busy_site.deployment(followed.deployment_id)).reason
+        assert reason == "The deployment could not be started: sudo: *** is not allowed"
 
     async def test_two_followers_count_nothing_twice(self, busy_site: Site, runs: Runs) -> None:
         followed = await started(busy_site, runs, "seq 3000")

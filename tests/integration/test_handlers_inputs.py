@@ -18,6 +18,7 @@ from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import Lane, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.inputs import CHECKS, MAX_WAITING
+from deploy.service_layer.run_secrets import StoredSecrets
 from tests.conftest import inputs_of
 from tests.runs import ended
 from tests.site import Site
@@ -196,25 +197,23 @@ async def test_previous_values_are_those_of_the_same_user(site: Site) -> None:
 
 async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, tmp_path: Any) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
-    inputs = inputs_of(site.open_uow, tmp_path)
+    secrets = StoredSecrets(inputs_of(site.open_uow, tmp_path).vault)
     async with site.open_uow() as uow:
         await uow.secrets.remove(deployment_id)
         deployment = await uow.deployments.get(deployment_id, visible=EVERYTHING)
-        mask = await inputs.mask(deployment, uow)
+        mask = await secrets.mask(deployment, uow)
         with pytest.raises(Unsealable, match="Start the deployment again"):
-            await inputs.secrets(deployment, uow)
-    assert mask is not None
+            await secrets.open(deployment, uow)
     assert mask.text("whatever it says") == "***"
 
 
 async def test_secrets_that_cannot_be_opened_hide_all_output(site: Site, tmp_path: Any) -> None:
     deployment_id = await start(site, await site.service(inputs=INPUTS), {"password": SECRET})
-    inputs = inputs_of(site.open_uow, tmp_path)
+    secrets = StoredSecrets(inputs_of(site.open_uow, tmp_path).vault)
     async with site.open_uow() as uow:
         await uow.secrets.remove(deployment_id)
         await uow.secrets.put(deployment_id, b"\x01 something else, long enough to be something")
-        mask = await inputs.mask(await uow.deployments.get(deployment_id, visible=EVERYTHING), uow)
-    assert mask is not None
+        mask = await secrets.mask(await uow.deployments.get(deployment_id, visible=EVERYTHING), uow)
     assert mask.text("whatever it says") == "***"
 
 

@@ -15,6 +15,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Program, TtlCache, ask
 from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
 from deploy.adapters.runs.start import DeployUser
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.inputs import Choice, Form
 from deploy.domain.service_config import ServiceConfig
 
@@ -34,11 +35,11 @@ class Clock:
 class Folder:
     """A service folder with commands and the choices that they provide."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, checkers: Checkers) -> None:
         self.path = root / "shop"
         self.path.mkdir()
         self.clock = Clock()
-        where = ChoiceContext(folders=ServiceFolders(root), path=PATH, user=lambda: None)
+        where = ChoiceContext(folders=ServiceFolders(root, checkers=checkers), path=PATH, user=lambda: None)
         self.choices = Choices(where, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
@@ -74,8 +75,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path, checkers: Checkers) -> Folder:
+    return Folder(tmp_path, checkers)
 
 
 COMMAND = {"command": ["./choices"]}
@@ -238,8 +239,8 @@ db
 
 class TestInventory:
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> Folder:
-        made = Folder(tmp_path)
+    def folder(self, tmp_path: Path, checkers: Checkers) -> Folder:
+        made = Folder(tmp_path, checkers)
         (made.path / "inventory.ini").write_text(INVENTORY)
         (made.path / "group_vars").mkdir()
         # Reading it would require a password.

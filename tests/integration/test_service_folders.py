@@ -23,7 +23,7 @@ from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.runs.supervisor.file_access import MAX_ENTRIES
 from deploy.adapters.service_folders.checker import CPU_SECONDS, MEMORY_BYTES, NICENESS
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplex
-from deploy.adapters.service_folders.processes import FolderScope, checker
+from deploy.adapters.service_folders.processes import Checkers, FolderScope
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.service_config import ServiceConfig
 from tests.e2e.server import temporary_folder
@@ -37,7 +37,7 @@ TIMEOUT = 60.0
 class Site:
     """A services folder, a data folder next to it that contains a secret, and a folder outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkers: Checkers) -> None:
         self.root = folder / "services"
         self.data = folder / "data"
         self.outside = folder / "outside"
@@ -47,7 +47,7 @@ class Site:
         (folder / ".env").write_text(f"SECRET_KEY={SECRET}")
         for name in ("README.md", "config.json", "tasks.yml"):
             (self.outside / name).write_text(SECRET)
-        self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"))
+        self.folders = ServiceFolders(self.root, private=(self.data, folder / ".env"), checkers=checkers)
 
     def add(self, name: str = "shop", config: dict[str, Any] | None = None, **files: str) -> Path:
         """Create a service folder with a script. In file names, `__` stands for a slash and `_` for a dot."""
@@ -69,15 +69,15 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "site")
+def site(tmp_path: Path, checkers: Checkers) -> Site:
+    return Site(tmp_path / "site", checkers)
 
 
 @pytest.fixture
-def open_site() -> Iterator[Site]:
+def open_site(checkers: Checkers) -> Iterator[Site]:
     """Yield a site that other users can enter. They cannot enter pytest's own folders."""
     with temporary_folder() as folder:
-        yield Site(folder / "site")
+        yield Site(folder / "site", checkers)
 
 
 @pytest.fixture
@@ -281,7 +281,8 @@ class TestFiles:
     def test_a_path_that_is_too_long_is_not_requested(self, site: Site, reader: socket.socket) -> None:
         """The server keeps each request until the folder has been checked."""
         asked: list[list[Any]] = []
-        files = Files(reader, FolderScope(site.root).limits(), lambda request, _: asked.append(request))
+        files = Files(reader, lambda request, _: asked.append(request))
+        files.limit(FolderScope(site.root).limits())
         for path in ("x" * 4096, str(site.root / ("x/" * 500_000))):
             assert (files.kind(path), files.entries(path), files.exists(path)) == ("missing", [], False)
             for read in (files.read, files.real_path, files.look_beside):
@@ -561,12 +562,17 @@ class TestCache:
 
 
 class TestProcesses:
+    @pytest.fixture
+    def checkers(self) -> Checkers:
+        """Start new processes for each test."""
+        return Checkers()
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_both_are_the_deploy_user_without_further_rights(self, open_site: Site) -> None:
         user = DeployUser.named("nobody")
         open_site.add()
         before = children()
-        async with checker(FolderScope(open_site.root), user) as process:
+        async with Checkers().use(FolderScope(open_site.root), user) as process:
             assert "data" in (await process.check({"name": "shop", "accepted": None})).answer
             pids = children() - before
             assert len(pids) == 2
@@ -584,7 +590,7 @@ class TestProcesses:
         heavy = "- hosts: all\n  tasks:\n" + "  - {name: One, ping: }\n" * 10_000
         (site.add("heavy", {"ansible_playbook": "site.yml"}, site_yml=heavy) / "deploy.sh").unlink()
         before = children()
-        async with checker(FolderScope(site.root), None) as process:
+        async with Checkers().use(FolderScope(site.root), None) as process:
             await process.check({"name": "shop", "accepted": None})
             (pid,) = [pid for pid in children() - before if "import checker" in process_file(pid, "cmdline")]
             while cpu_seconds(pid) < 2:
@@ -595,6 +601,47 @@ class TestProcesses:
             assert resource.prlimit(pid, resource.RLIMIT_AS) == (MEMORY_BYTES, MEMORY_BYTES)
             assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
             assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+
+    async def test_an_idle_checker_is_used_again_until_its_time_is_over(self, site: Site) -> None:
+        folders, before = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(0.5)), children()
+        kept = set()
+        for name in ("shop", "blog", "wiki"):
+            site.add(name)
+            found, problems = await folders.read()
+            assert (name in [folder.name for folder in found], problems) == (True, [])
+            kept |= children() - before
+        assert len(kept) == 2
+        await asyncio.to_thread(wait_until, lambda: not children() - before, "the end of the idle checker")
+        site.add("news")
+        assert "news" in [folder.name for folder in (await folders.read())[0]]
+        await folders.close()
+        assert children() <= before
+
+    async def test_a_checker_is_not_used_again_if_it_exceeded_a_limit_or_died(self, site: Site) -> None:
+        folders, before = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(TIMEOUT)), children()
+        site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=merges())
+        await folders.read()
+        assert children() <= before
+        site.add("shop")
+        await folders.read()
+        for pid in children() - before:
+            os.kill(pid, signal.SIGKILL)
+        site.add("blog")
+        assert {folder.name for folder in (await folders.read())[0]} == {"shop", "blog"}
+        await folders.close()
+
+    async def test_a_checker_that_is_used_again_does_not_know_earlier_limits(self, site: Site) -> None:
+        """The files that belong to the server can change between two uses."""
+        folders = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(TIMEOUT))
+        site.add("shop")
+        await folders.read()
+        secret = site.data / "new-key"
+        secret.write_text("secret")
+        (site.add("blog") / "README.md").hardlink_to(secret)
+        found, problems = await folders.read()
+        assert [problem.folder for problem in problems] == ["blog"]
+        assert all(folder.readme is None for folder in found)
+        await folders.close()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_the_deploy_user_does_not_need_to_read_the_packages(
@@ -662,12 +709,12 @@ class TestProcesses:
 
 @contextlib.contextmanager
 def stopped_checkers() -> Iterator[None]:
-    """Stop each checker while it starts."""
-    ended = threading.Event()
+    """Stop each new checker while it starts."""
+    ended, before = threading.Event(), children()
 
     def stop() -> None:
         while not ended.wait(0.01):
-            for pid in children():
+            for pid in children() - before:
                 if "import checker" in process_file(pid, "cmdline"):
                     os.kill(pid, signal.SIGSTOP)
 

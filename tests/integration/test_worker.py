@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from deploy.adapters.runs.spec import LaunchSettings
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.domain.model import Deployment
 from deploy.service_layer import worker as workers
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
@@ -27,6 +29,7 @@ from tests.site import Site
 
 TIMEOUT = 60.0
 SignToken = Callable[[int, timedelta], str]
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLW9mLXRoaXMtZGVwbG95bWVudA"
 Working = Callable[..., AbstractAsyncContextManager[None]]
 
 
@@ -44,7 +47,7 @@ def working(
     monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
-    async def work(sign_token: SignToken = lambda _id, _lifetime: "token") -> AsyncIterator[None]:
+    async def work(sign_token: SignToken = lambda _id, _lifetime: TOKEN) -> AsyncIterator[None]:
         worker = Worker(
             identity=Heartbeat(worker_id="w1", host="host1", version="1", slots=2),
             runs_dir=tmp_path / "runs",
@@ -60,7 +63,7 @@ def working(
             fork_server=ForkServer(None),
             bus=busy_site.bus,
             open_unit_of_work=committing_uow,
-            inputs=inputs_of(committing_uow, services_root),
+            run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
             listener=Listener(database_url),
             sign_token=sign_token,
             retention=ExpireDeployments(days=0, count=0),
@@ -191,3 +194,42 @@ class TestLongContexts:
             found = await ended(busy_site, deployment_id)
         assert (found.state.value, found.reason) == ("success", None)
         assert (tmp_path / "arrived").read_text(encoding="utf-8") == CONTEXTS[kind]
+
+
+# Prints its token in several forms, waits, and prints it again.
+LEAK = """#!/bin/sh
+token=$(sed -n 's/.*"access_token": "\\([^"]*\\)".*/\\1/p' "$2")
+leak() {
+  echo "token: $token"
+  printf %s "$token" | base64
+  echo "{\\"name\\": \\"Use $token\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
+}
+leak
+touch waiting
+while [ ! -e go ]; do sleep 0.02; done
+leak >&2
+echo "{\\"name\\": \\"Fail\\", \\"state\\": \\"failure\\", \\"message\\": \\"$token\\"}"
+"""
+
+
+class TestDeploymentToken:
+    async def test_it_is_masked_also_by_a_worker_that_adopts_the_run(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, LEAK)
+        deployment_id = await busy_site.start(await busy_site.service())
+        folder = services_root / "shop"
+        async with working():
+            while not (folder / "waiting").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        (folder / "go").touch()
+        async with working(lambda _id, _lifetime: "the token of another run"):
+            found = await ended(busy_site, deployment_id)
+        assert found.reason == "The step “Fail” failed: ***"
+        shown = json.dumps(await busy_site.messages(deployment_id))
+        assert shown.count("token: ***") == 2
+        lines = base64.b64encode(TOKEN.encode()).decode()
+        parts = [TOKEN[:20], TOKEN[-20:], *(lines[start : start + 12] for start in range(len(lines) - 12))]
+        assert [part for part in parts if part in shown] == []
+        async with busy_site.open_uow() as uow:
+            assert await uow.secrets.get(deployment_id) is None

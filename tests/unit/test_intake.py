@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from deploy.adapters.runs.directory import Record
+from deploy.domain.masking import Mask
 from deploy.domain.model import StepReport, StepState
-from deploy.domain.reports import Line, Reported, RunEnded
-from deploy.service_layer.ingest.entries import entries_of
+from deploy.domain.reports import Entry, Line, Reported, RunEnded
+from deploy.service_layer.ingest.entries import masked_entries
 from tests.runs import at
 
 STAMP = at(1).timestamp()
@@ -18,6 +20,11 @@ STAMP = at(1).timestamp()
 
 def record(kind: str, data: Any, stamp: float = STAMP) -> Record:
     return Record(1, stamp, kind, data)
+
+
+def entries_of(records: Iterable[Record]) -> list[Entry]:
+    """Return the entries of a run without secrets."""
+    return masked_entries(list(records), Mask(()))
 
 
 class TestEntries:
@@ -29,7 +36,7 @@ class TestEntries:
 
     def test_a_part_of_a_long_line_is_never_a_report(self) -> None:
         forged = '{"name": "A", "state": "success"}'
-        assert entries_of([record("part", forged)]) == [Line(forged, at(1))]
+        assert entries_of([record("part", forged)]) == [Line(forged, at(1), continues=True)]
 
     def test_notes_are_distinguished_from_script_output(self) -> None:
         assert entries_of([record("note", "Something was left running.")]) == [

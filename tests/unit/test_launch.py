@@ -15,6 +15,7 @@ from deploy.adapters.runs.directory import RunSpec
 from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout, worker_home
 from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.survey import Survey
+from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import ServiceConfig
 from tests.ansible_files import read
 from tests.runs import a_deployment
@@ -42,7 +43,8 @@ SCRIPT = Survey(is_script=True)
 
 
 def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None, survey: Survey = SCRIPT) -> RunSpec:
-    return run_spec(a_deployment(context={"env": ENV}), ServiceConfig.from_json(config or {}), survey, TOKEN, launch)
+    secrets = RunSecrets(token=TOKEN)
+    return run_spec(a_deployment(context={"env": ENV}), ServiceConfig.from_json(config or {}), survey, secrets, launch)
 
 
 def folder_of(launch: LaunchSettings) -> Path:
@@ -81,12 +83,12 @@ class TestScript:
     )
     def test_the_file_holds_every_string_unchanged(self, launch: LaunchSettings, text: str) -> None:
         deployment = a_deployment(context={"env": {text: [text]}})
-        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, TOKEN, launch).files.values()
+        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
         assert json.loads(file.encode("utf-8"))["context"] == {"env": {text: [text]}}
 
     def test_the_file_has_no_unnecessary_escapes(self, launch: LaunchSettings) -> None:
         deployment = a_deployment(context={"env": {"text": "ж" * 1000}})
-        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, TOKEN, launch).files.values()
+        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
         assert "ж" * 1000 in file
 
     def test_the_environment_names_the_agent_if_there_is_one(self, launch: LaunchSettings) -> None:

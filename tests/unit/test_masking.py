@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
 from deploy.domain.model import HostResult, Outcome
-from deploy.domain.reports import HostReported, Line, read_line
+from deploy.domain.reports import CUT, HostReported, Line, read_line
 from deploy.service_layer.ingest.entries import masked_entries
-from tests.runs import at, ended, line, reported
+from tests.runs import History, at, ended, line, reported
 
 PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
 
@@ -87,28 +88,36 @@ def test_a_value_equal_to_a_protocol_keyword_does_not_break_it() -> None:
 
 def test_a_value_split_by_a_limit_is_masked() -> None:
     secret = "0123456789" * 10
-    message = "x" * 65_500 + secret
-    entry = Mask([secret]).entry(read_line(json.dumps({"name": "A", "message": message}), at(1)))
-    assert "0123" not in str(entry)
-    name = Mask([secret]).entry(read_line(json.dumps({"name": "y" * 450 + secret}), at(1)))
-    assert "0123" not in str(name)
+    history, mask = History(), Mask([secret])
+    for fields in ({"name": "A", "message": "x" * 65_500 + secret}, {"name": "y" * 450 + secret}):
+        history.take(mask.entry(read_line(json.dumps(fields), at(1))))
+    assert "0123" not in str(history.messages)
+    assert history.step("A").message == "x" * 65_500 + "***"
 
 
 def test_a_value_split_by_the_callback_plugin_is_masked() -> None:
     secret = "0123456789" * 10
-    said = f"{'x' * 8_150}{secret}"[:8_192] + "\n… (cut here: 8,250 bytes in all)"
-    event = {"event": "host_result", "task": "t", "host": "web1", "outcome": "ok", "message": said, "diff": said}
-    (result,) = masked_entries([Record(1, 0.0, "event", json.dumps(event))], Mask([secret]))
-    assert "0123" not in str(result)
-    assert str(result).count("x***\\n… (cut here: 8,250 bytes in all)") == 2
+    said = f"{'x' * 8_189}{secret}"[:8_192] + f"{CUT}8250;"
+    history = History(["Install"])
+    task = {"task": "t", "name": "Install"}
+    events = [
+        {"event": "task_start", **task},
+        {"event": "host_result", "host": "web1", "outcome": "ok", "message": said, "diff": said, **task},
+        {"event": "task_end", "state": "success", "message": f"web1: {said}\nweb2: {said}", **task},
+    ]
+    records = [Record(1, 0.0, "event", json.dumps(event)) for event in events]
+    history.take(*masked_entries(records, Mask([secret])))
+    step = history.step("Install")
+    assert "x0" not in str(step)
+    assert str(step).count("x***\\n… (cut here: 8,250 bytes in all)") == 4
 
 
 @pytest.mark.parametrize("size", [3, 100_000])
 def test_the_longest_part_of_a_value_is_found_at_any_length(size: int) -> None:
     secret = "ab" * size + "c"
     mask = Mask([secret])
-    assert mask.piece("x" + secret[:-1], continues=True) == "x***"
-    assert mask.piece("bc, and so on", continues=False) == "***, and so on"
+    assert mask.output(Line("x" + secret[:-1], at(1), continues=True)).text == "x***"
+    assert mask.output(Line("c, and so on", at(1))).text == "***, and so on"
 
 
 def test_a_follower_that_continues_a_run_masks_the_rest_of_a_value() -> None:
@@ -120,7 +129,7 @@ def test_a_follower_that_continues_a_run_masks_the_rest_of_a_value() -> None:
     assert texts == ["*** y", "*** said", "unter2 z"]
     mask.resume()
     # Possibly the end of a value, but more likely a number: too short to decide.
-    assert mask.piece("2 files", continues=False) == "2 files"
+    assert mask.output(line("2 files")) == line("2 files")
 
 
 def test_a_value_across_two_parts_of_a_long_line_is_masked() -> None:
@@ -140,13 +149,41 @@ def test_a_value_across_two_parts_of_a_playbooks_line_is_masked() -> None:
     assert texts == ["x ***", "unter2 o", "*** y", "unter2 z"]
 
 
+def test_values_in_our_own_sentences_are_masked_but_not_our_words() -> None:
+    mask = Mask(["hunter2", "processes", "deploy.sh"])
+    note = ["Some processes are still running: {}, {}.", "hunter2 (7)", "{} (8)"]
+    end = {"code": None, "signal": None, "cause": "not_started", "message": ["{} has no processes.", "deploy.sh"]}
+    old = "Some processes are still running: hunter2 (7)."  # from a supervisor that an earlier version started
+    records = [Record(1, 0.0, "note", note), Record(2, 0.0, "note", old), Record(3, 0.0, "exit", end)]
+    first, second, last = masked_entries(records, mask)
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert first.text == "[fastdeploy] Some processes are still running: *** (7), {} (8)."
+    assert second.text == "[fastdeploy] Some *** are still running: *** (7)."
+    assert getattr(last, "message", None) == "*** has no processes."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  - dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAgc2VjcmV0\n  - IHRvcCBzZWNyZXQ=",
+        '"lines": [\n    "dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg",\n    "c2VjcmV0IHRvcCBzZWNyZXQ="\n]',
+        '"stdout": "dG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg\\nc2VjcmV0IHRvcCBzZWNyZXQ="',
+        "\x1b[0;32mdG9wIHNlY3JldCB0b3AgIHNlY3JldCB0b3Agc2VjcmV0IHRvcCAg\x1b[0m\n\x1b[0;32mc2VjcmV0IHRvcCBzZWNyZXQ=\x1b[0m",
+        "key: top secret top  secret\n    top secret top  secret top secret",
+        'key: "top secret top  secret\\\n  \\ top secret top  secret top\\\n  \\ secret"',
+        "746f702073656372657420746f702020736563726574\n20746f702073656372657420746f70\n20207365637265742074\n6f7020736563726574",
+    ],
+    ids=["list", "JSON list", "JSON", "colors", "YAML", "quoted YAML", "hex"],
+)
+def test_values_that_ansible_and_other_programs_break_into_lines_are_masked(text: str) -> None:
+    secret = "top secret top  secret top secret top  secret top secret"
+    remains = Mask([secret]).text(text)
+    assert not re.search("secret|top|c2Vj|dG9w|7365|746f|IHRv", remains), remains
+
+
 def test_unknown_secrets_mask_everything() -> None:
     mask = Mask((), everything=True)
     assert mask.entry(line("anything")) == line("***")
     data: dict[str, Any] = {"a": ["b"]}
     assert mask.value(data) == {"***": ["***"]}
-
-
-def test_without_secrets_nothing_is_searched() -> None:
-    records = [Record(1, 0.0, "out", "hello")]
-    assert [entry.text for entry in masked_entries(records, None) if isinstance(entry, Line)] == ["hello"]

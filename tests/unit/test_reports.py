@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.domain.model import Outcome, StepReport, StepState
 from deploy.domain.reports import (
+    CUT,
     MAX_DEPTH,
     MESSAGE_LIMIT,
     NAME_LIMIT,
@@ -23,6 +24,7 @@ from deploy.domain.reports import (
     read_event,
     read_line,
     report_of,
+    short_text,
     step_name,
     step_report,
 )
@@ -134,14 +136,16 @@ class TestReadLine:
     def test_an_error_message_is_also_in_the_detail(self) -> None:
         assert report_in('{"name": "A", "error_message": "broken"}').detail == {"error_message": "broken"}
 
-    def test_names_are_trimmed_and_truncated(self) -> None:
+    def test_names_are_trimmed(self) -> None:
         assert report_in(json.dumps({"name": "  A  "})).name == "A"
-        name = report_in(json.dumps({"name": "x" * 10_000})).name
-        assert name.startswith("x" * NAME_LIMIT + "… (9500 more")
 
-    def test_long_messages_are_truncated_with_a_mark(self) -> None:
-        message = report_in(json.dumps({"name": "A", "message": "y" * (MESSAGE_LIMIT + 7)})).message
-        assert message == "y" * MESSAGE_LIMIT + "… (7 more characters)"
+    def test_texts_keep_their_length_until_they_are_masked(self) -> None:
+        report = report_in(json.dumps({"name": "x" * 10_000, "message": "y" * (MESSAGE_LIMIT + 7)}))
+        assert (report.name, report.message) == ("x" * 10_000, "y" * (MESSAGE_LIMIT + 7))
+
+    def test_the_mark_for_cut_text_has_no_meaning_in_a_report_of_a_script(self) -> None:
+        report = report_in(json.dumps({"name": f"a{CUT}9;", "message": f"b{CUT}9;"}))
+        assert (report.name, report.message) == ("a␚9;", "b␚9;")
 
     @pytest.mark.parametrize(
         ("printed", "kept"), [("a\x00b", f"a{REPLACEMENT}b"), ("\ud800", "?"), ("ä\x00\udfff", f"ä{REPLACEMENT}?")]
@@ -207,7 +211,7 @@ class TestFieldsOfALine:
 class TestCleanText:
     @given(st.text(alphabet=st.characters(codec=None, categories=None)), st.integers(1, 50))
     def test_any_text_fits_and_can_be_stored(self, text: str, limit: int) -> None:
-        cleaned = clean_text(text, limit)
+        cleaned = short_text(clean_text(text), limit)
         cleaned.encode()
         assert "\x00" not in cleaned
         assert len(cleaned) <= limit + len(f"… ({len(text)} more characters)")

@@ -1,4 +1,4 @@
-"""Store the secret values of unfinished deployments, always encrypted."""
+"""Store everything secret in unfinished deployments, always encrypted."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import asyncpg
 
 from deploy.adapters.repository.statement import Statement
 
-_PUT = Statement("INSERT INTO secrets (deployment_id, sealed) VALUES (:deployment_id, :sealed)")
+# The lock makes sure that secrets are not stored for a run that ends at the same time: no one would delete them.
+_PUT = Statement(
+    "INSERT INTO secrets (deployment_id, sealed) SELECT d.id, CAST(:sealed AS bytea) FROM deployments AS d "
+    "WHERE d.id = CAST(:deployment_id AS bigint) AND d.run_ended IS NULL FOR SHARE "
+    "ON CONFLICT (deployment_id) DO UPDATE SET sealed = excluded.sealed RETURNING deployment_id"
+)
 _GET = Statement("SELECT sealed FROM secrets WHERE deployment_id = :deployment_id")
 _REMOVE = Statement("DELETE FROM secrets WHERE deployment_id = :deployment_id")
 
 
 class Secrets:
-    """Secret values, at most one row per deployment."""
+    """The secrets of runs, at most one row per deployment."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
 
-    async def put(self, deployment_id: int, sealed: bytes) -> None:
-        """Store the sealed values until the run ends."""
-        await _PUT.value(self._driver, deployment_id=deployment_id, sealed=sealed)
+    async def put(self, deployment_id: int, sealed: bytes) -> bool:
+        """Store the sealed secrets until the run ends, in place of earlier ones. Return False if it has ended."""
+        return await _PUT.value(self._driver, deployment_id=deployment_id, sealed=sealed) is not None
 
     async def get(self, deployment_id: int) -> bytes | None:
-        """Return the sealed values, or None if they were removed."""
+        """Return the sealed secrets, or None if there are none or they were removed."""
         sealed: bytes | None = await _GET.value(self._driver, deployment_id=deployment_id)
         return sealed
 
     async def remove(self, deployment_id: int) -> None:
-        """Delete the sealed values. Idempotent."""
+        """Delete the sealed secrets. Idempotent."""
         await _REMOVE.value(self._driver, deployment_id=deployment_id)

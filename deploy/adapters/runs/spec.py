@@ -23,6 +23,7 @@ from deploy.adapters.runs.directory import RunSpec
 from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.model import Deployment
+from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import ServiceConfig
 
 CONFIG_FILE = "config.json"
@@ -47,14 +48,13 @@ def run_spec(
     deployment: Deployment,
     config: ServiceConfig,
     survey: Survey,
-    token: str,
+    secrets: RunSecrets,
     settings: LaunchSettings,
-    secrets: Mapping[str, str] | None = None,
 ) -> RunSpec:
-    """Return the run spec for a deployment of a service with this `config`. `token` is its deployment token.
+    """Return the run spec for a deployment of a service with this `config`.
 
-    `survey` is the survey of the service's folder with that config. Secret values (`secrets`) are passed like the
-    other values, in a file that only the run can read.
+    `survey` is the survey of the service's folder with that config. `secrets` are passed like the other values, in a
+    file that only the run can read.
 
     Raises:
         PlaybookError: The playbook, or something its config refers to, cannot be used.
@@ -63,9 +63,9 @@ def run_spec(
     if faults := config.faults():
         raise RunError(f"The service's config is invalid: {faults}. Correct its config.json, then sync the services.")
     folder = settings.services_root.resolve() / deployment.service
-    values = {**deployment.context.get("env", {}), **(secrets or {})}
+    values = {**deployment.context.get("env", {}), **secrets.inputs}
     if survey.is_script:
-        return _script(deployment, config, token, folder, settings, values)
+        return _script(deployment, config, secrets.token or "", folder, settings, values)
     return _playbook(deployment, config, survey, folder, settings, values)
 
 

@@ -1,7 +1,8 @@
 """Parse and check service folders within limits, as a separate program.
 
 It uses the server's Python and packages but does not open any files after it starts: it reads the files of a folder
-through the reader, whose socket is descriptor 1. Descriptor 0 delivers requests, one line of JSON per folder. The
+through the reader, whose socket is descriptor 1. Descriptor 0 delivers requests, one line of JSON each: first the
+account to switch to, then the limits of the reader (`{"limits": …}`), then one request per folder. For a folder, the
 checker first answers with one line for each file it reads (`used`: the request and the digest of its answer), so that
 the server knows which files were read even if the checker is killed. Then it sends one line with the result.
 """
@@ -40,7 +41,7 @@ def main() -> int:
     """Answer requests until the socket is closed."""
     control, reader = socket.socket(fileno=0), socket.socket(fileno=1)
     requests = control.makefile("rb")
-    limits, account = json.loads(requests.readline(REQUEST_LIMIT))
+    account = json.loads(requests.readline(REQUEST_LIMIT))
     mitogen_fault = _mitogen_fault()
     if account is not None:
         _load_everything()
@@ -50,16 +51,20 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
-    files = Files(reader, limits, lambda request, digest: control.sendall(_line({"used": [request, digest]})))
+    files = Files(reader, lambda request, digest: control.sendall(_line({"used": [request, digest]})))
     while line := requests.readline(REQUEST_LIMIT):
+        request = json.loads(line)
+        if "limits" in request:
+            files.limit(request["limits"])
+            continue
         _limit_cpu_time()
-        control.sendall(_answer(files, limits[0], json.loads(line), mitogen_fault))
+        control.sendall(_answer(files, request, mitogen_fault))
     return 0
 
 
-def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> bytes:
+def _answer(files: Files, request: dict[str, Any], mitogen_fault: str) -> bytes:
     try:
-        return _line(_found(files, root, request, mitogen_fault))
+        return _line(_found(files, request, mitogen_fault))
     except FolderError as error:
         return _line({"file": error.file, "reason": error.reason})
     except TooComplex as error:
@@ -75,8 +80,8 @@ def _answer(files: Files, root: str, request: dict[str, Any], mitogen_fault: str
         return _line({"file": "", "reason": f"it could not be checked ({type(error).__name__}). Please report this."})
 
 
-def _found(files: Files, root: str, request: dict[str, Any], mitogen_fault: str) -> dict[str, Any]:
-    folder = join(root, request["name"])
+def _found(files: Files, request: dict[str, Any], mitogen_fault: str) -> dict[str, Any]:
+    folder = join(files.root, request["name"])
     files.begin()
     if "config" in request:
         found = {"survey": asdict(survey(files, folder, ServiceConfig.from_json(request["config"])))}

@@ -46,15 +46,21 @@ class TooComplex(Exception):
 class Files:
     """Gives access to files below the services root and next to an admitted playbook.
 
-    `reader` is the socket of a reader process, and `limits` is the first request sent to it. All paths are absolute.
+    `reader` is the socket of a reader process. Call `limit` first. All paths are absolute.
     """
 
-    def __init__(self, reader: socket.socket, limits: list[Any], used: Used | None = None) -> None:
+    def __init__(self, reader: socket.socket, used: Used | None = None) -> None:
+        self.root = ""
         self._reader = reader
+        self._on_use = used
         self._used: Used | None = None
         self._requests = self._bytes = 0
+
+    def limit(self, limits: list[Any]) -> None:
+        """Set what the reader gives access to: the services root, its parent folder, and private paths of the server."""
+        self.root, self._used = limits[0], None
         self._ask("limits", *limits)
-        self._used = used
+        self._used = self._on_use
 
     def begin(self) -> None:
         """Start with another folder and reset the limits."""

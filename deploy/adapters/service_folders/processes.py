@@ -126,13 +126,37 @@ async def reader(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[L
 
 
 class Checker:
-    """A checker with its own reader."""
+    """A checker with its own reader.
 
-    def __init__(self, line: LineSocket, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
+    `is_gone` is True after the checker has been stopped. `is_worn` is True after it has read a folder that exceeded a
+    limit: it may have little memory left, so it should not be used again.
+    """
+
+    def __init__(
+        self, line: LineSocket, process: subprocess.Popen[bytes], reader: subprocess.Popen[bytes], stderr: IO[bytes]
+    ) -> None:
         self._line = line
         self._process = process
+        self._reader = reader
         self._stderr = stderr
-        self.is_gone = False
+        self.is_gone = self.is_worn = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Return True if both processes are running."""
+        return self._process.poll() is None and self._reader.poll() is None
+
+    def limit(self, scope: FolderScope) -> None:
+        """Set what it gives access to, before the first check of each use."""
+        self._line.send({"limits": scope.limits()})
+
+    async def end(self) -> None:
+        """Stop both processes."""
+        with suppress(RuntimeError):  # the event loop that used it is closed
+            self._line.close()
+        await _end(self._process)
+        await _end(self._reader)
+        self._stderr.close()
 
     async def check(self, request: dict[str, Any]) -> Checked:
         """Send a request to the checker (see checker.py) and return its result.
@@ -150,6 +174,7 @@ class Checker:
             reason = f"checking it takes longer than {ANSWER_TIMEOUT:g} seconds"
             return Checked({"too_complicated": reason}, used, is_final=False)
         if answer is not None:
+            self.is_worn = self.is_worn or "too_complicated" in answer
             return Checked(answer, used)
         self.is_gone = True
         return Checked({"too_complicated": await self._reason()}, used)
@@ -165,34 +190,84 @@ class Checker:
         raise FoldersUnavailable("The process that checks service folders failed. See the server log for the reason.")
 
 
-@asynccontextmanager
-async def checker(scope: FolderScope, user: DeployUser | None) -> AsyncIterator[Checker]:
-    """Start a checker with a reader, both as `user` if possible, and stop them afterward.
+class Checkers:
+    """Starts checkers. Keeps an idle one for `keep_seconds`: starting it takes longer than checking most folders."""
 
-    Raises:
-        FoldersUnavailable: A process cannot be started.
-    """
-    with _stderr_file() as stderr:
-        files, reader_end = socket.socketpair()
-        control, checker_end = socket.socketpair()
-        processes = []
+    def __init__(self, keep_seconds: float = 0.0) -> None:
+        self._keep_seconds = keep_seconds
+        self._kept: _Kept | None = None
+
+    @asynccontextmanager
+    async def use(self, scope: FolderScope, user: DeployUser | None) -> AsyncIterator[Checker]:
+        """Yield a checker with a reader, both as `user` if possible.
+
+        Raises:
+            FoldersUnavailable: A process cannot be started.
+        """
+        checker = await self._take(user) or await _start(user)
         try:
-            with files, reader_end, checker_end:
-                processes.append(_start_reader(user, reader_end, stderr)[0])
-                processes.append(_start_checker(checker_end, files, stderr))
-            line = LineSocket(await asyncio.open_connection(sock=control, limit=LINE_LIMIT))
+            checker.limit(scope)
+            yield checker
         except BaseException:
-            control.close()
-            for process in processes:
-                await _end(process)
+            await checker.end()
             raise
-        try:
-            line.send([scope.limits(), _account(user)])
-            yield Checker(line, processes[1], stderr)
-        finally:
-            line.close()
-            for process in reversed(processes):
-                await _end(process)
+        if checker.is_gone or checker.is_worn or self._kept is not None or not self._keep_seconds:
+            await checker.end()
+        else:
+            self._keep(checker, user)
+
+    async def close(self) -> None:
+        """Stop the checker that is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.timer.cancel()
+            await kept.checker.end()
+
+    async def _take(self, user: DeployUser | None) -> Checker | None:
+        kept = self._kept
+        if kept is None:
+            return None
+        if kept.user == user and kept.checker.is_alive and kept.loop is asyncio.get_running_loop():
+            kept.timer.cancel()
+            self._kept = None
+            return kept.checker
+        await self.close()
+        return None
+
+    def _keep(self, checker: Checker, user: DeployUser | None) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._keep_seconds, lambda: asyncio.ensure_future(self.close()))
+        self._kept = _Kept(checker, user, loop, timer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A checker that waits for its next use, and the timer that ends it."""
+
+    checker: Checker
+    user: DeployUser | None
+    loop: asyncio.AbstractEventLoop
+    timer: asyncio.TimerHandle
+
+
+async def _start(user: DeployUser | None) -> Checker:
+    stderr = _stderr_file()
+    files, reader_end = socket.socketpair()
+    control, checker_end = socket.socketpair()
+    processes = []
+    try:
+        with files, reader_end, checker_end:
+            processes.append(_start_reader(user, reader_end, stderr)[0])
+            processes.append(_start_checker(checker_end, files, stderr))
+        line = LineSocket(await asyncio.open_connection(sock=control, limit=LINE_LIMIT))
+    except BaseException:
+        control.close()
+        for process in processes:
+            await _end(process)
+        stderr.close()
+        raise
+    line.send(_account(user))
+    return Checker(line, processes[1], processes[0], stderr)
 
 
 def _start_reader(

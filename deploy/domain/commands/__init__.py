@@ -19,7 +19,14 @@ from deploy.domain.commands.deployments import (
     StartDeployment,
 )
 from deploy.domain.commands.rule import ObjectType, Rule
-from deploy.domain.commands.runs import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat, IngestOutput
+from deploy.domain.commands.runs import (
+    ClaimDeployments,
+    ExpireDeployments,
+    FailLostRun,
+    Heartbeat,
+    IngestOutput,
+    PrepareRun,
+)
 from deploy.domain.commands.services import DeleteService, ServiceFolder, SyncServices
 from deploy.domain.commands.sessions import EndSessions, OpenSession
 from deploy.domain.commands.tokens import RegisterConfigToken, RegisterServiceToken, RevokeToken
@@ -43,6 +50,7 @@ Command: TypeAlias = (
     | ReportStep
     | FinishDeployment
     | ClaimDeployments
+    | PrepareRun
     | KeepFiles
     | FailLostRun
     | RequeueDeployment
@@ -67,6 +75,7 @@ __all__ = [
     "KeepFiles",
     "ObjectType",
     "OpenSession",
+    "PrepareRun",
     "RegisterConfigToken",
     "RegisterServiceToken",
     "ReleaseDeployment",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from deploy.domain.commands.rule import RUN, UPKEEP, ObjectType, Rule
@@ -18,6 +18,16 @@ class ClaimDeployments:
 
     worker_id: str
     limit: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRun:
+    """Add the deployment token to the secrets of a run that is about to start, and read all of them."""
+
+    rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=RUN)
+
+    deployment_id: int
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

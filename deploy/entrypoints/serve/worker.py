@@ -14,6 +14,7 @@ from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
 from deploy.entrypoints.app_state import AppState, deploy_user
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.worker import Worker
 
 
@@ -38,7 +39,7 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
         fork_server=ForkServer(user),
         bus=state.bus,
         open_unit_of_work=state.open_unit_of_work,
-        inputs=state.inputs,
+        run_secrets=StoredSecrets(state.inputs.vault),
         listener=state.listener,
         sign_token=state.tokens.deployment_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),

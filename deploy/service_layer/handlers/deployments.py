@@ -12,12 +12,14 @@ from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep
 from deploy.domain.rules import check_key, check_origin
 from deploy.domain.run import Run, plan
+from deploy.domain.run_secrets import RunSecrets
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import StepIds
 from deploy.service_layer.ingest.store import forget_secrets, record_locked
 from deploy.service_layer.inputs import Inputs, check_shape, values_of
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.plans import PlaybookSteps, expected
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -29,6 +31,7 @@ async def start_deployment(
     playbook_steps: PlaybookSteps,
     step_ids: StepIds,
     inputs: Inputs,
+    run_secrets: StoredSecrets,
 ) -> list[Event]:
     """Queue a deployment: store its row, planned steps, secrets, and job in one transaction."""
     check_shape(command)
@@ -74,7 +77,7 @@ async def start_deployment(
         events=list(stored_events(deployment, events)),
     )
     if values.secrets:
-        await uow.secrets.put(deployment.id, inputs.vault.seal(values.secrets, deployment.id))
+        await run_secrets.keep(deployment.id, RunSecrets(inputs=values.secrets), uow)
     return [DeploymentQueued(deployment), *events]
 
 
@@ -107,7 +110,9 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     return run.events
 
 
-async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, inputs: Inputs) -> list[Event]:
+async def report_step(
+    command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, run_secrets: StoredSecrets
+) -> list[Event]:
     """Apply a step report that a script sent over HTTP."""
     if is_deep(command.report.detail):
         raise InvalidInput(f"The report is nested too deeply ({MAX_DEPTH} levels at most).")
@@ -116,8 +121,8 @@ async def report_step(command: commands.ReportStep, uow: UnitOfWork, *, now: Clo
         raise Conflict(f"Deployment {deployment.id} has already finished ({deployment.state.value}).")
     ids, version = iter(await uow.steps.reserve_ids(1)), Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), ids)
-    mask = await inputs.mask(deployment, uow)
-    run.report(mask.report(command.report) if mask is not None else command.report, at=now())
+    mask = await run_secrets.mask(deployment, uow)
+    run.report(mask.report(command.report), at=now())
     await record_locked(uow, run, version)
     return run.events
 

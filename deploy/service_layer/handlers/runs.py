@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
-from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
+from deploy.domain.errors import Conflict
+from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Reported, RunEnded, clean_text
@@ -15,6 +17,7 @@ from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
+from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -39,6 +42,20 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
             break
         room -= len(changes)
     return events
+
+
+async def prepare_run(command: commands.PrepareRun, uow: UnitOfWork, *, run_secrets: StoredSecrets) -> list[Event]:
+    """Store the deployment token of a run with its other secrets, before it starts.
+
+    Raises:
+        Unsealable: The secrets are not stored or cannot be decrypted.
+        Conflict: The run has already ended.
+    """
+    deployment = await uow.deployments.get(command.deployment_id, visible=EVERYTHING)
+    secrets = replace(await run_secrets.open(deployment, uow), token=command.token)
+    if not await run_secrets.keep(deployment.id, secrets, uow):
+        raise Conflict(f"Deployment {deployment.id} has already finished ({deployment.state.value}).")
+    return [RunPrepared(deployment.id, secrets)]
 
 
 async def ingest_output(

@@ -1,8 +1,8 @@
-"""Convert spool records to the domain's entries."""
+"""Convert spool records to the domain's entries, with secret values masked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from deploy.adapters.runs.directory import Record
@@ -14,27 +14,29 @@ START, EXIT = "start", "exit"
 NOTE_PREFIX = "[fastdeploy] "
 
 
-def masked_entries(records: Iterable[Record], mask: Mask | None) -> list[Entry]:
-    """Return the entries in the records, with secret values masked.
+def masked_entries(records: Sequence[Record], mask: Mask) -> list[Entry]:
+    """Return the entries in the records, with secret values masked."""
+    entries = entries_of(records, mask)
+    lines = [entry for entry in entries if isinstance(entry, Line)]
+    is_split = any(line.continues for line in lines)
+    if not is_split and mask.is_unused("\n".join([line.text for line in lines])):
+        return [entry if isinstance(entry, (Line, RunEnded)) else mask.entry(entry) for entry in entries]
+    return [entry for record in records for entry in _masked(record, mask)]
 
-    `mask` is None if the deployment has no secrets.
-    """
-    if mask is None:
-        return entries_of(records)
-    entries: list[Entry] = []
-    for record in records:
-        if record.kind == "event":
-            entries += map(mask.event, entries_of([record]))
-        elif record.kind in ("out", "part"):
-            text = mask.piece(record.data, continues=record.kind == "part")
-            entries += map(mask.entry, entries_of([record._replace(data=text)]))
-        else:
-            entries += map(mask.entry, entries_of([record]))
+
+def _masked(record: Record, mask: Mask) -> Iterable[Entry]:
+    entries = entries_of([record], mask)
+    if record.kind == "event":
+        return map(mask.event, entries)
+    if record.kind == "out" and mask.is_in_line:  # the end of a long line is never a report
+        entries = [Line(record.data, entry.at) for entry in entries]
+    if record.kind in ("out", "part"):
+        return [mask.output(entry) if isinstance(entry, Line) else mask.entry(entry) for entry in entries]
     return entries
 
 
-def entries_of(records: Iterable[Record]) -> list[Entry]:
-    """Return the entries in the records, in order."""
+def entries_of(records: Iterable[Record], mask: Mask) -> list[Entry]:
+    """Return the entries in the records, in order. Only values in our own sentences are masked."""
     entries: list[Entry] = []
     at, moment = 0.0, datetime.now(timezone.utc)
     for record in records:
@@ -43,22 +45,34 @@ def entries_of(records: Iterable[Record]) -> list[Entry]:
         if record.kind == "out":
             entries.append(read_line(record.data, moment))
         elif record.kind == "part":
-            entries.append(Line(record.data, moment))
+            entries.append(Line(record.data, moment, continues=True))
         elif record.kind == "event":
             entries += read_event(record.data, moment)
         elif record.kind == "note":
-            entries.append(Line(NOTE_PREFIX + record.data, moment))
+            entries.append(Line(NOTE_PREFIX + sentence(record.data, mask), moment))
         elif record.kind == EXIT:
-            entries.append(_ended(record.data, moment))
+            entries.append(_ended(record.data, moment, mask))
     return entries
 
 
-def _ended(fields: dict[str, object], at: datetime) -> RunEnded:
+def _ended(fields: dict[str, object], at: datetime, mask: Mask) -> RunEnded:
     code, signal, cause = fields.get("code"), fields.get("signal"), fields.get("cause")
     return RunEnded(
         at=at,
         code=code if isinstance(code, int) else None,
         signal=str(signal) if signal else None,
         cause=str(cause) if cause else None,
-        message=clean_text(str(fields.get("message") or "")),
+        message=clean_text(sentence(fields.get("message") or "", mask)),
     )
+
+
+def sentence(data: object, mask: Mask) -> str:
+    """Return a sentence of the supervisor, with its values masked.
+
+    Masking our own words could damage them, and reveal that a secret is such a word.
+    """
+    if not isinstance(data, list):  # a supervisor that an earlier version started
+        return mask.text(str(data))
+    template, *values = map(str, data or [""])
+    first, *others = template.split("{}", len(values))
+    return first + "".join(mask.text(value) + words for value, words in zip(values, others, strict=False))

@@ -45,7 +45,7 @@ class Follower:
         run: RunDirectory,
         bus: MessageBus,
         open_unit_of_work: OpenUnitOfWork,
-        mask: Mask | None = None,
+        mask: Mask,
         offset: int | None = None,
         refusal: Callable[[], str] = lambda: "",
     ) -> None:
@@ -80,7 +80,7 @@ class Follower:
 
     async def _read_to_end(self) -> None:
         offset = await persistently(self._stored_offset) if self._offset is None else self._offset
-        if offset and self._mask is not None:
+        if offset:
             self._mask.resume()
         begun = False
         while offset is not None:
@@ -90,7 +90,7 @@ class Follower:
             try:
                 records, after = self._run.read(offset, limit=BATCH)
             except (SpoolCorrupt, OSError) as error:
-                await self._fail(f"The run was lost: its spool cannot be read ({error}).")
+                await self._fail(f"The run was lost: its spool cannot be read ({self._mask.text(str(error))}).")
                 return
             if [record.kind for record in records] == [START] and not begun:
                 # There is nothing to show. Store it with the next records, or alone if they take too long.
@@ -100,7 +100,7 @@ class Follower:
                 offset = await self._ingest(records, offset, after)
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
-                await self._fail(NOT_STARTED.format(refusal) if refusal else LOST)
+                await self._fail(NOT_STARTED.format(self._mask.text(refusal)) if refusal else LOST)
                 return
             else:
                 await self._wait()

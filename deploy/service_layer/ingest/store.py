@@ -36,9 +36,8 @@ def change_of(run: Run, version: Version) -> Change:
 
 
 async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
-    """Delete the secret values of a deployment that has ended or will never run."""
-    if deployment.secret_inputs:
-        await uow.secrets.remove(deployment.id)
+    """Delete the secrets of a run that has ended or will never start."""
+    await uow.secrets.remove(deployment.id)
 
 
 async def settle(uow: UnitOfWork, run: Run) -> None:

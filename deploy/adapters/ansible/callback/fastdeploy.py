@@ -15,6 +15,9 @@ Each line is one object (each `task` identifier starts once and ends once):
         outcome: ok, changed, skipped, failed, unreachable, ignored, rescued; a later one replaces an earlier one
     {"event": "task_end", "task", "name", "state": success, failure or skipped, "message"}
     {"event": "playbook_end", "stats": {host: {ok, changed, unreachable, failed, skipped, rescued, ignored}}}
+
+A message or diff that is too long contains, where it was cut off, the control character U+001A, its full size in bytes,
+and a semicolon.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ DOCUMENTATION = """
 
 TEXT_LIMIT = 64 * 1024  # characters per object, at most 12 bytes each in JSON; stays below 1 MiB
 MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
+CUT = "\x1a"  # marks where a message or diff was cut off; fastDeploy shows a note there
 DIFF_LIMIT = 256 * 1024
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -76,14 +80,18 @@ def readable(text: str) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """Return plain text of at most about `limit` bytes. Truncated text ends with a note."""
+    """Return plain text of at most about `limit` bytes."""
     if text.isascii() and text.isprintable() and len(text) <= limit:
         return text
-    text = readable(COLORS.sub("", text)).translate(CONTROLS).strip("\n")
+    return cut_off(readable(COLORS.sub("", text)).translate(CONTROLS).strip("\n"), limit)
+
+
+def cut_off(text: str, limit: int) -> str:
+    """Return at most about `limit` bytes of clipped text."""
     data = text.encode("utf-8")
     if len(data) <= limit:
         return text
-    return f"{data[:limit].decode('utf-8', 'ignore')}\n… (cut here: {len(data):,} bytes in all)"
+    return f"{data[:limit].decode('utf-8', 'ignore')}{CUT}{len(data)};"
 
 
 class Pipe:
@@ -317,7 +325,7 @@ class CallbackModule(DefaultCallback):
     def _end_tasks(self, tasks: list[RunningTask] | None = None) -> None:
         for running in list(self._running.values()) if tasks is None else tasks:
             del self._running[running.uuid]
-            message = clipped(running.summary(), MESSAGE_LIMIT)
+            message = cut_off(running.summary(), MESSAGE_LIMIT)
             self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
 
     # ---- results ---------------------------------------------------------------------------------------------
@@ -388,7 +396,7 @@ class CallbackModule(DefaultCallback):
     def _note_item(self, result, outcome: str) -> None:
         host, task, fields = parts(result)
         text = "" if outcome == "skipped" or is_hidden(fields) else described(fields, task, bad=outcome == "failed")
-        line = f"{as_text(self._get_item_label(fields))}: {text[:MESSAGE_LIMIT]}" if text else ""
+        line = clipped(f"{as_text(self._get_item_label(fields))}: {text}", MESSAGE_LIMIT) if text else ""
         self._running_task(task).items.setdefault(host.get_name(), Items()).note(outcome, line)
 
     def _message(self, result, *, bad: bool = False) -> str:
@@ -396,7 +404,9 @@ class CallbackModule(DefaultCallback):
         items = self._running_task(task).items.pop(host.get_name(), None)
         if is_hidden(fields):
             return "The output is hidden (no_log)."
-        return clipped(items.summary() if items else described(fields, task, bad=bad), MESSAGE_LIMIT)
+        if items:
+            return cut_off(items.summary(), MESSAGE_LIMIT)
+        return clipped(described(fields, task, bad=bad), MESSAGE_LIMIT)
 
     def _at_exit(self) -> None:
         """End finished tasks, because Ansible can exit without calling its last callback."""

@@ -21,7 +21,7 @@ def report_failure(spool: Spool, error: Exception, pid: int) -> None:
     finally:
         if not spool.complete:
             cause = None if pid else "not_started"
-            message = f"The run's supervisor failed and stopped the run: {type(error).__name__}: {error}."
+            message = ("The run's supervisor failed and stopped the run: {}.", f"{type(error).__name__}: {error}")
             spool.append("exit", to_json({"code": None, "signal": None, "cause": cause, "message": message}))
 
 

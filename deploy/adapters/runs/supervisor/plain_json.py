@@ -9,6 +9,7 @@ from _json import encode_basestring_ascii, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 quoted = encode_basestring_ascii
@@ -35,9 +36,20 @@ def from_json(text: str) -> Any:
     return value
 
 
-def to_json(value: dict[str, str | int | None]) -> str:
+def to_json(value: Mapping[str, str | int | tuple[str, ...] | None]) -> str:
     fields = []
     for key, item in value.items():
-        text = "null" if item is None else str(item) if isinstance(item, int) else quoted(item)
+        if isinstance(item, tuple):
+            text = sentence(*item)
+        else:
+            text = "null" if item is None else str(item) if isinstance(item, int) else quoted(item)
         fields.append(f"{quoted(key)}:{text}")
     return "{" + ",".join(fields) + "}"
+
+
+def sentence(*parts: str) -> str:
+    """Return a sentence as JSON: a template of our own, and the values to put in place of each `{}` in it.
+
+    The worker masks secrets in the values, not in our own words.
+    """
+    return "[" + ",".join(map(quoted, parts)) + "]"

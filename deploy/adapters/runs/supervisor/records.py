@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from .plain_json import quoted
+from .plain_json import quoted, sentence
 
 SPOOL_INTERVAL = 0.25  # seconds between attempts to write to a full disk
 
@@ -41,12 +41,16 @@ class Spool:
         self._number += len(pieces)
         self._write(
             "".join(
-                [f'[{number},{at},"{kind}",{quoted(text)}]\n' for number, (kind, text) in enumerate(pieces, first)]
+                [
+                    f'[{number},{at},"{kind}",{sentence(text) if kind == "note" else quoted(text)}]\n'
+                    for number, (kind, text) in enumerate(pieces, first)
+                ]
             )
         )
 
-    def note(self, sentence: str) -> None:
-        self.append("note", quoted(sentence))
+    def note(self, template: str, *values: str) -> None:
+        """Write a sentence of our own for the log. `{}` in the template stands for a value."""
+        self.append("note", sentence(template, *values))
 
     def flush(self) -> None:
         """Write pending records. After an error (a full disk or a quota), they stay pending until the next attempt."""

@@ -55,7 +55,7 @@ class Supervisor:
             if self.stopping.cause is None:
                 self.start(self.spec)
         except NotStarted as error:
-            self.stopping.cause, self.stopping.reason = "not_started", str(error)
+            self.stopping.cause, self.stopping.reason = "not_started", ("{}", str(error))
         while self.pid and not self.is_over():
             self.run_once()
         self.finish()
@@ -200,7 +200,7 @@ class Supervisor:
         """Begin to stop the script and all its processes. If called again, keep the first cause."""
         if self.stopping.cause is not None:
             return
-        self.stopping.cause, self.stopping.reason = cause, reason
+        self.stopping.cause, self.stopping.reason = cause, (reason,)
         self.drain_until = 0.0
         if self.spec is not None and self.pid:
             self.stopping.begin(self.spec.grace, interrupt=self.spec.interrupt and self.status is None)
@@ -234,7 +234,7 @@ class Supervisor:
                 if self.stopping.cause
                 else "are still running, and their output is no longer recorded"
             )
-            self.spool.note(f"Some processes {how}: {names}.")
+            self.spool.note("Some processes " + how + ": {}.", names)
         if self.folder is not None:
             self.folder.remove()
         self.spool.append("exit", self.outcome())
@@ -251,5 +251,5 @@ class Supervisor:
         message = self.stopping.reason
         if self.stopping.cause is None and self.status and self.spec is not None:
             how = f"was ended by {name}" if name else f"ended with exit code {code}"
-            message = f"{os.path.basename(self.spec.argv[0])} {how}."
+            message = ("{} " + how + ".", os.path.basename(self.spec.argv[0]))
         return to_json({"code": code, "signal": name, "cause": self.stopping.cause, "message": message})

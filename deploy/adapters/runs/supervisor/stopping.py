@@ -16,7 +16,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.cause: str | None = None
-        self.reason = ""
+        self.reason: tuple[str, ...] = ("",)  # a template, and the values in it
         self.gave_up = False  # some processes cannot be killed
         self._plan: list[tuple[float, int]] = []  # signals to send, each with its time
         self._kill_until = float("inf")
