@@ -43,13 +43,8 @@ SCRIPT = Survey(is_script=True)
 
 
 def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None, survey: Survey = SCRIPT) -> RunSpec:
-    return run_spec(
-        a_deployment(context={"env": ENV}),
-        ServiceConfig.from_json(config or {}),
-        survey,
-        RunSecrets(token=TOKEN),
-        launch,
-    )
+    secrets = RunSecrets(token=TOKEN)
+    return run_spec(a_deployment(context={"env": ENV}), ServiceConfig.from_json(config or {}), survey, secrets, launch)
 
 
 def folder_of(launch: LaunchSettings) -> Path:
