@@ -13,11 +13,13 @@ import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Program, TtlCache, ask
-from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
+from deploy.adapters.inputs.choices import Choices, parse, parse_graph
+from deploy.adapters.inputs.programs import ChoiceContext, ChoicePrograms
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.inputs import Choice, Form
 from deploy.domain.service_config import ServiceConfig
+from tests.conftest import choice_programs
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -39,8 +41,8 @@ class Folder:
         self.path = root / "shop"
         self.path.mkdir()
         self.clock = Clock()
-        where = ChoiceContext(folders=ServiceFolders(root, checkers=checkers), path=PATH, user=lambda: None)
-        self.choices = Choices(where, TtlCache(self.clock))
+        folders = ServiceFolders(root, checkers=checkers)
+        self.choices = Choices(folders, choice_programs(folders, PATH).output, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
         """Write a program into the folder. Without `#!`, it is a shell script."""
@@ -183,10 +185,9 @@ class TestFailures:
             folder.run("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
     async def test_an_unknown_deploy_user_is_reported(self, folder: Folder, tmp_path: Path) -> None:
-        where = ChoiceContext(
-            folders=ServiceFolders(tmp_path), path=PATH, user=lambda: DeployUser.named("nobody-of-that-name")
-        )
-        folder.choices = Choices(where)
+        folders = ServiceFolders(tmp_path)
+        context = ChoiceContext(folders=folders, path=PATH, user=lambda: DeployUser.named("nobody-of-that-name"))
+        folder.choices = Choices(folders, ChoicePrograms(context).output)
         folder.command("echo a")
         assert "The user nobody-of-that-name does not exist" in await folder.problem(COMMAND)
 
