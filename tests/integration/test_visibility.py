@@ -298,6 +298,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
             commands.FinishDeployment(deployment_id=deployment_id),
             commands.ClaimDeployments(worker_id="w9"),
+            commands.PrepareRun(deployment_id=deployment_id, token="x"),
             commands.KeepFiles(deployment_id=deployment_id, files={}),
             commands.FailLostRun(deployment_id=deployment_id, reason="x"),
             commands.RequeueDeployment(deployment_id=deployment_id),
