@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from deploy.domain.model import MAX_TIMEOUT
+from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, MAX_TIMEOUT
 
 ENV_FILE = ".env"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -73,10 +73,13 @@ class Settings(BaseSettings):
     )
     output_limit_mib: int = Field(default=512, ge=1, le=1 << 20, description="Maximum output stored per run, in MiB.")
     retention_days: float = Field(
-        default=0, ge=0, le=36_500, description="Days after which deployments are removed; 0 keeps them."
+        default=0, ge=0, le=MAX_RETENTION_DAYS, description="Days after which deployments are removed; 0 keeps them."
     )
     retention_count: int = Field(
-        default=0, ge=0, le=1_000_000_000, description="Maximum number of deployments kept per service; 0 keeps all."
+        default=0,
+        ge=0,
+        le=MAX_RETENTION_COUNT,
+        description="Maximum number of deployments kept per service; 0 keeps all.",
     )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Additional origins that may open the WebSocket."

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, settings
 
 from deploy.adapters.database import Database, transaction_on
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.choices import ChoiceContext, Choices
+from deploy.adapters.inputs.choices import Choices
+from deploy.adapters.inputs.programs import ChoiceContext, ChoicePrograms
 from deploy.adapters.postgres import PostgresServer
 from deploy.adapters.sealing import Vault
 from deploy.adapters.service_folders.processes import Checkers
@@ -202,10 +203,15 @@ def committing_bus(
     return create_bus(committing_uow, ServiceFolders(services_root), clock, inputs, autocommit)
 
 
+def choice_programs(folders: ServiceFolders, path: str = os.environ["PATH"]) -> ChoicePrograms:
+    """Return what runs the programs that list choices, as in a worker."""
+    return ChoicePrograms(ChoiceContext(folders=folders, path=path, user=lambda: None))
+
+
 def inputs_of(open_uow: OpenUnitOfWork, root: Path) -> Inputs:
     """Return the checks of values for services below `root`."""
-    where = ChoiceContext(folders=ServiceFolders(root), path=os.environ["PATH"], user=lambda: None)
-    return Inputs(open_uow, Choices(where), Vault("the secret key of these tests"))
+    folders = ServiceFolders(root)
+    return Inputs(open_uow, Choices(folders, choice_programs(folders).output), Vault("the secret key of these tests"))
 
 
 class FailedHandlers(logging.Handler):

@@ -16,7 +16,7 @@ READY_GOAL, NEW_GOAL = 1.0, 5.0
 # Creating a database takes longer, so measure it only this many times.
 NEW = 3
 # The modules that any server of this kind has to import.
-IMPORTS = "import asyncpg, fastapi, pydantic_settings, typer, uvicorn, uvloop, websockets"
+IMPORTS = "import asyncpg, fastapi, pydantic_settings, sqlalchemy.ext.asyncio, sqlalchemy.orm, typer, uvicorn, uvloop, websockets"
 
 
 def measure_start(folder: Path, services_dir: Path, initialized: Path, *, rounds: int) -> list[Row]:

@@ -30,6 +30,7 @@ from deploy.adapters.service_folders.survey import Survey
 from deploy.config import ConfigurationError
 from deploy.domain.commands import ServiceFolder
 from deploy.domain.model import PlannedStep, Service
+from deploy.domain.service_config import ServiceConfig
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 CACHE_BYTES = 16 << 20
@@ -112,17 +113,17 @@ class ServiceFolders:
             self._next = asyncio.ensure_future(self._read_after(self._running))
         return await asyncio.shield(self._next)
 
-    async def survey(self, service: str, config: Mapping[str, Any]) -> Survey:
+    async def survey(self, service: str, config: ServiceConfig) -> Survey:
         """Return what a service would run with this config. If the config runs a script, do not read the folder.
 
         Raises:
             FoldersUnavailable: The services folder cannot be read.
         """
-        if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
+        if config.names_script:
             return Survey(is_script=True)
         return await self._survey(service, config)
 
-    async def inventory(self, service: str, config: Mapping[str, Any]) -> tuple[str | None, AnsibleSettings]:
+    async def inventory(self, service: str, config: ServiceConfig) -> tuple[str | None, AnsibleSettings]:
         """Return the inventory of a service (None if Ansible finds it) and the settings in its `ansible.cfg`.
 
         Raises:
@@ -134,8 +135,8 @@ class ServiceFolders:
             raise PlaybookError(found.fault or found.hidden)
         return found.inventory, found.settings
 
-    async def _survey(self, service: str, config: Mapping[str, Any]) -> Survey:
-        (checked,) = await self._check([{"name": service, "config": dict(config)}])
+    async def _survey(self, service: str, config: ServiceConfig) -> Survey:
+        (checked,) = await self._check([{"name": service, "config": config.to_json()}])
         if "survey" not in checked.answer:
             return Survey(is_script=False, fault=_too_complex(checked.answer))
         found = dict(checked.answer["survey"])
@@ -150,10 +151,10 @@ class ServiceFolders:
 
         Return no steps if the playbook cannot be read.
         """
-        if service.data.get("ansible_playbook") is None:
+        if service.config.ansible_playbook is None:
             return []
         try:
-            found = await self._survey(service.name, service.data)
+            found = await self._survey(service.name, service.config)
         except FoldersUnavailable:
             return []
         return [PlannedStep(name=name) for name in found.steps]

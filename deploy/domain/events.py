@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from deploy.domain.service_config import ServiceConfig
 
 if TYPE_CHECKING:
     from deploy.domain.model import Deployment, Step
@@ -31,7 +33,7 @@ class DeploymentClaimed:
     """A worker claimed a deployment to run it with the current config of its service."""
 
     deployment: Deployment
-    config: dict[str, Any]
+    config: ServiceConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.domain.errors import InvalidInput
+from deploy.domain.service_config import StartOptions
 
 ENV, CONFIRM = "env", "confirm"
 
@@ -54,9 +55,10 @@ class Form:
 class CheckedValues:
     """Valid values, with defaults filled in. Secret values are kept separately.
 
-    `config` holds the options of the service's config that the values were checked against.
+    `checked_for` holds the options of the service's config that the values were checked against. They must not change
+    before the deployment starts.
     """
 
     env: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
-    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    checked_for: StartOptions = field(default=(None, False), repr=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from typing_extensions import assert_never
+
 from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import (
@@ -100,10 +102,16 @@ class Run:
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
         self._emit(step)
-        if report.state is StepState.FAILURE:
-            self._note_failure(step)
-        elif report.state.is_final and not planned and (was_running or (found and self._current is None)):
-            self._start_next(at)
+        match report.state:
+            case StepState.FAILURE:
+                self._note_failure(step)
+            case StepState.SUCCESS | StepState.SKIPPED:
+                if not planned and (was_running or (found and self._current is None)):
+                    self._start_next(at)
+            case StepState.PENDING | StepState.RUNNING:
+                pass
+            case _:
+                assert_never(report.state)
 
     def finish(self, *, at: datetime) -> None:
         """Finish the deployment because its script is done.

@@ -6,11 +6,12 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
-from deploy.adapters.inputs.choices import ChoiceContext, Choices
+from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.runs.start import DeployUser
@@ -24,14 +25,19 @@ from deploy.domain.policy import Actor, Visible, visible_to
 from deploy.entrypoints.serve.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.choices import asks_workers
 from deploy.service_layer.clock import Clock, utc_now
+from deploy.service_layer.forms import Forms
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
+from deploy.service_layer.sessions import BrowserSessions
 from deploy.service_layer.sign_in import SignIn
 from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
+from deploy.service_layer.users import Accounts
+from deploy.service_layer.worker_tasks import TaskClient
 
 # An idle process that checks service folders needs about 30 MiB of memory.
 KEEP_CHECKER_SECONDS = 10.0
@@ -45,14 +51,17 @@ class AppState:
     settings: Settings
     database: Database
     open_unit_of_work: OpenUnitOfWork
+    open_autocommit: OpenUnitOfWork
     listings: Listings
     bus: MessageBus
     inputs: Inputs
     folders: ServiceFolders
     signer: TokenSigner
-    passwords: Passwords
+    accounts: Accounts
     tokens: TokenIssuer
     sign_in: SignIn
+    sessions: BrowserSessions
+    forms: Forms
     authenticator: Authenticator
     listener: Listener
     hub: Hub
@@ -94,8 +103,10 @@ def create_app_state(
 
     listener.on("access", lambda user: invalidate_access(int(user) if user else None))
     listener.on_connect(invalidate_access)
-    inputs = create_inputs(settings, folders, open_unit_of_work)
-    bus = create_bus(open_unit_of_work, folders, now, inputs, unit_of_work(database.connection))
+    open_autocommit = unit_of_work(database.connection)
+    choices = Choices(folders, asks_workers(TaskClient(open_autocommit, listener)))
+    inputs = Inputs(open_unit_of_work, choices, Vault(key))
+    bus = create_bus(open_unit_of_work, folders, now, inputs, open_autocommit)
     # Otherwise a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
@@ -104,14 +115,24 @@ def create_app_state(
         settings=settings,
         database=database,
         open_unit_of_work=open_unit_of_work,
+        open_autocommit=open_autocommit,
         listings=Listings(database),
         bus=bus,
         inputs=inputs,
         folders=folders,
         signer=signer,
-        passwords=passwords,
-        tokens=TokenIssuer(bus, signer, now),
+        accounts=Accounts(open_unit_of_work, bus, passwords),
+        tokens=TokenIssuer(open_unit_of_work, bus, signer, now),
         sign_in=SignIn(open_unit_of_work, bus, passwords, signer, KeyedHash(key), now),
+        sessions=BrowserSessions(
+            open_unit_of_work,
+            bus,
+            signer,
+            now,
+            lifetime=timedelta(days=settings.session_expire_days),
+            token_lifetime=timedelta(minutes=settings.access_token_expire_minutes),
+        ),
+        forms=Forms(open_unit_of_work, folders, choices, runs_as=settings.sudo_user or None),
         authenticator=authenticator,
         listener=listener,
         hub=hub,
@@ -128,12 +149,6 @@ def create_folders(settings: Settings) -> ServiceFolders:
     return ServiceFolders(
         settings.services_root, user=lambda: deploy_user(settings), private=private, checkers=checkers
     )
-
-
-def create_inputs(settings: Settings, folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> Inputs:
-    """Return the component that checks the values for the inputs of services."""
-    where = ChoiceContext(folders=folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
-    return Inputs(open_unit_of_work, Choices(where), Vault(secret_key(settings)))
 
 
 def deploy_user(settings: Settings) -> DeployUser | None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from deploy.config import ConfigurationError, Settings
 from deploy.entrypoints import errors
 from deploy.entrypoints.app_state import AppState, create_app_state, running
-from deploy.entrypoints.middleware import Safety
+from deploy.entrypoints.middleware import RetryReads, Safety
 from deploy.entrypoints.routers import (
     deployments,
     history,
@@ -85,6 +85,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
         # Not `include_router`, which would build each route again on the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
+    app.add_middleware(RetryReads)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Safety)
     if ready is None:

@@ -1,4 +1,4 @@
-"""Middleware for all HTTP requests: a size limit for bodies, and security headers."""
+"""Middleware for all HTTP requests: a size limit for bodies, security headers, and reads during migrations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deploy.adapters.database import DATABASE_ERRORS, is_outdated
 
 BODY_LIMIT = 1 << 20
 POLICY = (
@@ -61,6 +63,35 @@ class Safety:
             await self._app(scope, _counted(receive), careful_send)
         except BodyTooLarge:
             await _refuse(careful_send)
+
+
+class RetryReads:
+    """Repeats a GET request once if a migration has outdated a prepared statement that it uses.
+
+    The bus and `in_unit_of_work` do the same for everything else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward a request."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(dict(scope), receive, watched_send)
+        except DATABASE_ERRORS as error:
+            if has_begun or not is_outdated(error):
+                raise
+            await self._app(scope, receive, send)
 
 
 def _counted(receive: Receive) -> Receive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import asyncpg
 
@@ -14,7 +15,7 @@ from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
 from deploy.domain.policy import Actor, TokenType, Visible, visible_to
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
 CACHE_SIZE = 4096
 # Seconds. Limits how long stale access is used if a process misses the notification of a revocation.
@@ -65,8 +66,7 @@ class Authenticator:
 
     async def _look_up(self, claims: Claims) -> Actor:
         try:
-            async with self._open_unit_of_work() as uow:
-                return await self._actor(claims, uow)
+            return await in_unit_of_work(self._open_unit_of_work, partial(self._actor, claims))
         except (ValueError, asyncpg.DataError) as error:
             # The token is signed with our key but was not issued by us: a claim has a value that the database cannot
             # represent.

@@ -19,11 +19,11 @@ from deploy.domain.errors import Conflict, InvalidInput, Overloaded
 from deploy.domain.inputs import CONFIRM, ENV, CheckedValues, Fault, InvalidValues
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
+from deploy.domain.rules import check_number_of_values
+from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.messagebus import Unprepared
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
-# The config options about inputs. They must not change between checking the values and starting the deployment.
-_OPTIONS = ("inputs", "confirm")
 # Number of checks that can run at the same time, and that can run or wait in total.
 CHECKS, MAX_WAITING = 2, 50
 BUSY, BUSY_SECONDS = (
@@ -49,22 +49,22 @@ class Inputs:
             NotFound: The service does not exist.
             InvalidValues: Values are missing or invalid. The error contains every fault.
         """
-        async with self._open_unit_of_work() as uow:
-            service = await uow.services.get(command.service_id, visible=EVERYTHING)
-        faults = _confirmation(command, service.name, service.data)
-        values, found = await self._values(command, service.name, service.data)
+        service = await in_unit_of_work(
+            self._open_unit_of_work, lambda uow: uow.services.get(command.service_id, visible=EVERYTHING)
+        )
+        faults = _confirmation(command, service.name, service.config)
+        values, found = await self._values(command, service.name, service.config)
         if faults or found:
             raise InvalidValues((*faults, *found))
         return replace(command, values=values)
 
     async def _values(
-        self, command: StartDeployment, service: str, config: Mapping[str, Any]
+        self, command: StartDeployment, service: str, config: ServiceConfig
     ) -> tuple[CheckedValues, list[Fault]]:
-        options = {name: config.get(name) for name in _OPTIONS}
-        schema, env = config.get("inputs"), command.context.get(ENV, {})
+        schema, env = config.inputs, command.context.get(ENV, {})
         faults = await self._reserved(command, service, config)
-        if not isinstance(schema, dict):
-            return CheckedValues(env=env, config=options), faults + _unexpected_values(command)
+        if schema is None:
+            return CheckedValues(env=env, checked_for=config.start_options), faults + _unexpected_values(command)
         faults += _retry_faults(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
@@ -79,7 +79,7 @@ class Inputs:
         for more in (found, _not_text(secrets, schema)):
             known = {fault.path for fault in faults}
             faults += [fault for fault in more if fault.path not in known]
-        return CheckedValues(env=complete, secrets=secrets, config=options), faults
+        return CheckedValues(env=complete, secrets=secrets, checked_for=config.start_options), faults
 
     async def _check(self, schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         """Check values in a thread. Each check takes up to a second of processor time, so only a few run at once.
@@ -97,7 +97,7 @@ class Inputs:
         finally:
             self._waiting -= 1
 
-    async def _reserved(self, command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
+    async def _reserved(self, command: StartDeployment, service: str, config: ServiceConfig) -> list[Fault]:
         """Return a fault for each value whose name Ansible reserves, if the service runs a playbook."""
         names = names_with_reserved_fields(_given(command))
         if not names or not await self.choices.runs_playbook(service, config):
@@ -116,19 +116,18 @@ class Inputs:
         return self.vault.fingerprint(request)
 
 
-def values_of(command: StartDeployment, config: Mapping[str, Any]) -> CheckedValues:
+def values_of(command: StartDeployment, config: ServiceConfig) -> CheckedValues:
     """Return the values if they were checked against the current config, or if the service does not declare inputs.
 
     Raises:
         Unprepared: The values must be checked first.
         Conflict: The service's config has changed since the values were checked.
     """
-    options = {name: config.get(name) for name in _OPTIONS}
     if command.values is None:
-        if any(options.values()) or command.again or names_with_reserved_fields(_given(command)):
+        if any(config.start_options) or command.again or names_with_reserved_fields(_given(command)):
             raise Unprepared
         return CheckedValues(env=command.context.get(ENV, {}))
-    if command.values.config != options:
+    if command.values.checked_for != config.start_options:
         raise Conflict(
             "The service was changed while the deployment was being started. Check its inputs, then start again."
         )
@@ -143,8 +142,10 @@ def check_shape(command: StartDeployment) -> None:
     """Check that the values can be stored.
 
     Raises:
-        InvalidInput: The values are nested too deeply or contain a lone surrogate.
+        InvalidInput: There are too many values, they are nested too deeply, or they contain a lone surrogate.
     """
+    check_number_of_values(command.context.get(ENV, {}))
+    check_number_of_values(command.again)
     given = {**command.context, "again": command.again}
     if is_deep(given):
         raise InvalidInput(f"`env` is nested too deeply ({MAX_DEPTH} levels at most).")
@@ -158,8 +159,8 @@ def _checked(schema: shape.Schema, env: dict[str, Any]) -> tuple[dict[str, Any],
     return checked(schema, env)
 
 
-def _confirmation(command: StartDeployment, service: str, config: Mapping[str, Any]) -> list[Fault]:
-    if not config.get("confirm") or not command.by_person or command.confirm == service:
+def _confirmation(command: StartDeployment, service: str, config: ServiceConfig) -> list[Fault]:
+    if not config.confirm or not command.by_person or command.confirm == service:
         return []
     return [Fault((CONFIRM,), f"To confirm, type the name of the service: {service}")]
 

@@ -18,8 +18,9 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.policy import EVERYTHING, Action, Target, may
+from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.messages import service_message
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,19 @@ class LiveFeed:
         for deployment_id, seq in await self._reader.cursors(visible=client.actor.visible, since_seconds=60):
             client.cursors.setdefault(deployment_id, seq)
             self._cursors.setdefault(deployment_id, seq)
+
+    async def subscribe(self, client: Client, deployment_id: int, after: int) -> None:
+        """Send a client every event of a deployment after this one, with its output, if it is allowed to read it.
+
+        Raises:
+            NotFound: The deployment does not exist, or the client is not allowed to know that it does.
+            Forbidden: The client is not allowed to read it.
+        """
+        deployment = await in_unit_of_work(
+            self._open_unit_of_work,
+            partial(granted_deployment, client.actor, Action.READ_DEPLOYMENT, deployment_id),
+        )
+        client.subscribe(deployment_id, min(after, deployment.seq))
 
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read the events after one client's cursor until the client has caught up or its outbox is full."""

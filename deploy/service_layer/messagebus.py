@@ -12,7 +12,7 @@ from deploy.domain.commands import Command
 from deploy.domain.events import Event
 from deploy.domain.policy import Actor
 from deploy.service_layer.authorization import authorize
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +120,13 @@ class MessageBus:
 
     async def _run(self, handler: Handler[Any], message: Command | Event) -> list[Event]:
         is_autocommit = type(message) in self._autocommit
-        async with self._open_autocommit() if is_autocommit else self._open_unit_of_work() as uow:
-            events = await handler(message, uow)
-        for events_of_run in uow.committed:
+
+        async def work(uow: UnitOfWork) -> tuple[list[Event], list[CommittedEvents]]:
+            return await handler(message, uow), uow.committed
+
+        open_unit_of_work = self._open_autocommit if is_autocommit else self._open_unit_of_work
+        events, committed = await in_unit_of_work(open_unit_of_work, work)
+        for events_of_run in committed:
             self._notify(self._committed, events_of_run)
         return events
 

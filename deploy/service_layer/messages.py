@@ -14,11 +14,15 @@ import orjson
 
 from deploy.adapters.repository import StoredEvent
 from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
+from deploy.domain.fields import moments, sent
 from deploy.domain.model import Deployment, Service, Step
 
 # Limits of one output message, which keep messages small.
 LINES_PER_MESSAGE = 500
 CHARACTERS_PER_MESSAGE = 128 * 1024
+
+_DEPLOYMENT = sent(Deployment)
+_MOMENTS = tuple(name for name in _DEPLOYMENT if name in moments(Deployment))
 
 
 def to_json(fields: dict[str, Any]) -> str:
@@ -40,28 +44,13 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 def deployment_fields(deployment: Deployment) -> dict[str, Any]:
     """Return the fields of a deployment that clients receive."""
-    return {
-        "id": deployment.id,
-        "service_id": deployment.service_id,
-        "service": deployment.service,
-        "origin": deployment.origin,
-        "user": deployment.user,
-        "state": deployment.state.value,
-        "created": _utc(deployment.created),
-        "started": _utc(deployment.started),
-        "finished": _utc(deployment.finished),
-        "context": deployment.context,
-        "reason": deployment.reason,
-        "exit_code": deployment.exit_code,
-        "retry_of": deployment.retry_of,
-        "cancel_requested": deployment.cancel_requested,
-        "expected_seconds": deployment.expected_seconds,
-        "secret_inputs": deployment.secret_inputs,
-        "lines": deployment.lines,
-        "seq": deployment.seq,
-        "environment": deployment.environment,
-        "held": deployment.held and {"reason": deployment.held.reason, "until": _utc(deployment.held.until)},
-    }
+    fields = {name: getattr(deployment, name) for name in _DEPLOYMENT}
+    fields["state"] = deployment.state.value
+    if deployment.held is not None:
+        fields["held"] = {"reason": deployment.held.reason, "until": _utc(deployment.held.until)}
+    for name in _MOMENTS:
+        fields[name] = _utc(fields[name])
+    return fields
 
 
 def step_fields(step: Step) -> dict[str, Any]:

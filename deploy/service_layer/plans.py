@@ -20,9 +20,6 @@ async def expected(
     plan = await uow.plans.by_successes(Lane(service.id, environment), visible=visible)
     if plan is not None and plan.steps:
         return plan
-    configured = [
-        PlannedStep(name=step["name"], description=step.get("description", ""))
-        for step in service.data.get("steps", [])
-    ]
+    configured = [PlannedStep(name=step.name, description=step.description) for step in service.config.steps]
     steps = tuple(configured or await playbook_steps(service) or [PLACEHOLDER])
     return Plan(steps=steps, expected_seconds=plan.expected_seconds if plan is not None else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
@@ -34,4 +35,13 @@ async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
     A schema that was valid once stays valid, and validating it again would slow down startup.
     """
     async with open_unit_of_work() as uow:
-        return {service.name: service.data.get("inputs") for service in await uow.services.list(visible=EVERYTHING)}
+        return {service.name: service.config.inputs for service in await uow.services.list(visible=EVERYTHING)}
+
+
+async def visible_folders(by: Actor, open_unit_of_work: OpenUnitOfWork) -> Callable[[str], bool]:
+    """Return a function that returns True if the actor is allowed to know that a folder exists."""
+    if by.visible == EVERYTHING:
+        return lambda _name: True
+    async with open_unit_of_work() as uow:
+        names = {service.name for service in await uow.services.list(visible=by.visible)}
+    return names.__contains__

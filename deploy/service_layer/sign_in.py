@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from deploy.adapters.repository import BucketState
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner, new_token_id
@@ -24,10 +25,11 @@ from deploy.domain.attempts import (
 from deploy.domain.commands import ChangeOwnPassword
 from deploy.domain.errors import Forbidden, NotSignedIn, Overloaded, TooManyAttempts
 from deploy.domain.model import User
+from deploy.domain.passwords import check_rules
 from deploy.domain.policy import Actor
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
 # The audience of a browser's cookie. No route accepts the cookie as a token.
 BROWSER = "browser"
@@ -80,10 +82,13 @@ class SignIn:
             Overloaded: Too many passwords are waiting to be hashed.
         """
         name = name.replace("\x00", "")[:MAX_NAME_LENGTH]  # PostgreSQL does not accept NUL
-        async with self._open_unit_of_work() as uow:
+
+        async def find_and_reserve(uow: UnitOfWork) -> tuple[User | None, Reservation]:
             user = await _find(name, uow)
             buckets = await self._buckets(user, _composed(name), client, uow)
-            reserved = await self._reserve(buckets, uow)
+            return user, await self._reserve(buckets, uow)
+
+        user, reserved = await in_unit_of_work(self._open_unit_of_work, find_and_reserve)
         usable = user.password_hash if user is not None and user.is_active else None
         if not await self._matches(password, usable, reserved) or user is None:
             raise NotSignedIn("Incorrect username or password")
@@ -94,23 +99,31 @@ class SignIn:
         """Change a user's own password. This ends their sessions, user tokens, and known browsers.
 
         Raises:
+            InvalidPassword: `new` violates a rule.
             Forbidden: `current` is wrong.
             TooManyAttempts: As in `check`.
             Overloaded: As in `check`.
         """
+        check_rules(new)
         user_id = by.user_id or 0
-        async with self._open_unit_of_work() as uow:
+
+        async def find_and_reserve(uow: UnitOfWork) -> tuple[User, Reservation]:
             user = await uow.users.get(user_id)
-            reserved = await self._reserve(password_change(user_id, by.session or ""), uow)
+            return user, await self._reserve(password_change(user_id, by.session or ""), uow)
+
+        user, reserved = await in_unit_of_work(self._open_unit_of_work, find_and_reserve)
         if not await self._matches(current, user.password_hash, reserved):
             raise Forbidden("The current password is incorrect.")
         await self._succeed(None, address, reserved)
         password_hash = await self._passwords.hash(new)
         await self._bus.handle(ChangeOwnPassword(user_id=user_id, password_hash=password_hash), by=by)
+
         # The known networks were also forgotten. Without this one, an attack could prevent the user from signing in
         # again.
-        async with self._open_unit_of_work() as uow:
+        async def remember(uow: UnitOfWork) -> None:
             await self._remember(await uow.users.get(user_id), address, uow)
+
+        await in_unit_of_work(self._open_unit_of_work, remember)
 
     def browser_cookie(self, user: User, client: Client) -> str:
         """Return the cookie that makes this browser known to the user's account.
@@ -179,20 +192,19 @@ class SignIn:
         try:
             matches = await self._passwords.verify(password, password_hash)
         except Overloaded:
-            async with self._open_unit_of_work() as uow:
-                await _refund(reserved, uow)
+            await in_unit_of_work(self._open_unit_of_work, partial(_refund, reserved))
             raise
         if not matches:
-            async with self._open_unit_of_work() as uow:
-                for bucket, ends in reserved.windows.items():
-                    await uow.attempts.fail(bucket, ends)
+            await in_unit_of_work(self._open_unit_of_work, partial(_fail, reserved))
         return matches
 
     async def _succeed(self, user: User | None, address: str, reserved: Reservation) -> None:
-        async with self._open_unit_of_work() as uow:
+        async def settle(uow: UnitOfWork) -> None:
             await _refund(reserved, uow)
             if user is not None:
                 await self._remember(user, address, uow)
+
+        await in_unit_of_work(self._open_unit_of_work, settle)
 
     async def _remember(self, user: User, address: str, uow: UnitOfWork) -> None:
         key = self._network_key(user, network_of(address))
@@ -208,6 +220,11 @@ async def _find(name: str, uow: UnitOfWork) -> User | None:
 async def _refund(reserved: Reservation, uow: UnitOfWork) -> None:
     for bucket, ends in reserved.windows.items():
         await uow.attempts.refund(bucket, ends)
+
+
+async def _fail(reserved: Reservation, uow: UnitOfWork) -> None:
+    for bucket, ends in reserved.windows.items():
+        await uow.attempts.fail(bucket, ends)
 
 
 def _refusal(bucket: Bucket, state: BucketState, now: datetime) -> TooManyAttempts:

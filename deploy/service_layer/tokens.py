@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from deploy.adapters.tokens import TokenSigner, new_token_id
 from deploy.domain.commands import RegisterConfigToken, RegisterServiceToken
+from deploy.domain.model import Token
 from deploy.domain.policy import Actor, TokenType
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
 class TokenIssuer:
     """Issues tokens that can be listed and revoked."""
 
-    def __init__(self, bus: MessageBus, signer: TokenSigner, now: Clock) -> None:
+    def __init__(self, open_unit_of_work: OpenUnitOfWork, bus: MessageBus, signer: TokenSigner, now: Clock) -> None:
+        self._open_unit_of_work = open_unit_of_work
         self._bus = bus
         self._signer = signer
         self._now = now
@@ -38,3 +42,18 @@ class TokenIssuer:
         command = RegisterConfigToken(token_id=token_id, origin=origin, expires=now + lifetime, user_id=by.user_id)
         await self._bus.handle(command, by=by)
         return self._signer.sign(TokenType.CONFIG.value, origin, now=now, lifetime=lifetime, token_id=token_id)
+
+    def deployment_token(self, deployment_id: int, lifetime: timedelta) -> str:
+        """Return a new token of a deployment. It is not recorded, because it ends with the deployment."""
+        return self._signer.sign(TokenType.DEPLOYMENT.value, str(deployment_id), now=self._now(), lifetime=lifetime)
+
+    async def list(
+        self, by: Actor, *, service_id: int | None = None
+    ) -> Sequence[tuple[Token, str | None, str | None]]:
+        """Return the tokens that the actor is allowed to see, each with the names of its service and user.
+
+        Administrators see the tokens of all users, others their own.
+        """
+        user_id = None if by.is_admin or by.is_system else by.user_id
+        async with self._open_unit_of_work() as uow:
+            return await uow.tokens.list(visible=by.visible, user_id=user_id, service_id=service_id)

@@ -1,17 +1,28 @@
-"""Units of work: the repositories on one connection, opened for each message and each read."""
+"""Units of work: the repositories on one connection, opened for each message and each read.
+
+Repositories of managed data (users, tokens, services, …) use an SQLAlchemy session; those of the stream of a run use
+plain SQL (decision 0018). Both use the same connection and transaction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
-from typing import TypeAlias
-
-import asyncpg
+from typing import TypeAlias, TypeVar
 
 from deploy.adapters import repository
-from deploy.adapters.database import atomically_on
+from deploy.adapters.database import (
+    DATABASE_ERRORS,
+    DriverConnection,
+    atomically_on,
+    is_outdated,
+    session_of,
+    session_scope,
+)
 from deploy.adapters.repository import CommittedEvents
+
+Result = TypeVar("Result")
 
 
 class UnitOfWork:
@@ -19,9 +30,11 @@ class UnitOfWork:
 
     Repositories never commit. The caller that opened the unit of work commits at the end. `committed` holds the events that
     were stored for clients, which are sent after the commit.
+
+    In autocommit mode, there is no session, so using managed data raises RuntimeError.
     """
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
+    def __init__(self, driver: DriverConnection) -> None:
         self._driver = driver
         self.committed: list[CommittedEvents] = []
 
@@ -32,32 +45,32 @@ class UnitOfWork:
     @cached_property
     def users(self) -> repository.Users:
         """User accounts."""
-        return repository.Users(self._driver)
+        return repository.Users(session_of(self._driver))
 
     @cached_property
     def sessions(self) -> repository.Sessions:
         """Browser sessions."""
-        return repository.Sessions(self._driver)
+        return repository.Sessions(session_of(self._driver))
 
     @cached_property
     def attempts(self) -> repository.Attempts:
         """Recent password attempts, and the networks known to each account."""
-        return repository.Attempts(self._driver)
+        return repository.Attempts(session_of(self._driver))
 
     @cached_property
     def audit(self) -> repository.Audit:
         """The audit log."""
-        return repository.Audit(self._driver)
+        return repository.Audit(session_of(self._driver))
 
     @cached_property
     def tokens(self) -> repository.Tokens:
         """The records of service and config tokens."""
-        return repository.Tokens(self._driver)
+        return repository.Tokens(session_of(self._driver))
 
     @cached_property
     def services(self) -> repository.Services:
         """Services."""
-        return repository.Services(self._driver)
+        return repository.Services(session_of(self._driver))
 
     @cached_property
     def deployments(self) -> repository.Deployments:
@@ -120,7 +133,7 @@ class UnitOfWork:
         return repository.WorkerTasks(self._driver)
 
 
-ConnectionFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+ConnectionFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[DriverConnection]]
 OpenUnitOfWork: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
 
@@ -132,7 +145,21 @@ def unit_of_work(connect: ConnectionFactory) -> OpenUnitOfWork:
 
     @asynccontextmanager
     async def open_unit_of_work() -> AsyncIterator[UnitOfWork]:
-        async with connect() as driver:
+        async with connect() as driver, session_scope(driver):
             yield UnitOfWork(driver)
 
     return open_unit_of_work
+
+
+async def in_unit_of_work(
+    open_unit_of_work: OpenUnitOfWork, work: Callable[[UnitOfWork], Awaitable[Result]]
+) -> Result:
+    """Return the result of `work`. Repeat it once if a migration has outdated its prepared statements."""
+    try:
+        async with open_unit_of_work() as uow:
+            return await work(uow)
+    except DATABASE_ERRORS as error:
+        if not is_outdated(error):
+            raise
+    async with open_unit_of_work() as uow:
+        return await work(uow)

@@ -11,11 +11,10 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
@@ -34,6 +33,7 @@ from deploy.domain.events import DeploymentClaimed, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.run_secrets import RunSecrets
+from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.run_secrets import StoredSecrets
@@ -187,7 +187,7 @@ class Worker:
             await self._fail(deployment.id, NOT_STARTED.format(secrets.mask().text(str(error))))
             return None
 
-    async def _prepare(self, deployment: Deployment, config: Mapping[str, Any]) -> tuple[RunSecrets, Survey]:
+    async def _prepare(self, deployment: Deployment, config: ServiceConfig) -> tuple[RunSecrets, Survey]:
         """Return the secrets of the run, which then include its token, and the survey of the service's folder."""
         with _as_run_errors(deployment):
             lifetime = timedelta(seconds=run_timeout(config, self._launch)) + TOKEN_RESERVE
@@ -204,7 +204,7 @@ class Worker:
         assert isinstance(event, RunPrepared)
         return event.secrets
 
-    def _spec(self, deployment: Deployment, config: Mapping[str, Any], survey: Survey, secrets: RunSecrets) -> RunSpec:
+    def _spec(self, deployment: Deployment, config: ServiceConfig, survey: Survey, secrets: RunSecrets) -> RunSpec:
         with _as_run_errors(deployment):
             return run_spec(deployment, config, survey, secrets, self._launch)
 
@@ -281,7 +281,7 @@ class Worker:
         run = RunDirectory.at(self._runs_dir, deployment_id)
         async with self._open_unit_of_work() as uow:
             found = await uow.deployments.find(deployment_id, visible=EVERYTHING)
-        if found is not None and found.run_ended is None and found.state is not DeploymentState.QUEUED:
+        if found is not None and found.has_live_process:
             self._spawn(deployment_id)
         elif (found is None or found.run_ended is not None) and not run.alive():
             run.remove()

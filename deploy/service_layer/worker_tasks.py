@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import WorkerTask
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.queue import alive
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ POLL_SECONDS = 1.0
 MAX_CONCURRENT = 8
 # Seconds that the worker has for storing the answer after its own timeout.
 RESERVE_SECONDS = 2.0
+# Seconds after which a task fails if there is no worker, and after which a worker that does not beat counts as gone.
+NO_WORKER_SECONDS, HEARTBEAT_GRACE_SECONDS = 3.0, 30.0
+NO_WORKER = "No worker is running. Start one with: fastdeploy worker"
 
 # Answers tasks of one kind: takes the arguments, returns a result that can be stored as JSON, or raises TaskFailed.
 TaskHandler: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -56,7 +61,7 @@ class TaskClient:
         answered = self._waiting[task_id] = asyncio.Event()
         is_settled = False
         try:
-            answer = await self._answer(task_id, answered, time.monotonic() + timeout + RESERVE_SECONDS)
+            answer = await self._answer(task_id, answered, timeout + RESERVE_SECONDS)
             is_settled = True
         finally:
             del self._waiting[task_id]
@@ -65,16 +70,19 @@ class TaskClient:
                     await self._remove(task_id)
         return answer
 
-    async def _answer(self, task_id: int, answered: asyncio.Event, deadline: float) -> Any:
+    async def _answer(self, task_id: int, answered: asyncio.Event, timeout: float) -> Any:
+        asked = time.monotonic()
         while True:
             answered.clear()
             async with self._open_unit_of_work() as uow:
                 answer = await uow.worker_tasks.take_answer(task_id)
+                if answer is None and time.monotonic() - asked > NO_WORKER_SECONDS and not await _has_worker(uow):
+                    raise TaskFailed(NO_WORKER)
             if answer is not None:
                 if answer.error is not None:
                     raise TaskFailed(answer.error)
                 return answer.result
-            left = deadline - time.monotonic()
+            left = asked + timeout - time.monotonic()
             if left <= 0:
                 raise TaskFailed(await self._why_unanswered(task_id))
             with suppress(asyncio.TimeoutError):
@@ -82,7 +90,7 @@ class TaskClient:
 
     async def _why_unanswered(self, task_id: int) -> str:
         if await self._remove(task_id) is None:
-            return "No worker is free to answer. Check that one is running (fastdeploy worker)"
+            return "All workers are busy. Try again in a moment"
         return "The worker did not answer in time"
 
     async def _remove(self, task_id: int) -> str | None:
@@ -96,6 +104,11 @@ class TaskClient:
     def _wake_all(self) -> None:
         for answered in self._waiting.values():
             answered.set()
+
+
+async def _has_worker(uow: UnitOfWork) -> bool:
+    now = datetime.now(timezone.utc)
+    return any(alive(worker.last_seen, now, HEARTBEAT_GRACE_SECONDS) for worker in await uow.workers.list())
 
 
 class TaskRunner:

@@ -13,6 +13,7 @@ from textwrap import dedent
 
 from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, Playbook, extra_vars, playbook_argv, playbook_env
 from deploy.adapters.ansible.locate import find_executable, find_strategies
+from deploy.domain.service_config import ServiceConfig
 from tests.ansible_versions import Ansible
 
 LIMIT = 120
@@ -94,7 +95,7 @@ def run(
         "[all:vars]\nansible_python_interpreter={{ ansible_playbook_python }}\n[all]\n" + inventory
     )
     (run_dir / EXTRA_VARS_FILE).write_text(extra_vars(values or {}, deployment_id=7, service="shop"), encoding="utf-8")
-    strategies = find_strategies({"mitogen": mitogen})
+    strategies = find_strategies(ServiceConfig(mitogen=mitogen))
     if ansible is not None and mitogen:
         strategies = ansible.strategies
     command = str(ansible.executable) if ansible is not None else executable()

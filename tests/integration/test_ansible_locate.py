@@ -15,12 +15,12 @@ from deploy.adapters.ansible.locate import (
     find_strategies,
     playbook_path,
     read_settings,
-    switch,
 )
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.supervisor.file_access import MAX_ENTRIES
 from deploy.adapters.service_folders.files import Files
 from deploy.adapters.service_folders.survey import Survey, survey
+from deploy.domain.service_config import ServiceConfig
 from tests.reading import files_of
 
 SECRET = "secret-of-the-server"
@@ -45,7 +45,7 @@ def files(reader: socket.socket, root: Path) -> Files:
 
 
 def found(files: Files, root: Path, **config: object) -> Survey:
-    return survey(files, str(root / "shop"), config)
+    return survey(files, str(root / "shop"), ServiceConfig.from_json(config))
 
 
 def is_refusal(reason: str) -> bool:
@@ -55,7 +55,7 @@ def is_refusal(reason: str) -> bool:
 
 def inventory_of(files: Files, root: Path, **config: object) -> str | None:
     folder = str(root / "shop")
-    return find_inventory(files, folder, config, read_settings(files, folder))
+    return find_inventory(files, folder, ServiceConfig.from_json(config), read_settings(files, folder))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def inventory_of(files: Files, root: Path, **config: object) -> str | None:
 def test_a_playbook_is_found_in_the_folder_or_next_to_the_services(
     files: Files, root: Path, name: str, expected: str
 ) -> None:
-    path = playbook_path(files, str(root / "shop"), {"ansible_playbook": name}, str(root))
+    path = playbook_path(files, str(root / "shop"), ServiceConfig(ansible_playbook=name), str(root))
     assert path == str(root.parent / expected)
 
 
@@ -94,12 +94,6 @@ def test_a_config_with_unusable_files_is_rejected(
 ) -> None:
     (root / "shop" / "link.yml").symlink_to(root.parent / "data" / "secret-key")
     assert reason in found(files, root, **config).fault
-
-
-@pytest.mark.parametrize("option", ["pipelining", "mitogen"])
-def test_options_must_be_true_or_false(option: str) -> None:
-    with pytest.raises(PlaybookError, match="true or false"):
-        switch({option: "yes"}, option)
 
 
 @pytest.mark.parametrize("name", ["inventory", "inventory.ini", "inventory.yml", "inventory.yaml", "hosts"])
@@ -223,9 +217,8 @@ class TestHostsOfOutsideInventories:
 
 def test_a_service_folder_can_be_a_link_within_the_root(files: Files, root: Path) -> None:
     (root / "linked").symlink_to("shop")
-    assert survey(files, str(root / "linked"), {"ansible_playbook": "play.yml"}).playbook == str(
-        root / "shop/play.yml"
-    )
+    config = ServiceConfig(ansible_playbook="play.yml")
+    assert survey(files, str(root / "linked"), config).playbook == str(root / "shop/play.yml")
 
 
 def test_a_pipe_is_not_an_ansible_cfg(files: Files, root: Path) -> None:
@@ -234,10 +227,10 @@ def test_a_pipe_is_not_an_ansible_cfg(files: Files, root: Path) -> None:
 
 
 def test_mitogen_is_found_in_its_environment() -> None:
-    folder = find_strategies({"mitogen": True})
+    folder = find_strategies(ServiceConfig(mitogen=True))
     assert folder is not None
     assert (folder / "mitogen_linear.py").is_file()
-    assert find_strategies({"mitogen": False}) is None
+    assert find_strategies(ServiceConfig(mitogen=False)) is None
 
 
 def test_an_executable_is_found_on_the_path_of_the_deploy_user(

@@ -28,6 +28,7 @@ from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.serve.startup import finish_sync, prepare_database
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.sign_in import SignIn
+from deploy.service_layer.users import Accounts
 from tests.databases import Databases
 from tests.hashing import observed_passwords
 
@@ -40,7 +41,8 @@ def with_passwords(services: AppState, passwords: Passwords) -> AppState:
     sign_in = SignIn(
         services.open_unit_of_work, services.bus, passwords, services.signer, KeyedHash("k"), services.now
     )
-    return replace(services, passwords=passwords, sign_in=sign_in)
+    accounts = Accounts(services.open_unit_of_work, services.bus, passwords)
+    return replace(services, accounts=accounts, sign_in=sign_in)
 
 
 @pytest.fixture

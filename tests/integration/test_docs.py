@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import typer.main
 from fastapi.routing import APIWebSocketRoute
 from typer.core import TyperGroup
 
-from deploy.adapters.service_folders.config import ServiceConfig
 from deploy.config import Settings
 from deploy.domain.model import DeploymentState, Outcome, StepState
+from deploy.domain.service_config import OPTIONS, ServiceConfig
 from deploy.entrypoints.cli import app as cli
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.routers import live
@@ -95,7 +96,22 @@ def test_docs_describe_the_websocket() -> None:
 
 def test_docs_describe_exactly_the_existing_service_options() -> None:
     described = first_cells(sections(page("services"), 2)["config.json"])
-    assert described == set(ServiceConfig.model_fields)
+    assert described == set(OPTIONS)
+
+
+def test_documented_defaults_and_limits_of_service_options_match_the_code() -> None:
+    table = sections(page("services"), 2)["config.json"]
+    rows = [[cell.strip(" `") for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    described = {row[0]: row[1:] for row in rows if row}
+    for field in fields(ServiceConfig):
+        if field.name not in OPTIONS:
+            continue
+        kind, default, text = described[field.name]
+        if field.default is not None:  # the docs describe other defaults in words
+            shown = str(field.default).lower() if field.default else {False: "false"}.get(field.default, "empty")
+            assert default == shown, field.name
+        if "le" in OPTIONS[field.name].limits:
+            assert str(OPTIONS[field.name].limits["le"]) in kind + text, field.name
 
 
 @pytest.mark.parametrize("state", [*DeploymentState, *StepState, *Outcome])

@@ -19,6 +19,7 @@ from deploy.adapters.ansible.command import EXTRA_VARS_FILE, RUN_DIR, Playbook, 
 from deploy.adapters.ansible.locate import find_executable
 from deploy.adapters.service_folders.files import Files
 from deploy.adapters.service_folders.survey import Survey, survey
+from deploy.domain.service_config import ServiceConfig
 from tests.integration.ansible_runs import Run, start
 
 SERVICES = Path(__file__).parents[2] / "services"
@@ -215,7 +216,7 @@ def website(files: Files, tmp_path: Path) -> Iterator[Website]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     config = json.loads((service / "config.json").read_text())
-    made = Website(service, home, port, survey(files, str(service), config))
+    made = Website(service, home, port, survey(files, str(service), ServiceConfig.from_json(config)))
     yield made
     made.stop()
 

@@ -341,7 +341,7 @@ class TestPlaybookSteps:
                 "Install",
                 "Restart",
             ]
-            assert (await folders.services.survey("shop", config)).is_script
+            assert (await folders.services.survey("shop", service.config)).is_script
 
     @pytest.mark.parametrize("config", [{}, {"ansible_playbook": None}, {"ansible_playbook": "gone.yml"}])
     async def test_without_a_readable_playbook_there_are_no_steps(

@@ -278,7 +278,7 @@ class TestReaper:
         await busy_site.beat()
         deployment_id = await busy_site.running()
         async with busy_site.open_uow() as uow:
-            await uow.users._driver.execute("UPDATE workers SET last_seen = now() - interval '1 hour'")
+            await uow.workers._driver.execute("UPDATE workers SET last_seen = now() - interval '1 hour'")
         reaper_with_grace = Reaper(busy_site.bus, busy_site.open_uow, grace_seconds=60.0)
         await reaper_with_grace._check()
         await reaper_with_grace._check()

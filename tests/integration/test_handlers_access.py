@@ -42,7 +42,7 @@ async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
     while not waiting:
         assert not task.done()
         async with site.open_uow() as uow:
-            waiting = await uow.users._driver.fetchval(query)
+            waiting = await uow.workers._driver.fetchval(query)
 
 
 class TestCreateUser:

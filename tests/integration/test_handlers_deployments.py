@@ -112,6 +112,31 @@ class TestStartDeployment:
         with pytest.raises(InvalidInput, match="too deeply"):
             await site.start(service_id, context={"env": {"a": nested(300)}})
 
+    async def test_too_many_values_are_rejected(self, site: Site) -> None:
+        service_id = await site.service()
+        values = {f"v{n}": n for n in range(1001)}
+        with pytest.raises(InvalidInput, match="at most 1000 values"):
+            await site.start(service_id, context={"env": values})
+        with pytest.raises(InvalidInput, match="at most 1000 values"):
+            await site.start(service_id, again=values)
+
+    @pytest.mark.parametrize("origin", ["", "x" * 201])
+    async def test_a_person_gives_an_origin(self, site: Site, origin: str) -> None:
+        service_id = await site.service()
+        with pytest.raises(InvalidInput, match="origin must have 1 to 200 characters"):
+            await site.start(service_id, origin=origin, by_person=True)
+
+    async def test_an_older_token_can_have_any_origin(self, site: Site) -> None:
+        assert await site.start(await site.service(), origin="x" * 201)
+
+    async def test_only_a_finished_deployment_is_retried(self, site: Site) -> None:
+        service_id = await site.service()
+        first = await site.start(service_id)
+        with pytest.raises(Conflict, match=f"Deployment {first} has not finished yet"):
+            await site.start(service_id, retry_of=first)
+        with pytest.raises(NotFound):
+            await site.start(service_id, retry_of=first + 1000)
+
     async def test_a_retry_links_to_the_original(self, site: Site) -> None:
         first = await site.succeeded()
         service_id = (await site.deployment(first)).service_id
@@ -121,6 +146,12 @@ class TestStartDeployment:
 
 
 class TestIdempotencyKey:
+    @pytest.mark.parametrize("key", ["", "  ", "x" * 201])
+    async def test_an_unusable_key_is_rejected(self, site: Site, key: str) -> None:
+        service_id = await site.service()
+        with pytest.raises(InvalidInput, match="Idempotency-Key must have 1 to 200 characters"):
+            await site.start(service_id, idempotency_key=key)
+
     async def test_the_same_request_returns_the_same_deployment(self, site: Site) -> None:
         service_id = await site.service()
         first = await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
@@ -345,7 +376,7 @@ class TestRequeueDeployment:
     async def test_a_deployment_without_a_job_is_requeued(self, site: Site) -> None:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
-            await uow.users._driver.execute("DELETE FROM procrastinate_jobs")
+            await uow.workers._driver.execute("DELETE FROM procrastinate_jobs")
             assert await uow.deployments.without_job() == [deployment_id]
         assert await site.claim() is None
         await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)

@@ -96,7 +96,7 @@ async def test_a_missing_service_is_not_found(site: Site) -> None:
 
 async def test_values_for_an_outdated_config_are_rejected(site: Site) -> None:
     service_id = await site.service(inputs=INPUTS)
-    stale = CheckedValues(env={}, config={"inputs": None, "confirm": None})
+    stale = CheckedValues(env={}, checked_for=(None, False))
     command = StartDeployment(service_id=service_id, origin="a", user="b", user_id=None, values=stale)
     with pytest.raises(Conflict, match="changed while the deployment was being started"):
         await site.bus.handle(command, by=WORKER)

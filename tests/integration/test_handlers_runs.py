@@ -24,6 +24,8 @@ from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
 from deploy.domain.model import DeploymentState, HostResult, Outcome, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import HostReported, read_line
+from deploy.domain.run import PLACEHOLDER
+from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.output import find_lines, lines_of
 from tests.runs import at, ended, line, reported
 from tests.site import Site
@@ -34,7 +36,35 @@ LOST = "The run was lost."
 async def execute(site: Site, statement: str, **values: Any) -> None:
     """Change the database directly, bypassing the product."""
     async with site.open_uow() as uow:
-        await Statement(statement).rows(uow.users._driver, **values)
+        await Statement(statement).rows(uow.workers._driver, **values)
+
+
+OLDER_CONFIG: dict[str, Any] = {
+    "description": 5,
+    "deploy_script": ["deploy.sh"],
+    "steps": [{"title": "Build"}],
+    "concurrency": "many",
+    "retention_days": {},
+    "timeout": "soon",
+    "inputs": [],
+    "confirm": "shop",
+    "team": "web",
+}
+
+
+async def test_an_older_config_with_invalid_options_can_be_listed_started_and_claimed(site: Site) -> None:
+    service_id = await site.service(**OLDER_CONFIG)
+    deployment_id = await site.start(service_id)
+    async with site.open_uow() as uow:
+        (service,) = await uow.services.list(visible=EVERYTHING)
+        steps = [step.name for step in await uow.steps.of(deployment_id, visible=EVERYTHING)]
+    assert (service.concurrency, service.data, steps) == (1, OLDER_CONFIG, [PLACEHOLDER.name])
+    events = await site.bus.handle(ClaimDeployments(worker_id="w1"), by=WORKER)
+    assert isinstance(events[0], DeploymentClaimed)
+    assert (events[0].deployment.id, events[0].config.invalid) == (
+        deployment_id,
+        {name: value for name, value in OLDER_CONFIG.items() if name != "team"},
+    )
 
 
 class TestCachedRuns:
@@ -58,7 +88,7 @@ class TestClaimDeployments:
         now = site.clock.advance(5)
         events = await site.bus.handle(ClaimDeployments(worker_id="w1"), by=WORKER)
         assert isinstance(events[0], DeploymentClaimed)
-        assert (events[0].deployment.id, events[0].config) == (deployment_id, {})
+        assert (events[0].deployment.id, events[0].config) == (deployment_id, ServiceConfig())
         deployment = await site.deployment(deployment_id)
         assert (deployment.state, deployment.worker_id, deployment.started) == (DeploymentState.RUNNING, "w1", now)
         assert (await site.messages(deployment_id))[-1]["state"] == "running"
@@ -403,7 +433,7 @@ class TestExpireDeployments:
 
     async def remaining(self, site: Site) -> list[int]:
         async with site.open_uow() as uow:
-            return [row[0] for row in await uow.users._driver.fetch("SELECT id FROM deployments ORDER BY id")]
+            return [row[0] for row in await uow.workers._driver.fetch("SELECT id FROM deployments ORDER BY id")]
 
     async def test_by_default_everything_is_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
@@ -463,6 +493,27 @@ class TestExpireDeployments:
         assert sorted(await self.expire(site, count=2)) == shop[:2]
         await site.service("blog", retention_count=None)
         assert await self.expire(site, count=2) == blog[:1]
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("retention_days", "0"), ("retention_count", "many"), ("retention_days", -1)]
+    )
+    async def test_nothing_expires_if_an_older_config_has_an_invalid_limit(
+        self, site: Site, option: str, value: Any
+    ) -> None:
+        shop = [await self.failed(site, "shop") for _ in range(2)]
+        blog = [await self.failed(site, "blog") for _ in range(2)]
+        await site.service("blog", **{option: value})
+        assert await self.expire(site, count=1) == shop[:1]
+        await site.service("blog")
+        assert await self.expire(site, count=1) == blog[:1]
+
+    @pytest.mark.parametrize("limits", [{"retention_days": 1e300}, {"retention_count": 10**30}])
+    async def test_limits_can_be_larger_than_postgresql_can_compute_with(
+        self, site: Site, limits: dict[str, Any]
+    ) -> None:
+        await self.failed(site)
+        await site.service(**limits)
+        assert await self.expire(site, count=0) == []
 
     async def test_deployments_of_removed_services_also_expire(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(2)]

@@ -13,10 +13,13 @@ import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.asking import OUTPUT_LIMIT, ChoiceUnavailable, Program, TtlCache, ask
-from deploy.adapters.inputs.choices import ChoiceContext, Choices, parse, parse_graph
+from deploy.adapters.inputs.choices import Choices, parse, parse_graph
+from deploy.adapters.inputs.programs import ChoiceContext, ChoicePrograms
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.inputs import Choice, Form
+from deploy.domain.service_config import ServiceConfig
+from tests.conftest import choice_programs
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -38,8 +41,8 @@ class Folder:
         self.path = root / "shop"
         self.path.mkdir()
         self.clock = Clock()
-        where = ChoiceContext(folders=ServiceFolders(root, checkers=checkers), path=PATH, user=lambda: None)
-        self.choices = Choices(where, TtlCache(self.clock))
+        folders = ServiceFolders(root, checkers=checkers)
+        self.choices = Choices(folders, choice_programs(folders, PATH).output, TtlCache(self.clock))
 
     def command(self, script: str, name: str = "choices") -> Path:
         """Write a program into the folder. Without `#!`, it is a shell script."""
@@ -56,7 +59,7 @@ class Folder:
     async def form(self, source: dict[str, Any], **described: Any) -> Form:
         """Return the form of a service with one input."""
         schema = {"type": "object", "properties": {"x": {**described, "x-choices": source}}}
-        return await self.choices.form("shop", {"inputs": schema})
+        return await self.choices.form("shop", ServiceConfig(inputs=schema))
 
     async def described_input(self, source: dict[str, Any], **described: Any) -> Any:
         """Return the description of that input with its choices."""
@@ -96,7 +99,7 @@ class TestCommands:
         folder.command("echo a; echo b")
         items = {"type": "string", "enum": ["a", "b"]}
         schema = {"type": "array", "items": {"type": "string", "x-choices": COMMAND}}
-        form = await folder.choices.form("shop", {"inputs": {"type": "object", "properties": {"x": schema}}})
+        form = await folder.choices.form("shop", ServiceConfig(inputs={"type": "object", "properties": {"x": schema}}))
         assert form.schema == {"type": "object", "properties": {"x": {"type": "array", "items": items}}}
         assert await folder.described_input(COMMAND, type="array", items={"type": "string"}) == {
             "type": "array",
@@ -122,12 +125,12 @@ class TestCommands:
     async def test_a_conditional_input_also_has_choices(self, folder: Folder) -> None:
         folder.command("echo a")
         inner = {"properties": {"y": {"x-choices": COMMAND}}}
-        form = await folder.choices.form("shop", {"inputs": {"type": "object", "if": {}, "then": inner}})
+        form = await folder.choices.form("shop", ServiceConfig(inputs={"type": "object", "if": {}, "then": inner}))
         assert form.schema == {"type": "object", "if": {}, "then": {"properties": {"y": {"enum": ["a"]}}}}
 
     async def test_only_the_needed_commands_run(self, folder: Folder) -> None:
         schema = {"type": "object", "properties": {"x": {"x-choices": {"command": ["./gone"]}}, "y": {}}}
-        form = await folder.choices.form("shop", {"inputs": schema}, frozenset({"y"}))
+        form = await folder.choices.form("shop", ServiceConfig(inputs=schema), frozenset({"y"}))
         assert form == Form(schema={"type": "object", "properties": {"x": {}, "y": {}}})
 
 
@@ -182,10 +185,9 @@ class TestFailures:
             folder.run("exec >&- 2>&-; sleep 4711", seconds=0.5)
 
     async def test_an_unknown_deploy_user_is_reported(self, folder: Folder, tmp_path: Path) -> None:
-        where = ChoiceContext(
-            folders=ServiceFolders(tmp_path), path=PATH, user=lambda: DeployUser.named("nobody-of-that-name")
-        )
-        folder.choices = Choices(where)
+        folders = ServiceFolders(tmp_path)
+        context = ChoiceContext(folders=folders, path=PATH, user=lambda: DeployUser.named("nobody-of-that-name"))
+        folder.choices = Choices(folders, ChoicePrograms(context).output)
         folder.command("echo a")
         assert "The user nobody-of-that-name does not exist" in await folder.problem(COMMAND)
 

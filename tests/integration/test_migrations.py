@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Table
+from sqlalchemy import Column, Connection, Enum, Index, Table
 from sqlalchemy.engine import make_url
 
 from deploy.adapters import migrations, orm
@@ -26,7 +27,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
-from deploy.adapters.repository.rows import names_of
+from deploy.domain.fields import names_of
 from deploy.domain.model import BrowserSession, DeployedService, Deployment, Lane, Service, Step, Token, User
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
@@ -74,11 +75,30 @@ IN_PROGRESS = [
 
 Answer = TypeVar("Answer")
 
+COLUMNS = [column for table in orm.metadata.sorted_tables for column in table.columns]
+ENUMS = [column for column in COLUMNS if isinstance(column.type, Enum)]
+INDEXES = [
+    index for table in orm.metadata.sorted_tables for index in sorted(table.indexes, key=lambda one: str(one.name))
+]
+PARTIAL_INDEXES = [index for index in INDEXES if index.dialect_options["postgresql"]["where"] is not None]
+
+
+def literals(expression: str) -> set[str]:
+    """Return the strings in a SQL expression."""
+    return set(re.findall(r"'([^']*)'", expression))
+
 
 async def with_sqlalchemy(database: Database, do: Callable[[Connection], Answer]) -> Answer:
     """Call `do` with a SQLAlchemy connection in a transaction."""
     async with engine_for(database.url).begin() as connection:
         return await connection.run_sync(do)
+
+
+def described(hint: Any) -> tuple[type[Any], bool]:
+    """Return the class of a type hint, and True if it accepts None."""
+    is_optional = type(None) in get_args(hint)
+    required = next(part for part in get_args(hint) if part is not type(None)) if is_optional else hint
+    return get_origin(required) or required, is_optional
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -202,6 +222,38 @@ class TestSchema:
             names = [row[0] for row in await connection.fetch(query)]
         assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
 
+    @pytest.mark.parametrize("column", ENUMS, ids=str)
+    async def test_a_check_constraint_allows_exactly_the_values_of_its_enum(
+        self, shared_database: Database, column: Column[Any]
+    ) -> None:
+        query = (
+            "SELECT check_.conname, pg_get_constraintdef(check_.oid) FROM pg_constraint AS check_ "
+            "JOIN pg_attribute AS part ON part.attrelid = check_.conrelid AND part.attnum = ANY(check_.conkey) "
+            "WHERE check_.contype = 'c' AND check_.conrelid = CAST($1 AS regclass) AND part.attname = $2"
+        )
+        async with shared_database.connection() as connection:
+            ((name, definition),) = await connection.fetch(query, column.table.name, column.name)
+        kind = column.type.enum_class  # type: ignore[attr-defined]
+        allowed, wanted = literals(definition), {value.value for value in kind}
+        assert allowed == wanted, (
+            f"{name} allows {sorted(allowed)}, but {kind.__name__} has {sorted(wanted)}. "
+            "Add a migration that replaces the constraint."
+        )
+
+    @pytest.mark.parametrize("index", PARTIAL_INDEXES, ids=lambda index: str(index.name))
+    async def test_a_partial_index_covers_the_states_in_the_code(
+        self, shared_database: Database, index: Index
+    ) -> None:
+        """Alembic does not compare predicates."""
+        query = "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = CAST($1 AS regclass)"
+        async with shared_database.connection() as connection:
+            predicate = await connection.fetchval(query, index.name)
+        wanted = literals(str(index.dialect_options["postgresql"]["where"]))
+        assert literals(predicate) == wanted, (
+            f"{index.name} covers {sorted(literals(predicate))}, but the code uses {sorted(wanted)}. "
+            "Add a migration that replaces the index."
+        )
+
     @pytest.mark.parametrize(
         ("kind", "table"),
         [
@@ -218,6 +270,14 @@ class TestSchema:
         """Rows are read by field name."""
         for_the_queue = {"concurrency"} if table is orm.services else set()
         assert {column.name for column in table.columns} == set(names_of(kind)) | for_the_queue
+
+    @pytest.mark.parametrize(("kind", "table"), orm.MAPPED.items())
+    def test_columns_have_the_types_of_the_domain_fields(self, kind: type[Any], table: Table) -> None:
+        for name, hint in get_type_hints(kind).items():
+            column, (class_, is_optional) = table.columns[name], described(hint)
+            assert column.type.python_type in (class_, object), name  # JSON can contain any object
+            # A field with a default in the database is None until the object is stored.
+            assert column.nullable == is_optional or (is_optional and column.server_default is not None), name
 
     def test_the_head_matches_alembic(self) -> None:
         config = Config()
@@ -249,7 +309,7 @@ class TestQueue:
             await task.defer_async(deployment_id=7)
         async with committing_uow() as uow:
             await uow.queue.put(7, Lane(3))
-            rows = await uow.users._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
+            rows = await uow.workers._driver.fetch("SELECT to_json(job) FROM procrastinate_jobs AS job")
             theirs, ours = ({**row[0], "id": None} for row in rows)
         assert ours == theirs
         assert json.dumps(ours["args"]) == '{"deployment_id": 7}'

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 import pytest_asyncio
 from asyncpg.connection import LoggedQuery
+from sqlalchemy import event
 
 from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
@@ -152,14 +153,20 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
         if record.query.split()[0] in ("SELECT", "WITH"):
             seen.append((record.query, tuple(record.args or ())))
 
-    async with database.connection() as lent:
+    def note_session(*arguments: Any) -> None:
+        _, _, statement, parameters, *_ = arguments
+        seen.append((statement, parameters))
+
+    async with database.connection() as connection:
         # Only this test uses the pool, which reuses the connection returned last first.
-        connection = lent._con
         connection.add_query_logger(note)
+        engine = connection.pooled.engine.sync_engine
+    event.listen(engine, "after_cursor_execute", note_session)
     try:
         yield seen
         await asyncio.sleep(0)  # the logger is called in the next loop iteration
     finally:
+        event.remove(engine, "after_cursor_execute", note_session)
         connection.remove_query_logger(note)
 
 

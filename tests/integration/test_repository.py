@@ -144,7 +144,7 @@ class TestEvents:
         """Return a deployment with the events state 1, 2, output 3 to line 10, state 4, output 5 to line 20, state 6."""
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
-            await uow.users._driver.execute("DELETE FROM events")
+            await uow.workers._driver.execute("DELETE FROM events")
             kinds = [(1, None), (2, None), (3, 10), (4, None), (5, 20), (6, None)]
             await stored(uow, deployment_id, events=[StoredEvent(seq, line, f"{{{seq}}}") for seq, line in kinds])
         return deployment_id

@@ -25,6 +25,7 @@ from deploy.adapters.service_folders.checker import CPU_SECONDS, MEMORY_BYTES, N
 from deploy.adapters.service_folders.files import MAX_REQUESTS, FileError, Files, TooComplex
 from deploy.adapters.service_folders.processes import Checkers, FolderScope
 from deploy.domain.commands import ServiceFolder
+from deploy.domain.service_config import ServiceConfig
 from tests.e2e.server import temporary_folder
 from tests.e2e.waiting import wait_until
 from tests.reading import files_of
@@ -361,7 +362,10 @@ class TestFolders:
         (folder / "deploy.sh").unlink()
         (service,), problems = await site.read()
         assert problems == []
-        assert (await site.folders.survey("shop", service.data)).steps == ("Gathering Facts", "Last")
+        assert (await site.folders.survey("shop", ServiceConfig.from_json(service.data))).steps == (
+            "Gathering Facts",
+            "Last",
+        )
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
     async def test_files_are_read_as_the_deploy_user(self, open_site: Site) -> None:
@@ -476,13 +480,15 @@ class TestBombs:
         playbook = f"- hosts: all\n  tasks:\n  - &t {{name: {name}, ping: }}\n" + "  - *t\n" * 5_000
         folder = site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook)
         (folder / "deploy.sh").unlink()
-        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml"})
+        found = await site.folders.survey("bomb", ServiceConfig(ansible_playbook="site.yml"))
         assert found.fault == "it is too complicated: the names of its tasks and hosts are larger than 4 MiB in total"
 
     async def test_fault_messages_have_a_readable_length(self, site: Site) -> None:
         playbook = f"- hosts: *{'x' * 500_000}\n"
         (site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=playbook) / "deploy.sh").unlink()
-        found = await site.folders.survey("bomb", {"ansible_playbook": "site.yml", "ansible_inventory": "y" * 500_000})
+        found = await site.folders.survey(
+            "bomb", ServiceConfig(ansible_playbook="site.yml", ansible_inventory="y" * 500_000)
+        )
         assert 2_000 <= len(found.fault) <= 2_001
 
     async def test_circular_aliases_are_reported(self, site: Site) -> None:
@@ -513,7 +519,7 @@ class TestCache:
         (folder / "deploy.sh").unlink()
 
         async def steps() -> tuple[str, ...]:
-            return (await site.folders.survey("shop", {"ansible_playbook": "site.yml"})).steps[1:]
+            return (await site.folders.survey("shop", ServiceConfig(ansible_playbook="site.yml"))).steps[1:]
 
         assert await steps() == ("One",)
         (folder / "more.yml").write_text("- {name: Two, ping: }\n")
@@ -521,12 +527,12 @@ class TestCache:
         (folder / "more.yml").write_text("- {name: Six, ping: }\n")
         assert await steps() == ("One", "Six")
         (folder / "other.yml").write_text("- hosts: all\n  tasks: [{name: Other, ping: }]\n")
-        assert (await site.folders.survey("shop", {"ansible_playbook": "other.yml"})).steps[1:] == ("Other",)
+        assert (await site.folders.survey("shop", ServiceConfig(ansible_playbook="other.yml"))).steps[1:] == ("Other",)
         (folder / "more.yml").unlink()
         (folder / "more.yml").symlink_to("/etc/passwd")
         assert await steps() == ("One",)
         (folder / "deploy.sh").write_text("#!/bin/sh\n")
-        assert (await site.folders.survey("shop", {"ansible_playbook": "site.yml"})).is_script
+        assert (await site.folders.survey("shop", ServiceConfig(ansible_playbook="site.yml"))).is_script
 
     async def test_concurrent_readers_share_a_read(self, site: Site) -> None:
         for number in range(3):

@@ -20,7 +20,6 @@ from deploy.config import Settings
 from deploy.domain import commands
 from deploy.domain.commands import Command, ObjectType
 from deploy.domain.errors import Forbidden, NotFound
-from deploy.domain.events import UserCreated
 from deploy.domain.model import StepReport, StepState
 from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Actor, TokenType, Visible, check_role
 from deploy.entrypoints.app_state import AppState, create_app_state
@@ -107,11 +106,7 @@ async def fill(world: World) -> None:
     """
     state, site = world.state, world.site
     for name in ("ada", "bob"):
-        password_hash = await state.passwords.hash(PASSWORD)
-        command = commands.CreateUser(name=name, password_hash=password_hash, is_admin=True)
-        (event,) = await state.bus.handle(command, by=WORKER)
-        assert isinstance(event, UserCreated)
-        user_id = world.users[name] = event.user_id
+        user_id = world.users[name] = (await state.accounts.create(WORKER, name, PASSWORD, is_admin=True)).id
         world.tokens[name] = state.signer.sign(
             "user", str(user_id), now=utc_now(), lifetime=timedelta(hours=1), name=name, epoch=0
         )
@@ -303,6 +298,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
             commands.FinishDeployment(deployment_id=deployment_id),
             commands.ClaimDeployments(worker_id="w9"),
+            commands.PrepareRun(deployment_id=deployment_id, token="x"),
             commands.KeepFiles(deployment_id=deployment_id, files={}),
             commands.FailLostRun(deployment_id=deployment_id, reason="x"),
             commands.RequeueDeployment(deployment_id=deployment_id),

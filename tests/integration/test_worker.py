@@ -108,8 +108,8 @@ class TestFailedPreparation:
             found = await ended(busy_site, deployment_id)
         assert found.state.value == "failure"
         assert found.reason == (
-            "The deployment could not be started: The timeout of the service must be at most 31536000 seconds (one year). Shorten it, then "
-            "sync the services."
+            "The deployment could not be started: The service's config is invalid: timeout must be a number of seconds, "
+            "greater than 0 and at most 31536000. Correct its config.json, then sync the services."
         )
 
     async def test_an_unexpected_error_is_reported_once_and_logged(

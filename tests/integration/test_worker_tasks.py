@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.adapters.database import Database
+from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.notifications import Listener
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.domain.policy import EVERYTHING
+from deploy.domain.service_config import ServiceConfig
+from deploy.service_layer.choices import asks_workers, choice_handlers
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from deploy.service_layer.worker_tasks import MAX_CONCURRENT, TaskClient, TaskFailed, TaskHandler, TaskRunner
+from tests.conftest import choice_programs
 from tests.site import Site
 
 TIMEOUT = 30.0
@@ -119,10 +126,40 @@ async def test_a_task_that_takes_too_long_fails(
 async def test_without_a_worker_the_error_says_so(
     database_url: str, database: Database, autocommit: OpenUnitOfWork
 ) -> None:
-    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"other": double}):
-        with pytest.raises(TaskFailed, match="No worker is free"):
-            await ask.ask("double", {"number": 1}, timeout=0.1)
+    async with client(database_url, autocommit) as ask:
+        with pytest.raises(TaskFailed, match="No worker is running"):
+            await ask.ask("double", {"number": 1}, timeout=TIMEOUT)
     assert await stored_tasks(database) == 0
+
+
+async def test_if_all_workers_are_busy_the_error_says_so(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork
+) -> None:
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"other": double}):
+        with pytest.raises(TaskFailed, match="All workers are busy"):
+            await ask.ask("double", {"number": 1}, timeout=-1.9)
+    assert await stored_tasks(database) == 0
+
+
+async def test_choices_are_loaded_by_a_worker(
+    database_url: str, database: Database, autocommit: OpenUnitOfWork, services_root: Path, checkers: Checkers
+) -> None:
+    program = services_root / "shop" / "versions"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n[ $# = 1 ] && echo $1 && echo 1.1\n")
+    program.chmod(0o755)
+    folders = ServiceFolders(services_root, checkers=checkers)
+    source = {"command": ["./versions", "1.10"]}
+    config = ServiceConfig.from_json({"inputs": {"properties": {"version": {"type": "string", "x-choices": source}}}})
+    handlers = choice_handlers(choice_programs(folders))
+    async with client(database_url, autocommit) as ask, worker(database_url, autocommit, handlers):
+        choices = Choices(folders, asks_workers(ask))
+        form = await choices.form("shop", config)
+        assert form.schema is not None
+        assert form.schema["properties"]["version"]["enum"] == ["1.10", "1.1"]
+        program.write_text("#!/bin/sh\necho No route to the registry >&2; exit 3\n")
+        (problem,) = (await Choices(folders, asks_workers(ask)).form("shop", config)).problems
+        assert problem.sentence == "The program ended with exit code 3: No route to the registry"
 
 
 async def test_a_worker_that_dies_is_reported(

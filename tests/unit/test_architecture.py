@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import deploy
 
 PACKAGE = Path(deploy.__file__).parent
-DOMAIN = sorted((PACKAGE / "domain").glob("*.py"))
+DOMAIN = sorted((PACKAGE / "domain").rglob("*.py"))
 CALLBACK = sorted((PACKAGE / "adapters" / "ansible" / "callback").glob("*.py"))
+CLIENT = sorted((PACKAGE / "entrypoints" / "cli" / "client").glob("[a-z]*.py"))
 SUPERVISOR = sorted((PACKAGE / "adapters" / "runs" / "supervisor").glob("*.py"))
 
 
@@ -39,7 +41,8 @@ def forbidden_imports(file: Path, *allowed: str) -> set[str]:
 
 @pytest.mark.parametrize("file", DOMAIN, ids=lambda file: file.stem)
 def test_the_domain_imports_only_itself_and_the_standard_library(file: Path) -> None:
-    assert forbidden_imports(file, "deploy.domain") == set()
+    # typing_extensions is the standard library of newer Python versions.
+    assert forbidden_imports(file, "deploy.domain", "typing_extensions") == set()
 
 
 @pytest.mark.parametrize("file", SUPERVISOR, ids=lambda file: file.stem)
@@ -52,3 +55,18 @@ def test_the_supervisor_imports_only_itself_and_the_standard_library(file: Path)
 def test_the_ansible_callback_does_not_import_our_modules(file: Path) -> None:
     assert forbidden_imports(file, "ansible") == set()
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in file.read_text(encoding="utf-8")
+
+
+def test_processes_without_a_database_do_not_load_its_libraries() -> None:
+    """The fork server and folder checks must be small and fast, and so must the commands that use the HTTP API."""
+    modules = (
+        "deploy.adapters.runs.fork_server",
+        "deploy.adapters.runs.supervisor.__main__",
+        "deploy.adapters.service_folders.checker",
+        "deploy.entrypoints.cli.main",
+        *(f"deploy.entrypoints.cli.client.{file.stem}" for file in CLIENT),
+    )
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(modules) <= set(loaded)
+    assert not {"asyncpg", "sqlalchemy"} & set(loaded)

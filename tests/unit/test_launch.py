@@ -16,6 +16,7 @@ from deploy.adapters.runs.spec import LaunchSettings, run_spec, run_timeout, wor
 from deploy.adapters.runs.start import RunError
 from deploy.adapters.service_folders.survey import Survey
 from deploy.domain.run_secrets import RunSecrets
+from deploy.domain.service_config import ServiceConfig
 from tests.ansible_files import read
 from tests.runs import a_deployment
 
@@ -42,7 +43,8 @@ SCRIPT = Survey(is_script=True)
 
 
 def spec_of(launch: LaunchSettings, config: dict[str, Any] | None = None, survey: Survey = SCRIPT) -> RunSpec:
-    return run_spec(a_deployment(context={"env": ENV}), config or {}, survey, RunSecrets(token=TOKEN), launch)
+    secrets = RunSecrets(token=TOKEN)
+    return run_spec(a_deployment(context={"env": ENV}), ServiceConfig.from_json(config or {}), survey, secrets, launch)
 
 
 def folder_of(launch: LaunchSettings) -> Path:
@@ -81,12 +83,12 @@ class TestScript:
     )
     def test_the_file_holds_every_string_unchanged(self, launch: LaunchSettings, text: str) -> None:
         deployment = a_deployment(context={"env": {text: [text]}})
-        (file,) = run_spec(deployment, {}, SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
+        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
         assert json.loads(file.encode("utf-8"))["context"] == {"env": {text: [text]}}
 
     def test_the_file_has_no_unnecessary_escapes(self, launch: LaunchSettings) -> None:
         deployment = a_deployment(context={"env": {"text": "ж" * 1000}})
-        (file,) = run_spec(deployment, {}, SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
+        (file,) = run_spec(deployment, ServiceConfig(), SCRIPT, RunSecrets(token=TOKEN), launch).files.values()
         assert "ж" * 1000 in file
 
     def test_the_environment_names_the_agent_if_there_is_one(self, launch: LaunchSettings) -> None:
@@ -175,16 +177,43 @@ class TestTimeout:
     def test_a_service_can_have_its_own_timeout(
         self, launch: LaunchSettings, config: dict[str, Any], seconds: float
     ) -> None:
-        assert run_timeout(config, launch) == seconds
+        assert run_timeout(ServiceConfig.from_json(config), launch) == seconds
         assert spec_of(launch, config).timeout == seconds
 
     @pytest.mark.parametrize("seconds", [31_536_001, 999_999_999_999, 1e14, 1e300, 10**400])
     def test_an_older_config_with_a_timeout_that_is_too_long_is_rejected(
         self, launch: LaunchSettings, seconds: float
     ) -> None:
-        with pytest.raises(RunError, match="at most 31536000 seconds"):
-            run_timeout({"timeout": seconds}, launch)
-        assert run_timeout({"timeout": 31_536_000}, launch) == 31_536_000
+        with pytest.raises(RunError, match="timeout must be a number of seconds, greater than 0 and at most 31536000"):
+            spec_of(launch, {"timeout": seconds})
+        assert spec_of(launch, {"timeout": 31_536_000}).timeout == 31_536_000
+
+
+class TestOlderConfig:
+    @pytest.mark.parametrize(
+        ("option", "value", "expected"),
+        [
+            ("timeout", "60", "a number of seconds"),
+            ("deploy_script", ["deploy.sh"], "a path"),
+            ("ansible_playbook", 5, "a path"),
+            ("ansible_inventory", {}, "a path"),
+            ("pipelining", "yes", "true or false"),
+            ("mitogen", 1, "true or false"),
+            ("diff", "no", "true or false"),
+            ("inputs", [], "an object"),
+            ("confirm", "yes", "true or false"),
+        ],
+    )
+    def test_a_run_with_an_invalid_option_fails_and_says_which(
+        self, launch: LaunchSettings, option: str, value: Any, expected: str
+    ) -> None:
+        with pytest.raises(RunError, match=f"config is invalid: {option} must be {expected}") as refused:
+            spec_of(launch, {option: value})
+        assert "Correct its config.json, then sync the services." in str(refused.value)
+
+    def test_a_run_does_not_need_the_other_options(self, launch: LaunchSettings) -> None:
+        unused = {"description": 1, "steps": "Build", "concurrency": "2", "retention_days": "a", "retention_count": []}
+        assert spec_of(launch, unused) == spec_of(launch)
 
 
 class TestHome:

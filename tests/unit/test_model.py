@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 import pytest
 
+from deploy.adapters.states import sql_list
 from deploy.domain.errors import Conflict
 from deploy.domain.events import CancelRequested, DeploymentChanged, Event
-from deploy.domain.model import Deployment, DeploymentState, Step, StepState
+from deploy.domain.model import (
+    ACTIVE,
+    FINAL,
+    FINAL_STEPS,
+    OPEN_STEPS,
+    Deployment,
+    DeploymentState,
+    Step,
+    StepState,
+)
+from deploy.entrypoints.cli.client.screen import COLORS
+from deploy.entrypoints.cli.client.watching import EXIT_CODES
 from tests.runs import a_deployment, at
 
 QUEUED, RUNNING = DeploymentState.QUEUED, DeploymentState.RUNNING
@@ -174,6 +187,22 @@ class TestStates:
     def test_which_step_states_are_final(self) -> None:
         final = {state for state in StepState if state.is_final}
         assert final == {StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED}
+
+    @pytest.mark.parametrize(
+        ("kind", "is_not_over", "is_over"), [(DeploymentState, ACTIVE, FINAL), (StepState, OPEN_STEPS, FINAL_STEPS)]
+    )
+    def test_every_state_is_in_exactly_one_set(
+        self, kind: type[Enum], is_not_over: frozenset[Enum], is_over: frozenset[Enum]
+    ) -> None:
+        assert [state for state in kind if (state in is_not_over) is (state in is_over)] == []
+
+    def test_sets_of_states_are_written_as_sql(self) -> None:
+        assert sql_list(ACTIVE) == "'queued', 'running'"
+        assert sql_list(FINAL_STEPS) == "'success', 'failure', 'skipped'"
+
+    def test_the_command_line_knows_every_final_state(self) -> None:
+        assert EXIT_CODES.keys() == {state.value for state in FINAL}
+        assert {state.value for state in FINAL | FINAL_STEPS} <= COLORS.keys()
 
     def test_state_names_follow_the_contract(self) -> None:
         assert [state.value for state in DeploymentState] == ["queued", "running", "success", "failure", "cancelled"]

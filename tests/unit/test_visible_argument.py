@@ -10,7 +10,7 @@ import pytest
 from deploy.adapters import repository
 
 # Classes whose rows belong to no service.
-WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "Workers"}
+WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "WorkerTasks", "Workers"}
 # Methods that change something, or read only for tasks of the system. The bus authorizes the commands that use them.
 INTERNAL = {
     "Batches": {"add", "next_id", "store", "store_all"},

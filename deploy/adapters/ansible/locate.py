@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from posixpath import basename, dirname, join, normpath
 
@@ -13,6 +13,7 @@ from deploy.adapters.ansible.command import AnsibleSettings, ansible_settings
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MAX_ENTRIES, MISSING, OUTSIDE, PRIVATE
 from deploy.adapters.service_folders.files import FileError, Files
+from deploy.domain.service_config import ServiceConfig
 
 MAX_INVENTORY_DEPTH = 4
 _TOO_MUCH = "too much"
@@ -36,13 +37,13 @@ def find_executable(search_path: str) -> str:
     return found
 
 
-def find_strategies(config: Mapping[str, object]) -> Path | None:
+def find_strategies(config: ServiceConfig) -> Path | None:
     """Return the folder of Mitogen's strategy plugins if the config enables Mitogen, which runs in Ansible's Python.
 
     Raises:
         PlaybookError: Mitogen is not installed in this server's environment.
     """
-    if not switch(config, "mitogen"):
+    if not config.mitogen:
         return None
     found = importlib.util.find_spec("ansible_mitogen")
     if found is None or not found.submodule_search_locations:
@@ -53,14 +54,14 @@ def find_strategies(config: Mapping[str, object]) -> Path | None:
     return Path(found.submodule_search_locations[0]) / "plugins" / "strategy"
 
 
-def playbook_path(files: Files, folder: str, config: Mapping[str, object], services_root: str) -> str:
+def playbook_path(files: Files, folder: str, config: ServiceConfig, services_root: str) -> str:
     """Return the path of `ansible_playbook`, relative to the folder or (older configs) to the parent of the root.
 
     Raises:
         PlaybookError: The file does not exist or cannot be read.
     """
-    name = _text(config, "ansible_playbook")
-    if not name:
+    name = config.ansible_playbook
+    if name is None:
         raise PlaybookError("the config does not set ansible_playbook")
     for base in (folder, dirname(services_root)):
         try:
@@ -74,14 +75,14 @@ def playbook_path(files: Files, folder: str, config: Mapping[str, object], servi
     raise PlaybookError(f"the playbook {name} is neither in {folder} nor in {dirname(services_root)}")
 
 
-def find_inventory(files: Files, folder: str, config: Mapping[str, object], settings: AnsibleSettings) -> str | None:
+def find_inventory(files: Files, folder: str, config: ServiceConfig, settings: AnsibleSettings) -> str | None:
     """Return the inventory to pass to Ansible, or None to use the one in `ansible.cfg` or the implicit localhost.
 
     Raises:
         PlaybookError: The configured inventory does not exist, or an inventory cannot be read.
     """
-    name = _text(config, "ansible_inventory")
-    if name:
+    name = config.ansible_inventory
+    if name is not None:
         return _inventory(files, join(folder, name), name)
     if settings.inventory:
         return None
@@ -163,19 +164,3 @@ def read_settings(files: Files, folder: str) -> AnsibleSettings:
         if error.kind in {FILE, OUTSIDE, PRIVATE}:
             raise PlaybookError(f"ansible.cfg: {error}") from error
         return AnsibleSettings()
-
-
-def _text(config: Mapping[str, object], option: str) -> str:
-    value = config.get(option)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise PlaybookError(f"{option} must be a path, not {value!r}")
-    return value
-
-
-def switch(config: Mapping[str, object], option: str) -> bool | None:
-    value = config.get(option)
-    if value is not None and not isinstance(value, bool):
-        raise PlaybookError(f"{option} must be true or false, not {value!r}")
-    return value

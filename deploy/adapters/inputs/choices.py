@@ -5,54 +5,46 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from deploy.adapters.ansible.command import Playbook, playbook_env
-from deploy.adapters.ansible.locate import find_executable
-from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs import schema as shape
-from deploy.adapters.inputs.asking import ChoiceUnavailable, Program, TtlCache, ask
+from deploy.adapters.inputs.asking import ChoiceUnavailable, TtlCache
+from deploy.adapters.inputs.programs import COMMAND, INVENTORY
 from deploy.adapters.inputs.schema import CHOICES, Schema
-from deploy.adapters.runs.spec import worker_home
-from deploy.adapters.runs.start import DeployUser, RunError
-from deploy.adapters.service_folders.processes import FoldersUnavailable
-from deploy.config import ConfigurationError
 from deploy.domain.inputs import Choice, ChoiceError, Form
+from deploy.domain.service_config import ServiceConfig
 
 MAX_CHOICES, MAX_CHOICE_LENGTH = 1000, 500
 EVERYTHING, UNGROUPED = "all", "ungrouped"
 _GRAPH_LINE = re.compile(r"(?P<indent>(?: *\|)*)(?:--)?(?P<is_group>@)?(?P<name>.+?)(?(is_group):)$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceContext:
-    """The service folders, the PATH of scripts, and a function that returns the deploy user."""
-
-    folders: ServiceFolders
-    path: str
-    user: Callable[[], DeployUser | None]
-
-
 Inventory = dict[str, list[str]]
 """Host names by group name. The group `all` contains every host."""
+
+
+AskWorker: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[str]]
+"""Asks a worker to run a program of a service: takes its kind and arguments, and returns its output.
+
+Raises ChoiceUnavailable.
+"""
 
 
 class Choices:
     """Fills in the dynamic choices of a schema. Results are cached for half a minute."""
 
-    def __init__(self, context: ChoiceContext, cache: TtlCache | None = None) -> None:
-        self._context = context
+    def __init__(self, folders: ServiceFolders, ask: AskWorker, cache: TtlCache | None = None) -> None:
+        self._folders = folders
+        self._ask = ask
         self._cache = cache or TtlCache()
 
-    async def form(self, service: str, config: Mapping[str, Any], only: frozenset[str] | None = None) -> Form:
+    async def form(self, service: str, config: ServiceConfig, only: frozenset[str] | None = None) -> Form:
         """Return the inputs of a service with the dynamic choices of all inputs, or of those in `only`, filled in."""
-        schema = config.get("inputs")
-        if not isinstance(schema, dict):
+        schema = config.inputs
+        if schema is None:
             return Form(schema=None)
         sources = [
             (field.name, source)
@@ -68,25 +60,25 @@ class Choices:
         }
         return Form(schema=_fill_in_choices(schema, found), problems=tuple(problems.values()))
 
-    async def runs_playbook(self, service: str, config: Mapping[str, Any]) -> bool:
+    async def runs_playbook(self, service: str, config: ServiceConfig) -> bool:
         """Return True if the platform runs the service's playbook itself.
 
         Raises:
             FoldersUnavailable: The services folder cannot be read.
         """
-        return not (await self._context.folders.survey(service, config)).is_script
+        return not (await self._folders.survey(service, config)).is_script
 
-    async def inventory(self, service: str, config: Mapping[str, Any]) -> Inventory:
+    async def inventory(self, service: str, config: ServiceConfig) -> Inventory:
         """Return the groups and hosts of a service's inventory, as Ansible reads it.
 
         Raises:
             ChoiceUnavailable: The inventory cannot be read.
         """
-        key = (service, "inventory", str(config.get("ansible_inventory")))
-        return await self._cache.get(key, partial(self._ask_inventory, service, dict(config)))
+        key = (service, "inventory", config.ansible_inventory or "")
+        return await self._cache.get(key, partial(self._ask_inventory, service, config))
 
     async def _choices_from(
-        self, service: str, config: Mapping[str, Any], source: Mapping[str, Any]
+        self, service: str, config: ServiceConfig, source: Mapping[str, Any]
     ) -> list[Choice] | ChoiceUnavailable:
         try:
             if "command" in source:
@@ -97,35 +89,10 @@ class Choices:
             return reason
 
     async def _ask_command(self, service: str, argv: tuple[str, ...]) -> list[Choice]:
-        folder = self._context.folders.root.resolve() / service
-        user = self._user()
-        env = {"PATH": self._context.path, "HOME": worker_home(user.home if user else None), "LANG": "C.UTF-8"}
-        program = Program(argv=(str(folder / argv[0]), *argv[1:]), cwd=str(folder), env=env)
-        return parse(await asyncio.to_thread(ask, program, user))
+        return parse(await self._ask(COMMAND, {"service": service, "argv": list(argv)}))
 
-    async def _ask_inventory(self, service: str, config: dict[str, Any]) -> Inventory:
-        folder, user = self._context.folders.root.resolve() / service, self._user()
-        try:
-            inventory, settings = await self._context.folders.inventory(service, config)
-            executable = find_executable(self._context.path)
-        except (PlaybookError, FoldersUnavailable, OSError) as error:
-            raise ChoiceUnavailable(str(error).rstrip(".")) from error
-        ansible_inventory = Path(executable).with_name("ansible-inventory")
-        ansible = Playbook(executable=str(ansible_inventory), path=folder, folder=folder, settings=settings)
-        # `--graph` only prints names; `--list` would also read variables and decrypt vaults, which requires their
-        # passwords.
-        argv = [str(ansible_inventory), "--graph", *(["--inventory", inventory] if inventory else [])]
-        env = playbook_env(ansible, path=self._context.path, home=worker_home(user.home if user else None))
-        # Otherwise Ansible would silently return only some of the choices if part of the inventory is unreadable.
-        env |= {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
-        program = Program(argv=tuple(argv), cwd=str(folder), env=env)
-        return parse_graph(await asyncio.to_thread(ask, program, user))
-
-    def _user(self) -> DeployUser | None:
-        try:
-            return self._context.user()
-        except (ConfigurationError, RunError, OSError) as error:
-            raise ChoiceUnavailable(str(error)) from error
+    async def _ask_inventory(self, service: str, config: ServiceConfig) -> Inventory:
+        return parse_graph(await self._ask(INVENTORY, {"service": service, "config": config.to_json()}))
 
 
 def parse(text: str) -> list[Choice]:

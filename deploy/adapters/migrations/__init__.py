@@ -35,7 +35,7 @@ async def upgrade(database: Database) -> bool:
     """Upgrade the database to the newest revision. Return True if anything changed."""
     if await current(database) == head():
         return False
-    # Alembic and SQLAlchemy take half a second to import and are only needed for upgrades.
+    # Alembic is slow to import and only needed for upgrades.
     from deploy.adapters.migrations.upgrading import upgrade_to_head  # noqa: PLC0415
 
     await upgrade_to_head(database.url)

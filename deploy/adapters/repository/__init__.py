@@ -1,4 +1,7 @@
-"""All SQL, one class per aggregate. Each class uses the connection of a unit of work."""
+"""All queries, one class per aggregate.
+
+Classes for managed data use the SQLAlchemy session of a unit of work; the others use its connection (decision 0018).
+"""
 
 from deploy.adapters.repository.attempts import Attempts, BucketState
 from deploy.adapters.repository.audit import Audit

@@ -6,46 +6,74 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import asyncpg
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Delete,
+    LargeBinary,
+    and_,
+    any_,
+    bindparam,
+    case,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.orm import known_networks, password_attempts
 
 # A reservation adds at most two rows and removes up to this many expired ones, so neither table keeps growing.
 FORGET_AT_ONCE = 200
 # A network in daily use is not written again at every sign-in.
 EXTEND_EVERY = timedelta(days=1)
 
+_BUCKETS, _NETWORKS = password_attempts, known_networks
+_IS_OPEN = _BUCKETS.c.ends > bindparam("now")
+_NEW_BUCKET = insert(_BUCKETS).values(bucket=bindparam("key"), attempts=1, failures=0, ends=bindparam("new_ends"))
 # The row lock puts concurrent reservations of a bucket in order. For a full bucket, no row is returned.
-_RESERVE = Statement(
-    "INSERT INTO password_attempts AS known (bucket, attempts, failures, ends) VALUES (:bucket, 1, 0, :ends) "
-    "ON CONFLICT (bucket) DO UPDATE SET "
-    "attempts = CASE WHEN known.ends > :now THEN known.attempts + 1 ELSE 1 END, "
-    "failures = CASE WHEN known.ends > :now THEN known.failures ELSE 0 END, "
-    "ends = CASE WHEN known.ends > :now THEN known.ends ELSE EXCLUDED.ends END "
-    "WHERE known.ends <= :now OR known.attempts < :limit RETURNING ends"
-)
-_STATES = Statement(
-    "SELECT bucket, attempts, failures, ends FROM password_attempts WHERE bucket = ANY(:buckets) AND ends > :now"
-)
+_RESERVE = _NEW_BUCKET.on_conflict_do_update(
+    index_elements=[_BUCKETS.c.bucket],
+    set_={
+        "attempts": case((_IS_OPEN, _BUCKETS.c.attempts + 1), else_=1),
+        "failures": case((_IS_OPEN, _BUCKETS.c.failures), else_=0),
+        "ends": case((_IS_OPEN, _BUCKETS.c.ends), else_=_NEW_BUCKET.excluded.ends),
+    },
+    where=or_(not_(_IS_OPEN), _BUCKETS.c.attempts < bindparam("limit")),
+).returning(_BUCKETS.c.ends)
+_STATES = select(_BUCKETS).where(_BUCKETS.c.bucket == any_(bindparam("keys", type_=ARRAY(LargeBinary))), _IS_OPEN)
 # An attempt belongs to its own window: one that began in an earlier window does not change this one.
-_FAIL = Statement("UPDATE password_attempts SET failures = failures + 1 WHERE bucket = :bucket AND ends = :ends")
-_REFUND = Statement("UPDATE password_attempts SET attempts = attempts - 1 WHERE bucket = :bucket AND ends = :ends")
-_REFUND_LAST = Statement("DELETE FROM password_attempts WHERE bucket = :bucket AND ends = :ends AND attempts <= 1")
-# Skip rows that another process is using, so that a cleanup never waits or deadlocks.
-_FORGET = Statement(
-    "DELETE FROM password_attempts WHERE bucket = ANY(ARRAY(SELECT bucket FROM password_attempts "
-    "WHERE ends <= :now ORDER BY ends LIMIT :limit FOR UPDATE SKIP LOCKED))"
+_OF_WINDOW = and_(_BUCKETS.c.bucket == bindparam("key"), _BUCKETS.c.ends == bindparam("window"))
+_FAIL = update(_BUCKETS).where(_OF_WINDOW).values(failures=_BUCKETS.c.failures + 1)
+_REFUND = update(_BUCKETS).where(_OF_WINDOW).values(attempts=_BUCKETS.c.attempts - 1)
+_REFUND_LAST = delete(_BUCKETS).where(_OF_WINDOW, _BUCKETS.c.attempts <= 1)
+
+_KNOWS = select(true()).where(_NETWORKS.c.key == bindparam("key"), _NETWORKS.c.expires > bindparam("now"))
+_NEW_NETWORK = insert(_NETWORKS).values(key=bindparam("network"), expires=bindparam("until"))
+_REMEMBER = _NEW_NETWORK.on_conflict_do_update(
+    index_elements=[_NETWORKS.c.key],
+    set_={"expires": _NEW_NETWORK.excluded.expires},
+    where=_NETWORKS.c.expires < bindparam("due"),
 )
 
-_KNOWS = Statement("SELECT true FROM known_networks WHERE key = :key AND expires > :now")
-_REMEMBER = Statement(
-    "INSERT INTO known_networks AS known (key, expires) VALUES (:key, :expires) "
-    "ON CONFLICT (key) DO UPDATE SET expires = EXCLUDED.expires WHERE known.expires < :due"
-)
-_FORGET_NETWORKS = Statement(
-    "DELETE FROM known_networks WHERE key = ANY(ARRAY(SELECT key FROM known_networks "
-    "WHERE expires <= :now ORDER BY expires LIMIT :limit FOR UPDATE SKIP LOCKED))"
-)
+
+def _forget(key: Column[bytes], ends: Column[datetime]) -> Delete:
+    """Return a statement that deletes expired rows.
+
+    It skips rows that another process is using, so that a cleanup never waits or deadlocks.
+    """
+    expired = select(key).where(ends <= bindparam("now")).order_by(ends).limit(FORGET_AT_ONCE)
+    locked = expired.with_for_update(skip_locked=True).scalar_subquery()
+    return delete(key.table).where(key == any_(func.array(locked)))
+
+
+_FORGET = _forget(_BUCKETS.c.bucket, _BUCKETS.c.ends)
+_FORGET_NETWORKS = _forget(_NETWORKS.c.key, _NETWORKS.c.expires)
 
 
 class BucketState(NamedTuple):
@@ -62,13 +90,13 @@ class BucketState(NamedTuple):
 class Attempts:
     """Recent password attempts. Buckets and keys are hashes, and times come from the caller's clock."""
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
-        self._driver = driver
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def states(self, buckets: Sequence[bytes], now: datetime) -> dict[bytes, BucketState]:
         """Return the buckets whose window has not ended."""
-        rows = await _STATES.rows(self._driver, buckets=list(buckets), now=now)
-        return {row["bucket"]: BucketState(row["attempts"], row["failures"], row["ends"]) for row in rows}
+        rows = await self._session.execute(_STATES, {"keys": list(buckets), "now": now})
+        return {row.bucket: BucketState(row.attempts, row.failures, row.ends) for row in rows}
 
     async def reserve(self, bucket: bytes, limit: int, now: datetime, ends: datetime) -> datetime | None:
         """Count one attempt and return when its window ends, or None if the bucket is full. `ends` is for a new
@@ -76,27 +104,30 @@ class Attempts:
 
         To avoid deadlocks, callers that reserve several buckets in one transaction must go through them in byte order.
         """
-        found: datetime | None = await _RESERVE.value(self._driver, bucket=bucket, limit=limit, now=now, ends=ends)
+        found: datetime | None = await self._session.scalar(
+            _RESERVE, {"key": bucket, "limit": limit, "now": now, "new_ends": ends}
+        )
         return found
 
     async def refund(self, bucket: bytes, ends: datetime) -> None:
         """Refund an attempt."""
-        await _REFUND_LAST.value(self._driver, bucket=bucket, ends=ends)
-        await _REFUND.value(self._driver, bucket=bucket, ends=ends)
+        await self._session.execute(_REFUND_LAST, {"key": bucket, "window": ends})
+        await self._session.execute(_REFUND, {"key": bucket, "window": ends})
 
     async def fail(self, bucket: bytes, ends: datetime) -> None:
         """Record that an attempt used a wrong password."""
-        await _FAIL.value(self._driver, bucket=bucket, ends=ends)
+        await self._session.execute(_FAIL, {"key": bucket, "window": ends})
 
     async def forget_expired(self, now: datetime) -> None:
         """Delete expired buckets and networks, up to a limited number of each."""
-        await _FORGET.value(self._driver, now=now, limit=FORGET_AT_ONCE)
-        await _FORGET_NETWORKS.value(self._driver, now=now, limit=FORGET_AT_ONCE)
+        await self._session.execute(_FORGET, {"now": now})
+        await self._session.execute(_FORGET_NETWORKS, {"now": now})
 
     async def knows_network(self, key: bytes, now: datetime) -> bool:
         """Return True if the account recently signed in from this network."""
-        return bool(await _KNOWS.value(self._driver, key=key, now=now))
+        return bool(await self._session.scalar(_KNOWS, {"key": key, "now": now}))
 
     async def remember_network(self, key: bytes, expires: datetime) -> None:
         """Record that the account signed in from this network."""
-        await _REMEMBER.value(self._driver, key=key, expires=expires, due=expires - EXTEND_EVERY)
+        due = expires - EXTEND_EVERY
+        await self._session.execute(_REMEMBER, {"network": key, "until": expires, "due": due})

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import asyncpg
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.orm import audit
 from deploy.domain.audit import AuditEntry
+from deploy.domain.fields import names_of
 
-_ADD = Statement(
-    "INSERT INTO audit (actor_type, actor, user_id, action, object_type, object_id, details) "
-    "VALUES (:actor_type, :actor, :user_id, :action, :object_type, :object_id, :details)"
-)
-_NEWEST = Statement(
-    "SELECT actor_type, actor, user_id, action, object_type, object_id, details FROM audit ORDER BY id DESC LIMIT :limit"
-)
+_ADD = insert(audit).inline()  # nothing reads the generated ID
+_NEWEST = select(*(audit.c[name] for name in names_of(AuditEntry))).order_by(audit.c.id.desc())
 
 
 class Audit:
-    """The audit log. Each entry is added in the transaction of the action it describes and never changes."""
+    """The audit log. Each entry is added in the transaction of the action it describes and never changes.
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
-        self._driver = driver
+    Entries are not mapped, because nothing changes them.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def add(self, entry: AuditEntry) -> None:
         """Store an entry."""
-        await _ADD.value(self._driver, **{**asdict(entry), "details": json.dumps(entry.details)})
+        await self._session.execute(_ADD, asdict(entry))
 
     async def newest(self, limit: int) -> Sequence[AuditEntry]:
         """Return the newest entries, newest first. Only administrators can see them."""
-        return [AuditEntry(**row) for row in await _NEWEST.rows(self._driver, limit=limit)]
+        rows = await self._session.execute(_NEWEST.limit(limit))
+        return [AuditEntry(**row) for row in rows.mappings()]

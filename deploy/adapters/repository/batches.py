@@ -16,9 +16,10 @@ from deploy.adapters.repository.events import (
     StoredEvent,
     event_rows,
 )
-from deploy.adapters.repository.rows import held_to_json, names_of
+from deploy.adapters.repository.rows import held_to_json
 from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
+from deploy.domain.fields import changing, names_of
 from deploy.domain.model import Deployment, Step
 
 # Add a new deployment with all its rows. Foreign keys are checked at the end of the statement.
@@ -33,26 +34,8 @@ _ADD = Statement(
 
 _NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('deployments', 'id'))")
 
-# Columns of a deployment that can change later.
-_CHANGED = (
-    "state",
-    "started",
-    "finished",
-    "reason",
-    "exit_code",
-    "worker_id",
-    "job_id",
-    "cancel_requested",
-    "held",
-    "run_ended",
-    "seq",
-    "lines",
-    "spool_offset",
-    "step_count",
-    "run_count",
-    "has_failed_step",
-)
-_SET = ", ".join(f"{name} = :new_{name}" for name in _CHANGED)
+_CHANGED = changing(Deployment)
+_SET = ", ".join(f'"{name}" = :new_{name}' for name in _CHANGED)
 _STORE = Statement(
     f"WITH ours AS (UPDATE deployments SET {_SET} "
     "WHERE id = CAST(:deployment_id AS bigint) AND seq = :old_seq AND spool_offset = :old_offset "

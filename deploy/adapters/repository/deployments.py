@@ -11,14 +11,16 @@ import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.states import sql_list
 from deploy.domain.errors import NotFound
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import ACTIVE, FINAL, Deployment, DeploymentState
 from deploy.domain.policy import Visible
+from deploy.domain.service_config import ServiceConfig
 
 _COLUMNS = columns_of(Deployment, "d")
 _ALL = f"SELECT {_COLUMNS} FROM deployments AS d"
 # Spelled out so that the planner recognizes the partial index.
-_IS_OPEN = "d.state IN ('queued', 'running')"
+_IS_OPEN = f"d.state IN ({sql_list(ACTIVE)})"
 
 _GET = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible}", "d.service_id")
 _LOCK = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible} FOR UPDATE", "d.service_id")
@@ -47,7 +49,7 @@ _LOST = Statement(
 )
 _REPORTED_BUT_ALIVE = VisibleStatement(
     f"{_ALL} WHERE d.id IN (SELECT CAST(args ->> 'deployment_id' AS bigint) FROM procrastinate_jobs WHERE status = 'doing') "
-    f"AND NOT ({_IS_OPEN}) AND d.started IS NOT NULL AND d.run_ended IS NULL "
+    f"AND d.state IN ({sql_list(FINAL)}) AND d.started IS NOT NULL AND d.run_ended IS NULL "
     "AND {visible} ORDER BY d.id",
     "d.service_id",
 )
@@ -57,7 +59,7 @@ _WITHOUT_JOB = Statement(
 )
 _REMOVE_OLD = Statement(
     "DELETE FROM deployments WHERE id IN (SELECT id FROM deployments AS old WHERE old.service_id = :service_id "
-    "AND old.state NOT IN ('queued', 'running') AND (old.run_ended IS NOT NULL OR old.state = 'cancelled') "
+    f"AND old.state IN ({sql_list(FINAL)}) AND (old.run_ended IS NOT NULL OR old.state = 'cancelled') "
     "AND (CAST(:days AS double precision) > 0 "
     "AND old.finished < now() - make_interval(secs => CAST(:days AS double precision) * 86400) "
     "OR CAST(:count AS bigint) > 0 AND old.id <= (SELECT id FROM deployments WHERE service_id = :service_id "
@@ -119,10 +121,10 @@ class Deployments:
         row = await _GET.row(self._driver, visible, id=deployment_id)
         return deployment_from(row) if row is not None else None
 
-    async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, dict[str, Any]]]:
+    async def to_run(self, ids: Sequence[int]) -> dict[int, tuple[Deployment, ServiceConfig]]:
         """Return the deployments that exist, by ID, each with the config of its service. Lock their rows."""
         rows = await _TO_RUN.rows(self._driver, ids=list(ids))
-        return {row["id"]: (deployment_from(row), row["config"]) for row in rows}
+        return {row["id"]: (deployment_from(row), ServiceConfig.from_json(row["config"])) for row in rows}
 
     async def without_job(self) -> Sequence[int]:
         """Return the IDs of queued deployments that are not held and do not have a job in the queue."""

@@ -9,6 +9,8 @@ import asyncpg
 
 from deploy.adapters.database import CHANNEL, Database
 from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.states import sql_list
+from deploy.domain.model import ACTIVE
 from deploy.domain.policy import Visible
 
 # Inserts the rows from `event_rows`. `also` is an additional table to select from, or empty.
@@ -46,7 +48,7 @@ _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
 # Queued and running deployments, and recently finished ones among the newest 1,000.
 _CURSORS = VisibleStatement(
-    "SELECT id, seq FROM deployments WHERE state IN ('queued', 'running') AND {visible} "
+    f"SELECT id, seq FROM deployments WHERE state IN ({sql_list(ACTIVE)}) AND {{visible}} "
     "UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments) "
     "AND finished > now() - make_interval(secs => :seconds) AND {visible}",
     "service_id",

@@ -11,13 +11,14 @@ import asyncpg
 
 from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.states import sql_list
 from deploy.domain.changes import Snapshot
-from deploy.domain.model import Deployment, DeploymentState, Lane
+from deploy.domain.model import FINAL, Deployment, DeploymentState, Lane
 from deploy.domain.policy import Visible
 
 _FINISHED = VisibleStatement(
     "SELECT id, state, started, finished FROM deployments WHERE service_id = :service_id "
-    "AND environment = :environment AND state NOT IN ('queued', 'running') AND {visible} ORDER BY id DESC LIMIT :limit",
+    f"AND environment = :environment AND state IN ({sql_list(FINAL)}) AND {{visible}} ORDER BY id DESC LIMIT :limit",
     "service_id",
 )
 _LAST_SUCCESS = VisibleStatement(

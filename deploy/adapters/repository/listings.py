@@ -9,30 +9,12 @@ from typing import Any
 
 from deploy.adapters.database import Database
 from deploy.adapters.repository.deployments import Filter
+from deploy.adapters.states import sql_list
+from deploy.domain.fields import moments, sent
+from deploy.domain.model import ACTIVE, Deployment
 from deploy.domain.policy import Visible
 
-_MOMENTS = ("created", "started", "finished")
-# The deployment fields that clients receive, in this order.
-DEPLOYMENT_FIELDS = (
-    "id",
-    "service_id",
-    "service",
-    "origin",
-    "user",
-    "state",
-    *_MOMENTS,
-    "context",
-    "reason",
-    "exit_code",
-    "retry_of",
-    "cancel_requested",
-    "expected_seconds",
-    "secret_inputs",
-    "seq",
-    "lines",
-    "environment",
-    "held",
-)
+_MOMENTS = moments(Deployment)
 
 
 def _column(name: str) -> str:
@@ -41,8 +23,8 @@ def _column(name: str) -> str:
     return f'd."{name}"'
 
 
-_COLUMNS = ", ".join(map(_column, DEPLOYMENT_FIELDS))
-_OPEN = "d.state IN ('queued', 'running')"
+_COLUMNS = ", ".join(map(_column, sent(Deployment)))
+_OPEN = f"d.state IN ({sql_list(ACTIVE)})"
 _DEPLOYMENTS = "SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '') || ']' FROM ({page}) AS page"
 _SERVICES = f"""
     WITH open AS (

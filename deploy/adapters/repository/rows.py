@@ -9,23 +9,8 @@ from typing import Any
 
 import orjson
 
-from deploy.domain.model import (
-    BrowserSession,
-    Deployment,
-    DeploymentState,
-    Held,
-    Service,
-    Step,
-    StepState,
-    Token,
-    TokenKind,
-    User,
-)
-
-
-def names_of(kind: type[Any]) -> tuple[str, ...]:
-    """Return the field names of a domain class, in order."""
-    return tuple(field.name for field in fields(kind))
+from deploy.domain.fields import names_of
+from deploy.domain.model import Deployment, DeploymentState, Held, Step, StepState
 
 
 def columns_of(kind: type[Any], table: str) -> str:
@@ -33,12 +18,12 @@ def columns_of(kind: type[Any], table: str) -> str:
     return ", ".join(f'{table}."{name}"' for name in names_of(kind))
 
 
-_WIDTH = {kind: len(fields(kind)) for kind in (BrowserSession, Deployment, Service, Token, User)}
+_WIDTH = len(fields(Deployment))
 
 
 def deployment_from(row: Sequence[Any]) -> Deployment:
     """Return the deployment in a row that starts with its columns."""
-    deployment = Deployment(*row[: _WIDTH[Deployment]])
+    deployment = Deployment(*row[:_WIDTH])
     deployment.state = DeploymentState(deployment.state)
     if deployment.held is not None:
         deployment.held = _held_from(deployment.held)
@@ -60,27 +45,3 @@ def step_from(row: Sequence[Any]) -> Step:
     step = Step(*row)
     step.state = StepState(step.state)
     return step
-
-
-def service_from(row: Sequence[Any]) -> Service:
-    """Return the service in a row that starts with its columns."""
-    return Service(*row[: _WIDTH[Service]])
-
-
-def user_from(row: Sequence[Any]) -> User:
-    """Return the user in a row that starts with the user's columns."""
-    return User(*row[: _WIDTH[User]])
-
-
-def session_from(row: Sequence[Any]) -> tuple[BrowserSession, Sequence[Any]]:
-    """Return the session in a row that starts with its columns, and the remaining columns."""
-    width = _WIDTH[BrowserSession]
-    return BrowserSession(*row[:width]), row[width:]
-
-
-def token_from(row: Sequence[Any]) -> tuple[Token, Sequence[Any]]:
-    """Return the token in a row that starts with its columns, and the remaining columns."""
-    width = _WIDTH[Token]
-    token = Token(*row[:width])
-    token.kind = TokenKind(token.kind)
-    return token, row[width:]

@@ -7,34 +7,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import flag_modified
 
-from deploy.adapters.repository.rows import columns_of, service_from
-from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.orm import services
+from deploy.adapters.repository.mapped import current
+from deploy.adapters.repository.statement import Statement, VisibleStatement, limited_to
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Lane, Service
 from deploy.domain.policy import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
-_LOCK_ALL = Statement("SELECT pg_advisory_xact_lock(x'7365727669636573'::bigint)")
-_ALL = f"SELECT {columns_of(Service, 's')} FROM services AS s"
-_GET = VisibleStatement(_ALL + " WHERE s.id = :id AND s.deleted IS NULL AND {visible}", "s.id")
-# Does not block the foreign keys of running deployments.
-_GET_LOCKED = VisibleStatement(
-    _ALL + " WHERE s.id = :id AND s.deleted IS NULL AND {visible} FOR NO KEY UPDATE", "s.id"
-)
-_FIND = VisibleStatement(_ALL + " WHERE s.name = :name AND s.deleted IS NULL AND {visible}", "s.id")
-_LIST = VisibleStatement(_ALL + " WHERE s.deleted IS NULL AND {visible} ORDER BY s.name", "s.id")
-_EVERY = Statement(f"{_ALL} ORDER BY s.id")
-_EVERY_LOCKED = Statement(f"{_ALL} ORDER BY s.id FOR UPDATE")
-_SOME = VisibleStatement(_ALL + " WHERE s.id = ANY(:ids) AND {visible}", "s.id")
-_ADD = Statement(
-    "INSERT INTO services (name, data, concurrency, readme, updated, deleted) "
-    "VALUES (:name, :data, :concurrency, :readme, coalesce(:updated, now()), :deleted) RETURNING id"
-)
-_STORE = Statement(
-    "UPDATE services SET data = :data, concurrency = :concurrency, readme = :readme, updated = :updated, "
-    "deleted = :deleted WHERE id = :id"
-)
+_LOCK_ALL = select(func.pg_advisory_xact_lock(0x7365727669636573))
+_EVERY = current(select(Service).order_by(services.c.id))
+_EVERY_LOCKED = _EVERY.with_for_update()
+_SOME = _EVERY.where(services.c.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
+_PRESENT = current(select(Service).where(services.c.deleted.is_(None)))
+_GET = _PRESENT.where(services.c.id == bindparam("id"))
+_GET_LOCKED = _GET.with_for_update(key_share=True)  # does not block the foreign keys of running deployments
+_FIND = _PRESENT.where(services.c.name == bindparam("name"))
+_LIST = _PRESENT.order_by(services.c.name)
 _PUT_DEPLOYED = Statement(
     "INSERT INTO deployed_services (service_id, environment, deployment_id, config) "
     "VALUES (:service_id, :environment, :deployment_id, :config) ON CONFLICT (service_id, environment) "
@@ -50,16 +43,20 @@ _LIST_DEPLOYED = VisibleStatement(
 class Services:
     """Services. The row of a removed service is kept for its history."""
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
-        self._driver = driver
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def add(self, service: Service) -> None:
         """Store a new service and set its ID."""
-        service.id = await _ADD.value(self._driver, **_values(service))
+        self._session.add(service)
+        await self._session.flush()
 
     async def store(self, service: Service) -> None:
-        """Store the changes to a service. Its name never changes."""
-        await _STORE.value(self._driver, **_values(service))
+        """Store the changes to a service."""
+        self._session.add(service)
+        # To Python, 1, 1.0, and True are equal, so SQLAlchemy would not notice such a change inside the JSON.
+        flag_modified(service, "data")
+        await self._session.flush()
 
     async def get(self, service_id: int, *, visible: Visible, for_update: bool = False) -> Service:
         """Return a service that has not been removed. `for_update` locks the row until the transaction ends.
@@ -67,40 +64,36 @@ class Services:
         Raises:
             NotFound: The service does not exist, was removed, or is not visible.
         """
-        row = await (_GET_LOCKED if for_update else _GET).row(self._driver, visible, id=service_id)
-        if row is None:
+        statement = limited_to(visible, services.c.id, _GET_LOCKED if for_update else _GET)
+        service = await self._session.scalar(statement, {"id": service_id})
+        if service is None:
             raise NotFound("Service not found")
-        return service_from(row)
+        return service
 
     async def find(self, name: str, *, visible: Visible) -> Service | None:
         """Return the service with this name, or None if it does not exist or was removed."""
-        row = await _FIND.row(self._driver, visible, name=name)
-        return service_from(row) if row is not None else None
+        return await self._session.scalar(limited_to(visible, services.c.id, _FIND), {"name": name})
 
     async def list(self, *, visible: Visible) -> Sequence[Service]:
         """Return the services that have not been removed, ordered by name."""
-        return [service_from(row) for row in await _LIST.rows(self._driver, visible)]
+        return (await self._session.scalars(limited_to(visible, services.c.id, _LIST))).all()
 
     async def all_for_upkeep(self) -> Sequence[Service]:
         """Return all services, including removed ones, for system tasks."""
-        return [service_from(row) for row in await _EVERY.rows(self._driver)]
+        return (await self._session.scalars(_EVERY)).all()
 
     async def all_for_update(self) -> Sequence[Service]:
         """Return all services, including removed ones.
 
         Lock them against concurrent syncs, which could add the same ones.
         """
-        await _LOCK_ALL.value(self._driver)
-        return [service_from(row) for row in await _EVERY_LOCKED.rows(self._driver)]
+        await self._session.execute(_LOCK_ALL)
+        return (await self._session.scalars(_EVERY_LOCKED)).all()
 
     async def some(self, ids: Sequence[int], *, visible: Visible) -> Sequence[Service]:
         """Return the services with these IDs, including removed ones."""
-        return [service_from(row) for row in await _SOME.rows(self._driver, visible, ids=list(ids))]
-
-
-def _values(service: Service) -> dict[str, Any]:
-    # The queue reads `concurrency` as a column: `data` can contain lone surrogates that PostgreSQL's JSON cannot read.
-    return {**vars(service), "data": json.dumps(service.data), "concurrency": service.concurrency}
+        statement = limited_to(visible, services.c.id, _SOME)
+        return (await self._session.scalars(statement, {"ids": list(ids)})).all()
 
 
 class DeployedServices:

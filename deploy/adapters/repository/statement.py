@@ -1,15 +1,19 @@
-"""Run SQL statements with named parameters on asyncpg."""
+"""Run SQL statements with named parameters on asyncpg, and limit statements of both kinds to the visible services."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Select, any_, literal, true
+from typing_extensions import Unpack
 
+from deploy.adapters.database import DriverConnection, flush
 from deploy.domain.policy import Visible
 
+AnySelect = TypeVar("AnySelect", bound="Select[Unpack[tuple[Any, ...]]]")
 # A name after a single colon; two colons are a cast.
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -17,31 +21,36 @@ _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 class Statement:
     """SQL with named parameters (`:service_id`), which asyncpg does not support.
 
-    JSON is passed as text and returned parsed.
+    JSON is passed as text and returned parsed. Pending changes of the unit of work's session are written first, because
+    the statement might read them or refer to them.
     """
 
     def __init__(self, text: str) -> None:
         self.names = tuple(dict.fromkeys(_NAME.findall(text)))
         self.sql = _NAME.sub(lambda found: f"${self.names.index(found[1]) + 1}", text)
 
-    async def rows(self, driver: asyncpg.Connection, **values: Any) -> Sequence[asyncpg.Record]:
+    async def rows(self, driver: DriverConnection, **values: Any) -> Sequence[asyncpg.Record]:
         """Execute and return all rows."""
+        await flush(driver)
         rows: Sequence[asyncpg.Record] = await driver.fetch(self.sql, *(values[name] for name in self.names))
         return rows
 
-    async def row(self, driver: asyncpg.Connection, **values: Any) -> asyncpg.Record | None:
+    async def row(self, driver: DriverConnection, **values: Any) -> asyncpg.Record | None:
         """Execute and return the first row, or None."""
+        await flush(driver)
         return await driver.fetchrow(self.sql, *(values[name] for name in self.names))
 
-    async def value(self, driver: asyncpg.Connection, **values: Any) -> Any:
+    async def value(self, driver: DriverConnection, **values: Any) -> Any:
         """Execute and return the first column of the first row, or None if there is no row."""
+        await flush(driver)
         return await driver.fetchval(self.sql, *(values[name] for name in self.names))
 
-    async def many(self, driver: asyncpg.Connection, values: Sequence[Mapping[str, Any]]) -> None:
+    async def many(self, driver: DriverConnection, values: Sequence[Mapping[str, Any]]) -> None:
         """Execute once for each set of values, in one round trip. Ignore the results."""
+        await flush(driver)
         await driver.executemany(self.sql, [[given[name] for name in self.names] for given in values])
 
-    async def column(self, driver: asyncpg.Connection, **values: Any) -> list[Any]:
+    async def column(self, driver: DriverConnection, **values: Any) -> list[Any]:
         """Execute and return the first column of all rows."""
         return [row[0] for row in await self.rows(driver, **values)]
 
@@ -57,11 +66,11 @@ class VisibleStatement:
         self._all = Statement(text.replace("{visible}", "true"))
         self._some = Statement(text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))"))
 
-    async def rows(self, driver: asyncpg.Connection, visible: Visible, **values: Any) -> Sequence[asyncpg.Record]:
+    async def rows(self, driver: DriverConnection, visible: Visible, **values: Any) -> Sequence[asyncpg.Record]:
         """Execute and return all rows."""
         return await self._of(visible).rows(driver, visible=_ids(visible), **values)
 
-    async def row(self, driver: asyncpg.Connection, visible: Visible, **values: Any) -> asyncpg.Record | None:
+    async def row(self, driver: DriverConnection, visible: Visible, **values: Any) -> asyncpg.Record | None:
         """Execute and return the first row, or None."""
         return await self._of(visible).row(driver, visible=_ids(visible), **values)
 
@@ -71,3 +80,21 @@ class VisibleStatement:
 
 def _ids(visible: Visible) -> list[int]:
     return sorted(visible.services or ())
+
+
+def in_view(column: Column[Any], visible: Visible) -> ColumnElement[bool]:
+    """Return the condition that `column`, which contains a service ID, is one of the visible services.
+
+    The counterpart of VisibleStatement for SQLAlchemy, which leaves out conditions that are always true.
+    """
+    if visible.services is None:
+        return true()
+    return column == any_(literal(_ids(visible), ARRAY(BigInteger)))
+
+
+def limited_to(visible: Visible, column: Column[Any], statement: AnySelect) -> AnySelect:
+    """Return the statement with the condition of `in_view`.
+
+    If everything is visible, this is the statement itself, which SQLAlchemy has already compiled.
+    """
+    return statement if visible.services is None else statement.where(in_view(column, visible))

@@ -11,7 +11,8 @@ import orjson
 
 from deploy.adapters.repository.rows import columns_of, step_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
-from deploy.domain.model import Step
+from deploy.adapters.states import sql_list
+from deploy.domain.model import OPEN_STEPS, Step
 from deploy.domain.policy import Visible
 
 _COLUMNS = (
@@ -44,7 +45,7 @@ PUT_STEPS = (
     f"ON CONFLICT (id) DO UPDATE SET {_UPDATES}"
 )
 _ALL = f"SELECT {columns_of(Step, 's')} FROM steps AS s WHERE deployment_id = :deployment_id"
-_OPEN = Statement(f"{_ALL} AND state IN ('pending', 'running') ORDER BY position")
+_OPEN = Statement(f"{_ALL} AND state IN ({sql_list(OPEN_STEPS)}) ORDER BY position")
 _RUN_ORDER = VisibleStatement(
     _ALL + " AND {visible} ORDER BY run_order NULLS LAST, position",
     "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)",

@@ -5,36 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import asyncpg
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from deploy.adapters.repository.rows import columns_of, user_from
-from deploy.adapters.repository.statement import Statement
+from deploy.adapters.database import driver_error
+from deploy.adapters.orm import users
+from deploy.adapters.repository.mapped import current
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.model import User
 
-_USER = columns_of(User, "u")
-_ADD_USER = Statement(
-    "INSERT INTO users (name, password_hash, is_admin, is_active, epoch, has_generated_password, created) VALUES (:name, "
-    ":password_hash, :is_admin, :is_active, :epoch, :has_generated_password, coalesce(:created, now())) RETURNING id"
-)
-_STORE_USER = Statement(
-    "UPDATE users SET password_hash = :password_hash, is_admin = :is_admin, is_active = :is_active, epoch = :epoch, "
-    "has_generated_password = :has_generated_password WHERE id = :id"
-)
-_GET_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id")
-_LOCK_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.id = :id FOR NO KEY UPDATE")
-_FIND_USER = Statement(f"SELECT {_USER} FROM users AS u WHERE u.name = :name")
-_LIST_USERS = Statement(f"SELECT {_USER} FROM users AS u ORDER BY u.name")
-_COUNT_USERS = Statement("SELECT count(*) FROM users")
+_GET = current(select(User).where(users.c.id == bindparam("id")))
+_LOCK = _GET.with_for_update(key_share=True)
+_FIND = current(select(User).where(users.c.name == bindparam("name")))
+_LIST = current(select(User).order_by(users.c.name))
+_COUNT = select(func.count()).select_from(users)
 # Blocks adding and changing users, but not reading and signing in.
-_LOCK_USERS = Statement("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-_LOCK_ADMINISTRATORS = Statement("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
+_LOCK_ALL = text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
+_LOCK_ADMINISTRATORS = (
+    select(users.c.id).where(users.c.is_admin, users.c.is_active).order_by(users.c.id).with_for_update()
+)
 
 
 class Users:
     """User accounts."""
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
-        self._driver = driver
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def add(self, user: User) -> None:
         """Store a new user and set their ID.
@@ -42,14 +39,18 @@ class Users:
         Raises:
             Conflict: The name is taken.
         """
+        self._session.add(user)
         try:
-            user.id = await _ADD_USER.value(self._driver, **vars(user))
-        except asyncpg.UniqueViolationError as error:
+            await self._session.flush()
+        except IntegrityError as error:
+            if not isinstance(driver_error(error), asyncpg.UniqueViolationError):
+                raise
             raise Conflict(f"A user named {user.name} already exists.") from error
 
     async def store(self, user: User) -> None:
-        """Store the changes to a user. Their name never changes."""
-        await _STORE_USER.value(self._driver, **vars(user))
+        """Store the changes to a user."""
+        self._session.add(user)
+        await self._session.flush()
 
     async def get(self, user_id: int, *, for_update: bool = False) -> User:
         """Return a user. `for_update` locks the row until the transaction ends.
@@ -57,29 +58,27 @@ class Users:
         Raises:
             NotFound: The user does not exist.
         """
-        row = await (_LOCK_USER if for_update else _GET_USER).row(self._driver, id=user_id)
-        if row is None:
+        user = await self._session.scalar(_LOCK if for_update else _GET, {"id": user_id})
+        if user is None:
             raise NotFound("User not found")
-        return user_from(row)
+        return user
 
     async def find(self, name: str) -> User | None:
         """Return the user with this name, or None."""
-        row = await _FIND_USER.row(self._driver, name=name)
-        return user_from(row) if row is not None else None
+        return await self._session.scalar(_FIND, {"name": name})
 
     async def list(self) -> Sequence[User]:
         """Return all users, ordered by name."""
-        return [user_from(row) for row in await _LIST_USERS.rows(self._driver)]
+        return (await self._session.scalars(_LIST)).all()
 
     async def count(self) -> int:
         """Return the number of users."""
-        found: int = await _COUNT_USERS.value(self._driver)
-        return found
+        return await self._session.scalar(_COUNT) or 0
 
     async def lock(self) -> None:
         """Lock all users against changes until the transaction ends."""
-        await _LOCK_USERS.value(self._driver)
+        await self._session.execute(_LOCK_ALL)
 
     async def administrators_for_update(self) -> Sequence[int]:
         """Return the IDs of the active administrators, and lock them against changes."""
-        return await _LOCK_ADMINISTRATORS.column(self._driver)
+        return (await self._session.scalars(_LOCK_ADMINISTRATORS)).all()

@@ -17,14 +17,14 @@ from deploy.adapters.ansible.command import (
     playbook_argv,
     playbook_env,
 )
-from deploy.adapters.ansible.locate import find_executable, find_strategies, switch
+from deploy.adapters.ansible.locate import find_executable, find_strategies
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.runs.directory import RunSpec
 from deploy.adapters.runs.start import RunError
-from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.survey import Survey
-from deploy.domain.model import MAX_TIMEOUT, Deployment
+from deploy.domain.model import Deployment
 from deploy.domain.run_secrets import RunSecrets
+from deploy.domain.service_config import ServiceConfig
 
 CONFIG_FILE = "config.json"
 LINE_LIMIT = 1 << 20
@@ -46,7 +46,7 @@ class LaunchSettings:
 
 def run_spec(
     deployment: Deployment,
-    config: Mapping[str, Any],
+    config: ServiceConfig,
     survey: Survey,
     secrets: RunSecrets,
     settings: LaunchSettings,
@@ -58,8 +58,10 @@ def run_spec(
 
     Raises:
         PlaybookError: The playbook, or something its config refers to, cannot be used.
-        RunError: The timeout is too long.
+        RunError: The stored config is invalid. New configs like this are rejected, but older ones are still stored.
     """
+    if faults := config.faults():
+        raise RunError(f"The service's config is invalid: {faults}. Correct its config.json, then sync the services.")
     folder = settings.services_root.resolve() / deployment.service
     values = {**deployment.context.get("env", {}), **secrets.inputs}
     if survey.is_script:
@@ -69,13 +71,13 @@ def run_spec(
 
 def _script(
     deployment: Deployment,
-    config: Mapping[str, Any],
+    config: ServiceConfig,
     token: str,
     folder: Path,
     settings: LaunchSettings,
     values: Mapping[str, Any],
 ) -> RunSpec:
-    script = str(folder / (config.get("deploy_script") or DEFAULT_SCRIPT))
+    script = str(folder / config.script)
     run_config = {
         "deployment_id": deployment.id,
         "access_token": token,
@@ -106,7 +108,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def _playbook(
     deployment: Deployment,
-    config: Mapping[str, Any],
+    config: ServiceConfig,
     survey: Survey,
     folder: Path,
     settings: LaunchSettings,
@@ -119,12 +121,12 @@ def _playbook(
         path=Path(survey.playbook),
         folder=folder,
         inventory=Path(survey.inventory) if survey.inventory is not None else None,
-        pipelining=switch(config, "pipelining"),
+        pipelining=config.pipelining,
         settings=survey.settings,
         strategies=find_strategies(config),
     )
     return RunSpec(
-        argv=playbook_argv(playbook, diff=bool(config.get("diff"))),
+        argv=playbook_argv(playbook, diff=bool(config.diff)),
         cwd=str(folder),
         env=playbook_env(
             playbook,
@@ -144,18 +146,9 @@ def _playbook(
     )
 
 
-def run_timeout(config: Mapping[str, Any], settings: LaunchSettings) -> float:
-    """Return the timeout of a run in seconds: the service's own, or the default.
-
-    Raises:
-        RunError: The timeout is too long. New configs like this are rejected, but older ones are still stored.
-    """
-    seconds = config.get("timeout") or settings.timeout
-    if seconds > MAX_TIMEOUT:
-        raise RunError(
-            f"The timeout of the service must be at most {MAX_TIMEOUT} seconds (one year). Shorten it, then sync the services."
-        )
-    return float(seconds)
+def run_timeout(config: ServiceConfig, settings: LaunchSettings) -> float:
+    """Return the timeout of a run in seconds: the service's own, or the default."""
+    return config.timeout if config.timeout is not None else settings.timeout
 
 
 def worker_home(home_of_deploy_user: str | None) -> str:

@@ -6,14 +6,15 @@ import json
 from posixpath import isabs, join, normpath
 from typing import Any
 
-from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_settings, switch, why_hosts_are_hidden
+from deploy.adapters.ansible.locate import find_inventory, playbook_path, read_settings, why_hosts_are_hidden
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.inputs.author import SchemaFault, check_inputs
 from deploy.adapters.runs.supervisor.file_access import FILE, FOLDER, LOOP, MISSING, OUTSIDE, PRIVATE
-from deploy.adapters.service_folders.config import CONFIG, DEFAULT_SCRIPT, FolderError, ServiceConfig, parse_config
+from deploy.adapters.service_folders.config import CONFIG, FolderError, parse_config
 from deploy.adapters.service_folders.files import FileError, Files
 from deploy.adapters.service_folders.survey import has_script
+from deploy.domain.service_config import ServiceConfig
 
 README_LIMIT = 1 << 20
 README_NAMES = ("README.md", "readme.md", "Readme.md")
@@ -36,22 +37,22 @@ def check_folder(
     except FileError as error:
         raise FolderError(CONFIG, f"{error}.") from error
     if config.ansible_playbook is not None:
-        _check_playbook(files, folder, data, mitogen_fault)
+        _check_playbook(files, folder, config, mitogen_fault)
     if config.inputs is not None:
         _check_inputs(files, config.inputs, folder, is_accepted=_is_same(config.inputs, accepted))
-    _check_script(files, folder, config, data)
+    _check_script(files, folder, config)
     return data, *_readme(files, folder)
 
 
-def _check_playbook(files: Files, folder: str, data: dict[str, Any], mitogen_fault: str) -> None:
+def _check_playbook(files: Files, folder: str, config: ServiceConfig, mitogen_fault: str) -> None:
     try:
         settings = read_settings(files, folder)
-        task_names(files, playbook_path(files, folder, data, folder.rpartition("/")[0]))
-        why_hosts_are_hidden(files, folder, find_inventory(files, folder, data, settings), settings)
-        if switch(data, "mitogen") and mitogen_fault:
+        task_names(files, playbook_path(files, folder, config, folder.rpartition("/")[0]))
+        why_hosts_are_hidden(files, folder, find_inventory(files, folder, config, settings), settings)
+        if config.mitogen and mitogen_fault:
             raise PlaybookError(mitogen_fault)
     except (PlaybookError, FileError) as error:
-        raise FolderError(str(data["ansible_playbook"]), str(error)) from error
+        raise FolderError(str(config.ansible_playbook), str(error)) from error
 
 
 def _check_inputs(files: Files, inputs: dict[str, Any], folder: str, *, is_accepted: bool) -> None:
@@ -66,10 +67,10 @@ def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _check_script(files: Files, folder: str, config: ServiceConfig, data: dict[str, Any]) -> None:
-    if not has_script(files, folder, data):
+def _check_script(files: Files, folder: str, config: ServiceConfig) -> None:
+    if not has_script(files, folder, config):
         return
-    script = config.deploy_script or DEFAULT_SCRIPT
+    script = config.script
     if "\x00" in script:
         raise FolderError(CONFIG, "deploy_script: must not contain NUL characters.")
     if isabs(script):

@@ -27,6 +27,7 @@ from deploy.adapters.service_folders.check import check_folder
 from deploy.adapters.service_folders.config import FolderError
 from deploy.adapters.service_folders.files import Files, TooComplex
 from deploy.adapters.service_folders.survey import survey
+from deploy.domain.service_config import ServiceConfig
 
 CPU_SECONDS = 3
 MEMORY_BYTES = 512 << 20
@@ -83,7 +84,7 @@ def _found(files: Files, request: dict[str, Any], mitogen_fault: str) -> dict[st
     folder = join(files.root, request["name"])
     files.begin()
     if "config" in request:
-        found = {"survey": asdict(survey(files, folder, request["config"]))}
+        found = {"survey": asdict(survey(files, folder, ServiceConfig.from_json(request["config"])))}
         if len(_line(found)) > MAX_SURVEY:  # with YAML aliases, a small file can repeat long names many times
             raise TooComplex(f"the names of its tasks and hosts are larger than {MAX_SURVEY >> 20} MiB in total")
         return found
@@ -97,7 +98,7 @@ def _line(value: dict[str, Any]) -> bytes:
 
 def _mitogen_fault() -> str:
     try:
-        find_strategies({"mitogen": True})
+        find_strategies(ServiceConfig(mitogen=True))
     except PlaybookError as error:
         return str(error)
     return ""

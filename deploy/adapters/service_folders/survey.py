@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from posixpath import dirname, join
-from typing import Any
 
 from deploy.adapters.ansible.command import AnsibleSettings
 from deploy.adapters.ansible.locate import (
@@ -18,8 +16,8 @@ from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.ansible.targets import host_patterns
 from deploy.adapters.ansible.tasks import task_names
 from deploy.adapters.runs.supervisor.file_access import MISSING
-from deploy.adapters.service_folders.config import DEFAULT_SCRIPT
 from deploy.adapters.service_folders.files import FileError, Files
+from deploy.domain.service_config import DEFAULT_SCRIPT, ServiceConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +40,19 @@ class Survey:
     hidden: str = ""
 
 
-def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
+def survey(files: Files, folder: str, config: ServiceConfig) -> Survey:
     """Return what the service in `folder` would run with this config.
 
     Raises:
         TooComplex: Reading the folder exceeds a limit.
     """
     is_script = has_script(files, folder, config)
+    if faults := config.faults("ansible_playbook", "ansible_inventory"):
+        return Survey(is_script=is_script, fault=faults)
     try:
         settings = read_settings(files, folder)
         inventory = find_inventory(files, folder, config, settings)
-        names_playbook = config.get("ansible_playbook") is not None
+        names_playbook = config.ansible_playbook is not None
         playbook = playbook_path(files, folder, config, dirname(folder)) if names_playbook else ""
         hidden = why_hosts_are_hidden(files, folder, inventory, settings)
     except (PlaybookError, FileError) as error:
@@ -68,9 +68,9 @@ def survey(files: Files, folder: str, config: Mapping[str, Any]) -> Survey:
     )
 
 
-def has_script(files: Files, folder: str, config: Mapping[str, Any]) -> bool:
+def has_script(files: Files, folder: str, config: ServiceConfig) -> bool:
     """Return True if a script deploys the service. Otherwise, the platform runs its playbook."""
-    if config.get("deploy_script") is not None or config.get("ansible_playbook") is None:
+    if config.names_script:
         return True
     return files.kind(join(folder, DEFAULT_SCRIPT)) != MISSING
 

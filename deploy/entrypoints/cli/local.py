@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from deploy.domain.errors import InvalidInput
+from deploy.domain.rules import MAX_CONFIG_TOKEN_DAYS
 from deploy.entrypoints.cli.settings import DataDir, ServicesDir, server_settings
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def with_app_state(settings: Settings, action: Callable[[AppState], Awaitable[Re
 def read_password(from_stdin: bool) -> str:
     """Return a new password from standard input, or prompt for it twice on a terminal.
 
+    Check it right away, before a bundled database is started for the command.
+
     Raises:
         InvalidInput: The password violates a rule.
     """
@@ -89,14 +92,12 @@ def create_user(
     data_dir: DataDir = None,
 ) -> None:
     """Create a user. The first user is always an administrator."""
-    from deploy.domain.commands import CreateUser
     from deploy.domain.policy import COMMAND_LINE
 
     password = read_password(password_stdin)
 
     async def run(state: AppState) -> None:
-        password_hash = await state.passwords.hash(password)
-        await state.bus.handle(CreateUser(name=name, password_hash=password_hash, is_admin=admin), by=COMMAND_LINE)
+        await state.accounts.create(COMMAND_LINE, name, password, is_admin=admin)
 
     with_app_state(server_settings(data_dir), run)
     typer.echo(f"User {name} created")
@@ -126,7 +127,7 @@ def change_password(name: UserName, password_stdin: PasswordStdin = False, data_
     password = read_password(password_stdin)
 
     async def run(state: AppState) -> None:
-        await _change(state, name, password_hash=await state.passwords.hash(password))
+        await _change(state, name, password=password)
 
     with_app_state(server_settings(data_dir), run)
     typer.echo(f"Password of {name} changed")
@@ -147,10 +148,7 @@ def disable_user(
     typer.echo(f"User {name} {'enabled' if enable else 'disabled'}")
 
 
-async def _change(
-    state: AppState, name: str, *, password_hash: str | None = None, is_active: bool | None = None
-) -> None:
-    from deploy.domain.commands import ChangeUser
+async def _change(state: AppState, name: str, *, password: str | None = None, is_active: bool | None = None) -> None:
     from deploy.domain.errors import NotFound
     from deploy.domain.policy import COMMAND_LINE
 
@@ -158,13 +156,12 @@ async def _change(
         user = await uow.users.find(name)
     if user is None:
         raise NotFound(f"User {name} does not exist. List users with: fastdeploy user list")
-    command = ChangeUser(user_id=user.id, password_hash=password_hash, is_active=is_active)
-    await state.bus.handle(command, by=COMMAND_LINE)
+    await state.accounts.change(COMMAND_LINE, user.id, password=password, is_active=is_active)
 
 
 @tokens.command("config")
 def make_config_token(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Lifetime in days.")],
+    days: Annotated[int, typer.Option(min=1, max=MAX_CONFIG_TOKEN_DAYS, help="Lifetime in days.")],
     origin: Annotated[str, typer.Option(help="Where the token is used.")] = "config",
     data_dir: DataDir = None,
 ) -> None:
@@ -184,8 +181,7 @@ def list_tokens(json: Json = False, data_dir: DataDir = None) -> None:
     from deploy.entrypoints.schemas.tokens import TokenOut
 
     async def run(state: AppState) -> list[TokenOut]:
-        async with state.open_unit_of_work() as uow:
-            return [TokenOut.of(*row) for row in await uow.tokens.list(visible=COMMAND_LINE.visible)]
+        return [TokenOut.of(*row) for row in await state.tokens.list(COMMAND_LINE)]
 
     found = with_app_state(server_settings(data_dir), run)
     if json:

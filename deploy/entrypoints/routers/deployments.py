@@ -11,11 +11,12 @@ from pydantic_core import PydanticCustomError
 
 from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment, ReportStep, StartDeployment
-from deploy.domain.errors import Conflict, NotFound
+from deploy.domain.errors import NotFound
 from deploy.domain.events import DeploymentQueued, Event
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Action, Actor
 from deploy.domain.reports import as_in_a_line, report_of
+from deploy.domain.rules import INVALID_KEY, MAX_KEY, is_valid_key
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
@@ -30,32 +31,29 @@ from deploy.entrypoints.schemas.deployments import (
     UserDeploymentIn,
 )
 from deploy.service_layer.authorization import granted_deployment
+from deploy.service_layer.deployments import retry_of
 from deploy.service_layer.queue import why_waiting
+from deploy.service_layer.unit_of_work import in_unit_of_work
 
 router = APIRouter(tags=["deployments"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
-MAX_KEY_LENGTH = 200
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
 
 
 def _valid_key(key: Any) -> Any:
-    """Return the key if it is usable. With a blank key, all clients that send one would share a single deployment."""
-    if isinstance(key, str) and not (key.strip() and len(key) <= MAX_KEY_LENGTH):
-        raise PydanticCustomError(
-            "idempotency_key",
-            "Idempotency-Key must have 1 to {longest} characters and must not be blank. Omit the header if not needed.",
-            {"longest": MAX_KEY_LENGTH},
-        )
+    """Return the key if it is valid. FastAPI calls this before it checks the limits below."""
+    if isinstance(key, str) and not is_valid_key(key):
+        raise PydanticCustomError("idempotency_key", INVALID_KEY)
     return key
 
 
 IdempotencyKey = Annotated[
     "str | None",
-    Header(alias="Idempotency-Key", min_length=1, max_length=MAX_KEY_LENGTH),
+    Header(alias="Idempotency-Key", min_length=1, max_length=MAX_KEY),
     BeforeValidator(_valid_key),
 ]
 
@@ -169,8 +167,9 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
-    async with state.open_unit_of_work() as uow:
-        found = await uow.deployments.get(deployment_id, visible=actor.visible)
+    found = await in_unit_of_work(
+        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+    )
     return DeploymentOut.model_validate(found)
 
 
@@ -184,22 +183,14 @@ async def retry_deployment(
     idempotency_key: IdempotencyKey = None,
 ) -> DeploymentStarted:
     """Start a deployment again, with the same service and values. Secret inputs must be given again."""
-    async with state.open_unit_of_work() as uow:
-        before = await granted_deployment(actor, Action.START_DEPLOYMENT, deployment_id, uow)
-    if not before.state.is_final:
-        raise Conflict(f"Deployment {deployment_id} has not finished yet. Wait for it to finish, or cancel it.")
-    command = StartDeployment(
-        service_id=before.service_id,
-        origin=before.origin,
-        user=actor.name,
-        user_id=actor.user_id,
-        context=before.context,
+    wanted = body or RetryIn()
+    command = await retry_of(
+        deployment_id,
+        actor,
+        state.open_unit_of_work,
+        secrets=wanted.env,
+        confirm=wanted.confirm,
         idempotency_key=idempotency_key,
-        retry_of=before.id,
-        by_person=True,
-        confirm=body.confirm if body else None,
-        again=body.env if body else {},
-        needed_again=tuple(before.secret_inputs),
     )
     return await _start(command, actor, state, request)
 

@@ -17,7 +17,6 @@ from deploy.domain.errors import DomainError, NotSignedIn
 from deploy.domain.policy import KINDS, Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
-from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.live import warning
 
 PING_EVERY = 20.0
@@ -161,15 +160,11 @@ async def _subscribe(state: AppState, client: Client, wanted: object) -> None:
     fields = wanted if isinstance(wanted, dict) else {}
     deployment_id, after = _number(fields.get("deployment_id")), _number(fields.get("after"))
     try:
-        async with state.open_unit_of_work() as uow:
-            deployment = await granted_deployment(client.actor, Action.READ_DEPLOYMENT, deployment_id, uow)
+        await state.feed.subscribe(client, deployment_id, after)
     except DomainError as error:
         client.put(warning(str(error), "not_found"))
-        return
     except DATABASE_ERRORS:
         client.put(warning("The database cannot be reached; subscribe again in a moment.", "try_again"))
-        return
-    client.subscribe(deployment_id, min(after, deployment.seq))
 
 
 async def _watch_session(websocket: WebSocket, state: AppState, client: Client) -> int:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from deploy.domain.policy import Action, Actor
+from deploy.adapters.repository import StoredEvent
+from deploy.domain.policy import Action, Actor, Visible
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.output import find_lines, lines_of
+from deploy.service_layer.unit_of_work import UnitOfWork, in_unit_of_work
 
 router = APIRouter(
     prefix="/deployments/{deployment_id}",
@@ -81,11 +84,16 @@ async def _text(state: AppState, actor: Actor, deployment_id: int) -> AsyncItera
     after = 0
     while True:
         # Use one transaction per part, so that a slow client does not keep one open.
-        async with state.open_unit_of_work() as uow:
-            events = await uow.events.output_after(deployment_id, after, visible=actor.visible)
+        events = await in_unit_of_work(
+            state.open_unit_of_work, partial(_output_after, deployment_id, after, actor.visible)
+        )
         if not events:
             return
         for event in events:
             text = "".join(f"{line.text}\n" for line in lines_of(event.message))
             yield text.encode("utf-8", "backslashreplace")
         after = events[-1].last_line or 0
+
+
+async def _output_after(deployment_id: int, after: int, visible: Visible, uow: UnitOfWork) -> list[StoredEvent]:
+    return await uow.events.output_after(deployment_id, after, visible=visible)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -10,15 +10,14 @@ from fastapi import APIRouter, Response
 from deploy.domain.commands import DeleteService
 from deploy.domain.events import ServiceChanged
 from deploy.domain.model import Deployment, Service
-from deploy.domain.policy import EVERYTHING, Action, Actor
-from deploy.entrypoints.app_state import AppState
+from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail, Id
 from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
 from deploy.service_layer.authorization import granted_service
 from deploy.service_layer.plans import expected
-from deploy.service_layer.services import sync_services
+from deploy.service_layer.services import sync_services, visible_folders
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
@@ -34,7 +33,7 @@ async def list_services(actor: Reader, state: AppStateDep) -> Response:
 @router.get("/names/")
 async def list_folder_names(actor: Reader, state: AppStateDep) -> list[str]:
     """List the names of the folders in the services root."""
-    is_visible = await _visible_folders(actor, state)
+    is_visible = await visible_folders(actor, state.open_unit_of_work)
     return [name for name in await state.folders.names() if is_visible(name)]
 
 
@@ -42,7 +41,7 @@ async def list_folder_names(actor: Reader, state: AppStateDep) -> list[str]:
 async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
     """List the folders that cannot be read, and why."""
     _, problems = await state.folders.read()
-    is_visible = await _visible_folders(actor, state)
+    is_visible = await visible_folders(actor, state.open_unit_of_work)
     return [ProblemOut.model_validate(problem) for problem in problems if is_visible(problem.folder)]
 
 
@@ -50,7 +49,7 @@ async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
 async def sync(actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
     events, problems = await sync_services(state.folders, state.bus, by=actor)
-    is_visible = await _visible_folders(actor, state)
+    is_visible = await visible_folders(actor, state.open_unit_of_work)
     changes = [event for event in events if isinstance(event, ServiceChanged) and event.service_id in actor.visible]
     names = {
         kind: [event.name for event in changes if event.change == kind] for kind in ("added", "changed", "removed")
@@ -82,15 +81,6 @@ async def delete_service(
     """Delete a service from the list; its deployments are kept."""
     await state.bus.handle(DeleteService(service_id=service_id), by=actor)
     return Detail(detail=f"Service {service_id} deleted")
-
-
-async def _visible_folders(actor: Actor, state: AppState) -> Callable[[str], bool]:
-    """Return a function that returns True if the caller is allowed to know that a folder exists."""
-    if actor.visible == EVERYTHING:
-        return lambda _name: True
-    async with state.open_unit_of_work() as uow:
-        names = {service.name for service in await uow.services.list(visible=actor.visible)}
-    return names.__contains__
 
 
 def _service(service: Service, last: Deployment | None, active: Sequence[Deployment]) -> ServiceOut:

@@ -8,17 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Cookie, Depends, Form, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from deploy.adapters.tokens import hash_secret, new_secret
 from deploy.domain.attempts import BROWSER_KNOWN_FOR
-from deploy.domain.commands import EndSessions, OpenSession
 from deploy.domain.errors import NotSignedIn
-from deploy.domain.model import User
-from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, client_address, no_store
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail
 from deploy.entrypoints.schemas.sign_in import AccessToken, SessionToken, SignIn, SignInForm
-from deploy.service_layer.authentication import actor_of
 from deploy.service_layer.sign_in import Client
 
 COOKIE = "fastdeploy_session"
@@ -37,7 +32,7 @@ async def sign_in(form: Annotated[SignInForm, Form()], state: AppStateDep, reque
     """Exchange a username and password for a user token (OAuth 2.0 password flow)."""
     await _check_complete(request)
     user = await state.sign_in.check(form.username, form.password, _client(request))
-    return AccessToken(access_token=_user_token(user, state), token_type="bearer")  # noqa: S106
+    return AccessToken(access_token=state.sessions.user_token(user), token_type="bearer")  # noqa: S106
 
 
 @router.post("/session", responses=REFUSED, dependencies=KEPT_PRIVATE)
@@ -45,20 +40,12 @@ async def open_session(body: SignIn, state: AppStateDep, request: Request, respo
     """Sign in a browser: return a user token, and set a cookie that can only renew it."""
     client = _client(request)
     user = await state.sign_in.check(body.username, body.password, client)
-    secret = new_secret()
-    session_id = hash_secret(secret)
-    lifetime = timedelta(days=state.settings.session_expire_days)
-    agent = request.headers.get("user-agent", "")
-    expires = state.now() + lifetime
-    await state.bus.handle(
-        OpenSession(session_id=session_id, user_id=user.id, expires=expires, user_agent=agent),
-        by=actor_of(user, expires=expires.timestamp(), session=session_id),
-    )
+    secret, token = await state.sessions.open(user, request.headers.get("user-agent", ""))
     known = state.sign_in.browser_cookie(user, client)
     is_secure = state.settings.cookie_secure or request.url.scheme == "https"
-    _set_cookie(response, COOKIE, secret, lifetime, secure=is_secure)
+    _set_cookie(response, COOKIE, secret, state.sessions.lifetime, secure=is_secure)
     _set_cookie(response, f"{BROWSER_COOKIE}{user.id}", known, BROWSER_KNOWN_FOR, secure=is_secure)
-    return _session_token(user, session_id, state)
+    return _session_token(token, state)
 
 
 @router.post("/session/refresh", responses={401: {"model": Detail}}, dependencies=KEPT_PRIVATE)
@@ -70,25 +57,14 @@ async def refresh_session(
     """Renew the user token of a browser. Requires the header `X-Requested-With: fastdeploy`, to prevent CSRF."""
     if not cookie or requested_with != "fastdeploy":
         raise NotSignedIn("Not authenticated")
-    async with state.open_unit_of_work() as uow:
-        found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
-        if found is None:
-            raise NotSignedIn("Your session has ended. Sign in again.")
-        browser, user = found
-        await uow.sessions.touch(browser, state.now())
-    return _session_token(user, browser.id, state)
+    return _session_token(await state.sessions.renew(cookie), state)
 
 
 @router.delete("/session", status_code=204)
 async def close_session(state: AppStateDep, response: Response, cookie: SessionCookie = None) -> None:
     """Sign out a browser."""
     if cookie:
-        async with state.open_unit_of_work() as uow:
-            found = await uow.sessions.find_valid(hash_secret(cookie), state.now())
-        if found is not None:
-            browser, user = found
-            actor = actor_of(user, expires=browser.expires.timestamp(), session=browser.id)
-            await state.bus.handle(EndSessions(user_id=user.id, session_id=browser.id), by=actor)
+        await state.sessions.close(cookie)
     response.delete_cookie(COOKIE, path=PATH)
 
 
@@ -114,24 +90,11 @@ def _client(request: Request) -> Client:
     return Client(address=client_address(request), cookies=cookies)
 
 
-def _user_token(user: User, state: AppState, **more: str) -> str:
-    lifetime = timedelta(minutes=state.settings.access_token_expire_minutes)
-    return state.signer.sign(
-        TokenType.USER.value,
-        str(user.id),
-        now=state.now(),
-        lifetime=lifetime,
-        name=user.name,
-        epoch=user.epoch,
-        **more,
-    )
-
-
-def _session_token(user: User, session_id: str, state: AppState) -> SessionToken:
+def _session_token(token: str, state: AppState) -> SessionToken:
     return SessionToken(
-        access_token=_user_token(user, state, session=session_id),
+        access_token=token,
         token_type="bearer",  # noqa: S106
-        expires_in=state.settings.access_token_expire_minutes * 60,
+        expires_in=state.sessions.token_lifetime.total_seconds(),
     )
 
 

@@ -38,10 +38,7 @@ async def list_tokens(
     actor: Annotated[Actor, require(Action.READ_TOKENS)], state: AppStateDep, service_id: int | None = None
 ) -> list[TokenOut]:
     """List your tokens; administrators see the tokens of all users."""
-    user_id = None if actor.is_admin else actor.user_id
-    async with state.open_unit_of_work() as uow:
-        rows = await uow.tokens.list(visible=actor.visible, user_id=user_id, service_id=service_id)
-    return [TokenOut.of(*row) for row in rows]
+    return [TokenOut.of(*row) for row in await state.tokens.list(actor, service_id=service_id)]
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses={403: {"model": Detail}, 404: {"model": Detail}})

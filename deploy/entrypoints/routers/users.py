@@ -6,8 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request
 
-from deploy.domain.commands import ChangeUser, CreateUser
-from deploy.domain.events import UserCreated
 from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, client_address, require
 from deploy.entrypoints.schemas.common import OVERLOADED, TOO_MANY_ATTEMPTS, Detail, Id
@@ -46,12 +44,8 @@ async def list_users(_actor: Administrator, state: AppStateDep) -> list[UserOut]
 @router.post("/", status_code=201, responses={403: {"model": Detail}, 409: {"model": Detail}, 503: OVERLOADED})
 async def create_user(body: UserIn, actor: Administrator, state: AppStateDep) -> UserOut:
     """Add a user."""
-    password_hash = await state.passwords.hash(body.password)
-    command = CreateUser(name=body.name, password_hash=password_hash, is_admin=body.is_admin)
-    events = await state.bus.handle(command, by=actor)
-    user_id = next(event.user_id for event in events if isinstance(event, UserCreated))
-    async with state.open_unit_of_work() as uow:
-        return UserOut.model_validate(await uow.users.get(user_id))
+    user = await state.accounts.create(actor, body.name, body.password, is_admin=body.is_admin)
+    return UserOut.model_validate(user)
 
 
 @router.patch(
@@ -60,10 +54,7 @@ async def create_user(body: UserIn, actor: Administrator, state: AppStateDep) ->
 )
 async def change_user(user_id: Id, body: UserChange, actor: Administrator, state: AppStateDep) -> UserOut:
     """Change a user's password, role or state. This ends all their sessions."""
-    password_hash = await state.passwords.hash(body.password) if body.password is not None else None
-    await state.bus.handle(
-        ChangeUser(user_id=user_id, password_hash=password_hash, is_admin=body.is_admin, is_active=body.is_active),
-        by=actor,
+    user = await state.accounts.change(
+        actor, user_id, password=body.password, is_admin=body.is_admin, is_active=body.is_active
     )
-    async with state.open_unit_of_work() as uow:
-        return UserOut.model_validate(await uow.users.get(user_id))
+    return UserOut.model_validate(user)

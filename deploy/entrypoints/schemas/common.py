@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(min_length=1, max_length=64)]
-Password = Annotated[str, Field(min_length=8, max_length=1024)]
-Origin = Annotated[str, Field(min_length=1, max_length=200)]
+from deploy.domain.passwords import MAX_PASSWORD, MIN_PASSWORD
+from deploy.domain.rules import MAX_ORIGIN, MAX_USERNAME
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_USERNAME)]
+Password = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+Origin = Annotated[str, Field(min_length=1, max_length=MAX_ORIGIN)]
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 

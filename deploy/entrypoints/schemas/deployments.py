@@ -9,13 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from deploy.domain.model import DeploymentState, Outcome, StepState
 from deploy.domain.reports import MAX_DEPTH, is_deep, step_state
+from deploy.domain.rules import MAX_VALUES
 from deploy.entrypoints.schemas.common import Moment, Origin, ResponseModel
 
 
 class DeploymentIn(BaseModel):
     """The values for a deployment."""
 
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
+    env: dict[str, Any] = Field(default_factory=dict, max_length=MAX_VALUES)
 
 
 class UserDeploymentIn(DeploymentIn):
@@ -28,7 +29,7 @@ class UserDeploymentIn(DeploymentIn):
 class RetryIn(BaseModel):
     """The secret inputs, which are not stored. If the service requires confirmation, set `confirm` to its name."""
 
-    env: dict[str, Any] = Field(default_factory=dict, max_length=1000)
+    env: dict[str, Any] = Field(default_factory=dict, max_length=MAX_VALUES)
     confirm: str | None = Field(default=None, max_length=200)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from deploy.domain.model import Token, TokenKind
+from deploy.domain.rules import MAX_CONFIG_TOKEN_DAYS, MAX_SERVICE_TOKEN_DAYS
 from deploy.entrypoints.schemas.common import Origin, ResponseModel
 
 
@@ -16,14 +17,14 @@ class ServiceTokenIn(BaseModel):
 
     service: str = Field(max_length=200)
     origin: Origin
-    expiration_in_days: int = Field(default=1, ge=1, le=180)
+    expiration_in_days: int = Field(default=1, ge=1, le=MAX_SERVICE_TOKEN_DAYS)
 
 
 class ConfigTokenIn(BaseModel):
     """The origin and lifetime of a new config token."""
 
     origin: Origin = "config"
-    expiration_in_days: int = Field(default=30, ge=1, le=3650)
+    expiration_in_days: int = Field(default=30, ge=1, le=MAX_CONFIG_TOKEN_DAYS)
 
 
 class ServiceToken(ResponseModel):

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deploy.domain.passwords import MAX_PASSWORD
 from deploy.entrypoints.schemas.common import Name, Password, ResponseModel
 
 
@@ -28,7 +29,7 @@ class UserChange(BaseModel):
 class PasswordChange(BaseModel):
     """The current and the new password of the signed-in user."""
 
-    current: str = Field(max_length=1024)
+    current: str = Field(max_length=MAX_PASSWORD)
     new: Password
 
 

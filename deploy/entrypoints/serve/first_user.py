@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.config import ConfigurationError, Settings
-from deploy.domain.commands import CreateUser
-from deploy.domain.errors import Conflict, InvalidInput
-from deploy.domain.passwords import check_rules
+from deploy.domain.errors import InvalidInput
+from deploy.domain.passwords import InvalidPassword
 from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.serve.own_command import own_command
@@ -58,27 +57,12 @@ async def _prepare_first_user(state: AppState) -> FirstSteps:
 
 async def _create_first_user(state: AppState, name: str, password: str, *, is_generated: bool) -> bool:
     """Create the administrator. Return False if a user already exists."""
-    async with state.open_unit_of_work() as uow:
-        if await uow.users.count():
-            return False
     try:
-        check_rules(password)
-    except InvalidInput as error:
+        return await state.accounts.create_first(SERVER, name, password, is_generated=is_generated)
+    except InvalidPassword as error:
         raise ConfigurationError(f"INITIAL_USER_PASSWORD is invalid. {error}") from error
-    command = CreateUser(
-        name=name,
-        password_hash=await state.passwords.hash(password),
-        is_admin=True,
-        has_generated_password=is_generated,
-        only_first=True,
-    )
-    try:
-        await state.bus.handle(command, by=SERVER)
-    except Conflict:
-        return False  # another process was faster
     except InvalidInput as error:
         raise ConfigurationError(f"INITIAL_USER_NAME {name!r} is invalid. {error}") from error
-    return True
 
 
 def _sign_in_steps(settings: Settings, name: str, password: str | None) -> FirstSteps:

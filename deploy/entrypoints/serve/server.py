@@ -69,8 +69,8 @@ async def _serve(
         if postgres is not None:
             await stack.enter_async_context(background(_keep_alive(postgres)))
         if options.with_worker:
-            worker = create_worker(state, settings, api_url=address)
-            await stack.enter_async_context(background(worker.run()))
+            worker, tasks = create_worker(state, settings, api_url=address)
+            await stack.enter_async_context(background(worker.run(), tasks.run()))
         for _ in range(options.workers - 1):
             await stack.enter_async_context(background(_keep_sibling(settings, listening)))
         first_steps = FirstSteps()
@@ -161,8 +161,8 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
         loop.add_signal_handler(by, stopped.set)
     state = create_app_state(settings, url)
     async with running(state):
-        worker = create_worker(state, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
-        async with background(worker.run()):
+        worker, tasks = create_worker(state, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
+        async with background(worker.run(), tasks.run()):
             announce(f"Worker connected to {without_password(url)}")
             await asyncio.to_thread(load_tokens)
             collect_from_now_on()

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+from deploy.adapters.inputs.programs import ChoiceContext, ChoicePrograms
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings, worker_home
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import ExpireDeployments, Heartbeat
-from deploy.domain.policy import TokenType
 from deploy.entrypoints.app_state import AppState, deploy_user
+from deploy.service_layer.choices import choice_handlers
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.worker import Worker
+from deploy.service_layer.worker_tasks import TaskRunner
 
 
-def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worker:
-    """Return a worker on the data folder of `settings`.
+def create_worker(state: AppState, settings: Settings, *, api_url: str) -> tuple[Worker, TaskRunner]:
+    """Return a worker on the data folder of `settings`: what runs deployments, and what answers worker tasks.
 
     Raises:
         ConfigurationError: The deploy user owns the data folder.
         RunError: The deploy user does not exist.
     """
     user = deploy_user(settings)
-
-    def sign_token(deployment_id: int, lifetime: timedelta) -> str:
-        return state.signer.sign(TokenType.DEPLOYMENT.value, str(deployment_id), now=state.now(), lifetime=lifetime)
-
-    return Worker(
+    worker_id = read_or_create_secret(settings.data_dir / "worker-id", new_token_id())
+    worker = Worker(
         identity=Heartbeat(
-            worker_id=read_or_create_secret(settings.data_dir / "worker-id", new_token_id()),
+            worker_id=worker_id,
             host=socket.gethostname(),
             version=version("fastdeploy-server"),
             slots=settings.worker_slots,
@@ -47,9 +45,12 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> Worke
         open_unit_of_work=state.open_unit_of_work,
         run_secrets=StoredSecrets(state.inputs.vault),
         listener=state.listener,
-        sign_token=sign_token,
+        sign_token=state.tokens.deployment_token,
         retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
     )
+    context = ChoiceContext(folders=state.folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
+    handlers = choice_handlers(ChoicePrograms(context))
+    return worker, TaskRunner(worker_id, handlers, state.open_autocommit, state.listener)
 
 
 def launch_settings(settings: Settings, user: DeployUser | None, api_url: str) -> LaunchSettings:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
-from deploy.domain.errors import Conflict
+from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING
+from deploy.domain.reports import MAX_DEPTH, is_deep
+from deploy.domain.rules import check_key, check_origin
 from deploy.domain.run import Run, plan
 from deploy.domain.run_secrets import RunSecrets
 from deploy.service_layer.clock import Clock
@@ -33,6 +35,9 @@ async def start_deployment(
 ) -> list[Event]:
     """Queue a deployment: store its row, planned steps, secrets, and job in one transaction."""
     check_shape(command)
+    check_key(command.idempotency_key)
+    if command.by_person and command.retry_of is None:  # otherwise, the origin was checked before it was stored
+        check_origin(command.origin)
     # The lock serializes the starts of a service. Starts happen in the order of their IDs, an idempotency key is only
     # used once, and the service cannot be removed at the same time.
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
@@ -40,7 +45,9 @@ async def start_deployment(
         before = await uow.deployments.with_key(service.id, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
-    values = values_of(command, service.data)
+    if command.retry_of is not None:
+        (await uow.deployments.get(command.retry_of, visible=EVERYTHING)).ensure_retryable()
+    values = values_of(command, service.config)
     deployment = Deployment(
         id=await uow.batches.next_id(),
         service_id=service.id,
@@ -107,6 +114,8 @@ async def report_step(
     command: commands.ReportStep, uow: UnitOfWork, *, now: Clock, run_secrets: StoredSecrets
 ) -> list[Event]:
     """Apply a step report that a script sent over HTTP."""
+    if is_deep(command.report.detail):
+        raise InvalidInput(f"The report is nested too deeply ({MAX_DEPTH} levels at most).")
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.state.is_final:
         raise Conflict(f"Deployment {deployment.id} has already finished ({deployment.state.value}).")

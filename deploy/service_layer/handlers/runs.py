@@ -13,6 +13,7 @@ from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Reported, RunEnded, clean_text
 from deploy.domain.run import Run
+from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
@@ -28,7 +29,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
         found = await uow.deployments.to_run([deployment_id for _, deployment_id in taken])
         changes: list[Change] = []
         for job_id, deployment_id in taken:
-            deployment, config = found.get(deployment_id, (None, {}))
+            deployment, config = found.get(deployment_id, (None, ServiceConfig()))
             if deployment is None or deployment.state is not DeploymentState.QUEUED:
                 await uow.queue.finish(job_id)  # canceled in the meantime
                 continue
@@ -119,9 +120,11 @@ async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWor
     """
     events: list[Event] = []
     for service in await uow.services.all_for_upkeep():
-        own_days, own_count = service.data.get("retention_days"), service.data.get("retention_count")
-        days = command.days if own_days is None else float(own_days)
-        count = command.count if own_count is None else int(own_count)
+        config = service.config
+        if config.faults("retention_days", "retention_count"):
+            continue  # deletions cannot be undone, so do not guess how long to keep the deployments
+        days = min(command.days if config.retention_days is None else config.retention_days, MAX_RETENTION_DAYS)
+        count = min(command.count if config.retention_count is None else config.retention_count, MAX_RETENTION_COUNT)
         if days or count:
             gone = await uow.deployments.remove_old(service.id, days=days, count=count)
             events += [DeploymentExpired(deployment_id) for deployment_id in gone]

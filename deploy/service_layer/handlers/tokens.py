@@ -9,6 +9,7 @@ from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event
 from deploy.domain.model import Token, TokenKind
 from deploy.domain.policy import EVERYTHING
+from deploy.domain.rules import MAX_CONFIG_TOKEN_DAYS, MAX_SERVICE_TOKEN_DAYS, check_lifetime, check_origin
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -20,13 +21,13 @@ async def register_service_token(
     service = await uow.services.find(command.service_name, visible=EVERYTHING)
     if service is None:
         raise NotFound("Service not found")
-    await uow.tokens.add(_token(command, TokenKind.SERVICE, now(), service_id=service.id))
+    await uow.tokens.add(_token(command, TokenKind.SERVICE, now(), MAX_SERVICE_TOKEN_DAYS, service_id=service.id))
     return []
 
 
 async def register_config_token(command: commands.RegisterConfigToken, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Record a config token before it is issued."""
-    await uow.tokens.add(_token(command, TokenKind.CONFIG, now()))
+    await uow.tokens.add(_token(command, TokenKind.CONFIG, now(), MAX_CONFIG_TOKEN_DAYS))
     return []
 
 
@@ -41,9 +42,12 @@ def _token(
     command: commands.RegisterServiceToken | commands.RegisterConfigToken,
     kind: TokenKind,
     created: datetime,
+    max_days: int,
     *,
     service_id: int | None = None,
 ) -> Token:
+    check_origin(command.origin)
+    check_lifetime(command.expires - created, max_days)
     return Token(
         id=command.token_id,
         kind=kind,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from deploy.domain import commands
-from deploy.domain.errors import Conflict, InvalidInput
+from deploy.domain.errors import Conflict
 from deploy.domain.events import AccessChanged, Event, UserCreated
 from deploy.domain.model import User
+from deploy.domain.rules import check_username
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
-
-_NAME = re.compile(r"[\w.@+-]{1,64}")
 
 
 async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Add a user. The first user becomes an administrator."""
-    if not _NAME.fullmatch(command.name):
-        raise InvalidInput("A username must have 1 to 64 characters: letters, digits, or any of . _ @ + -")
+    check_username(command.name)
     # Servers and commands that start at the same time must agree on which user is the first.
     await uow.users.lock()
     is_first = await uow.users.count() == 0

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import stamina
 
-from deploy.adapters.database import DATABASE_ERRORS, is_away
+from deploy.adapters.database import DATABASE_ERRORS, is_away, is_outdated
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
@@ -132,7 +132,7 @@ class Follower:
 
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Retry with backoff while the database is unreachable. Raise any other database error."""
+    """Retry with backoff while the database is unreachable or being migrated. Raise any other database error."""
     retries = stamina.retry_context(
         on=_is_outage, attempts=None, timeout=None, wait_initial=FIRST_PAUSE, wait_max=MAX_PAUSE, wait_jitter=0.1
     )
@@ -143,7 +143,7 @@ async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
 
 
 def _is_outage(error: Exception) -> bool:
-    is_outage = isinstance(error, DATABASE_ERRORS) and is_away(error)
+    is_outage = isinstance(error, DATABASE_ERRORS) and (is_away(error) or is_outdated(error))
     if is_outage:
         log.warning("Waiting for the database: %s", error)
     return is_outage

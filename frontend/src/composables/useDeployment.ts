@@ -2,7 +2,7 @@ import { useIntervalFn } from "@vueuse/core";
 import { computed, onScopeDispose, ref, watch } from "vue";
 import { ApiError } from "@/api/errors";
 import type { Waiting } from "@/api/types";
-import { isFinal } from "@/lib/progress";
+import { isFinal } from "@/lib/states";
 import { useDeploymentsStore } from "@/stores/deployments";
 import { useOutputStore } from "@/stores/output";
 import { usePushStore } from "@/stores/push";

@@ -1,15 +1,17 @@
 import { useI18n } from "vue-i18n";
 import { useRoute, useRouter } from "vue-router";
 import { ApiError } from "@/api/errors";
-import type { Deployment } from "@/api/types";
-import { isFinal } from "@/lib/progress";
+import type { Deployment, DeploymentState } from "@/api/types";
+import { isFinal } from "@/lib/states";
 import { useDeploymentsStore } from "@/stores/deployments";
 import { useNoticesStore, type Toast } from "@/stores/notices";
 import { useNotificationsStore } from "@/stores/notifications";
 import { useWatchedStore } from "@/stores/watched";
 import { useResync } from "./useResync";
 
-const KINDS: Partial<Record<Deployment["state"], Toast["kind"]>> = { success: "success", failure: "failure" };
+const KINDS: Readonly<Record<DeploymentState, Toast["kind"]>> = {
+  queued: "info", running: "info", success: "success", failure: "failure", cancelled: "info",
+};
 
 /** Notifies users about outcomes of their deployments while they look at something else. */
 export function useOutcomes(): void {
@@ -28,7 +30,7 @@ export function useOutcomes(): void {
     if (!watched.has(deployment)) return;
     const to = { name: "deployment", params: { id } };
     const text = t(`toast.${state}`, { service, id });
-    if (!isShown(id)) notices.show(text, KINDS[state] ?? "info", { to, text: t("toast.open") });
+    if (!isShown(id)) notices.show(text, KINDS[state], { to, text: t("toast.open") });
     if (document.visibilityState === "hidden") {
       notifications.notify(text, state === "success" ? "" : reason ?? "", `fastdeploy-${id}`, () => void router.push(to));
     }

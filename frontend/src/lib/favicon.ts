@@ -4,8 +4,10 @@ import type { DeploymentState } from "@/api/types";
 const COLORS: Readonly<Record<DeploymentState, string>> = {
   queued: "#c07d00", running: "#3f6fe0", success: "#1f8a4c", failure: "#d3343d", cancelled: "#7b8290",
 };
-const SIGNS: Readonly<Partial<Record<DeploymentState, string>>> = {
+/** Null stands for a ring that shows the progress. */
+const SIGNS: Readonly<Record<DeploymentState, string | null>> = {
   queued: "M16 10v6l4 3",
+  running: null,
   success: "M10 16.5l4 4 8-9",
   failure: "M11 11l10 10M21 11L11 21",
   cancelled: "M10 16h12",
@@ -28,7 +30,7 @@ function sign(color: string, path: string): string {
 /** Tab icon for a deployment: a ring that fills (`fraction` 0–1, null while unknown), then its outcome. */
 export function faviconOf(state: DeploymentState, fraction: number | null): string {
   const path = SIGNS[state];
-  const picture = path === undefined ? ring(COLORS[state], fraction) : sign(COLORS[state], path);
+  const picture = path === null ? ring(COLORS[state], fraction) : sign(COLORS[state], path);
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${picture}</svg>`;
   return `data:image/svg+xml,${encodeURIComponent(svg)}`;
 }

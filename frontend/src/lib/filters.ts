@@ -1,6 +1,7 @@
 import type { LocationQuery, LocationQueryRaw } from "vue-router";
-import type { Deployment, DeploymentState } from "@/api/types";
+import type { Deployment } from "@/api/types";
 import type { DeploymentFilters } from "@/stores/deployments";
+import { DEPLOYMENT_STATES } from "./states";
 
 /** The filters as strings, as in the form and the URL; empty means "any". */
 export interface FilterTexts {
@@ -14,7 +15,6 @@ export interface FilterTexts {
   until: string;
 }
 
-export const DEPLOYMENT_STATES: readonly DeploymentState[] = ["queued", "running", "success", "failure", "cancelled"];
 export const NO_FILTERS: Readonly<FilterTexts> = { service: "", state: [], user: "", origin: "", since: "", until: "" };
 
 const HOUR = 3_600_000;

@@ -1,4 +1,5 @@
-import type { Deployment, DeploymentState, Step } from "@/api/types";
+import type { Step } from "@/api/types";
+import { isFinalStep } from "./states";
 
 export interface Progress {
   done: number;
@@ -8,15 +9,9 @@ export interface Progress {
   current: Step | null;
 }
 
-export const FINAL_STATES: readonly DeploymentState[] = ["success", "failure", "cancelled"];
-
-export function isFinal(deployment: Pick<Deployment, "state">): boolean {
-  return FINAL_STATES.includes(deployment.state);
-}
-
 export function progressOf(steps: readonly Step[]): Progress {
   const current = steps.find(step => step.state === "running") ?? null;
-  const done = steps.filter(step => step.state !== "pending" && step.state !== "running").length;
+  const done = steps.filter(isFinalStep).length;
   const share = steps.length === 0 ? 0 : (done + (current ? 0.5 : 0)) / steps.length;
   return { done, total: steps.length, share, current };
 }

@@ -1,5 +1,6 @@
 import type { Deployment, Step } from "@/api/types";
-import { isFinal, progressOf } from "./progress";
+import { progressOf } from "./progress";
+import { isFinal, isFinalStep } from "./states";
 import { elapsed } from "./time";
 
 export interface Remaining {
@@ -43,7 +44,7 @@ function bySteps(steps: readonly Step[], now: number): Remaining {
       const taken = secondsOf(step, now);
       done += Math.min(taken, expected);
       overdue ||= step.expected_seconds !== null && isOverdue(taken, expected);
-    } else if (step.state !== "pending") {
+    } else if (isFinalStep(step)) {
       done += expected;
     }
   }
@@ -60,7 +61,7 @@ export function stepRemaining(step: Timed, now: number): Remaining {
 
 /** Returns true if the remaining steps have expected durations; otherwise the whole deployment's is more accurate. */
 function stepsAreTimed(steps: readonly Step[]): boolean {
-  const open = steps.filter(step => step.state === "pending" || step.state === "running");
+  const open = steps.filter(step => !isFinalStep(step));
   return open.length > 0 && open.every(step => step.expected_seconds !== null);
 }
 

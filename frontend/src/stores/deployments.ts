@@ -3,7 +3,7 @@ import { defineStore } from "pinia";
 import { ref } from "vue";
 import { call } from "@/api/errors";
 import type { Changes, Deployment, DeploymentDetail, DeploymentState } from "@/api/types";
-import { isFinal } from "@/lib/progress";
+import { isFinal } from "@/lib/states";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 import { useStepsStore } from "./steps";

@@ -2,7 +2,7 @@ import { defineStore } from "pinia";
 import { computed, ref } from "vue";
 import { call } from "@/api/errors";
 import type { Deployment, WaitingDeployment, Worker } from "@/api/types";
-import { isFinal } from "@/lib/progress";
+import { isFinal } from "@/lib/states";
 import { useDeploymentsStore } from "./deployments";
 import { useSessionStore } from "./session";
 

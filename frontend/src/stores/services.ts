@@ -3,7 +3,7 @@ import { computed, ref } from "vue";
 import { call } from "@/api/errors";
 import type { DeploymentMessage } from "@/api/messages";
 import type { Deployment, Inputs, Plan, Problem, Service, ServiceDetail, Statistics, SyncReport } from "@/api/types";
-import { FINAL_STATES, isFinal } from "@/lib/progress";
+import { FINAL_STATES, isFinal } from "@/lib/states";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Iterator
-from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
 from deploy.adapters.inputs.schema import title
+from deploy.domain.model import FINAL, DeploymentState
 from deploy.entrypoints.cli.client import listing
 from deploy.entrypoints.cli.client.api import LINES_AT_ONCE, Api, open_api
 from deploy.entrypoints.cli.client.asking import can_prompt, prompt_confirmation, prompt_secret
@@ -30,20 +30,10 @@ from deploy.entrypoints.cli.client.options import (
     read_values,
 )
 from deploy.entrypoints.cli.client.screen import print_json, say
-from deploy.entrypoints.cli.client.transcript import FINAL, OutputLine, Transcript
+from deploy.entrypoints.cli.client.transcript import OutputLine, Transcript
 from deploy.entrypoints.cli.client.watching import watch as watch_deployment
 
 deployments = typer.Typer(help="List, inspect, watch, cancel and retry deployments.", no_args_is_help=True)
-
-
-class State(str, Enum):
-    """States to filter a list by."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILURE = "failure"
-    CANCELLED = "cancelled"
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +51,7 @@ def register(app: typer.Typer) -> None:
 )
 def list_deployments(
     service: Annotated[str | None, typer.Option(help="Filter by service.")] = None,
-    state: Annotated[State | None, typer.Option(help="Filter by state.")] = None,
+    state: Annotated[DeploymentState | None, typer.Option(help="Filter by state.")] = None,
     user: Annotated[str | None, typer.Option(help="Filter by user.")] = None,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=1000, help="Maximum number of deployments to list.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from deploy.domain.model import FINAL
 from deploy.entrypoints.cli.client.text import duration, one_line, printable, seconds_between
-from deploy.entrypoints.cli.client.transcript import FINAL, Change, Message, OutputLine, StateChange, Transcript
+from deploy.entrypoints.cli.client.transcript import Change, Message, OutputLine, StateChange, Transcript
 
 Write = Callable[[str], None]
 

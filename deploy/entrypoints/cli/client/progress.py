@@ -14,10 +14,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from deploy.domain.model import FINAL_STEPS
 from deploy.entrypoints.cli.client.screen import COLORS, Marks
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between, utc_now
 from deploy.entrypoints.cli.client.transcript import (
-    FINAL_STEP,
     Change,
     Message,
     OutputLine,
@@ -116,7 +116,7 @@ class ProgressView:
         if isinstance(change, OutputLine):
             return [_output(change.text)] if self._with_output else []
         if isinstance(change, StepChange):
-            return [self._row(change.step)] if change.step["state"] in FINAL_STEP else []
+            return [self._row(change.step)] if change.step["state"] in FINAL_STEPS else []
         return self._state(change)
 
     def _state(self, change: StateChange) -> list[RenderableType]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from deploy.domain.model import FINAL, FINAL_STEPS
+
 Message: TypeAlias = dict[str, Any]
-FINAL = frozenset({"success", "failure", "cancelled"})
-FINAL_STEP = frozenset({"success", "failure", "skipped"})
 TAIL_LINES = 10
 
 
@@ -84,7 +84,7 @@ class Transcript:
     @property
     def done(self) -> int:
         """Return the number of finished steps."""
-        return sum(step["state"] in FINAL_STEP for step in self.steps.values())
+        return sum(step["state"] in FINAL_STEPS for step in self.steps.values())
 
     def running(self) -> list[Message]:
         """Return the running steps."""

@@ -1,5 +1,5 @@
 import uPlot from "uplot";
-import type { FinishedDeployment } from "@/api/types";
+import type { DeploymentState, FinishedDeployment } from "@/api/types";
 import { formatDuration } from "@/lib/time";
 import type { Palette } from "./palette";
 
@@ -41,13 +41,23 @@ function drawMedian(u: uPlot, median: number, color: string): void {
 }
 
 /** Success is a disc, failure a diamond, cancelled a ring, so they differ without color as well. */
+const POINTS: Readonly<Record<DeploymentState, { diamond: boolean; fill: keyof Palette; edge: keyof Palette }>> = {
+  success: { diamond: false, fill: "ok", edge: "surface" },
+  failure: { diamond: true, fill: "bad", edge: "surface" },
+  cancelled: { diamond: false, fill: "surface", edge: "muted" },
+  // Never drawn, because the chart shows finished deployments.
+  queued: { diamond: false, fill: "surface", edge: "muted" },
+  running: { diamond: false, fill: "surface", edge: "muted" },
+};
+
 function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, palette: Palette): void {
   const { ctx } = u;
   const x = u.valToPos(index, "x", true);
   const y = u.valToPos(deployment.seconds ?? 0, "y", true);
   const r = RADIUS * uPlot.pxRatio;
   ctx.beginPath();
-  if (deployment.state === "failure") {
+  const { diamond, fill, edge } = POINTS[deployment.state];
+  if (diamond) {
     const d = r * 1.35;
     ctx.moveTo(x, y - d);
     ctx.lineTo(x + d, y);
@@ -57,13 +67,12 @@ function drawPoint(u: uPlot, index: number, deployment: FinishedDeployment, pale
   } else {
     ctx.arc(x, y, r, 0, 2 * Math.PI);
   }
-  const cancelled = deployment.state === "cancelled";
-  ctx.fillStyle = cancelled ? palette.surface : palette[deployment.state === "failure" ? "bad" : "ok"];
-  ctx.strokeStyle = cancelled ? palette.muted : palette.surface;
+  ctx.fillStyle = palette[fill];
+  ctx.strokeStyle = palette[edge];
   ctx.lineWidth = 1.5 * uPlot.pxRatio;
   ctx.stroke();
   ctx.fill();
-  if (cancelled) ctx.stroke();
+  if (deployment.state === "cancelled") ctx.stroke();
 }
 
 /** Labels with dates, or with times if all points are on one day. */

@@ -1,7 +1,6 @@
 """Define the database tables in SQLAlchemy. Migrations are generated from them and checked against them.
 
-Only migrations import this module and SQLAlchemy; queries use asyncpg (adapters/repository, decision 0011). Free-form
-values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
+Free-form values are `json`, not `jsonb`, because scripts can report values that `jsonb` rejects (NUL).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Enum as SqlEnum
 
+from deploy.adapters.states import sql_list
 from deploy.domain import model
 
 metadata = MetaData(
@@ -195,7 +195,7 @@ deployments = Table(
     Index("ix_deployments_created", "created"),
     # Deleting a deployment searches for its retries (ON DELETE SET NULL).
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
-    Index("ix_deployments_open", "id", postgresql_where=text("state IN ('queued', 'running')")),
+    Index("ix_deployments_open", "id", postgresql_where=text(f"state IN ({sql_list(model.ACTIVE)})")),
     Index(
         "uq_deployments_service_id_idempotency_key",
         "service_id",
@@ -224,7 +224,7 @@ steps = Table(
     Column("hosts", JSON, nullable=False),
     Column("expected_seconds", Double),
     UniqueConstraint("deployment_id", "position"),
-    Index("ix_steps_open", "deployment_id", postgresql_where=text("state IN ('pending', 'running')")),
+    Index("ix_steps_open", "deployment_id", postgresql_where=text(f"state IN ({sql_list(model.OPEN_STEPS)})")),
 )
 
 # The service's config and the digests of its files when a deployment starts, used to show later what has changed.

@@ -1,0 +1,44 @@
+"""What is stored, and how its state changes: one module per noun."""
+
+from __future__ import annotations
+
+from deploy.domain.model.deployments import ACTIVE, FINAL, Deployment, DeploymentState, Held
+from deploy.domain.model.services import DeployedService, Lane, Service
+from deploy.domain.model.sessions import BrowserSession
+from deploy.domain.model.steps import (
+    FINAL_STEPS,
+    OPEN_STEPS,
+    HostResult,
+    Outcome,
+    Plan,
+    PlannedStep,
+    Step,
+    StepReport,
+    StepState,
+)
+from deploy.domain.model.tokens import Token, TokenKind
+from deploy.domain.model.users import User
+
+__all__ = [
+    "ACTIVE",
+    "FINAL",
+    "FINAL_STEPS",
+    "OPEN_STEPS",
+    "BrowserSession",
+    "DeployedService",
+    "Deployment",
+    "DeploymentState",
+    "Held",
+    "HostResult",
+    "Lane",
+    "Outcome",
+    "Plan",
+    "PlannedStep",
+    "Service",
+    "Step",
+    "StepReport",
+    "StepState",
+    "Token",
+    "TokenKind",
+    "User",
+]

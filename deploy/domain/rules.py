@@ -1,0 +1,78 @@
+"""Rules for names, origins, keys, and lifetimes. Handlers enforce them; schemas and commands show the same limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from deploy.domain.errors import InvalidInput
+
+MAX_USERNAME = 64
+MAX_ORIGIN = 200
+MAX_KEY = 200
+MAX_VALUES = 1000
+MAX_SERVICE_TOKEN_DAYS, MAX_CONFIG_TOKEN_DAYS = 180, 3650
+
+INVALID_KEY = (
+    f"Idempotency-Key must have 1 to {MAX_KEY} characters and must not be blank. Omit the header if not needed."
+)
+_USERNAME = re.compile(rf"[\w.@+-]{{1,{MAX_USERNAME}}}")
+
+
+def check_username(name: str) -> None:
+    """Check the name of a new user.
+
+    Raises:
+        InvalidInput: The name is too long or contains other characters.
+    """
+    if not _USERNAME.fullmatch(name):
+        raise InvalidInput(
+            f"A username must have 1 to {MAX_USERNAME} characters: letters, digits, or any of . _ @ + -"
+        )
+
+
+def check_origin(origin: str) -> None:
+    """Check the origin of a new token, or of a deployment that a person starts.
+
+    Raises:
+        InvalidInput: The origin is empty or too long.
+    """
+    if not 1 <= len(origin) <= MAX_ORIGIN:
+        raise InvalidInput(f"The origin must have 1 to {MAX_ORIGIN} characters.")
+
+
+def is_valid_key(key: str) -> bool:
+    """Return True if an idempotency key can be used. All clients that send a blank one would share a deployment."""
+    return bool(key.strip()) and len(key) <= MAX_KEY
+
+
+def check_key(key: str | None) -> None:
+    """Check an idempotency key, if there is one.
+
+    Raises:
+        InvalidInput: The key is blank or too long.
+    """
+    if key is not None and not is_valid_key(key):
+        raise InvalidInput(INVALID_KEY)
+
+
+def check_lifetime(lifetime: timedelta, max_days: int) -> None:
+    """Check the lifetime of a new token.
+
+    Raises:
+        InvalidInput: The token would already be expired, or it would live too long.
+    """
+    if not timedelta(0) < lifetime <= timedelta(days=max_days):
+        raise InvalidInput(f"A token of this type must expire after 1 to {max_days} days.")
+
+
+def check_number_of_values(values: Mapping[str, Any]) -> None:
+    """Check the number of values of a deployment.
+
+    Raises:
+        InvalidInput: There are too many values.
+    """
+    if len(values) > MAX_VALUES:
+        raise InvalidInput(f"`env` must have at most {MAX_VALUES} values (got {len(values)}).")
