@@ -84,8 +84,12 @@ class ServiceFolders:
         self._running: asyncio.Task[Any] | None = None
         self._next: asyncio.Task[tuple[list[ServiceFolder], list[FolderProblem]]] | None = None
 
+    def keep_processes(self, seconds: float) -> None:
+        """From now on, keep the idle process that checks folders for `seconds`. The caller must call `close` at the end."""
+        self._checkers.keep(seconds)
+
     async def close(self) -> None:
-        """Stop idle processes."""
+        """Stop idle processes, and do not keep others."""
         await self._checkers.close()
 
     async def names(self) -> list[str]:

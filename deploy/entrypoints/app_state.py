@@ -16,7 +16,6 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
-from deploy.adapters.service_folders.processes import Checkers
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
@@ -145,10 +144,7 @@ def create_app_state(
 def create_folders(settings: Settings) -> ServiceFolders:
     """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
-    checkers = Checkers(KEEP_CHECKER_SECONDS)
-    return ServiceFolders(
-        settings.services_root, user=lambda: deploy_user(settings), private=private, checkers=checkers
-    )
+    return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
 
 
 def deploy_user(settings: Settings) -> DeployUser | None:
@@ -174,6 +170,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
 @asynccontextmanager
 async def running(state: AppState) -> AsyncIterator[None]:
     """Run the background tasks of a process: the listener, the live channel, and the reaper."""
+    state.folders.keep_processes(KEEP_CHECKER_SECONDS)
     try:
         async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
             yield

@@ -214,10 +214,18 @@ class Checkers:
         if checker.is_gone or checker.is_worn or self._kept is not None or not self._keep_seconds:
             await checker.end()
         else:
-            self._keep(checker, user)
+            self._put_aside(checker, user)
+
+    def keep(self, seconds: float) -> None:
+        """From now on, keep an idle checker for `seconds`. The caller must call `close` at the end."""
+        self._keep_seconds = seconds
 
     async def close(self) -> None:
-        """Stop the checker that is kept."""
+        """Stop the checker that is kept, and do not keep others."""
+        self._keep_seconds = 0.0
+        await self._end_kept()
+
+    async def _end_kept(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.timer.cancel()
@@ -231,12 +239,12 @@ class Checkers:
             kept.timer.cancel()
             self._kept = None
             return kept.checker
-        await self.close()
+        await self._end_kept()
         return None
 
-    def _keep(self, checker: Checker, user: DeployUser | None) -> None:
+    def _put_aside(self, checker: Checker, user: DeployUser | None) -> None:
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._keep_seconds, lambda: asyncio.ensure_future(self.close()))
+        timer = loop.call_later(self._keep_seconds, lambda: asyncio.ensure_future(self._end_kept()))
         self._kept = _Kept(checker, user, loop, timer)
 
 
