@@ -28,7 +28,7 @@ from deploy.service_layer.clock import utc_now
 from deploy.service_layer.services import sync_services
 from tests.conftest import FixedClock
 from tests.routes import NUMBER, TOKEN_ID, Rule, rules_of
-from tests.runs import ended, line
+from tests.runs import ended, line, reported
 from tests.site import Site, queued
 
 HIDDEN, OPEN = "zq-hidden", "zq-open"
@@ -253,11 +253,15 @@ async def test_subscriptions_show_nothing_of_a_hidden_service(world: World) -> N
             socket.send(subscribe={"deployment_id": world.deployments[world.shown][1], "after": 0})
             await socket.wait_for(lambda message: f"output of {OPEN}" in json.dumps(message))
         for service_id, name in ((world.hidden, HIDDEN), (world.shown, OPEN)):
-            await world.site.take_in(world.deployments[service_id][1], line(f"more of {name}"))
+            # Steps are also sent to clients that have not subscribed to the deployment.
+            await world.site.take_in(
+                world.deployments[service_id][1], line(f"more of {name}"), reported(f"step of {name}")
+            )
             async with world.state.open_unit_of_work() as uow:
                 await uow.events.wake(f"service {service_id}")
             world.state.feed._on_service(str(service_id))
         await ada.wait_for(lambda message: f"more of {HIDDEN}" in json.dumps(message))
+        await ada.wait_for(lambda message: f"step of {HIDDEN}" in json.dumps(message))
         for socket in (bob, ada):
             await socket.wait_for(lambda message: f"more of {OPEN}" in json.dumps(message))
             await socket.wait_for(lambda message: message.get("type") == "service" and message["name"] == OPEN)
