@@ -19,8 +19,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from deploy.adapters.repository.listings import DEPLOYMENT_FIELDS
+from deploy.domain import model
+from deploy.domain.fields import sent
 
+DEPLOYMENT_FIELDS = sent(model.Deployment)
 COLUMNS = ", ".join(f'd."{name}"' for name in DEPLOYMENT_FIELDS)
 DEPLOYMENTS = f"SELECT {COLUMNS} FROM deployments d ORDER BY d.id DESC LIMIT $1"
 SERVICES = f"""
@@ -52,6 +54,8 @@ class Deployment(BaseModel):
     secret_inputs: list[str]
     seq: int
     lines: int
+    environment: str
+    held: dict[str, Any] | None
 
 
 class Service(BaseModel):

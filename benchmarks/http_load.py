@@ -74,8 +74,8 @@ class Connection(asyncio.Protocol):
 
 
 def canonical(body: bytes) -> bytes:
-    """Return a JSON document without insignificant whitespace, which differs between servers."""
-    return json.dumps(json.loads(body)).encode()
+    """Return a JSON document without insignificant whitespace and order of keys, which differ between servers."""
+    return json.dumps(json.loads(body), sort_keys=True).encode()
 
 
 async def whole_body(spec: dict[str, Any], request: bytes) -> bytes:
