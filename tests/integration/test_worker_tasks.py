@@ -65,9 +65,16 @@ async def worker(
     """Run the tasks of a worker in its own listener, as in a process of its own."""
     listener = Listener(url)
     runner = TaskRunner(worker_id, handlers, autocommit, listener)
+    await beat(autocommit, worker_id)
     async with background(listener.run(), runner.run()):
         await listener.connected.wait()
         yield
+
+
+async def beat(autocommit: OpenUnitOfWork, worker_id: str = "w1") -> None:
+    """Send a heartbeat, without which a worker counts as gone after a few seconds."""
+    async with autocommit() as uow:
+        await uow.workers.beat(worker_id=worker_id, host="host1", version="1", slots=1)
 
 
 @asynccontextmanager
@@ -119,7 +126,7 @@ async def test_a_task_that_takes_too_long_fails(
 ) -> None:
     async with client(database_url, autocommit) as ask, worker(database_url, autocommit, {"hang": hang}):
         with pytest.raises(TaskFailed, match="did not finish in time"):
-            await ask.ask("hang", {}, timeout=0.2)
+            await ask.ask("hang", {}, timeout=3)
     assert await stored_tasks(database) == 0
 
 
@@ -165,12 +172,13 @@ async def test_choices_are_loaded_by_a_worker(
 async def test_a_worker_that_dies_is_reported(
     database_url: str, database: Database, autocommit: OpenUnitOfWork
 ) -> None:
+    await beat(autocommit)
     async with client(database_url, autocommit) as ask:
-        asked = asyncio.ensure_future(ask.ask("double", {"number": 1}, timeout=0.5))
+        asked = asyncio.ensure_future(ask.ask("double", {"number": 1}, timeout=3))
         async with autocommit() as uow:
 
             async def is_claimed() -> bool:
-                return await uow.worker_tasks.claim("w1", ["double"]) is not None
+                return asked.done() or await uow.worker_tasks.claim("w1", ["double"]) is not None
 
             await eventually(is_claimed)
         with pytest.raises(TaskFailed, match="The worker did not answer in time"):
@@ -199,6 +207,7 @@ async def test_lost_notifications_only_delay_the_answer(
 ) -> None:
     deaf = Listener(database_url)  # not running
     runner = TaskRunner("w1", {"double": double}, autocommit, deaf)
+    await beat(autocommit)
     async with background(runner.run()):
         assert await TaskClient(autocommit, deaf).ask("double", {"number": 4}, timeout=TIMEOUT) == {"doubled": 8}
 
