@@ -161,7 +161,7 @@ class TestHeldDeployments:
         assert (await site.deployment(held)).held is None
         assert await site.claim() == held
 
-    async def test_clients_are_told_why_it_is_held(self, site: Site) -> None:
+    async def test_clients_see_why_it_is_held(self, site: Site) -> None:
         until = site.clock.now + timedelta(hours=1)
         held = await site.start(await site.service(), held=Held("Starts at night", until))
         deployment = await site.deployment(held)

@@ -196,6 +196,7 @@ class Checkers:
     def __init__(self, keep_seconds: float = 0.0) -> None:
         self._keep_seconds = keep_seconds
         self._kept: _Kept | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def use(self, scope: FolderScope, user: DeployUser | None) -> AsyncIterator[Checker]:
@@ -244,8 +245,11 @@ class Checkers:
 
     def _put_aside(self, checker: Checker, user: DeployUser | None) -> None:
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._keep_seconds, lambda: asyncio.ensure_future(self._end_kept()))
+        timer = loop.call_later(self._keep_seconds, self._start_ending)
         self._kept = _Kept(checker, user, loop, timer)
+
+    def _start_ending(self) -> None:
+        self._ending = asyncio.ensure_future(self._end_kept())  # the event loop alone does not keep it alive
 
 
 @dataclass(frozen=True, slots=True)
