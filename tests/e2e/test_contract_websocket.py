@@ -120,7 +120,7 @@ def test_each_change_of_a_deployment_is_sent(api: Api, held: tuple[dict[str, Any
         live.subscribe(started["id"])
         puppet.exit()
         final = live.wait_for_state(started["id"])
-        sent = [message for message in live.about(started["id"]) if message["type"] == "deployment"]
+        sent = [message for message in live.transcript(started["id"]) if message["type"] == "deployment"]
     assert [message["state"] for message in sent] == ["queued", "running", "success"]
     for message in sent:
         assert set(message) >= DEPLOYMENT | NUMBERED
@@ -140,7 +140,7 @@ def test_each_change_of_a_step_and_its_removal_are_sent(api: Api, held: tuple[di
         puppet.print(report("One", "running", message="half way"), report("One", "success", message="done"))
         puppet.exit()
         live.wait_for_state(started["id"])
-        sent = live.of_type("step")
+        sent = [message for message in live.transcript(started["id"]) if message["type"] == "step"]
     assert all(set(message) >= STEP | NUMBERED for message in sent)
     assert [(message["name"], message["state"], message["message"], message["deleted"]) for message in sent] == [
         ("One", "pending", "", False),
