@@ -54,6 +54,7 @@ def create_bus(
     bus.on_command(commands.ClaimDeployments, partial(runs.claim_deployments, now=now))
     ingest_output = partial(runs.ingest_output, running=RunningDeployments(), step_ids=step_ids)
     bus.on_command(commands.IngestOutput, ingest_output, autocommit=True)
+    bus.on_command(commands.ShowOpenLine, runs.show_open_line, autocommit=True)
     bus.on_command(commands.PrepareRun, partial(runs.prepare_run, run_secrets=run_secrets), autocommit=True)
     bus.on_command(commands.KeepFiles, deployments.keep_files, autocommit=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))

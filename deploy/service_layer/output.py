@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from deploy.domain.policy import Visible
+from deploy.domain.terminal import plain_text
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 EVENTS_AT_ONCE = 50
@@ -46,7 +47,7 @@ async def find_lines(
         events = await uow.events.output_after(deployment_id, after, visible=visible, limit=EVENTS_AT_ONCE)
         for event in events:
             for line in lines_of(event.message):
-                if line.n <= after or (wanted and wanted not in line.text.casefold()):
+                if line.n <= after or (wanted and wanted not in plain_text(line.text).casefold()):
                     continue
                 if len(found) == limit:
                     return found, found[-1]["n"]

@@ -17,8 +17,12 @@ from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
+from deploy.service_layer.messages import open_line_message
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
+
+# PostgreSQL refuses notifications of 8,000 bytes and more.
+MAX_NOTIFICATION_BYTES = 8000
 
 
 async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
@@ -98,6 +102,15 @@ async def _stored(
         if is_stored:
             await settle(uow, run)
     return run if is_stored else None
+
+
+async def show_open_line(command: commands.ShowOpenLine, uow: UnitOfWork) -> list[Event]:
+    """Notify the servers of a line that has not ended yet, unless it is too long for a notification."""
+    message = open_line_message(command.deployment_id, command.number, command.at, command.text)
+    payload = f"open_line {command.deployment_id} {message}"
+    if len(payload.encode()) < MAX_NOTIFICATION_BYTES:
+        await uow.events.wake(payload)
+    return []
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:

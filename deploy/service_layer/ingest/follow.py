@@ -6,16 +6,19 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
 from typing import TypeVar
 
 import stamina
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, is_outdated
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
-from deploy.domain.commands import FailLostRun, IngestOutput
+from deploy.domain.commands import FailLostRun, IngestOutput, ShowOpenLine
+from deploy.domain.events import LinePrinted
 from deploy.domain.masking import Mask
 from deploy.domain.policy import EVERYTHING, WORKER
-from deploy.service_layer.ingest.entries import EXIT, START, masked_entries
+from deploy.domain.reports import clean_text
+from deploy.service_layer.ingest.entries import EXIT, OPEN, START, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -62,6 +65,7 @@ class Follower:
         self._offset = offset
         self._refusal = refusal
         self._grown = asyncio.Event()
+        self._lines = 0
 
     async def follow(self) -> None:
         """Store the output until the end of the run is stored or the run is known to be lost."""
@@ -82,13 +86,13 @@ class Follower:
         offset = await persistently(self._stored_offset) if self._offset is None else self._offset
         if offset:
             self._mask.resume()
-        begun = False
+        begun, position = False, offset
         while offset is not None:
             # Keep this order: if the supervisor exits in between, it has already written everything.
             alive = self._run.alive()
             self._grown.clear()
             try:
-                records, after = self._run.read(offset, limit=BATCH)
+                records, after = self._run.read(position or offset, limit=BATCH)
             except (SpoolCorrupt, OSError) as error:
                 await self._fail(f"The run was lost: its spool cannot be read ({self._mask.text(str(error))}).")
                 return
@@ -97,7 +101,13 @@ class Follower:
                 begun = True
                 await self._wait()
             elif records:
-                offset = await self._ingest(records, offset, after)
+                # Lines that have not ended yet are not stored, and neither is an offset after them.
+                if any(record.kind != OPEN for record in records):
+                    offset = await self._ingest(records, offset, after)
+                    position = offset
+                else:
+                    position = after
+                await self._show_open_line(records[-1])
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
                 await self._fail(NOT_STARTED.format(self._mask.text(refusal)) if refusal else LOST)
@@ -113,11 +123,24 @@ class Follower:
             # No events: the batch only contained `start`, or it was already stored by a commit whose response was
             # lost.
             return await persistently(self._stored_offset)
+        self._lines = next((event.number for event in reversed(events) if isinstance(event, LinePrinted)), self._lines)
         return None if records[-1].kind == EXIT else after
+
+    async def _show_open_line(self, record: Record) -> None:
+        if record.kind != OPEN:
+            return
+        at = datetime.fromtimestamp(record.at, timezone.utc)
+        text = clean_text(self._mask.open_line(str(record.data)))
+        command = ShowOpenLine(deployment_id=self.deployment_id, number=self._lines + 1, at=at, text=text)
+        try:
+            await self._bus.handle(command, by=WORKER)
+        except DATABASE_ERRORS as error:
+            log.debug("Failed to show a line that has not ended: %s", error)  # it is stored when it ends
 
     async def _stored_offset(self) -> int | None:
         async with self._open_unit_of_work() as uow:
             deployment = await uow.deployments.get(self.deployment_id, visible=EVERYTHING)
+            self._lines = deployment.lines
             return None if deployment.run_ended is not None else deployment.spool_offset
 
     async def _fail(self, reason: str) -> None:

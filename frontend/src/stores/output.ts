@@ -2,6 +2,8 @@ import { defineStore } from "pinia";
 import { shallowReactive } from "vue";
 import { call } from "@/api/errors";
 import type { WireLine } from "@/api/messages";
+import { stateBefore } from "@/lib/terminal/states";
+import type { State } from "@/lib/terminal/line";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 
@@ -18,6 +20,10 @@ export interface LogLine {
  */
 export interface Log {
   readonly lines: (LogLine | undefined)[];
+  /** The terminal's state after each line, as far as it is known. */
+  states: (State | undefined)[];
+  /** The line that the run has not ended yet. It is shown until line `n` arrives, and never stored. */
+  open: LogLine | null;
   total: number;
   loaded: number;
   version: number;
@@ -26,6 +32,8 @@ export interface Log {
 
 /** Lines per fetched block. */
 const BLOCK = 1000;
+/** Lines before the visible ones that are fetched as well, because colors continue across lines. */
+const LEAD = 200;
 /** Blocks per request when all lines are needed: the server's maximum. */
 const BLOCKS_AT_ONCE = 10;
 
@@ -39,7 +47,7 @@ export const useOutputStore = defineStore("output", () => {
   function of(deploymentId: number): Log {
     const known = logs.get(deploymentId);
     if (known) return known;
-    const log: Log = shallowReactive({ lines: [], total: 0, loaded: 0, version: 0, error: null });
+    const log: Log = shallowReactive({ lines: [], states: [], open: null, total: 0, loaded: 0, version: 0, error: null });
     logs.set(deploymentId, log);
     return log;
   }
@@ -70,6 +78,12 @@ export const useOutputStore = defineStore("output", () => {
 
   push.on("output", message => append(message.deployment_id, message.lines));
 
+  push.on("open_line", ({ deployment_id: deploymentId, n, at, text }) => {
+    const log = of(deploymentId);
+    log.open = text ? { n, at, text, stepId: null } : null;
+    touch(log);
+  });
+
   /** Sets the total number of lines, loaded or not. */
   function announce(deploymentId: number, total: number): Log {
     const log = of(deploymentId);
@@ -86,6 +100,7 @@ export const useOutputStore = defineStore("output", () => {
       }));
       for (const { n, at, text, step_id: stepId } of page.lines) put(log, { n, at, text, stepId });
       log.error = null;
+      log.states = []; // lines that were absent can change the colors of the lines after them
     } catch (error) {
       log.error = error;
       for (const key of keys(deploymentId, first, count)) blocks.delete(key);
@@ -115,7 +130,7 @@ export const useOutputStore = defineStore("output", () => {
   async function ensure(deploymentId: number, from: number, to: number): Promise<void> {
     const log = of(deploymentId);
     const missing: Promise<void>[] = [];
-    for (let number = Math.floor(from / BLOCK); number <= Math.floor(to / BLOCK); number += 1) {
+    for (let number = Math.floor(Math.max(0, from - LEAD) / BLOCK); number <= Math.floor(to / BLOCK); number += 1) {
       if (isMissing(log, number)) missing.push(block(deploymentId, number));
     }
     await Promise.all(missing);
@@ -132,10 +147,16 @@ export const useOutputStore = defineStore("output", () => {
     }
   }
 
+  /** Returns the terminal's state before the line at `index`. */
+  function stateAt(deploymentId: number, index: number): State {
+    const log = of(deploymentId);
+    return stateBefore(log.lines, log.states, index);
+  }
+
   function drop(deploymentId: number): void {
     logs.delete(deploymentId);
     for (const key of [...blocks.keys()]) if (key.startsWith(`${deploymentId}:`)) blocks.delete(key);
   }
 
-  return { of, announce, ensure, ensureAll, drop };
+  return { of, announce, stateAt, ensure, ensureAll, drop };
 });

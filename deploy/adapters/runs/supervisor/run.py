@@ -9,7 +9,7 @@ import time
 from .child import Child
 from .control import Control, Signals
 from .output import OutputLimit, Stream
-from .plain_json import to_json
+from .plain_json import quoted, to_json
 from .private_folder import PrivateFolder
 from .processes import left_running
 from .records import SPOOL_INTERVAL, Spool
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_WAIT = 86400.0  # seconds per poll, which accepts at most 2**31 - 1 milliseconds
 SPEC_TIMEOUT = 10.0  # seconds to wait for the settings of the run
 DRAIN_TIMEOUT = 2.0  # seconds to read output of processes that outlive the script
+OPEN_INTERVAL = 0.25  # seconds between records of a line that has not ended yet
 SPOOL_TIMEOUT = 600.0  # seconds to keep retrying writes to a full disk after the script has ended
 
 
@@ -48,6 +49,8 @@ class Supervisor:
         self.stopping = Stopping()
         self.deadline = float("inf")
         self.drain_until = 0.0
+        self.open_due = float("inf")
+        self.open_line = ""
 
     def run(self) -> None:
         try:
@@ -141,10 +144,11 @@ class Supervisor:
             else:
                 self.handle_signals()
         self.check_deadlines()
+        self.record_open_line()
 
     def poll_timeout(self) -> float:
         """Return the number of milliseconds until the next action is due."""
-        due = [self.stopping.due]
+        due = [self.stopping.due, self.open_due]
         if self.status is None and self.stopping.cause is None:
             due.append(self.deadline)
         if self.drain_until > time.monotonic():
@@ -167,10 +171,23 @@ class Supervisor:
     def read_stream(self, stream: Stream) -> None:
         pieces, size = stream.read()
         self.spool.extend(self.limit.keep(pieces, size))
+        if pieces:
+            self.open_line = ""  # the line can have another number now
+        self.open_due = min(self.open_due, time.monotonic() + OPEN_INTERVAL)
         if not size:
             del self.streams[stream.fd]
             self.unregister(stream.fd)
             os.close(stream.fd)
+
+    def record_open_line(self) -> None:
+        """Record a line that has not ended yet, so that people see progress. It is never stored."""
+        if time.monotonic() < self.open_due:
+            return
+        self.open_due = float("inf")
+        text = next(filter(None, (stream.open_line() for stream in self.streams.values())), "")
+        if text != self.open_line and text and not self.spool.blocked and not self.limit.is_reached:
+            self.spool.append("open", quoted(text))
+        self.open_line = text
 
     def unregister(self, fd: int) -> None:
         try:
