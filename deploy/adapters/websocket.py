@@ -158,13 +158,6 @@ class Hub:
             if may_read(client.actor):
                 client.offer(deployment_id, events, complete=complete)
 
-    def show(self, deployment_id: int, message: str, *, may_read: Callable[[Actor], bool]) -> None:
-        """Send a message that is not stored to the clients that follow a deployment and have caught up with it."""
-        for client in self._clients:
-            follows = deployment_id in client.subscribed and deployment_id not in client.behind
-            if follows and client.has_room and may_read(client.actor):
-                client.put(message)
-
     def broadcast(self, message: str, *, may_read: Callable[[Actor], bool]) -> None:
         """Send a message that does not belong to a deployment. Clients without room do not receive it."""
         for client in self._clients:

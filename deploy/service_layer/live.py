@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from deploy.adapters.database import DATABASE_ERRORS
@@ -112,8 +112,8 @@ class LiveFeed:
                 continue  # it has subscribed since then, so these events lack the output it now needs
             if not events and deployment_id not in client.missed:
                 client.behind.discard(deployment_id)
-                if deployment_id in client.subscribed and (open_line := self._open_lines.get(deployment_id)):
-                    client.put(open_line)
+                if deployment_id in client.subscribed:
+                    await self._send_open_line(deployment_id, [client])
                 return
             client.deliver(deployment_id, events)
 
@@ -176,7 +176,7 @@ class LiveFeed:
         if self._services:
             await self._send_services()
         while self._open_changed:
-            await self._send_open_line(self._open_changed.pop())
+            await self._send_open_line(self._open_changed.pop(), self._hub)
 
     async def _sweep(self) -> None:
         for deployment_id, seq in await self._reader.cursors(visible=EVERYTHING, since_seconds=60):
@@ -212,12 +212,17 @@ class LiveFeed:
         may_read = partial(may, action=Action.READ_DEPLOYMENT, target=target)
         self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
 
-    async def _send_open_line(self, deployment_id: int) -> None:
-        service_id, message = await self._service(deployment_id), self._open_lines.get(deployment_id)
-        if service_id is not None and message is not None:
-            target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
-            may_read = partial(may, action=Action.READ_DEPLOYMENT, target=target)
-            self._hub.show(deployment_id, message, may_read=may_read)
+    async def _send_open_line(self, deployment_id: int, clients: Iterable[Client]) -> None:
+        """Send the last unfinished line to the clients that follow the deployment and have caught up with it."""
+        message = self._open_lines.get(deployment_id)
+        service_id = None if message is None else await self._service(deployment_id)
+        if message is None or service_id is None:
+            return
+        target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
+        for client in clients:
+            follows = deployment_id in client.subscribed and deployment_id not in client.behind
+            if follows and client.has_room and may(client.actor, action=Action.READ_DEPLOYMENT, target=target):
+                client.put(message)
 
     def _remember(self, deployment_id: int, cursor: int) -> None:
         self._cursors[deployment_id] = cursor

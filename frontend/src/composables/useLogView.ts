@@ -86,7 +86,8 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
     // New lines increase the distance as well; only upward scrolling comes from the user.
     else if (element.scrollTop < lastTop - 1) following.value = false;
     lastTop = element.scrollTop;
-    if (distance <= SLACK && !isLast && !following.value) void shift(1);
+    if (following.value) return;
+    if (distance <= SLACK && !isLast) void shift(1);
     else if (element.scrollTop <= SLACK && base.value > 0) void shift(-1);
   }
 

@@ -96,6 +96,10 @@ describe("addresses in the log", () => {
     },
   );
 
+  it("are not searched for in hostile lines", () => {
+    expect(links(`https://example.org/${")".repeat(100_000)}`)).toEqual([]);
+  });
+
   it("are one link across colors", () => {
     expect(links(`https://example.org/${ESC}[1mb${ESC}[0m`)).toEqual([
       ["https://example.org/", "https://example.org/b"], ["b", "https://example.org/b"],

@@ -56,8 +56,9 @@ export function linked(segments: Segment[]): Segment[] {
   const urls: string[] = [];
   const cuts: Cut[] = [];
   for (const { 0: found, index } of text.matchAll(URL)) {
+    if (found.length > MAX_URL) continue;
     const url = trimmed(found);
-    if (url.length > MAX_URL || /^https?:\/*$/i.test(url)) continue;
+    if (/^https?:\/*$/i.test(url)) continue;
     urls.push(url);
     cuts.push([index, index + url.length]);
   }
