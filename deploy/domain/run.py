@@ -7,7 +7,7 @@ from datetime import datetime
 
 from typing_extensions import assert_never
 
-from deploy.domain.events import Event, LinePrinted, StepChanged
+from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import (
     DIFF_LIMIT,
@@ -152,8 +152,15 @@ class Run:
         self._emit(step)
 
     def _end(self, end: RunEnded) -> None:
+        was_final = self.deployment.state.is_final
         self.deployment.exit_code = end.code
         self.deployment.run_ended = end.at
+        self._end_open(end)
+        if was_final and not any(isinstance(event, DeploymentChanged) for event in self.events):
+            # The script had reported the result; now its processes have ended as well.
+            self.events.append(DeploymentChanged(self.deployment.id))
+
+    def _end_open(self, end: RunEnded) -> None:
         if end.cause == "lost" and self.deployment.state.is_final:
             return  # the script has already reported the result
         if end.cause is None and end.code == 0:

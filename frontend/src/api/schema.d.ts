@@ -924,6 +924,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -986,6 +988,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -1037,6 +1041,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -1652,6 +1658,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
