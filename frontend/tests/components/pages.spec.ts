@@ -2,6 +2,7 @@ import { flushPromises } from "@vue/test-utils";
 import { beforeEach, describe, expect, it } from "vitest";
 import { useNoticesStore } from "@/stores/notices";
 import { usePushStore } from "@/stores/push";
+import { useSessionStore } from "@/stores/session";
 import ServicesView from "@/views/ServicesView.vue";
 import SignInView from "@/views/SignInView.vue";
 import TokensView from "@/views/TokensView.vue";
@@ -28,6 +29,16 @@ function press(text: string, within: ParentNode = document.body): void {
 }
 
 describe("signing in", () => {
+  it.each([
+    ["expired", "Your session has expired or was ended."],
+    ["elsewhere", "You signed out in another tab."],
+  ] as const)("says why the session is over: %s", async (why, text) => {
+    await signIn(server);
+    useSessionStore().forget(why);
+    const { wrapper } = await mountInApp(SignInView, { at: "/sign-in?next=/queue" });
+    expect(wrapper.text()).toContain(text);
+  });
+
   async function attempt(path: string) {
     const page = await mountInApp(SignInView, { at: path });
     await page.wrapper.get("input[name=username]").setValue("lena");
