@@ -4,7 +4,7 @@ import type { DeploymentDetail } from "@/api/types";
 import { usePushStore } from "@/stores/push";
 import DeploymentView from "@/views/DeploymentView.vue";
 import { freshStores, mountInApp, signIn } from "../support/app";
-import { aDeployment, aDetail, aStep } from "../support/data";
+import { aDeployment, aDetail, aService, aStep } from "../support/data";
 import { FakeServer, FakeSocket } from "../support/network";
 
 const AT = "2026-01-01T10:00:00Z";
@@ -150,17 +150,104 @@ describe("a failed deployment", () => {
     expect(page.get("[data-step=Install] button").attributes("aria-expanded")).toBe("false");
   });
 
-  it("can be retried with a button", async () => {
+  it("shows the step that a cancel interrupted as cancelled", async () => {
+    const reason = "Cancelled by lena.";
+    const page = await open({ state: "cancelled", finished: AT, reason, steps: [{ ...failed, hosts: [], message: reason }] });
+    expect(page.get("[data-step=Install]").text()).toContain("Cancelled");
+    expect(page.get("[data-step=Install]").text()).not.toContain("Failed");
+  });
+
+  it("shows values by their titles", async () => {
+    const inputs = { properties: { target: { title: "Target", oneOf: [{ const: "prod", title: "Production" }] } } };
+    server.json("GET /services/1", { ...aService({ data: { inputs } }), readme: null, plan: [] });
+    const page = await open({ context: { env: { target: "prod", OTHER: "1" } } });
+    expect(page.findAll("[data-value]").map(value => value.text())).toEqual(["Target: Production", "OTHER: 1"]);
+  });
+
+  it("can be stopped if it reported success but its processes do not end", async () => {
+    const page = await open({ state: "success", finished: AT, run_ended: null });
+    expect(page.text()).toContain("Stop its processes");
+    await say(change(2, { state: "success", finished: AT, run_ended: AT }));
+    expect(page.text()).not.toContain("Stop its processes");
+  });
+
+  it("can be retried with a button, after a confirmation", async () => {
     server.json("POST /deployments/5/retry", aDeployment({ id: 6, retry_of: 5, state: "queued" }));
     const page = await open({ state: "failure", finished: AT });
     const button = page.findAll("button").find(found => found.text() === "Retry");
     await button?.trigger("click");
+    await button?.trigger("click");
+    await settle();
+    expect(server.called("POST /deployments/5/retry")).toHaveLength(0);
+    document.querySelector("[role=dialog] form")?.dispatchEvent(new Event("submit", { cancelable: true }));
     await settle();
     expect(server.called("POST /deployments/5/retry")).toHaveLength(1);
   });
 });
 
 describe("the log", () => {
+  const openLine = (n: number, text: string) => ({ type: "open_line", deployment_id: 5, n, at: AT, text });
+
+  it("shows a line before it ends, while it is the next one", async () => {
+    const page = await open({ seq: 1 });
+    await say(output(2, 1, "first"), openLine(2, "\r10 %\r20 %"));
+    expect(page.get(".log-open .text").text()).toBe("20 %");
+    await say(openLine(2, "\r30 %"));
+    expect(page.get(".log-open .text").text()).toBe("30 %");
+    await say(output(3, 2, "100 %"), openLine(2, "late"));
+    expect(page.find(".log-open").exists()).toBe(false);
+    expect(lines(page)).toEqual(["first", "100 %"]);
+  });
+
+  it("continues colors on the next line", async () => {
+    const page = await open({ seq: 1 });
+    await say(output(2, 1, "\u001b[31mred"), output(3, 2, "still red"));
+    expect(page.findAll(".log-line .text .ansi-fg-1").map(part => part.text())).toEqual(["red", "still red"]);
+  });
+
+  it("links addresses without access to this page", async () => {
+    const page = await open({ seq: 1 });
+    await say(output(2, 1, "see https://example.org/a."));
+    const link = page.get(".log-line .text a");
+    expect(link.attributes()).toMatchObject({ href: "https://example.org/a", target: "_blank", rel: "noopener noreferrer" });
+    expect(link.text()).toBe("https://example.org/a");
+  });
+
+  it("of two million lines fits into the browser's limits, and each line can be reached", async () => {
+    const page = await open({ state: "success", finished: AT, lines: 2_000_000 });
+    const height = () => Number.parseFloat(page.get<HTMLElement>(".log > div").element.style.height);
+    expect(height()).toBeLessThan(16_000_000);
+    const numbers = () => page.findAll(".log-line .number").map(number => Number(number.text()));
+    expect(numbers()).toContain(1);
+    await page.get(".log").trigger("keydown", { key: "End" });
+    await settle();
+    await page.get(".log").trigger("scroll");
+    await settle();
+    expect(Math.max(...numbers())).toBeGreaterThan(1_940_000);
+    await page.get(".log").trigger("keydown", { key: "Home" });
+    await settle();
+    expect(height()).toBeLessThan(16_000_000);
+    expect(numbers()).toContain(1);
+  });
+
+  it("copies all lines after Ctrl-A", async () => {
+    const page = await open({ seq: 1 });
+    await say(output(2, 1, "\u001b[31mone"), output(3, 2, "two"));
+    await page.get(".log").trigger("keydown", { key: "a", ctrlKey: true });
+    await settle();
+    const event = new Event("copy", { cancelable: true });
+    let copied = "";
+    Object.assign(event, { clipboardData: { setData: (_type: string, text: string) => { copied = text; } } });
+    document.dispatchEvent(event);
+    expect(copied).toBe("one\ntwo\n");
+  });
+
+  it("moves Ctrl-F to its own search", async () => {
+    const page = await open({ seq: 1 });
+    await page.get(".log").trigger("keydown", { key: "f", ctrlKey: true });
+    expect(document.activeElement).toBe(page.get("input[type=search]").element);
+  });
+
   it("renders only visible lines of a log of any length", async () => {
     stored = Array.from({ length: 1000 }, (_, index) => `line ${index + 1}`);
     const page = await open({ state: "success", finished: AT });
