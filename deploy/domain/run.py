@@ -25,6 +25,17 @@ from deploy.domain.reports import (
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
 SCRIPT_STEP = "Run the deploy script"
+# What shells report about a program that they ran: 128 and the number of the signal that ended it, or that it could not
+# be run at all.
+EXIT_CODE_HINTS = {
+    126: "A command could not be executed. Check its permissions.",
+    127: "A command was not found. Check its name, and PATH_FOR_DEPLOY.",
+    134: "A program aborted (SIGABRT).",
+    137: "A program was killed (SIGKILL), often because the machine was out of memory.",
+    139: "A program crashed (SIGSEGV).",
+    143: "A program was terminated from outside (SIGTERM).",
+}
+SIGNAL_HINTS = {"SIGKILL": "Often, the system does this because the machine is out of memory."}
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
@@ -243,7 +254,11 @@ def _reason(end: RunEnded) -> str:
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
-        return f"The deploy script was killed by {end.signal}."
+        return _with_hint(f"The deploy script was killed by {end.signal}.", SIGNAL_HINTS.get(end.signal))
     if end.code is None:
         return "The run ended without reporting a result."
-    return f"The deploy script ended with exit code {end.code}."
+    return _with_hint(f"The deploy script ended with exit code {end.code}.", EXIT_CODE_HINTS.get(end.code))
+
+
+def _with_hint(sentence: str, hint: str | None) -> str:
+    return f"{sentence} {hint}" if hint else sentence

@@ -304,6 +304,25 @@ ENDINGS = {
     "signal": Ending(
         ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was killed by SIGSEGV.", {"A": "failure"}
     ),
+    "exit code of a killed program": Ending(
+        ended(137),
+        FAILURE,
+        "The deploy script ended with exit code 137. A program was killed (SIGKILL), often because the machine was out "
+        "of memory.",
+        {"A": "failure"},
+    ),
+    "exit code of a missing program": Ending(
+        ended(127),
+        FAILURE,
+        "The deploy script ended with exit code 127. A command was not found. Check its name, and PATH_FOR_DEPLOY.",
+        {"A": "failure"},
+    ),
+    "killed": Ending(
+        ended(None, signal="SIGKILL"),
+        FAILURE,
+        "The deploy script was killed by SIGKILL. Often, the system does this because the machine is out of memory.",
+        {"A": "failure"},
+    ),
     "timeout": Ending(
         ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}
     ),
