@@ -15,6 +15,8 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
 DIFF_LIMIT = 4 * MESSAGE_LIMIT
+# Characters of JSON: all other fields that a script reports about a step.
+DETAIL_LIMIT = 4 * MESSAGE_LIMIT
 # Our Ansible callback puts this control character where it cuts off a text, followed by the size of the whole text in
 # bytes and a semicolon. It replaces control characters from other sources.
 CUT = "\x1a"

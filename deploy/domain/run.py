@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
 from typing_extensions import assert_never
 
 from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import (
+    DETAIL_LIMIT,
     DIFF_LIMIT,
     NAME_LIMIT,
     Entry,
@@ -109,7 +112,8 @@ class Run:
         step = found or self._append(name)
         was_running = step.state is StepState.RUNNING
         step.message = short_text(with_cut_notes(report.message)) or step.message
-        step.detail.update(report.detail)
+        if report.detail:
+            step.detail = _merged(step.detail, report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
         self._emit(step)
@@ -247,6 +251,26 @@ class Run:
         if not self.deployment.has_failed_step:
             self.deployment.has_failed_step = True
             self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+
+
+def _merged(detail: dict[str, Any], reported: dict[str, Any]) -> dict[str, Any]:
+    """Return the detail of a step with what was reported now. Leave out values that make it larger than DETAIL_LIMIT."""
+    merged = {**detail, **reported}
+    if _size(merged) <= DETAIL_LIMIT:
+        return merged
+    merged = {name: value for name, value in detail.items() if name not in reported}
+    left = DETAIL_LIMIT - _size(merged)
+    for name, value in reported.items():
+        size = _size({name: value})
+        kept = value if size <= left else f"… (left out: {size} characters)"
+        left -= _size({name: kept})
+        if left >= 0:
+            merged[name] = kept
+    return merged
+
+
+def _size(detail: dict[str, Any]) -> int:
+    return len(json.dumps(detail, ensure_ascii=False))
 
 
 def _reason(end: RunEnded) -> str:

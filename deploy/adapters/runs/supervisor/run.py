@@ -133,7 +133,7 @@ class Supervisor:
     def identity(self, child: Child, spec: Spec) -> str:
         """Return what the worker needs to end the run if this supervisor cannot (`RunProcesses` in ../processes.py).
 
-        A process is its ID and its start time. `deadline` is monotonic, and `stop_seconds` is in seconds.
+        A process is its ID and its start time. `deadline` is a monotonic time, and `stop_seconds` a duration.
         """
         fields: dict[str, str | None] = {"folder": self.folder.path if self.folder else None}
         for name, pid in (("supervisor", os.getpid()), ("keeper", child.keeper), ("script", child.pid)):
