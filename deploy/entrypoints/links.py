@@ -18,4 +18,5 @@ def public_url(request: Request, settings: Settings) -> str:
     if port is None and "/" in host:  # a Unix socket
         host = "localhost"
     shown = f"[{host}]" if ":" in host else host
-    return f"{request.url.scheme}://{shown}" + (f":{port}" if port else "") + request.scope.get("root_path", "")
+    place = f"{shown}:{port}" if port else shown
+    return f"{request.url.scheme}://{place}{request.scope.get('root_path', '')}"

@@ -193,6 +193,7 @@ class TestLiveness:
         time.sleep(delay)
         run.process.kill()
         run.process.wait(TIMEOUT)
+        wait_until(lambda: not run.directory.alive())
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
         begun = runs.folder / "begun"
         if run.directory.started():

@@ -210,7 +210,7 @@ class TestPipes:
         run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
         assert run.outcome()["code"] == 0
         assert run.lines()[0] == "first"
-        assert run.directory.spool.stat().st_size < 10 * 100_000
+        assert run.directory.spool.stat().st_size < 50 * 100_000
 
     def test_a_process_left_running_can_print_after_the_run(self, runs: Runs) -> None:
         daemon = "while [ ! -e stop ]; do echo tick && echo wrote >> ticks; sleep 0.01; done; touch stopped"
@@ -227,10 +227,10 @@ class TestPipes:
         assert run.outcome()["code"] == 0
         assert not run.directory.alive()
         pid = int(run.lines()[1])
-        readers = readers_of(pid)
-        assert len(readers) == 1
+        wait_until(lambda: len(readers_of(pid)) == 1)
+        (reader,) = readers_of(pid)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not running(readers[0]))
+        wait_until(lambda: not running(reader))
 
     def test_all_script_output_is_recorded_while_others_hold_its_pipe(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & seq 1 100000")

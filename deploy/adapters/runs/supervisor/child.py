@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-PIPE_SIZE = 256 * 1024  # the kernel limits each user's pages in pipes that are larger than the default
+# Sizes to try. The system limits the size of a pipe, and each user's pages in pipes that are larger than the default.
+PIPE_SIZES = (1 << 20, 256 << 10)
 F_SETPIPE_SZ = 1031
 
 
 UMASK = 0o022
+READY = b"ready "
 
 
 def new_pipe(flags: int = 0) -> tuple[int, int]:
@@ -30,10 +32,12 @@ def new_pipe(flags: int = 0) -> tuple[int, int]:
         ends = os.pipe2(flags | os.O_CLOEXEC)
     except OSError:
         ends = os.pipe()  # some systems do not support packets (O_DIRECT)
-    try:
-        fcntl.fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE)
-    except OSError:
-        pass
+    for size in PIPE_SIZES:
+        try:
+            fcntl.fcntl(ends[1], F_SETPIPE_SZ, size)
+            break
+        except OSError:
+            pass
     return ends
 
 
@@ -74,28 +78,21 @@ class Child:
             return pid
 
         self._report, self.keeper = fork_keeper(fork) if kept else (-1, 0)
-        self.pid = (self._number() or 0) if kept else fork()
+        self.pid = 0 if kept else fork()
         for end in (output, errors, events_end, status, gate):
             if end >= 0:
                 os.close(end)
         answer = os.read(self._status, 65536)
-        if answer != b"ready":
+        if answer.startswith(READY):
+            self.pid = int(answer[len(READY) :])
+        else:
             self.abandon()
             raise NotStarted(decoded(answer) or "The process was killed before it could start.")
 
     def wait_status(self) -> int | None:
         """Return the script's wait status, which the keeper reported before it exited, or None if it was killed."""
-        return self._number()
-
-    def _number(self) -> int | None:
-        """Return the next number that the keeper reports, or None if it is dead."""
-        line = b""
-        while not line.endswith(b"\n"):
-            byte = os.read(self._report, 1)
-            if not byte:
-                return None
-            line += byte
-        return int(line)
+        reported = os.read(self._report, 32)
+        return int(reported) if reported else None
 
     def abandon(self) -> None:
         """Kill the waiting process."""
@@ -159,7 +156,7 @@ def become(
         change_folder(cwd)
         program = find_program(os.fsdecode(argv[0]), os.fsdecode(env.get(b"PATH", b"")))
         check_program(program)
-        os.write(status, b"ready")
+        os.write(status, READY + b"%d" % os.getpid())
         if os.read(gate, 1):
             execute(program, argv, env)
     except NotStarted as reason:

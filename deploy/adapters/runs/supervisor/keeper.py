@@ -26,15 +26,14 @@ PARENT_DIED = signal.SIGUSR2
 def keep(supervisor: int, report: int, start: Callable[[], int]) -> NoReturn:
     """Turn this process into the keeper of the script that `start` forks.
 
-    Report the script's process ID and, when it has exited, its wait status to the descriptor `report`, one per line.
+    Report the wait status of the script, when it has exited, to the descriptor `report`.
     """
     try:
         watch(supervisor)
         script = start()
-        os.write(report, b"%d\n" % script)
         os.dup2(report, 0)
         os.closerange(2, 256)  # 1 is the spool, with its lock
-        os.write(0, b"%d\n" % wait(script))
+        os.write(0, b"%d" % wait(script))
     finally:
         os._exit(0)
 
