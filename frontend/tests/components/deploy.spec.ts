@@ -145,7 +145,7 @@ describe("deploying a service with inputs", () => {
     await choose("where", 0);
     await press("Continue");
     expect(text()).toContain("Version: v2");
-    expect(text()).toContain("Where: staging (default)");
+    expect(text()).toContain("Where to: staging (default)");
     await press("Deploy now");
     expect(sent()).toEqual([{ env: { version: "v2", where: "staging" }, origin: "frontend" }]);
   });
