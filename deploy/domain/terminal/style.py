@@ -37,8 +37,10 @@ def restyled(style: Style, parameters: str) -> Style:
         code, *details = map(number, field.split(":"))
         if code in (38, 48, 58):
             color = _direct_color(details) if details else _next_color(fields)
-            if code != 58 and color is not None:
-                style = replace(style, **{"color" if code == 38 else "background": color})
+            if code == 38 and color is not None:
+                style = replace(style, color=color)
+            elif code == 48 and color is not None:
+                style = replace(style, background=color)
         elif code == 4 and details[:1] == [0]:
             style = _apply(style, 24)
         else:
