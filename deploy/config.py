@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     websocket_messages_per_second: float = Field(
         default=20, gt=0, description="Rate limit for messages from a client."
     )
+    read_timeout_seconds: float = Field(
+        default=10, gt=0, le=3600, description="Timeout for a read in the database, in seconds."
+    )
     postgres_bin_dir: Path | None = Field(default=None, description="Folder with the programs of the bundled server.")
     log_level: str = Field(default="info", description="Log level: debug, info, warning or error.")
 

@@ -19,7 +19,7 @@ from deploy.domain.policy import EVERYTHING
 from deploy.service_layer import reaper
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import Follower
-from deploy.service_layer.output import find_lines
+from deploy.service_layer.output import read_lines
 from deploy.service_layer.reaper import Reaper
 from tests.databases import Databases
 from tests.integration.supervised_runs import Runs, supervised_runs, wait_until
@@ -56,7 +56,7 @@ class Followed:
     async def lines(self) -> list[str]:
         """Return the stored output. Its line numbers must not have gaps."""
         async with self.site.open_uow() as uow:
-            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
+            found, _ = await read_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
         return [line["text"] for line in found]
 

@@ -19,11 +19,12 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.runs import spec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings
-from deploy.domain.commands import CancelDeployment, ExpireDeployments, Heartbeat
+from deploy.domain.commands import CancelDeployment, Heartbeat
 from deploy.domain.model import Deployment
 from deploy.domain.policy import WORKER
 from deploy.service_layer import enforcement
 from deploy.service_layer import worker as workers
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
@@ -70,7 +71,7 @@ def working(
             run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
             listener=Listener(database_url),
             sign_token=sign_token,
-            retention=ExpireDeployments(days=0, count=0),
+            retention=Retention(busy_site.bus, committing_uow, 0, 0),
         )
         task = asyncio.create_task(worker.run())
         try:

@@ -144,7 +144,7 @@ async def read_deployment(
 
     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
         # Every change of a deployment increments `seq`, but the reason it is waiting depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
@@ -170,7 +170,7 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
     found = await in_unit_of_work(
-        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+        state.open_reads, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
     )
     return DeploymentOut.model_validate(found)
 
@@ -189,7 +189,7 @@ async def retry_deployment(
     command = await retry_of(
         deployment_id,
         actor,
-        state.open_unit_of_work,
+        state.open_reads,
         secrets=wanted.env,
         confirm=wanted.confirm,
         idempotency_key=idempotency_key,
@@ -224,7 +224,7 @@ async def list_steps(
     state: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id, visible=actor.visible)]
 
 

@@ -46,7 +46,7 @@ async def start_deployment(
         before = await uow.deployments.with_key(service.id, command.user, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
-    limits.check(service.name, *await uow.deployments.waiting(service.id, command.user))
+    limits.check(service.name, *await uow.deployments.count_queued(service.id, command.user, limit=limits.most))
     if command.retry_of is not None:
         (await uow.deployments.get(command.retry_of, visible=EVERYTHING)).ensure_retryable()
     values = values_of(command, service.config)

@@ -117,21 +117,24 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
 
 
 async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
-    """Delete a batch of deployments that exceed the retention limits. Call again as long as it returns events.
+    """Delete a batch of a service's deployments that exceed the retention limits. Call again as long as it returns
+    events.
 
-    Always keep the last success of each service, because it is the basis for planning the next deployment.
+    Always keep the last success of each lane, because it is the basis for planning the next deployment.
     """
-    events: list[Event] = []
-    for service in await uow.services.all_for_upkeep():
-        config = service.config
-        if config.faults("retention_days", "retention_count"):
-            continue  # deletions cannot be undone, so do not guess how long to keep the deployments
-        days = min(command.days if config.retention_days is None else config.retention_days, MAX_RETENTION_DAYS)
-        count = min(command.count if config.retention_count is None else config.retention_count, MAX_RETENTION_COUNT)
-        if days or count:
-            gone = await uow.deployments.remove_old(service.id, days=days, count=count)
-            events += [DeploymentExpired(deployment_id) for deployment_id in gone]
-    return events
+    service = next(iter(await uow.services.some([command.service_id], visible=EVERYTHING)), None)
+    # Deletions cannot be undone, so do not guess how long to keep the deployments.
+    if service is None or service.config.faults("retention_days", "retention_count"):
+        return []
+    days, count = service.config.retention_days, service.config.retention_count
+    days = min(command.days if days is None else days, MAX_RETENTION_DAYS)
+    count = min(command.count if count is None else count, MAX_RETENTION_COUNT)
+    if not days and not count:
+        return []
+    return [
+        DeploymentExpired(deployment_id)
+        for deployment_id in await uow.retention.remove_old(service.id, days=days, count=count)
+    ]
 
 
 async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:
