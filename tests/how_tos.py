@@ -10,7 +10,10 @@ HOW_TOS = Path(__file__).parents[1] / "docs" / "how-to"
 
 
 def blocks(page: str, language: str, *, below: str | None = None) -> list[str]:
-    """Return the code blocks in a language on a page, in order. With `below`, only those below that heading or tab."""
+    """Return the code blocks in a language on a page, in order. With `below`, only those below that heading or tab.
+
+    The page is named relative to the folder of the how-to guides.
+    """
     text = (HOW_TOS / f"{page}.md").read_text(encoding="utf-8")
     if below is not None:
         _, marker, text = text.partition(f"\n{below}\n")

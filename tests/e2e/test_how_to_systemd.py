@@ -83,6 +83,14 @@ def test_the_commands_create_users_folders_and_the_rule(installed: ScratchRoot) 
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_the_page_for_deploy_users_creates_the_same_user() -> None:
+    create = block("another-user", "sh", below="## Create the deploy user")
+    assert create in "".join(blocks(PAGE, "sh", below="## Create users and folders"))
+    assert (
+        block("another-user", "sh", below="## Configure fastDeploy").strip() == f"SUDO_USER={settings()['SUDO_USER']}"
+    )
+
+
 def test_the_installation_includes_the_database(installed: ScratchRoot) -> None:
     arguments = installed.path("/opt/fastdeploy/pip-arguments").read_text().split()
     assert arguments == ["install", "dist/fastdeploy_server-1.0-py3-none-any.whl[embedded]"]

@@ -91,7 +91,7 @@ def test_the_docs_name_the_range_of_node_that_npm_checks() -> None:
 
 def test_the_output_of_a_failed_command_is_shown() -> None:
     command = [
-        ROOT / "scripts" / "with-progress",
+        str(ROOT / "scripts" / "with-progress"),
         "Installing",
         "sh",
         "-c",
@@ -106,7 +106,7 @@ def test_the_output_of_a_failed_command_is_shown() -> None:
 def test_no_empty_migration_is_written(database_url: str) -> None:
     before = sorted(migrations.FOLDER.rglob("*.py"))
     environment = {**os.environ, "DATABASE_URL": database_url, "SECRET_KEY": "0123456789abcdef" * 2}
-    command = [sys.executable, ROOT / "scripts" / "db_revision.py", "nothing changed"]
+    command = [sys.executable, str(ROOT / "scripts" / "db_revision.py"), "nothing changed"]
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )

@@ -170,6 +170,18 @@ def test_a_value_that_is_checked_later_is_also_explained(
     assert "hush-hush" not in line
 
 
+@pytest.mark.parametrize("option", ["sslmode=nonsense", "ssl=nonsense", "target_session_attrs=nonsense"])
+def test_an_invalid_option_of_the_database_url_is_explained(
+    monkeypatch: pytest.MonkeyPatch, fails: Callable[[list[str]], list[str]], option: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "0123456789abcdef" * 2)
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:hush-hush@127.0.0.1:1/x?{option}")
+    (line,) = fails(["user", "list"])
+    assert line.startswith("Error: DATABASE_URL is invalid (")
+    assert "nonsense" in line
+    assert "hush-hush" not in line
+
+
 @pytest.mark.parametrize("command", server_commands(), ids=" ".join)
 def test_every_command_names_an_unreadable_dotenv_file(
     fails: Callable[[list[str]], list[str]], command: list[str]
