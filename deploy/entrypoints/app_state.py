@@ -18,7 +18,7 @@ from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
-from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
+from deploy.config import ENV_FILE, Settings, SettingsError, secret_key
 from deploy.domain.events import AccessChanged
 from deploy.domain.policy import Actor, Visible, visible_to
 from deploy.domain.rules import WaitingLimits
@@ -89,14 +89,14 @@ def create_app_state(
     `visible_to` returns the services that a caller can view.
 
     Raises:
-        ConfigurationError: `database_url` is not a valid PostgreSQL URL.
+        SettingsError: `database_url` is not a valid PostgreSQL URL.
     """
     if not database_url.startswith(URL_SCHEME):
-        raise ConfigurationError(f"DATABASE_URL must start with {URL_SCHEME} (user:password@host:5432/name).")
+        raise SettingsError(f"DATABASE_URL must start with {URL_SCHEME} (user:password@host:5432/name).")
     try:
         dsn_of(database_url)
     except ValueError as error:
-        raise ConfigurationError(
+        raise SettingsError(
             f"DATABASE_URL is invalid ({error}). Escape special characters in the password: %40 for @, %2F for /."
         ) from None
     database = Database(
@@ -170,7 +170,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
     """Return the deploy user, whose permissions scripts run with, or None for the server's own user.
 
     Raises:
-        ConfigurationError: The deploy user owns the data folder.
+        SettingsError: The deploy user owns the data folder.
         RunError: The deploy user does not exist.
     """
     if not settings.sudo_user:
@@ -179,7 +179,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
     if user.uid == os.geteuid():
         return None
     if user.uid == settings.data_dir.stat().st_uid:
-        raise ConfigurationError(
+        raise SettingsError(
             f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
             "Change the owner of the folder, or choose another deploy user (SUDO_USER)."
         )

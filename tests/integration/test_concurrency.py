@@ -16,6 +16,7 @@ from deploy.domain.commands import (
     FinishDeployment,
     IngestOutput,
     ReportStep,
+    RequeueDeployment,
     ServiceFolder,
     StartDeployment,
     SyncServices,
@@ -276,10 +277,43 @@ class TestServices:
             assert len(await unfinished(uow)) == 10
 
 
+class TestRequeue:
+    async def test_concurrent_requeues_create_one_job(self, busy_site: Site) -> None:
+        """Several reapers can find the same deployment without a job."""
+        service_id = await busy_site.service()
+        for _ in range(5):
+            deployment_id = await busy_site.start(service_id)
+            job_id = (await busy_site.deployment(deployment_id)).job_id
+            assert job_id is not None
+            async with busy_site.open_uow() as uow:
+                await uow.queue.withdraw(job_id)
+            requeue = RequeueDeployment(deployment_id=deployment_id)
+            await outcomes(busy_site.bus.handle(requeue, by=WORKER) for _ in range(12))
+            async with busy_site.open_uow() as uow:
+                jobs = [
+                    job
+                    for job in await uow.queue.jobs(visible=EVERYTHING, last=deployment_id)
+                    if job.deployment_id == deployment_id
+                ]
+            assert len(jobs) == 1
+            await busy_site.bus.handle(requeue, by=WORKER)
+            assert (await busy_site.deployment(deployment_id)).job_id == jobs[0].id
+
+
 class TestUsers:
     async def test_a_name_is_taken_once(self, busy_site: Site) -> None:
         results = await outcomes((busy_site.user("ada") for _ in range(8)), Conflict)
         assert Counter(map(type, results)) == {int: 1, type: 7}
+
+    async def test_concurrent_changes_of_a_user_are_all_counted(self, busy_site: Site) -> None:
+        """Each change ends the sessions that began before it. A lost one would leave a stolen session alive."""
+        user_id = await busy_site.user("ada")
+        async with busy_site.open_uow() as uow:
+            before = (await uow.users.get(user_id)).epoch
+        changes = [ChangeUser(user_id=user_id, password_hash=f"hash {number}") for number in range(20)]
+        await outcomes(busy_site.bus.handle(change, by=WORKER) for change in changes)
+        async with busy_site.open_uow() as uow:
+            assert (await uow.users.get(user_id)).epoch == before + 20
 
     async def test_the_last_two_administrators_cannot_both_be_removed(self, busy_site: Site) -> None:
         ada, bob = await busy_site.user("ada"), await busy_site.user("bob", is_admin=True)

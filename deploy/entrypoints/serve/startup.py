@@ -14,7 +14,7 @@ from deploy.adapters.database import DATABASE_ERRORS, is_away, without_password
 from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
-from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
+from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings, SettingsError
 from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.serve.memory import collect_from_now_on
@@ -139,6 +139,7 @@ def explained(state: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:
+        SettingsError: An option in DATABASE_URL has an invalid value.
         ConfigurationError: The database cannot be reached or refuses a statement.
     """
     try:
@@ -146,6 +147,8 @@ def explained(state: AppState) -> Iterator[None]:
     except DATABASE_ERRORS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         address = without_password(state.database.url)
+        if isinstance(error, ValueError):  # the driver's error for options that it does not understand
+            raise SettingsError(f"DATABASE_URL is invalid ({reason}): {address}") from error
         raise ConfigurationError(
             f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server is running."
         ) from error
