@@ -173,8 +173,8 @@ class TestUpgrade:
         token = "INSERT INTO tokens (id, kind, origin, created, expires, user_id, service_id) VALUES "
         async with empty.transaction() as connection:
             await connection.execute(
-                "INSERT INTO users (id, name, password_hash, is_admin) OVERRIDING SYSTEM VALUE "
-                "VALUES (1, 'ada', 'x', true), (2, 'Ada', 'x', false), (3, 'bob', 'x', false)"
+                "INSERT INTO users (id, name, password_hash, is_admin, is_active) OVERRIDING SYSTEM VALUE "
+                "VALUES (1, 'ada', 'x', true, true), (2, 'Ada', 'x', false, true), (3, 'bob', 'x', false, true)"
             )
             await connection.execute(
                 "INSERT INTO services (id, name, data, deleted) OVERRIDING SYSTEM VALUE "
