@@ -315,7 +315,7 @@ class TestIngestOutput:
     )
     async def test_hostile_reports_are_stored_and_read(self, site: Site, fields: dict[str, Any]) -> None:
         deployment_id = await site.running()
-        hostile = json.dumps(fields)
+        hostile = json.dumps({"state": "success", **fields})
         await site.take_in(deployment_id, read_line(hostile, at(1)), line(str(fields.get("name"))), line("\x00\ud800"))
         await site.take_in(deployment_id, read_line(hostile, at(2)), ended(0))
         assert (await site.deployment(deployment_id)).run_ended == at(99)
