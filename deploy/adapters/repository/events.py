@@ -140,12 +140,13 @@ class Events:
         """
         # JSON does not escape these characters, so they can be searched for in the message itself.
         plain = max(_PLAIN.findall(text.casefold()), key=len, default="")
+        escaped = re.sub(r"([%_])", r"\\\1", plain)
         rows = await _SEARCH.rows(
             self._driver,
             visible,
             deployment_id=deployment_id,
             after=line,
-            pattern=f"%{re.sub(r'([%_])', chr(92) * 2 + r'1', plain)}%",
+            pattern=f"%{escaped}%",
             unusual=_UNUSUAL,
             limit=limit,
             max_bytes=max_bytes,

@@ -147,7 +147,10 @@ async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
     """Give a waiting deployment a new job to replace a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
-    if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
+    if deployment.state is not DeploymentState.QUEUED:
+        return []
+    without_job, _ = await uow.deployments.without_job(deployment.id - 1, limit=1)
+    if deployment.id in without_job:
         deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []
