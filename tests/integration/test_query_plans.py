@@ -17,6 +17,7 @@ from sqlalchemy import event
 from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
+from deploy.adapters.repository.hosts import Place, ResultFilter
 from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.queue import why_all_waiting
@@ -48,6 +49,10 @@ SEED = [
     """
     INSERT INTO events (deployment_id, seq, last_line, message)
     SELECT id, n, CASE WHEN n % 2 = 0 THEN n * 5 END, '{}' FROM deployments, generate_series(1, 20) AS n
+    """,
+    """
+    INSERT INTO host_results (deployment_id, step_id, host, outcome, message, lines)
+    SELECT deployment_id, id, 'web' || n, 'ok', '', '[]' FROM steps, generate_series(1, 2) AS n
     """,
     "INSERT INTO snapshots (deployment_id, config) SELECT id, '{}' FROM deployments",
     "ANALYZE",
@@ -94,6 +99,13 @@ READS: dict[str, Read] = {
     "output": lambda uow: uow.events.output_after(MIDDLE, 3, visible=EVERYTHING),
     "steps": lambda uow: uow.steps.of(MIDDLE, visible=EVERYTHING),
     "open steps": lambda uow: uow.steps.open_of(MIDDLE),
+    "host results": lambda uow: uow.hosts.list(
+        MIDDLE, limit=200, after=Place(), only=ResultFilter(step_id=3), visible=EVERYTHING
+    ),
+    "one host result": lambda uow: uow.hosts.one(MIDDLE, 3, "web1", visible=EVERYTHING),
+    "hosts of a run": lambda uow: uow.hosts.tracked(MIDDLE),
+    "a recap": lambda uow: uow.hosts.recaps(MIDDLE, limit=200, after=Place(), text="", visible=EVERYTHING),
+    "a summary of hosts": lambda uow: uow.hosts.summary(MIDDLE, visible=EVERYTHING),
 }
 
 
@@ -199,7 +211,7 @@ async def test_reads_do_not_scan_the_whole_history(full: Database, read: Read) -
     async with statements(full) as seen, unit_of_work(full.transaction)() as uow:
         await read(uow)
     assert seen
-    large = {"deployments", "events", "snapshots", "steps"}
+    large = {"deployments", "events", "host_results", "snapshots", "steps"}
     for plan in await plans(full, seen):
         assert not large & set(scans(plan)), json.dumps(plan, indent=1)
 
