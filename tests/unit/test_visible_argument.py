@@ -19,6 +19,7 @@ INTERNAL = {
     "EventReader": {"service_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
+    "HostResults": {"tracked"},
     "Queue": {"finish", "put", "take", "wake", "withdraw"},
     "Secrets": {"get", "put", "remove"},
     "Services": {"add", "all_for_update", "all_for_upkeep", "store"},
