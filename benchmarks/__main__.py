@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import folders, history
 from benchmarks.bench import Bench
 from benchmarks.cases.growth import measure_growth
+from benchmarks.cases.hosts import measure_hosts
 from benchmarks.cases.intake import measure_lines, measure_steps
 from benchmarks.cases.live import measure_fan_out, measure_latency
 from benchmarks.cases.overhead import measure_at_once, measure_overhead
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "fan-out": measure_fan_out,
     "at-once": measure_at_once,
     "playbook": measure_playbook,
+    "hosts": measure_hosts,
 }
 OTHERS = ("memory", "start", "growth")
 IDLE_GOAL, LOADED_GOAL = 120, 200

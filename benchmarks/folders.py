@@ -56,9 +56,9 @@ def playbook_service(root: Path, name: str, playbook: str, **options: object) ->
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def debug_playbook(tasks: int) -> str:
-    """Return a playbook with this many debug tasks on this machine."""
-    lines = ["- name: Benchmark", "  hosts: localhost", "  connection: local", "  gather_facts: false", "  tasks:"]
+def debug_playbook(tasks: int, hosts: str = "localhost") -> str:
+    """Return a playbook with this many debug tasks, which all run on this machine."""
+    lines = ["- name: Benchmark", f"  hosts: {hosts}", "  connection: local", "  gather_facts: false", "  tasks:"]
     for number in range(1, tasks + 1):
         lines += [f"    - name: Task {number}", "      ansible.builtin.debug:", f"        msg: This is task {number}"]
     return "\n".join(lines) + "\n"

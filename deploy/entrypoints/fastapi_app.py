@@ -15,6 +15,7 @@ from deploy.entrypoints.middleware import RetryReads, Safety
 from deploy.entrypoints.routers import (
     deployments,
     history,
+    hosts,
     inputs,
     live,
     operations,
@@ -43,6 +44,7 @@ MODULES = (
     history,
     tokens,
     output,
+    hosts,
     deployments,
     queue,
     operations,

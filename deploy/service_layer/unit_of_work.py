@@ -88,6 +88,11 @@ class UnitOfWork:
         return repository.Steps(self._driver)
 
     @cached_property
+    def hosts(self) -> repository.HostResults:
+        """The results of steps on hosts."""
+        return repository.HostResults(self._driver)
+
+    @cached_property
     def events(self) -> repository.Events:
         """The events of deployments."""
         return repository.Events(self._driver)

@@ -259,6 +259,31 @@ def test_text_appears_between_its_events(outcomes: Run) -> None:
     assert marks[start + 3 : start + 6] == ["host_result", "task_end", "task_start"]
 
 
+def test_text_about_a_result_names_its_host(tmp_path: Path) -> None:
+    path = write_playbook(
+        tmp_path,
+        """
+        - hosts: all
+          gather_facts: false
+          tasks:
+            - {name: loop, debug: {msg: "{{ item }} on {{ inventory_hostname }}"}, loop: [one, two]}
+            - {name: fail, fail: {msg: "broken {{ inventory_hostname }}"}}
+        """,
+    )
+    result = run(path, inventory="web1 ansible_connection=local\nweb2 ansible_connection=local\n")
+
+    about: dict[object, str] = {}
+    for item in result.objects:
+        if "text" in item:
+            about[item.get("host")] = about.get(item.get("host"), "") + str(item["text"])
+    for host, other in (("web1", "web2"), ("web2", "web1")):
+        for said in (f"one on {host}", f"two on {host}", f"broken {host}"):
+            assert said in about[host]
+        assert other not in about[host]
+    assert "TASK [loop]" in about[None]
+    assert "PLAY RECAP" in about[None]
+
+
 @pytest.mark.main_python
 def test_task_names_read_from_files_match_a_run(files: Files, tmp_path: Path) -> None:
     path = write_playbook(

@@ -230,9 +230,13 @@ class TestIngestOutput:
             HostReported(result, at(2)),
         )
         await site.take_in(deployment_id, reported("Install", detail={"task": "t1"}, planned=True))
-        assert (await site.steps(deployment_id))[0].hosts == [
-            {"host": "web1", "outcome": "changed", "duration": 0.5, "message": "", "diff": "+x"}
-        ]
+        step = (await site.steps(deployment_id))[0]
+        assert step.host_counts == {"changed": 1}
+        assert [(shown["host"], shown["diff"], shown["has_more"]) for shown in step.hosts] == [("web1", None, True)]
+        async with site.open_uow() as uow:
+            found = await uow.hosts.one(deployment_id, step.id, "web1", visible=EVERYTHING)
+        assert found is not None
+        assert (found.outcome, found.duration, found.diff) == (Outcome.CHANGED, 0.5, "+x")
 
     async def test_the_end_of_a_run_completes_the_deployment(self, site: Site) -> None:
         deployment_id = await site.running(steps=("A", "B"), context={"env": {"domain": "x.org"}})

@@ -246,7 +246,7 @@ class TestSchema:
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:
             names = [row[0] for row in await connection.fetch(query)]
-        assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
+        assert names == ["ck_deployments_state", "ck_host_results_outcome", "ck_steps_state", "ck_tokens_kind"]
 
     @pytest.mark.parametrize("column", ENUMS, ids=str)
     async def test_a_check_constraint_allows_exactly_the_values_of_its_enum(

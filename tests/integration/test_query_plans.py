@@ -22,6 +22,7 @@ from deploy.adapters import repository
 from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, Listings
 from deploy.adapters.repository.deployments import Filter
+from deploy.adapters.repository.hosts import Place, ResultFilter
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import EVERYTHING, Visible
@@ -67,6 +68,10 @@ SEED = [
     """
     INSERT INTO events (deployment_id, seq, last_line, message)
     SELECT id, n, CASE WHEN n % 2 = 0 THEN n * 5 END, '{}' FROM deployments, generate_series(1, 10) AS n
+    """,
+    """
+    INSERT INTO host_results (deployment_id, step_id, host, outcome, message, lines)
+    SELECT deployment_id, id, 'web' || n, 'ok', '', '[]' FROM steps, generate_series(1, 2) AS n
     """,
     "INSERT INTO snapshots (deployment_id, config) SELECT id, '{}' FROM deployments",
     "ANALYZE",
@@ -146,6 +151,13 @@ READS: dict[str, VisibleRead] = {
     "output": lambda uow, visible: uow.events.output_after(1, 3, visible=visible),
     "steps": lambda uow, visible: uow.steps.of(1, visible=visible),
     "open steps": lambda uow, _: uow.steps.open_of(MIDDLE),
+    "host results": lambda uow, visible: uow.hosts.list(
+        MIDDLE, limit=LIMIT, after=Place(), only=ResultFilter(step_id=3), visible=visible
+    ),
+    "one host result": lambda uow, visible: uow.hosts.one(MIDDLE, 3, "web1", visible=visible),
+    "hosts of a run": lambda uow, _: uow.hosts.tracked(MIDDLE),
+    "a recap": lambda uow, visible: uow.hosts.recaps(MIDDLE, limit=LIMIT, after=Place(), text="", visible=visible),
+    "a summary of hosts": lambda uow, visible: uow.hosts.summary(MIDDLE, visible=visible),
     "workers": lambda uow, _: uow.workers.list(),
 }
 # Statements that change something. Their cost does not depend on the history, except for the deletion of old deployments.

@@ -115,6 +115,7 @@ class TestStepMessage:
             last_line=9,
             detail={"a": 1},
             hosts=[{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            host_counts={"ok": 1},
         )
         (message,) = messages([StepChanged(step)])
         assert message == {
@@ -132,7 +133,8 @@ class TestStepMessage:
             "first_line": 3,
             "last_line": 9,
             "detail": {"a": 1},
-            "hosts": [{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            "hosts": [],
+            "host_counts": {"ok": 1},
             "expected_seconds": None,
             "deleted": False,
             "seq": 1,

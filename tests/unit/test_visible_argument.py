@@ -19,6 +19,7 @@ INTERNAL = {
     "EventReader": {"service_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
+    "HostResults": {"tracked"},
     "Queue": {"finish", "put", "take", "wake", "withdraw"},
     "Retention": {"remove_old"},
     "Secrets": {"get", "put", "remove"},

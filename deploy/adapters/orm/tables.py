@@ -226,10 +226,27 @@ steps = Table(
     Column("first_line", BigInteger),
     Column("last_line", BigInteger),
     Column("detail", JSON, nullable=False),
+    # A few results of an Ansible task. If `host_counts` is null, all results, stored by a version without `host_results`.
     Column("hosts", JSON, nullable=False),
     Column("expected_seconds", Double),
+    Column("host_counts", JSON),
     UniqueConstraint("deployment_id", "position"),
     Index("ix_steps_open", "deployment_id", postgresql_where=text(f"state IN ({sql_list(model.OPEN_STEPS)})")),
+)
+
+# The result of each step on each host. Results are deleted together with their step by the statement that deletes the
+# step, because a foreign key would be checked for each result.
+host_results = Table(
+    "host_results",
+    metadata,
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("step_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("host", Text, primary_key=True),
+    Column("outcome", _state(model.Outcome, "outcome"), nullable=False),
+    Column("duration", Double),
+    Column("message", Text, nullable=False),
+    Column("diff", Text),
+    Column("lines", JSON, nullable=False),
 )
 
 # The service's config and the digests of its files when a deployment starts, used to show later what has changed.

@@ -9,6 +9,7 @@ from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import CommittedEvents, EventReader, Events, StoredEvent
 from deploy.adapters.repository.history import History
+from deploy.adapters.repository.hosts import HostResults
 from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
@@ -37,6 +38,7 @@ __all__ = [
     "EventReader",
     "Events",
     "History",
+    "HostResults",
     "Listings",
     "Plans",
     "PreviousValues",

@@ -70,8 +70,15 @@ _CURSORS = VisibleStatement(
 _SERVICE = Statement("SELECT service_id FROM deployments WHERE id = :deployment_id")
 
 
+# The `last_line` of a message without output that only clients that follow the deployment receive.
+NO_LINE = 0
+
+
 class StoredEvent(NamedTuple):
-    """A stored message. `last_line` is the number of its last output line, or None if it does not contain output."""
+    """A stored message. `last_line` is the number of its last output line.
+
+    It is None for messages to everyone, and `NO_LINE` for messages without output to clients that follow the deployment.
+    """
 
     seq: int
     last_line: int | None

@@ -31,6 +31,7 @@ from deploy.entrypoints.schemas.deployments import (
     StepOut,
     UserDeploymentIn,
 )
+from deploy.entrypoints.schemas.hosts import HostSummaryOut
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.deployments import retry_of
 from deploy.service_layer.queue import why_waiting
@@ -152,12 +153,15 @@ async def read_deployment(
             if tag in _tags(if_none_match or ""):
                 return Response(status_code=304, headers={"ETag": tag})
         steps = await uow.steps.of(deployment_id, visible=actor.visible)
+        has_hosts = any(step.host_counts for step in steps)
+        hosts = await uow.hosts.summary(deployment_id, visible=actor.visible) if has_hosts else None
         waiting = await why_waiting(
             deployment, uow, state.now(), state.settings.worker_grace_seconds, visible=actor.visible
         )
     return DeploymentDetails(
         **_started(deployment, request, state).model_dump(),
         steps=[StepOut.model_validate(step) for step in steps],
+        hosts=HostSummaryOut.model_validate(hosts) if hosts is not None else None,
         waiting=waiting,
     )
 

@@ -9,6 +9,7 @@ from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
+from deploy.domain.hosts import Hosts
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Line, Reported, RunEnded, clean_text
@@ -77,18 +78,24 @@ async def ingest_output(
             if deployment.spool_offset != command.offset_before:
                 return []
             free = iter(ids)
-            run = await _stored(command, uow, free, deployment, await uow.steps.open_of(deployment.id))
+            steps, hosts = await uow.steps.open_of(deployment.id), await uow.hosts.tracked(deployment.id)
+            run = await _stored(command, uow, free, deployment, steps, hosts)
             assert run is not None, "a locked row does not change"
-    running.keep(run.deployment, run.open_steps)
+    running.keep(run)
     step_ids.give_back(list(free))
     return run.events
 
 
 async def _stored(
-    command: commands.IngestOutput, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
+    command: commands.IngestOutput,
+    uow: UnitOfWork,
+    ids: Iterator[int],
+    deployment: Deployment,
+    open_steps: list[Step],
+    hosts: Hosts,
 ) -> Run | None:
     """Apply the entries and store the changes. Return None if the row has changed since it was read."""
-    run, version = Run(deployment, open_steps, ids), Version.of(deployment)
+    run, version = Run(deployment, open_steps, ids, hosts), Version.of(deployment)
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset

@@ -26,11 +26,13 @@ async def record_locked(uow: UnitOfWork, run: Run, version: Version) -> None:
 
 def change_of(run: Run, version: Version) -> Change:
     """Return the changes to store since this version of the row."""
+    run.flush()
     return Change(
         deployment=run.deployment,
         version=version,
         steps=run.touched.values(),
         removed=run.removed,
+        results=run.results.values(),
         events=list(stored_events(run.deployment, run.events)),
     )
 

@@ -174,6 +174,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/deployments/{deployment_id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Results
+         * @description List the results of steps on hosts, failures first, without whole messages and diffs.
+         *
+         *     `outcome` can be repeated. `q` filters by a part of the host's name (case-insensitive).
+         */
+        get: operations["list_results_deployments__deployment_id__hosts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/hosts/result": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Result
+         * @description Return the result of a step on one host, with its whole message and diff.
+         */
+        get: operations["read_result_deployments__deployment_id__hosts_result_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/deployments/{deployment_id}/output": {
         parameters: {
             query?: never;
@@ -209,6 +251,28 @@ export interface paths {
          * @description Download all output as plain text.
          */
         get: operations["download_output_deployments__deployment_id__output_txt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/recap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Recap
+         * @description Return the number of tasks on each host by outcome, hosts with failures first.
+         *
+         *     `q` filters by a part of the host's name (case-insensitive).
+         */
+        get: operations["read_recap_deployments__deployment_id__recap_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -894,7 +958,7 @@ export interface components {
         };
         /**
          * DeploymentDetails
-         * @description A deployment with its steps.
+         * @description A deployment with its steps. `hosts` is null if it has no results on hosts.
          */
         DeploymentDetails: {
             /** Cancel Requested */
@@ -919,6 +983,7 @@ export interface components {
             /** Finished */
             finished: string | null;
             held: components["schemas"]["HeldOut"] | null;
+            hosts: components["schemas"]["HostSummaryOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -1128,19 +1193,64 @@ export interface components {
             until: string | null;
         };
         /**
+         * HostRecapOut
+         * @description The number of tasks on one host by outcome, as in Ansible's recap: `ok` includes `changed` and `ignored`.
+         */
+        HostRecapOut: {
+            /** Changed */
+            changed: number;
+            /** Failed */
+            failed: number;
+            /** Host */
+            host: string;
+            /** Ignored */
+            ignored: number;
+            /** Ok */
+            ok: number;
+            /** Rescued */
+            rescued: number;
+            /** Skipped */
+            skipped: number;
+            /** Unreachable */
+            unreachable: number;
+        };
+        /**
          * HostResultOut
          * @description The result of an Ansible task on one host; `duration` is in seconds.
+         *
+         *     `message` is shortened and `diff` is null: `has_more` is true if the whole result has more of either. `lines` holds
+         *     the numbers of the output lines about this result, as pairs of the first and the last line of each block.
          */
         HostResultOut: {
             /** Diff */
             diff: string | null;
             /** Duration */
             duration: number | null;
+            /** Has More */
+            has_more: boolean;
             /** Host */
             host: string;
+            /** Lines */
+            lines: number[][];
             /** Message */
             message: string;
             outcome: components["schemas"]["Outcome"];
+        };
+        /**
+         * HostSummaryOut
+         * @description The number of hosts, each counted once, by the worst that happened to it. `ok`: nothing changed, none failed.
+         */
+        HostSummaryOut: {
+            /** Changed */
+            changed: number;
+            /** Failed */
+            failed: number;
+            /** Ok */
+            ok: number;
+            /** Total */
+            total: number;
+            /** Unreachable */
+            unreachable: number;
         };
         /**
          * InputsOut
@@ -1254,6 +1364,16 @@ export interface components {
             waiting_count: number;
             /** Workers */
             workers: components["schemas"]["WorkerOut"][];
+        };
+        /**
+         * RecapOut
+         * @description The recap of hosts, failures first. `next_after` is the `after` of the next page (null at the end).
+         */
+        RecapOut: {
+            /** Hosts */
+            hosts: components["schemas"]["HostRecapOut"][];
+            /** Next After */
+            next_after: string | null;
         };
         /**
          * RetryIn
@@ -1450,6 +1570,8 @@ export interface components {
         /**
          * StepOut
          * @description A step of a deployment.
+         *
+         *     `host_counts` is the number of hosts by outcome. `hosts` contains some results (10 at most), failures first.
          */
         StepOut: {
             /** Deployment Id */
@@ -1466,6 +1588,10 @@ export interface components {
             finished: string | null;
             /** First Line */
             first_line: number | null;
+            /** Host Counts */
+            host_counts: {
+                [key: string]: number;
+            } | null;
             /** Hosts */
             hosts: components["schemas"]["HostResultOut"][];
             /** Id */
@@ -1483,6 +1609,37 @@ export interface components {
             /** Started */
             started: string | null;
             state: components["schemas"]["StepState"];
+        };
+        /**
+         * StepResultOut
+         * @description The result of a step on one host.
+         */
+        StepResultOut: {
+            /** Diff */
+            diff: string | null;
+            /** Duration */
+            duration: number | null;
+            /** Has More */
+            has_more: boolean;
+            /** Host */
+            host: string;
+            /** Lines */
+            lines: number[][];
+            /** Message */
+            message: string;
+            outcome: components["schemas"]["Outcome"];
+            /** Step Id */
+            step_id: number;
+        };
+        /**
+         * StepResultsOut
+         * @description Results, failures first. `next_after` is the `after` of the next page (null at the end).
+         */
+        StepResultsOut: {
+            /** Next After */
+            next_after: string | null;
+            /** Results */
+            results: components["schemas"]["StepResultOut"][];
         };
         /**
          * StepState
@@ -2198,6 +2355,132 @@ export interface operations {
             };
         };
     };
+    list_results_deployments__deployment_id__hosts_get: {
+        parameters: {
+            query?: {
+                outcome?: components["schemas"]["Outcome"][];
+                step_id?: number | null;
+                host?: string | null;
+                q?: string;
+                limit?: number;
+                after?: string | null;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepResultsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_result_deployments__deployment_id__hosts_result_get: {
+        parameters: {
+            query: {
+                step_id: number;
+                host: string;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepResultOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     read_output_deployments__deployment_id__output_get: {
         parameters: {
             query?: {
@@ -2277,6 +2560,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_recap_deployments__deployment_id__recap_get: {
+        parameters: {
+            query?: {
+                q?: string;
+                limit?: number;
+                after?: string | null;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecapOut"];
+                };
             };
             /** @description Unauthorized */
             401: {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from deploy.entrypoints.cli.client.address import page_url
+from deploy.entrypoints.cli.client.hosts import failed_hosts
 from deploy.entrypoints.cli.client.screen import COLORS, Marks, console, is_interactive, marks_for
 from deploy.entrypoints.cli.client.text import (
     colored,
@@ -173,6 +174,7 @@ def deployment_details(fields: Fields, url: str) -> list[tuple[str, str]]:
     took = duration(seconds_between(fields["started"], fields["finished"], utc_now()))
     details = [
         ("Reason", one_line(fields.get("reason") or "")),
+        ("Hosts", _host_summary(fields)),
         ("Waiting", one_line(waiting["reason"]) if waiting else ""),
         ("By", f"{printable(fields['user'])} from {printable(fields['origin'])}"),
         ("Created", local_time(fields["created"])),
@@ -183,13 +185,6 @@ def deployment_details(fields: Fields, url: str) -> list[tuple[str, str]]:
         ("Page", page_url(url, fields["id"])),
     ]
     return [(name, value) for name, value in details if value]
-
-
-def failed_hosts(step: Fields) -> list[str]:
-    """Return a line for each host on which a step failed."""
-    bad = ("failed", "unreachable")
-    hosts = [host for host in step.get("hosts") or [] if host["outcome"] in bad]
-    return [f"{printable(host['host'])}: {host['outcome']}: {one_line(host['message'] or '')}" for host in hosts]
 
 
 class LinePrinter:
@@ -209,6 +204,16 @@ class LinePrinter:
             self._stream.write(f"{at}{colored(line.text)}{self._ends}\n")
         else:
             self._stream.write(f"{at}{printable(line.text)}\n")
+
+
+def _host_summary(fields: Fields) -> str:
+    hosts = fields.get("hosts")
+    if not hosts or hosts["total"] == 1:
+        return ""
+    counts = ", ".join(
+        f"{hosts[name]} {name}" for name in ("unreachable", "failed", "changed", "ok") if hosts.get(name)
+    )
+    return f"{hosts['total']} ({counts}): fastdeploy deployments hosts {fields['id']}"
 
 
 def _took(fields: Fields) -> str:
