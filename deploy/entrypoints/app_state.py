@@ -21,6 +21,8 @@ from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
 from deploy.domain.events import AccessChanged
 from deploy.domain.policy import Actor, Visible, visible_to
+from deploy.domain.rules import WaitingLimits
+from deploy.entrypoints.full_disk import FullDisk
 from deploy.entrypoints.serve.background import background
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
@@ -67,6 +69,7 @@ class AppState:
     feed: LiveFeed
     reaper: Reaper
     now: Clock
+    full_disk: FullDisk
 
 
 def create_app_state(
@@ -105,7 +108,8 @@ def create_app_state(
     open_autocommit = unit_of_work(database.connection)
     choices = Choices(folders, asks_workers(TaskClient(open_autocommit, listener)))
     inputs = Inputs(open_unit_of_work, choices, Vault(key))
-    bus = create_bus(open_unit_of_work, folders, now, inputs, open_autocommit)
+    limits = WaitingLimits(per_service=settings.max_waiting_per_service, per_user=settings.max_waiting_per_user)
+    bus = create_bus(open_unit_of_work, folders, now, inputs, open_autocommit, limits)
     # Otherwise a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
     feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
@@ -138,6 +142,7 @@ def create_app_state(
         feed=feed,
         reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
+        full_disk=FullDisk(),
     )
 
 
@@ -172,8 +177,9 @@ async def running(state: AppState) -> AsyncIterator[None]:
     """Run the background tasks of a process: the listener, the live channel, and the reaper."""
     state.folders.keep_processes(KEEP_CHECKER_SECONDS)
     try:
-        async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
-            yield
+        with state.full_disk.limiting_log():
+            async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
+                yield
     finally:
         await state.folders.close()
         await state.database.close()

@@ -92,7 +92,7 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 class TestFollow:
     async def test_a_successful_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
-        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
+        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A", "state": "success"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS

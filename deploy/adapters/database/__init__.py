@@ -10,6 +10,7 @@ from deploy.adapters.database.errors import (
     Unreachable,
     driver_error,
     is_away,
+    is_full,
     is_outdated,
     sql_state,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "dsn_of",
     "flush",
     "is_away",
+    "is_full",
     "is_outdated",
     "listening_connection",
     "session_of",

@@ -197,8 +197,9 @@ deployments = Table(
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_deployments_open", "id", postgresql_where=text(f"state IN ({sql_list(model.ACTIVE)})")),
     Index(
-        "uq_deployments_service_id_idempotency_key",
+        "uq_deployments_service_id_user_idempotency_key",
         "service_id",
+        "user",
         "idempotency_key",
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),

@@ -28,7 +28,11 @@ _TO_RUN = Statement(
     f"SELECT {_COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
     "WHERE d.id = ANY(:ids) ORDER BY d.id FOR UPDATE OF d"
 )
-_WITH_KEY = Statement(f"{_ALL} WHERE d.service_id = :service_id AND d.idempotency_key = :key")
+_WITH_KEY = Statement(f'{_ALL} WHERE d.service_id = :service_id AND d."user" = :user AND d.idempotency_key = :key')
+_WAITING = Statement(
+    "SELECT count(*) FILTER (WHERE service_id = :service_id) AS of_service, "
+    "count(*) FILTER (WHERE \"user\" = :user) AS of_user FROM deployments WHERE state = 'queued'"
+)
 _OPEN = VisibleStatement(
     f"{_ALL} WHERE {_IS_OPEN} AND (CAST(:service_id AS bigint) IS NULL OR d.service_id = :service_id) "
     "AND (CAST(:worker_id AS text) IS NULL OR d.worker_id = :worker_id) AND {visible} ORDER BY d.id",
@@ -137,10 +141,15 @@ class Deployments:
         """
         return [(row[0], row[1]) for row in await _LOST.rows(self._driver, silence=grace_seconds)]
 
-    async def with_key(self, service_id: int, idempotency_key: str) -> Deployment | None:
-        """Return the deployment that was requested with this idempotency key, or None."""
-        row = await _WITH_KEY.row(self._driver, service_id=service_id, key=idempotency_key)
+    async def with_key(self, service_id: int, user: str, idempotency_key: str) -> Deployment | None:
+        """Return the deployment that this user requested with this idempotency key, or None."""
+        row = await _WITH_KEY.row(self._driver, service_id=service_id, user=user, key=idempotency_key)
         return deployment_from(row) if row is not None else None
+
+    async def waiting(self, service_id: int, user: str) -> tuple[int, int]:
+        """Return the number of queued deployments of a service, and of a user."""
+        row = await _WAITING.row(self._driver, service_id=service_id, user=user)
+        return (row[0], row[1]) if row is not None else (0, 0)
 
     async def latest_by_service(self, service_ids: Sequence[int], *, visible: Visible) -> dict[int, Deployment]:
         """Return the newest deployment of each service, by service ID."""

@@ -44,12 +44,17 @@ class IngestOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailLostRun:
-    """Fail a run that can no longer be followed because its supervisor, run directory, or host is gone."""
+    """End a run that can no longer be followed because its supervisor, run directory, or host is gone.
+
+    `cause` is `lost`, or the reason the run had to end anyway: `timeout` or `cancelled`. A `note` is added to the log.
+    """
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=UPKEEP)
 
     deployment_id: int
     reason: str
+    cause: str = "lost"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

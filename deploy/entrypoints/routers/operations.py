@@ -53,4 +53,6 @@ async def _reasons(state: AppState) -> list[str]:
         return [
             f"The database is at revision {revision} but must be at {migrations.head()}. Run: fastdeploy db upgrade"
         ]
+    if full := await state.full_disk.reasons(state.database, state.settings.data_dir):
+        return full
     return [] if state.listener.connected.is_set() else ["The live channel is not connected to the database yet."]

@@ -11,10 +11,11 @@ from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
-from deploy.domain.reports import Reported, RunEnded, clean_text
+from deploy.domain.reports import Line, Reported, RunEnded, clean_text
 from deploy.domain.run import Run
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
 from deploy.service_layer.clock import Clock
+from deploy.service_layer.ingest.entries import NOTE_PREFIX
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
 from deploy.service_layer.run_secrets import StoredSecrets
@@ -101,13 +102,15 @@ async def _stored(
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Fail a run that can no longer be followed, so that it does not stay in the running state forever."""
+    """End a run that can no longer be followed, so that it does not stay in the running state forever."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.run_ended is not None:
         return []
     version = Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
-    run.take(RunEnded(at=now(), code=None, cause="lost", message=clean_text(command.reason)))
+    if command.note:
+        run.take(Line(NOTE_PREFIX + clean_text(command.note), now()))
+    run.take(RunEnded(at=now(), code=None, cause=command.cause, message=clean_text(command.reason)))
     await record_locked(uow, run, version)
     await settle(uow, run)
     return run.events
