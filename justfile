@@ -88,6 +88,12 @@ test *arguments:
 test-all *arguments:
     @exec {{ uv }} run --quiet python scripts/run_phases.py --all "$@"
 
+# Install packages and build the page before phases of `just test` run in parallel
+[private]
+prepare-test:
+    {{ main_python }} python -m compileall -q deploy
+    scripts/build-page
+
 # Python tests of the first tier on Python 3.13; arguments go to pytest
 [group('test')]
 test-python *arguments:
@@ -219,10 +225,14 @@ db-psql *arguments:
 
 # --- Release --------------------------------------------------------------------------------------------------------
 
-# Build sdist and wheel, including the page, into dist/
+# Build sdist and wheel, including a new build of the page, into dist/
 [group('release')]
-build:
+build: && package
     scripts/build-page force
+
+# Build sdist and wheel from the existing build of the page
+[private]
+package:
     rm -rf dist
     {{ uv }} build --quiet
     {{ main_python }} python scripts/check_wheel.py dist

@@ -387,6 +387,7 @@ def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> No
     assert not result.events("task_start")
 
 
+@pytest.mark.main_python
 def test_an_aborted_run_still_ends_completed_tasks(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -497,6 +498,7 @@ def test_a_free_task_ends_as_soon_as_all_hosts_have_reported(tmp_path: Path) -> 
     assert result.events("task_end")[-1]["name"] == "third"
 
 
+@pytest.mark.main_python
 def test_each_batch_of_hosts_starts_tasks_again(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -509,6 +511,7 @@ def test_each_batch_of_hosts_starts_tasks_again(tmp_path: Path) -> None:
     assert [set(result.outcomes("a"))] == [{"web1", "web2", "web3"}]
 
 
+@pytest.mark.main_python
 def test_a_run_once_task_reports_its_only_host(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -545,6 +548,7 @@ def test_unreachable_hosts_fail_a_task_unless_ignored(tmp_path: Path) -> None:
     assert re.search("Connection refused|Broken pipe", result.message("second"))
 
 
+@pytest.mark.main_python
 def test_a_missing_include_turns_an_ok_task_into_a_failure(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path, "- {hosts: all, gather_facts: false, tasks: [{name: inc, include_tasks: 'gone{{ 1 }}.yml'}]}\n"
@@ -741,6 +745,7 @@ def test_a_closed_pipe_does_not_stop_the_playbook(tmp_path: Path) -> None:
     assert (tmp_path / "b").exists()
 
 
+@pytest.mark.main_python
 def test_an_interrupted_run_ends_with_whole_lines(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
