@@ -363,7 +363,7 @@ async def test_filters_look_at_few_rows(full: Database, before: int | None, visi
         works = await work_of(full, seen)
         for work in works:
             # A range of times is only known to 256 IDs at both ends, which may contain few matches. Finding it probes
-            # up to 256 blocks.
+            # blocks.
             work.returned = 60 if only.since or only.until else LIMIT
             # Every visible service is read up to the limit.
             work.returned *= len(visible.services or "1")

@@ -192,9 +192,9 @@ deployments = Table(
     Index("ix_deployments_service_origin_state", "service_id", "origin", "state", "id"),
     Index("ix_deployments_user_origin_state", "user", "origin", "state", "id"),
     Index("ix_deployments_service_user_origin_state", "service_id", "user", "origin", "state", "id"),
-    # For filtering by time: the first and last moments in blocks of 256 and 65,536 IDs.
+    # For filtering by time: the first and last moments in blocks of 256 and 16,384 IDs.
     Index("ix_deployments_small_block", text("(id >> 8)"), "created"),
-    Index("ix_deployments_large_block", text("(id >> 16)"), "created"),
+    Index("ix_deployments_large_block", text("(id >> 14)"), "created"),
     # For retention.
     Index("ix_deployments_finished", "service_id", "finished", postgresql_where=text("finished IS NOT NULL")),
     # Deleting a deployment searches for its retries (ON DELETE SET NULL).

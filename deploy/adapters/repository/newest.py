@@ -35,7 +35,7 @@ def newest_first(
 
 
 # Times and IDs ascend together, but not strictly: servers have different clocks. These statements narrow a range of
-# times down to a range of IDs without assuming an order, by probing blocks of 65,536 IDs and then blocks of 256 IDs.
+# times down to a range of IDs without assuming an order, by probing blocks of 16,384 IDs and then blocks of 256 IDs.
 # A function in FROM returns its rows in order, so LIMIT ends the search at the first match.
 def _block_with(condition: str, order: str, bits: int, block: str) -> str:
     return (
@@ -44,7 +44,7 @@ def _block_with(condition: str, order: str, bits: int, block: str) -> str:
     )
 
 
-_NEWEST_BLOCK = "(SELECT max(id) >> 16 FROM deployments)"
+_NEWEST_BLOCK = "(SELECT max(id) >> 14 FROM deployments)"
 _REACHES = (
     "((d.id >> {bits}), d.created) >= ({block}, :since) AND ((d.id >> {bits}), d.created) < ({block} + 1, '-infinity')"
 )
@@ -53,13 +53,13 @@ _PRECEDES = (
 )
 FIRST_ID_SINCE = Statement(
     f"SELECT small << 8 FROM (SELECT large FROM generate_series(0, {_NEWEST_BLOCK}) AS large "
-    f"WHERE {_block_with(_REACHES, ' DESC', 16, 'large')} LIMIT 1) AS found "
-    "CROSS JOIN LATERAL (SELECT small FROM generate_series(large << 8, (large << 8) + 255) AS small "
+    f"WHERE {_block_with(_REACHES, ' DESC', 14, 'large')} LIMIT 1) AS found "
+    "CROSS JOIN LATERAL (SELECT small FROM generate_series(large << 6, (large << 6) + 63) AS small "
     f"WHERE {_block_with(_REACHES, ' DESC', 8, 'small')} LIMIT 1) AS first"
 )
 ID_AFTER_ALL_UNTIL = Statement(
     f"SELECT (small + 1) << 8 FROM (SELECT large FROM generate_series({_NEWEST_BLOCK}, 0, -1) AS large "
-    f"WHERE {_block_with(_PRECEDES, '', 16, 'large')} LIMIT 1) AS found "
-    "CROSS JOIN LATERAL (SELECT small FROM generate_series((large << 8) + 255, large << 8, -1) AS small "
+    f"WHERE {_block_with(_PRECEDES, '', 14, 'large')} LIMIT 1) AS found "
+    "CROSS JOIN LATERAL (SELECT small FROM generate_series((large << 6) + 63, large << 6, -1) AS small "
     f"WHERE {_block_with(_PRECEDES, '', 8, 'small')} LIMIT 1) AS last"
 )

@@ -72,6 +72,8 @@ def _limited(driver: DriverConnection) -> Iterator[float | None]:
     try:
         yield driver.read_timeout
     except asyncio.TimeoutError as error:
+        if driver.read_timeout is None:
+            raise
         raise ReadTimeout(f"The statement took longer than {driver.read_timeout:g} seconds.") from error
 
 

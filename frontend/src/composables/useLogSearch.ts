@@ -99,5 +99,7 @@ export function useLogSearch(deploymentId: number, log: Log, show: (n: number) =
     if (active.value && active.value === query.value) rescanSoon.start();
   });
 
-  return { query, active, matches, current, line, searching, searched, stop, next: () => step(1), previous: () => step(-1) };
+  return {
+    query, active, matches, current, line, searching, searched, stop, next: () => step(1), previous: () => step(-1),
+  };
 }

@@ -32,6 +32,24 @@ const BLOCKS_AT_ONCE = 10;
 /** Lines per page of search results. */
 const SEARCH_LIMIT = 1000;
 
+type OnPart = (found: number[], last: number) => boolean;
+
+/**
+ * Searches all lines on the server and calls `onPart` with the numbers of the lines found and the last line searched,
+ * until it returns false.
+ */
+async function searchOutput(deploymentId: number, text: string, onPart: OnPart): Promise<void> {
+  const session = useSessionStore();
+  let after: number | null = 0;
+  while (after !== null) {
+    const page: Output = await call(session.api.GET("/deployments/{deployment_id}/output", {
+      params: { path: { deployment_id: deploymentId }, query: { after, limit: SEARCH_LIMIT, q: text } },
+    }));
+    after = page.next_after;
+    if (!onPart(page.lines.map(({ n }) => n), after ?? page.total)) return;
+  }
+}
+
 export const useOutputStore = defineStore("output", () => {
   const session = useSessionStore();
   const push = usePushStore();
@@ -135,25 +153,10 @@ export const useOutputStore = defineStore("output", () => {
     }
   }
 
-  /**
-   * Searches all lines on the server and calls `onPart` with the numbers of the lines found and the last line searched,
-   * until it returns false.
-   */
-  async function search(deploymentId: number, text: string, onPart: (found: number[], last: number) => boolean): Promise<void> {
-    let after: number | null = 0;
-    while (after !== null) {
-      const page: Output = await call(session.api.GET("/deployments/{deployment_id}/output", {
-        params: { path: { deployment_id: deploymentId }, query: { after, limit: SEARCH_LIMIT, q: text } },
-      }));
-      after = page.next_after;
-      if (!onPart(page.lines.map(({ n }) => n), after ?? page.total)) return;
-    }
-  }
-
   function drop(deploymentId: number): void {
     logs.delete(deploymentId);
     for (const key of [...blocks.keys()]) if (key.startsWith(`${deploymentId}:`)) blocks.delete(key);
   }
 
-  return { of, announce, ensure, ensureAll, search, drop };
+  return { of, announce, ensure, ensureAll, search: searchOutput, drop };
 });

@@ -17,7 +17,8 @@ const waiting = (id: number) => ({
   ...aDeployment({ id, state: "queued", started: null }),
   waiting: { reason: "Deployment 5 of shop is running ahead of it; one at a time.", position: 0, blocked_by: 5 },
 });
-const queue = (parts: { running?: object[]; waiting?: object[]; workers?: Worker[]; [name: string]: unknown } = {}) => ({
+interface Parts { running?: object[]; waiting?: object[]; workers?: Worker[]; [name: string]: unknown }
+const queue = (parts: Parts = {}) => ({
   running: [], waiting: [], workers: [aWorker()], next_after: null,
   running_count: parts.running?.length ?? 0, waiting_count: parts.waiting?.length ?? 0, ...parts,
 });

@@ -25,7 +25,7 @@ INDEXES = {
     "ix_deployments_user_origin_state": '"user", origin, state, id',
     "ix_deployments_service_user_origin_state": 'service_id, "user", origin, state, id',
     "ix_deployments_small_block": "(id >> 8), created",
-    "ix_deployments_large_block": "(id >> 16), created",
+    "ix_deployments_large_block": "(id >> 14), created",
     "ix_deployments_finished": "service_id, finished) WHERE (finished IS NOT NULL",
 }
 REPLACED = {
