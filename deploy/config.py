@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     api_url: str = Field(
         default="", description="URL at which runs reach the server. Empty: the address it listens on."
     )
+    public_url: str = Field(
+        default="", description="URL at which clients reach the server. Empty: API_URL, or the address it listens on."
+    )
     access_token_expire_minutes: float = Field(
         default=30, gt=0, le=5_256_000, description="Lifetime of a user token, at most ten years."
     )
@@ -78,6 +81,12 @@ class Settings(BaseSettings):
         default=3600, gt=0, le=MAX_TIMEOUT, description="Default timeout of a run, in seconds."
     )
     output_limit_mib: int = Field(default=512, ge=1, le=1 << 20, description="Maximum output stored per run, in MiB.")
+    max_waiting_per_service: int = Field(
+        default=1000, ge=1, description="Maximum number of deployments of a service that wait at the same time."
+    )
+    max_waiting_per_user: int = Field(
+        default=5000, ge=1, description="Maximum number of deployments of a user that wait at the same time."
+    )
     retention_days: float = Field(
         default=0, ge=0, le=MAX_RETENTION_DAYS, description="Days after which deployments are removed; 0 keeps them."
     )
@@ -118,6 +127,9 @@ class Settings(BaseSettings):
     websocket_messages_per_second: float = Field(
         default=20, gt=0, le=MAX_RATE, description="Rate limit for messages from a client."
     )
+    read_timeout_seconds: float = Field(
+        default=10, gt=0, le=3600, description="Timeout for a read in the database, in seconds."
+    )
     postgres_bin_dir: Path | None = Field(default=None, description="Folder with the programs of the bundled server.")
     log_level: str = Field(default="info", description="Log level: debug, info, warning or error.")
 
@@ -152,9 +164,9 @@ class Settings(BaseSettings):
             )
         return key
 
-    @field_validator("api_url")
+    @field_validator("api_url", "public_url")
     @classmethod
-    def _check_api_url(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         if url and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         if url and not _has_host(url):

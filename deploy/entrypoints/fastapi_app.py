@@ -27,7 +27,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
-from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
+from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings, describe_errors
 from deploy.entrypoints.serve.background import background
 from deploy.entrypoints.serve.first_user import prepare_first_user, show_first_steps
 from deploy.entrypoints.serve.settings import load_settings
@@ -85,6 +85,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
         # Not `include_router`, which would build each route again on the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
+    describe_errors(app)
     app.add_middleware(RetryReads)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Safety)

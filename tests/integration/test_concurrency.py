@@ -26,7 +26,7 @@ from deploy.domain.events import ServiceChanged
 from deploy.domain.model import DeploymentState, Step, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from tests.runs import ended, line, reported
-from tests.site import Site, queued
+from tests.site import Site, queued, unfinished
 
 
 async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception]) -> list[Any]:
@@ -53,7 +53,7 @@ class TestStarts:
         ]
         assert len(set(ids)) == 200
         async with busy_site.open_uow() as uow:
-            found = await uow.deployments.open(visible=EVERYTHING)
+            found = await unfinished(uow)
         assert {deployment.id for deployment in found} == set(ids)
         assert Counter(deployment.service_id for deployment in found) == dict.fromkeys(services, 40)
         assert len({deployment.job_id for deployment in found}) == 200
@@ -64,7 +64,7 @@ class TestStarts:
         service_id = await busy_site.service()
         await outcomes(busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(40))
         async with busy_site.open_uow() as uow:
-            jobs = [deployment.job_id for deployment in await uow.deployments.open(visible=EVERYTHING)]
+            jobs = [deployment.job_id for deployment in await unfinished(uow)]
         assert jobs == sorted(jobs, key=lambda job: job or 0)
 
     async def test_twenty_requests_with_one_key_create_one_deployment(self, busy_site: Site) -> None:
@@ -73,7 +73,7 @@ class TestStarts:
         assert len({queued(events) for events in results}) == 1
         assert sum(len(events) > 1 for events in results) == 1
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open(visible=EVERYTHING)) == 1
+            assert len(await unfinished(uow)) == 1
 
     async def test_a_removed_service_has_no_open_deployment(self, busy_site: Site) -> None:
         for number in range(10):
@@ -171,7 +171,7 @@ class TestClaims:
                 assert (claimed, deployment.state) == (deployment_id, DeploymentState.RUNNING)
         assert await busy_site.claim("w1") is None
         async with busy_site.open_uow() as uow:
-            assert await uow.deployments.without_job() == []
+            assert await uow.deployments.without_job() == ([], 0)
 
 
 class TestOneRun:
@@ -274,7 +274,7 @@ class TestServices:
         commands: list[Command] = [SyncServices(folders=folders), start(service_id)] * 10
         await outcomes(busy_site.bus.handle(command, by=WORKER) for command in commands)
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open(visible=EVERYTHING)) == 10
+            assert len(await unfinished(uow)) == 10
 
 
 class TestRequeue:

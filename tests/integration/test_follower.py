@@ -21,7 +21,7 @@ from deploy.domain.policy import EVERYTHING
 from deploy.service_layer import reaper
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import Follower
-from deploy.service_layer.output import find_lines
+from deploy.service_layer.output import read_lines
 from deploy.service_layer.reaper import Reaper
 from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.databases import Databases
@@ -59,7 +59,7 @@ class Followed:
     async def lines(self) -> list[str]:
         """Return the stored output. Its line numbers must not have gaps."""
         async with self.site.open_uow() as uow:
-            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
+            found, _ = await read_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
         return [line["text"] for line in found]
 
@@ -95,7 +95,7 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 class TestFollow:
     async def test_a_successful_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
-        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
+        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A", "state": "success"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS

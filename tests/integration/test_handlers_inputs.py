@@ -70,7 +70,7 @@ async def test_invalid_values_leave_nothing_behind(site: Site) -> None:
         (("env", "password"), "Password: required"),
     ]
     async with site.open_uow() as uow:
-        assert await uow.deployments.open(service_id=service_id, visible=EVERYTHING) == []
+        assert await uow.deployments.active(service_id, visible=EVERYTHING) == []
 
 
 @pytest.mark.parametrize("value", [12345, ["12345"], None])

@@ -17,17 +17,21 @@ import pytest
 from deploy.adapters.database import Unreachable
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
+from deploy.adapters.runs import spec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings
-from deploy.domain.commands import CancelDeployment, ExpireDeployments, Heartbeat
+from deploy.domain.commands import CancelDeployment, Heartbeat
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import WORKER
+from deploy.service_layer import enforcement
 from deploy.service_layer import worker as workers
 from deploy.service_layer.ingest import follow
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
+from tests.integration.supervised_runs import running
 from tests.runs import line
 from tests.site import Site
 
@@ -72,7 +76,7 @@ def working(
             run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
             listener=listener or Listener(database_url),
             sign_token=sign_token,
-            retention=ExpireDeployments(days=0, count=0),
+            retention=Retention(busy_site.bus, committing_uow, 0, 0),
         )
         task = asyncio.create_task(worker.run())
         try:
@@ -269,7 +273,7 @@ token=$(sed -n 's/.*"access_token": "\\([^"]*\\)".*/\\1/p' "$2")
 leak() {
   echo "token: $token"
   printf %s "$token" | base64
-  echo "{\\"name\\": \\"Use $token\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
+  echo "{\\"name\\": \\"Use $token\\", \\"state\\": \\"success\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
 }
 leak
 touch waiting
@@ -300,3 +304,94 @@ class TestDeploymentToken:
         assert [part for part in parts if part in shown] == []
         async with busy_site.open_uow() as uow:
             assert await uow.secrets.get(deployment_id) is None
+
+
+# `supervisor` and `keeper` are the two processes above the script.
+HOSTILE = """#!/bin/sh
+keeper=$PPID
+supervisor=$(cut -d ' ' -f 4 /proc/$PPID/stat)
+echo $supervisor $keeper $$ > processes
+"""
+
+
+def processes_of(services_root: Path) -> list[int]:
+    """Return the processes that a hostile script wrote down: its supervisor, its keeper, itself, and its children."""
+    return [int(pid) for pid in (services_root / "shop" / "processes").read_text().split()]
+
+
+async def until_hostile(services_root: Path) -> None:
+    """Wait until a hostile script has done what it wanted to do."""
+    while not (services_root / "shop" / "done").exists():  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+class TestEnforcement:
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(enforcement, "WATCH_SECONDS", 0.05)
+        monkeypatch.setattr(enforcement, "STOPPED_GRACE", 0.1)
+        monkeypatch.setattr(spec, "SCRIPT_GRACE", 0.5)
+
+    @pytest.mark.parametrize("stop", ["kill -STOP $supervisor", "kill -STOP $supervisor $keeper"])
+    async def test_a_stopped_supervisor_is_resumed_at_the_timeout(
+        self, busy_site: Site, services_root: Path, working: Working, stop: str
+    ) -> None:
+        script(services_root, f"{HOSTILE}{stop}\ntouch done\nexec sleep 600\n")
+        deployment_id = await busy_site.start(await busy_site.service(timeout=1))
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert (found.state.value, found.reason) == ("failure", "The run was stopped after its timeout of 1 s.")
+        assert not [pid for pid in processes_of(services_root) if running(pid)]
+
+    @pytest.mark.parametrize("ending", ["timeout", "cancel"])
+    async def test_a_supervisor_that_is_stopped_again_and_again_is_replaced(
+        self, busy_site: Site, services_root: Path, working: Working, ending: str
+    ) -> None:
+        script(
+            services_root,
+            f"{HOSTILE}trap '' TERM INT HUP\nsetsid env -i sleep 600 &\necho $! >> processes\n"
+            "touch done\nwhile :; do kill -STOP $supervisor $keeper; done\n",
+        )
+        deployment_id = await busy_site.start(await busy_site.service(timeout=2 if ending == "timeout" else 600))
+        async with working():
+            await asyncio.wait_for(until_hostile(services_root), TIMEOUT)
+        if ending == "cancel":  # while no worker is there
+            await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert not [pid for pid in processes_of(services_root) if running(pid)]
+        if ending == "cancel":
+            assert (found.state.value, found.reason) == ("cancelled", found.cancel_requested)
+        else:
+            assert (found.state.value, found.reason) == ("failure", "The run was stopped after its timeout of 2 s.")
+        assert "did not react" in json.dumps(await busy_site.messages(deployment_id))
+
+    @pytest.mark.parametrize(
+        "kill",
+        [
+            "kill -KILL $supervisor",
+            "kill -KILL $keeper",
+            "kill -KILL $supervisor $keeper",
+            "kill -STOP $keeper; kill -KILL $supervisor",
+        ],
+    )
+    async def test_nothing_of_a_killed_run_is_left_when_the_next_one_starts(
+        self, busy_site: Site, services_root: Path, working: Working, monkeypatch: pytest.MonkeyPatch, kill: str
+    ) -> None:
+        monkeypatch.setattr(enforcement, "ORPHAN_GRACE", 0.1)
+        script(
+            services_root,
+            "#!/bin/sh\n[ ! -e processes ] || { for pid in $(cat processes); do [ -e /proc/$pid/exe ] && echo $pid; done"
+            " > left; exit 0; }\n"
+            f"{HOSTILE.partition(chr(10))[2]}sleep 600 &\necho $! >> processes\nsetsid sleep 600 &\n"
+            f"echo $! >> processes\n{kill}\nsleep 600\n",
+        )
+        service_id = await busy_site.service()
+        first, second = await busy_site.start(service_id), await busy_site.start(service_id)
+        async with working():
+            found = await ended(busy_site, first)
+            later = await ended(busy_site, second)
+        assert found.state.value == "failure"
+        assert str(found.reason).startswith("The run was lost: ")
+        assert later.state.value == "success"
+        assert (services_root / "shop" / "left").read_text() == ""

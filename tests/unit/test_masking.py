@@ -93,7 +93,7 @@ def test_a_value_split_by_a_limit_is_masked() -> None:
     secret = "0123456789" * 10
     history, mask = History(), Mask([secret])
     for fields in ({"name": "A", "message": "x" * 65_500 + secret}, {"name": "y" * 450 + secret}):
-        history.take(mask.entry(read_line(json.dumps(fields), at(1))))
+        history.take(mask.entry(read_line(json.dumps({"state": "success", **fields}), at(1))))
     assert "0123" not in str(history.messages)
     assert history.step("A").message == "x" * 65_500 + "***"
 

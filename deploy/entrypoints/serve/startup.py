@@ -18,6 +18,7 @@ from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Setting
 from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.serve.memory import collect_from_now_on
+from deploy.entrypoints.serve.pools import OTHER_PROGRAMS, needed_by
 from deploy.service_layer.services import accepted_inputs, sync_services
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,30 @@ async def upgrade_schema(state: AppState) -> None:
                 f"{migrations.head()}). Install the newer version, or restore an older backup."
             )
         await migrations.upgrade(state.database)
+
+
+async def warn_of_too_few_connections(state: AppState, processes: int) -> None:
+    """Log a warning if PostgreSQL does not allow as many connections as these processes can open.
+
+    It is not an error, because pools only open connections when they need them.
+    """
+    try:
+        async with state.database.connection() as connection:
+            limit, used = await connection.fetchrow(
+                "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int, "
+                "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())"
+            )
+    except DATABASE_ERRORS:
+        return
+    if used + needed_by(processes) > limit:
+        log.warning(
+            "PostgreSQL allows %d connections, of which other programs use %d. This process needs up to %d. When they run "
+            "out, requests fail with status 503. Set max_connections to at least %d, or use fewer --workers.",
+            limit,
+            used,
+            needed_by(processes),
+            used + needed_by(processes) + OTHER_PROGRAMS,
+        )
 
 
 @contextmanager
