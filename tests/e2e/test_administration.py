@@ -155,7 +155,7 @@ def test_an_external_database_in_the_dotenv_file_is_found(server: Server, elsewh
         assert run_ok(elsewhere, "user", "list", "--data-dir", str(server.data_dir)).startswith(USER)
         file.unlink()  # as if the server had read it from the environment
         for named in ([], ["--data-dir", str(server.data_dir)]):
-            message = run_failing(elsewhere, "user", "list", *named)
+            message = run_failing(elsewhere, "user", "list", *named, code=2)
             assert "DATABASE_URL" in message
             assert password not in message
         assert not list(server.data_dir.glob("pg*"))

@@ -181,7 +181,8 @@ def test_a_job_waits_for_a_late_answer_and_starts_one_deployment(server: Server,
         slow.release()
         code, output = running.outcome()
     assert code == 0, output
-    found = server.api.admin.get("/deployments/", params={"service": name}).json()
+    service_id = server.api.service(name)["id"]
+    found = [one for one in server.api.admin.get("/deployments/").json() if one["service_id"] == service_id]
     assert [one["state"] for one in found] == ["success"]
 
 

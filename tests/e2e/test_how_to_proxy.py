@@ -11,9 +11,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.e2e.api import Api, answer
-from tests.e2e.folders import shell
+from tests.e2e.api import Api
+from tests.e2e.live import Live
 from tests.e2e.server import PASSWORD, USER, Server, free_port, temporary_folder
 from tests.e2e.test_process import listens
 from tests.e2e.waiting import TIMEOUT, wait_until
@@ -96,16 +97,19 @@ def test_the_page_and_the_check_of_the_how_to_work(proxied: Api) -> None:
     assert "<html" in proxied.anonymous.get("/ui/").text
 
 
-def test_absolute_urls_and_redirects_keep_the_port(server: Server, proxied: Api) -> None:
-    done = proxied.run(server.add_service(shell("true")))
-    token = proxied.service_token(server.add_service(shell("true")))
-    started = answer(proxied.client(token).post("/deployments/"))
-    assert started["details"].startswith(f"{proxied.base_url}/")
-    assert answer(proxied.client(token).get(started["details"]))["id"] == started["id"] > done["id"]
-    for path in ("/", "/ui"):
+def test_redirects_keep_the_port(proxied: Api) -> None:
+    for path in ("/", "/ui", "/docs/"):
         response = proxied.anonymous.get(path, follow_redirects=False)
-        if response.is_redirect:
-            assert str(response.next_request.url if response.next_request else "").startswith(f"{proxied.base_url}/")
+        if response.next_request is not None:
+            assert str(response.next_request.url).startswith(f"{proxied.base_url}/")
+
+
+def test_the_websocket_accepts_the_page_behind_the_proxy_and_no_other(proxied: Api) -> None:
+    """A browser sends the origin of the page, with its port, which must match the host that the proxy forwards."""
+    proxied.live(origin=proxied.base_url).close()
+    with pytest.raises(InvalidStatus) as rejected:
+        Live(proxied.base_url, origin="https://elsewhere.example.com")
+    assert rejected.value.response.status_code == 403
 
 
 def test_events_arrive_over_the_websocket_while_a_deployment_runs(server: Server, proxied: Api) -> None:

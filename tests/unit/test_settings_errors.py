@@ -28,17 +28,12 @@ WRONG: dict[Any, list[str]] = {
     Path | None: [CONTROL, "  "],
     list[str]: ["https://status.example.com", "[1]", '{"a": "b"}', "[", NOT_UTF8],
 }
+NO_URLS = ["deploy.example.com", "ftp://deploy.example.com", "http://", "http://a:b", "https://[::1", "http:///x"]
 # Values that are wrong for one setting.
 ALSO_WRONG = {
     "secret_key": ["a", "1234567", "a" * 40],
-    "api_url": [
-        "deploy.example.com",
-        "ftp://deploy.example.com",
-        "http://",
-        "http://a:b",
-        "https://[::1",
-        "http:///x",
-    ],
+    "api_url": NO_URLS,
+    "public_url": NO_URLS,
     "log_level": ["loud"],
 }
 BEYOND: dict[str, Callable[[float], float]] = {

@@ -69,6 +69,10 @@ def _rule(field: FieldInfo) -> str:
         return f"must be {kind} between {limits['ge']} and {limits['le']}"
     if "gt" in limits and "le" in limits:
         return f"must be {kind} greater than {limits['gt']} and at most {limits['le']}"
+    if "ge" in limits:
+        return f"must be {kind} of at least {limits['ge']}"
+    if "gt" in limits:
+        return f"must be {kind} greater than {limits['gt']}"
     return f"must be {kind}"
 
 
