@@ -160,7 +160,7 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
     async with database.connection() as connection:
         # Only this test uses the pool, which reuses the connection returned last first.
         connection.add_query_logger(note)
-        engine = connection.pooled.engine.sync_engine
+        engine = connection.engine.sync_engine
     event.listen(engine, "after_cursor_execute", note_session)
     try:
         yield seen
