@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
 
-from deploy.adapters.repository import Worker
-from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Action, Actor, Visible
+from deploy.domain.model import DeploymentState
+from deploy.domain.policy import Action, Actor
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import Detail
 from deploy.entrypoints.schemas.deployments import DeploymentOut, WaitingOut
-from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut
-from deploy.service_layer.queue import alive, why_all_waiting
-from deploy.service_layer.unit_of_work import UnitOfWork
+from deploy.entrypoints.schemas.queue import QueueOut, WaitingDeployment, WorkerOut, worker_out
+from deploy.service_layer.queue import under_way, why_all_waiting
 
 router = APIRouter(tags=["operations"], responses={401: {"model": Detail}})
 
@@ -30,7 +26,7 @@ async def read_queue(actor: Annotated[Actor, require(Action.READ_QUEUE)], state:
     """
     grace = state.settings.worker_grace_seconds
     async with state.open_unit_of_work() as uow:
-        found = await _under_way(uow, actor.visible)
+        found = await under_way(uow, visible=actor.visible)
         reasons = await why_all_waiting(found, uow, state.now(), grace, visible=actor.visible)
         workers = await uow.workers.list()
     running = [deployment for deployment in found if deployment.state is not DeploymentState.QUEUED]
@@ -53,32 +49,6 @@ async def list_workers(actor: Annotated[Actor, require(Action.READ_WORKERS)], st
     """List the workers, most recently seen first, with the deployments each one is running."""
     async with state.open_unit_of_work() as uow:
         workers = await uow.workers.list()
-        found = await _under_way(uow, actor.visible)
+        found = await under_way(uow, visible=actor.visible)
     grace = state.settings.worker_grace_seconds
     return [worker_out(worker, found, state.now(), grace) for worker in workers]
-
-
-async def _under_way(uow: UnitOfWork, visible: Visible) -> list[Deployment]:
-    """Return waiting and running deployments, oldest first.
-
-    This includes deployments that reported a result but whose process is still running.
-    """
-    # Key by ID: both queries find a deployment that reports its result between them.
-    unfinished = await uow.deployments.open(visible=visible)
-    alive = await uow.deployments.reported_but_alive(visible=visible)
-    found = {deployment.id: deployment for deployment in (*unfinished, *alive)}
-    return sorted(found.values(), key=lambda deployment: deployment.id)
-
-
-def worker_out(worker: Worker, found: Iterable[Deployment], now: datetime, grace_seconds: float) -> WorkerOut:
-    """Return a worker with the deployments in `found` that it is running."""
-    return WorkerOut(
-        id=worker.id,
-        host=worker.host,
-        version=worker.version,
-        slots=worker.slots,
-        running=[deployment.id for deployment in found if deployment.worker_id == worker.id],
-        started=worker.started,
-        last_seen=worker.last_seen,
-        alive=alive(worker.last_seen, now, grace_seconds),
-    )
