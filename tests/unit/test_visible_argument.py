@@ -13,14 +13,13 @@ from deploy.adapters import repository
 WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "WorkerTasks", "Workers"}
 # Methods that change something, or read only for tasks of the system. The bus authorizes the commands that use them.
 INTERNAL = {
-    "Batches": {"add", "next_id", "store", "store_all"},
-    "DeployedServices": {"put"},
+    "Batches": {"add", "next_id", "settle", "store", "store_all"},
     "Deployments": {"lost", "remove_old", "to_run", "with_key", "without_job"},
     "EventReader": {"service_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
-    "Queue": {"finish", "put", "take", "wake", "withdraw"},
-    "Secrets": {"get", "put", "remove"},
+    "Queue": {"finish", "has_waiting", "put", "put_new", "take", "wake", "withdraw"},
+    "Secrets": {"get", "put", "put_first", "remove"},
     "Services": {"add", "all_for_update", "all_for_upkeep", "store"},
     "Steps": {"open_of", "reserve_ids"},
     "Tokens": {"add", "find_valid", "get", "revoke", "touch"},

@@ -1,4 +1,4 @@
-"""A cache of running deployments and their open steps, kept between two batches of the same run.
+"""A cache of running deployments and their open steps, kept from the claim on and between two batches of the same run.
 
 Without it, each batch would read its deployment and all its open steps again, and there can be thousands of steps.
 Cached entries are optimistic, not locked: a store names the version it is based on (`Batches.store`), and if the
@@ -21,17 +21,18 @@ class RunningDeployments:
     """Caches the most recent running deployments of this process."""
 
     def __init__(self) -> None:
-        self._cache: OrderedDict[int, tuple[Deployment, list[Step]]] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[Deployment, list[Step] | None]] = OrderedDict()
 
-    def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step]] | None:
+    def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step] | None] | None:
         """Remove and return a cached deployment and its open steps if they match this spool offset.
 
-        They are removed so that the next transaction reads them from the database if this one fails.
+        The steps are None if they have not been read since the claim. The entry is removed so that the next transaction
+        reads from the database if this one fails.
         """
         found = self._cache.pop(deployment_id, None)
         return found if found is not None and found[0].spool_offset == spool_offset else None
 
-    def keep(self, deployment: Deployment, steps: list[Step]) -> None:
+    def keep(self, deployment: Deployment, steps: list[Step] | None = None) -> None:
         """Cache a deployment for the next batch. If the commit then fails, the version of the row does not match."""
         if deployment.run_ended is None:
             self._cache[deployment.id] = (deployment, steps)
