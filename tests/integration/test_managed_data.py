@@ -22,7 +22,7 @@ from deploy.adapters.database import DATABASE_ERRORS, Database, is_away, is_outd
 from deploy.config import Settings
 from deploy.domain.commands import CreateUser, ServiceFolder, SyncServices
 from deploy.domain.events import UserCreated
-from deploy.domain.model import Lane, Service, Token, TokenKind, User
+from deploy.domain.model import Service, Token, TokenKind, User
 from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Visible
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
@@ -127,8 +127,8 @@ class TestOneTransaction:
     async def test_plain_sql_sees_pending_changes(self, open_uow: OpenUnitOfWork) -> None:
         async with open_uow() as uow:
             service = await add_rows(uow)
-            deployment_id = await _deployment_of(service, uow)
-            await uow.deployed_services.put(Lane(service.id), deployment_id, {})
+            deployment = await uow.deployments.get(await _deployment_of(service, uow), visible=EVERYTHING)
+            await uow.batches.settle(deployment, deployed={})
             assert len(await uow.deployed_services.list(visible=EVERYTHING)) == 1
             service.deleted = utc_now()  # not stored explicitly
             assert await uow.deployed_services.list(visible=EVERYTHING) == []

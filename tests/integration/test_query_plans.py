@@ -164,6 +164,7 @@ READS: dict[str, VisibleRead] = {
 WRITES = {
     ("batches", "_ADD"),
     ("batches", "_NEXT_ID"),
+    ("batches", "_SETTLE"),
     ("batches", "_STORE"),
     ("events", "_NOTIFY"),
     ("history", "_KEEP_FILES"),
@@ -175,7 +176,6 @@ WRITES = {
     ("retention", "_REMOVE_OLD"),  # below
     ("secrets", "_PUT"),
     ("secrets", "_REMOVE"),
-    ("services", "_PUT_DEPLOYED"),
     ("steps", "_RESERVE"),
     ("worker_tasks", "_ADD"),
     ("worker_tasks", "_CLAIM"),
@@ -254,7 +254,7 @@ async def statements(database: Database) -> AsyncIterator[list[tuple[str, Any]]]
     async with database.connection() as connection:
         # Only this test uses the pool, which reuses the connection returned last first.
         connection.add_query_logger(note)
-        engine = connection.pooled.engine.sync_engine
+        engine = connection.engine.sync_engine
     event.listen(engine, "after_cursor_execute", note_session)
     try:
         yield seen

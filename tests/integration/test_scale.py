@@ -200,7 +200,7 @@ class TestRetention:
         service_id = (await own_site.deployment(ids[0])).service_id
         async with own_site.open_uow() as uow:
             deployment = await uow.deployments.get(ids[0], visible=EVERYTHING)
-            await uow.deployed_services.put(deployment.lane, ids[0], {})
+            await uow.batches.settle(deployment, deployed={})
         assert await own_site.expire(count=1) == [ids[1]]
         async with own_site.open_uow() as uow:
             (deployed,) = await uow.deployed_services.list(visible=EVERYTHING)

@@ -18,6 +18,8 @@ from deploy.adapters.repository.events import (
 )
 from deploy.adapters.repository.hosts import PUT_RESULTS, result_rows
 from deploy.adapters.repository.rows import held_to_json
+from deploy.adapters.repository.secrets import FORGET_SECRETS
+from deploy.adapters.repository.services import PUT_DEPLOYED
 from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.domain.fields import changing, names_of
@@ -48,6 +50,10 @@ _STORE = Statement(
     f"put_results AS ({PUT_RESULTS.format(also=', ours')}), "
     f"put AS ({PUT_STEPS.format(also=', ours')}), appended AS ({APPEND_EVENTS.format(also=', ours')}) "
     f"SELECT {NOTIFY_OF_DEPLOYMENT} FROM ours"
+)
+# Not part of `_STORE`: it must see the secrets of a transaction that `_STORE` waited for.
+_SETTLE = Statement(
+    f"WITH forgotten AS ({FORGET_SECRETS}), deployed AS ({PUT_DEPLOYED}) SELECT fastdeploy_finish_job(:job_id)"
 )
 
 
@@ -131,6 +137,15 @@ class Batches:
             return False
         self._committed.append(change.committed())
         return True
+
+    async def settle(self, deployment: Deployment, *, deployed: dict[str, Any] | None) -> None:
+        """After the end of a run, delete its secrets, finish its job, and store what it deployed (None: nothing).
+
+        Finishing the job wakes the workers for the lane's next job. Idempotent.
+        """
+        config = None if deployed is None else json.dumps(deployed)
+        of_run = {"deployment_id": deployment.id, "job_id": deployment.job_id, "config": config}
+        await _SETTLE.value(self._driver, **of_run, **deployment.lane._asdict())
 
     async def store_all(self, changes: Sequence[Change]) -> None:
         """Store changes of several deployments. The caller must have locked their rows."""

@@ -19,8 +19,13 @@ from deploy.domain.policy import Visible
 
 QUEUE, TASK = "deployments", "deploy"
 _PUT = Statement(
-    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lock, NULL, CAST(:args AS jsonb), NULL)]"
-    "::procrastinate_job_to_defer_v1[])) AS id"
+    "SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, 0, :lock, NULL, "
+    "jsonb_build_object('deployment_id', id), NULL)]::procrastinate_job_to_defer_v1[])) AS job_id, id "
+    "FROM (SELECT coalesce(CAST(:deployment_id AS bigint), nextval(pg_get_serial_sequence('deployments', 'id'))) AS id "
+    "OFFSET 0) AS deployment"  # OFFSET: evaluate it once
+)
+_HAS_WAITING = Statement(
+    f"SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND task_name = '{TASK}')"
 )
 _TAKE = Statement("SELECT job_id, deployment_id FROM fastdeploy_take_jobs(:most)")
 _WAKE = Statement(f"SELECT pg_notify('{QUEUE_CHANNEL}', '{json.dumps({'type': 'job_inserted'})}')")
@@ -80,10 +85,21 @@ class Queue:
 
     async def put(self, deployment_id: int, lane: Lane) -> int:
         """Add a deployment to the queue of its lane and return the job's ID."""
-        lock = f"service:{lane.service_id}:" + (f":{lane.environment}" if lane.environment else "")
-        args = json.dumps({"deployment_id": deployment_id})
-        job_id: int = await _PUT.value(self._driver, queue=QUEUE, task=TASK, lock=lock, args=args)
+        _, job_id = await self._put(deployment_id, lane)
         return job_id
+
+    async def put_new(self, lane: Lane) -> tuple[int, int]:
+        """Draw the ID for a new deployment, like `Batches.next_id`, and add the deployment to the queue of its lane.
+
+        Return the IDs of the deployment and of the job.
+        """
+        return await self._put(None, lane)
+
+    async def _put(self, deployment_id: int | None, lane: Lane) -> tuple[int, int]:
+        lock = f"service:{lane.service_id}:" + (f":{lane.environment}" if lane.environment else "")
+        put = await _PUT.row(self._driver, queue=QUEUE, task=TASK, lock=lock, deployment_id=deployment_id)
+        assert put is not None
+        return put["id"], put["job_id"]
 
     async def ahead_of(self, job_id: int, *, visible: Visible, concurrency: int) -> Ahead | None:
         """Return the deployments that a waiting job waits for, or None if it only waits for a free worker.
@@ -96,6 +112,10 @@ class Queue:
     async def jobs(self, *, visible: Visible, last: int) -> Sequence[Job]:
         """Return all running jobs, and the queued jobs up to the ID `last`, in no particular order."""
         return [Job(*row) for row in await _JOBS.rows(self._driver, visible, last=last)]
+
+    async def has_waiting(self) -> bool:
+        """Return True if any job is waiting, whether or not it can run."""
+        return bool(await _HAS_WAITING.value(self._driver))
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
         """Claim up to `limit` jobs that can run next, and return (job ID, deployment ID) of each.

@@ -14,6 +14,7 @@ from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Line, Reported, RunEnded, clean_text
 from deploy.domain.run import Run
+from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.entries import NOTE_PREFIX
@@ -23,8 +24,20 @@ from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
-async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+async def claim_deployments(
+    command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock, running: RunningDeployments
+) -> list[Event]:
     """Claim the next deployments: update jobs and rows in one transaction."""
+    # A worker that is woken often finds that there is nothing to claim.
+    if not await uow.queue.has_waiting():
+        return []
+    async with uow.atomically():
+        return await _claimed(command, uow, now, running)
+
+
+async def _claimed(
+    command: commands.ClaimDeployments, uow: UnitOfWork, now: Clock, running: RunningDeployments
+) -> list[Event]:
     events: list[Event] = []
     room = command.limit
     while room > 0 and (taken := await uow.queue.take(room)):
@@ -38,6 +51,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
             changes.append(change_of(run, version))
+            running.keep_claimed(deployment)
             events += [DeploymentClaimed(deployment, config), *run.events]
         await uow.batches.store_all(changes)
         if len(taken) < room:
@@ -53,6 +67,9 @@ async def prepare_run(command: commands.PrepareRun, uow: UnitOfWork, *, run_secr
         Unsealable: The secrets are not stored or cannot be decrypted.
         Conflict: The run has already ended.
     """
+    only = RunSecrets(token=command.token)
+    if await run_secrets.keep_first(command.deployment_id, only, uow):  # as for most runs
+        return [RunPrepared(command.deployment_id, only)]
     deployment = await uow.deployments.get(command.deployment_id, visible=EVERYTHING)
     secrets = replace(await run_secrets.open(deployment, uow), token=command.token)
     if not await run_secrets.keep(deployment.id, secrets, uow):
@@ -70,8 +87,12 @@ async def ingest_output(
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
     cached = running.take(command.deployment_id, command.offset_before)
-    free = iter(ids)
-    run = await _stored(command, uow, free, *cached) if cached is not None else None
+    free, run = iter(ids), None
+    if cached is not None:
+        deployment, open_steps, hosts = cached
+        if open_steps is None:
+            open_steps = await uow.steps.open_of(deployment.id)
+        run = await _stored(command, uow, free, deployment, open_steps, hosts)
     if run is None:  # not cached, or changed since it was cached
         async with uow.atomically():
             deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)

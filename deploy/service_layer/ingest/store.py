@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.adapters.repository import Change, Version
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import DeploymentState
 from deploy.domain.run import Run
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -37,19 +37,11 @@ def change_of(run: Run, version: Version) -> Change:
     )
 
 
-async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
-    """Delete the secrets of a run that has ended or will never start."""
-    await uow.secrets.remove(deployment.id)
-
-
 async def settle(uow: UnitOfWork, run: Run) -> None:
     """After the end of a run, let the lane's next deployment start, and record the deployed service."""
     deployment = run.deployment
     if deployment.run_ended is None:
         return
-    await forget_secrets(uow, deployment)
-    if deployment.job_id is not None:
-        await uow.queue.finish(deployment.job_id)
-    if deployment.state is DeploymentState.SUCCESS:
-        config = {"service": deployment.service, **deployment.context}
-        await uow.deployed_services.put(deployment.lane, deployment.id, config)
+    is_success = deployment.state is DeploymentState.SUCCESS
+    deployed = {"service": deployment.service, **deployment.context} if is_success else None
+    await uow.batches.settle(deployment, deployed=deployed)
