@@ -31,9 +31,9 @@ default:
 
 # Install, build and start fastDeploy: data in ./data, services in ./services. Arguments go to `fastdeploy serve`
 [group('run')]
+[no-exit-message]
 start *arguments:
-    @echo "Installing dependencies ..."
-    @{{ uv }} sync --quiet
+    @scripts/with-progress "Installing dependencies" {{ uv }} sync
     @scripts/build-page
     @{{ uv }} run --quiet --no-sync python -m compileall -q deploy
     @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"
@@ -87,6 +87,12 @@ test *arguments:
 [group('test')]
 test-all *arguments:
     @exec {{ uv }} run --quiet python scripts/run_phases.py --all "$@"
+
+# Install packages and build the page before phases of `just test` run in parallel
+[private]
+prepare-test:
+    {{ main_python }} python -m compileall -q deploy
+    scripts/build-page
 
 # Python tests of the first tier on Python 3.13; arguments go to pytest
 [group('test')]
@@ -219,10 +225,14 @@ db-psql *arguments:
 
 # --- Release --------------------------------------------------------------------------------------------------------
 
-# Build sdist and wheel, including the page, into dist/
+# Build sdist and wheel, including a new build of the page, into dist/
 [group('release')]
-build:
+build: && package
     scripts/build-page force
+
+# Build sdist and wheel from the existing build of the page
+[private]
+package:
     rm -rf dist
     {{ uv }} build --quiet
     {{ main_python }} python scripts/check_wheel.py dist

@@ -9,7 +9,8 @@ from itertools import count
 from typing import Any
 
 from deploy.domain.events import Event, LinePrinted, StepChanged
-from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Step, StepReport, StepState
+from deploy.domain.hosts import Hosts
+from deploy.domain.model import Deployment, DeploymentState, PlannedStep, Step, StepReport, StepResult, StepState
 from deploy.domain.reports import Entry, HostReported, Line, Reported, RunEnded
 from deploy.domain.run import Run, plan
 from deploy.service_layer.messages import stored_events
@@ -58,6 +59,8 @@ class History:
     def __init__(self, planned: Sequence[str] = (), deployment: Deployment | None = None) -> None:
         self.deployment = deployment or a_deployment()
         self.stored: dict[int, Step] = {}
+        self.results: dict[tuple[int, str], StepResult] = {}
+        self.hosts = Hosts()
         self.events: list[Event] = []
         self.messages: list[dict[str, Any]] = []
         self._ids: Iterator[int] = count(101)
@@ -77,13 +80,18 @@ class History:
     def run(self) -> Run:
         """Return the run as a handler sees it at the beginning of a batch."""
         is_open = (StepState.PENDING, StepState.RUNNING)
-        return Run(self.deployment, [s.snapshot() for s in self.stored.values() if s.state in is_open], self._ids)
+        return Run(
+            self.deployment, [s.snapshot() for s in self.stored.values() if s.state in is_open], self._ids, self.hosts
+        )
 
     def keep(self, run: Run) -> None:
         """Store the changes of a batch, as a handler does at the end of the batch."""
+        run.flush()
         self.stored.update({step.id: step.snapshot() for step in run.touched.values()})
+        self.results.update(run.results)
         for gone in run.removed:
             self.stored.pop(gone, None)
+            self.results = {key: result for key, result in self.results.items() if key[0] != gone}
         self._publish(run.events)
 
     def states(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ HOST_PYTHON = "/usr/bin/python3"
 def measure_playbook(bench: Bench) -> list[Row]:
     """Measure 200 debug tasks on this machine."""
     what = f"playbook with {TASKS} debug tasks on localhost: POST → end seen"
-    return [_compare(bench.product, "playbook", what, LOCAL_GOAL, rounds=bench.rounds(2))]
+    return [compare_with_a_run_by_hand(bench.product, "playbook", what, LOCAL_GOAL, rounds=bench.rounds(2))]
 
 
 def measure_ssh(folder: Path, *, quick: bool) -> list[Row]:
@@ -97,7 +97,8 @@ def _ssh_row(product: Product, service: str, what: str, by_hand: float, goal: fl
     )
 
 
-def _compare(product: Product, service: str, what: str, goal: float, *, rounds: int) -> Row:
+def compare_with_a_run_by_hand(product: Product, service: str, what: str, goal: float, *, rounds: int) -> Row:
+    """Run a service's playbook through the platform and by hand, and compare the durations."""
     folder, service_id = product.services_dir / service, product.service_ids()[service]
     through, by_hand = [], []
     for number in range(rounds):

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+from functools import cached_property
 from typing import Any
 
 _NONCE_BYTES = 12
@@ -28,7 +29,7 @@ class Vault:
         """Return the encrypted values, which are bound to this deployment."""
         nonce = os.urandom(_NONCE_BYTES)
         plain = json.dumps(values).encode("ascii")
-        encrypted: bytes = self._cipher().encrypt(nonce, plain, _associated_data(deployment_id))
+        encrypted: bytes = self._cipher.encrypt(nonce, plain, _associated_data(deployment_id))
         return _VERSION + nonce + encrypted
 
     def open(self, sealed: bytes, deployment_id: int) -> dict[str, str]:
@@ -41,7 +42,7 @@ class Vault:
 
         nonce, encrypted = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
-            plain = self._cipher().decrypt(nonce, encrypted, _associated_data(deployment_id))
+            plain = self._cipher.decrypt(nonce, encrypted, _associated_data(deployment_id))
         except (InvalidTag, ValueError) as error:
             raise Unsealable(
                 "Its secret values cannot be decrypted because SECRET_KEY has changed since then. Start a new deployment."
@@ -54,6 +55,7 @@ class Vault:
         canonical = json.dumps(request, sort_keys=True, separators=(",", ":")).encode("ascii")
         return hmac.new(_derive_key(self._secret_key, _FINGERPRINT), canonical, hashlib.sha256).hexdigest()
 
+    @cached_property
     def _cipher(self) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from deploy.domain.service_config import ServiceConfig
 
 if TYPE_CHECKING:
-    from deploy.domain.model import Deployment, Step
+    from deploy.domain.model import Deployment, Step, StepResult
     from deploy.domain.run_secrets import RunSecrets
 
 
@@ -66,6 +66,13 @@ class StepChanged:
     deleted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HostResultAdded:
+    """A step reported its result on one host."""
+
+    result: StepResult
+
+
 class LinePrinted(NamedTuple):
     """A line of output (without its newline) and the step it belongs to. A named tuple for speed, like `Line`."""
 
@@ -110,6 +117,7 @@ Event: TypeAlias = (
     | DeploymentExpired
     | DeploymentChanged
     | StepChanged
+    | HostResultAdded
     | LinePrinted
     | CancelRequested
     | ServiceChanged

@@ -44,12 +44,15 @@ _STATES = {state.value: state for state in StepState} | {
 class Line(NamedTuple):
     """A line of log output. `continues` is True for a piece of a long line if another piece follows.
 
+    `host` is the host whose next result the line belongs to, or empty.
+
     A named tuple is four times as fast as a frozen dataclass, and a run can print millions of lines.
     """
 
     text: str
     at: datetime
     continues: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +257,9 @@ def read_event(text: str, at: datetime) -> list[Entry]:
         return [Line(text, at)]
     if isinstance(printed := fields.get("text"), str):
         *lines, last = printed.removesuffix("\n").split("\n")
-        return [*(Line(line, at) for line in lines), Line(last, at, continues=fields.get("part") is True)]
+        host = clean_text(str(fields.get("host") or ""))
+        is_part = fields.get("part") is True
+        return [*(Line(line, at, host=host) for line in lines), Line(last, at, continues=is_part, host=host)]
     if fields.get("event") == "task_start":
         return [_task_report(fields, StepState.RUNNING, at)]
     if fields.get("event") == "task_end":

@@ -73,6 +73,11 @@ class WaitingLimits:
     per_service: int = 1000
     per_user: int = 5000
 
+    @property
+    def most(self) -> int:
+        """The larger limit. Counting further is pointless."""
+        return max(self.per_service, self.per_user)
+
     def check(self, service: str, of_service: int, of_user: int) -> None:
         """Check that another deployment of a service can wait, given the numbers that wait already.
 

@@ -9,8 +9,18 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
-from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
+from deploy.domain.events import DeploymentChanged, Event, HostResultAdded, LinePrinted, StepChanged
+from deploy.domain.hosts import Hosts, stored_result
+from deploy.domain.model import (
+    Deployment,
+    DeploymentState,
+    HostResult,
+    PlannedStep,
+    Step,
+    StepReport,
+    StepResult,
+    StepState,
+)
 from deploy.domain.reports import (
     DETAIL_LIMIT,
     DIFF_LIMIT,
@@ -61,15 +71,21 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
 class Run:
     """Applies the entries of one batch, in order, and collects the changes. Shortens their texts.
 
-    `events` holds all events in order, `touched` the steps to store by ID, and `removed` the IDs of steps to delete.
-    `ids` yields IDs for unplanned steps.
+    `events` holds all events in order, `touched` the steps to store by ID, `removed` the IDs of steps to delete, and
+    `results` the host results to store by step and host. `ids` yields IDs for unplanned steps. `hosts` is what earlier
+    batches reported about hosts; without it, host results are not expected.
     """
 
-    def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
+    def __init__(
+        self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int], hosts: Hosts | None = None
+    ) -> None:
         self.deployment = deployment
         self.events: list[Event] = []
         self.touched: dict[int, Step] = {}
         self.removed: set[int] = set()
+        self.results: dict[tuple[int, str], StepResult] = {}
+        self.hosts = hosts or Hosts()
+        self._counted: dict[int, Step] = {}  # counts that no step message contains yet
         self._ids = ids
         self._open = {step.id: step for step in sorted(open_steps, key=lambda step: step.position)}
         self._by_name: dict[str, list[Step]] = {}
@@ -78,6 +94,8 @@ class Run:
         running = [step for step in self._open.values() if step.state is StepState.RUNNING]
         # Sort by start, as if the whole run were a single batch.
         self._running = {step.id: step for step in sorted(running, key=lambda step: step.run_order or 0)}
+        for step in self._open.values():
+            self._adopt(step)
 
     @property
     def open_steps(self) -> list[Step]:
@@ -99,6 +117,11 @@ class Run:
             self._host_result(entry.result)
         else:
             self._end(entry)
+
+    def flush(self) -> None:
+        """Send the counts of host results, once per step. Call at the end of a batch."""
+        for step in list(self._counted.values()):
+            self._emit(step)
 
     def report(self, report: StepReport, *, at: datetime, planned: bool = False) -> None:
         """Apply a step report: update the open step of that name, or append a new one.
@@ -149,22 +172,42 @@ class Run:
             step.first_line = step.first_line or self.deployment.lines
             step.last_line = self.deployment.lines
             self.touched[step.id] = step
+        if line.host:
+            self.hosts.note_line(short_text(line.host, NAME_LIMIT), self.deployment.lines)
         self.events.append(LinePrinted(line.text, line.at, self.deployment.lines, step.id if step else None))
 
     def _host_result(self, result: HostResult) -> None:
-        step = next((step for step in self._open.values() if step.detail.get("task") == result.task), None)
+        host = short_text(result.host, NAME_LIMIT)
+        lines = self.hosts.take_lines(host)
+        step = next((step for step in self._running.values() if step.detail.get("task") == result.task), None)
         if step is None:
             return
-        found = {
-            "host": short_text(result.host, NAME_LIMIT),
-            "outcome": result.outcome.value,
-            "duration": result.duration,
-            "message": short_text(with_cut_notes(result.message)),
-            "diff": None if result.diff is None else short_text(with_cut_notes(result.diff), DIFF_LIMIT),
-        }
-        # Ansible can report a host again. The last result counts.
-        step.hosts = [*(known for known in step.hosts if known["host"] != found["host"]), found]
-        self._emit(step)
+        self._store_result(
+            step,
+            StepResult(
+                step_id=step.id,
+                host=host,
+                outcome=result.outcome,
+                duration=result.duration,
+                message=short_text(with_cut_notes(result.message)),
+                diff=None if result.diff is None else short_text(with_cut_notes(result.diff), DIFF_LIMIT),
+                lines=lines,
+            ),
+        )
+
+    def _store_result(self, step: Step, result: StepResult) -> None:
+        self.hosts.add(result, step)
+        self.results[step.id, result.host] = result
+        self.touched[step.id] = self._counted[step.id] = step
+        self.events.append(HostResultAdded(result))
+
+    def _adopt(self, step: Step) -> None:
+        """Store the results of a step that a version without rows for results started."""
+        if step.host_counts is not None:
+            return
+        known, step.hosts, step.host_counts = step.hosts, [], {}
+        for fields in known:
+            self._store_result(step, stored_result(step.id, fields))
 
     def _end(self, end: RunEnded) -> None:
         was_final = self.deployment.state.is_final
@@ -182,6 +225,8 @@ class Run:
             self._settle(DeploymentState.SUCCESS, at=end.at)
             return
         reason = short_text(_reason(end))
+        if end.cause is None and self.deployment.has_failed_step:
+            self.deployment.reason = self.hosts.sentence() or self.deployment.reason
         if end.cause == "cancelled":
             reason = self.deployment.cancel_requested or reason
         if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
@@ -234,6 +279,7 @@ class Run:
             step.finished = finished
             self._open.pop(step.id, None)
             self._running.pop(step.id, None)
+            self.hosts.close(step)
         else:
             self._running.setdefault(step.id, step)
 
@@ -247,11 +293,15 @@ class Run:
         self._open.pop(step.id, None)
         self._running.pop(step.id, None)
         self.touched.pop(step.id, None)
+        self._counted.pop(step.id, None)
+        self.hosts.discard(step)
+        self.results = {key: result for key, result in self.results.items() if key[0] != step.id}
         self.removed.add(step.id)
         self.events.append(StepChanged(step.snapshot(), deleted=True))
 
     def _emit(self, step: Step) -> None:
         self.touched[step.id] = step
+        self._counted.pop(step.id, None)
         self.events.append(StepChanged(step.snapshot()))
 
     def _note_failure(self, step: Step) -> None:

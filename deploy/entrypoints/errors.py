@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from deploy.adapters.database import DATABASE_ERRORS, is_away, is_full, sql_state
+from deploy.adapters.database import DATABASE_ERRORS, ReadTimeout, is_away, is_full, sql_state
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.domain.errors import (
     Conflict,
@@ -42,6 +42,10 @@ STATUS: dict[type[DomainError], int] = {
     Overloaded: 503,
 }
 AWAY = "The database cannot be reached. Nothing was changed; try again in a moment."
+TOO_SLOW = (
+    "Reading this took too long, so it was canceled. The database is busy: try again in a moment. "
+    "If it keeps happening, ask for less, or contact your administrator."
+)
 UNEXPECTED = "Internal server error. See the server log, or contact your administrator."
 RETRY_AFTER = {"Retry-After": "2"}
 RETRY_AFTER_SPACE = {"Retry-After": "60"}
@@ -80,6 +84,12 @@ def disk_full(request: Request, error: Exception) -> JSONResponse:
     request.app.state.app_state.full_disk.notice(error)
     log.error("%s %s failed: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": FULL}, 503, RETRY_AFTER_SPACE)
+
+
+def read_timeout(request: Request, error: Exception) -> JSONResponse:
+    """Return 503 for a read that took too long and was canceled."""
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": TOO_SLOW}, 503, RETRY_AFTER)
 
 
 def database_error(request: Request, error: Exception) -> JSONResponse:
@@ -129,5 +139,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(Exception, unexpected_error)
     app.add_exception_handler(FoldersUnavailable, folders_unavailable)
+    app.add_exception_handler(ReadTimeout, read_timeout)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, system_error if issubclass(kind, OSError) else database_error)

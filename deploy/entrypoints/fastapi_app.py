@@ -8,13 +8,14 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from deploy.config import ConfigurationError, Settings
+from deploy.config import Settings, SettingsError
 from deploy.entrypoints import errors
 from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.middleware import RetryReads, Safety
 from deploy.entrypoints.routers import (
     deployments,
     history,
+    hosts,
     inputs,
     live,
     operations,
@@ -43,6 +44,7 @@ MODULES = (
     history,
     tokens,
     output,
+    hosts,
     deployments,
     queue,
     operations,
@@ -59,7 +61,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
     connects to DATABASE_URL and upgrades the schema when it starts.
 
     Raises:
-        ConfigurationError: A setting is missing (raised at startup).
+        SettingsError: A setting is missing (raised at startup).
     """
 
     @asynccontextmanager
@@ -97,7 +99,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
 @asynccontextmanager
 async def _own_state(settings: Settings) -> AsyncIterator[AppState]:
     if settings.is_embedded:
-        raise ConfigurationError(
+        raise SettingsError(
             "DATABASE_URL is missing. Set it, or use `fastdeploy serve`, which includes a PostgreSQL server."
         )
     state = create_app_state(settings, settings.database_url)

@@ -47,7 +47,7 @@ class Safety:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = DOCS_POLICY if scope["path"].startswith("/docs") else POLICY
+        policy = DOCS_POLICY if scope["path"].rstrip("/") == "/docs" else POLICY
         headers = [*HEADERS, (b"content-security-policy", policy.encode())]
 
         async def careful_send(message: Message) -> None:

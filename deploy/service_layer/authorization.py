@@ -61,7 +61,8 @@ async def _target(command: Command, on: ObjectType, uow: UnitOfWork) -> Target:
 
 
 async def _service(service_id: int, uow: UnitOfWork) -> Target:
-    return _of_service(await uow.services.get(service_id, visible=EVERYTHING))
+    # Lock it as the handlers of these commands do, so that they do not have to read it again.
+    return _of_service(await uow.services.get(service_id, for_update=True, visible=EVERYTHING))
 
 
 async def _service_named(name: str, uow: UnitOfWork) -> Target:

@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
-from deploy.adapters.repository import StoredEvent
-from deploy.domain.events import DeploymentChanged, Event, LinePrinted, StepChanged
+from deploy.adapters.repository.events import NO_LINE, StoredEvent
+from deploy.domain.events import DeploymentChanged, Event, HostResultAdded, LinePrinted, StepChanged
 from deploy.domain.fields import moments, sent
-from deploy.domain.model import Deployment, Service, Step
+from deploy.domain.hosts import sample_of
+from deploy.domain.model import Deployment, Service, Step, StepResult
 
 # Limits of one output message, which keep messages small.
 LINES_PER_MESSAGE = 500
@@ -54,7 +55,7 @@ def deployment_fields(deployment: Deployment) -> dict[str, Any]:
 
 
 def step_fields(step: Step) -> dict[str, Any]:
-    """Return the fields of a step that clients receive."""
+    """Return the fields of a step that clients receive in messages."""
     return {
         "id": step.id,
         "deployment_id": step.deployment_id,
@@ -69,9 +70,15 @@ def step_fields(step: Step) -> dict[str, Any]:
         "first_line": step.first_line,
         "last_line": step.last_line,
         "detail": step.detail,
-        "hosts": step.hosts,
+        "hosts": [],  # results are messages of their own, for the clients that follow the deployment
         "expected_seconds": step.expected_seconds,
+        "host_counts": step.host_counts,
     }
+
+
+def _host_fields(deployment_id: int, result: StepResult) -> dict[str, Any]:
+    fields = {"type": "host", "deployment_id": deployment_id, "step_id": result.step_id}
+    return fields | sample_of(result)
 
 
 def service_message(service: Service) -> str:
@@ -88,7 +95,7 @@ def open_line_message(deployment_id: int, number: int, at: datetime, text: str) 
 def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[StoredEvent]:
     """Number the new events of a deployment and yield them as messages.
 
-    Consecutive lines share a message.
+    Consecutive lines share a message. Host results are only sent to clients that follow the deployment, like output.
     """
     batch: list[LinePrinted] = []
     size = 0
@@ -105,6 +112,8 @@ def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[S
             batch, size = [], 0
         if isinstance(event, StepChanged):
             yield _numbered(deployment, {"type": "step", **step_fields(event.step), "deleted": event.deleted})
+        elif isinstance(event, HostResultAdded):
+            yield _numbered(deployment, _host_fields(deployment.id, event.result), last_line=NO_LINE)
         elif isinstance(event, DeploymentChanged):
             fields = deployment_fields(deployment)
             yield _numbered(deployment, {"type": "deployment", "deployment_id": deployment.id, **fields})

@@ -13,6 +13,18 @@ from deploy.domain.policy import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
+async def under_way(uow: UnitOfWork, *, visible: Visible) -> list[Deployment]:
+    """Return running deployments, oldest first.
+
+    This includes deployments that reported a result but whose process is still running.
+    """
+    # Key by ID: both queries find a deployment that reports its result between them.
+    unfinished = await uow.deployments.running(visible=visible)
+    reported = await uow.deployments.reported_but_alive(visible=visible)
+    found = {deployment.id: deployment for deployment in (*unfinished, *reported)}
+    return sorted(found.values(), key=lambda deployment: deployment.id)
+
+
 async def why_waiting(
     deployment: Deployment, uow: UnitOfWork, now: datetime, worker_grace_seconds: float, *, visible: Visible
 ) -> dict[str, Any] | None:
@@ -43,7 +55,9 @@ async def why_all_waiting(
         return {}
     services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}), visible=visible)
     concurrency = {service.id: service.concurrency for service in services}
-    ahead = all_ahead(await uow.queue.jobs(visible=visible), concurrency)
+    # Only earlier jobs can be ahead, so the first page of a long queue reads only a few.
+    last = max(deployment.job_id or 0 for deployment in waiting)
+    ahead = all_ahead(await uow.queue.jobs(visible=visible, last=last), concurrency)
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return {
         deployment.id: _reason(

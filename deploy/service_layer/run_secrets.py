@@ -25,6 +25,10 @@ class StoredSecrets:
         """Store the secrets of a run until it ends, in place of earlier ones. Return False if it has ended."""
         return await uow.secrets.put(deployment_id, self._vault.seal(secrets.values(), deployment_id))
 
+    async def keep_first(self, deployment_id: int, secrets: RunSecrets, uow: UnitOfWork) -> bool:
+        """Store the secrets of a run until it ends, unless there are others. Return False if there are or it has ended."""
+        return await uow.secrets.put_first(deployment_id, self._vault.seal(secrets.values(), deployment_id))
+
     async def open(self, deployment: Deployment, uow: UnitOfWork) -> RunSecrets:
         """Return the secrets of a run.
 

@@ -88,6 +88,11 @@ class UnitOfWork:
         return repository.Steps(self._driver)
 
     @cached_property
+    def hosts(self) -> repository.HostResults:
+        """The results of steps on hosts."""
+        return repository.HostResults(self._driver)
+
+    @cached_property
     def events(self) -> repository.Events:
         """The events of deployments."""
         return repository.Events(self._driver)
@@ -96,6 +101,11 @@ class UnitOfWork:
     def queue(self) -> repository.Queue:
         """The queue of deployments."""
         return repository.Queue(self._driver)
+
+    @cached_property
+    def retention(self) -> repository.Retention:
+        """The deletion of old deployments."""
+        return repository.Retention(self._driver)
 
     @cached_property
     def plans(self) -> repository.Plans:

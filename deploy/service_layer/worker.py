@@ -27,7 +27,7 @@ from deploy.adapters.runs.start import RunError
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.adapters.service_folders.survey import Survey
-from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat, PrepareRun
+from deploy.domain.commands import ClaimDeployments, FailLostRun, Heartbeat, PrepareRun
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState
@@ -37,6 +37,7 @@ from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.enforcement import Enforcer
 from deploy.service_layer.ingest.follow import NOT_STARTED, UNDECIDED, Follower, persistently
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.snapshots import Snapshots
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -47,7 +48,6 @@ HEARTBEAT_SECONDS = 5.0
 CLAIM_SECONDS = 2.0
 POLL_SECONDS = 0.01
 MAX_PENDING_CANCELS = 1000
-EXPIRE_SECONDS, EXPIRE_BATCH_PAUSE = 3600.0, 1.0
 UNDECIDED_TIMEOUT = 60.0
 # Scripts can still report while they are being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
@@ -73,7 +73,7 @@ class Worker:
         run_secrets: StoredSecrets,
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
-        retention: ExpireDeployments,
+        retention: Retention,
     ) -> None:
         self._identity = identity
         self._runs_dir = runs_dir
@@ -97,7 +97,7 @@ class Worker:
     async def run(self) -> None:
         """Work until canceled. Active runs then continue without the worker."""
         background_tasks = [
-            asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())
+            asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._retention.run())
         ]
         try:
             await self._claim()
@@ -263,19 +263,9 @@ class Worker:
                 log.warning("Failed to send the heartbeat: %s", error)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _expire(self) -> None:
-        """Delete old deployments in small batches, so that other work is not delayed."""
-        while True:
-            try:
-                gone = await self._bus.handle(self._retention, by=WORKER)
-            except DATABASE_ERRORS as error:
-                log.warning("Failed to delete old deployments: %s", error)
-                gone = []
-            await asyncio.sleep(EXPIRE_BATCH_PAUSE if gone else EXPIRE_SECONDS)
-
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
-            active = await uow.deployments.open(visible=EVERYTHING, worker_id=self._identity.worker_id)
+            active = await uow.deployments.running_on(self._identity.worker_id)
             reported = await uow.deployments.reported_but_alive(visible=EVERYTHING)
         for deployment in active:
             if deployment.id not in self._runs:

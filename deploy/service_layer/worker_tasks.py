@@ -59,16 +59,16 @@ class TaskClient:
         async with self._open_unit_of_work() as uow:
             task_id = await uow.worker_tasks.add(kind, arguments, timeout)
         answered = self._waiting[task_id] = asyncio.Event()
-        is_settled = False
         try:
-            answer = await self._answer(task_id, answered, timeout + RESERVE_SECONDS)
-            is_settled = True
+            return await self._answer(task_id, answered, timeout + RESERVE_SECONDS)
+        except TaskFailed:
+            raise  # the task is already deleted
+        except BaseException:
+            with suppress(*DATABASE_ERRORS):
+                await self._remove(task_id)
+            raise
         finally:
             del self._waiting[task_id]
-            if not is_settled:
-                with suppress(*DATABASE_ERRORS):
-                    await self._remove(task_id)
-        return answer
 
     async def _answer(self, task_id: int, answered: asyncio.Event, timeout: float) -> Any:
         asked = time.monotonic()
@@ -77,6 +77,7 @@ class TaskClient:
             async with self._open_unit_of_work() as uow:
                 answer = await uow.worker_tasks.take_answer(task_id)
                 if answer is None and time.monotonic() - asked > NO_WORKER_SECONDS and not await _has_worker(uow):
+                    await uow.worker_tasks.remove(task_id)
                     raise TaskFailed(NO_WORKER)
             if answer is not None:
                 if answer.error is not None:

@@ -83,7 +83,15 @@ class Search:
             f"/steps/?deployment_id={deployment_id}",
             *(
                 f"/deployments/{deployment_id}{part}"
-                for part in ("", "/events?limit=1000", "/output?limit=10000", "/output.txt", "/changes")
+                for part in (
+                    "",
+                    "/events?limit=1000",
+                    "/output?limit=10000",
+                    "/output.txt",
+                    "/hosts?limit=1000",
+                    "/recap",
+                    "/changes",
+                )
             ),
         ]
         responses = {path: self._server.api.admin.get(path) for path in paths}

@@ -39,6 +39,7 @@ def test_every_line_of_every_run_survives_killed_processes(seed: int, kills: int
             site.stop()
 
 
+@pytest.mark.slow  # in the first tier: test_process.py::test_a_signal_stops_the_server_and_runs_continue
 def test_a_deployment_restarts_the_server_and_worker_it_runs_under(new_server: NewServer) -> None:
     server = new_server()
     server.start()

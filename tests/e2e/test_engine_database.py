@@ -149,6 +149,8 @@ def test_a_killed_supervisor_fails_the_run_and_frees_the_service(server: Server)
     assert api.run(name, {"again": True})["state"] == "success"
 
 
+# In the first tier: integration/test_follower.py::…::test_runs_of_dead_workers_fail.
+@pytest.mark.slow
 def test_a_lost_host_fails_the_run_and_frees_the_service(site: Site) -> None:
     api = site.api
     name = site.server.add_service(
@@ -169,6 +171,9 @@ def test_a_lost_host_fails_the_run_and_frees_the_service(site: Site) -> None:
         assert api.run(name, {"again": True})["state"] == "success"
 
 
+# In the first tier: test_the_last_success_is_kept_for_its_plan and test_all_data_of_an_expired_deployment_is_deleted in
+# integration/test_handlers_runs.py.
+@pytest.mark.slow
 def test_retention_keeps_the_newest_and_the_last_success(site: Site) -> None:
     api = site.api
     name = site.server.add_service(

@@ -109,13 +109,14 @@ def test_a_start_that_fails_creates_no_user(server: Server, setting: dict[str, s
     name = next(iter(setting))
     before = dict(server.environment)
     server.environment |= setting
-    assert name in failed_start(server)
+    assert name in failed_start(server, code=2)
     assert shown_passwords(server.log()) == []
     server.environment = before
     (password,) = shown_passwords(restart(server))
     sign_in(server.base_url, password)
 
 
+@pytest.mark.slow  # in the first tier: test_a_password_that_cannot_be_shown_can_be_replaced
 def test_a_password_lost_in_a_kill_can_be_replaced(server: Server, elsewhere: Path) -> None:
     with full_pipe() as nowhere, server.log_file.open("ab") as log:
         command = [*server.through, *_command(server)]
@@ -199,6 +200,9 @@ def test_servers_that_start_at_the_same_time_create_one_user(new_server: NewServ
         sign_in(servers[1 - first].base_url, password, names[first])
 
 
+# In the first tier: test_servers_that_start_at_the_same_time_create_one_user, and under another web server
+# test_another_web_server_logs_start_errors_without_a_traceback.
+@pytest.mark.slow
 def test_another_web_server_shows_the_password_once(elsewhere: Path, new_server: NewServer) -> None:
     with external_postgres() as postgres:
         (elsewhere / ".env").write_text(f"DATABASE_URL='{postgres.url}'\nSECRET_KEY={SECRET_KEY}\n")

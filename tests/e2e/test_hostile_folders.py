@@ -20,7 +20,6 @@ from tests.e2e.test_deploy_user import SETTINGS
 from tests.e2e.waiting import wait_until
 
 # The number of folders of each kind. Each takes all the processor time that a check is allowed to take.
-BOMBS = 3
 OUTSIDE = "words-of-a-file-outside-of-the-services-folder"
 INPUTS = {"type": "object", "properties": {"host": {"type": "string", "x-choices": {"inventory": "hosts"}}}}
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks: [{name: Only, debug: {}}]\n"
@@ -56,7 +55,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the us
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(({}, ["key", "outside"]), id="own account"),
+        pytest.param(({}, ["key", "outside"]), id="own account", marks=pytest.mark.slow if os.geteuid() == 0 else ()),
         pytest.param((SETTINGS, ["key", "passwd"]), id="deploy user", marks=as_root),
         pytest.param(({}, []), id="own account, all", marks=pytest.mark.slow),
         pytest.param((SETTINGS, []), id="deploy user, all", marks=[as_root, pytest.mark.slow]),
@@ -165,11 +164,12 @@ def merges() -> str:
     return "- hosts: all\n  vars:\n" + "\n".join(lines) + "\n"
 
 
-def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
+@pytest.mark.parametrize("bombs", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_bombs_are_reported_and_block_nothing(new_server: NewServer, bombs: int) -> None:
     server = new_server()
     server.start()
     good = server.add_service(shell("true"))
-    for number in range(BOMBS):
+    for number in range(bombs):
         write_service(server.services_dir, f"schema{number}", script=shell("true"), config=references(8 + number, 12))
         files = {"site.yml": merges() + f"# {number}\n"}
         write_service(server.services_dir, f"yaml{number}", files=files, config={"ansible_playbook": "site.yml"})
@@ -181,7 +181,7 @@ def test_bombs_are_reported_and_block_nothing(new_server: NewServer) -> None:
         answers = [answer(read.result()) for read in reads]
     assert all(problems == answers[0] for problems in answers)
     assert {problem["folder"] for problem in answers[0]} == {
-        f"{kind}{n}" for kind in ("schema", "yaml") for n in range(BOMBS)
+        f"{kind}{n}" for kind in ("schema", "yaml") for n in range(bombs)
     }
     assert all("too complicated" in problem["reason"] for problem in answers[0])
     assert answer(server.api.admin.get("/services/problems")) == answers[0]

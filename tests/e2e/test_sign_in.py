@@ -22,7 +22,7 @@ from tests.e2e.server import PASSWORD, USER, Server, temporary_folder
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 RIGHT, WRONG = "the right password", "a guess"
-ATTACK, FEWER, AT_ONCE = 600, 200, 60
+FEWER, AT_ONCE = 200, 60
 
 
 class Target:
@@ -121,17 +121,20 @@ def counted(responses: Sequence[httpx2.Response]) -> Counter[int]:
     return Counter(response.status_code for response in responses)
 
 
-def test_parallel_guesses_at_one_account_from_one_address_are_limited(target: Target) -> None:
+@pytest.mark.parametrize("guesses", [100, pytest.param(600, marks=pytest.mark.slow)])
+def test_parallel_guesses_at_one_account_from_one_address_are_limited(target: Target, guesses: int) -> None:
     name, address = target.user(), target.address()
-    assert counted(target.attack([(name, address)] * ATTACK)) == {401: PER_ACCOUNT, 429: ATTACK - PER_ACCOUNT}
+    assert counted(target.attack([(name, address)] * guesses)) == {401: PER_ACCOUNT, 429: guesses - PER_ACCOUNT}
 
 
+@pytest.mark.slow  # in the first tier: the test of the same name in tests/integration/test_sign_in.py
 def test_parallel_guesses_at_one_account_from_many_addresses_are_limited(target: Target) -> None:
     name = target.user()
     guesses = [(name, f"198.51.{n // 250}.{n % 250}") for n in range(FEWER)]
     assert counted(target.attack(guesses))[401] == PER_ACCOUNT
 
 
+@pytest.mark.slow  # in the first tier: integration/test_sign_in.py::…::test_addresses_of_an_ipv6_network_share_a_limit
 def test_parallel_guesses_at_many_accounts_from_one_ipv6_network_are_limited(target: Target) -> None:
     names = [target.user(), *(f"nobody{n}" for n in range(100))]
     guesses = [(names[n % len(names)], f"2001:db8:7:7:{n:x}::1") for n in range(FEWER)]
@@ -145,7 +148,7 @@ def test_a_known_browser_signs_in_during_an_attack(target: Target) -> None:
     with target.browser() as known, target.browser() as unknown:
         assert target.attempt(name, RIGHT, office, known).status_code == 200
         attackers = [office, *(target.address() for _ in range(5))]
-        target.attack([(name, attackers[n % len(attackers)]) for n in range(FEWER)])
+        target.attack([(name, attackers[n % len(attackers)]) for n in range(AT_ONCE)])
         rejected = target.attempt(name, RIGHT, target.address(), unknown)
         assert rejected.status_code == 429
         assert "use a browser that has signed in as this user before" in rejected.json()["detail"]
@@ -189,7 +192,7 @@ def test_a_browser_cookie_is_not_a_token(target: Target) -> None:
     assert (rejected.status_code, rejected.json()) == (401, {"detail": "Could not validate credentials"})
 
 
-@pytest.mark.parametrize("change", ["by themselves", "by an administrator"])
+@pytest.mark.parametrize("change", ["by themselves", pytest.param("by an administrator", marks=pytest.mark.slow)])
 def test_a_changed_password_makes_browsers_unknown(target: Target, change: str) -> None:
     name, office = target.user(), target.address()
     with target.browser() as known:

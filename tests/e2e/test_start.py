@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell, write_service
 from tests.e2e.server import PASSWORD, USER, Server
@@ -52,6 +54,7 @@ def test_sign_in_modules_are_loaded_after_requests_are_answered(new_server: NewS
         wait_for_import(server, later, before)
 
 
+@pytest.mark.slow  # in the first tier: “Only migrations load Alembic”, an import contract in pyproject.toml
 def test_migration_modules_are_loaded_only_for_an_outdated_schema(new_server: NewServer) -> None:
     server = new_server(blank=True)
     first, _ = start(server)
@@ -63,6 +66,7 @@ def test_migration_modules_are_loaded_only_for_an_outdated_schema(new_server: Ne
     assert not {name for name in second if name.startswith("pydantic.v1.")}  # never needed at all
 
 
+@pytest.mark.main_python
 def test_input_modules_are_loaded_later_if_a_service_declares_inputs(new_server: NewServer) -> None:
     server = new_server()
     write_service(server.services_dir, "sized", script=shell("true"), config=CONFIG)

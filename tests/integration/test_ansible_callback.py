@@ -259,6 +259,31 @@ def test_text_appears_between_its_events(outcomes: Run) -> None:
     assert marks[start + 3 : start + 6] == ["host_result", "task_end", "task_start"]
 
 
+def test_text_about_a_result_names_its_host(tmp_path: Path) -> None:
+    path = write_playbook(
+        tmp_path,
+        """
+        - hosts: all
+          gather_facts: false
+          tasks:
+            - {name: loop, debug: {msg: "{{ item }} on {{ inventory_hostname }}"}, loop: [one, two]}
+            - {name: fail, fail: {msg: "broken {{ inventory_hostname }}"}}
+        """,
+    )
+    result = run(path, inventory="web1 ansible_connection=local\nweb2 ansible_connection=local\n")
+
+    about: dict[object, str] = {}
+    for item in result.objects:
+        if "text" in item:
+            about[item.get("host")] = about.get(item.get("host"), "") + str(item["text"])
+    for host, other in (("web1", "web2"), ("web2", "web1")):
+        for said in (f"one on {host}", f"two on {host}", f"broken {host}"):
+            assert said in about[host]
+        assert other not in about[host]
+    assert "TASK [loop]" in about[None]
+    assert "PLAY RECAP" in about[None]
+
+
 @pytest.mark.main_python
 def test_task_names_read_from_files_match_a_run(files: Files, tmp_path: Path) -> None:
     path = write_playbook(
@@ -362,6 +387,7 @@ def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> No
     assert not result.events("task_start")
 
 
+@pytest.mark.main_python
 def test_an_aborted_run_still_ends_completed_tasks(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -472,6 +498,7 @@ def test_a_free_task_ends_as_soon_as_all_hosts_have_reported(tmp_path: Path) -> 
     assert result.events("task_end")[-1]["name"] == "third"
 
 
+@pytest.mark.main_python
 def test_each_batch_of_hosts_starts_tasks_again(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -484,6 +511,7 @@ def test_each_batch_of_hosts_starts_tasks_again(tmp_path: Path) -> None:
     assert [set(result.outcomes("a"))] == [{"web1", "web2", "web3"}]
 
 
+@pytest.mark.main_python
 def test_a_run_once_task_reports_its_only_host(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -520,6 +548,7 @@ def test_unreachable_hosts_fail_a_task_unless_ignored(tmp_path: Path) -> None:
     assert re.search("Connection refused|Broken pipe", result.message("second"))
 
 
+@pytest.mark.main_python
 def test_a_missing_include_turns_an_ok_task_into_a_failure(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path, "- {hosts: all, gather_facts: false, tasks: [{name: inc, include_tasks: 'gone{{ 1 }}.yml'}]}\n"
@@ -716,6 +745,7 @@ def test_a_closed_pipe_does_not_stop_the_playbook(tmp_path: Path) -> None:
     assert (tmp_path / "b").exists()
 
 
+@pytest.mark.main_python
 def test_an_interrupted_run_ends_with_whole_lines(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,

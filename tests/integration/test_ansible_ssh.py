@@ -78,6 +78,9 @@ def test_each_host_reports_its_own_results(hosts: SshHosts, folder: Path, pipeli
     wait_until_true(lambda: not any(sockets.iterdir()))
 
 
+# In the first tier: test_each_host_reports_its_own_results without Mitogen, and with Mitogen on this machine the
+# tests of hostile values in test_ansible_values.py.
+@pytest.mark.slow
 def test_mitogen_produces_the_same_results(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
     # On a busy machine, the default of 10 seconds can be too short.

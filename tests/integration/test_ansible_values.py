@@ -273,7 +273,9 @@ def values_of_kind(hostile: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=["plain", "hostile"])
+# In the first tier: the hostile values here, and plain ones in
+# test_ansible_callback.py::test_values_are_never_evaluated.
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.slow), "hostile"])
 def kind(request: pytest.FixtureRequest) -> str:
     """`plain`: JSON, with the linear strategy. `hostile`: names that need YAML, with Mitogen."""
     return str(request.param)

@@ -305,6 +305,7 @@ class TestStartedOnce:
             await task
 
 
+@pytest.mark.main_python
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
 def test_it_runs_on_every_supported_python(runs: Runs, servers: ForkServers, version: str) -> None:
     python = python_of(version)

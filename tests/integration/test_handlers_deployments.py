@@ -27,7 +27,7 @@ from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from tests.conftest import inputs_of
 from tests.runs import at, ended, line, reported
-from tests.site import Site
+from tests.site import Site, unfinished
 
 PLAYBOOK = "- hosts: all\n  tasks:\n    - name: Install\n      ansible.builtin.debug: {}\n"
 
@@ -425,11 +425,11 @@ class TestRequeueDeployment:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
             await uow.workers._driver.execute("DELETE FROM procrastinate_jobs")
-            assert await uow.deployments.without_job() == [deployment_id]
+            assert await uow.deployments.without_job() == ([deployment_id], 0)
         assert await site.claim() is None
         await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)
         async with site.open_uow() as uow:
-            assert await uow.deployments.without_job() == []
+            assert await uow.deployments.without_job() == ([], 0)
         assert await site.claim() == deployment_id
 
     @pytest.mark.parametrize("state", ["waits with its job", "runs", "is over"])
@@ -451,7 +451,7 @@ class TestAtomicity:
         with pytest.raises(Exception, match="fk_deployments_user_id_users"):
             await site.start(service_id, user_id=123_456_789)
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.open(visible=EVERYTHING)] == [before]
+            assert [found.id for found in await unfinished(uow)] == [before]
         assert await site.claim() == before
         assert await site.claim() is None
 

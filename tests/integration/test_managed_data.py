@@ -22,14 +22,14 @@ from deploy.adapters.database import DATABASE_ERRORS, Database, is_away, is_outd
 from deploy.config import Settings
 from deploy.domain.commands import CreateUser, ServiceFolder, SyncServices
 from deploy.domain.events import UserCreated
-from deploy.domain.model import Lane, Service, Token, TokenKind, User
+from deploy.domain.model import Service, Token, TokenKind, User
 from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Visible
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work, unit_of_work
 from tests.databases import Databases
-from tests.site import Site
+from tests.site import Site, unfinished
 
 
 async def add_rows(uow: UnitOfWork, name: str = "shop") -> Service:
@@ -70,7 +70,7 @@ class TestOneTransaction:
             async with unit_of_work(logged.transaction)() as uow:
                 await uow.workers.beat(worker_id="w1", host="h", version="1", slots=1)
                 service = await add_rows(uow)
-                assert await uow.deployments.open(visible=EVERYTHING, service_id=service.id) == []
+                assert await uow.deployments.active(service.id, visible=EVERYTHING) == []
                 await uow.audit.newest(1)
                 driver = uow.workers._driver
                 theirs = await session_of(driver).scalar(text("SELECT txid_current()"))
@@ -127,8 +127,8 @@ class TestOneTransaction:
     async def test_plain_sql_sees_pending_changes(self, open_uow: OpenUnitOfWork) -> None:
         async with open_uow() as uow:
             service = await add_rows(uow)
-            deployment_id = await _deployment_of(service, uow)
-            await uow.deployed_services.put(Lane(service.id), deployment_id, {})
+            deployment = await uow.deployments.get(await _deployment_of(service, uow), visible=EVERYTHING)
+            await uow.batches.settle(deployment, deployed={})
             assert len(await uow.deployed_services.list(visible=EVERYTHING)) == 1
             service.deleted = utc_now()  # not stored explicitly
             assert await uow.deployed_services.list(visible=EVERYTHING) == []
@@ -295,7 +295,7 @@ OUTDATING: dict[str, tuple[str, Work]] = {
     "session": ("ALTER TABLE users ALTER epoch TYPE {}", lambda uow: uow.users.list()),
     "plain SQL": (
         "ALTER TABLE deployments ALTER exit_code TYPE {}",
-        lambda uow: uow.deployments.open(visible=EVERYTHING),
+        unfinished,
     ),
 }
 

@@ -173,8 +173,8 @@ class TestUpgrade:
         token = "INSERT INTO tokens (id, kind, origin, created, expires, user_id, service_id) VALUES "
         async with empty.transaction() as connection:
             await connection.execute(
-                "INSERT INTO users (id, name, password_hash, is_admin) OVERRIDING SYSTEM VALUE "
-                "VALUES (1, 'ada', 'x', true), (2, 'Ada', 'x', false), (3, 'bob', 'x', false)"
+                "INSERT INTO users (id, name, password_hash, is_admin, is_active) OVERRIDING SYSTEM VALUE "
+                "VALUES (1, 'ada', 'x', true, true), (2, 'Ada', 'x', false, true), (3, 'bob', 'x', false, true)"
             )
             await connection.execute(
                 "INSERT INTO services (id, name, data, deleted) OVERRIDING SYSTEM VALUE "
@@ -246,7 +246,7 @@ class TestSchema:
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:
             names = [row[0] for row in await connection.fetch(query)]
-        assert names == ["ck_deployments_state", "ck_steps_state", "ck_tokens_kind"]
+        assert names == ["ck_deployments_state", "ck_host_results_outcome", "ck_steps_state", "ck_tokens_kind"]
 
     @pytest.mark.parametrize("column", ENUMS, ids=str)
     async def test_a_check_constraint_allows_exactly_the_values_of_its_enum(

@@ -11,7 +11,7 @@ import pytest_asyncio
 from deploy.domain.masking import Mask
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.ingest.follow import Follower
-from deploy.service_layer.output import find_lines
+from deploy.service_layer.output import read_lines
 from tests.integration.supervised_runs import Runs, supervised_runs, wait_until
 from tests.integration.test_live_feed import Channel, Viewer, until
 from tests.site import Site
@@ -71,5 +71,5 @@ async def test_followers_receive_a_line_before_it_ends_and_it_is_not_stored(chan
     (runs.folder / "ended").touch()
     await following
     async with site.open_uow() as uow:
-        found, _ = await find_lines(uow, deployment_id, after=0, limit=10, visible=EVERYTHING)
+        found, _ = await read_lines(uow, deployment_id, after=0, limit=10, visible=EVERYTHING)
     assert [line["text"] for line in found] == ["first", "key hunter2-and", "last"]

@@ -1,6 +1,7 @@
 """In `just test`, a phase that fails or hangs fails the run, and each phase shows its full output."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from tests.integration.supervised_runs import running
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RUN = """
-import sys
+import os, sys
 from run_phases import Phase, Plan, Runner
 def shell(title, script, minutes=1):
     return Phase(title, ["sh", "-c", script], minutes)
+os.environ["RUNNER"] = str(os.getpid())
 plan = Plan(setup=[%s], lanes=[[%s], [%s]])
 sys.exit(Runner().run(plan))
 """
@@ -67,8 +69,19 @@ def test_a_hanging_phase_is_stopped_with_its_children_and_shows_its_output() -> 
 
 
 def test_a_terminated_run_stops_its_phases_and_shows_their_output() -> None:
-    terminate = "echo before; kill -TERM $PPID; sleep 600"
+    terminate = "echo before; kill -TERM $RUNNER; sleep 600"
     done = run(first=f'shell("terminates", "{terminate}"), shell("later", "true")')
     assert done.returncode == 128 + 15
     assert "=== terminates: output\nbefore\n=== terminates: STOPPED after" in done.stdout
     assert "=== later: not run" in done.stdout
+
+
+def test_the_processor_time_of_a_phase_includes_daemons(tmp_path: Path) -> None:
+    script, pid_file = tmp_path / "daemon.py", tmp_path / "pid"
+    script.write_text("import time\nwhile time.process_time() < 2: pass\n")
+    # The subshell ends at once, so that nothing but the phase is left to wait for the daemon.
+    daemon = f"(setsid {sys.executable} {script} & echo $! >{pid_file})"
+    done = run(first=f'shell("one", "{daemon}; while kill -0 $(cat {pid_file}); do sleep 0.05; done 2>&-")')
+    assert done.returncode == 0
+    (seconds,) = re.findall(r"=== one: ok after \d+ s \((\d+) s of processor time\)\n\n", done.stdout)
+    assert int(seconds) >= 2

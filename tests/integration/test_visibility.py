@@ -20,15 +20,16 @@ from deploy.config import Settings
 from deploy.domain import commands
 from deploy.domain.commands import Command, ObjectType
 from deploy.domain.errors import Forbidden, NotFound
-from deploy.domain.model import StepReport, StepState
+from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Actor, TokenType, Visible, check_role
+from deploy.domain.reports import Entry, HostReported
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.services import sync_services
 from tests.conftest import FixedClock
 from tests.routes import NUMBER, TOKEN_ID, Rule, rules_of
-from tests.runs import ended, line, reported
+from tests.runs import START, ended, line, reported
 from tests.site import Site, queued
 
 HIDDEN, OPEN = "zq-hidden", "zq-open"
@@ -99,6 +100,16 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
         await state.database.close()
 
 
+def host_task(name: str) -> list[Entry]:
+    """Return a task that ran on one host."""
+    result = HostResult(task="t1", host=f"host of {name}", outcome=Outcome.OK)
+    return [
+        reported("Ping", "running", detail={"task": "t1"}, planned=True),
+        HostReported(result, START),
+        reported("Ping", detail={"task": "t1"}, planned=True),
+    ]
+
+
 async def fill(world: World) -> None:
     """Create users and tokens.
 
@@ -127,6 +138,7 @@ async def fill(world: World) -> None:
             found.append(await site.start(service_id, **start))
             if len(found) < 3:
                 assert await site.claim() == found[-1]
+                await site.take_in(found[-1], *host_task(name))
                 await site.take_in(found[-1], line(f"output of {name}"), *([ended(0)] if len(found) == 1 else []))
         world.deployments[service_id] = found
 
@@ -181,6 +193,8 @@ async def test_the_same_requests_show_the_service_to_others(world: World) -> Non
         "/deployments/{deployment_id}/events",
         "/deployments/{deployment_id}/output",
         "/deployments/{deployment_id}/output.txt",
+        "/deployments/{deployment_id}/hosts",
+        "/deployments/{deployment_id}/recap",
         "/steps/",
         "/queue/",
     }
@@ -307,7 +321,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.KeepFiles(deployment_id=deployment_id, files={}),
             commands.FailLostRun(deployment_id=deployment_id, reason="x"),
             commands.RequeueDeployment(deployment_id=deployment_id),
-            commands.ExpireDeployments(days=1, count=1),
+            commands.ExpireDeployments(service_id=1, days=1, count=1),
             commands.Heartbeat(worker_id="w9", host="x", version="1", slots=1),
         )
     }

@@ -14,21 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from deploy.adapters.database import Unreachable
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
 from deploy.adapters.runs import spec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings
-from deploy.domain.commands import CancelDeployment, ExpireDeployments, Heartbeat
-from deploy.domain.model import Deployment
+from deploy.domain.commands import CancelDeployment, Heartbeat
+from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import WORKER
 from deploy.service_layer import enforcement
 from deploy.service_layer import worker as workers
+from deploy.service_layer.ingest import follow
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
 from tests.integration.supervised_runs import running
+from tests.runs import line
 from tests.site import Site
 
 TIMEOUT = 60.0
@@ -51,7 +55,9 @@ def working(
     monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
-    async def work(sign_token: SignToken = lambda _id, _lifetime: TOKEN) -> AsyncIterator[None]:
+    async def work(
+        sign_token: SignToken = lambda _id, _lifetime: TOKEN, listener: Listener | None = None
+    ) -> AsyncIterator[None]:
         worker = Worker(
             identity=Heartbeat(worker_id="w1", host="host1", version="1", slots=2),
             runs_dir=tmp_path / "runs",
@@ -68,9 +74,9 @@ def working(
             bus=busy_site.bus,
             open_unit_of_work=committing_uow,
             run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
-            listener=Listener(database_url),
+            listener=listener or Listener(database_url),
             sign_token=sign_token,
-            retention=ExpireDeployments(days=0, count=0),
+            retention=Retention(busy_site.bus, committing_uow, 0, 0),
         )
         task = asyncio.create_task(worker.run())
         try:
@@ -158,6 +164,67 @@ CONTEXTS = {
     "control characters": "\x01" * 170_000,
     "many names": [f"{number:x}" for number in range(100_000)],
 }
+
+
+class TestStartsOnce:
+    async def test_a_started_run_whose_folder_is_gone_is_lost_and_not_started_again(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, "#!/bin/sh\ntouch started\n")
+        deployment_id = await busy_site.running()
+        await busy_site.take_in(deployment_id, line("printed before the folder was removed"))
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert found.state is DeploymentState.FAILURE
+        assert (found.reason or "").startswith("The run was lost")
+        assert not (services_root / "shop" / "started").exists()
+
+    async def test_a_claimed_run_that_did_not_start_is_started(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, "#!/bin/sh\ntouch started\n")
+        deployment_id = await busy_site.running()
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert found.state is DeploymentState.SUCCESS
+        assert (services_root / "shop" / "started").exists()
+
+
+class TestCancel:
+    async def test_a_cancel_heard_while_a_run_is_starting_stops_it(
+        self,
+        busy_site: Site,
+        services_root: Path,
+        working: Working,
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        script(services_root, "#!/bin/sh\nsleep 20\n")
+        monkeypatch.setattr(follow, "FIRST_PAUSE", 0.01)
+        listener = Listener(database_url)
+        starting, heard, connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        listener.on_connect(connected.set)
+
+        def sign_token(_id: int, _lifetime: timedelta) -> str:
+            """Fail like a database that is away, which delays the start, until the cancel was heard."""
+            starting.set()
+            if not heard.is_set():
+                raise Unreachable("The database is away.")
+            return TOKEN
+
+        listening = asyncio.create_task(listener.run())
+        async with working(sign_token, listener):
+            await asyncio.wait_for(connected.wait(), TIMEOUT)
+            # Otherwise, the worker would send the cancel of a running deployment again with its next heartbeat.
+            monkeypatch.setattr(workers, "HEARTBEAT_SECONDS", 3600.0)
+            deployment_id = await busy_site.start(await busy_site.service())
+            await asyncio.wait_for(starting.wait(), TIMEOUT)
+            listener.on("cancel", lambda _: heard.set())
+            await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
+            found = await ended(busy_site, deployment_id)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        assert found.state is DeploymentState.CANCELLED
 
 
 class TestLongContexts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -119,6 +120,21 @@ async def test_failures_are_visible(
             await ask.ask("kind", {}, timeout=TIMEOUT)
     assert str(raised.value) == sentence
     assert await stored_tasks(database) == 0
+
+
+async def test_a_failed_task_is_deleted_once(
+    database_url: str, autocommit: OpenUnitOfWork, caplog: pytest.LogCaptureFixture
+) -> None:
+    logged = Database(database_url, log_sql=True)
+    asking = client(database_url, unit_of_work(logged.connection))
+    async with asking as ask, worker(database_url, autocommit, {"fail": fail}):
+        with caplog.at_level(logging.INFO, "deploy.adapters.database"):
+            with pytest.raises(TaskFailed):
+                await ask.ask("fail", {}, timeout=TIMEOUT)
+            await asyncio.sleep(0)  # the driver's statements are logged in the next loop iteration
+    await logged.close()
+    assert "DELETE FROM worker_tasks" in caplog.messages[-1]  # read and deleted by one statement
+    assert not [message for message in caplog.messages if "RETURNING worker_id" in message]
 
 
 async def test_a_task_that_takes_too_long_fails(
@@ -263,5 +279,5 @@ async def test_the_queue_of_deployments_does_not_see_tasks(busy_site: Site, auto
     deployment_id = await busy_site.start(await busy_site.service())
     async with autocommit() as uow:
         await uow.worker_tasks.add("double", {"number": 1}, timeout=TIMEOUT)
-        assert [job.deployment_id for job in await uow.queue.jobs(visible=EVERYTHING)] == [deployment_id]
+        assert [job.deployment_id for job in await uow.queue.jobs(visible=EVERYTHING, last=10**9)] == [deployment_id]
     assert [await busy_site.claim(), await busy_site.claim()] == [deployment_id, None]

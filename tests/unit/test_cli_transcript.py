@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from deploy.entrypoints.cli.client.listing import deployment_record, failed_hosts, service_record
+from deploy.entrypoints.cli.client.hosts import failed_hosts, step_summary
+from deploy.entrypoints.cli.client.listing import deployment_record, service_record
 from deploy.entrypoints.cli.client.plain import PlainView, deployment_line, output_line, step_line
 from deploy.entrypoints.cli.client.progress import ProgressView
 from deploy.entrypoints.cli.client.screen import ASCII, Marks
@@ -228,6 +229,32 @@ def test_failed_hosts_are_listed() -> None:
         {"host": "web2", "outcome": "unreachable", "message": "no route\nto host"},
     ]
     assert failed_hosts(step(1, "Install", "failure", hosts=hosts)) == ["web2: unreachable: no route to host"]
+    many = step(1, "Install", "failure", hosts=hosts, host_counts={"ok": 80, "unreachable": 3, "failed": 10})
+    assert failed_hosts(many) == ["web2: unreachable: no route to host", "and 12 more hosts"]
+
+
+def test_a_step_on_several_hosts_shows_counts_with_failures_first() -> None:
+    counts = {"ok": 3, "changed": 195, "failed": 2}
+    assert step_summary(step(1, "Verify", "failure", "web1: boom\nweb2: boom", host_counts=counts)) == (
+        "2 failed, 3 ok, 195 changed"
+    )
+    assert step_summary(step(1, "Verify", "failure", "boom", host_counts={"failed": 1})) == "boom"
+    assert len(step_summary(step(1, "Verify", "failure", "x" * 8000))) < 600
+
+
+def test_failing_hosts_are_shown_while_watching() -> None:
+    running = step(1, "Verify", "running")
+    results = [
+        {"type": "host", "step_id": 1, "host": f"web{n}", "outcome": outcome, "message": "no\nspace"}
+        for n, outcome in enumerate(["ok", *["failed"] * 12])
+    ]
+    lines: list[str] = []
+    transcript = Transcript()
+    view = PlainView(transcript, lines.append, lines.append, with_output=False)
+    view.show(transcript.take([running, *results]))
+    assert lines[1] == "host web1: failed: no space (Verify)"
+    assert len(lines) == 11
+    assert "web1: failed: no space" in drawn([running, *results], width=80, marks=Marks())
 
 
 def open_line(number: int, text: str) -> Message:

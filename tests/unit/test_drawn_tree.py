@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+# They read files only, so the Python version makes no difference.
+pytestmark = pytest.mark.main_python
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Where things are\n")[2].partition("\n## ")[0]

@@ -56,6 +56,7 @@ A_STEP = Step(
     detail={"a": 1},
     hosts=[{"host": "web1"}],
     expected_seconds=1.5,
+    host_counts={"ok": 1},
 )
 
 
@@ -151,12 +152,13 @@ class TestStep:
         assert [name for name in names_of(Step) if getattr(A_STEP, name) == getattr(default, name)] == []
 
     def test_a_message_has_every_field(self) -> None:
-        assert step_fields(A_STEP) == {name: getattr(A_STEP, name) for name in names_of(Step)}
+        fields = {name: getattr(A_STEP, name) for name in names_of(Step)}
+        assert step_fields(A_STEP) == {**fields, "hosts": []}  # results are messages of their own
 
     def test_a_row_has_every_field(self) -> None:
         row = step_sql._row(A_STEP)
         assert row.keys() == set(names_of(Step)) == {name for name, _ in step_sql._COLUMNS}
-        as_text = {"detail": json.dumps(A_STEP.detail), "hosts": json.dumps(A_STEP.hosts)}
+        as_text = {name: json.dumps(getattr(A_STEP, name)) for name in ("detail", "hosts", "host_counts")}
         assert row == {**{name: getattr(A_STEP, name) for name in names_of(Step)}, **as_text}
 
     @pytest.mark.parametrize(("name", "kind"), step_sql._COLUMNS)

@@ -21,6 +21,8 @@ from deploy.service_layer.clock import utc_now
 from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.conftest import inputs_of
 
+# They read files only, so the Python version makes no difference.
+pytestmark = pytest.mark.main_python
 PACKAGE = Path(deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Transactions end in one place only. A commit elsewhere would end another function's transaction.

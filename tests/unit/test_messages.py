@@ -116,6 +116,7 @@ class TestStepMessage:
             last_line=9,
             detail={"a": 1},
             hosts=[{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            host_counts={"ok": 1},
         )
         (message,) = messages([StepChanged(step)])
         assert message == {
@@ -133,7 +134,8 @@ class TestStepMessage:
             "first_line": 3,
             "last_line": 9,
             "detail": {"a": 1},
-            "hosts": [{"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None}],
+            "hosts": [],
+            "host_counts": {"ok": 1},
             "expected_seconds": None,
             "deleted": False,
             "seq": 1,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deploy.domain.events import DeploymentChanged, StepChanged
 from deploy.domain.model import DeploymentState, HostResult, Outcome, PlannedStep, StepState
-from deploy.domain.reports import DETAIL_LIMIT, Entry, HostReported, RunEnded, step_report
+from deploy.domain.reports import DETAIL_LIMIT, Entry, HostReported, Line, RunEnded, step_report
 from deploy.domain.run import SCRIPT_STEP, plan
 from tests.runs import History, a_deployment, at, ended, line, reported
 
@@ -254,11 +254,19 @@ class TestHostResults:
             host_reported("t2", "web1"),
             reported("Install", detail={"task": "t1"}, planned=True),
         )
-        assert history.step("Install").hosts == [
-            {"host": "web1", "outcome": "ok", "duration": 0.5, "message": "", "diff": None},
-            {"host": "web2", "outcome": "changed", "duration": None, "message": "done", "diff": "+x"},
+        step = history.step("Install")
+        assert [
+            (result.host, result.outcome, result.duration, result.diff) for result in history.results.values()
+        ] == [
+            ("web1", Outcome.OK, 0.5, None),
+            ("web2", Outcome.CHANGED, None, "+x"),
         ]
-        assert history.published_states("Install") == ["running", "running", "running", "success"]
+        assert step.host_counts == {"ok": 1, "changed": 1}
+        assert [(shown["host"], shown["diff"], shown["has_more"]) for shown in step.hosts] == [
+            ("web1", None, False),
+            ("web2", None, True),
+        ]
+        assert history.published_states("Install") == ["running", "success"]
 
     def test_tasks_with_the_same_name_are_distinguished_by_id(self) -> None:
         history = History(["Restart", "Restart"])
@@ -290,12 +298,112 @@ class TestHostResults:
         )
         outcomes = {result["host"]: result["outcome"] for result in history.step("A").hosts}
         assert outcomes == {"web1": "ignored", "web2": "ok"}
-        assert len(history.step("A").hosts) == 2
+        assert len(history.step("A").hosts) == len(history.results) == 2
+        assert history.step("A").host_counts == {"ok": 1, "ignored": 1}
 
     def test_a_result_for_a_finished_task_is_dropped(self) -> None:
         history = History()
         history.take(reported("A", detail={"task": "t1"}, planned=True), host_reported("t1", "web1"))
         assert history.step("A").hosts == []
+        assert not history.results
+
+    def test_a_batch_of_results_sends_the_counts_once_per_step(self) -> None:
+        history = History()
+        history.take(reported("A", "running", detail={"task": "t1"}, planned=True))
+        for batch in range(3):
+            history.take(*[host_reported("t1", f"web{batch}-{n}") for n in range(100)])
+        counts = [message["host_counts"] for message in history.messages if message["type"] == "step"]
+        assert counts == [{}, {"ok": 100}, {"ok": 200}, {"ok": 300}]
+
+    def test_messages_about_results_have_the_same_size_for_any_number_of_hosts(self) -> None:
+        sizes = []
+        for hosts in (100, 1000):
+            history = History()
+            history.take(reported("A", "running", detail={"task": "t1"}, planned=True))
+            before = len(history.messages)
+            for n in range(hosts):
+                history.take(host_reported("t1", f"web{n:04}", message="x" * 5000, diff="+" * 5000))
+            sizes.append(sum(len(json.dumps(message)) for message in history.messages[before:]) / hosts)
+        assert sizes[1] <= 1.3 * sizes[0]
+        assert sizes[1] < 2000
+
+    def test_a_result_contains_the_numbers_of_its_lines(self) -> None:
+        history = History()
+        history.take(
+            reported("A", "running", detail={"task": "t1"}, planned=True),
+            line("TASK [A]"),
+            Line("web1 item 1", at(1), host="web1"),
+            Line("web2 item 1", at(1), host="web2"),
+        )
+        history.take(
+            Line("web1 item 2", at(1), host="web1"),
+            Line("web1 failed", at(1), host="web1"),
+            host_reported("t1", "web1", Outcome.FAILED),
+            Line("web2 ok", at(1), host="web2"),
+            host_reported("t1", "web2"),
+        )
+        lines = {result.host: result.lines for result in history.results.values()}
+        assert lines == {"web1": [[2, 2], [4, 5]], "web2": [[3, 3], [6, 6]]}
+
+    def test_failed_hosts_come_first_in_the_sample(self) -> None:
+        history = History()
+        history.take(reported("A", "running", detail={"task": "t1"}, planned=True))
+        history.take(*[host_reported("t1", f"web{n}") for n in range(20)])
+        history.take(*[host_reported("t1", f"db{n}", Outcome.FAILED, message="no") for n in range(3)])
+        assert [shown["host"] for shown in history.step("A").hosts] == [
+            "db0",
+            "db1",
+            "db2",
+            *(f"web{n}" for n in range(7)),
+        ]
+
+    def test_the_outcome_names_every_failed_host_and_its_step(self) -> None:
+        history = History()
+        for name, task in (("Reach the host", "t1"), ("Verify", "t2")):
+            bad = {
+                "t1": {"web004": Outcome.UNREACHABLE},
+                "t2": dict.fromkeys(("web144", "web003", "web017"), Outcome.FAILED),
+            }
+            hosts = [f"web{n:03}" for n in range(1, 201)]
+            history.take(
+                reported(name, "running", detail={"task": task}, planned=True),
+                *[host_reported(task, host, bad[task].get(host, Outcome.OK), message=host) for host in hosts],
+                reported(name, "failure", detail={"task": task}, planned=True),
+            )
+        history.take(ended(2))
+        assert history.deployment.reason == (
+            "4 of 200 hosts failed: web004 unreachable (Reach the host); web003, web017, web144 failed (Verify)"
+        )
+
+    def test_the_reason_of_a_run_with_one_host_is_its_message(self) -> None:
+        history = History()
+        history.take(
+            reported("A", "running", detail={"task": "t1"}, planned=True),
+            host_reported("t1", "web1", Outcome.FAILED, message="boom"),
+            reported("A", "failure", message="boom", detail={"task": "t1"}, planned=True),
+            ended(2),
+        )
+        assert history.deployment.reason == "The step “A” failed: boom"
+
+    def test_a_timeout_remains_the_reason(self) -> None:
+        history = History()
+        history.take(
+            reported("A", "running", detail={"task": "t1"}, planned=True),
+            host_reported("t1", "web1"),
+            host_reported("t1", "web2", Outcome.FAILED),
+            ended(None, cause="timeout", message="It timed out."),
+        )
+        assert history.deployment.reason == "It timed out."
+
+    def test_results_of_a_step_that_an_earlier_version_started_are_kept(self) -> None:
+        history = History()
+        history.take(reported("A", "running", detail={"task": "t1"}, planned=True))
+        step = history.step("A")
+        step.host_counts = None
+        step.hosts = [{"host": "web1", "outcome": "changed", "duration": 0.5, "message": "m", "diff": "+x"}]
+        history.take(host_reported("t1", "web2"))
+        assert history.step("A").host_counts == {"ok": 1, "changed": 1}
+        assert [(result.host, result.diff) for result in history.results.values()] == [("web1", "+x"), ("web2", None)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -508,13 +616,23 @@ def runs(draw: st.DrawFn) -> tuple[list[str], list[Entry], list[int]]:
 
 
 def all_published(history: History) -> list[dict[str, Any]]:
-    """Return everything that was published, without the numbers and groups that depend on the batches."""
+    """Return everything that was published, without the numbers and groups that depend on the batches.
+
+    Leave out step messages that only change counts, which are sent once per batch.
+    """
     flat: list[dict[str, Any]] = []
+    known: dict[int, dict[str, Any]] = {}
     for message in history.messages:
         if message["type"] == "output":
             flat += [{"line": printed} for printed in message["lines"]]
-        else:
-            flat.append({key: value for key, value in message.items() if key != "seq"})
+            continue
+        fields = {key: value for key, value in message.items() if key != "seq"}
+        if message["type"] == "step":
+            shown = {key: fields[key] for key in fields.keys() - {"host_counts", "first_line", "last_line"}}
+            if known.get(message["id"]) == shown:
+                continue
+            known[message["id"]] = shown
+        flat.append(fields)
     return flat
 
 
@@ -527,7 +645,7 @@ class TestAnyRun:
         for start, stop in zip([0, *cuts], [*cuts, len(entries)], strict=True):
             in_batches.take(*entries[start:stop])
         assert in_batches.stored == at_once.stored
-        assert in_batches.events == at_once.events
+        assert in_batches.results == at_once.results
         assert all_published(in_batches) == all_published(at_once)
         fields = [dataclasses.asdict(history.deployment) for history in (in_batches, at_once)]
         for field in fields:

@@ -13,14 +13,15 @@ from deploy.adapters import repository
 WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "WorkerTasks", "Workers"}
 # Methods that change something, or read only for tasks of the system. The bus authorizes the commands that use them.
 INTERNAL = {
-    "Batches": {"add", "next_id", "store", "store_all"},
-    "DeployedServices": {"put"},
-    "Deployments": {"lost", "remove_old", "to_run", "waiting", "with_key", "without_job"},
+    "Batches": {"add", "next_id", "settle", "store", "store_all"},
+    "Deployments": {"count_queued", "lost", "running_on", "to_run", "with_key", "without_job"},
     "EventReader": {"service_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
-    "Queue": {"finish", "put", "take", "wake", "withdraw"},
-    "Secrets": {"get", "put", "remove"},
+    "HostResults": {"tracked"},
+    "Queue": {"finish", "has_waiting", "put", "put_new", "take", "wake", "withdraw"},
+    "Retention": {"remove_old"},
+    "Secrets": {"get", "put", "put_first", "remove"},
     "Services": {"add", "all_for_update", "all_for_upkeep", "store"},
     "Steps": {"open_of", "reserve_ids"},
     "Tokens": {"add", "find_valid", "get", "revoke", "revoke_config_tokens", "revoke_of_service", "touch"},

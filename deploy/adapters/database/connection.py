@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.pool import PoolProxiedConnection
 
 
 class DriverConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
     """A connection of the pool: asyncpg's connection, with SQLAlchemy's view of it.
 
-    `pooled` is the same connection as SQLAlchemy lends it. `session` is the open session of the current unit of work,
-    if any, and `allows_session` is True while a unit of work with a transaction uses the connection. `generation`
-    counts schema changes: connections from before a change have outdated plans.
+    `pooled` is the same connection as the pool of `engine` lends it. `session` is the open session of the current unit of
+    work, if any, and `allows_session` is True while a unit of work with a transaction uses the connection. `generation`
+    counts schema changes: connections from before a change have outdated plans. `read_timeout` is the limit for each
+    statement in seconds (None: no limit).
     """
 
-    __slots__ = ("allows_session", "generation", "pooled", "session")
+    __slots__ = ("allows_session", "engine", "generation", "pooled", "read_timeout", "session")
 
-    pooled: AsyncConnection
+    engine: AsyncEngine
+    pooled: PoolProxiedConnection
     session: AsyncSession | None
     allows_session: bool
     generation: int
+    read_timeout: float | None

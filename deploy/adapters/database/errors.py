@@ -15,6 +15,10 @@ class Unreachable(ConnectionError):
     """The database cannot be reached. (A plain OSError can have other causes, such as a file.)"""
 
 
+class ReadTimeout(Exception):
+    """A read took too long and was canceled."""
+
+
 _OUTAGES = (
     Unreachable,
     PoolTimeoutError,

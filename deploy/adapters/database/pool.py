@@ -11,18 +11,26 @@ from typing import Any
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from deploy.adapters.database.connection import DriverConnection
-from deploy.adapters.database.errors import DATABASE_ERRORS, Unreachable, driver_error, is_outdated
+from deploy.adapters.database.errors import DATABASE_ERRORS, Unreachable, is_outdated
 from deploy.adapters.database.statement_log import log_driver_statements, log_session_statements
 from deploy.adapters.database.transactions import END_TIMEOUT, transaction_on
 from deploy.adapters.database.url import dsn_of
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
+# Generic plans work for all values. Otherwise each connection would plan each statement five times first. But they do not
+# know that a LIMIT is small, so reading a table and sorting it could seem cheaper than reading a few rows in the order of
+# an index. The other settings rule that out, for plans that have a choice (decision 0024). Before PostgreSQL 18, plans
+# without a choice then seem so expensive that they would be compiled.
+PLANNING = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; "
+    "SET enable_sort = off; SET enable_incremental_sort = off; SET jit = off"
+)
 # Seconds to wait for a pooled connection.
 POOL_TIMEOUT = 30.0
 
@@ -31,14 +39,23 @@ class Database:
     """The connection pool of a process. It connects on demand and replaces dead connections.
 
     SQLAlchemy's pool keeps connections open, and callers wait for a free one, because opening a connection takes
-    longer than ten transactions. `timeout` is the limit for opening a connection, in seconds. With `log_sql`, every
-    statement is logged with its duration.
+    longer than ten transactions. `timeout` is the limit for opening a connection and `read_timeout` the limit for
+    a statement that reads something for a client, in seconds. With `log_sql`, every statement is logged with its duration.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0, log_sql: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 20,
+        timeout: float = 5.0,
+        read_timeout: float = 10.0,
+        log_sql: bool = False,
+    ) -> None:
         self.url = url
         self._size = pool_size
         self._timeout = timeout
+        self._read_timeout = read_timeout
         self._log_sql = log_sql
         self._engine: AsyncEngine | None = None
         self._open: dict[int, DriverConnection] = {}
@@ -75,6 +92,19 @@ class Database:
         async with self.connection() as connection, transaction_on(connection):
             yield connection
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[DriverConnection]:
+        """Yield a connection in autocommit mode for reads of clients, which must not take longer than `read_timeout`."""
+        async with self.connection() as connection:
+            connection.read_timeout = self._read_timeout
+            yield connection
+
+    @asynccontextmanager
+    async def reading_transaction(self) -> AsyncIterator[DriverConnection]:
+        """Yield a connection in a transaction for reads of clients, which must not take longer than `read_timeout`."""
+        async with self.reading() as connection, transaction_on(connection):
+            yield connection
+
     def owns(self, server_pid: int) -> bool:
         """Return True if the PostgreSQL process serves one of these connections."""
         return server_pid in self._open
@@ -98,15 +128,17 @@ class Database:
 
     async def _check_out(self, engine: AsyncEngine) -> DriverConnection:
         try:
-            pooled = await engine.connect()
+            # Takes half the time of `connect`. Only units of work with a session need the rest (`session_of`).
+            pooled = await engine.raw_connection()
         except PoolTimeoutError as error:
             raise Unreachable("all connections of the pool are in use") from error
-        except DBAPIError as error:
-            raise driver_error(error) from error
-        assert pooled.sync_connection is not None
-        driver = pooled.sync_connection.connection.driver_connection
+        except engine.dialect.loaded_dbapi.Error as error:
+            # SQLAlchemy's imitation of a DB-API error, which asyncpg does not have.
+            raise error.__cause__ or error from error
+        driver = pooled.driver_connection
         assert isinstance(driver, DriverConnection)
-        driver.pooled, driver.session, driver.allows_session = pooled, None, False
+        driver.engine, driver.pooled, driver.session = engine, pooled, None
+        driver.allows_session, driver.read_timeout = False, None
         self._in_use.add(driver)
         if driver.is_closed() or driver.generation != self._generation:
             await self._check_in(driver, is_reusable=False)
@@ -121,11 +153,11 @@ class Database:
             if not is_reusable or driver.is_closed() or driver.is_in_transaction():
                 with suppress(*DATABASE_ERRORS):
                     await driver.close(timeout=END_TIMEOUT)
-                await driver.pooled.invalidate()
+                if driver.pooled.is_valid:  # SQLAlchemy invalidates a connection that its own statement found closed
+                    await greenlet_spawn(driver.pooled.invalidate)
         finally:
             # Only puts it into the pool, so it does not need SQLAlchemy's bridge between synchronous code and I/O.
-            assert driver.pooled.sync_connection is not None
-            driver.pooled.sync_connection.close()
+            driver.pooled.close()
 
     def _new_engine(self) -> AsyncEngine:
         # The pool belongs to the current event loop. AUTOCOMMIT: SQLAlchemy's own BEGIN would come with its first
@@ -163,8 +195,7 @@ class Database:
         adapted.run_async(self._begin)
 
     async def _begin(self, connection: DriverConnection) -> None:
-        # Generic plans work for all values. Otherwise each connection would plan each statement five times first.
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(PLANNING)
         if self._log_sql:
             log_driver_statements(connection)
         connection.generation = self._generation

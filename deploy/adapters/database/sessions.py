@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from deploy.adapters.database.connection import DriverConnection
 from deploy.adapters.database.errors import driver_error
@@ -45,7 +46,9 @@ def session_of(driver: DriverConnection) -> AsyncSession:
     if driver.session is None:
         if not driver.allows_session:
             raise RuntimeError("Managed data needs a unit of work with a transaction; this one is in autocommit mode.")
-        driver.session = AsyncSession(driver.pooled, expire_on_commit=False)
+        engine = driver.engine
+        connection = AsyncConnection(engine, Connection(engine.sync_engine, driver.pooled))
+        driver.session = AsyncSession(connection, expire_on_commit=False)
     return driver.session
 
 

@@ -180,19 +180,23 @@ deployments = Table(
     Column("environment", Text, nullable=False, server_default=""),
     # {"reason", "until"} of a queued deployment that does not have a job yet.
     Column("held", JSON),
-    # For a service's history.
-    Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
-    # For the history and the last successful deployment of a lane.
-    Index("ix_deployments_lane_id", "service_id", "environment", text("id DESC")),
-    Index(
-        "ix_deployments_lane_success",
-        "service_id",
-        "environment",
-        text("id DESC"),
-        postgresql_where=text("state = 'success'"),
-    ),
-    # For filtering by time.
-    Index("ix_deployments_created", "created"),
+    # Each set of columns that deployments are looked up by has its own index, which ends with the ID (decision 0024).
+    Index("ix_deployments_service", "service_id", "id"),
+    Index("ix_deployments_lane_state", "service_id", "environment", "state", "id"),
+    Index("ix_deployments_lane_user_id", "service_id", "environment", "user_id", "id"),
+    Index("ix_deployments_state", "state", "id"),
+    Index("ix_deployments_service_state", "service_id", "state", "id"),
+    Index("ix_deployments_user_state", "user", "state", "id"),
+    Index("ix_deployments_origin_state", "origin", "state", "id"),
+    Index("ix_deployments_service_user_state", "service_id", "user", "state", "id"),
+    Index("ix_deployments_service_origin_state", "service_id", "origin", "state", "id"),
+    Index("ix_deployments_user_origin_state", "user", "origin", "state", "id"),
+    Index("ix_deployments_service_user_origin_state", "service_id", "user", "origin", "state", "id"),
+    # For filtering by time: the first and last moments in blocks of 256 and 16,384 IDs.
+    Index("ix_deployments_small_block", text("(id >> 8)"), "created"),
+    Index("ix_deployments_large_block", text("(id >> 14)"), "created"),
+    # For retention.
+    Index("ix_deployments_finished", "service_id", "finished", postgresql_where=text("finished IS NOT NULL")),
     # Deleting a deployment searches for its retries (ON DELETE SET NULL).
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_deployments_open", "id", postgresql_where=text(f"state IN ({sql_list(model.ACTIVE)})")),
@@ -222,10 +226,27 @@ steps = Table(
     Column("first_line", BigInteger),
     Column("last_line", BigInteger),
     Column("detail", JSON, nullable=False),
+    # A few results of an Ansible task. If `host_counts` is null, all results, stored by a version without `host_results`.
     Column("hosts", JSON, nullable=False),
     Column("expected_seconds", Double),
+    Column("host_counts", JSON),
     UniqueConstraint("deployment_id", "position"),
     Index("ix_steps_open", "deployment_id", postgresql_where=text(f"state IN ({sql_list(model.OPEN_STEPS)})")),
+)
+
+# The result of each step on each host. Results are deleted together with their step by the statement that deletes the
+# step, because a foreign key would be checked for each result.
+host_results = Table(
+    "host_results",
+    metadata,
+    Column("deployment_id", ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True),
+    Column("step_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("host", Text, primary_key=True),
+    Column("outcome", _state(model.Outcome, "outcome"), nullable=False),
+    Column("duration", Double),
+    Column("message", Text, nullable=False),
+    Column("diff", Text),
+    Column("lines", JSON, nullable=False),
 )
 
 # The service's config and the digests of its files when a deployment starts, used to show later what has changed.

@@ -9,10 +9,12 @@ from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import CommittedEvents, EventReader, Events, StoredEvent
 from deploy.adapters.repository.history import History
+from deploy.adapters.repository.hosts import HostResults
 from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
 from deploy.adapters.repository.queue import Ahead, Queue
+from deploy.adapters.repository.retention import Retention
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.sessions import Sessions
@@ -36,10 +38,12 @@ __all__ = [
     "EventReader",
     "Events",
     "History",
+    "HostResults",
     "Listings",
     "Plans",
     "PreviousValues",
     "Queue",
+    "Retention",
     "Secrets",
     "Services",
     "Sessions",

@@ -16,11 +16,14 @@ from deploy.adapters.repository.events import (
     StoredEvent,
     event_rows,
 )
+from deploy.adapters.repository.hosts import PUT_RESULTS, result_rows
 from deploy.adapters.repository.rows import held_to_json
+from deploy.adapters.repository.secrets import FORGET_SECRETS
+from deploy.adapters.repository.services import PUT_DEPLOYED
 from deploy.adapters.repository.statement import Statement
 from deploy.adapters.repository.steps import PUT_STEPS, step_rows
 from deploy.domain.fields import changing, names_of
-from deploy.domain.model import Deployment, Step
+from deploy.domain.model import Deployment, Step, StepResult
 
 # Add a new deployment with all its rows. Foreign keys are checked at the end of the statement.
 _ADDED = names_of(Deployment)
@@ -42,8 +45,15 @@ _STORE = Statement(
     "AND (run_ended IS NOT NULL) = :had_ended "
     "RETURNING id AS stored), "
     "gone AS (DELETE FROM steps USING ours WHERE steps.id = ANY(CAST(:removed AS bigint[]))), "
+    "gone_results AS (DELETE FROM host_results USING ours "
+    "WHERE deployment_id = stored AND step_id = ANY(CAST(:removed AS bigint[]))), "
+    f"put_results AS ({PUT_RESULTS.format(also=', ours')}), "
     f"put AS ({PUT_STEPS.format(also=', ours')}), appended AS ({APPEND_EVENTS.format(also=', ours')}) "
     f"SELECT {NOTIFY_OF_DEPLOYMENT} FROM ours"
+)
+# Not part of `_STORE`: it must see the secrets of a transaction that `_STORE` waited for.
+_SETTLE = Statement(
+    f"WITH forgotten AS ({FORGET_SECRETS}), deployed AS ({PUT_DEPLOYED}) SELECT fastdeploy_finish_job(:job_id)"
 )
 
 
@@ -67,18 +77,22 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change of a deployment based on `version`: its row, new and changed steps, IDs of removed steps, and events."""
+    """A change of a deployment based on `version`.
+
+    Its row, new and changed steps, IDs of removed steps, host results of other steps, and events.
+    """
 
     deployment: Deployment
     version: Version
     steps: Iterable[Step] = ()
     removed: Iterable[int] = ()
+    results: Iterable[StepResult] = ()
     events: Sequence[StoredEvent] = ()
 
     def values(self) -> dict[str, Any]:
         """Return the parameters of `_STORE`."""
         values = _values(self.deployment, _CHANGED) | step_rows(self.steps)
-        values |= event_rows(self.deployment.id, self.events)
+        values |= event_rows(self.deployment.id, self.events) | result_rows(self.results)
         values |= {"old_seq": self.version.seq, "old_offset": self.version.spool_offset}
         return values | {"had_ended": self.version.has_ended, "removed": list(self.removed)}
 
@@ -123,6 +137,15 @@ class Batches:
             return False
         self._committed.append(change.committed())
         return True
+
+    async def settle(self, deployment: Deployment, *, deployed: dict[str, Any] | None) -> None:
+        """After the end of a run, delete its secrets, finish its job, and store what it deployed (None: nothing).
+
+        Finishing the job wakes the workers for the lane's next job. Idempotent.
+        """
+        config = None if deployed is None else json.dumps(deployed)
+        of_run = {"deployment_id": deployment.id, "job_id": deployment.job_id, "config": config}
+        await _SETTLE.value(self._driver, **of_run, **deployment.lane._asdict())
 
     async def store_all(self, changes: Sequence[Change]) -> None:
         """Store changes of several deployments. The caller must have locked their rows."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 from sqlalchemy import ARRAY, BigInteger, any_, bindparam, func, select
@@ -13,9 +11,9 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from deploy.adapters.orm import services
 from deploy.adapters.repository.mapped import current
-from deploy.adapters.repository.statement import Statement, VisibleStatement, limited_to
+from deploy.adapters.repository.statement import VisibleStatement, limited_to
 from deploy.domain.errors import NotFound
-from deploy.domain.model import DeployedService, Lane, Service
+from deploy.domain.model import DeployedService, Service
 from deploy.domain.policy import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
@@ -28,9 +26,12 @@ _GET = _PRESENT.where(services.c.id == bindparam("id"))
 _GET_LOCKED = _GET.with_for_update(key_share=True)  # does not block the foreign keys of running deployments
 _FIND = _PRESENT.where(services.c.name == bindparam("name"))
 _LIST = _PRESENT.order_by(services.c.name)
-_PUT_DEPLOYED = Statement(
+# Inserts or replaces the deployed service of a lane, unless `config` is NULL.
+PUT_DEPLOYED = (
     "INSERT INTO deployed_services (service_id, environment, deployment_id, config) "
-    "VALUES (:service_id, :environment, :deployment_id, :config) ON CONFLICT (service_id, environment) "
+    "SELECT CAST(:service_id AS bigint), CAST(:environment AS text), CAST(:deployment_id AS bigint), deployed "
+    "FROM (SELECT CAST(:config AS json)) AS new (deployed) WHERE deployed IS NOT NULL "
+    "ON CONFLICT (service_id, environment) "
     "DO UPDATE SET deployment_id = excluded.deployment_id, config = excluded.config"
 )
 _LIST_DEPLOYED = VisibleStatement(
@@ -45,6 +46,7 @@ class Services:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+        self._locked: dict[int, Service] = {}
 
     async def add(self, service: Service) -> None:
         """Store a new service and set its ID."""
@@ -61,13 +63,19 @@ class Services:
     async def get(self, service_id: int, *, visible: Visible, for_update: bool = False) -> Service:
         """Return a service that has not been removed. `for_update` locks the row until the transaction ends.
 
+        A service that this transaction has already locked cannot have changed, so it is not read again.
+
         Raises:
             NotFound: The service does not exist, was removed, or is not visible.
         """
+        if (locked := self._locked.get(service_id)) is not None and service_id in visible:
+            return locked
         statement = limited_to(visible, services.c.id, _GET_LOCKED if for_update else _GET)
         service = await self._session.scalar(statement, {"id": service_id})
         if service is None:
             raise NotFound("Service not found")
+        if for_update:
+            self._locked[service_id] = service
         return service
 
     async def find(self, name: str, *, visible: Visible) -> Service | None:
@@ -97,16 +105,10 @@ class Services:
 
 
 class DeployedServices:
-    """Deployed services: what the last successful deployment of each lane left running."""
+    """Deployed services: what the last successful deployment of each lane left running. `Batches` writes them."""
 
     def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
-
-    async def put(self, lane: Lane, deployment_id: int, config: dict[str, Any]) -> None:
-        """Store or replace the deployed service of a lane."""
-        await _PUT_DEPLOYED.value(
-            self._driver, **lane._asdict(), deployment_id=deployment_id, config=json.dumps(config)
-        )
 
     async def list(self, *, visible: Visible) -> Sequence[DeployedService]:
         """Return all deployed services, except those of removed services."""

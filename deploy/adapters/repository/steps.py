@@ -12,6 +12,7 @@ import orjson
 from deploy.adapters.repository.rows import columns_of, step_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
+from deploy.domain.hosts import summarize
 from deploy.domain.model import OPEN_STEPS, Step
 from deploy.domain.policy import Visible
 
@@ -31,6 +32,7 @@ _COLUMNS = (
     ("detail", "json"),
     ("hosts", "json"),
     ("expected_seconds", "double precision"),
+    ("host_counts", "json"),
 )
 _NAMES = ", ".join(f'"{name}"' for name, _ in _COLUMNS)
 # JSON columns are passed as strings inside the outer JSON, because PostgreSQL rejects \u0000 in its own text.
@@ -70,7 +72,10 @@ class Steps:
     async def of(self, deployment_id: int, *, visible: Visible) -> list[Step]:
         """Return all steps: first those that ran, in execution order, then those that did not, in planned order."""
         rows = await _RUN_ORDER.rows(self._driver, visible, deployment_id=deployment_id)
-        return [step_from(row) for row in rows]
+        steps = [step_from(row) for row in rows]
+        for step in steps:
+            summarize(step)
+        return steps
 
 
 def step_rows(steps: Iterable[Step]) -> dict[str, str]:
@@ -96,4 +101,5 @@ def _row(step: Step) -> dict[str, Any]:
         "detail": json.dumps(step.detail) if step.detail else "{}",
         "hosts": json.dumps(step.hosts) if step.hosts else "[]",
         "expected_seconds": step.expected_seconds,
+        "host_counts": json.dumps(step.host_counts) if step.host_counts else "{}",
     }

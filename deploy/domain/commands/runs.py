@@ -72,10 +72,11 @@ class FailLostRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireDeployments:
-    """Delete old deployments. The config of a service overrides these limits. 0 means no limit."""
+    """Delete a batch of old deployments of a service. Its config overrides these limits. 0 means no limit."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.SITE, unaudited=UPKEEP)
 
+    service_id: int
     days: float
     count: int
 

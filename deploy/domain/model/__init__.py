@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from deploy.domain.model.deployments import ACTIVE, FINAL, Deployment, DeploymentState, Held
+from deploy.domain.model.hosts import BAD_OUTCOMES, HostRecap, HostResult, HostSummary, Outcome, StepResult
 from deploy.domain.model.services import DeployedService, Lane, Service
 from deploy.domain.model.sessions import BrowserSession
 from deploy.domain.model.steps import (
     FINAL_STEPS,
     OPEN_STEPS,
-    HostResult,
-    Outcome,
     Plan,
     PlannedStep,
     Step,
@@ -21,6 +20,7 @@ from deploy.domain.model.users import User
 
 __all__ = [
     "ACTIVE",
+    "BAD_OUTCOMES",
     "FINAL",
     "FINAL_STEPS",
     "OPEN_STEPS",
@@ -29,7 +29,9 @@ __all__ = [
     "Deployment",
     "DeploymentState",
     "Held",
+    "HostRecap",
     "HostResult",
+    "HostSummary",
     "Lane",
     "Outcome",
     "Plan",
@@ -37,6 +39,7 @@ __all__ = [
     "Service",
     "Step",
     "StepReport",
+    "StepResult",
     "StepState",
     "Token",
     "TokenKind",

@@ -28,25 +28,14 @@ OPEN_STEPS = frozenset({StepState.PENDING, StepState.RUNNING})
 FINAL_STEPS = frozenset({StepState.SUCCESS, StepState.FAILURE, StepState.SKIPPED})
 
 
-class Outcome(str, Enum):
-    """The outcome of an Ansible task on one host."""
-
-    OK = "ok"
-    CHANGED = "changed"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    UNREACHABLE = "unreachable"
-    IGNORED = "ignored"
-    RESCUED = "rescued"
-
-
 @dataclass(slots=True)
 class Step:
     """One named action of a deployment.
 
     `position` is its place in the plan, and `run_order` its place in the order of starts. `first_line` and `last_line`
-    are output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `hosts` holds one result
-    per host.
+    are output line numbers. `expected_seconds` is based on earlier runs. For Ansible tasks, `host_counts` holds the
+    number of hosts by outcome, and `hosts` a few results, failed ones first. All results are rows of their own. Steps
+    that were stored by versions without such rows have no `host_counts`, and all results in `hosts`.
     """
 
     id: int
@@ -64,6 +53,7 @@ class Step:
     detail: dict[str, Any] = field(default_factory=dict)
     hosts: list[dict[str, Any]] = field(default_factory=list)
     expected_seconds: float | None = None
+    host_counts: dict[str, int] | None = field(default_factory=dict)
 
     def snapshot(self) -> Step:
         """Return a copy of the step for an event."""
@@ -84,6 +74,7 @@ class Step:
             self.detail.copy(),
             self.hosts.copy(),
             self.expected_seconds,
+            None if self.host_counts is None else self.host_counts.copy(),
         )
 
 
@@ -97,18 +88,6 @@ class StepReport:
     started: datetime | None = None
     finished: datetime | None = None
     detail: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostResult:
-    """The result of an Ansible task on one host. `task` is Ansible's ID for the task, and `duration` is in seconds."""
-
-    task: str
-    host: str
-    outcome: Outcome
-    duration: float | None = None
-    message: str = ""
-    diff: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from deploy.entrypoints.schemas.deployments import (
     StepOut,
     UserDeploymentIn,
 )
+from deploy.entrypoints.schemas.hosts import HostSummaryOut
 from deploy.service_layer.authorization import granted_deployment
 from deploy.service_layer.deployments import retry_of
 from deploy.service_layer.queue import why_waiting
@@ -144,7 +145,7 @@ async def read_deployment(
 
     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
         # Every change of a deployment increments `seq`, but the reason it is waiting depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
@@ -152,12 +153,15 @@ async def read_deployment(
             if tag in _tags(if_none_match or ""):
                 return Response(status_code=304, headers={"ETag": tag})
         steps = await uow.steps.of(deployment_id, visible=actor.visible)
+        has_hosts = any(step.host_counts for step in steps)
+        hosts = await uow.hosts.summary(deployment_id, visible=actor.visible) if has_hosts else None
         waiting = await why_waiting(
             deployment, uow, state.now(), state.settings.worker_grace_seconds, visible=actor.visible
         )
     return DeploymentDetails(
         **_started(deployment, request, state).model_dump(),
         steps=[StepOut.model_validate(step) for step in steps],
+        hosts=HostSummaryOut.model_validate(hosts) if hosts is not None else None,
         waiting=waiting,
     )
 
@@ -170,7 +174,7 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
     found = await in_unit_of_work(
-        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+        state.open_reads, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
     )
     return DeploymentOut.model_validate(found)
 
@@ -189,7 +193,7 @@ async def retry_deployment(
     command = await retry_of(
         deployment_id,
         actor,
-        state.open_unit_of_work,
+        state.open_reads,
         secrets=wanted.env,
         confirm=wanted.confirm,
         idempotency_key=idempotency_key,
@@ -224,7 +228,7 @@ async def list_steps(
     state: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id, visible=actor.visible)]
 
 

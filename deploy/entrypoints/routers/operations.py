@@ -39,7 +39,7 @@ async def list_deployed_services(
     actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], state: AppStateDep
 ) -> list[DeployedServiceOut]:
     """List what the last successful deployment of each service left running (service discovery)."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         found = await uow.deployed_services.list(visible=actor.visible)
     return [DeployedServiceOut.model_validate(deployed) for deployed in found]
 

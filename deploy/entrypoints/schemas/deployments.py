@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from deploy.domain.model import DeploymentState, Outcome, StepState
+from deploy.domain.model import DeploymentState, StepState
 from deploy.domain.reports import MAX_DEPTH, is_deep, step_state
 from deploy.domain.rules import MAX_VALUES
 from deploy.entrypoints.schemas.common import Moment, Origin, ResponseModel
+from deploy.entrypoints.schemas.hosts import HostResultOut, HostSummaryOut
 
 
 class DeploymentIn(BaseModel):
@@ -103,18 +104,11 @@ class DeploymentStarted(DeploymentOut):
     details: str
 
 
-class HostResultOut(ResponseModel):
-    """The result of an Ansible task on one host; `duration` is in seconds."""
-
-    host: str
-    outcome: Outcome
-    duration: float | None
-    message: str
-    diff: str | None
-
-
 class StepOut(ResponseModel):
-    """A step of a deployment."""
+    """A step of a deployment.
+
+    `host_counts` is the number of hosts by outcome. `hosts` contains some results (10 at most), failures first.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -133,6 +127,7 @@ class StepOut(ResponseModel):
     detail: dict[str, Any]
     hosts: list[HostResultOut]
     expected_seconds: float | None
+    host_counts: dict[str, int] | None
 
 
 class WaitingOut(ResponseModel):
@@ -144,9 +139,10 @@ class WaitingOut(ResponseModel):
 
 
 class DeploymentDetails(DeploymentStarted):
-    """A deployment with its steps."""
+    """A deployment with its steps. `hosts` is null if it has no results on hosts."""
 
     steps: list[StepOut]
+    hosts: HostSummaryOut | None
     waiting: WaitingOut | None
 
 
@@ -202,7 +198,10 @@ class LineOut(ResponseModel):
 
 
 class OutputOut(ResponseModel):
-    """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end)."""
+    """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end).
+
+    A page can contain fewer lines than `limit`, or none, although there are more.
+    """
 
     lines: list[LineOut]
     total: int

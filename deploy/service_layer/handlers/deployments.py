@@ -7,7 +7,7 @@ from deploy.domain import commands
 from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import Deployment, DeploymentState, Lane
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep
 from deploy.domain.rules import WaitingLimits, check_key, check_origin
@@ -15,7 +15,7 @@ from deploy.domain.run import Run, plan
 from deploy.domain.run_secrets import RunSecrets
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.running_deployments import StepIds
-from deploy.service_layer.ingest.store import forget_secrets, record_locked
+from deploy.service_layer.ingest.store import record_locked
 from deploy.service_layer.inputs import Inputs, check_shape, values_of
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.plans import PlaybookSteps, expected
@@ -46,12 +46,14 @@ async def start_deployment(
         before = await uow.deployments.with_key(service.id, command.user, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
-    limits.check(service.name, *await uow.deployments.waiting(service.id, command.user))
+    limits.check(service.name, *await uow.deployments.count_queued(service.id, command.user, limit=limits.most))
     if command.retry_of is not None:
         (await uow.deployments.get(command.retry_of, visible=EVERYTHING)).ensure_retryable()
     values = values_of(command, service.config)
+    deployment_id, job_id = await _queued(command, uow)
     deployment = Deployment(
-        id=await uow.batches.next_id(),
+        id=deployment_id,
+        job_id=job_id,
         service_id=service.id,
         service=service.name,
         origin=command.origin,
@@ -70,8 +72,6 @@ async def start_deployment(
     deployment.expected_seconds = expectation.expected_seconds
     ids = iter(await step_ids.take(len(expectation.steps), uow))
     events: list[Event] = [DeploymentChanged(deployment.id), *plan(deployment, expectation.steps, ids)]
-    if deployment.held is None:
-        deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
     await uow.batches.add(
         deployment,
         config=service.data,
@@ -81,6 +81,13 @@ async def start_deployment(
     if values.secrets:
         await run_secrets.keep(deployment.id, RunSecrets(inputs=values.secrets), uow)
     return [DeploymentQueued(deployment), *events]
+
+
+async def _queued(command: commands.StartDeployment, uow: UnitOfWork) -> tuple[int, int | None]:
+    """Return the IDs of the new deployment and of its job, which is None if the deployment is held."""
+    if command.held is not None:
+        return await uow.batches.next_id(), None
+    return await uow.queue.put_new(Lane(command.service_id, command.environment))
 
 
 async def release_deployment(command: commands.ReleaseDeployment, uow: UnitOfWork) -> list[Event]:
@@ -101,7 +108,7 @@ async def cancel_deployment(command: commands.CancelDeployment, uow: UnitOfWork,
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(()))
     if deployment.state is DeploymentState.CANCELLED:  # it was queued
         run.drop_open()
-        await forget_secrets(uow, deployment)
+        await uow.secrets.remove(deployment.id)
         if deployment.job_id is not None:
             await uow.queue.withdraw(deployment.job_id)
     run.events += events
@@ -147,7 +154,10 @@ async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
     """Give a waiting deployment a new job to replace a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
-    if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
+    if deployment.state is not DeploymentState.QUEUED:
+        return []
+    without_job, _ = await uow.deployments.without_job(deployment.id - 1, limit=1)
+    if deployment.id in without_job:
         deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []

@@ -9,10 +9,12 @@ from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
+from deploy.domain.hosts import Hosts
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Line, Reported, RunEnded, clean_text
 from deploy.domain.run import Run
+from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.entries import NOTE_PREFIX
@@ -26,8 +28,20 @@ from deploy.service_layer.unit_of_work import UnitOfWork
 MAX_NOTIFICATION_BYTES = 8000
 
 
-async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+async def claim_deployments(
+    command: commands.ClaimDeployments, uow: UnitOfWork, *, now: Clock, running: RunningDeployments
+) -> list[Event]:
     """Claim the next deployments: update jobs and rows in one transaction."""
+    # A worker that is woken often finds that there is nothing to claim.
+    if not await uow.queue.has_waiting():
+        return []
+    async with uow.atomically():
+        return await _claimed(command, uow, now, running)
+
+
+async def _claimed(
+    command: commands.ClaimDeployments, uow: UnitOfWork, now: Clock, running: RunningDeployments
+) -> list[Event]:
     events: list[Event] = []
     room = command.limit
     while room > 0 and (taken := await uow.queue.take(room)):
@@ -41,6 +55,7 @@ async def claim_deployments(command: commands.ClaimDeployments, uow: UnitOfWork,
             run, version = Run(deployment, (), iter(())), Version.of(deployment)
             run.events += deployment.start(worker_id=command.worker_id, now=now())
             changes.append(change_of(run, version))
+            running.keep_claimed(deployment)
             events += [DeploymentClaimed(deployment, config), *run.events]
         await uow.batches.store_all(changes)
         if len(taken) < room:
@@ -56,6 +71,9 @@ async def prepare_run(command: commands.PrepareRun, uow: UnitOfWork, *, run_secr
         Unsealable: The secrets are not stored or cannot be decrypted.
         Conflict: The run has already ended.
     """
+    only = RunSecrets(token=command.token)
+    if await run_secrets.keep_first(command.deployment_id, only, uow):  # as for most runs
+        return [RunPrepared(command.deployment_id, only)]
     deployment = await uow.deployments.get(command.deployment_id, visible=EVERYTHING)
     secrets = replace(await run_secrets.open(deployment, uow), token=command.token)
     if not await run_secrets.keep(deployment.id, secrets, uow):
@@ -73,26 +91,36 @@ async def ingest_output(
     new_steps = sum(isinstance(entry, (Reported, RunEnded)) for entry in command.entries)
     ids = await step_ids.take(new_steps, uow)
     cached = running.take(command.deployment_id, command.offset_before)
-    free = iter(ids)
-    run = await _stored(command, uow, free, *cached) if cached is not None else None
+    free, run = iter(ids), None
+    if cached is not None:
+        deployment, open_steps, hosts = cached
+        if open_steps is None:
+            open_steps = await uow.steps.open_of(deployment.id)
+        run = await _stored(command, uow, free, deployment, open_steps, hosts)
     if run is None:  # not cached, or changed since it was cached
         async with uow.atomically():
             deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
             if deployment.spool_offset != command.offset_before:
                 return []
             free = iter(ids)
-            run = await _stored(command, uow, free, deployment, await uow.steps.open_of(deployment.id))
+            steps, hosts = await uow.steps.open_of(deployment.id), await uow.hosts.tracked(deployment.id)
+            run = await _stored(command, uow, free, deployment, steps, hosts)
             assert run is not None, "a locked row does not change"
-    running.keep(run.deployment, run.open_steps)
+    running.keep(run)
     step_ids.give_back(list(free))
     return run.events
 
 
 async def _stored(
-    command: commands.IngestOutput, uow: UnitOfWork, ids: Iterator[int], deployment: Deployment, open_steps: list[Step]
+    command: commands.IngestOutput,
+    uow: UnitOfWork,
+    ids: Iterator[int],
+    deployment: Deployment,
+    open_steps: list[Step],
+    hosts: Hosts,
 ) -> Run | None:
     """Apply the entries and store the changes. Return None if the row has changed since it was read."""
-    run, version = Run(deployment, open_steps, ids), Version.of(deployment)
+    run, version = Run(deployment, open_steps, ids, hosts), Version.of(deployment)
     for entry in command.entries:
         run.take(entry)
     deployment.spool_offset = command.offset
@@ -130,21 +158,24 @@ async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: 
 
 
 async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
-    """Delete a batch of deployments that exceed the retention limits. Call again as long as it returns events.
+    """Delete a batch of a service's deployments that exceed the retention limits. Call again as long as it returns
+    events.
 
-    Always keep the last success of each service, because it is the basis for planning the next deployment.
+    Always keep the last success of each lane, because it is the basis for planning the next deployment.
     """
-    events: list[Event] = []
-    for service in await uow.services.all_for_upkeep():
-        config = service.config
-        if config.faults("retention_days", "retention_count"):
-            continue  # deletions cannot be undone, so do not guess how long to keep the deployments
-        days = min(command.days if config.retention_days is None else config.retention_days, MAX_RETENTION_DAYS)
-        count = min(command.count if config.retention_count is None else config.retention_count, MAX_RETENTION_COUNT)
-        if days or count:
-            gone = await uow.deployments.remove_old(service.id, days=days, count=count)
-            events += [DeploymentExpired(deployment_id) for deployment_id in gone]
-    return events
+    service = next(iter(await uow.services.some([command.service_id], visible=EVERYTHING)), None)
+    # Deletions cannot be undone, so do not guess how long to keep the deployments.
+    if service is None or service.config.faults("retention_days", "retention_count"):
+        return []
+    days, count = service.config.retention_days, service.config.retention_count
+    days = min(command.days if days is None else days, MAX_RETENTION_DAYS)
+    count = min(command.count if count is None else count, MAX_RETENTION_COUNT)
+    if not days and not count:
+        return []
+    return [
+        DeploymentExpired(deployment_id)
+        for deployment_id in await uow.retention.remove_old(service.id, days=days, count=count)
+    ]
 
 
 async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:

@@ -39,7 +39,7 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Delete a service from the list. If its folder still exists, the next sync adds the service again."""
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
-    if await uow.deployments.open(visible=EVERYTHING, service_id=service.id):
+    if await uow.deployments.active(service.id, visible=EVERYTHING, limit=1):
         raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")
     events = await _remove(service, uow, now=now)
     await _wake(uow, events)

@@ -193,6 +193,12 @@ class Follower:
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
     """Retry with backoff while the database is unreachable, full, or being migrated. Raise any other database error."""
+    # Every batch comes through here, and the machinery for retries takes longer than a statement.
+    try:
+        return await attempt()
+    except Exception as error:
+        if not _is_outage(error):
+            raise
     retries = stamina.retry_context(
         on=_is_outage, attempts=None, timeout=None, wait_initial=FIRST_PAUSE, wait_max=MAX_PAUSE, wait_jitter=0.1
     )

@@ -1,6 +1,8 @@
-"""A cache of running deployments and their open steps, kept between two batches of the same run.
+"""A cache of running deployments, their open steps, and their hosts, kept from the claim on and between two batches.
 
-Without it, each batch would read its deployment and all its open steps again, and there can be thousands of steps.
+
+Without it, each batch would read its deployment, all its open steps, and its host results again, and there can be
+thousands of each.
 Cached entries are optimistic, not locked: a store names the version it is based on (`Batches.store`), and if the
 deployment has changed since then, the row is read again. Each change of a deployment or its steps increases `seq`, and
 each batch increases `spool_offset` (`Version`).
@@ -10,7 +12,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from deploy.domain.hosts import Hosts
 from deploy.domain.model import Deployment, Step
+from deploy.domain.run import Run
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 CACHE_SIZE = 256
@@ -21,22 +25,30 @@ class RunningDeployments:
     """Caches the most recent running deployments of this process."""
 
     def __init__(self) -> None:
-        self._cache: OrderedDict[int, tuple[Deployment, list[Step]]] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[Deployment, list[Step] | None, Hosts]] = OrderedDict()
 
-    def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step]] | None:
-        """Remove and return a cached deployment and its open steps if they match this spool offset.
+    def take(self, deployment_id: int, spool_offset: int) -> tuple[Deployment, list[Step] | None, Hosts] | None:
+        """Remove and return a cached deployment, its open steps, and its hosts if they match this spool offset.
 
-        They are removed so that the next transaction reads them from the database if this one fails.
+        The steps are None if they have not been read since the claim. The entry is removed so that the next transaction
+        reads from the database if this one fails.
         """
         found = self._cache.pop(deployment_id, None)
         return found if found is not None and found[0].spool_offset == spool_offset else None
 
-    def keep(self, deployment: Deployment, steps: list[Step]) -> None:
+    def keep_claimed(self, deployment: Deployment) -> None:
+        """Cache a deployment that is about to run for the first time."""
+        self._keep(deployment, None, Hosts())
+
+    def keep(self, run: Run) -> None:
         """Cache a deployment for the next batch. If the commit then fails, the version of the row does not match."""
-        if deployment.run_ended is None:
-            self._cache[deployment.id] = (deployment, steps)
-            if len(self._cache) > CACHE_SIZE:
-                self._cache.popitem(last=False)
+        if run.deployment.run_ended is None:
+            self._keep(run.deployment, run.open_steps, run.hosts)
+
+    def _keep(self, deployment: Deployment, open_steps: list[Step] | None, hosts: Hosts) -> None:
+        self._cache[deployment.id] = (deployment, open_steps, hosts)
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
 
 
 class StepIds:

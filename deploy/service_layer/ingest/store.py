@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.adapters.repository import Change, Version
-from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.model import DeploymentState
 from deploy.domain.run import Run
 from deploy.service_layer.messages import stored_events
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -26,18 +26,15 @@ async def record_locked(uow: UnitOfWork, run: Run, version: Version) -> None:
 
 def change_of(run: Run, version: Version) -> Change:
     """Return the changes to store since this version of the row."""
+    run.flush()
     return Change(
         deployment=run.deployment,
         version=version,
         steps=run.touched.values(),
         removed=run.removed,
+        results=run.results.values(),
         events=list(stored_events(run.deployment, run.events)),
     )
-
-
-async def forget_secrets(uow: UnitOfWork, deployment: Deployment) -> None:
-    """Delete the secrets of a run that has ended or will never start."""
-    await uow.secrets.remove(deployment.id)
 
 
 async def settle(uow: UnitOfWork, run: Run) -> None:
@@ -45,9 +42,6 @@ async def settle(uow: UnitOfWork, run: Run) -> None:
     deployment = run.deployment
     if deployment.run_ended is None:
         return
-    await forget_secrets(uow, deployment)
-    if deployment.job_id is not None:
-        await uow.queue.finish(deployment.job_id)
-    if deployment.state is DeploymentState.SUCCESS:
-        config = {"service": deployment.service, **deployment.context}
-        await uow.deployed_services.put(deployment.lane, deployment.id, config)
+    is_success = deployment.state is DeploymentState.SUCCESS
+    deployed = {"service": deployment.service, **deployment.context} if is_success else None
+    await uow.batches.settle(deployment, deployed=deployed)

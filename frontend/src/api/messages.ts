@@ -1,4 +1,4 @@
-import type { Deployment, Service, Step } from "./types";
+import type { Deployment, HostResult, Service, Step } from "./types";
 
 /** Messages that the server sends over the socket and returns from `GET /deployments/{id}/events`. */
 export interface DeploymentMessage extends Deployment {
@@ -22,8 +22,15 @@ export interface OutputMessage {
   lines: WireLine[];
 }
 
+/** The result of a step on one host, only for those who follow the deployment. */
+export interface HostMessage extends HostResult {
+  type: "host";
+  deployment_id: number;
+  seq: number;
+}
+
 /** A message with a position in the order of one deployment. */
-export type DeploymentEvent = DeploymentMessage | StepMessage | OutputMessage;
+export type DeploymentEvent = DeploymentMessage | StepMessage | HostMessage | OutputMessage;
 
 export interface ServiceMessage extends Pick<Service, "id" | "name" | "data"> {
   type: "service";
@@ -74,7 +81,7 @@ export type MessageType = ServerMessage["type"];
 export type MessageOf<T extends MessageType> = Extract<ServerMessage, { type: T }>;
 
 export function isDeploymentEvent(message: ServerMessage): message is DeploymentEvent {
-  return message.type === "deployment" || message.type === "step" || message.type === "output";
+  return ["deployment", "step", "host", "output"].includes(message.type);
 }
 
 /** Parses one frame; null if it is not a message. Unknown types from a newer server pass through. */

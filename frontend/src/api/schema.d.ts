@@ -174,6 +174,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/deployments/{deployment_id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Results
+         * @description List the results of steps on hosts, failures first, without whole messages and diffs.
+         *
+         *     `outcome` can be repeated. `q` filters by a part of the host's name (case-insensitive).
+         */
+        get: operations["list_results_deployments__deployment_id__hosts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/hosts/result": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Result
+         * @description Return the result of a step on one host, with its whole message and diff.
+         */
+        get: operations["read_result_deployments__deployment_id__hosts_result_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/deployments/{deployment_id}/output": {
         parameters: {
             query?: never;
@@ -184,6 +226,9 @@ export interface paths {
         /**
          * Read Output
          * @description Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive).
+         *
+         *     A search returns what it finds within about a second, which can be nothing. To continue, set `after` to
+         *     `next_after`.
          */
         get: operations["read_output_deployments__deployment_id__output_get"];
         put?: never;
@@ -206,6 +251,28 @@ export interface paths {
          * @description Download all output as plain text.
          */
         get: operations["download_output_deployments__deployment_id__output_txt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deployments/{deployment_id}/recap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Recap
+         * @description Return the number of tasks on each host by outcome, hosts with failures first.
+         *
+         *     `q` filters by a part of the host's name (case-insensitive).
+         */
+        get: operations["read_recap_deployments__deployment_id__recap_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -286,7 +353,9 @@ export interface paths {
          * @description Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
          *     most recently seen first.
          *
-         *     A deployment that has reported its result still counts as running until its processes have ended.
+         *     `waiting` is a page of up to `limit` deployments; for the next page, set `after` to `next_after`. `running` contains
+         *     the oldest 50. The counts include all. A deployment that has reported its result still counts as running until its
+         *     processes have ended.
          */
         get: operations["read_queue_queue__get"];
         put?: never;
@@ -326,7 +395,7 @@ export interface paths {
         };
         /**
          * List Services
-         * @description List all services by name, each with its last deployment and its waiting and running ones.
+         * @description List all services by name, each with its last deployment and its oldest running and waiting ones.
          */
         get: operations["list_services_services__get"];
         put?: never;
@@ -889,7 +958,7 @@ export interface components {
         };
         /**
          * DeploymentDetails
-         * @description A deployment with its steps.
+         * @description A deployment with its steps. `hosts` is null if it has no results on hosts.
          */
         DeploymentDetails: {
             /** Cancel Requested */
@@ -914,6 +983,7 @@ export interface components {
             /** Finished */
             finished: string | null;
             held: components["schemas"]["HeldOut"] | null;
+            hosts: components["schemas"]["HostSummaryOut"] | null;
             /** Id */
             id: number;
             /** Lines */
@@ -1129,19 +1199,64 @@ export interface components {
             until: string | null;
         };
         /**
+         * HostRecapOut
+         * @description The number of tasks on one host by outcome, as in Ansible's recap: `ok` includes `changed` and `ignored`.
+         */
+        HostRecapOut: {
+            /** Changed */
+            changed: number;
+            /** Failed */
+            failed: number;
+            /** Host */
+            host: string;
+            /** Ignored */
+            ignored: number;
+            /** Ok */
+            ok: number;
+            /** Rescued */
+            rescued: number;
+            /** Skipped */
+            skipped: number;
+            /** Unreachable */
+            unreachable: number;
+        };
+        /**
          * HostResultOut
          * @description The result of an Ansible task on one host; `duration` is in seconds.
+         *
+         *     `message` is shortened and `diff` is null: `has_more` is true if the whole result has more of either. `lines` holds
+         *     the numbers of the output lines about this result, as pairs of the first and the last line of each block.
          */
         HostResultOut: {
             /** Diff */
             diff: string | null;
             /** Duration */
             duration: number | null;
+            /** Has More */
+            has_more: boolean;
             /** Host */
             host: string;
+            /** Lines */
+            lines: number[][];
             /** Message */
             message: string;
             outcome: components["schemas"]["Outcome"];
+        };
+        /**
+         * HostSummaryOut
+         * @description The number of hosts, each counted once, by the worst that happened to it. `ok`: nothing changed, none failed.
+         */
+        HostSummaryOut: {
+            /** Changed */
+            changed: number;
+            /** Failed */
+            failed: number;
+            /** Ok */
+            ok: number;
+            /** Total */
+            total: number;
+            /** Unreachable */
+            unreachable: number;
         };
         /**
          * InputsOut
@@ -1191,6 +1306,8 @@ export interface components {
         /**
          * OutputOut
          * @description Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end).
+         *
+         *     A page can contain fewer lines than `limit`, or none, although there are more.
          */
         OutputOut: {
             /** Lines */
@@ -1237,14 +1354,32 @@ export interface components {
         /**
          * QueueOut
          * @description Running and waiting deployments, and the workers.
+         *
+         *     `waiting` is one page; `next_after` is the `after` of the next page (null at the end).
          */
         QueueOut: {
+            /** Next After */
+            next_after: number | null;
             /** Running */
             running: components["schemas"]["DeploymentOut"][];
+            /** Running Count */
+            running_count: number;
             /** Waiting */
             waiting: components["schemas"]["WaitingDeployment"][];
+            /** Waiting Count */
+            waiting_count: number;
             /** Workers */
             workers: components["schemas"]["WorkerOut"][];
+        };
+        /**
+         * RecapOut
+         * @description The recap of hosts, failures first. `next_after` is the `after` of the next page (null at the end).
+         */
+        RecapOut: {
+            /** Hosts */
+            hosts: components["schemas"]["HostRecapOut"][];
+            /** Next After */
+            next_after: string | null;
         };
         /**
          * RetryIn
@@ -1263,6 +1398,8 @@ export interface components {
          * @description A service with its documentation (Markdown) and the planned steps of its next deployment.
          */
         ServiceDetails: {
+            /** Active Count */
+            active_count: number;
             /** Active Deployments */
             active_deployments: components["schemas"]["DeploymentOut"][];
             /** Data */
@@ -1282,8 +1419,13 @@ export interface components {
         /**
          * ServiceOut
          * @description A service.
+         *
+         *     `active_deployments` contains only its oldest running and waiting ones (5 in lists, otherwise 20). `active_count`
+         *     counts all of them; in lists, it counts at most 100 that are waiting.
          */
         ServiceOut: {
+            /** Active Count */
+            active_count: number;
             /** Active Deployments */
             active_deployments: components["schemas"]["DeploymentOut"][];
             /** Data */
@@ -1434,6 +1576,8 @@ export interface components {
         /**
          * StepOut
          * @description A step of a deployment.
+         *
+         *     `host_counts` is the number of hosts by outcome. `hosts` contains some results (10 at most), failures first.
          */
         StepOut: {
             /** Deployment Id */
@@ -1450,6 +1594,10 @@ export interface components {
             finished: string | null;
             /** First Line */
             first_line: number | null;
+            /** Host Counts */
+            host_counts: {
+                [key: string]: number;
+            } | null;
             /** Hosts */
             hosts: components["schemas"]["HostResultOut"][];
             /** Id */
@@ -1467,6 +1615,37 @@ export interface components {
             /** Started */
             started: string | null;
             state: components["schemas"]["StepState"];
+        };
+        /**
+         * StepResultOut
+         * @description The result of a step on one host.
+         */
+        StepResultOut: {
+            /** Diff */
+            diff: string | null;
+            /** Duration */
+            duration: number | null;
+            /** Has More */
+            has_more: boolean;
+            /** Host */
+            host: string;
+            /** Lines */
+            lines: number[][];
+            /** Message */
+            message: string;
+            outcome: components["schemas"]["Outcome"];
+            /** Step Id */
+            step_id: number;
+        };
+        /**
+         * StepResultsOut
+         * @description Results, failures first. `next_after` is the `after` of the next page (null at the end).
+         */
+        StepResultsOut: {
+            /** Next After */
+            next_after: string | null;
+            /** Results */
+            results: components["schemas"]["StepResultOut"][];
         };
         /**
          * StepState
@@ -2184,6 +2363,132 @@ export interface operations {
             };
         };
     };
+    list_results_deployments__deployment_id__hosts_get: {
+        parameters: {
+            query?: {
+                outcome?: components["schemas"]["Outcome"][];
+                step_id?: number | null;
+                host?: string | null;
+                q?: string;
+                limit?: number;
+                after?: string | null;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepResultsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_result_deployments__deployment_id__hosts_result_get: {
+        parameters: {
+            query: {
+                step_id: number;
+                host: string;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepResultOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     read_output_deployments__deployment_id__output_get: {
         parameters: {
             query?: {
@@ -2263,6 +2568,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_recap_deployments__deployment_id__recap_get: {
+        parameters: {
+            query?: {
+                q?: string;
+                limit?: number;
+                after?: string | null;
+            };
+            header?: never;
+            path: {
+                deployment_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecapOut"];
+                };
             };
             /** @description Unauthorized */
             401: {
@@ -2428,7 +2795,10 @@ export interface operations {
     };
     read_queue_queue__get: {
         parameters: {
-            query?: never;
+            query?: {
+                limit?: number;
+                after?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2451,6 +2821,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

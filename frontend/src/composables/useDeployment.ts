@@ -1,7 +1,8 @@
 import { useIntervalFn } from "@vueuse/core";
 import { computed, onScopeDispose, ref, watch } from "vue";
 import { ApiError } from "@/api/errors";
-import type { Waiting } from "@/api/types";
+import type { HostSummary, Waiting } from "@/api/types";
+import { hostsOf } from "@/lib/hosts";
 import { isFinal } from "@/lib/states";
 import { useDeploymentsStore } from "@/stores/deployments";
 import { useOutputStore } from "@/stores/output";
@@ -21,6 +22,7 @@ export function useDeployment(id: number) {
   const push = usePushStore();
   const { problem, attempt } = useProblem();
   const waiting = ref<Waiting | null>(null);
+  const hosts = ref<HostSummary | null>(null);
   const loaded = ref(false);
   const missing = ref(false);
   let unfollow: (() => void) | null = null;
@@ -34,6 +36,7 @@ export function useDeployment(id: number) {
     if (disposed) return;
     output.announce(id, detail.lines);
     waiting.value = detail.waiting;
+    hosts.value = detail.hosts;
     unfollow ??= push.follow(id, detail.seq);
     loaded.value = true;
   }
@@ -59,6 +62,10 @@ export function useDeployment(id: number) {
     if (queued) polling.resume();
     else polling.pause();
   });
+  // Messages do not carry the number of hosts.
+  watch(final, (ended, before) => {
+    if (ended && before === false && steps.of(id).some(step => hostsOf(step) > 1)) void attempt(load);
+  });
   useResync(load);
   onScopeDispose(() => {
     disposed = true;
@@ -67,5 +74,5 @@ export function useDeployment(id: number) {
   });
   void open();
 
-  return { deployment, steps: computed(() => steps.of(id)), waiting, final, loaded, missing, problem, open };
+  return { deployment, steps: computed(() => steps.of(id)), waiting, hosts, final, loaded, missing, problem, open };
 }

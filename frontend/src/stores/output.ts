@@ -2,6 +2,7 @@ import { defineStore } from "pinia";
 import { shallowReactive } from "vue";
 import { call } from "@/api/errors";
 import type { WireLine } from "@/api/messages";
+import type { Output } from "@/api/types";
 import { stateBefore } from "@/lib/terminal/states";
 import type { State } from "@/lib/terminal/line";
 import { usePushStore } from "./push";
@@ -36,6 +37,26 @@ const BLOCK = 1000;
 const LEAD = 200;
 /** Blocks per request when all lines are needed: the server's maximum. */
 const BLOCKS_AT_ONCE = 10;
+/** Lines per page of search results. */
+const SEARCH_LIMIT = 1000;
+
+type OnPart = (found: number[], last: number) => boolean;
+
+/**
+ * Searches all lines on the server and calls `onPart` with the numbers of the lines found and the last line searched,
+ * until it returns false.
+ */
+async function searchOutput(deploymentId: number, text: string, onPart: OnPart): Promise<void> {
+  const session = useSessionStore();
+  let after: number | null = 0;
+  while (after !== null) {
+    const page: Output = await call(session.api.GET("/deployments/{deployment_id}/output", {
+      params: { path: { deployment_id: deploymentId }, query: { after, limit: SEARCH_LIMIT, q: text } },
+    }));
+    after = page.next_after;
+    if (!onPart(page.lines.map(({ n }) => n), after ?? page.total)) return;
+  }
+}
 
 export const useOutputStore = defineStore("output", () => {
   const session = useSessionStore();
@@ -158,5 +179,5 @@ export const useOutputStore = defineStore("output", () => {
     for (const key of [...blocks.keys()]) if (key.startsWith(`${deploymentId}:`)) blocks.delete(key);
   }
 
-  return { of, announce, stateAt, ensure, ensureAll, drop };
+  return { of, announce, stateAt, ensure, ensureAll, search: searchOutput, drop };
 });

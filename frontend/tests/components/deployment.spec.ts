@@ -4,7 +4,7 @@ import type { DeploymentDetail } from "@/api/types";
 import { usePushStore } from "@/stores/push";
 import DeploymentView from "@/views/DeploymentView.vue";
 import { freshStores, mountInApp, signIn } from "../support/app";
-import { aDeployment, aDetail, aService, aStep } from "../support/data";
+import { aDeployment, aDetail, aResult, aService, aStep } from "../support/data";
 import { FakeServer, FakeSocket } from "../support/network";
 
 const AT = "2026-01-01T10:00:00Z";
@@ -118,20 +118,36 @@ describe("a waiting deployment", () => {
 describe("a failed deployment", () => {
   const failed = aStep({
     id: 2, name: "Install", state: "failure", message: "No space left", position: 2, first_line: 2, last_line: 3, started: AT, finished: AT,
-    hosts: [
-      { host: "web1", outcome: "ok", duration: 0.4, message: "", diff: null },
-      { host: "web2", outcome: "failed", duration: 0.2, message: "disk full", diff: "--- a\n+++ b\n+new" },
-    ],
+    host_counts: { ok: 1, failed: 1 },
+  });
+  const results = [
+    aResult({ step_id: 2, host: "web2", outcome: "failed", duration: 0.2, message: "disk full", has_more: true, lines: [[3, 3]] }),
+    aResult({ step_id: 2, host: "web1", duration: 0.4 }),
+  ];
+
+  beforeEach(() => {
+    server.json("GET /deployments/5/hosts", { results, next_after: null });
+    server.json("GET /deployments/5/hosts/result", { ...results[0], has_more: false, diff: "--- a\n+++ b\n+new" });
   });
 
   it("shows the error, the step, and the log around the failure first", async () => {
     stored = ["fine", "copying", "cannot write"];
-    const page = await open({ state: "failure", reason: "The step “Install” failed: No space left", finished: AT, steps: [failed] });
+    const alone = { ...failed, host_counts: {} };
+    const page = await open({ state: "failure", reason: "The step “Install” failed: No space left", finished: AT, steps: [alone] });
     const text = page.get("[data-outcome]").text();
     expect(text).toContain("Failed at “Install”");
-    expect(text).toContain("Affected hosts: web2");
     expect(text).toContain("cannot write");
     expect(text.match(/No space left/g)).toHaveLength(1);
+  });
+
+  it("shows which hosts failed, and the lines of the failed host only", async () => {
+    stored = ["fine", "copying", "cannot write", "line of web1"];
+    server.json("GET /deployments/5/hosts", { results: results.slice(0, 1), next_after: null });
+    const page = await open({ state: "failure", reason: "1 of 2 hosts failed: web2 failed (Install)", finished: AT, steps: [failed] });
+    const outcome = page.get("[data-outcome]");
+    expect(outcome.text()).toContain("1 of 2 hosts failed: web2 failed (Install)");
+    expect(outcome.text()).toMatch(/Affected hosts:\s*web2/);
+    expect(outcome.findAll(".log-line .text").map(line => line.text())).toEqual(["cannot write"]);
   });
 
   it("opens its failed step with the results of each host", async () => {
@@ -140,7 +156,35 @@ describe("a failed deployment", () => {
     expect(item.get("button").attributes("aria-expanded")).toBe("true");
     expect(item.text()).toContain("web2");
     expect(item.text()).toContain("disk full");
+    expect(item.text()).toContain("1 failed · 1 unchanged");
+    expect(item.text()).not.toContain("+new");
+    await item.get("[aria-label='Details of web2']").trigger("click");
+    await settle();
     expect(item.text()).toContain("+new");
+  });
+
+  it("folds equal results and adds results that arrive later", async () => {
+    const many = Array.from({ length: 198 }, (_, n) => aResult({ step_id: 2, host: `web${n + 3}`, outcome: "changed" }));
+    server.json("GET /deployments/5/hosts", { results: [results[0], ...many], next_after: null });
+    const page = await open({ seq: 1, state: "running", steps: [{ ...failed, state: "running", host_counts: { failed: 1, changed: 198 } }] });
+    const item = page.get("[data-step=Install]");
+    expect(item.findAll("ul > li").map(row => row.text())).toEqual([expect.stringContaining("web2"), expect.stringMatching(/198 hosts:\s+Changed/)]);
+    await say({ type: "host", deployment_id: 5, seq: 2, ...aResult({ step_id: 2, host: "web1", outcome: "unreachable", message: "no route" }) });
+    expect(item.get("ul > li").text()).toContain("no route");
+  });
+
+  it("shows the recap of all hosts, which can be filtered", async () => {
+    const counts = { ok: 3, changed: 1, failed: 0, unreachable: 0, skipped: 0, rescued: 0, ignored: 0 };
+    server.json("GET /deployments/5/recap", { hosts: [{ ...counts, host: "web2", failed: 1 }, { ...counts, host: "web1" }], next_after: null });
+    const page = await open({ state: "failure", finished: AT, steps: [failed], hosts: { total: 2, ok: 0, changed: 1, failed: 1, unreachable: 0 } });
+    const recap = page.get("section[aria-label=Hosts]");
+    expect(recap.text()).toContain("Recap of 2 hosts");
+    expect(recap.text()).toContain("1 failed · 1 changed");
+    await recap.get("button").trigger("click");
+    await settle();
+    expect(recap.findAll("[data-host]").map(row => row.attributes("data-host"))).toEqual(["web2", "web1"]);
+    await recap.get("input").setValue("web2");
+    await vi.waitFor(() => expect(server.called("GET /deployments/5/recap")).toHaveLength(2));
   });
 
   it("keeps steps closed after the user closed them", async () => {

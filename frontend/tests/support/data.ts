@@ -1,4 +1,4 @@
-import type { Deployment, DeploymentDetail, Inputs, Service, ServiceDetail, Step, Token, User } from "@/api/types";
+import type { Deployment, DeploymentDetail, HostResult, Inputs, Service, ServiceDetail, Step, Token, User } from "@/api/types";
 
 export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
   return {
@@ -11,19 +11,27 @@ export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
 }
 
 export function aDetail(fields: Partial<DeploymentDetail> = {}): DeploymentDetail {
-  return { ...aDeployment(), details: "http://fastdeploy.test/ui/deployments/5", steps: [], waiting: null, ...fields };
+  return { ...aDeployment(), details: "http://fastdeploy.test/ui/deployments/5", steps: [], waiting: null, hosts: null, ...fields };
 }
 
 export function aStep(fields: Partial<Step> = {}): Step {
   return {
     id: 1, deployment_id: 5, name: "Build", description: "", state: "pending", started: null, finished: null,
-    message: "", position: 1, run_order: null, first_line: null, last_line: null, detail: {}, hosts: [], expected_seconds: null, ...fields,
+    message: "", position: 1, run_order: null, first_line: null, last_line: null, detail: {}, hosts: [], expected_seconds: null,
+    host_counts: {}, ...fields,
+  };
+}
+
+export function aResult(fields: Partial<HostResult> = {}): HostResult {
+  return {
+    step_id: 1, host: "web1", outcome: "ok", duration: null, message: "", diff: null, has_more: false, lines: [], ...fields,
   };
 }
 
 export function aService(fields: Partial<Service> = {}): Service {
   return {
-    id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [], ...fields,
+    id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [],
+    active_count: fields.active_deployments?.length ?? 0, ...fields,
   };
 }
 

@@ -8,7 +8,8 @@ prints the default output.
 
 Each line is one object (each `task` identifier starts once and ends once):
 
-    {"text": str, "part"?: true}   output without the last newline; part: the line continues
+    {"text": str, "part"?: true, "host"?: str}   output without the last newline; part: the line continues; host: it
+        belongs to this host's next result
     {"event": "play_start", "name", "hosts": int}
     {"event": "task_start", "task", "name", "play", "path": "site.yml:12"}
     {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
@@ -55,7 +56,10 @@ DOCUMENTATION = """
 """
 
 TEXT_LIMIT = 64 * 1024  # characters per object, at most 12 bytes each in JSON; stays below 1 MiB
-MESSAGE_LIMIT = 8 * 1024  # bytes of UTF-8
+MESSAGE_LIMIT = 64 * 1024  # bytes of UTF-8
+TASK_MESSAGE_LIMIT = 8 * 1024  # also sent to clients that only follow the task's state
+# A task's message names this many hosts that failed, each with the beginning of its message.
+NAMED_HOSTS, NAMED_MESSAGE_LIMIT = 10, 500
 CUT = "\x1a"  # marks where a message or diff was cut off; fastDeploy shows a note there
 DIFF_LIMIT = 256 * 1024
 
@@ -117,21 +121,22 @@ class Pipe:
                 return
             self.is_interrupted = False
 
-    def text(self, text: str, *, part: bool = False) -> None:
-        """Send lines. If `part` is true, the last line continues in the next call."""
+    def text(self, text: str, *, part: bool = False, host: str = "") -> None:
+        """Send lines, which may belong to the result of a host. If `part` is true, the last line continues in the next call."""
         text = readable(text)
+        about = {"host": host} if host else {}
         while len(text) > TEXT_LIMIT:
             newline = text.rfind("\n", 0, TEXT_LIMIT)
             if newline >= 0:
-                self.write(text=text[:newline])
+                self.write(text=text[:newline], **about)
                 text = text[newline + 1 :]
             else:
-                self.write(text=text[:TEXT_LIMIT], part=True)
+                self.write(text=text[:TEXT_LIMIT], part=True, **about)
                 text = text[TEXT_LIMIT:]
         if part:
-            self.write(text=text, part=True)
+            self.write(text=text, part=True, **about)
         else:
-            self.write(text=text)
+            self.write(text=text, **about)
 
 
 def events_pipe() -> Pipe | None:
@@ -194,8 +199,11 @@ class RunningTask:
         if len(self.outcomes) == 1:
             [(host, outcome)] = self.outcomes.items()
             return OUTCOME_PREFIXES.get(outcome, "") + self.messages[host]
-        bad = [f"{host}: {self.messages[host]}" for host, outcome in self.outcomes.items() if outcome in BAD]
-        return "\n".join(bad) or counted(Counter(self.outcomes.values()))
+        bad = [host for host, outcome in self.outcomes.items() if outcome in BAD]
+        lines = [f"{host}: {cut_off(self.messages[host], NAMED_MESSAGE_LIMIT)}" for host in bad[:NAMED_HOSTS]]
+        if len(bad) > NAMED_HOSTS:
+            lines.append(f"and {len(bad) - NAMED_HOSTS} more hosts")
+        return "\n".join(lines) or counted(Counter(self.outcomes.values()))
 
 
 def use_every_processor() -> None:
@@ -225,6 +233,7 @@ class CallbackModule(DefaultCallback):
         self._running: dict[str, RunningTask] = {}  # keyed by the task's uuid
         self._runs: Counter[str] = Counter()  # number of times each task started
         self._captured_diffs: list[str] = []
+        self._shown_host = ""  # the host whose result is being shown
         self._hosts_in_play = 0
         self._free = False
         self._pid = os.getpid()
@@ -266,7 +275,8 @@ class CallbackModule(DefaultCallback):
             text = msg.replace("\r\n", "\n")
             ends = text.endswith("\n")
             text = text[:-1] if ends else text
-            self._pipe.text(stringc(text, color) if color else text, part=not (ends or newline))
+            shown = stringc(text, color) if color else text
+            self._pipe.text(shown, part=not (ends or newline), host=self._shown_host)
         # Writes to the file in `log_path` if that option is set.
         self._original_display(msg, color, stderr, screen_only, True, newline, **others)
 
@@ -325,7 +335,7 @@ class CallbackModule(DefaultCallback):
     def _end_tasks(self, tasks: list[RunningTask] | None = None) -> None:
         for running in list(self._running.values()) if tasks is None else tasks:
             del self._running[running.uuid]
-            message = cut_off(running.summary(), MESSAGE_LIMIT)
+            message = cut_off(running.summary(), TASK_MESSAGE_LIMIT)
             self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
 
     # ---- results ---------------------------------------------------------------------------------------------
@@ -333,28 +343,33 @@ class CallbackModule(DefaultCallback):
 
     def v2_runner_on_ok(self, result) -> None:
         message = self._message(result)
-        super().v2_runner_on_ok(result)
+        with self._showing(result):
+            super().v2_runner_on_ok(result)
         self._report(result, "changed" if result.is_changed() else "ok", message)
 
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
         message = self._message(result, bad=True)
-        super().v2_runner_on_failed(result, ignore_errors)
+        with self._showing(result):
+            super().v2_runner_on_failed(result, ignore_errors)
         outcome = "rescued" if is_rescued(parts(result)[1]) else "failed"
         self._report(result, "ignored" if ignore_errors else outcome, message)
 
     def v2_runner_on_skipped(self, result) -> None:
         message = self._message(result)
-        super().v2_runner_on_skipped(result)
+        with self._showing(result):
+            super().v2_runner_on_skipped(result)
         self._report(result, "skipped", message)
 
     def v2_runner_on_unreachable(self, result) -> None:
         message = self._message(result, bad=True)
-        super().v2_runner_on_unreachable(result)
+        with self._showing(result):
+            super().v2_runner_on_unreachable(result)
         self._report(result, "ignored" if parts(result)[1].ignore_unreachable else "unreachable", message)
 
     def v2_on_file_diff(self, result) -> None:
         self._captured_diffs = []
-        super().v2_on_file_diff(result)
+        with self._showing(result):
+            super().v2_on_file_diff(result)
         host, task, _ = parts(result)
         self._running_task(task).diffs.setdefault(host.get_name(), []).extend(self._captured_diffs)
 
@@ -379,19 +394,35 @@ class CallbackModule(DefaultCallback):
         if self._free and not running.is_include and len(running.outcomes) >= self._hosts_in_play:
             self._end_tasks([running])
 
+    def v2_runner_retry(self, result) -> None:
+        with self._showing(result):
+            super().v2_runner_retry(result)
+
+    @contextlib.contextmanager
+    def _showing(self, result):
+        """Mark the lines that are shown inside as lines about the result's host."""
+        self._shown_host = readable(parts(result)[0].get_name())
+        try:
+            yield
+        finally:
+            self._shown_host = ""
+
     # The result of a loop does not tell its items apart, so record each item as it arrives.
 
     def v2_runner_item_on_ok(self, result) -> None:
         self._note_item(result, "changed" if result.is_changed() else "ok")
-        super().v2_runner_item_on_ok(result)
+        with self._showing(result):
+            super().v2_runner_item_on_ok(result)
 
     def v2_runner_item_on_failed(self, result) -> None:
         self._note_item(result, "failed")
-        super().v2_runner_item_on_failed(result)
+        with self._showing(result):
+            super().v2_runner_item_on_failed(result)
 
     def v2_runner_item_on_skipped(self, result) -> None:
         self._note_item(result, "skipped")
-        super().v2_runner_item_on_skipped(result)
+        with self._showing(result):
+            super().v2_runner_item_on_skipped(result)
 
     def _note_item(self, result, outcome: str) -> None:
         host, task, fields = parts(result)

@@ -1,4 +1,4 @@
-"""The `deployments` commands: list, show, logs, watch, cancel, retry."""
+"""The `deployments` commands: list, show, logs, hosts, watch, cancel, retry."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from deploy.entrypoints.cli.client.api import LINES_AT_ONCE, Api, open_api
 from deploy.entrypoints.cli.client.asking import can_prompt, prompt_confirmation, prompt_secret
 from deploy.entrypoints.cli.client.deploy import follow_up, start
 from deploy.entrypoints.cli.client.errors import INTERRUPTED, Refused
+from deploy.entrypoints.cli.client.hosts import print_recap
 from deploy.entrypoints.cli.client.inputs import convert_values, inputs_of
 from deploy.entrypoints.cli.client.options import (
     EXIT_CODES_HELP,
@@ -119,6 +120,32 @@ def logs(
         raise typer.Exit(INTERRUPTED) from None
 
 
+@deployments.command(
+    "hosts",
+    epilog=examples(
+        "fastdeploy deployments hosts 42",
+        "fastdeploy deployments hosts 42 --search web",
+        note="If standard output is not a terminal, print one line per host with tab-separated fields: host, ok, "
+        "changed, failed, unreachable, skipped, rescued, ignored.",
+    ),
+)
+def list_hosts(
+    deployment_id: DeploymentId,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Show only hosts whose name contains this text, ignoring case.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Show how many tasks of an Ansible deployment had which outcome on each host, failed hosts first."""
+    api = open_api()
+    api.deployment(deployment_id)
+    found = list(_recap(api, deployment_id, search))
+    if json:
+        print_json(found)
+    else:
+        print_recap(found, sys.stdout)
+
+
 @deployments.command("watch", epilog=examples("fastdeploy deployments watch 42 --output", note=EXIT_CODES_HELP))
 def watch(deployment_id: DeploymentId, output: Output = False, json: Json = False) -> None:
     """Watch a deployment, running or finished, from its start. The exit code is its outcome."""
@@ -202,6 +229,19 @@ def _stored_lines(api: Api, deployment_id: int, after: int, search: str) -> Iter
         for line in page["lines"]:
             yield OutputLine(int(line["n"]), str(line["at"]), str(line["text"]))
         next_after = page["next_after"]
+
+
+def _recap(api: Api, deployment_id: int, search: str) -> Iterator[dict[str, Any]]:
+    """Yield the recap of each host, page by page."""
+    after: str | None = None
+    while True:
+        page: dict[str, Any] = api.get(
+            f"/deployments/{deployment_id}/recap", after=after, q=search or None, limit=1000
+        )
+        yield from page["hosts"]
+        after = page["next_after"]
+        if after is None:
+            return
 
 
 def _followed_lines(api: Api, deployment_id: int) -> Iterator[OutputLine]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from deploy.domain.terminal import State
 from deploy.entrypoints.cli.client.address import page_url
+from deploy.entrypoints.cli.client.hosts import failed_hosts
 from deploy.entrypoints.cli.client.screen import COLORS, Marks, console, is_interactive, marks_for
 from deploy.entrypoints.cli.client.text import (
     colored,
@@ -174,6 +175,7 @@ def deployment_details(fields: Fields, url: str) -> list[tuple[str, str]]:
     took = duration(seconds_between(fields["started"], fields["finished"], utc_now()))
     details = [
         ("Reason", one_line(fields.get("reason") or "")),
+        ("Hosts", _host_summary(fields)),
         ("Waiting", one_line(waiting["reason"]) if waiting else ""),
         ("By", f"{printable(fields['user'])} from {printable(fields['origin'])}"),
         ("Created", local_time(fields["created"])),
@@ -184,13 +186,6 @@ def deployment_details(fields: Fields, url: str) -> list[tuple[str, str]]:
         ("Page", page_url(url, fields["id"])),
     ]
     return [(name, value) for name, value in details if value]
-
-
-def failed_hosts(step: Fields) -> list[str]:
-    """Return a line for each host on which a step failed."""
-    bad = ("failed", "unreachable")
-    hosts = [host for host in step.get("hosts") or [] if host["outcome"] in bad]
-    return [f"{printable(host['host'])}: {host['outcome']}: {one_line(host['message'] or '')}" for host in hosts]
 
 
 class LinePrinter:
@@ -208,6 +203,16 @@ class LinePrinter:
         at = f"{line.at} " if self._with_times else ""
         text, self._state = colored(line.text, self._state) if self._in_color else (printable(line.text), self._state)
         self._stream.write(f"{at}{text}\n")
+
+
+def _host_summary(fields: Fields) -> str:
+    hosts = fields.get("hosts")
+    if not hosts or hosts["total"] == 1:
+        return ""
+    counts = ", ".join(
+        f"{hosts[name]} {name}" for name in ("unreachable", "failed", "changed", "ok") if hosts.get(name)
+    )
+    return f"{hosts['total']} ({counts}): fastdeploy deployments hosts {fields['id']}"
 
 
 def _took(fields: Fields) -> str:

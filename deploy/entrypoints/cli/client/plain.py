@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from deploy.domain.model import FINAL
+from deploy.entrypoints.cli.client.hosts import host_line, step_summary
 from deploy.entrypoints.cli.client.text import duration, one_line, printable, seconds_between
-from deploy.entrypoints.cli.client.transcript import Change, Message, OutputLine, StateChange, Transcript
+from deploy.entrypoints.cli.client.transcript import Change, HostFailure, Message, OutputLine, StateChange, Transcript
 
 Write = Callable[[str], None]
 
@@ -27,12 +28,17 @@ def deployment_line(deployment: Message) -> str:
 def step_line(step: Message) -> str:
     """Return the line for the state and message of a step."""
     took = duration(seconds_between(step.get("started"), step.get("finished")))
-    message = one_line(step.get("message") or "")
+    message = step_summary(step)
     return (
         f"step {one_line(step['name'])}: {step['state']}"
         + (f" ({took})" if took else "")
         + (f": {message}" if message else "")
     )
+
+
+def host_failure_line(failure: HostFailure) -> str:
+    """Return the line for a host on which a step failed."""
+    return f"host {host_line(failure.result)} ({one_line(failure.step['name'])})"
 
 
 def output_line(text: str) -> str:
@@ -67,6 +73,8 @@ class PlainView:
                     self._write(output_line(change.text))
             elif isinstance(change, StateChange):
                 self._state(change.deployment)
+            elif isinstance(change, HostFailure):
+                self._write(host_failure_line(change))
             else:
                 self._write(step_line(change.step))
 

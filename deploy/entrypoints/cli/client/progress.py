@@ -16,10 +16,12 @@ from rich.text import Text
 
 from deploy.domain.model import FINAL_STEPS
 from deploy.domain.terminal import State
+from deploy.entrypoints.cli.client.hosts import host_line, step_summary
 from deploy.entrypoints.cli.client.screen import COLORS, Marks
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between, utc_now
 from deploy.entrypoints.cli.client.transcript import (
     Change,
+    HostFailure,
     Message,
     OutputLine,
     StateChange,
@@ -120,6 +122,8 @@ class ProgressView:
         if isinstance(change, OutputLine):
             text, self._style_state = colored(change.text, self._style_state)
             return [_output(text)] if self._with_output else []
+        if isinstance(change, HostFailure):
+            return [Text(f"  {host_line(change.result)}", style="red")]
         if isinstance(change, StepChange):
             return [self._row(change.step)] if change.step["state"] in FINAL_STEPS else []
         return self._state(change)
@@ -192,7 +196,7 @@ def step_row(step: Message, mark: RenderableType, *, name_width: int, took: str,
     row.add_column(width=name_width, overflow="fold")
     row.add_column(width=TOOK_WIDTH, justify="right", style="dim")
     row.add_column(ratio=1, no_wrap=not whole_message, overflow="fold" if whole_message else "ellipsis", style="dim")
-    row.add_row(mark, Text(one_line(step["name"])), took, Text(one_line(step.get("message") or "")))
+    row.add_row(mark, Text(one_line(step["name"])), took, Text(step_summary(step)))
     return row
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from deploy.domain.model import FINAL, FINAL_STEPS
+from deploy.domain.model import BAD_OUTCOMES, FINAL, FINAL_STEPS
 
 Message: TypeAlias = dict[str, Any]
 TAIL_LINES = 10
+# Failed hosts to show of a step. The others are counted.
+MAX_FAILURES = 10
 
 
 class Sequencer:
@@ -60,7 +62,15 @@ class OutputLine:
     text: str
 
 
-Change: TypeAlias = StateChange | StepChange | OutputLine
+@dataclass(frozen=True, slots=True)
+class HostFailure:
+    """A step failed on a host, or could not reach it. `result` is the message of the server."""
+
+    step: Message
+    result: Message
+
+
+Change: TypeAlias = StateChange | StepChange | HostFailure | OutputLine
 
 
 class Transcript:
@@ -72,6 +82,7 @@ class Transcript:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.lines = 0
         self._open_line: tuple[int, str] = (0, "")
+        self._failures: Counter[int] = Counter()
 
     @property
     def state(self) -> str:
@@ -112,6 +123,8 @@ class Transcript:
                 changes += self._deployment(message)
             elif kind == "step":
                 changes += self._step(message)
+            elif kind == "host":
+                changes += self._host(message)
             elif kind == "output":
                 changes += self._output(message)
             elif kind == "open_line" and message.get("deployment_id") == self.deployment.get("id"):
@@ -137,6 +150,13 @@ class Transcript:
         shown = ("state", "message")
         has_changed = message["state"] != "pending" and any(before.get(name) != message.get(name) for name in shown)
         return [StepChange(message)] if has_changed else []
+
+    def _host(self, message: Message) -> list[Change]:
+        step = self.steps.get(int(message["step_id"]))
+        if step is None or message["outcome"] not in BAD_OUTCOMES:
+            return []
+        self._failures[step["id"]] += 1
+        return [HostFailure(step, message)] if self._failures[step["id"]] <= MAX_FAILURES else []
 
     def _output(self, message: Message) -> list[Change]:
         lines = [OutputLine(int(number), str(at), str(text)) for number, at, text, *_ in message["lines"]]
