@@ -13,6 +13,7 @@ from deploy.domain.reports import (
     DIFF_LIMIT,
     NAME_LIMIT,
     Entry,
+    HostErrorsCleared,
     HostReported,
     Line,
     Reported,
@@ -24,7 +25,10 @@ from deploy.domain.reports import (
 )
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
-SCRIPT_STEP = "Run the deploy script"
+SCRIPT_STEP, PLAYBOOK_STEP = "Run the deploy script", "Run the playbook"
+
+# Ansible only stops its own processes. It does not tell hosts to stop what it started there.
+REMOTE_COMMANDS = "Commands that Ansible already started on other hosts may still be running."
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
@@ -48,7 +52,7 @@ class Run:
     """Applies the entries of one batch, in order, and collects the changes. Shortens their texts.
 
     `events` holds all events in order, `touched` the steps to store by ID, and `removed` the IDs of steps to delete.
-    `ids` yields IDs for unplanned steps.
+    `stored_lines` is the number of output lines before this batch. `ids` yields IDs for unplanned steps.
     """
 
     def __init__(self, deployment: Deployment, open_steps: Iterable[Step], ids: Iterator[int]) -> None:
@@ -56,6 +60,7 @@ class Run:
         self.events: list[Event] = []
         self.touched: dict[int, Step] = {}
         self.removed: set[int] = set()
+        self.stored_lines = deployment.lines
         self._ids = ids
         self._open = {step.id: step for step in sorted(open_steps, key=lambda step: step.position)}
         self._by_name: dict[str, list[Step]] = {}
@@ -71,6 +76,11 @@ class Run:
         return list(self._open.values())
 
     @property
+    def printed(self) -> list[str]:
+        """Return the output lines of this batch."""
+        return [event.text for event in self.events if isinstance(event, LinePrinted)]
+
+    @property
     def _current(self) -> Step | None:
         """Return the step that output belongs to: the running step that started last."""
         return next(reversed(self._running.values()), None)
@@ -83,6 +93,8 @@ class Run:
             self.report(entry.report, at=entry.at, planned=entry.planned)
         elif isinstance(entry, HostReported):
             self._host_result(entry.result)
+        elif isinstance(entry, HostErrorsCleared):
+            self._clear_errors()
         else:
             self._end(entry)
 
@@ -97,14 +109,16 @@ class Run:
         found = self._find(name, report, planned=planned)
         step = found or self._append(name)
         was_running = step.state is StepState.RUNNING
-        step.message = short_text(with_cut_notes(report.message)) or step.message
+        message = short_text(with_cut_notes(report.message))
+        # The message of a task that ends replaces the hosts that it waited for.
+        step.message = message if planned and report.state.is_final else message or step.message
         step.detail.update(report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
         self._emit(step)
         match report.state:
             case StepState.FAILURE:
-                self._note_failure(step)
+                self._note_failure(step, decides=not planned)
             case StepState.SUCCESS | StepState.SKIPPED:
                 if not planned and (was_running or (found and self._current is None)):
                     self._start_next(at)
@@ -162,8 +176,10 @@ class Run:
         reason = short_text(_reason(end))
         if end.cause == "cancelled":
             reason = self.deployment.cancel_requested or reason
-        if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
-            self._fail_step(reason, at=end.at)
+            reason += f" {REMOTE_COMMANDS}" if end.is_playbook else ""
+        is_explained = self.deployment.has_failed_step or self.deployment.reason is not None
+        if not self.deployment.state.is_final and (end.cause is not None or not is_explained):
+            self._fail_step(reason, at=end.at, name=PLAYBOOK_STEP if end.is_playbook else SCRIPT_STEP)
         outcome = DeploymentState.CANCELLED if end.cause == "cancelled" else DeploymentState.FAILURE
         self._settle(outcome, at=end.at, reason=reason)
 
@@ -171,12 +187,14 @@ class Run:
         deployment = self.deployment
         self.drop_open()
         if outcome is not DeploymentState.CANCELLED and deployment.has_failed_step:
-            outcome, reason = DeploymentState.FAILURE, deployment.reason or reason
+            outcome = DeploymentState.FAILURE
+        if outcome is DeploymentState.FAILURE:
+            reason = deployment.reason or reason
         self.events += deployment.finish(outcome, now=at, reason=reason)
 
-    def _fail_step(self, reason: str, *, at: datetime) -> None:
-        """Record the reason in a failed step: the running step, or a new one."""
-        step = self._current or self._append(SCRIPT_STEP)
+    def _fail_step(self, reason: str, *, at: datetime, name: str) -> None:
+        """Record the reason in a failed step: the running step, or a new one with this name."""
+        step = self._current or self._append(name)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
         self._emit(step)
@@ -232,18 +250,28 @@ class Run:
         self.touched[step.id] = step
         self.events.append(StepChanged(step.snapshot()))
 
-    def _note_failure(self, step: Step) -> None:
+    def _note_failure(self, step: Step, *, decides: bool) -> None:
+        """Keep the reason of the first failure, and fail the deployment if it `decides`.
+
+        A failed task of a playbook does not decide, because Ansible can recover from it. Ansible's exit code does.
+        """
+        if self.deployment.has_failed_step or (self.deployment.reason is not None and not decides):
+            return
+        self.deployment.has_failed_step = decides
+        self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+
+    def _clear_errors(self) -> None:
         if not self.deployment.has_failed_step:
-            self.deployment.has_failed_step = True
-            self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+            self.deployment.reason = None
 
 
 def _reason(end: RunEnded) -> str:
+    program = "The playbook" if end.is_playbook else "The deploy script"
     # Without an exit code or a signal, the message is all that is known about how the run ended.
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
-        return f"The deploy script was killed by {end.signal}."
+        return f"{program} was killed by {end.signal}."
     if end.code is None:
         return "The run ended without reporting a result."
-    return f"The deploy script ended with exit code {end.code}."
+    return end.error or f"{program} ended with exit code {end.code}."

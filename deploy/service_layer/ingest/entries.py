@@ -30,7 +30,7 @@ def _masked(record: Record, mask: Mask) -> Iterable[Entry]:
         return map(mask.event, entries)
     if record.kind == "out" and mask.is_in_line:  # the end of a long line is never a report
         entries = [Line(record.data, entry.at) for entry in entries]
-    if record.kind in ("out", "part"):
+    if record.kind in ("out", "log", "part"):
         return [mask.output(entry) if isinstance(entry, Line) else mask.entry(entry) for entry in entries]
     return entries
 
@@ -44,6 +44,8 @@ def entries_of(records: Iterable[Record], mask: Mask) -> list[Entry]:
             at, moment = record.at, datetime.fromtimestamp(record.at, timezone.utc)
         if record.kind == "out":
             entries.append(read_line(record.data, moment))
+        elif record.kind == "log":
+            entries.append(Line(record.data, moment))
         elif record.kind == "part":
             entries.append(Line(record.data, moment, continues=True))
         elif record.kind == "event":
@@ -63,6 +65,7 @@ def _ended(fields: dict[str, object], at: datetime, mask: Mask) -> RunEnded:
         signal=str(signal) if signal else None,
         cause=str(cause) if cause else None,
         message=clean_text(sentence(fields.get("message") or "", mask)),
+        is_playbook=fields.get("events") is True,
     )
 
 

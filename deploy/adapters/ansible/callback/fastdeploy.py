@@ -14,6 +14,8 @@ Each line is one object (each `task` identifier starts once and ends once):
     {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
         outcome: ok, changed, skipped, failed, unreachable, ignored, rescued; a later one replaces an earlier one
     {"event": "task_end", "task", "name", "state": success, failure or skipped, "message"}
+    {"event": "errors_cleared"}    failures before this point no longer count (`meta: clear_host_errors`)
+    {"event": "no_hosts", "patterns": [str]}   no play matched a host; Ansible exits with 0
     {"event": "playbook_end", "stats": {host: {ok, changed, unreachable, failed, skipped, rescued, ignored}}}
 
 A message or diff that is too long contains, where it was cut off, the control character U+001A, its full size in bytes,
@@ -36,6 +38,7 @@ import time
 from collections import Counter
 
 from ansible import constants as C  # noqa: N812 - its name everywhere in Ansible
+from ansible.executor.stats import AggregateStats
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.utils.color import stringc
@@ -168,8 +171,9 @@ class Items:
 class RunningTask:
     """One run of a task, with the host results received so far."""
 
-    def __init__(self, identifier: str, task) -> None:
+    def __init__(self, identifier: str, task, *, names_hosts: bool) -> None:
         self.id = identifier
+        self.names_hosts = names_hosts  # the play has several hosts, even if this run of the task only has one
         self.name = readable(task.get_name().strip())
         self.uuid = task._uuid
         self.is_meta = task.action in C._ACTION_META
@@ -190,8 +194,11 @@ class RunningTask:
         return "skipped" if outcomes == {"skipped"} else "success"
 
     def summary(self) -> str:
-        """Return the only host's message, the failures if there are any, or the number of hosts per outcome."""
-        if len(self.outcomes) == 1:
+        """Return the only host's message, the failures if there are any, or the number of hosts per outcome.
+
+        A failure includes the host's name, unless the play has only one.
+        """
+        if len(self.outcomes) == 1 and not (self.names_hosts and self.state() == "failure"):
             [(host, outcome)] = self.outcomes.items()
             return OUTCOME_PREFIXES.get(outcome, "") + self.messages[host]
         bad = [f"{host}: {self.messages[host]}" for host, outcome in self.outcomes.items() if outcome in BAD]
@@ -211,6 +218,23 @@ def use_every_processor() -> None:
         affinity.policy = affinity.Policy()
 
 
+def last_counts() -> dict[str, str]:
+    """From now on, keep the name of the last statistic that Ansible incremented for each host. Return this dictionary.
+
+    Ansible counts a failure as `rescued` or `failures` right before it calls the callbacks, but does not pass on which.
+    The structure of blocks does not tell: handlers, for example, can be flushed within a block.
+    """
+    counts: dict[str, str] = {}
+    increment = AggregateStats.increment
+
+    def increment_and_keep(self, what, host):
+        counts[host] = what
+        return increment(self, what, host)
+
+    AggregateStats.increment = increment_and_keep
+    return counts
+
+
 def counted(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
@@ -225,8 +249,11 @@ class CallbackModule(DefaultCallback):
         self._running: dict[str, RunningTask] = {}  # keyed by the task's uuid
         self._runs: Counter[str] = Counter()  # number of times each task started
         self._captured_diffs: list[str] = []
-        self._hosts_in_play = 0
+        self._hosts_in_play = self._hosts_in_all_batches = 0
         self._free = False
+        self._plays = 0
+        self._unmatched: list[str] = []  # the host patterns of plays that match no host
+        self._last_counts = last_counts()
         self._pid = os.getpid()
         self._pipe = events_pipe()
         if self._pipe is not None:
@@ -274,7 +301,9 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_play_start(self, play) -> None:
         self._end_tasks()
+        self._plays += 1
         self._hosts_in_play = count_hosts(play) if self._pipe is not None else 0
+        self._hosts_in_all_batches = count_hosts(play, all_batches=True) if self._pipe is not None else 0
         self._free = str(play.strategy).endswith(("free", "host_pinned"))
         self._send("play_start", name=readable(play.get_name().strip()), hosts=self._hosts_in_play)
         super().v2_playbook_on_play_start(play)
@@ -284,7 +313,14 @@ class CallbackModule(DefaultCallback):
         # and copy its memory pages; frozen objects are skipped.
         gc.freeze()
 
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._unmatched.append(patterns_of(self._play))
+        super().v2_playbook_on_no_hosts_matched()
+
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
+        if task.action in C._ACTION_META and task.args.get("_raw_params") == "clear_host_errors":
+            self._end_tasks()
+            self._send("errors_cleared")
         self._start(task)
         super().v2_playbook_on_task_start(task, is_conditional)
 
@@ -299,6 +335,8 @@ class CallbackModule(DefaultCallback):
     def v2_playbook_on_stats(self, stats) -> None:
         self._end_tasks()
         super().v2_playbook_on_stats(stats)
+        if self._unmatched and len(self._unmatched) == self._plays:
+            self._send("no_hosts", patterns=self._unmatched)
         self._send("playbook_end", stats={host: recap(stats.summarize(host)) for host in sorted(stats.processed)})
 
     def _start(self, task) -> None:
@@ -313,7 +351,8 @@ class CallbackModule(DefaultCallback):
         # A task starts again for the next batch of hosts, or as a handler that is notified a second time.
         self._runs[task._uuid] += 1
         count = self._runs[task._uuid]
-        running = RunningTask(task._uuid if count == 1 else f"{task._uuid}#{count}", task)
+        identifier = task._uuid if count == 1 else f"{task._uuid}#{count}"
+        running = RunningTask(identifier, task, names_hosts=self._hosts_in_all_batches > 1)
         self._running[task._uuid] = running
         play = readable(self._play.get_name().strip()) if self._play else ""
         self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task))
@@ -339,7 +378,7 @@ class CallbackModule(DefaultCallback):
     def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
         message = self._message(result, bad=True)
         super().v2_runner_on_failed(result, ignore_errors)
-        outcome = "rescued" if is_rescued(parts(result)[1]) else "failed"
+        outcome = "rescued" if self._last_counts.get(parts(result)[0].get_name()) == "rescued" else "failed"
         self._report(result, "ignored" if ignore_errors else outcome, message)
 
     def v2_runner_on_skipped(self, result) -> None:
@@ -422,10 +461,19 @@ def parts(result):
     return result._host, result._task, result._result
 
 
-def count_hosts(play) -> int:
+def count_hosts(play, *, all_batches: bool = False) -> int:
+    """Return the number of hosts in the current batch, or in all batches."""
     # The inventory is restricted to the current batch, and no public API returns the number of hosts in it.
     inventory = getattr(play.get_variable_manager(), "_inventory", None)
-    return len(inventory.get_hosts(play.hosts)) if inventory is not None and play.hosts else 0
+    if inventory is None or not play.hosts:
+        return 0
+    return len(inventory.get_hosts(play.hosts, ignore_restrictions=all_batches))
+
+
+def patterns_of(play) -> str:
+    """Return the `hosts` of a play as text."""
+    hosts = play.hosts if play is not None else ""
+    return readable(", ".join(map(str, hosts)) if isinstance(hosts, list | tuple) else str(hosts))
 
 
 def path_of(task) -> str:
@@ -436,18 +484,6 @@ def path_of(task) -> str:
 def recap(summary: dict[str, int]) -> dict[str, int]:
     names = ("ok", "changed", "unreachable", "skipped", "rescued", "ignored")
     return {**{name: summary[name] for name in names}, "failed": summary["failures"]}
-
-
-def is_rescued(task) -> bool:
-    """Return True if the task is in the main section of a block, at any level, that has a rescue section."""
-    below = {task._uuid}
-    parent = task._parent
-    while parent is not None:
-        if getattr(parent, "rescue", None) and any(child._uuid in below for child in parent.block):
-            return True
-        below.add(parent._uuid)
-        parent = parent._parent
-    return False
 
 
 def is_hidden(fields) -> bool:
