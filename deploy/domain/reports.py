@@ -258,7 +258,7 @@ _DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 
 
 def _task_report(fields: dict[str, Any], state: StepState, at: datetime) -> Entry:
-    detail = {key: fields[key] for key in ("task", "play", "path") if fields.get(key)}
+    detail = {key: fields[key] for key in ("task", "play", "path", "templated", "outcome") if fields.get(key)}
     name = _full_name(str(fields.get("name") or "Unnamed task"))
     message = clean_text(str(fields.get("message") or ""))
     return Reported(StepReport(name=name, state=state, message=message, detail=detail), at, planned=True)

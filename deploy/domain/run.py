@@ -43,6 +43,7 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
             description=short_text(clean_text(step.description)),
             position=deployment.step_count,
             expected_seconds=step.expected_seconds,
+            detail={"path": step.path} if step.path else {},
         )
         events.append(StepChanged(new))
     return events
@@ -207,7 +208,7 @@ class Run:
         candidates = [step for step in self._by_name.get(name, ()) if step.id in self._open]
         if task is not None:
             same = next((step for step in candidates if step.detail.get("task") == task), None)
-            return same or next((step for step in candidates if step.state is StepState.PENDING), None)
+            return same or _pending_at(report.detail.get("path"), candidates)
         running = next((step for step in candidates if step.state is StepState.RUNNING), None)
         return running or next(iter(candidates), None)
 
@@ -263,6 +264,12 @@ class Run:
     def _clear_errors(self) -> None:
         if not self.deployment.has_failed_step:
             self.deployment.reason = None
+
+
+def _pending_at(path: object, candidates: Iterable[Step]) -> Step | None:
+    """Return the pending step of the task at this place, or else (the file was changed) the first one."""
+    pending = [step for step in candidates if step.state is StepState.PENDING]
+    return next((step for step in pending if step.detail.get("path") == path), next(iter(pending), None))
 
 
 def _reason(end: RunEnded) -> str:

@@ -164,6 +164,9 @@ def check_wire(objects: list[dict[str, object]]) -> None:
             assert not running
         elif kind == "no_hosts":
             assert item["patterns"]
+        elif kind == "waiting":
+            assert task in running
+            assert item["hosts"]
         elif kind == "errors_cleared":
             assert not running
         else:

@@ -217,7 +217,7 @@ CASES = {
     "an invalid task": Case(
         "- {hosts: all, tasks: [{name: x, debug: , wehn: x}]}", 4, "conflicting action statements: debug, wehn (/"
     ),
-    "a missing role": Case("- {hosts: all, roles: [missing]}", 1, "he role 'missing' was not found in"),
+    "a missing role": Case("- {hosts: all, roles: [missing]}", 1, "role 'missing' was not found in"),
     "a missing module": Case(
         "- {hosts: all, gather_facts: false, tasks: [{example.missing.module: {}}]}",
         4,

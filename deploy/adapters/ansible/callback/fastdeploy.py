@@ -10,10 +10,13 @@ Each line is one object (each `task` identifier starts once and ends once):
 
     {"text": str, "part"?: true}   output without the last newline; part: the line continues
     {"event": "play_start", "name", "hosts": int}
-    {"event": "task_start", "task", "name", "play", "path": "site.yml:12"}
+    {"event": "task_start", "task", "name", "play", "path": "site.yml:12", "templated"?: true}
+        templated: the name contains values of this run
     {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
         outcome: ok, changed, skipped, failed, unreachable, ignored, rescued; a later one replaces an earlier one
-    {"event": "task_end", "task", "name", "state": success, failure or skipped, "message"}
+    {"event": "waiting", "task", "name", "hosts": [str], "count": int}   a task still waits for these and other hosts
+    {"event": "task_end", "task", "name", "state": success, failure or skipped, "message", "outcome"?}
+        outcome: ignored or rescued, if that happened to a failure on a host and no failure counts
     {"event": "errors_cleared"}    failures before this point no longer count (`meta: clear_host_errors`)
     {"event": "no_hosts", "patterns": [str]}   no play matched a host; Ansible exits with 0
     {"event": "playbook_end", "stats": {host: {ok, changed, unreachable, failed, skipped, rescued, ignored}}}
@@ -25,9 +28,11 @@ and a semicolon.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import gc
 import glob
+import hashlib
 import json
 import os
 import re
@@ -69,6 +74,8 @@ CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\
 UNDECODABLE_BYTES = re.compile("[\udc80-\udcff]")
 
 BAD = ("failed", "unreachable")
+NAMED_HOSTS = 10  # of those that a task waits for
+LOCAL = ("localhost", "127.0.0.1", "::1")
 OUTCOME_PREFIXES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
 # Result fields that describe the result itself rather than the host.
 DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
@@ -173,6 +180,7 @@ class RunningTask:
 
     def __init__(self, identifier: str, task, *, names_hosts: bool) -> None:
         self.id = identifier
+        self.began = time.monotonic()
         self.names_hosts = names_hosts  # the play has several hosts, even if this run of the task only has one
         self.name = readable(task.get_name().strip())
         self.uuid = task._uuid
@@ -183,6 +191,18 @@ class RunningTask:
         self.messages: dict[str, str] = {}
         self.diffs: dict[str, list[str]] = {}
         self.items: dict[str, Items] = {}
+
+    def awaited(self) -> list[str]:
+        """Return the hosts that have not reported. A playbook that only runs locally waits for no other host."""
+        hosts = [host for host in list(self.started) if host not in self.outcomes]
+        return hosts if self.names_hosts or any(host not in LOCAL for host in hosts) else []
+
+    def mended(self) -> str:
+        """Return `rescued` or `ignored` if that happened to a failure, and no failure counts."""
+        outcomes = set(self.outcomes.values())
+        if outcomes.intersection(BAD):
+            return ""
+        return next((outcome for outcome in OUTCOME_PREFIXES if outcome in outcomes), "")
 
     def all_reported(self) -> bool:
         return bool(self.outcomes) and self.started.keys() <= self.outcomes.keys()
@@ -254,15 +274,38 @@ class CallbackModule(DefaultCallback):
         self._plays = 0
         self._unmatched: list[str] = []  # the host patterns of plays that match no host
         self._last_counts = last_counts()
+        self._ending = threading.Lock()
         self._pid = os.getpid()
         self._pipe = events_pipe()
         if self._pipe is not None:
             self._redirect_display()
             atexit.register(self._at_exit)
+            seconds = os.environ.pop("FASTDEPLOY_WAITING_SECONDS", "")
+            if seconds:
+                threading.Thread(target=self._report_awaited, args=[float(seconds)], daemon=True).start()
 
     def _send(self, event: str, **fields: object) -> None:
         if self._pipe is not None:
             self._pipe.write(event=event, **fields)
+
+    def _report_awaited(self, seconds: float) -> None:
+        """Every `seconds`, report the hosts that running tasks still wait for, if they have changed."""
+        reported: dict[str, list[str]] = {}
+        while True:
+            time.sleep(seconds)
+            running_tasks = list(self._running.values())
+            reported = {task.id: reported.get(task.id, []) for task in running_tasks}
+            for task in running_tasks:
+                hosts = task.awaited()
+                if hosts and hosts != reported[task.id] and time.monotonic() - task.began >= seconds:
+                    reported[task.id] = hosts
+                    self._send_awaited(task, hosts)
+
+    def _send_awaited(self, running: RunningTask, hosts: list[str]) -> None:
+        with self._ending:  # nothing is reported about a task that has ended
+            if self._running.get(running.uuid) is running:
+                named = [readable(host) for host in hosts[:NAMED_HOSTS]]
+                self._send("waiting", task=running.id, name=running.name, hosts=named, count=len(hosts))
 
     # ---- text ------------------------------------------------------------------------------------------------
 
@@ -355,7 +398,8 @@ class CallbackModule(DefaultCallback):
         running = RunningTask(identifier, task, names_hosts=self._hosts_in_all_batches > 1)
         self._running[task._uuid] = running
         play = readable(self._play.get_name().strip()) if self._play else ""
-        self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task))
+        templated = {"templated": True} if has_template_in_name(task) else {}
+        self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task), **templated)
         return running
 
     def _running_task(self, task) -> RunningTask:
@@ -363,9 +407,13 @@ class CallbackModule(DefaultCallback):
 
     def _end_tasks(self, tasks: list[RunningTask] | None = None) -> None:
         for running in list(self._running.values()) if tasks is None else tasks:
-            del self._running[running.uuid]
+            with self._ending:
+                del self._running[running.uuid]
             message = cut_off(running.summary(), MESSAGE_LIMIT)
-            self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
+            mended = {"outcome": running.mended()} if running.mended() else {}
+            self._send(
+                "task_end", task=running.id, name=running.name, state=running.state(), message=message, **mended
+            )
 
     # ---- results ---------------------------------------------------------------------------------------------
     # Read messages first, because the default callback removes parts of the result.
@@ -481,6 +529,12 @@ def path_of(task) -> str:
     return readable((task.get_path() or "").removeprefix(os.getcwd() + os.sep))
 
 
+def has_template_in_name(task) -> bool:
+    written = task.get_ds()
+    name = str(written.get("name") or "") if isinstance(written, dict) else ""
+    return "{{" in name or "{%" in name
+
+
 def recap(summary: dict[str, int]) -> dict[str, int]:
     names = ("ok", "changed", "unreachable", "skipped", "rescued", "ignored")
     return {**{name: summary[name] for name in names}, "failed": summary["failures"]}
@@ -494,14 +548,41 @@ def described(fields, task, *, bad: bool) -> str:
     """Return the text to show users for a result or for the result of a single item."""
     text = main_text(fields, task)
     if bad:
-        text = with_output(text, fields)
+        text = changed_host_key(text) or with_output(text, fields)
     attempts = fields.get("attempts", 1)
     return f"{text} (after {attempts} attempts)".strip() if attempts > 1 else text
 
 
+def changed_host_key(text: str) -> str:
+    """Return a sentence with both fingerprints if ssh rejected a host's key because it has changed, or an empty string."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" not in text:
+        return ""
+    received = re.search(r"The fingerprint for the (\S+) key sent by the remote host is\s+(\S+?)\.?\s", text)
+    known = re.search(r"Offending (\S+) key in (.+?):(\d+)", text)
+    sentence = "The host key has changed. Someone could be intercepting the connection, or the host was reinstalled."
+    if received:
+        sentence += f" Received: {received[1]} {received[2]}."
+    if known:
+        kind, file, line = known.groups()
+        sentence += f" Known: {kind} {fingerprint(file, int(line))} ({file}:{line})."
+    return f"{sentence} If the new key is right, remove the known one: ssh-keygen -R HOST"
+
+
+def fingerprint(file: str, number: int) -> str:
+    """Return the fingerprint of the key on a line of a known_hosts file, as ssh prints it."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            line = lines.readlines()[number - 1]
+        key = next(word for word in line.split() if word.startswith("AAAA"))
+        digest = hashlib.sha256(base64.b64decode(key)).digest()
+    except (OSError, IndexError, StopIteration, ValueError):
+        return "(unreadable)"
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
 def main_text(fields, task) -> str:
     for key in ("msg", "reason", "skip_reason", "skipped_reason"):
-        if fields.get(key):
+        if fields.get(key) not in (None, ""):
             condition = fields.get("false_condition") if key == "skip_reason" else None
             return as_text(fields[key]) + (f": {condition}" if condition else "")
     if task.action in C._ACTION_DEBUG:
@@ -522,7 +603,9 @@ def with_output(text: str, fields) -> str:
 
 
 def as_text(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def close_connections(folder: str) -> None:
