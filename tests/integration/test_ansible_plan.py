@@ -33,7 +33,7 @@ FILES = {
             - base
             - {role: acme.tools.greet, tags: [slow]}
             - acme.tools.greet
-            - {role: web, port: 80}
+            - {role: web, web_port: 80}
           tasks:
             - {name: Fast, debug: }
             - {name: Slow, debug: , tags: slow}
@@ -60,7 +60,7 @@ FILES = {
     "roles/web/tasks/extra.yml": "- {name: Extra, debug: }\n",
     "roles/web/meta/argument_specs.yml": """
         argument_specs:
-          main: {short_description: A web server, options: {port: {type: int, required: true}}}
+          main: {short_description: A web server, options: {web_port: {type: int, required: true}}}
     """,
     "collections/ansible_collections/acme/tools/galaxy.yml": "{namespace: acme, name: tools, version: 1.0.0}\n",
     "collections/ansible_collections/acme/tools/roles/greet/tasks/main.yml": "- {name: Greet, debug: }\n",

@@ -216,7 +216,16 @@ def _role(entry: object, context: _Context, *, again: bool = False) -> Iterator[
     found = context.reading.search.role(path, context.playbook_folder, beside) if path else None
     if found is None or (path in context.roles_run and not again):
         return
-    context.roles_run.add(path)
+    context.roles_run.add(path)  # before its dependencies, which could depend on each other
+    has_tasks = False
+    for name in _tasks_of_role(found, entry, context):
+        has_tasks = True
+        yield name
+    if not has_tasks:
+        context.roles_run.discard(path)
+
+
+def _tasks_of_role(found: Found, entry: object, context: _Context) -> Iterator[str]:
     tasks_from = (_argument(entry, "tasks_from") if isinstance(entry, dict) else "") or "main"
     start = _yaml_file(join(found.folder, "tasks"), tasks_from, context)
     context = context.tagged(entry)
