@@ -261,7 +261,7 @@ def threads_that_check() -> int:
     return sum(any(call.name == "_checked" for call in stack) for stack in stacks)
 
 
-PLAYBOOK = {"ansible_playbook": "site.yml"}
+PLAYBOOK: dict[str, Any] = {"ansible_playbook": "site.yml"}
 
 
 class TestPlaybooksWithoutInputs:
@@ -282,7 +282,12 @@ class TestPlaybooksWithoutInputs:
 
     async def test_a_sync_lists_services_that_used_to_get_values(self, site: Site, tmp_path: Path) -> None:
         folders = ServiceFolders(tmp_path / "services")
-        for name, config in {"shop": PLAYBOOK, "blog": PLAYBOOK, "any": {**PLAYBOOK, "inputs": True}}.items():
+        configs: dict[str, dict[str, Any]] = {
+            "shop": PLAYBOOK,
+            "blog": PLAYBOOK,
+            "any": {**PLAYBOOK, "inputs": True},
+        }
+        for name, config in configs.items():
             write_folder(tmp_path / "services" / name, config, "site.yml")
             await start(site, await site.service(name, inputs=True), {"version": 1} if name != "blog" else {})
         (problem,) = await folder_problems(folders, site.open_uow)

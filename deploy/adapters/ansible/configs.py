@@ -60,7 +60,9 @@ class OutsideConfigs:
             values = json.loads(ask(Program(argv=argv, cwd=str(folder), env=env), user))
         except (ChoiceUnavailable, ValueError):
             return AnsibleSettings()
-        folders = next((item["value"] for item in values if item.get("name") == "DEFAULT_CALLBACK_PLUGIN_PATH"), [])
+        folders: list[str] = next(
+            (item["value"] for item in values if item.get("name") == "DEFAULT_CALLBACK_PLUGIN_PATH"), []
+        )
         return replace(settings, callback_plugins=":".join(folders))
 
 
