@@ -65,7 +65,7 @@ def _ended(fields: dict[str, object], at: datetime, mask: Mask) -> RunEnded:
         signal=str(signal) if signal else None,
         cause=str(cause) if cause else None,
         message=clean_text(sentence(fields.get("message") or "", mask)),
-        is_playbook=fields.get("events") is True,
+        is_playbook=fields.get("events") == 1,
     )
 
 

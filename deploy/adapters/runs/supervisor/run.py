@@ -258,6 +258,12 @@ class Supervisor:
         if self.stopping.cause is None and self.status and self.spec is not None:
             how = f"was ended by {name}" if name else f"ended with exit code {code}"
             message = ("{} " + how + ".", os.path.basename(self.spec.argv[0]))
-        events = self.spec is not None and self.spec.events
-        cause = self.stopping.cause
-        return to_json({"code": code, "signal": name, "cause": cause, "message": message, "events": events})
+        outcome: dict[str, str | int | tuple[str, ...] | None] = {
+            "code": code,
+            "signal": name,
+            "cause": self.stopping.cause,
+            "message": message,
+        }
+        if self.spec is not None and self.spec.events:
+            outcome["events"] = 1
+        return to_json(outcome)
