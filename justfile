@@ -31,9 +31,9 @@ default:
 
 # Install, build and start fastDeploy: data in ./data, services in ./services. Arguments go to `fastdeploy serve`
 [group('run')]
+[no-exit-message]
 start *arguments:
-    @echo "Installing dependencies ..."
-    @{{ uv }} sync --quiet
+    @scripts/with-progress "Installing dependencies" {{ uv }} sync
     @scripts/build-page
     @{{ uv }} run --quiet --no-sync python -m compileall -q deploy
     @exec {{ uv }} run --quiet --no-sync fastdeploy serve --data-dir data --services-dir services "$@"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import folders, history
 from benchmarks.bench import Bench
+from benchmarks.cases.growth import measure_growth
 from benchmarks.cases.intake import measure_lines, measure_steps
 from benchmarks.cases.live import measure_fan_out, measure_latency
 from benchmarks.cases.overhead import measure_at_once, measure_overhead
@@ -37,7 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
     "at-once": measure_at_once,
     "playbook": measure_playbook,
 }
-OTHERS = ("memory", "start")
+OTHERS = ("memory", "start", "growth")
 IDLE_GOAL, LOADED_GOAL = 120, 200
 
 
@@ -105,6 +106,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], str
     if "start" in arguments.names:
         rounds = 1 if arguments.quick else 5
         rows += attempt("start", lambda: measure_start(folder, services_dir, data_dir, rounds=rounds))
+    if "growth" in arguments.names:
+        rows += attempt("growth", lambda: measure_growth(folder, quick=arguments.quick))
     if arguments.ssh:
         rows += attempt("ssh", lambda: measure_ssh(folder, quick=arguments.quick))
     return rows, about

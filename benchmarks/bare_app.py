@@ -66,6 +66,7 @@ class Service(BaseModel):
     data: dict[str, Any]
     last_deployment: Deployment | None
     active_deployments: list[Deployment]
+    active_count: int
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +125,7 @@ def _service(row: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str
         "data": row["s_data"],
         "last_deployment": last,
         "active_deployments": [],
+        "active_count": 0,
     }
 
 

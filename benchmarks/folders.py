@@ -38,6 +38,15 @@ def script_service(root: Path, name: str, script: str, steps: list[str] | None =
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def sleeping_service(root: Path, name: str) -> None:
+    """Write a service whose script runs until it is canceled."""
+    folder = root / name
+    folder.mkdir()
+    (folder / "sleep.sh").write_text("#!/bin/sh\nexec sleep 3600\n")
+    (folder / "sleep.sh").chmod(0o755)
+    (folder / "config.json").write_text(json.dumps({"description": "Sleeps", "deploy_script": "sleep.sh"}))
+
+
 def playbook_service(root: Path, name: str, playbook: str, **options: object) -> None:
     """Write a service with a playbook that the platform runs directly."""
     folder = root / name

@@ -10,8 +10,9 @@ import stat
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, MAX_TIMEOUT
@@ -24,11 +25,16 @@ OTHER_LEVELS = {"warn": "warning", "critical": "error"}
 # New keys must be at least this long. Existing keys shorter than GOOD_KEY_LENGTH still work, with a warning.
 MIN_KEY_LENGTH, MIN_KEY_VARIETY, GOOD_KEY_LENGTH = 8, 4, 32
 MAKE_KEY = "openssl rand -hex 32"
+MAX_CONNECTIONS, MAX_RATE = 1_000_000, 1_000_000
 STRING_LIST = 'a JSON list of strings, such as ["https://status.example.com"]'
 
 
 class ConfigurationError(Exception):
     """The server cannot start with these settings. The message names the setting and says what to do."""
+
+
+class SettingsError(ConfigurationError):
+    """Settings have invalid values. The message has one line for each."""
 
 
 class Settings(BaseSettings):
@@ -49,6 +55,9 @@ class Settings(BaseSettings):
     ssh_auth_sock: str = Field(default="", description="Socket of the SSH agent for scripts and playbooks.")
     api_url: str = Field(
         default="", description="URL at which runs reach the server. Empty: the address it listens on."
+    )
+    public_url: str = Field(
+        default="", description="URL at which clients reach the server. Empty: API_URL, or the address it listens on."
     )
     access_token_expire_minutes: float = Field(
         default=30, gt=0, le=5_256_000, description="Lifetime of a user token, at most ten years."
@@ -73,6 +82,12 @@ class Settings(BaseSettings):
         default=3600, gt=0, le=MAX_TIMEOUT, description="Default timeout of a run, in seconds."
     )
     output_limit_mib: int = Field(default=512, ge=1, le=1 << 20, description="Maximum output stored per run, in MiB.")
+    max_waiting_per_service: int = Field(
+        default=1000, ge=1, description="Maximum number of deployments of a service that wait at the same time."
+    )
+    max_waiting_per_user: int = Field(
+        default=5000, ge=1, description="Maximum number of deployments of a user that wait at the same time."
+    )
     retention_days: float = Field(
         default=0, ge=0, le=MAX_RETENTION_DAYS, description="Days after which deployments are removed; 0 keeps them."
     )
@@ -89,25 +104,32 @@ class Settings(BaseSettings):
     max_waiting_connections: int = Field(
         default=3000,
         ge=1,
+        le=MAX_CONNECTIONS,
         description="Maximum number of connections waiting for their clients, per web server process.",
     )
     max_waiting_connections_per_address: int = Field(
-        default=1500, ge=1, description="Maximum number of waiting connections per client address."
+        default=1500,
+        ge=1,
+        le=MAX_CONNECTIONS,
+        description="Maximum number of waiting connections per client address.",
     )
     request_head_timeout_seconds: float = Field(
-        default=15, gt=0, description="Timeout for the request line and headers, in seconds."
+        default=15, gt=0, le=MAX_TIMEOUT, description="Timeout for the request line and headers, in seconds."
     )
     request_body_timeout_seconds: float = Field(
-        default=60, gt=0, description="Timeout for the request body, in seconds."
+        default=60, gt=0, le=MAX_TIMEOUT, description="Timeout for the request body, in seconds."
     )
     sign_in_timeout_seconds: float = Field(
-        default=10, gt=0, description="Timeout for signing in on a WebSocket, in seconds."
+        default=10, gt=0, le=MAX_TIMEOUT, description="Timeout for signing in on a WebSocket, in seconds."
     )
     send_timeout_seconds: float = Field(
-        default=60, gt=0, description="Timeout for sending to a slow client, in seconds."
+        default=60, gt=0, le=MAX_TIMEOUT, description="Timeout for sending to a slow client, in seconds."
     )
     websocket_messages_per_second: float = Field(
-        default=20, gt=0, description="Rate limit for messages from a client."
+        default=20, gt=0, le=MAX_RATE, description="Rate limit for messages from a client."
+    )
+    read_timeout_seconds: float = Field(
+        default=10, gt=0, le=3600, description="Timeout for a read in the database, in seconds."
     )
     postgres_bin_dir: Path | None = Field(default=None, description="Folder with the programs of the bundled server.")
     log_level: str = Field(default="info", description="Log level: debug, info, warning or error.")
@@ -115,6 +137,23 @@ class Settings(BaseSettings):
     log_sql: bool = Field(
         default=False, description="Log every SQL statement with its duration. Values are not logged."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: object, info: ValidationInfo) -> object:
+        """Reject text that no program, file, or database could use."""
+        if not isinstance(value, str) or info.field_name is None:
+            return value
+        kind = cls.model_fields[info.field_name].annotation
+        is_path, is_plain = kind in (Path, Path | None), kind is str
+        if "\0" in value or ((is_path or is_plain) and any(ord(one) < 32 or ord(one) == 127 for one in value)):
+            raise ValueError("must not contain control characters")
+        if (is_path or is_plain) and value.isspace():
+            raise ValueError("must not be blank")
+        # File names are bytes, but everything else is stored or sent as UTF-8.
+        if not is_path and any("\ud800" <= one <= "\udfff" for one in value):
+            raise ValueError("must be UTF-8")
+        return value
 
     @field_validator("secret_key")
     @classmethod
@@ -126,11 +165,15 @@ class Settings(BaseSettings):
             )
         return key
 
-    @field_validator("api_url")
+    @field_validator("api_url", "public_url")
     @classmethod
-    def _check_api_url(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         if url and not url.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        if url and not _has_host(url):
+            raise ValueError(
+                "must contain a host and, if it has a port, a valid one, such as https://deploy.example.com"
+            )
         return url
 
     @field_validator("log_level")
@@ -160,6 +203,14 @@ class Settings(BaseSettings):
         return self.data_dir / "runs"
 
 
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        return False
+
+
 def prepare_data_dir(settings: Settings) -> None:
     """Create the data folder and make it private. Keep the permissions of a folder that another user owns.
 
@@ -176,7 +227,7 @@ def prepare_data_dir(settings: Settings) -> None:
         probe.touch(mode=0o600)
         probe.unlink()
     except OSError as error:
-        raise ConfigurationError(
+        raise SettingsError(
             f"The data folder {folder} cannot be used ({error.strerror}). "
             "Make it writable for the user that runs fastDeploy, or choose another folder with --data-dir or DATA_DIR."
         ) from error
@@ -188,11 +239,11 @@ def _make_private(folder: Path) -> None:
     except FileExistsError:
         info = folder.stat()
         if not stat.S_ISDIR(info.st_mode):
-            raise ConfigurationError(
+            raise SettingsError(
                 f"The data folder {folder} cannot be used (it is a file). Choose another path with --data-dir or DATA_DIR."
             ) from None
         if info.st_mode & stat.S_ISVTX and any(folder.iterdir()):
-            raise ConfigurationError(
+            raise SettingsError(
                 f"The data folder {folder} cannot be used (it is shared by all users). "
                 f"Choose a separate folder with --data-dir or DATA_DIR, such as {folder / 'fastdeploy'}."
             ) from None
@@ -204,9 +255,9 @@ def _make_private(folder: Path) -> None:
 
 
 def _check_foreign(folder: Path, owner: int) -> None:
-    """Raise ConfigurationError if another user owns the folder, unless this process runs as root."""
+    """Raise SettingsError if another user owns the folder, unless this process runs as root."""
     if os.geteuid() != 0:
-        raise ConfigurationError(
+        raise SettingsError(
             f"The data folder {folder} cannot be used (it belongs to {_user_name(owner)}). "
             "Run this command as that user, or choose another folder with --data-dir or DATA_DIR."
         )
@@ -230,12 +281,12 @@ def secret_key(settings: Settings) -> str:
     """Return the key that signs tokens. With the bundled database, generate it once and keep it in the data folder.
 
     Raises:
-        ConfigurationError: DATABASE_URL is set, but SECRET_KEY is not. Every process needs the same key.
+        SettingsError: DATABASE_URL is set, but SECRET_KEY is not. Every process needs the same key.
     """
     if settings.secret_key is not None and settings.secret_key.get_secret_value():
         return settings.secret_key.get_secret_value()
     if not settings.is_embedded:
-        raise ConfigurationError(
+        raise SettingsError(
             "SECRET_KEY is missing. It is required with DATABASE_URL: set it in the environment or in .env, to the same "
             f"value for every process. To generate one: {MAKE_KEY}"
         )

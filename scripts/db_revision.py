@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from alembic import command
 from sqlalchemy import Connection
@@ -18,7 +19,22 @@ from deploy.entrypoints.serve.settings import load_settings
 
 def write(connection: Connection, message: str) -> None:
     """Write the migration. Revision IDs are consecutive numbers that show the order of revisions."""
-    command.revision(config_for(connection), message, autogenerate=True, rev_id=f"{int(migrations.head()) + 1:04}")
+    command.revision(
+        config_for(connection),
+        message,
+        autogenerate=True,
+        rev_id=f"{int(migrations.head()) + 1:04}",
+        process_revision_directives=refuse_empty,
+    )
+
+
+def refuse_empty(_context: object, _revision: object, directives: list[Any]) -> None:
+    """Exit instead of writing a migration that changes nothing."""
+    (script,) = directives
+    if script.upgrade_ops.is_empty():
+        sys.exit(
+            "Error: No migration was written, because the database already matches deploy/adapters/orm/tables.py."
+        )
 
 
 async def revise(url: str, message: str) -> None:
@@ -33,6 +49,8 @@ async def revise(url: str, message: str) -> None:
 
 
 if __name__ == "__main__":
+    if not "".join(sys.argv[1:]).strip():
+        sys.exit('Error: Give a message, such as: just db-revision "add a column"')
     settings = load_settings()
     prepare_data_dir(settings)
     with database(settings, attach=True) as (address, _):

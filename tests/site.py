@@ -20,7 +20,8 @@ from deploy.domain.model import Deployment, Step
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import Entry
 from deploy.service_layer.messagebus import MessageBus
-from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from deploy.service_layer.retention import Retention
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 from tests.conftest import FixedClock
 from tests.runs import ended
 
@@ -54,6 +55,10 @@ class Site:
         """Queue a deployment and return its ID."""
         fields: dict[str, Any] = {"origin": "GitHub", "user": "ada", "user_id": None, **more}
         return queued(await self.bus.handle(StartDeployment(service_id=service_id, **fields), by=WORKER))
+
+    async def expire(self, *, days: float = 0, count: int = 0) -> list[int]:
+        """Apply these retention limits to all services. Return the IDs of the deleted deployments."""
+        return [gone async for batch in Retention(self.bus, self.open_uow, days, count).batches() for gone in batch]
 
     async def claim(self, worker_id: str = "w1") -> int | None:
         """Claim the next deployment and return its ID. If there is none, return None."""
@@ -111,3 +116,9 @@ class Site:
 def queued(events: list[Event]) -> int:
     """Return the ID of the deployment that was queued now or earlier."""
     return next(event.deployment.id for event in events if isinstance(event, DeploymentQueued))
+
+
+async def unfinished(uow: UnitOfWork) -> list[Deployment]:
+    """Return all queued and running deployments, oldest first."""
+    found = [*await uow.deployments.running(visible=EVERYTHING), *await uow.deployments.waiting(visible=EVERYTHING)]
+    return sorted(found, key=lambda deployment: deployment.id)

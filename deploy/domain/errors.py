@@ -8,6 +8,7 @@ DomainError
 ├── NotSignedIn     credentials are missing or invalid
 └── TryLater        the request can succeed later
     ├── TooManyAttempts   the limit on password attempts was reached
+    ├── TooManyWaiting    the limit on waiting deployments was reached
     └── Overloaded        the server is overloaded
 
 People see the error messages, which say what is wrong and what to do next. entrypoints/errors.py maps the tree to HTTP
@@ -49,6 +50,10 @@ class TryLater(DomainError):
 
 class TooManyAttempts(TryLater):
     """The client has used up its password attempts."""
+
+
+class TooManyWaiting(TryLater):
+    """Too many deployments are waiting."""
 
 
 class Overloaded(TryLater):

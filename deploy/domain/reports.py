@@ -16,6 +16,8 @@ NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
 DIFF_LIMIT = 4 * MESSAGE_LIMIT
 NO_HOSTS_STEP = "Find hosts"
+# Characters of JSON: all other fields that a script reports about a step.
+DETAIL_LIMIT = 4 * MESSAGE_LIMIT
 # Our Ansible callback puts this control character where it cuts off a text, followed by the size of the whole text in
 # bytes and a semicolon. It replaces control characters from other sources.
 CUT = "\x1a"
@@ -23,6 +25,12 @@ _CUT_AND_SIZE = re.compile(rf"{CUT}(\d*);?")
 MAX_DURATION = 1e9
 # Nesting levels of JSON: far more than scripts use, and far fewer than any of our parsers can handle.
 MAX_DEPTH = 50
+# Escape sequences of terminals: CSI (such as colors), OSC (such as titles and links), and short ones.
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B]|[@-Z\\^_=>78])")
+_BYTE_ORDER_MARK = "\ufeff"
+_LOOKS_NAMED = re.compile(r"""["']name["']\s*:""")
+_LOOKS_LIKE_STATE = re.compile(r"""["']state["']\s*:""")
+_FIRST_OF_SEVERAL_LINES = re.compile(r"""\{\s*["']name["']\s*:\s*["'][^"']*["']\s*,$""")
 _STEP_FIELDS = frozenset({"name", "state", "message"})
 
 # Also accept Ansible's names, because some scripts pass them on.
@@ -147,12 +155,14 @@ def step_name(name: str) -> str:
 
 
 def _full_name(name: str) -> str:
-    return _printed(name.strip() or name)
+    printed = _printed(name)
+    return printed.strip() or printed
 
 
 def _printed(text: str) -> str:
-    """Return text that did not come from our Ansible callback: `CUT` has no meaning in it."""
-    return clean_text(text).replace(CUT, "\N{SYMBOL FOR SUBSTITUTE}")
+    """Return text that did not come from our Ansible callback, without colors. `CUT` has no meaning in it."""
+    plain = _ANSI.sub("", text).replace("\x1b", "\N{SYMBOL FOR ESCAPE}") if "\x1b" in text else text
+    return clean_text(plain).replace(CUT, "\N{SYMBOL FOR SUBSTITUTE}")
 
 
 def step_state(word: str) -> StepState | None:
@@ -163,12 +173,11 @@ def step_state(word: str) -> StepState | None:
 def step_report(fields: dict[str, Any]) -> StepReport | None:
     """Return the step report in a JSON object, or None if it is not a step report.
 
-    It is not a step report if it has no name or an unknown state, or if it is nested too deeply.
+    It is not a step report if it has no name or no known state, or if it is nested too deeply.
     """
-    name = fields.get("name")
-    word = fields.get("state", StepState.SUCCESS.value)
+    name, word = fields.get("name"), fields.get("state")
     state = step_state(word) if isinstance(word, str) else None
-    if not isinstance(name, str) or not name.strip() or state is None or is_deep(fields):
+    if not isinstance(name, str) or not _full_name(name).strip() or state is None or is_deep(fields):
         return None
     return report_of(name, state, fields)
 
@@ -192,14 +201,58 @@ def report_of(name: str, state: StepState, fields: dict[str, Any]) -> StepReport
 
 
 def read_line(text: str, at: datetime) -> Entry:
-    """Parse a line of a script's output. A JSON object with a name is a step report; any other line is a log line."""
-    stripped = text.strip()
-    if stripped[:1] == "{" and stripped[-1:] == "}":
-        fields = _json_object(stripped)
+    """Parse a line of a script's output.
+
+    A JSON object with a name and a known state is a step report; any other line is a log line.
+    """
+    if "{" in text:
+        fields = _only_object(_bare(text))
         report = step_report(fields) if fields is not None else None
         if report is not None:
             return Reported(report, at)
     return Line(text, at)
+
+
+def report_problem(text: str) -> str | None:
+    """Return why a log line that looks like a step report is not one, or None if it does not look like one.
+
+    The sentence does not contain any part of the line.
+    """
+    if not _LOOKS_NAMED.search(text):
+        return None
+    bare = _bare(text)
+    fields = _only_object(bare)
+    if fields is not None:
+        return _problem_of(fields)
+    if _FIRST_OF_SEVERAL_LINES.match(bare):
+        return "A step report must be on a single line."
+    if not _LOOKS_LIKE_STATE.search(text):
+        return None
+    if not bare.startswith("{") or not bare.endswith("}"):
+        return "A step report must be on a line of its own, without other text."
+    return "It is not valid JSON, or more than one object."
+
+
+def _problem_of(fields: dict[str, Any]) -> str | None:
+    """Return why a JSON object is not a step report, or None if it does not look like one."""
+    if "name" not in fields or "state" not in fields:
+        return None
+    if not isinstance(fields["name"], str) or not _full_name(fields["name"]).strip():
+        return "The name of a step must be a string that is not empty."
+    if is_deep(fields):
+        return f"It is nested too deeply ({MAX_DEPTH} levels at most)."
+    return f"The state of a step must be one of: {', '.join(state.value for state in StepState)}."
+
+
+def _bare(text: str) -> str:
+    """Return a line without what can surround a report invisibly: spaces, colors, and a byte order mark."""
+    plain = _ANSI.sub("", text) if "\x1b" in text else text
+    return plain.strip().strip(_BYTE_ORDER_MARK).strip()
+
+
+def _only_object(bare: str) -> dict[str, Any] | None:
+    """Return the JSON object that is the whole text, or None."""
+    return _json_object(bare) if bare[:1] == "{" and bare[-1:] == "}" else None
 
 
 def read_event(text: str, at: datetime) -> list[Entry]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from deploy.domain.errors import InvalidInput
+from deploy.domain.errors import InvalidInput, TooManyWaiting
 
 MAX_USERNAME = 64
 MAX_ORIGIN = 200
 MAX_KEY = 200
 MAX_VALUES = 1000
+WAITING_RETRY_SECONDS = 60
 MAX_SERVICE_TOKEN_DAYS, MAX_CONFIG_TOKEN_DAYS = 180, 3650
 
 INVALID_KEY = (
@@ -31,6 +34,11 @@ def check_username(name: str) -> None:
         raise InvalidInput(
             f"A username must have 1 to {MAX_USERNAME} characters: letters, digits, or any of . _ @ + -"
         )
+
+
+def appearance(name: str) -> str:
+    """Return the same text for names that differ only in case or in the form of their characters (NFKC)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def check_origin(origin: str) -> None:
@@ -56,6 +64,36 @@ def check_key(key: str | None) -> None:
     """
     if key is not None and not is_valid_key(key):
         raise InvalidInput(INVALID_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLimits:
+    """How many deployments can wait at the same time."""
+
+    per_service: int = 1000
+    per_user: int = 5000
+
+    @property
+    def most(self) -> int:
+        """The larger limit. Counting further is pointless."""
+        return max(self.per_service, self.per_user)
+
+    def check(self, service: str, of_service: int, of_user: int) -> None:
+        """Check that another deployment of a service can wait, given the numbers that wait already.
+
+        Raises:
+            TooManyWaiting: A limit is reached.
+        """
+        for count, limit, whose in (
+            (of_service, self.per_service, f"deployments of {service}"),
+            (of_user, self.per_user, "of your deployments"),
+        ):
+            if count >= limit:
+                raise TooManyWaiting(
+                    f"{count} {whose} are already waiting, which is the maximum. Wait for some of them to start, or "
+                    "cancel them.",
+                    WAITING_RETRY_SECONDS,
+                )
 
 
 def check_lifetime(lifetime: timedelta, max_days: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
 from typing_extensions import assert_never
 
 from deploy.domain.events import Event, LinePrinted, StepChanged
 from deploy.domain.model import Deployment, DeploymentState, HostResult, PlannedStep, Step, StepReport, StepState
 from deploy.domain.reports import (
+    DETAIL_LIMIT,
     DIFF_LIMIT,
     NAME_LIMIT,
     Entry,
@@ -29,6 +32,17 @@ SCRIPT_STEP, PLAYBOOK_STEP = "Run the deploy script", "Run the playbook"
 
 # Ansible only stops its own processes. It does not tell hosts to stop what it started there.
 REMOTE_COMMANDS = "Commands that Ansible already started on other hosts may still be running."
+# What shells report about a program that they ran: 128 and the number of the signal that ended it, or that it could not
+# be run at all.
+EXIT_CODE_HINTS = {
+    126: "A command could not be executed. Check its permissions.",
+    127: "A command was not found. Check its name, and PATH_FOR_DEPLOY.",
+    134: "A program aborted (SIGABRT).",
+    137: "A program was killed (SIGKILL), often because the machine was out of memory.",
+    139: "A program crashed (SIGSEGV).",
+    143: "A program was terminated from outside (SIGTERM).",
+}
+SIGNAL_HINTS = {"SIGKILL": "Often, the system does this because the machine is out of memory."}
 
 
 def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[int]) -> list[Event]:
@@ -113,7 +127,8 @@ class Run:
         message = short_text(with_cut_notes(report.message))
         # The message of a task that ends replaces the hosts that it waited for.
         step.message = message if planned and report.state.is_final else message or step.message
-        step.detail.update(report.detail)
+        if report.detail:
+            step.detail = _merged(step.detail, report.detail)
         if report.state is not StepState.PENDING:
             self._set_state(step, report.state, started=report.started or at, finished=report.finished or at)
         self._emit(step)
@@ -272,13 +287,39 @@ def _pending_at(path: object, candidates: Iterable[Step]) -> Step | None:
     return next((step for step in pending if step.detail.get("path") == path), next(iter(pending), None))
 
 
+def _merged(detail: dict[str, Any], reported: dict[str, Any]) -> dict[str, Any]:
+    """Return the detail of a step with what was reported now. Leave out values that make it larger than DETAIL_LIMIT."""
+    merged = {**detail, **reported}
+    if _size(merged) <= DETAIL_LIMIT:
+        return merged
+    merged = {name: value for name, value in detail.items() if name not in reported}
+    left = DETAIL_LIMIT - _size(merged)
+    for name, value in reported.items():
+        size = _size({name: value})
+        kept = value if size <= left else f"… (left out: {size} characters)"
+        left -= _size({name: kept})
+        if left >= 0:
+            merged[name] = kept
+    return merged
+
+
+def _size(detail: dict[str, Any]) -> int:
+    return len(json.dumps(detail, ensure_ascii=False))
+
+
 def _reason(end: RunEnded) -> str:
     program = "The playbook" if end.is_playbook else "The deploy script"
     # Without an exit code or a signal, the message is all that is known about how the run ended.
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
-        return f"{program} was killed by {end.signal}."
+        return _with_hint(f"{program} was killed by {end.signal}.", SIGNAL_HINTS.get(end.signal))
     if end.code is None:
         return "The run ended without reporting a result."
-    return end.error or f"{program} ended with exit code {end.code}."
+    if end.is_playbook:
+        return end.error or f"{program} ended with exit code {end.code}."
+    return _with_hint(f"{program} ended with exit code {end.code}.", EXIT_CODE_HINTS.get(end.code))
+
+
+def _with_hint(sentence: str, hint: str | None) -> str:
+    return f"{sentence} {hint}" if hint else sentence

@@ -13,15 +13,18 @@ from deploy.adapters.database import Database, dsn_of
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import EventReader, Listings
+from deploy.adapters.repository import Listings
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
-from deploy.config import ENV_FILE, ConfigurationError, Settings, secret_key
+from deploy.config import ENV_FILE, Settings, SettingsError, secret_key
 from deploy.domain.events import AccessChanged
 from deploy.domain.policy import Actor, Visible, visible_to
+from deploy.domain.rules import WaitingLimits
+from deploy.entrypoints.full_disk import FullDisk
 from deploy.entrypoints.serve.background import background
+from deploy.entrypoints.serve.pools import POOL_SIZE
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.choices import asks_workers
@@ -32,6 +35,7 @@ from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.reaper import Reaper
 from deploy.service_layer.sessions import BrowserSessions
+from deploy.service_layer.sharing import BURST, SECONDS_PER_MESSAGE, SharedEventReader, Turns
 from deploy.service_layer.sign_in import SignIn
 from deploy.service_layer.tokens import TokenIssuer
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
@@ -50,6 +54,7 @@ class AppState:
     settings: Settings
     database: Database
     open_unit_of_work: OpenUnitOfWork
+    open_reads: OpenUnitOfWork
     open_autocommit: OpenUnitOfWork
     listings: Listings
     bus: MessageBus
@@ -65,29 +70,38 @@ class AppState:
     listener: Listener
     hub: Hub
     feed: LiveFeed
+    turns: Turns
     reaper: Reaper
     now: Clock
+    full_disk: FullDisk
 
 
 def create_app_state(
-    settings: Settings, database_url: str, now: Clock = utc_now, *, visible_to: Callable[[Actor], Visible] = visible_to
+    settings: Settings,
+    database_url: str,
+    now: Clock = utc_now,
+    *,
+    visible_to: Callable[[Actor], Visible] = visible_to,
+    pool_size: int = POOL_SIZE,
 ) -> AppState:
     """Create the components of a process. They do not connect to the database yet.
 
     `visible_to` returns the services that a caller can view.
 
     Raises:
-        ConfigurationError: `database_url` is not a valid PostgreSQL URL.
+        SettingsError: `database_url` is not a valid PostgreSQL URL.
     """
     if not database_url.startswith(URL_SCHEME):
-        raise ConfigurationError(f"DATABASE_URL must start with {URL_SCHEME} (user:password@host:5432/name).")
+        raise SettingsError(f"DATABASE_URL must start with {URL_SCHEME} (user:password@host:5432/name).")
     try:
         dsn_of(database_url)
     except ValueError as error:
-        raise ConfigurationError(
+        raise SettingsError(
             f"DATABASE_URL is invalid ({error}). Escape special characters in the password: %40 for @, %2F for /."
         ) from None
-    database = Database(database_url, log_sql=settings.log_sql)
+    database = Database(
+        database_url, pool_size=pool_size, read_timeout=settings.read_timeout_seconds, log_sql=settings.log_sql
+    )
     open_unit_of_work = unit_of_work(database.transaction)
     folders = create_folders(settings)
     key = secret_key(settings)
@@ -105,15 +119,18 @@ def create_app_state(
     open_autocommit = unit_of_work(database.connection)
     choices = Choices(folders, asks_workers(TaskClient(open_autocommit, listener)))
     inputs = Inputs(open_unit_of_work, choices, Vault(key))
-    bus = create_bus(open_unit_of_work, folders, now, inputs, open_autocommit)
+    limits = WaitingLimits(per_service=settings.max_waiting_per_service, per_user=settings.max_waiting_per_user)
+    bus = create_bus(open_unit_of_work, folders, now, inputs, open_autocommit, limits)
     # Otherwise a revoked token would remain valid here until the notification arrives.
     bus.on_commit(AccessChanged, lambda event: invalidate_access(event.user_id))
-    feed = LiveFeed(open_unit_of_work, EventReader(database), hub, listener)
+    turns = Turns(BURST * SECONDS_PER_MESSAGE)
+    feed = LiveFeed(open_unit_of_work, SharedEventReader(database, turns), hub, listener)
     bus.on_committed(feed.send_committed)
     return AppState(
         settings=settings,
         database=database,
         open_unit_of_work=open_unit_of_work,
+        open_reads=unit_of_work(database.reading_transaction),
         open_autocommit=open_autocommit,
         listings=Listings(database),
         bus=bus,
@@ -136,8 +153,10 @@ def create_app_state(
         listener=listener,
         hub=hub,
         feed=feed,
+        turns=turns,
         reaper=Reaper(bus, open_unit_of_work, settings.worker_grace_seconds),
         now=now,
+        full_disk=FullDisk(),
     )
 
 
@@ -151,7 +170,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
     """Return the deploy user, whose permissions scripts run with, or None for the server's own user.
 
     Raises:
-        ConfigurationError: The deploy user owns the data folder.
+        SettingsError: The deploy user owns the data folder.
         RunError: The deploy user does not exist.
     """
     if not settings.sudo_user:
@@ -160,7 +179,7 @@ def deploy_user(settings: Settings) -> DeployUser | None:
     if user.uid == os.geteuid():
         return None
     if user.uid == settings.data_dir.stat().st_uid:
-        raise ConfigurationError(
+        raise SettingsError(
             f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
             "Change the owner of the folder, or choose another deploy user (SUDO_USER)."
         )
@@ -172,8 +191,9 @@ async def running(state: AppState) -> AsyncIterator[None]:
     """Run the background tasks of a process: the listener, the live channel, and the reaper."""
     state.folders.keep_processes(KEEP_CHECKER_SECONDS)
     try:
-        async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
-            yield
+        with state.full_disk.limiting_log():
+            async with background(state.listener.run(), state.feed.run(), state.reaper.run()):
+                yield
     finally:
         await state.folders.close()
         await state.database.close()

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from deploy.adapters.database import DATABASE_ERRORS, is_away, sql_state
+from deploy.adapters.database import DATABASE_ERRORS, ReadTimeout, is_away, is_full, sql_state
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.domain.errors import (
     Conflict,
@@ -23,9 +23,11 @@ from deploy.domain.errors import (
     NotSignedIn,
     Overloaded,
     TooManyAttempts,
+    TooManyWaiting,
     TryLater,
 )
 from deploy.domain.inputs import Fault, InvalidValues
+from deploy.entrypoints.full_disk import FULL
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,17 @@ STATUS: dict[type[DomainError], int] = {
     Conflict: 409,
     InvalidInput: 422,
     TooManyAttempts: 429,
+    TooManyWaiting: 429,
     Overloaded: 503,
 }
 AWAY = "The database cannot be reached. Nothing was changed; try again in a moment."
+TOO_SLOW = (
+    "Reading this took too long, so it was canceled. The database is busy: try again in a moment. "
+    "If it keeps happening, ask for less, or contact your administrator."
+)
 UNEXPECTED = "Internal server error. See the server log, or contact your administrator."
 RETRY_AFTER = {"Retry-After": "2"}
+RETRY_AFTER_SPACE = {"Retry-After": "60"}
 
 
 def domain_error(_request: Request, error: Exception) -> JSONResponse:
@@ -71,19 +79,36 @@ def database_away(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": AWAY}, 503, RETRY_AFTER)
 
 
+def disk_full(request: Request, error: Exception) -> JSONResponse:
+    """Return 503 with Retry-After while a disk is full."""
+    request.app.state.app_state.full_disk.notice(error)
+    log.error("%s %s failed: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": FULL}, 503, RETRY_AFTER_SPACE)
+
+
+def read_timeout(request: Request, error: Exception) -> JSONResponse:
+    """Return 503 for a read that took too long and was canceled."""
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": TOO_SLOW}, 503, RETRY_AFTER)
+
+
 def database_error(request: Request, error: Exception) -> JSONResponse:
-    """Return 503 for a lost connection and 422 for an invalid value. Raise every other error."""
+    """Return 503 for a lost connection or a full disk, and 422 for an invalid value. Raise every other error."""
     if is_away(error):
         return database_away(request, error)
+    if is_full(error):
+        return disk_full(request, error)
     if sql_state(error).startswith("22"):
         return JSONResponse({"detail": "A value contains a NUL character or a number that is out of range."}, 422)
     raise error
 
 
 def system_error(request: Request, error: Exception) -> JSONResponse:
-    """Return 503 if the database is unreachable and 500 otherwise, because a retry does not fix other OSErrors."""
+    """Return 503 if the database is unreachable or a disk is full, and 500 for OSErrors that a retry does not fix."""
     if is_away(error):
         return database_away(request, error)
+    if is_full(error):
+        return disk_full(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return JSONResponse({"detail": UNEXPECTED}, 500)
 
@@ -92,6 +117,11 @@ def folders_unavailable(request: Request, error: Exception) -> JSONResponse:
     """Return 500 with the reason the service folders cannot be read. A retry would not help."""
     log.error("%s %s failed: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, 500)
+
+
+def unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
+    """Return 500 as JSON. The web server logs the error."""
+    return JSONResponse({"detail": UNEXPECTED}, 500)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
@@ -107,6 +137,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, domain_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(Exception, unexpected_error)
     app.add_exception_handler(FoldersUnavailable, folders_unavailable)
+    app.add_exception_handler(ReadTimeout, read_timeout)
     for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, system_error if issubclass(kind, OSError) else database_error)

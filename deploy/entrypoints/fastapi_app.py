@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from deploy.config import ConfigurationError, Settings
+from deploy.config import Settings, SettingsError
 from deploy.entrypoints import errors
 from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.middleware import RetryReads, Safety
@@ -27,7 +27,7 @@ from deploy.entrypoints.routers import (
     tokens,
     users,
 )
-from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings
+from deploy.entrypoints.routing import HeadAsGet, answer_both_spellings, describe_errors
 from deploy.entrypoints.serve.background import background
 from deploy.entrypoints.serve.first_user import prepare_first_user, show_first_steps
 from deploy.entrypoints.serve.settings import load_settings
@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
     connects to DATABASE_URL and upgrades the schema when it starts.
 
     Raises:
-        ConfigurationError: A setting is missing (raised at startup).
+        SettingsError: A setting is missing (raised at startup).
     """
 
     @asynccontextmanager
@@ -85,6 +85,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
         # Not `include_router`, which would build each route again on the first request.
         app.router.routes.extend(module.router.routes)
     answer_both_spellings(app)
+    describe_errors(app)
     app.add_middleware(RetryReads)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Safety)
@@ -96,7 +97,7 @@ def create_app(settings: Settings | None = None, *, ready: AppState | None = Non
 @asynccontextmanager
 async def _own_state(settings: Settings) -> AsyncIterator[AppState]:
     if settings.is_embedded:
-        raise ConfigurationError(
+        raise SettingsError(
             "DATABASE_URL is missing. Set it, or use `fastdeploy serve`, which includes a PostgreSQL server."
         )
     state = create_app_state(settings, settings.database_url)

@@ -47,12 +47,13 @@ class Safety:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = DOCS_POLICY if scope["path"].startswith("/docs") else POLICY
+        policy = DOCS_POLICY if scope["path"].rstrip("/") == "/docs" else POLICY
         headers = [*HEADERS, (b"content-security-policy", policy.encode())]
 
         async def careful_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *headers]
+                own = list(message.get("headers", []))
+                message["headers"] = [*own, *headers, *_caching(own)]
             await send(message)
 
         declared = dict(scope["headers"]).get(b"content-length", b"0")
@@ -92,6 +93,15 @@ class RetryReads:
             if has_begun or not is_outdated(error):
                 raise
             await self._app(scope, receive, send)
+
+
+def _caching(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the header that prevents caching, unless the response says how it can be cached.
+
+    Responses contain what one user is allowed to see, and sometimes tokens (RFC 6750, section 5.3).
+    """
+    is_decided = any(name.lower() == b"cache-control" for name, _ in headers)
+    return [] if is_decided else [(b"cache-control", b"no-store")]
 
 
 def _counted(receive: Receive) -> Receive:

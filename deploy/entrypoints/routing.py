@@ -5,6 +5,8 @@ A redirect between the two forms of a path would drop the Authorization header.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +31,27 @@ def answer_both_spellings(app: FastAPI) -> None:
         await router({**scope, "path": other, _TRIED: True}, receive, send)
 
     router.default = other_spelling
+
+
+def describe_errors(app: FastAPI) -> None:
+    """Describe 422 responses in the OpenAPI document as they are: a sentence, or a list without the invalid values."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        is_new = app.openapi_schema is None
+        document = generate()
+        if is_new:
+            schemas = document["components"]["schemas"]
+            detail = schemas["HTTPValidationError"]["properties"]["detail"]
+            problems = {"type": "array", "items": detail.pop("items")}
+            detail.pop("type")
+            detail["anyOf"] = [{"type": "string"}, problems]
+            schemas["HTTPValidationError"]["required"] = ["detail"]
+            for name in ("ctx", "input"):
+                schemas["ValidationError"]["properties"].pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 class HeadAsGet:

@@ -9,6 +9,7 @@ from functools import partial
 
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.domain import commands, events
+from deploy.domain.rules import WaitingLimits
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.handlers import deployments, runs, services, sessions, tokens, users
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
@@ -24,12 +25,13 @@ def create_bus(
     now: Clock,
     inputs: Inputs,
     open_autocommit: OpenUnitOfWork | None = None,
+    limits: WaitingLimits | None = None,
 ) -> MessageBus:
     """Return a message bus with all handlers registered."""
     bus = MessageBus(open_unit_of_work, open_autocommit)
     bus.on_command(commands.CreateUser, partial(users.create_user, now=now))
-    bus.on_command(commands.ChangeUser, users.change_user)
-    bus.on_command(commands.ChangeOwnPassword, users.change_own_password)
+    bus.on_command(commands.ChangeUser, partial(users.change_user, now=now))
+    bus.on_command(commands.ChangeOwnPassword, partial(users.change_own_password, now=now))
     bus.on_command(commands.OpenSession, partial(sessions.open_session, now=now))
     bus.on_command(commands.EndSessions, partial(sessions.end_sessions, now=now))
     bus.on_command(commands.RegisterServiceToken, partial(tokens.register_service_token, now=now))
@@ -45,6 +47,7 @@ def create_bus(
         step_ids=step_ids,
         inputs=inputs,
         run_secrets=run_secrets,
+        limits=limits or WaitingLimits(),
     )
     bus.on_command(commands.StartDeployment, start, prepare=inputs.prepare)
     bus.on_command(commands.ReleaseDeployment, deployments.release_deployment)

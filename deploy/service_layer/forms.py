@@ -68,7 +68,7 @@ class Forms:
         """
         async with self._open_unit_of_work() as uow:
             service = await granted_service(actor, Action.READ_INPUTS, service_id, uow)
-            ahead = len(await uow.deployments.open(service_id=service.id, visible=actor.visible))
+            ahead = await uow.deployments.count_active(service.id, visible=actor.visible)
             last = None
             if actor.user_id is not None:
                 last = await uow.previous_values.last(Lane(service.id), actor.user_id, visible=actor.visible)

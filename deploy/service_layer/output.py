@@ -1,15 +1,18 @@
-"""Search the output of a deployment line by line."""
+"""Read and search the output of a deployment line by line."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from deploy.domain.policy import Visible
-from deploy.service_layer.unit_of_work import UnitOfWork
+from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 EVENTS_AT_ONCE = 50
+SEARCH_SECONDS = 1.0
 
 
 class OutputLine(NamedTuple):
@@ -33,20 +36,19 @@ def lines_of(message: str) -> list[OutputLine]:
     ]
 
 
-async def find_lines(
-    uow: UnitOfWork, deployment_id: int, *, visible: Visible, after: int, limit: int, text: str = ""
+async def read_lines(
+    uow: UnitOfWork, deployment_id: int, *, visible: Visible, after: int, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return up to `limit` lines after line `after` that contain `text` (case-insensitive), and the next `after`.
+    """Return up to `limit` lines after line `after`, and the next `after`.
 
     The next `after` is None at the end of the output.
     """
-    wanted = text.casefold()
     found: list[dict[str, Any]] = []
     while True:
         events = await uow.events.output_after(deployment_id, after, visible=visible, limit=EVENTS_AT_ONCE)
         for event in events:
             for line in lines_of(event.message):
-                if line.n <= after or (wanted and wanted not in line.text.casefold()):
+                if line.n <= after:
                     continue
                 if len(found) == limit:
                     return found, found[-1]["n"]
@@ -54,3 +56,38 @@ async def find_lines(
         if len(events) < EVENTS_AT_ONCE:
             return found, None
         after = events[-1].last_line or after
+
+
+async def search_lines(
+    open_unit_of_work: OpenUnitOfWork,
+    deployment_id: int,
+    text: str,
+    *,
+    visible: Visible,
+    after: int,
+    limit: int,
+    seconds: float = SEARCH_SECONDS,
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return up to `limit` lines after line `after` that contain `text` (ignoring case), and the next `after`.
+
+    The search ends after about `seconds`, so it may return fewer lines although there are more. The next `after` is
+    None at the end of the output. PostgreSQL searches in pieces, without keeping a connection between them.
+    """
+    wanted, found, deadline = text.casefold(), list[dict[str, Any]](), time.monotonic() + seconds
+    while True:
+        async with open_unit_of_work() as uow:
+            piece = await uow.events.search_output(deployment_id, after, text, visible=visible)
+        if not piece:
+            return found, None
+        for last_line, message in piece:
+            if message is not None:
+                for line in lines_of(message):
+                    if line.n <= after or wanted not in line.text.casefold():
+                        continue
+                    if len(found) == limit:
+                        return found, found[-1]["n"]
+                    found.append(line.fields())
+                await asyncio.sleep(0)  # let other requests continue
+            after = last_line
+            if time.monotonic() > deadline:
+                return found, after

@@ -43,7 +43,9 @@ async def why_all_waiting(
         return {}
     services = await uow.services.some(sorted({deployment.service_id for deployment in waiting}), visible=visible)
     concurrency = {service.id: service.concurrency for service in services}
-    ahead = all_ahead(await uow.queue.jobs(visible=visible), concurrency)
+    # Only earlier jobs can be ahead, so the first page of a long queue reads only a few.
+    last = max(deployment.job_id or 0 for deployment in waiting)
+    ahead = all_ahead(await uow.queue.jobs(visible=visible, last=last), concurrency)
     has_worker = await _has_worker(uow, now, worker_grace_seconds)
     return {
         deployment.id: _reason(

@@ -28,6 +28,7 @@ class Reaper:
         self._open_unit_of_work = open_unit_of_work
         self._grace_seconds = grace_seconds
         self._healthy_since: float | None = None
+        self._checked = 0
 
     async def run(self) -> None:
         """Check periodically until canceled."""
@@ -42,7 +43,8 @@ class Reaper:
     async def _check(self) -> None:
         async with self._open_unit_of_work() as uow:
             lost = await uow.deployments.lost(self._grace_seconds)
-            without_job = await uow.deployments.without_job()
+            # Check a long queue in parts.
+            without_job, self._checked = await uow.deployments.without_job(self._checked)
         now = time.monotonic()
         self._healthy_since = self._healthy_since or now
         if now - self._healthy_since < min(OUTAGE_GRACE_SECONDS, self._grace_seconds):

@@ -98,6 +98,11 @@ class UnitOfWork:
         return repository.Queue(self._driver)
 
     @cached_property
+    def retention(self) -> repository.Retention:
+        """The deletion of old deployments."""
+        return repository.Retention(self._driver)
+
+    @cached_property
     def plans(self) -> repository.Plans:
         """Plans based on earlier deployments of a service."""
         return repository.Plans(self._driver)

@@ -29,15 +29,17 @@ from deploy.adapters.runs.start import RunError
 from deploy.adapters.sealing import Unsealable
 from deploy.adapters.service_folders.processes import FoldersUnavailable
 from deploy.adapters.service_folders.survey import Survey
-from deploy.domain.commands import ClaimDeployments, ExpireDeployments, FailLostRun, Heartbeat, PrepareRun
+from deploy.domain.commands import ClaimDeployments, FailLostRun, Heartbeat, PrepareRun
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import ServiceConfig
-from deploy.service_layer.ingest.follow import NOT_STARTED, Follower, persistently
+from deploy.service_layer.enforcement import Enforcer
+from deploy.service_layer.ingest.follow import NOT_STARTED, UNDECIDED, Follower, persistently
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.snapshots import Snapshots
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
@@ -48,12 +50,7 @@ HEARTBEAT_SECONDS = 5.0
 CLAIM_SECONDS = 2.0
 POLL_SECONDS = 0.01
 MAX_PENDING_CANCELS = 1000
-EXPIRE_SECONDS, EXPIRE_BATCH_PAUSE = 3600.0, 1.0
 UNDECIDED_TIMEOUT = 60.0
-UNDECIDED = (
-    "The run was lost: its worker died while starting it, and the supervisor it left behind neither starts nor exits. "
-    "Find the suspended fastDeploy process on that host, kill it, then retry."
-)
 # Scripts can still report while they are being stopped.
 TOKEN_RESERVE = timedelta(minutes=5)
 
@@ -78,7 +75,7 @@ class Worker:
         run_secrets: StoredSecrets,
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
-        retention: ExpireDeployments,
+        retention: Retention,
         configs: OutsideConfigs | None = None,
     ) -> None:
         self._identity = identity
@@ -95,6 +92,7 @@ class Worker:
         self._snapshots = Snapshots(launch.services_root, bus)
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._cancelled: OrderedDict[int, None] = OrderedDict()
+        self._cancel_sent: dict[int, float] = {}
         self._wake = asyncio.Event()
         listener.on("queue", lambda _: self._wake.set())
         listener.on("cancel", lambda text: self._on_cancel(int(text)))
@@ -103,7 +101,7 @@ class Worker:
     async def run(self) -> None:
         """Work until canceled. Active runs then continue without the worker."""
         background_tasks = [
-            asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._expire())
+            asyncio.create_task(keep) for keep in (self._fork_server.run(), self._beat(), self._retention.run())
         ]
         try:
             await self._claim()
@@ -149,6 +147,7 @@ class Worker:
         if len(self._runs) >= self._identity.slots:
             self._wake.set()  # a slot is free again
         task = self._runs.pop(deployment_id)
+        self._cancel_sent.pop(deployment_id, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("Failed to follow deployment %s; trying again", deployment_id, exc_info=error)
 
@@ -167,12 +166,24 @@ class Worker:
             offset = 0 if claimed is not None else None
             if secrets is None:
                 secrets = await persistently(lambda: self._secrets(found.deployment))
-            mask, refusal = secrets.mask(), lambda: self._fork_server.refusal
-            await Follower(deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, refusal).follow()
+            await self._follow(deployment_id, run, secrets, offset)
             if run.finished() or not run.alive():
                 run.remove()  # otherwise `_tidy` removes it later
         finally:
             os.close(lock)
+
+    async def _follow(self, deployment_id: int, run: RunDirectory, secrets: RunSecrets, offset: int | None) -> None:
+        mask, refusal = secrets.mask(), lambda: self._fork_server.refusal
+        enforcer = Enforcer(run, self._fork_server.user, lambda: self._cancel_sent.get(deployment_id))
+        watching = asyncio.create_task(enforcer.watch())
+        try:
+            follower = Follower(
+                deployment_id, run, self._bus, self._open_unit_of_work, mask, offset, refusal, enforcer=enforcer
+            )
+            await follower.follow()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def _start(self, claimed: DeploymentClaimed, run: RunDirectory) -> RunSecrets | None:
         """Start a run, and return its secrets, or None if it did not start now."""
@@ -239,6 +250,7 @@ class Worker:
     def _send_cancel(self, deployment_id: int, reason: str) -> bool:
         if deployment_id not in self._runs:
             return False
+        self._cancel_sent.setdefault(deployment_id, time.monotonic())
         return RunDirectory.at(self._runs_dir, deployment_id).send({"cancel": reason[:1000]})
 
     def _send_pending_cancel(self, deployment: Deployment) -> None:
@@ -258,19 +270,9 @@ class Worker:
                 log.warning("Failed to send the heartbeat: %s", error)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _expire(self) -> None:
-        """Delete old deployments in small batches, so that other work is not delayed."""
-        while True:
-            try:
-                gone = await self._bus.handle(self._retention, by=WORKER)
-            except DATABASE_ERRORS as error:
-                log.warning("Failed to delete old deployments: %s", error)
-                gone = []
-            await asyncio.sleep(EXPIRE_BATCH_PAUSE if gone else EXPIRE_SECONDS)
-
     async def _adopt_runs(self) -> None:
         async with self._open_unit_of_work() as uow:
-            active = await uow.deployments.open(visible=EVERYTHING, worker_id=self._identity.worker_id)
+            active = await uow.deployments.running_on(self._identity.worker_id)
             reported = await uow.deployments.reported_but_alive(visible=EVERYTHING)
         for deployment in active:
             if deployment.id not in self._runs:
@@ -290,8 +292,11 @@ class Worker:
             found = await uow.deployments.find(deployment_id, visible=EVERYTHING)
         if found is not None and found.has_live_process:
             self._spawn(deployment_id)
-        elif (found is None or found.run_ended is not None) and not run.alive():
+        elif not run.alive():
             run.remove()
+        elif not run.finished():
+            # Its worker was gone for so long that the run was declared lost, and the next deployment could start.
+            run.send({"cancel": "The run was declared lost."})
 
 
 async def _is_decided(run: RunDirectory) -> bool:

@@ -143,7 +143,10 @@ def test_lines_of_stdout_and_stderr_are_reports_or_log_output(server: Server, ap
         print("no newline at the end", end="")
     """)
     done = api.run(server.add_service(script))
-    assert api.lines(done["id"]) == [*lines, "an error", "no newline at the end"]
+    found = api.lines(done["id"])
+    notes = [line for line in found if line.startswith("[fastdeploy]")]
+    assert [line for line in found if line not in notes] == [*lines, "an error", "no newline at the end"]
+    assert [found[found.index(note) - 1] for note in notes] == ['{"name": "x", "state": "odd"}']
     assert summaries(done["steps"]) == [("A", "success", "first"), ("B", "success", "second")]
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.api import answer
 from tests.e2e.family import FAMILY, family
 from tests.e2e.folders import python, shell, write_service
+from tests.e2e.processes import living, parent, status
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import wait_until
 
@@ -127,6 +128,38 @@ def test_cancel_kills_all_processes(guarded: Server) -> None:
     answer(api.admin.post(f"/deployments/{started['id']}/cancel"))
     assert api.wait_until_final(started["id"])["state"] == "cancelled"
     wait_until(lambda: all(member.is_dead() for member in members.values()), "all members to die")
+
+
+# Stops its supervisor again and again, from the moment that the file `go` exists.
+STOPS_SUPERVISOR = """
+import os, signal, time
+keeper = os.getppid()
+with open(f"/proc/{keeper}/stat") as file:
+    supervisor = int(file.read().rpartition(")")[2].split()[1])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"%d\\n" % os.getpid())
+while not os.path.exists("go"):
+    time.sleep(0.01)
+while True:
+    for pid in (supervisor, keeper):
+        os.kill(pid, signal.SIGSTOP)
+"""
+
+
+# In the first tier, tests/integration/test_worker.py does the same without a deploy user.
+@pytest.mark.slow
+def test_cancel_works_although_the_script_stops_its_supervisor(guarded: Server) -> None:
+    api = guarded.api
+    name = guarded.add_service(python(STOPS_SUPERVISOR))
+    started = api.start(name)
+    (pid,) = wait_until(lambda: api.lines(started["id"]), "the script to start")
+    script = living(int(pid))
+    (guarded.services_dir / name / "go").touch()
+    wait_until(lambda: status(parent(script.pid), "State").startswith("T"), "the keeper to be stopped")
+    answer(api.admin.post(f"/deployments/{started['id']}/cancel"))
+    found = api.wait_until_final(started["id"])
+    assert (found["state"], found["reason"]) == ("cancelled", "Cancelled by admin.")
+    assert script.is_dead()
 
 
 def test_a_run_outlives_its_server(guarded: Server) -> None:

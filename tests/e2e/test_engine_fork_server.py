@@ -9,8 +9,8 @@ from tests.e2e.folders import shell
 from tests.e2e.processes import Site, Worker, arguments, children
 from tests.e2e.waiting import wait_until
 
-# Prints the process ID of its supervisor's parent.
-SCRIPT = "sed -n 's/^PPid:.//p' /proc/$PPID/status\n"
+# Prints the process ID of its supervisor's parent. The script's own parent is the keeper.
+SCRIPT = "parent() { sed -n 's/^PPid:.//p' /proc/$1/status; }\nparent $(parent $PPID)\n"
 
 
 def fork_server_of(worker: Worker) -> int | None:

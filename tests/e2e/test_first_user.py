@@ -109,7 +109,7 @@ def test_a_start_that_fails_creates_no_user(server: Server, setting: dict[str, s
     name = next(iter(setting))
     before = dict(server.environment)
     server.environment |= setting
-    assert name in failed_start(server)
+    assert name in failed_start(server, code=2)
     assert shown_passwords(server.log()) == []
     server.environment = before
     (password,) = shown_passwords(restart(server))

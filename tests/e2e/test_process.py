@@ -17,11 +17,11 @@ from tests.e2e.server import PASSWORD, Server, clean_environment
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 
-def failed_start(server: Server) -> str:
-    """Start a server that must fail to start. Return the last line of its log."""
+def failed_start(server: Server, *, code: int = 1) -> str:
+    """Start a server that must fail to start. Return the last line of its log. The exit code is 2 for settings."""
     server.start(wait=False)
     assert server.process is not None
-    assert server.process.wait(TIMEOUT) == 1, server.log()
+    assert server.process.wait(TIMEOUT) == code, server.log()
     assert "Traceback" not in server.log()
     return server.log().strip().splitlines()[-1]
 
@@ -77,7 +77,7 @@ def test_a_port_in_use_is_rejected(new_server: NewServer) -> None:
 def test_a_file_as_data_folder_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     server.data_dir.write_text("in the way")
-    message = failed_start(server)
+    message = failed_start(server, code=2)
     assert str(server.data_dir) in message
     assert "--data-dir" in message
     assert server.data_dir.read_text() == "in the way"
@@ -86,7 +86,7 @@ def test_a_file_as_data_folder_is_rejected(new_server: NewServer) -> None:
 def test_a_data_folder_that_cannot_be_created_is_rejected(new_server: NewServer) -> None:
     # Not even root can create it.
     server = new_server(options=["--data-dir", "/sys/fastdeploy"])
-    message = failed_start(server)
+    message = failed_start(server, code=2)
     assert "/sys/fastdeploy" in message
     assert "--data-dir" in message
 
@@ -94,7 +94,7 @@ def test_a_data_folder_that_cannot_be_created_is_rejected(new_server: NewServer)
 def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
     """When it fails, a thread is still importing the web server."""
     server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
-    assert "/nowhere" in failed_start(server)
+    assert "/nowhere" in failed_start(server, code=2)
     assert len(server.log().splitlines()) == 1
 
 
@@ -104,7 +104,7 @@ def test_a_read_only_disk_is_rejected(new_server: NewServer) -> None:
     server.data_dir.mkdir()
     mount = f'mount -t tmpfs -o ro none {server.data_dir} && exec "$0" "$@"'
     server.through = ["unshare", "--mount", "sh", "-c", mount]
-    message = failed_start(server)
+    message = failed_start(server, code=2)
     assert f"{server.data_dir} cannot be used (Read-only file system)" in message
     assert len(server.log().splitlines()) == 1
 

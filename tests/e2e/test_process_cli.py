@@ -110,7 +110,7 @@ def test_a_config_token_is_listed_and_revoked(server: Server) -> None:
 
 def test_an_external_database_requires_a_secret_key(new_server: NewServer) -> None:
     server = new_server(settings={"DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"})
-    error = failed_start(server)
+    error = failed_start(server, code=2)
     assert "SECRET_KEY" in error
     assert not (server.data_dir / "secret-key").exists()
 

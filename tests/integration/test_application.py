@@ -134,6 +134,46 @@ def test_rate_limits_are_in_the_openapi_document(settings: Settings) -> None:
         assert "503" in paths[path][method]["responses"]
 
 
+def test_the_openapi_document_describes_both_forms_of_invalid_requests(settings: Settings) -> None:
+    app = create_app(settings)
+    for document in (app.openapi(), app.openapi()):
+        schemas = document["components"]["schemas"]
+        kinds = [form["type"] for form in schemas["HTTPValidationError"]["properties"]["detail"]["anyOf"]]
+        assert kinds == ["string", "array"]
+        assert set(schemas["ValidationError"]["properties"]) == {"loc", "msg", "type"}
+
+
+async def test_responses_are_not_cached_and_links_do_not_follow_the_host(settings: Settings) -> None:
+    (settings.services_root / "shop").mkdir()
+    (settings.services_root / "shop" / "config.json").write_text("{}")
+    (settings.services_root / "shop" / "deploy.sh").write_text("#!/bin/sh\n")
+    secret = SecretStr("correct horse battery")
+    app = create_app(settings.model_copy(update={"initial_user_password": secret}))
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test:81") as client:
+            form = {"username": "ada", "password": secret.get_secret_value()}
+            signed_in = await client.post("/token", data=form)
+            client.headers["Authorization"] = f"Bearer {signed_in.json()['access_token']}"
+            services = await client.get("/services/")
+            (service,) = services.json()
+            page = await client.get("/ui/")
+            for response in (signed_in, services, await client.get("/deployments/999")):
+                assert response.headers.get_list("Cache-Control") == ["no-store"]
+            assert page.headers.get_list("Cache-Control") != []
+
+            async def details() -> str:
+                path = f"/services/{service['id']}/deployments"
+                started = (await client.post(path, headers={"Host": "evil.example"})).json()
+                return str(started["details"]).removesuffix(f"/deployments/{started['id']}")
+
+            assert await details() == "http://test:81"
+            app.state.app_state.settings.api_url = "https://internal.example/"
+            assert await details() == "https://internal.example"
+            app.state.app_state.settings.public_url = "https://deploy.example"
+            assert await details() == "https://deploy.example"
+
+
 async def test_without_a_database_the_error_names_the_setting(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"database_url": ""}))
     with pytest.raises(ConfigurationError, match="DATABASE_URL is missing"):

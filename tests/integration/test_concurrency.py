@@ -16,6 +16,7 @@ from deploy.domain.commands import (
     FinishDeployment,
     IngestOutput,
     ReportStep,
+    RequeueDeployment,
     ServiceFolder,
     StartDeployment,
     SyncServices,
@@ -25,7 +26,7 @@ from deploy.domain.events import ServiceChanged
 from deploy.domain.model import DeploymentState, Step, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from tests.runs import ended, line, reported
-from tests.site import Site, queued
+from tests.site import Site, queued, unfinished
 
 
 async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception]) -> list[Any]:
@@ -52,7 +53,7 @@ class TestStarts:
         ]
         assert len(set(ids)) == 200
         async with busy_site.open_uow() as uow:
-            found = await uow.deployments.open(visible=EVERYTHING)
+            found = await unfinished(uow)
         assert {deployment.id for deployment in found} == set(ids)
         assert Counter(deployment.service_id for deployment in found) == dict.fromkeys(services, 40)
         assert len({deployment.job_id for deployment in found}) == 200
@@ -63,7 +64,7 @@ class TestStarts:
         service_id = await busy_site.service()
         await outcomes(busy_site.bus.handle(start(service_id), by=WORKER) for _ in range(40))
         async with busy_site.open_uow() as uow:
-            jobs = [deployment.job_id for deployment in await uow.deployments.open(visible=EVERYTHING)]
+            jobs = [deployment.job_id for deployment in await unfinished(uow)]
         assert jobs == sorted(jobs, key=lambda job: job or 0)
 
     async def test_twenty_requests_with_one_key_create_one_deployment(self, busy_site: Site) -> None:
@@ -72,7 +73,7 @@ class TestStarts:
         assert len({queued(events) for events in results}) == 1
         assert sum(len(events) > 1 for events in results) == 1
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open(visible=EVERYTHING)) == 1
+            assert len(await unfinished(uow)) == 1
 
     async def test_a_removed_service_has_no_open_deployment(self, busy_site: Site) -> None:
         for number in range(10):
@@ -170,7 +171,7 @@ class TestClaims:
                 assert (claimed, deployment.state) == (deployment_id, DeploymentState.RUNNING)
         assert await busy_site.claim("w1") is None
         async with busy_site.open_uow() as uow:
-            assert await uow.deployments.without_job() == []
+            assert await uow.deployments.without_job() == ([], 0)
 
 
 class TestOneRun:
@@ -273,13 +274,46 @@ class TestServices:
         commands: list[Command] = [SyncServices(folders=folders), start(service_id)] * 10
         await outcomes(busy_site.bus.handle(command, by=WORKER) for command in commands)
         async with busy_site.open_uow() as uow:
-            assert len(await uow.deployments.open(visible=EVERYTHING)) == 10
+            assert len(await unfinished(uow)) == 10
+
+
+class TestRequeue:
+    async def test_concurrent_requeues_create_one_job(self, busy_site: Site) -> None:
+        """Several reapers can find the same deployment without a job."""
+        service_id = await busy_site.service()
+        for _ in range(5):
+            deployment_id = await busy_site.start(service_id)
+            job_id = (await busy_site.deployment(deployment_id)).job_id
+            assert job_id is not None
+            async with busy_site.open_uow() as uow:
+                await uow.queue.withdraw(job_id)
+            requeue = RequeueDeployment(deployment_id=deployment_id)
+            await outcomes(busy_site.bus.handle(requeue, by=WORKER) for _ in range(12))
+            async with busy_site.open_uow() as uow:
+                jobs = [
+                    job
+                    for job in await uow.queue.jobs(visible=EVERYTHING, last=deployment_id)
+                    if job.deployment_id == deployment_id
+                ]
+            assert len(jobs) == 1
+            await busy_site.bus.handle(requeue, by=WORKER)
+            assert (await busy_site.deployment(deployment_id)).job_id == jobs[0].id
 
 
 class TestUsers:
     async def test_a_name_is_taken_once(self, busy_site: Site) -> None:
         results = await outcomes((busy_site.user("ada") for _ in range(8)), Conflict)
         assert Counter(map(type, results)) == {int: 1, type: 7}
+
+    async def test_concurrent_changes_of_a_user_are_all_counted(self, busy_site: Site) -> None:
+        """Each change ends the sessions that began before it. A lost one would leave a stolen session alive."""
+        user_id = await busy_site.user("ada")
+        async with busy_site.open_uow() as uow:
+            before = (await uow.users.get(user_id)).epoch
+        changes = [ChangeUser(user_id=user_id, password_hash=f"hash {number}") for number in range(20)]
+        await outcomes(busy_site.bus.handle(change, by=WORKER) for change in changes)
+        async with busy_site.open_uow() as uow:
+            assert (await uow.users.get(user_id)).epoch == before + 20
 
     async def test_the_last_two_administrators_cannot_both_be_removed(self, busy_site: Site) -> None:
         ada, bob = await busy_site.user("ada"), await busy_site.user("bob", is_admin=True)

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
+from deploy.adapters.database.url import dsn_of
 from deploy.adapters.runs.directory import RunDirectory
 from deploy.domain.masking import Mask
 from deploy.domain.model import DeploymentState
@@ -19,8 +21,9 @@ from deploy.domain.policy import EVERYTHING
 from deploy.service_layer import reaper
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import Follower
-from deploy.service_layer.output import find_lines
+from deploy.service_layer.output import read_lines
 from deploy.service_layer.reaper import Reaper
+from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.databases import Databases
 from tests.integration.supervised_runs import Runs, supervised_runs, wait_until
 from tests.site import Site
@@ -56,7 +59,7 @@ class Followed:
     async def lines(self) -> list[str]:
         """Return the stored output. Its line numbers must not have gaps."""
         async with self.site.open_uow() as uow:
-            found, _ = await find_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
+            found, _ = await read_lines(uow, self.deployment_id, after=0, limit=1_000_000, visible=EVERYTHING)
         assert [line["n"] for line in found] == list(range(1, len(found) + 1))
         return [line["text"] for line in found]
 
@@ -92,7 +95,7 @@ async def until_lines(followed: Followed, count: int) -> None:
 
 class TestFollow:
     async def test_a_successful_run_is_stored(self, busy_site: Site, runs: Runs) -> None:
-        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A"}\'; echo two >&2')
+        followed = await started(busy_site, runs, 'echo one; echo \'{"name": "A", "state": "success"}\'; echo two >&2')
         await followed.follow()
         assert await followed.lines() == ["one", "two"]
         assert await followed.state() is DeploymentState.SUCCESS
@@ -257,6 +260,21 @@ class TestWithoutTheDatabase:
         assert await followed.state() is DeploymentState.SUCCESS
 
 
+class Monotonic:
+    """A monotonic clock that stands still until a test advances it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the current time of this clock."""
+        return self.now
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
 class TestReaper:
     @pytest.fixture
     def reaper_without_grace(self, busy_site: Site, monkeypatch: pytest.MonkeyPatch) -> Reaper:
@@ -286,6 +304,65 @@ class TestReaper:
         monkeypatch.setattr(reaper, "OUTAGE_GRACE_SECONDS", 0.0)
         await reaper_with_grace._check()
         assert (await busy_site.deployment(deployment_id)).state is DeploymentState.FAILURE
+
+    async def test_an_outage_gives_workers_time_for_a_heartbeat(
+        self,
+        busy_site: Site,
+        monkeypatch: pytest.MonkeyPatch,
+        databases: Databases,
+        database_url: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """During a real outage, workers cannot send heartbeats. Only the reaper's clock is under control."""
+        clock, checks = Monotonic(), 0
+        monkeypatch.setattr(reaper, "time", clock)
+        monkeypatch.setattr(reaper, "POLL_SECONDS", 0.01)
+
+        @contextlib.asynccontextmanager
+        async def counted() -> AsyncIterator[UnitOfWork]:
+            nonlocal checks
+            async with busy_site.open_uow() as uow:
+                yield uow
+            checks += 1
+
+        async def until_checked() -> None:
+            before = checks
+            await until(lambda: _is(checks >= before + 3))
+
+        async def is_final(deployment_id: int) -> bool:
+            return (await busy_site.deployment(deployment_id)).state.is_final
+
+        await busy_site.beat("w0", "gone")
+        await busy_site.beat("w1", "here")
+        lost, survivor = await busy_site.running("blog"), await busy_site.running("shop")
+        silent = "UPDATE workers SET last_seen = now() - interval '2 hours' WHERE id = $1"
+        async with busy_site.open_uow() as uow:
+            await uow.workers._driver.execute("UPDATE deployments SET worker_id = 'w0' WHERE id = $1", lost)
+            await uow.workers._driver.execute(silent, "w0")
+        working = asyncio.create_task(Reaper(busy_site.bus, counted, grace_seconds=60.0).run())
+        await until_checked()
+        clock.now += 100
+        await until(lambda: is_final(lost))  # from now on, the reaper acts at once
+        outage = await asyncpg.connect(dsn_of(database_url))
+        change = outage.transaction()
+        await change.start()
+        await outage.execute(silent, "w1")  # while the database is away, no heartbeat arrives
+        await databases.allow_connections(database_url, allowed=False)
+        others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
+        )
+        await outage.execute(others, outage.get_server_pid())
+        await until(lambda: _is("Failed to check for lost runs" in caplog.text))
+        await change.commit()
+        await outage.close()
+        await databases.allow_connections(database_url, allowed=True)
+        await until_checked()
+        assert not await is_final(survivor)
+        clock.now += 100
+        await until(lambda: is_final(survivor))
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
 
     async def test_deployments_without_a_job_are_requeued(self, busy_site: Site, reaper_without_grace: Reaper) -> None:
         deployment_id = await busy_site.start(await busy_site.service())

@@ -116,7 +116,7 @@ class TestSupervisors:
         assert run.directory.alive()
         run.process.kill()
         run.process.wait(TIMEOUT)
-        assert not run.directory.alive()
+        wait_until(lambda: not run.directory.alive())
 
     def test_supervisors_do_not_leave_zombies(self, runs: Runs, servers: ForkServers) -> None:
         run = start(runs, servers, "exit 0")
@@ -248,7 +248,7 @@ class TestStartedOnce:
         assert not running(victim)
         run.process.kill()
         wait_until(lambda: server.reap() == 0)
-        assert not run.directory.alive()
+        wait_until(lambda: not run.directory.alive())
         assert started_scripts(runs) == "begun\n"
 
     def test_an_abandoned_request_does_not_start_anything_later(self, runs: Runs) -> None:

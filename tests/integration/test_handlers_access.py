@@ -45,6 +45,58 @@ async def waits_for_lock(site: Site, task: asyncio.Task[int]) -> None:
             waiting = await uow.workers._driver.fetchval(query)
 
 
+class TestSimilarNames:
+    @pytest.mark.parametrize(
+        ("taken", "wanted"),
+        [
+            ("ada", "Ada"),
+            ("Ada", "ADA"),
+            ("file", "\ufb01le"),
+            ("ada", "\uff41da"),
+            ("stra\u00dfe", "STRASSE"),
+            ("I", "i"),
+        ],
+    )
+    async def test_a_name_that_looks_like_another_is_rejected(self, site: Site, taken: str, wanted: str) -> None:
+        await site.user(taken)
+        with pytest.raises(Conflict, match=f"The name {wanted} looks like that of the user {taken}"):
+            await site.user(wanted)
+
+    async def test_the_same_name_is_taken(self, site: Site) -> None:
+        await site.user("ada")
+        with pytest.raises(Conflict, match="A user named ada already exists"):
+            await site.user("ada")
+
+    async def test_users_of_an_earlier_version_keep_similar_names(self, site: Site) -> None:
+        first = await site.user("ada")
+        async with site.open_uow() as uow:
+            await uow.users.add(User(name="Ada", password_hash="hash", created=site.clock.now))
+        async with site.open_uow() as uow:
+            found = await uow.users.find("Ada"), await uow.users.find("ada")
+        assert found[0] is not None
+        assert found[1] is not None
+        assert found[1].id == first
+        await site.bus.handle(ChangeUser(user_id=found[0].id, password_hash="new"), by=WORKER)
+
+
+class TestDemotion:
+    async def test_a_former_administrator_loses_the_config_tokens(self, site: Site) -> None:
+        ada, bob = await site.user("ada"), await site.user("bob", is_admin=True)
+        for token_id, user_id in (("of ada", ada), ("of bob", bob), ("of no user", None)):
+            command = RegisterConfigToken(
+                token_id=token_id, origin="CI", expires=site.clock.now + DAY, user_id=user_id
+            )
+            await site.bus.handle(command, by=WORKER)
+        await site.bus.handle(ChangeUser(user_id=bob, is_admin=False), by=WORKER)
+        await site.bus.handle(ChangeUser(user_id=bob, is_admin=True), by=WORKER)
+        async with site.open_uow() as uow:
+            found = {
+                token_id: await uow.tokens.find_valid(token_id, site.clock.now) is not None
+                for token_id in ("of ada", "of bob", "of no user")
+            }
+        assert found == {"of ada": True, "of bob": False, "of no user": True}
+
+
 class TestCreateUser:
     async def test_the_first_user_is_an_administrator(self, site: Site) -> None:
         first, second = await site.user("ada"), await site.user("bob")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.adapters.filesystem import ServiceFolders
 from deploy.domain.commands import (
     CancelDeployment,
     DeleteService,
@@ -15,13 +17,17 @@ from deploy.domain.commands import (
     RequeueDeployment,
     StartDeployment,
 )
-from deploy.domain.errors import Conflict, InvalidInput, NotFound
+from deploy.domain.errors import Conflict, InvalidInput, NotFound, TooManyWaiting
 from deploy.domain.events import CancelRequested, DeploymentQueued
 from deploy.domain.model import DeploymentState, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import RunEnded
+from deploy.domain.rules import WaitingLimits
+from deploy.service_layer.bootstrap import create_bus
+from deploy.service_layer.unit_of_work import OpenUnitOfWork
+from tests.conftest import inputs_of
 from tests.runs import at, ended, line, reported
-from tests.site import Site
+from tests.site import Site, unfinished
 
 PLAYBOOK = "- hosts: all\n  tasks:\n    - name: Install\n      ansible.builtin.debug: {}\n"
 
@@ -145,6 +151,39 @@ class TestStartDeployment:
         assert (await site.messages(second))[0]["retry_of"] == first
 
 
+class TestWaitingLimits:
+    @pytest.fixture
+    def limited(self, site: Site, open_uow: OpenUnitOfWork, services_root: Path) -> Site:
+        """Return a site where 2 deployments of a service can wait, and 3 of a user."""
+        limits = WaitingLimits(per_service=2, per_user=3)
+        inputs = inputs_of(open_uow, services_root)
+        bus = create_bus(open_uow, ServiceFolders(services_root), site.clock, inputs, limits=limits)
+        return replace(site, bus=bus)
+
+    async def test_the_deployments_of_a_service_that_wait_are_limited(self, limited: Site) -> None:
+        shop = await limited.service("shop")
+        first, _ = await limited.start(shop), await limited.start(shop)
+        with pytest.raises(TooManyWaiting, match="2 deployments of shop are already waiting") as raised:
+            await limited.start(shop, user="bob")
+        assert raised.value.retry_after > 0
+        assert await limited.claim() == first
+        await limited.start(shop, user="bob")
+
+    async def test_the_deployments_of_a_user_that_wait_are_limited(self, limited: Site) -> None:
+        shop, blog = await limited.service("shop"), await limited.service("blog")
+        for service_id in (shop, shop, blog):
+            await limited.start(service_id)
+        with pytest.raises(TooManyWaiting, match="3 of your deployments are already waiting"):
+            await limited.start(blog)
+        await limited.start(blog, user="bob")
+
+    async def test_a_repeated_request_is_answered_at_the_limit(self, limited: Site) -> None:
+        shop = await limited.service("shop")
+        first = await limited.start(shop, idempotency_key="k1")
+        await limited.start(shop)
+        assert await limited.start(shop, idempotency_key="k1") == first
+
+
 class TestIdempotencyKey:
     @pytest.mark.parametrize("key", ["", "  ", "x" * 201])
     async def test_an_unusable_key_is_rejected(self, site: Site, key: str) -> None:
@@ -176,12 +215,21 @@ class TestIdempotencyKey:
         await site.take_in(first, ended(0))
         assert await site.start(service_id, idempotency_key="k1") == first
 
-    @pytest.mark.parametrize("other", [{"context": {"env": {"a": 2}}}, {"user": "bob"}])
-    async def test_another_request_with_the_same_key_is_rejected(self, site: Site, other: dict[str, Any]) -> None:
+    async def test_another_request_with_the_same_key_is_rejected(self, site: Site) -> None:
         service_id = await site.service()
         await site.start(service_id, idempotency_key="k1", context={"env": {"a": 1}})
         with pytest.raises(Conflict, match="Use a new key"):
-            await site.start(service_id, **{"idempotency_key": "k1", "context": {"env": {"a": 1}}, **other})
+            await site.start(service_id, idempotency_key="k1", context={"env": {"a": 2}})
+
+    async def test_each_user_has_their_own_keys(self, site: Site) -> None:
+        """Otherwise, one user could use up the keys of another."""
+        service_id = await site.service()
+        request = {"idempotency_key": "k1", "context": {"env": {"a": 1}}}
+        first = await site.start(service_id, user="ada", **request)
+        second = await site.start(service_id, user="bob", **request)
+        assert second != first
+        assert await site.start(service_id, user="ada", **request) == first
+        assert await site.start(service_id, user="bob", **request) == second
 
     async def test_each_service_has_its_own_keys(self, site: Site) -> None:
         shop, blog = await site.service("shop"), await site.service("blog")
@@ -377,11 +425,11 @@ class TestRequeueDeployment:
         deployment_id = await site.start(await site.service())
         async with site.open_uow() as uow:
             await uow.workers._driver.execute("DELETE FROM procrastinate_jobs")
-            assert await uow.deployments.without_job() == [deployment_id]
+            assert await uow.deployments.without_job() == ([deployment_id], 0)
         assert await site.claim() is None
         await site.bus.handle(RequeueDeployment(deployment_id=deployment_id), by=WORKER)
         async with site.open_uow() as uow:
-            assert await uow.deployments.without_job() == []
+            assert await uow.deployments.without_job() == ([], 0)
         assert await site.claim() == deployment_id
 
     @pytest.mark.parametrize("state", ["waits with its job", "runs", "is over"])
@@ -403,7 +451,7 @@ class TestAtomicity:
         with pytest.raises(Exception, match="fk_deployments_user_id_users"):
             await site.start(service_id, user_id=123_456_789)
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.open(visible=EVERYTHING)] == [before]
+            assert [found.id for found in await unfinished(uow)] == [before]
         assert await site.claim() == before
         assert await site.claim() is None
 

@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 
 from deploy.adapters.filesystem import ServiceFolders
+from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.sealing import Unsealable
 from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, StartDeployment, SyncServices
 from deploy.domain.errors import Conflict, NotFound, Overloaded
 from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import Lane, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
+from deploy.service_layer.forms import Forms
 from deploy.service_layer.inputs import CHECKS, MAX_WAITING
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.services import folder_problems, sync_services
-from tests.conftest import inputs_of
+from tests.conftest import choice_programs, inputs_of
 from tests.runs import ended
 from tests.site import Site
 
@@ -69,7 +71,7 @@ async def test_invalid_values_leave_nothing_behind(site: Site) -> None:
         (("env", "password"), "Password: required"),
     ]
     async with site.open_uow() as uow:
-        assert await uow.deployments.open(service_id=service_id, visible=EVERYTHING) == []
+        assert await uow.deployments.active(service_id, visible=EVERYTHING) == []
 
 
 @pytest.mark.parametrize("value", [12345, ["12345"], None])
@@ -196,6 +198,28 @@ async def test_previous_values_are_those_of_the_same_user(site: Site) -> None:
     async with site.open_uow() as uow:
         assert await uow.previous_values.last(Lane(service_id), ada, visible=EVERYTHING) == {"n": 2}
         assert await uow.previous_values.last(Lane(service_id), 987654321, visible=EVERYTHING) is None
+
+
+async def test_a_value_that_has_become_a_secret_is_not_a_previous_value(busy_site: Site, services_root: Path) -> None:
+    plain = {**INPUTS, "required": [], "properties": {**INPUTS["properties"], "password": {"type": "string"}}}
+    (services_root / "shop").mkdir()
+    (services_root / "shop" / "deploy.sh").write_text("#!/bin/sh\n")
+    (services_root / "shop" / "deploy.sh").chmod(0o755)
+    ada = await busy_site.user("ada")
+    actor = Actor(kind=TokenType.USER, expires=0, user_id=ada, is_admin=True, visible=EVERYTHING)
+    folders = ServiceFolders(services_root)
+    choices = Choices(folders, choice_programs(folders).output)
+    forms = Forms(busy_site.open_uow, folders, choices, runs_as=None)
+
+    async def previous(inputs: dict[str, Any]) -> dict[str, Any] | None:
+        service_id = await busy_site.service(inputs=inputs)
+        config = json.dumps({"inputs": inputs})
+        (services_root / "shop" / "config.json").write_text(config)
+        return (await forms.of(service_id, actor)).last
+
+    await start(busy_site, await busy_site.service(inputs=plain), {"size": 2, "password": SECRET}, user_id=ada)
+    assert await previous(plain) == {"size": 2, "password": SECRET}
+    assert await previous(INPUTS) == {"size": 2}
 
 
 async def test_missing_secrets_hide_all_output_and_prevent_a_start(site: Site, tmp_path: Any) -> None:

@@ -12,7 +12,6 @@ from deploy.domain.commands import (
     CancelDeployment,
     ClaimDeployments,
     DeleteService,
-    ExpireDeployments,
     FailLostRun,
     FinishDeployment,
     Heartbeat,
@@ -20,13 +19,13 @@ from deploy.domain.commands import (
     ReportStep,
 )
 from deploy.domain.errors import NotFound
-from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event
+from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import DeploymentState, HostResult, Outcome, StepReport, StepState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.domain.reports import HostReported, read_line
 from deploy.domain.run import PLACEHOLDER
 from deploy.domain.service_config import ServiceConfig
-from deploy.service_layer.output import find_lines, lines_of
+from deploy.service_layer.output import lines_of, read_lines, search_lines
 from tests.runs import at, ended, line, reported
 from tests.site import Site
 
@@ -316,7 +315,7 @@ class TestIngestOutput:
     )
     async def test_hostile_reports_are_stored_and_read(self, site: Site, fields: dict[str, Any]) -> None:
         deployment_id = await site.running()
-        hostile = json.dumps(fields)
+        hostile = json.dumps({"state": "success", **fields})
         await site.take_in(deployment_id, read_line(hostile, at(1)), line(str(fields.get("name"))), line("\x00\ud800"))
         await site.take_in(deployment_id, read_line(hostile, at(2)), ended(0))
         assert (await site.deployment(deployment_id)).run_ended == at(99)
@@ -417,15 +416,7 @@ class TestHeartbeat:
         assert worker.last_seen >= worker.started
 
 
-def expired(events: list[Event]) -> list[int]:
-    """Return the IDs of the deleted deployments."""
-    return [event.deployment_id for event in events if isinstance(event, DeploymentExpired)]
-
-
 class TestExpireDeployments:
-    async def expire(self, site: Site, *, days: float = 0, count: int = 0) -> list[int]:
-        return expired(await site.bus.handle(ExpireDeployments(days=days, count=count), by=WORKER))
-
     async def failed(self, site: Site, name: str = "shop", **more: Any) -> int:
         deployment_id = await site.running(name, **more)
         await site.take_in(deployment_id, line(), ended(1))
@@ -437,32 +428,32 @@ class TestExpireDeployments:
 
     async def test_by_default_everything_is_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
-        assert await self.expire(site) == []
+        assert await site.expire() == []
         assert await self.remaining(site) == ids
 
     async def test_the_newest_deployments_are_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(5)]
-        assert sorted(await self.expire(site, count=2)) == ids[:3]
+        assert sorted(await site.expire(count=2)) == ids[:3]
         assert await self.remaining(site) == ids[3:]
-        assert await self.expire(site, count=2) == []
+        assert await site.expire(count=2) == []
 
     async def test_recent_deployments_are_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
         await execute(site, "UPDATE deployments SET finished = now() - interval '3 days' WHERE id = :id", id=ids[0])
         await execute(site, "UPDATE deployments SET finished = now() - interval '1 day' WHERE id <> :id", id=ids[0])
-        assert await self.expire(site, days=2) == ids[:1]
-        assert sorted(await self.expire(site, days=0.5)) == ids[1:]
+        assert await site.expire(days=2) == ids[:1]
+        assert sorted(await site.expire(days=0.5)) == ids[1:]
 
     async def test_with_both_limits_either_is_enough_to_be_kept(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(3)]
         await execute(site, "UPDATE deployments SET finished = now()")
         await execute(site, "UPDATE deployments SET finished = now() - interval '9 days' WHERE id = :id", id=ids[2])
-        assert sorted(await self.expire(site, days=5, count=2)) == [ids[0], ids[2]]
+        assert sorted(await site.expire(days=5, count=2)) == [ids[0], ids[2]]
 
     async def test_the_last_success_is_kept_for_its_plan(self, site: Site) -> None:
         first, success = await site.succeeded(steps=("A",)), await site.succeeded(steps=("A",))
         later = [await self.failed(site) for _ in range(2)]
-        assert sorted(await self.expire(site, count=1)) == [first, later[0]]
+        assert sorted(await site.expire(count=1)) == [first, later[0]]
         assert await self.remaining(site) == [success, later[1]]
 
     async def test_unfinished_deployments_are_kept(self, site: Site) -> None:
@@ -473,13 +464,13 @@ class TestExpireDeployments:
         gone = await site.start((await site.deployment(running)).service_id)
         await site.bus.handle(CancelDeployment(deployment_id=gone, by="bob"), by=WORKER)
         newest = await site.start((await site.deployment(running)).service_id)
-        assert await self.expire(site, count=1) == [gone]
+        assert await site.expire(count=1) == [gone]
         assert await self.remaining(site) == [finished, running, waiting, newest]
 
     async def test_all_data_of_an_expired_deployment_is_deleted(self, site: Site) -> None:
         gone, kept = await self.failed(site), await self.failed(site)
         retry = await self.failed(site, retry_of=gone)
-        await self.expire(site, count=2)
+        await site.expire(count=2)
         assert await site.messages(gone) == []
         assert await site.steps(gone) == []
         assert await self.remaining(site) == [kept, retry]
@@ -490,9 +481,9 @@ class TestExpireDeployments:
         shop = [await self.failed(site, "shop") for _ in range(3)]
         await site.service("blog", retention_count=0)
         await site.service("shop", retention_count=1, retention_days=None)
-        assert sorted(await self.expire(site, count=2)) == shop[:2]
+        assert sorted(await site.expire(count=2)) == shop[:2]
         await site.service("blog", retention_count=None)
-        assert await self.expire(site, count=2) == blog[:1]
+        assert await site.expire(count=2) == blog[:1]
 
     @pytest.mark.parametrize(
         ("option", "value"), [("retention_days", "0"), ("retention_count", "many"), ("retention_days", -1)]
@@ -503,9 +494,9 @@ class TestExpireDeployments:
         shop = [await self.failed(site, "shop") for _ in range(2)]
         blog = [await self.failed(site, "blog") for _ in range(2)]
         await site.service("blog", **{option: value})
-        assert await self.expire(site, count=1) == shop[:1]
+        assert await site.expire(count=1) == shop[:1]
         await site.service("blog")
-        assert await self.expire(site, count=1) == blog[:1]
+        assert await site.expire(count=1) == blog[:1]
 
     @pytest.mark.parametrize("limits", [{"retention_days": 1e300}, {"retention_count": 10**30}])
     async def test_limits_can_be_larger_than_postgresql_can_compute_with(
@@ -513,12 +504,12 @@ class TestExpireDeployments:
     ) -> None:
         await self.failed(site)
         await site.service(**limits)
-        assert await self.expire(site, count=0) == []
+        assert await site.expire(count=0) == []
 
     async def test_deployments_of_removed_services_also_expire(self, site: Site) -> None:
         ids = [await self.failed(site) for _ in range(2)]
         await site.bus.handle(DeleteService(service_id=(await site.deployment(ids[0])).service_id), by=WORKER)
-        assert await self.expire(site, count=1) == ids[:1]
+        assert await site.expire(count=1) == ids[:1]
 
 
 class TestOutput:
@@ -527,43 +518,77 @@ class TestOutput:
         for start in range(0, 60, 3):
             await site.take_in(deployment_id, *(line(f"line {n + 1}") for n in range(start, start + 3)), reported("A"))
         async with site.open_uow() as uow:
-            first, after = await find_lines(uow, deployment_id, after=0, limit=25, visible=EVERYTHING)
+            first, after = await read_lines(uow, deployment_id, after=0, limit=25, visible=EVERYTHING)
             assert ([entry["n"] for entry in first], after) == (list(range(1, 26)), 25)
-            second, after = await find_lines(uow, deployment_id, after=25, limit=1000, visible=EVERYTHING)
+            second, after = await read_lines(uow, deployment_id, after=25, limit=1000, visible=EVERYTHING)
             assert ([entry["n"] for entry in second], after) == (list(range(26, 61)), None)
-            assert await find_lines(uow, deployment_id, after=60, limit=10, visible=EVERYTHING) == ([], None)
+            assert await read_lines(uow, deployment_id, after=60, limit=10, visible=EVERYTHING) == ([], None)
 
     async def test_a_page_that_reaches_the_end_of_the_output_is_the_last(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, line(), line())
         async with site.open_uow() as uow:
-            found, after = await find_lines(uow, deployment_id, after=0, limit=2, visible=EVERYTHING)
+            found, after = await read_lines(uow, deployment_id, after=0, limit=2, visible=EVERYTHING)
         assert (len(found), after) == (2, None)
+
+    async def search(
+        self, site: Site, deployment_id: int, text: str, *, after: int = 0, limit: int = 1000, seconds: float = 60
+    ) -> tuple[list[int], int | None]:
+        """Return the numbers of the lines that a search finds, and the next `after`."""
+        found, after_next = await search_lines(
+            site.open_uow, deployment_id, text, visible=EVERYTHING, after=after, limit=limit, seconds=seconds
+        )
+        return [entry["n"] for entry in found], after_next
 
     async def test_a_search_ignores_case_and_continues_where_it_stopped(self, site: Site) -> None:
         deployment_id = await site.running()
         await site.take_in(deployment_id, *(line(f"{'ERROR' if n % 10 == 0 else 'fine'} {n}") for n in range(100)))
-        async with site.open_uow() as uow:
-            found, after = await find_lines(uow, deployment_id, after=0, limit=4, text="error", visible=EVERYTHING)
-            assert ([entry["n"] for entry in found], after) == ([1, 11, 21, 31], 31)
-            found, after = await find_lines(uow, deployment_id, after=31, limit=100, text="Error", visible=EVERYTHING)
-            assert ([entry["n"] for entry in found], after) == ([41, 51, 61, 71, 81, 91], None)
-            assert await find_lines(uow, deployment_id, after=0, limit=9, text="nowhere", visible=EVERYTHING) == (
-                [],
-                None,
-            )
+        assert await self.search(site, deployment_id, "error", limit=4) == ([1, 11, 21, 31], 31)
+        found = await self.search(site, deployment_id, "Error", after=31)
+        assert found == ([41, 51, 61, 71, 81, 91], None)
+        assert await self.search(site, deployment_id, "nowhere") == ([], None)
 
-    async def test_a_search_spans_more_messages_than_one_read(self, site: Site) -> None:
+    async def test_a_search_ends_after_its_time_and_can_be_continued(self, site: Site) -> None:
         deployment_id = await site.running()
-        for n in range(120):
+        for n in range(3):
             await site.take_in(deployment_id, line(f"line {n}"), reported("A", "running"))
+        assert await self.search(site, deployment_id, "line 2", seconds=0) == ([], 1)
+        assert await self.search(site, deployment_id, "line 2", seconds=0, after=1) == ([], 2)
+        assert await self.search(site, deployment_id, "line 2", seconds=0, after=2) == ([3], 3)
+        assert await self.search(site, deployment_id, "line 2", seconds=0, after=3) == ([], None)
+
+    @pytest.mark.parametrize(
+        ("text", "query"),
+        [
+            ("100% of_it", "0% OF_"),
+            ('a "quoted" back\\slash', '"QUOTED" back\\'),
+            ("tab\there", "TAB\tHERE"),
+            ("Straße", "STRASSE"),
+            ("300 K", "300 k"),
+            ("ÄÖÜ and more", "äöü AND"),
+            ("naïve 😀", "NAÏVE 😀"),
+            ("\x1b[31mred\x1b[0m", "[31mRED"),
+            ("😀", "😀"),
+        ],
+    )
+    async def test_a_search_in_the_database_finds_what_casefold_finds(self, site: Site, text: str, query: str) -> None:
+        deployment_id = await site.running()
+        await site.take_in(deployment_id, line("before"))
+        await site.take_in(deployment_id, line(text))
+        assert await self.search(site, deployment_id, query) == ([2], None)
+
+    async def test_the_database_only_returns_messages_that_can_contain_the_text(self, site: Site) -> None:
+        deployment_id = await site.running()
+        for text in ("one", "two_", "two", "\x1b[1mthree"):
+            await site.take_in(deployment_id, line(text))
         async with site.open_uow() as uow:
-            found, _ = await find_lines(uow, deployment_id, after=0, limit=1000, visible=EVERYTHING)
-            last, after = await find_lines(
-                uow, deployment_id, after=0, limit=1000, text="line 119", visible=EVERYTHING
-            )
-        assert [entry["n"] for entry in found] == list(range(1, 121))
-        assert ([entry["n"] for entry in last], after) == ([120], None)
+            found = await uow.events.search_output(deployment_id, 0, "TWO_", visible=EVERYTHING)
+        assert [(last, message is not None) for last, message in found] == [
+            (1, False),
+            (2, True),
+            (3, False),
+            (4, False),
+        ]
 
 
 class TestLost:

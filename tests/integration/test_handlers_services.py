@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from deploy.domain.commands import DeleteService, ServiceFolder, SyncServices
+from deploy.domain.commands import DeleteService, RegisterServiceToken, ServiceFolder, SyncServices
 from deploy.domain.errors import Conflict, NotFound
-from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.events import AccessChanged, Event, ServiceChanged
 from deploy.domain.policy import EVERYTHING, WORKER
 from tests.site import Site
 
@@ -73,6 +74,28 @@ class TestSyncServices:
         await sync(site)
         assert changes(await sync(site, folder("shop"))) == {"shop": "added"}
         assert await site.service("shop") == service_id
+
+    @pytest.mark.parametrize("how", ["sync", "delete"])
+    async def test_tokens_of_a_removed_service_stay_revoked_when_it_returns(self, site: Site, how: str) -> None:
+        service_id, other_id = await site.service("shop"), await site.service("blog")
+        expires = site.clock.now + timedelta(days=1)
+        for service in ("shop", "blog"):
+            command = RegisterServiceToken(
+                token_id=f"token of {service}", service_name=service, origin="CI", expires=expires, user_id=None
+            )
+            await site.bus.handle(command, by=WORKER)
+        if how == "sync":
+            events = await sync(site, folder("blog"))
+        else:
+            events = await site.bus.handle(DeleteService(service_id=service_id), by=WORKER)
+        assert AccessChanged(None) in events
+        await sync(site, folder("shop"), folder("blog"))
+        assert await site.service("shop") == service_id
+        async with site.open_uow() as uow:
+            assert await uow.tokens.find_valid("token of shop", site.clock.now) is None
+            found = await uow.tokens.find_valid("token of blog", site.clock.now)
+        assert found is not None
+        assert found[0].service_id == other_id
 
     async def test_broken_folders_keep_their_stored_config(self, site: Site) -> None:
         await sync(site, folder("shop", a=1))

@@ -11,7 +11,6 @@ import pytest
 from deploy.adapters.database import Database
 from deploy.domain.commands import (
     CancelDeployment,
-    ExpireDeployments,
     ReleaseDeployment,
     RequeueDeployment,
 )
@@ -144,7 +143,7 @@ class TestHistory:
     async def test_retention_keeps_the_last_success_of_each_environment(self, site: Site) -> None:
         service_id = await site.service()
         ids = [await run(site, service_id, name) for name in ("staging", "production", "staging", "", "staging")]
-        await site.bus.handle(ExpireDeployments(days=0, count=1), by=WORKER)
+        await site.expire(count=1)
         async with site.open_uow() as uow:
             kept = [number for number in ids if await uow.deployments.find(number, visible=EVERYTHING)]
         assert kept == [ids[1], ids[3], ids[4]]
@@ -187,7 +186,7 @@ class TestHeldDeployments:
         held = await site.start(service_id, held=APPROVAL)
         for _ in range(3):
             await run(site, service_id, "")
-        await site.bus.handle(ExpireDeployments(days=0.000001, count=1), by=WORKER)
+        await site.expire(days=0.000001, count=1)
         assert (await site.deployment(held)).held == APPROVAL
 
     async def test_it_can_be_cancelled(self, site: Site) -> None:
@@ -209,4 +208,4 @@ class TestHeldDeployments:
         service_id = await site.service()
         held = await site.start(service_id, held=APPROVAL)
         async with site.open_uow() as uow:
-            assert [one.id for one in await uow.deployments.open(visible=EVERYTHING, service_id=service_id)] == [held]
+            assert [one.id for one in await uow.deployments.active(service_id, visible=EVERYTHING)] == [held]

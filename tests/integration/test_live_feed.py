@@ -13,13 +13,14 @@ import pytest_asyncio
 from deploy.adapters import websocket
 from deploy.adapters.database import Database
 from deploy.adapters.notifications import Listener
-from deploy.adapters.repository import Change, EventReader, StoredEvent, Version
+from deploy.adapters.repository import Change, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
 from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType, Visible
 from deploy.service_layer import live
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
+from deploy.service_layer.sharing import SharedEventReader, Turns
 from tests.databases import Databases
 from tests.runs import ended, line, reported
 from tests.site import Site
@@ -68,7 +69,7 @@ class Viewer:
         return [message["seq"] for message in self.of(deployment_id)]
 
 
-class CountedTail(EventReader):
+class CountedTail(SharedEventReader):
     """Counts how often events are read."""
 
     reads = 0
@@ -95,7 +96,7 @@ class Channel:
         self.hub = Hub()
         self.listener = Listener(url, is_own=is_own)
         self.database = Database(url)
-        self.tail = CountedTail(self.database)
+        self.tail = CountedTail(self.database, Turns(0))
         self.feed = LiveFeed(site.open_uow, self.tail, self.hub, self.listener)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -29,7 +29,7 @@ from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work, unit_of_work
 from tests.databases import Databases
-from tests.site import Site
+from tests.site import Site, unfinished
 
 
 async def add_rows(uow: UnitOfWork, name: str = "shop") -> Service:
@@ -70,7 +70,7 @@ class TestOneTransaction:
             async with unit_of_work(logged.transaction)() as uow:
                 await uow.workers.beat(worker_id="w1", host="h", version="1", slots=1)
                 service = await add_rows(uow)
-                assert await uow.deployments.open(visible=EVERYTHING, service_id=service.id) == []
+                assert await uow.deployments.active(service.id, visible=EVERYTHING) == []
                 await uow.audit.newest(1)
                 driver = uow.workers._driver
                 theirs = await session_of(driver).scalar(text("SELECT txid_current()"))
@@ -295,7 +295,7 @@ OUTDATING: dict[str, tuple[str, Work]] = {
     "session": ("ALTER TABLE users ALTER epoch TYPE {}", lambda uow: uow.users.list()),
     "plain SQL": (
         "ALTER TABLE deployments ALTER exit_code TYPE {}",
-        lambda uow: uow.deployments.open(visible=EVERYTHING),
+        unfinished,
     ),
 }
 

@@ -166,6 +166,32 @@ class TestUpgrade:
         async with open_uow() as uow:
             assert list(await uow.history.snapshots([1, 2, 3, 4], visible=EVERYTHING)) == [4]
 
+    async def test_similar_names_are_reported_and_stale_tokens_are_revoked(
+        self, empty: Database, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await with_sqlalchemy(empty, lambda begun: command.upgrade(config_for(begun), "0011"))
+        token = "INSERT INTO tokens (id, kind, origin, created, expires, user_id, service_id) VALUES "
+        async with empty.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO users (id, name, password_hash, is_admin, is_active) OVERRIDING SYSTEM VALUE "
+                "VALUES (1, 'ada', 'x', true, true), (2, 'Ada', 'x', false, true), (3, 'bob', 'x', false, true)"
+            )
+            await connection.execute(
+                "INSERT INTO services (id, name, data, deleted) OVERRIDING SYSTEM VALUE "
+                "VALUES (1, 'shop', '{}', NULL), (2, 'gone', '{}', now())"
+            )
+            await connection.execute(
+                f"{token} ('a', 'service', 'CI', now(), 'infinity', 1, 1), ('b', 'service', 'CI', now(), 'infinity', 1, 2), "
+                "('c', 'config', 'CI', now(), 'infinity', 1, NULL), ('d', 'config', 'CI', now(), 'infinity', 2, NULL), "
+                "('e', 'config', 'CI', now(), 'infinity', NULL, NULL)"
+            )
+        assert await migrations.upgrade(empty)
+        async with empty.connection() as connection:
+            rows = await connection.fetch("SELECT id FROM tokens WHERE revoked IS NOT NULL ORDER BY id")
+        assert [row[0] for row in rows] == ["b", "d"]
+        assert "These users have names that look alike: Ada, ada." in caplog.text
+        assert "bob" not in caplog.text
+
     async def test_concurrent_upgrades_do_not_conflict(self, empty_url: str) -> None:
         pools = [Database(empty_url) for _ in range(4)]
         try:

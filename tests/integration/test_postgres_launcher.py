@@ -172,7 +172,7 @@ def test_a_failed_start_shows_the_log_and_unlocks_the_folder(data_dir: Path) -> 
 
 
 def test_an_explicit_folder_without_programs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PostgresError, match="does not contain PostgreSQL's programs"):
+    with pytest.raises(PostgresError, match="POSTGRES_BIN_DIR must be a folder with PostgreSQL's programs"):
         find_binaries(tmp_path)
 
 

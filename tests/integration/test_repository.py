@@ -18,7 +18,7 @@ from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.queue import alive, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.runs import at, ended, line, reported
-from tests.site import Site
+from tests.site import Site, unfinished
 
 
 async def listed(database: Database, limit: int = 100, **more: Any) -> list[int]:
@@ -90,13 +90,13 @@ class TestOpen:
         assert await site.claim("w1") == first
         assert await site.claim("w2") == second
         async with site.open_uow() as uow:
-            assert [found.id for found in await uow.deployments.open(visible=EVERYTHING)] == [first, second, third]
-            assert [found.id for found in await uow.deployments.open(service_id=shop, visible=EVERYTHING)] == [
+            assert [found.id for found in await unfinished(uow)] == [first, second, third]
+            assert [found.id for found in await uow.deployments.active(shop, visible=EVERYTHING)] == [
                 first,
                 third,
             ]
-            assert [found.id for found in await uow.deployments.open(worker_id="w2", visible=EVERYTHING)] == [second]
-            assert await uow.deployments.open(worker_id="w3", visible=EVERYTHING) == []
+            assert [found.id for found in await uow.deployments.running_on("w2")] == [second]
+            assert await uow.deployments.running_on("w3") == []
 
 
 class TestLatest:

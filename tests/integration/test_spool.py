@@ -183,7 +183,8 @@ class TestLiveness:
         run.wait_for("ready")
         run.process.kill()
         run.process.wait(TIMEOUT)
-        assert (run.directory.alive(), run.directory.started()) == (False, True)
+        wait_until(lambda: not run.directory.alive())
+        assert run.directory.started()
         assert "exit" not in run.kinds()
 
     @pytest.mark.parametrize("delay", [milliseconds / 1000 for milliseconds in range(0, 40, 2)])
@@ -192,6 +193,7 @@ class TestLiveness:
         time.sleep(delay)
         run.process.kill()
         run.process.wait(TIMEOUT)
+        wait_until(lambda: not run.directory.alive())
         wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
         begun = runs.folder / "begun"
         if run.directory.started():

@@ -116,6 +116,15 @@ class TestScriptEnvironment:
         assert len(set(pipes)) == 2
         assert len(targets) == 5  # ls itself opens the fifth
 
+    def test_the_umask_does_not_depend_on_the_server(self, runs: Runs) -> None:
+        before = os.umask(0o077)
+        try:
+            run = runs.sh("umask")
+            run.outcome()
+        finally:
+            os.umask(before)
+        assert run.lines() == ["0022"]
+
     def test_signals_are_not_ignored_or_blocked(self, runs: Runs) -> None:
         run = runs.start(["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])
         run.outcome()
@@ -178,6 +187,7 @@ class TestFailedStarts:
                 "The interpreter /no/such/shell in the first line of {path} does not exist",
             ),
             ("#!/bin/sh\r\necho hello\r\n", 0o755, "Save it with Unix line endings"),
+            ("\ufeff#!/bin/sh\necho hello\n", 0o755, "{path} begins with a byte order mark"),
             ("#!\n", 0o755, "The interpreter (none) in the first line"),
             ("\x7fELF\0 no program", 0o755, "{path} could not be started: Exec format error"),
         ],
@@ -399,6 +409,35 @@ class TestSignals:
         run.process.terminate()
         outcome = run.outcome()
         assert (outcome["cause"], outcome["message"]) == ("cancelled", "The run's supervisor was stopped by SIGTERM.")
+
+    @pytest.mark.parametrize("daemon", ["sleep 600", "setsid sleep 600", "setsid env -i sleep 600"])
+    def test_nothing_outlives_a_killed_supervisor(self, runs: Runs, daemon: str) -> None:
+        run = runs.sh(f"({daemon} & echo $!); trap '' TERM HUP; echo ready; while :; do sleep 0.05; done")
+        run.wait_for("ready")
+        run.process.kill()
+        # The lock says that the run is alive until its processes are dead.
+        wait_until(lambda: not run.directory.alive())
+        assert not running(int(run.lines()[0]))
+        assert not running(run.records()[0].data["pid"])
+
+    @pytest.mark.parametrize("daemon", ["sleep 600", "setsid env -i sleep 600"])
+    def test_a_script_that_kills_its_parent_loses_the_run(self, runs: Runs, daemon: str) -> None:
+        run = runs.sh(f"({daemon} & echo $!); kill -KILL $PPID; sleep 600")
+        outcome = run.outcome()
+        assert outcome["cause"] == "lost"
+        assert outcome["message"].startswith("The run was lost: its supervisor died before reporting a result")
+        assert not running(int(run.lines()[0]))
+
+    @pytest.mark.parametrize("number", ["STOP", "TSTP", "TTIN", "TTOU"])
+    def test_a_script_that_stops_its_parent_still_ends_normally(self, runs: Runs, number: str) -> None:
+        run = runs.sh(f"kill -{number} $PPID; exit 4")
+        assert (run.outcome()["code"], run.outcome()["cause"]) == (4, None)
+
+    @pytest.mark.parametrize("number", ["HUP", "INT", "TERM", "USR1", "USR2", "ALRM", "PIPE", "CHLD"])
+    def test_signals_to_its_parent_change_nothing(self, runs: Runs, number: str) -> None:
+        run = runs.sh(f"kill -{number} $PPID; echo on; exit 4")
+        assert (run.outcome()["code"], run.outcome()["cause"]) == (4, None)
+        assert run.lines() == ["on"]
 
     def test_a_script_does_not_outlive_a_killed_supervisor(self, runs: Runs) -> None:
         run = runs.sh("trap '' TERM HUP; echo ready; while :; do sleep 0.05; done")

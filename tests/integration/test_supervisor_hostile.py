@@ -1,5 +1,6 @@
 """Hostile or careless scripts use bounded memory, get the right outcome, and leave nothing behind."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -114,7 +115,7 @@ class TestOutput:
         assert run.directory.spool.stat().st_size < 10 * 10_000
 
     def test_a_flood_of_reports_ends_at_twice_the_limit(self, runs: Runs) -> None:
-        run = runs.sh('yes \'{"name": "x"}\' | head -n 100000', output_limit=10_000)
+        run = runs.sh('yes \'{"name": "x", "state": "success"}\' | head -n 100000', output_limit=10_000)
         assert run.outcome()["code"] == 0
         assert len(run.notes()) == 2
         assert 18_000 < sum(len(line) + 1 for line in run.lines()) <= 20_000
@@ -133,6 +134,33 @@ class TestOutput:
         assert run.kinds()[0] == "start"
         assert run.kinds().count("exit") == 1
         assert run.lines()[0] == forged
+
+
+class TestUnfinishedLines:
+    REPORT = '{"name": "Unpack", "state": "failure"}'
+
+    def test_a_report_after_unfinished_text_is_a_line_of_its_own(self, runs: Runs) -> None:
+        run = runs.sh(f"printf 'unpacking ...' >&2; echo '{self.REPORT}'; printf ' 50 %%' >&2; echo done")
+        run.outcome()
+        assert run.lines() == ["unpacking ...", self.REPORT, " 50 %done"]
+
+    def test_a_report_within_a_line_is_not_split_off(self, runs: Runs) -> None:
+        run = runs.sh(f"echo 'INFO {self.REPORT}'; printf 'a %s\\n' '{{x}}'")
+        run.outcome()
+        assert run.lines() == [f"INFO {self.REPORT}", "a {x}"]
+
+    @pytest.mark.parametrize("size", [4_096, 8_192, 65_536])
+    def test_a_long_line_that_is_written_in_one_piece_stays_whole(self, runs: Runs, size: int) -> None:
+        """The kernel delivers it in pages, and the second page looks like a report."""
+        run = runs.start(runs.python(f"import os; os.write(1, b'x' * {size} + b'{self.REPORT}\\n')"))
+        run.outcome()
+        assert run.lines() == ["x" * size + self.REPORT]
+
+    def test_several_lines_in_one_piece_after_unfinished_text(self, runs: Runs) -> None:
+        text = f"{self.REPORT}\n{self.REPORT}\n"
+        run = runs.start(runs.python(f"import os; os.write(2, b'...'); os.write(1, {text.encode()!r})"))
+        run.outcome()
+        assert run.lines() == ["...", self.REPORT, self.REPORT]
 
 
 class TestPipes:
@@ -182,7 +210,27 @@ class TestPipes:
         run = runs.sh("echo first; yes & exit 0", output_limit=100_000)
         assert run.outcome()["code"] == 0
         assert run.lines()[0] == "first"
-        wait_until(lambda: not [pid for pid in processes_with(runs.mark) if running(pid)])
+        assert run.directory.spool.stat().st_size < 50 * 100_000
+
+    def test_a_process_left_running_can_print_after_the_run(self, runs: Runs) -> None:
+        daemon = "while [ ! -e stop ]; do echo tick && echo wrote >> ticks; sleep 0.01; done; touch stopped"
+        run = runs.sh(f"({daemon}) & exit 0")
+        assert run.outcome()["code"] == 0
+        ticks = runs.folder / "ticks"
+        before = ticks.stat().st_size
+        wait_until(lambda: ticks.stat().st_size > before + len("wrote\n") * 10)
+        (runs.folder / "stop").touch()
+        wait_until((runs.folder / "stopped").exists)
+
+    def test_the_reader_of_a_process_left_running_ends_with_it(self, runs: Runs) -> None:
+        run = runs.sh("echo $PPID; sleep 600 & echo $!; exit 0")
+        assert run.outcome()["code"] == 0
+        assert not run.directory.alive()
+        pid = int(run.lines()[1])
+        wait_until(lambda: len(readers_of(pid)) == 1)
+        (reader,) = readers_of(pid)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not running(reader))
 
     def test_all_script_output_is_recorded_while_others_hold_its_pipe(self, runs: Runs) -> None:
         run = runs.sh("sleep 600 & seq 1 100000")
@@ -280,7 +328,9 @@ class TestProcesses:
     def test_every_orphan_is_reaped(self, runs: Runs) -> None:
         run = runs.sh("for _ in 1 2 3 4 5; do (sleep 0 &) ; done; echo ready; exec sleep 600")
         run.wait_for("ready")
-        wait_until(lambda: children_of(run.process.pid) == [run.records()[0].data["pid"]])
+        start = run.records()[0].data
+        keeper = int(start["keeper"].split()[0])
+        wait_until(lambda: (children_of(run.process.pid), children_of(keeper)) == ([keeper], [start["pid"]]))
 
 
 class TestDisk:
@@ -366,6 +416,18 @@ def tail_of(run: Run) -> bytes:
     with open(run.directory.spool, "rb") as spool:
         spool.seek(max(0, run.directory.spool.stat().st_size - 200))
         return spool.read()
+
+
+def readers_of(pid: int) -> list[int]:
+    """Return the other processes that have the standard output of a process open, among those we may look at."""
+    pipe = os.readlink(f"/proc/{pid}/fd/1")
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != pid:
+            with contextlib.suppress(OSError):
+                fds = [os.readlink(f"/proc/{entry}/fd/{fd}") for fd in os.listdir(f"/proc/{entry}/fd")]
+                found += [int(entry)] if pipe in fds else []
+    return found
 
 
 def children_of(pid: int) -> list[int]:

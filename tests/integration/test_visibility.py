@@ -306,7 +306,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.KeepFiles(deployment_id=deployment_id, files={}),
             commands.FailLostRun(deployment_id=deployment_id, reason="x"),
             commands.RequeueDeployment(deployment_id=deployment_id),
-            commands.ExpireDeployments(days=1, count=1),
+            commands.ExpireDeployments(service_id=1, days=1, count=1),
             commands.Heartbeat(worker_id="w9", host="x", version="1", slots=1),
         )
     }

@@ -12,7 +12,7 @@ from deploy.domain.model import DeploymentState
 from deploy.domain.policy import EVERYTHING, WORKER
 from deploy.service_layer.queue import why_all_waiting, why_waiting
 from tests.runs import ended
-from tests.site import Site
+from tests.site import Site, unfinished
 
 # A service does not usually have deployments with and without an environment.
 ENVIRONMENTS = ("", "staging", "staging", "production", "production")
@@ -21,7 +21,7 @@ ENVIRONMENTS = ("", "staging", "staging", "production", "production")
 async def claim_all(site: Site) -> None:
     """Claim all deployments that can run. They are those that do not wait for others."""
     async with site.open_uow() as uow:
-        found = await uow.deployments.open(visible=EVERYTHING)
+        found = await unfinished(uow)
         reasons = await why_all_waiting(found, uow, site.clock.now, 60, visible=EVERYTHING)
     free = {number for number, why in reasons.items() if why["blocked_by"] is None}
     events = await site.bus.handle(ClaimDeployments(worker_id="w1", limit=100), by=WORKER)
@@ -31,7 +31,7 @@ async def claim_all(site: Site) -> None:
 async def both_agree(site: Site) -> int:
     """Compare both results. Return the number of deployments that wait for others."""
     async with site.open_uow() as uow:
-        found = await uow.deployments.open(visible=EVERYTHING)
+        found = await unfinished(uow)
         reasons = await why_all_waiting(found, uow, site.clock.now, 60, visible=EVERYTHING)
         alone = {one.id: await why_waiting(one, uow, site.clock.now, 60, visible=EVERYTHING) for one in found}
     assert reasons == {number: why for number, why in alone.items() if why is not None}
@@ -46,7 +46,7 @@ async def test_both_results_agree_after_random_events(site: Site, seed: int) -> 
     blocked = 0
     for _ in range(40):
         async with site.open_uow() as uow:
-            found = await uow.deployments.open(visible=EVERYTHING)
+            found = await unfinished(uow)
         running = [one.id for one in found if one.state is DeploymentState.RUNNING]
         does = chance.choice(["start", "start", "start", "claim", "end", "cancel"])
         if does == "start":

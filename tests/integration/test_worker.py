@@ -14,17 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from deploy.adapters.database import Unreachable
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.notifications import Listener
+from deploy.adapters.runs import spec
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings
-from deploy.domain.commands import ExpireDeployments, Heartbeat
-from deploy.domain.model import Deployment
+from deploy.domain.commands import CancelDeployment, Heartbeat
+from deploy.domain.model import Deployment, DeploymentState
+from deploy.domain.policy import WORKER
+from deploy.service_layer import enforcement
 from deploy.service_layer import worker as workers
+from deploy.service_layer.ingest import follow
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 from deploy.service_layer.worker import Worker
 from tests.conftest import inputs_of
+from tests.integration.supervised_runs import running
+from tests.runs import line
 from tests.site import Site
 
 TIMEOUT = 60.0
@@ -47,7 +55,9 @@ def working(
     monkeypatch.setattr(workers, "CLAIM_SECONDS", 0.05)
 
     @asynccontextmanager
-    async def work(sign_token: SignToken = lambda _id, _lifetime: TOKEN) -> AsyncIterator[None]:
+    async def work(
+        sign_token: SignToken = lambda _id, _lifetime: TOKEN, listener: Listener | None = None
+    ) -> AsyncIterator[None]:
         worker = Worker(
             identity=Heartbeat(worker_id="w1", host="host1", version="1", slots=2),
             runs_dir=tmp_path / "runs",
@@ -64,9 +74,9 @@ def working(
             bus=busy_site.bus,
             open_unit_of_work=committing_uow,
             run_secrets=StoredSecrets(inputs_of(committing_uow, services_root).vault),
-            listener=Listener(database_url),
+            listener=listener or Listener(database_url),
             sign_token=sign_token,
-            retention=ExpireDeployments(days=0, count=0),
+            retention=Retention(busy_site.bus, committing_uow, 0, 0),
         )
         task = asyncio.create_task(worker.run())
         try:
@@ -156,6 +166,67 @@ CONTEXTS = {
 }
 
 
+class TestStartsOnce:
+    async def test_a_started_run_whose_folder_is_gone_is_lost_and_not_started_again(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, "#!/bin/sh\ntouch started\n")
+        deployment_id = await busy_site.running()
+        await busy_site.take_in(deployment_id, line("printed before the folder was removed"))
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert found.state is DeploymentState.FAILURE
+        assert (found.reason or "").startswith("The run was lost")
+        assert not (services_root / "shop" / "started").exists()
+
+    async def test_a_claimed_run_that_did_not_start_is_started(
+        self, busy_site: Site, services_root: Path, working: Working
+    ) -> None:
+        script(services_root, "#!/bin/sh\ntouch started\n")
+        deployment_id = await busy_site.running()
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert found.state is DeploymentState.SUCCESS
+        assert (services_root / "shop" / "started").exists()
+
+
+class TestCancel:
+    async def test_a_cancel_heard_while_a_run_is_starting_stops_it(
+        self,
+        busy_site: Site,
+        services_root: Path,
+        working: Working,
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        script(services_root, "#!/bin/sh\nsleep 20\n")
+        monkeypatch.setattr(follow, "FIRST_PAUSE", 0.01)
+        listener = Listener(database_url)
+        starting, heard, connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        listener.on_connect(connected.set)
+
+        def sign_token(_id: int, _lifetime: timedelta) -> str:
+            """Fail like a database that is away, which delays the start, until the cancel was heard."""
+            starting.set()
+            if not heard.is_set():
+                raise Unreachable("The database is away.")
+            return TOKEN
+
+        listening = asyncio.create_task(listener.run())
+        async with working(sign_token, listener):
+            await asyncio.wait_for(connected.wait(), TIMEOUT)
+            # Otherwise, the worker would send the cancel of a running deployment again with its next heartbeat.
+            monkeypatch.setattr(workers, "HEARTBEAT_SECONDS", 3600.0)
+            deployment_id = await busy_site.start(await busy_site.service())
+            await asyncio.wait_for(starting.wait(), TIMEOUT)
+            listener.on("cancel", lambda _: heard.set())
+            await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
+            found = await ended(busy_site, deployment_id)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        assert found.state is DeploymentState.CANCELLED
+
+
 class TestLongContexts:
     @pytest.mark.parametrize(
         "answer",
@@ -202,7 +273,7 @@ token=$(sed -n 's/.*"access_token": "\\([^"]*\\)".*/\\1/p' "$2")
 leak() {
   echo "token: $token"
   printf %s "$token" | base64
-  echo "{\\"name\\": \\"Use $token\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
+  echo "{\\"name\\": \\"Use $token\\", \\"state\\": \\"success\\", \\"message\\": \\"$token\\", \\"found\\": [\\"$token\\"]}"
 }
 leak
 touch waiting
@@ -233,3 +304,94 @@ class TestDeploymentToken:
         assert [part for part in parts if part in shown] == []
         async with busy_site.open_uow() as uow:
             assert await uow.secrets.get(deployment_id) is None
+
+
+# `supervisor` and `keeper` are the two processes above the script.
+HOSTILE = """#!/bin/sh
+keeper=$PPID
+supervisor=$(cut -d ' ' -f 4 /proc/$PPID/stat)
+echo $supervisor $keeper $$ > processes
+"""
+
+
+def processes_of(services_root: Path) -> list[int]:
+    """Return the processes that a hostile script wrote down: its supervisor, its keeper, itself, and its children."""
+    return [int(pid) for pid in (services_root / "shop" / "processes").read_text().split()]
+
+
+async def until_hostile(services_root: Path) -> None:
+    """Wait until a hostile script has done what it wanted to do."""
+    while not (services_root / "shop" / "done").exists():  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+class TestEnforcement:
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(enforcement, "WATCH_SECONDS", 0.05)
+        monkeypatch.setattr(enforcement, "STOPPED_GRACE", 0.1)
+        monkeypatch.setattr(spec, "SCRIPT_GRACE", 0.5)
+
+    @pytest.mark.parametrize("stop", ["kill -STOP $supervisor", "kill -STOP $supervisor $keeper"])
+    async def test_a_stopped_supervisor_is_resumed_at_the_timeout(
+        self, busy_site: Site, services_root: Path, working: Working, stop: str
+    ) -> None:
+        script(services_root, f"{HOSTILE}{stop}\ntouch done\nexec sleep 600\n")
+        deployment_id = await busy_site.start(await busy_site.service(timeout=1))
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert (found.state.value, found.reason) == ("failure", "The run was stopped after its timeout of 1 s.")
+        assert not [pid for pid in processes_of(services_root) if running(pid)]
+
+    @pytest.mark.parametrize("ending", ["timeout", "cancel"])
+    async def test_a_supervisor_that_is_stopped_again_and_again_is_replaced(
+        self, busy_site: Site, services_root: Path, working: Working, ending: str
+    ) -> None:
+        script(
+            services_root,
+            f"{HOSTILE}trap '' TERM INT HUP\nsetsid env -i sleep 600 &\necho $! >> processes\n"
+            "touch done\nwhile :; do kill -STOP $supervisor $keeper; done\n",
+        )
+        deployment_id = await busy_site.start(await busy_site.service(timeout=2 if ending == "timeout" else 600))
+        async with working():
+            await asyncio.wait_for(until_hostile(services_root), TIMEOUT)
+        if ending == "cancel":  # while no worker is there
+            await busy_site.bus.handle(CancelDeployment(deployment_id=deployment_id, by="bob"), by=WORKER)
+        async with working():
+            found = await ended(busy_site, deployment_id)
+        assert not [pid for pid in processes_of(services_root) if running(pid)]
+        if ending == "cancel":
+            assert (found.state.value, found.reason) == ("cancelled", found.cancel_requested)
+        else:
+            assert (found.state.value, found.reason) == ("failure", "The run was stopped after its timeout of 2 s.")
+        assert "did not react" in json.dumps(await busy_site.messages(deployment_id))
+
+    @pytest.mark.parametrize(
+        "kill",
+        [
+            "kill -KILL $supervisor",
+            "kill -KILL $keeper",
+            "kill -KILL $supervisor $keeper",
+            "kill -STOP $keeper; kill -KILL $supervisor",
+        ],
+    )
+    async def test_nothing_of_a_killed_run_is_left_when_the_next_one_starts(
+        self, busy_site: Site, services_root: Path, working: Working, monkeypatch: pytest.MonkeyPatch, kill: str
+    ) -> None:
+        monkeypatch.setattr(enforcement, "ORPHAN_GRACE", 0.1)
+        script(
+            services_root,
+            "#!/bin/sh\n[ ! -e processes ] || { for pid in $(cat processes); do [ -e /proc/$pid/exe ] && echo $pid; done"
+            " > left; exit 0; }\n"
+            f"{HOSTILE.partition(chr(10))[2]}sleep 600 &\necho $! >> processes\nsetsid sleep 600 &\n"
+            f"echo $! >> processes\n{kill}\nsleep 600\n",
+        )
+        service_id = await busy_site.service()
+        first, second = await busy_site.start(service_id), await busy_site.start(service_id)
+        async with working():
+            found = await ended(busy_site, first)
+            later = await ended(busy_site, second)
+        assert found.state.value == "failure"
+        assert str(found.reason).startswith("The run was lost: ")
+        assert later.state.value == "success"
+        assert (services_root / "shop" / "left").read_text() == ""

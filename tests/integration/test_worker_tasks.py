@@ -263,5 +263,5 @@ async def test_the_queue_of_deployments_does_not_see_tasks(busy_site: Site, auto
     deployment_id = await busy_site.start(await busy_site.service())
     async with autocommit() as uow:
         await uow.worker_tasks.add("double", {"number": 1}, timeout=TIMEOUT)
-        assert [job.deployment_id for job in await uow.queue.jobs(visible=EVERYTHING)] == [deployment_id]
+        assert [job.deployment_id for job in await uow.queue.jobs(visible=EVERYTHING, last=10**9)] == [deployment_id]
     assert [await busy_site.claim(), await busy_site.claim()] == [deployment_id, None]

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from deploy.config import ConfigurationError, Settings, prepare_data_dir, read_or_create_secret, secret_key
-from deploy.entrypoints.serve.settings import SettingsError, load_settings
+from deploy.config import (
+    ConfigurationError,
+    Settings,
+    SettingsError,
+    prepare_data_dir,
+    read_or_create_secret,
+    secret_key,
+)
+from deploy.entrypoints.serve.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
 from deploy.domain.model import StepReport, StepState
 from deploy.domain.reports import Entry, Line, Reported, RunEnded
-from deploy.service_layer.ingest.entries import masked_entries
+from deploy.service_layer.ingest.entries import MAX_REPORT_NOTES, NOTE_PREFIX, ReportNotes, masked_entries
 from tests.runs import at
 
 STAMP = at(1).timestamp()
@@ -61,6 +61,40 @@ class TestEntries:
     def test_entries_stay_in_order(self) -> None:
         found = entries_of(record("out", str(number)) for number in range(50))
         assert [entry.text for entry in found if isinstance(entry, Line)] == [str(number) for number in range(50)]
+
+
+class TestReportNotes:
+    def test_a_line_that_is_almost_a_report_is_followed_by_a_note(self) -> None:
+        line = Line("INFO " + '{"name": "A", "state": "failure"}', at(1))
+        note = Line(
+            f"{NOTE_PREFIX}The line above is not a step report. A step report must be on a line of its own, "
+            "without other text.",
+            at(1),
+        )
+        assert entries_of([record("out", line.text), record("out", "next")]) == [line, note, Line("next", at(1))]
+
+    def test_the_note_also_follows_a_masked_line(self) -> None:
+        records = [record("out", '{"name": "hunter2-hunter2", "state": "error"}')]
+        line, note = masked_entries(records, Mask(["hunter2-hunter2"]))
+        assert isinstance(line, Line)
+        assert line.text == '{"name": "***", "state": "error"}'
+        assert isinstance(note, Line)
+        assert note.text.startswith(NOTE_PREFIX)
+
+    def test_the_number_of_notes_is_limited_across_batches(self) -> None:
+        notes = ReportNotes()
+        text = '{"name": "A", "state": "error"}'
+        found = [
+            entry
+            for _ in range(MAX_REPORT_NOTES)
+            for entry in masked_entries([record("out", text), record("out", text)], Mask(()), notes)
+            if isinstance(entry, Line) and entry.text.startswith(NOTE_PREFIX)
+        ]
+        assert len(found) == MAX_REPORT_NOTES
+        assert found[-1].text.endswith("Further lines like this are not mentioned.")
+
+    def test_notes_of_the_supervisor_are_not_checked(self) -> None:
+        assert len(entries_of([record("note", ["{}", '{"name": "A", "state": "error"}'])])) == 1
 
 
 class TestEnd:

@@ -27,6 +27,8 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         (("hunter2",), "Hunter2", "Hunter2"),
         (("abc",), "abc is too short to be hidden", "abc is too short to be hidden"),
         (("hunter", "hunter2"), "hunter2 and hunter", "*** and ***"),
+        (("my long password", "long"), "my long password!", "***!"),
+        (("my long password", "long"), "a long day", "a *** day"),
         (("abcdef", "defghi"), "xabcdefghix", "x***x"),
         (("aaaa",), "aaaaaa", "***"),
         (('say "hi"',), '{"said": "say \\"hi\\""}', '{"said": "***"}'),
@@ -34,6 +36,7 @@ PEM = "-----BEGIN KEY-----\nAAAA1111\n  BBBB2222  \nxy\n-----END KEY-----\n"
         (("it's\\me",), "'it\\\\'s' \"it's\\\\me\"", "'it\\\\'s' \"***\""),
         (("p&ss word",), "https://u:p%26ss%20word@host", "https://u:***@host"),
         (("p&ss/the word",), "/p%26ss/the%20word?key=p%26ss%2Fthe+word", "/***?key=***"),
+        (("it's (p&ss)!*",), "encodeURIComponent: it's%20(p%26ss)!*.", "encodeURIComponent: ***."),
         (("it's me",), "+ login 'it'\\''s me'", "+ login '***'"),
         (("it's me",), "+ login 'it'\"'\"'s me'", "+ login '***'"),
         (("hunter2",), "Authorization: Basic aHVudGVyMg==", "Authorization: Basic ***"),
@@ -90,7 +93,7 @@ def test_a_value_split_by_a_limit_is_masked() -> None:
     secret = "0123456789" * 10
     history, mask = History(), Mask([secret])
     for fields in ({"name": "A", "message": "x" * 65_500 + secret}, {"name": "y" * 450 + secret}):
-        history.take(mask.entry(read_line(json.dumps(fields), at(1))))
+        history.take(mask.entry(read_line(json.dumps({"state": "success", **fields}), at(1))))
     assert "0123" not in str(history.messages)
     assert history.step("A").message == "x" * 65_500 + "***"
 

@@ -24,6 +24,7 @@ from deploy.domain.reports import (
     read_event,
     read_line,
     report_of,
+    report_problem,
     short_text,
     step_name,
     step_report,
@@ -71,14 +72,17 @@ class TestReadLine:
             '{"name": "A", "state": null}',
             '{"name": "A", "state": 1}',
             '{"name": "A", "state": ["success"]}',
-            '{"name": "A"} and more',
-            'more and {"name": "A"}',
-            '{"name": "A"} {"name": "B"}',
-            '{"name": "A"',
-            "{'name': 'A'}",
-            '{"name": "A", "n": ' + "9" * 5000 + "}",
-            '{"name": "A", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
-            '{"name": "A", "deep": ' + '{"a":' * 60 + "1" + "}" * 60 + "}",
+            '{"name": "A"}',
+            '{"name": "shop", "level": 50, "msg": "FATAL: duplicate key"}',
+            '{"name": "A", "state": "failure"} and more',
+            'more and {"name": "A", "state": "failure"}',
+            '{"name": "A", "state": "failure"} {"name": "B", "state": "failure"}',
+            '{"name": "A", "state": "failure"',
+            "{'name': 'A', 'state': 'failure'}",
+            '{"name": "\\u001b[0m", "state": "failure"}',
+            '{"name": "A", "state": "success", "n": ' + "9" * 5000 + "}",
+            '{"name": "A", "state": "success", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            '{"name": "A", "state": "success", "deep": ' + '{"a":' * 60 + "1" + "}" * 60 + "}",
         ],
         ids=lambda text: text[:30],
     )
@@ -88,7 +92,6 @@ class TestReadLine:
     @pytest.mark.parametrize(
         ("text", "state"),
         [
-            ('{"name": "A"}', StepState.SUCCESS),
             ('{"name": "A", "state": "pending"}', StepState.PENDING),
             ('{"name": "A", "state": "running"}', StepState.RUNNING),
             ('{"name": "A", "state": "success"}', StepState.SUCCESS),
@@ -104,6 +107,50 @@ class TestReadLine:
     )
     def test_state_names_are_converted(self, text: str, state: StepState) -> None:
         assert report_in(text) == StepReport(name="A", state=state)
+
+    @pytest.mark.parametrize("before", ["\x1b[0m", "\ufeff", " \x1b[1;31m ", "\x1b]0;title\x07"])
+    def test_what_surrounds_a_report_invisibly_is_ignored(self, before: str) -> None:
+        report = report_in(before + '{"name": "A", "state": "failure"}\x1b[0m')
+        assert report == StepReport(name="A", state=StepState.FAILURE)
+
+    def test_escape_codes_are_removed_from_names_and_messages(self) -> None:
+        fields = {"name": "\x1b[1mApply\x1b[0m", "state": "failure", "message": "\x1b[31mError:\x1b[0m no\x1b"}
+        report = report_in(json.dumps(fields))
+        assert (report.name, report.message) == ("Apply", "Error: no␛")
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ('{"name": "A", "state": "failure",}', "not valid JSON"),
+            ("{'name': 'A', 'state': 'failure'}", "not valid JSON"),
+            ('{"name": "A"}{"name": "B", "state": "failure"}', "not valid JSON, or more than one object"),
+            ('2026-11-30 INFO {"name": "A", "state": "failure"}', "a line of its own"),
+            ('{"name": "A", "state": "failure"} # done', "a line of its own"),
+            ('{"name": "A",', "a single line"),
+            ('{"name": "A", "state": "error"}', "one of: pending, running, success, failure"),
+            ('{"name": 5, "state": "failure"}', "name of a step must be a string"),
+            ('{"name": " ", "state": "failure"}', "name of a step must be a string"),
+            ('{"name": "A", "state": "failure", "deep": ' + '{"a":' * 60 + "1" + "}" * 60 + "}", "nested too deeply"),
+        ],
+        ids=lambda text: text[:40],
+    )
+    def test_the_reason_a_line_is_not_a_report_is_given(self, text: str, problem: str) -> None:
+        assert read_line(text, at(1)) == Line(text, at(1))
+        assert problem in (report_problem(text) or "")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"name": "shop", "level": 50, "msg": "FATAL: duplicate key"}',
+            '{"state": "failure"}',
+            '{"log": {"name": "A", "state": "failure"}}',
+            "name: A, state: failure",
+            '"name": "A"',
+            "",
+        ],
+    )
+    def test_lines_that_do_not_look_like_reports_have_no_problem(self, text: str) -> None:
+        assert report_problem(text) is None
 
     def test_a_failed_step_shows_its_error_message_and_keeps_its_message(self) -> None:
         report = report_in('{"name": "A", "state": "failure", "message": "m", "error_message": "e"}')
@@ -131,27 +178,31 @@ class TestReadLine:
         ],
     )
     def test_messages(self, fields: dict[str, Any], message: str) -> None:
-        assert report_in(json.dumps({"name": "A", **fields})).message == message
+        assert report_in(json.dumps({"name": "A", "state": "success", **fields})).message == message
 
     def test_an_error_message_is_also_in_the_detail(self) -> None:
-        assert report_in('{"name": "A", "error_message": "broken"}').detail == {"error_message": "broken"}
+        assert report_in('{"name": "A", "state": "success", "error_message": "broken"}').detail == {
+            "error_message": "broken"
+        }
 
     def test_names_are_trimmed(self) -> None:
-        assert report_in(json.dumps({"name": "  A  "})).name == "A"
+        assert report_in(json.dumps({"name": "  A  ", "state": "success"})).name == "A"
 
     def test_texts_keep_their_length_until_they_are_masked(self) -> None:
-        report = report_in(json.dumps({"name": "x" * 10_000, "message": "y" * (MESSAGE_LIMIT + 7)}))
+        report = report_in(
+            json.dumps({"name": "x" * 10_000, "state": "success", "message": "y" * (MESSAGE_LIMIT + 7)})
+        )
         assert (report.name, report.message) == ("x" * 10_000, "y" * (MESSAGE_LIMIT + 7))
 
     def test_the_mark_for_cut_text_has_no_meaning_in_a_report_of_a_script(self) -> None:
-        report = report_in(json.dumps({"name": f"a{CUT}9;", "message": f"b{CUT}9;"}))
+        report = report_in(json.dumps({"name": f"a{CUT}9;", "state": "success", "message": f"b{CUT}9;"}))
         assert (report.name, report.message) == ("a␚9;", "b␚9;")
 
     @pytest.mark.parametrize(
         ("printed", "kept"), [("a\x00b", f"a{REPLACEMENT}b"), ("\ud800", "?"), ("ä\x00\udfff", f"ä{REPLACEMENT}?")]
     )
     def test_characters_that_cannot_be_stored_are_replaced(self, printed: str, kept: str) -> None:
-        report = report_in(json.dumps({"name": printed, "message": printed}))
+        report = report_in(json.dumps({"name": printed, "state": "success", "message": printed}))
         assert (report.name, report.message) == (kept, kept)
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
@@ -160,10 +211,14 @@ class TestReadLine:
         assert report.detail == {"took": None}
 
     def test_ordinary_numbers_stay_unchanged(self) -> None:
-        assert report_in('{"name": "A", "a": 1, "b": -2.5, "c": 1e3}').detail == {"a": 1, "b": -2.5, "c": 1000.0}
+        assert report_in('{"name": "A", "state": "success", "a": 1, "b": -2.5, "c": 1e3}').detail == {
+            "a": 1,
+            "b": -2.5,
+            "c": 1000.0,
+        }
 
     def test_the_last_of_two_equal_keys_wins(self) -> None:
-        assert report_in('{"name": "A", "name": "B"}').name == "B"
+        assert report_in('{"name": "A", "name": "B", "state": "success"}').name == "B"
 
     @given(st.text())
     def test_any_text_is_accepted(self, text: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deploy.domain.events import DeploymentChanged, StepChanged
 from deploy.domain.model import DeploymentState, HostResult, Outcome, PlannedStep, StepState
-from deploy.domain.reports import Entry, HostReported, Reported, RunEnded, read_event, step_report
+from deploy.domain.reports import DETAIL_LIMIT, Entry, HostReported, Reported, RunEnded, read_event, step_report
 from deploy.domain.run import SCRIPT_STEP, plan
 from tests.runs import History, a_deployment, at, ended, line, reported
 
@@ -160,6 +160,22 @@ class TestReport:
         history.take(reported("A", "running", message="one"), reported("A", message="two"))
         assert sorted(step.message for step in history.stored.values()) == ["half", "two"]
 
+    def test_the_size_of_details_is_limited(self) -> None:
+        history = History(["A"])
+        for number in range(10):
+            detail = {"shared": number, f"field {number}": "x" * (DETAIL_LIMIT // 4)}
+            history.take(reported("A", "running", detail=detail))
+        found = history.step("A").detail
+        assert len(json.dumps(found)) < DETAIL_LIMIT + 1000
+        assert found["shared"] == 9
+        assert found["field 0"] == "x" * (DETAIL_LIMIT // 4)
+        assert found["field 9"].startswith("… (left out: ")
+
+    def test_the_number_of_details_is_limited(self) -> None:
+        history = History(["A"])
+        history.take(reported("A", "running", detail={f"field {number}": "x" * 1000 for number in range(100_000)}))
+        assert len(json.dumps(history.step("A").detail)) < DETAIL_LIMIT + 1000
+
     def test_details_are_merged(self) -> None:
         history = History(["A"])
         history.take(reported("A", "running", detail={"a": 1, "b": 1}), reported("A", detail={"b": 2}))
@@ -304,6 +320,25 @@ ENDINGS = {
     ),
     "signal": Ending(
         ended(None, signal="SIGSEGV"), FAILURE, "The deploy script was killed by SIGSEGV.", {"A": "failure"}
+    ),
+    "exit code of a killed program": Ending(
+        ended(137),
+        FAILURE,
+        "The deploy script ended with exit code 137. A program was killed (SIGKILL), often because the machine was out "
+        "of memory.",
+        {"A": "failure"},
+    ),
+    "exit code of a missing program": Ending(
+        ended(127),
+        FAILURE,
+        "The deploy script ended with exit code 127. A command was not found. Check its name, and PATH_FOR_DEPLOY.",
+        {"A": "failure"},
+    ),
+    "killed": Ending(
+        ended(None, signal="SIGKILL"),
+        FAILURE,
+        "The deploy script was killed by SIGKILL. Often, the system does this because the machine is out of memory.",
+        {"A": "failure"},
     ),
     "timeout": Ending(
         ended(None, signal="SIGKILL", cause="timeout", message="Too long."), FAILURE, "Too long.", {"A": "failure"}

@@ -82,7 +82,7 @@ class TestOtherFieldsOfSteps:
         value: Any = 1
         for _ in range(levels):
             value = [value]
-        fields = {"name": "A", "x": value}
+        fields = {"name": "A", "state": "success", "x": value}
         assert (step_report(fields) is not None) == is_fine
         if is_fine:
             StepIn.model_validate(fields)

@@ -15,15 +15,16 @@ WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "WorkerTasks", "Wo
 INTERNAL = {
     "Batches": {"add", "next_id", "store", "store_all"},
     "DeployedServices": {"put"},
-    "Deployments": {"lost", "remove_old", "to_run", "with_key", "without_job"},
+    "Deployments": {"count_queued", "lost", "running_on", "to_run", "with_key", "without_job"},
     "EventReader": {"service_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
     "Queue": {"finish", "put", "take", "wake", "withdraw"},
+    "Retention": {"remove_old"},
     "Secrets": {"get", "put", "remove"},
     "Services": {"add", "all_for_update", "all_for_upkeep", "store"},
     "Steps": {"open_of", "reserve_ids"},
-    "Tokens": {"add", "find_valid", "get", "revoke", "touch"},
+    "Tokens": {"add", "find_valid", "get", "revoke", "revoke_config_tokens", "revoke_of_service", "touch"},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import asyncpg
 from asyncpg.exceptions import ClientConfigurationError, InvalidCachedStatementError, OutdatedSchemaCacheError
@@ -12,6 +13,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 class Unreachable(ConnectionError):
     """The database cannot be reached. (A plain OSError can have other causes, such as a file.)"""
+
+
+class ReadTimeout(Exception):
+    """A read took too long and was canceled."""
 
 
 _OUTAGES = (
@@ -45,6 +50,13 @@ def is_away(error: BaseException) -> bool:
         return True
     # Retrying does not fix an invalid address.
     return isinstance(error, _OUTAGES) and not isinstance(error, ClientConfigurationError) and not is_outdated(error)
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if the error means that the database or this process could not write to a full disk."""
+    error = driver_error(error)
+    # 53100: disk full
+    return sql_state(error) == "53100" or (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT})
 
 
 def is_outdated(error: BaseException) -> bool:

@@ -23,6 +23,14 @@ from deploy.adapters.database.url import dsn_of
 
 CHANNEL = "fastdeploy"
 QUEUE_CHANNEL = "procrastinate_any_queue_v1"
+# Generic plans work for all values. Otherwise each connection would plan each statement five times first. But they do not
+# know that a LIMIT is small, so reading a table and sorting it could seem cheaper than reading a few rows in the order of
+# an index. The other settings rule that out, for plans that have a choice (decision 0024). Before PostgreSQL 18, plans
+# without a choice then seem so expensive that they would be compiled.
+PLANNING = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; "
+    "SET enable_sort = off; SET enable_incremental_sort = off; SET jit = off"
+)
 # Seconds to wait for a pooled connection.
 POOL_TIMEOUT = 30.0
 
@@ -31,14 +39,23 @@ class Database:
     """The connection pool of a process. It connects on demand and replaces dead connections.
 
     SQLAlchemy's pool keeps connections open, and callers wait for a free one, because opening a connection takes
-    longer than ten transactions. `timeout` is the limit for opening a connection, in seconds. With `log_sql`, every
-    statement is logged with its duration.
+    longer than ten transactions. `timeout` is the limit for opening a connection and `read_timeout` the limit for
+    a statement that reads something for a client, in seconds. With `log_sql`, every statement is logged with its duration.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 20, timeout: float = 5.0, log_sql: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 20,
+        timeout: float = 5.0,
+        read_timeout: float = 10.0,
+        log_sql: bool = False,
+    ) -> None:
         self.url = url
         self._size = pool_size
         self._timeout = timeout
+        self._read_timeout = read_timeout
         self._log_sql = log_sql
         self._engine: AsyncEngine | None = None
         self._open: dict[int, DriverConnection] = {}
@@ -75,6 +92,19 @@ class Database:
         async with self.connection() as connection, transaction_on(connection):
             yield connection
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[DriverConnection]:
+        """Yield a connection in autocommit mode for reads of clients, which must not take longer than `read_timeout`."""
+        async with self.connection() as connection:
+            connection.read_timeout = self._read_timeout
+            yield connection
+
+    @asynccontextmanager
+    async def reading_transaction(self) -> AsyncIterator[DriverConnection]:
+        """Yield a connection in a transaction for reads of clients, which must not take longer than `read_timeout`."""
+        async with self.reading() as connection, transaction_on(connection):
+            yield connection
+
     def owns(self, server_pid: int) -> bool:
         """Return True if the PostgreSQL process serves one of these connections."""
         return server_pid in self._open
@@ -106,7 +136,7 @@ class Database:
         assert pooled.sync_connection is not None
         driver = pooled.sync_connection.connection.driver_connection
         assert isinstance(driver, DriverConnection)
-        driver.pooled, driver.session, driver.allows_session = pooled, None, False
+        driver.pooled, driver.session, driver.allows_session, driver.read_timeout = pooled, None, False, None
         self._in_use.add(driver)
         if driver.is_closed() or driver.generation != self._generation:
             await self._check_in(driver, is_reusable=False)
@@ -163,8 +193,7 @@ class Database:
         adapted.run_async(self._begin)
 
     async def _begin(self, connection: DriverConnection) -> None:
-        # Generic plans work for all values. Otherwise each connection would plan each statement five times first.
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(PLANNING)
         if self._log_sql:
             log_driver_statements(connection)
         connection.generation = self._generation

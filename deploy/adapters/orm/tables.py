@@ -180,25 +180,30 @@ deployments = Table(
     Column("environment", Text, nullable=False, server_default=""),
     # {"reason", "until"} of a queued deployment that does not have a job yet.
     Column("held", JSON),
-    # For a service's history.
-    Index("ix_deployments_service_id_id", "service_id", text("id DESC")),
-    # For the history and the last successful deployment of a lane.
-    Index("ix_deployments_lane_id", "service_id", "environment", text("id DESC")),
-    Index(
-        "ix_deployments_lane_success",
-        "service_id",
-        "environment",
-        text("id DESC"),
-        postgresql_where=text("state = 'success'"),
-    ),
-    # For filtering by time.
-    Index("ix_deployments_created", "created"),
+    # Each set of columns that deployments are looked up by has its own index, which ends with the ID (decision 0024).
+    Index("ix_deployments_service", "service_id", "id"),
+    Index("ix_deployments_lane_state", "service_id", "environment", "state", "id"),
+    Index("ix_deployments_lane_user_id", "service_id", "environment", "user_id", "id"),
+    Index("ix_deployments_state", "state", "id"),
+    Index("ix_deployments_service_state", "service_id", "state", "id"),
+    Index("ix_deployments_user_state", "user", "state", "id"),
+    Index("ix_deployments_origin_state", "origin", "state", "id"),
+    Index("ix_deployments_service_user_state", "service_id", "user", "state", "id"),
+    Index("ix_deployments_service_origin_state", "service_id", "origin", "state", "id"),
+    Index("ix_deployments_user_origin_state", "user", "origin", "state", "id"),
+    Index("ix_deployments_service_user_origin_state", "service_id", "user", "origin", "state", "id"),
+    # For filtering by time: the first and last moments in blocks of 256 and 65,536 IDs.
+    Index("ix_deployments_small_block", text("(id >> 8)"), "created"),
+    Index("ix_deployments_large_block", text("(id >> 16)"), "created"),
+    # For retention.
+    Index("ix_deployments_finished", "service_id", "finished", postgresql_where=text("finished IS NOT NULL")),
     # Deleting a deployment searches for its retries (ON DELETE SET NULL).
     Index("ix_deployments_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_deployments_open", "id", postgresql_where=text(f"state IN ({sql_list(model.ACTIVE)})")),
     Index(
-        "uq_deployments_service_id_idempotency_key",
+        "uq_deployments_service_id_user_idempotency_key",
         "service_id",
+        "user",
         "idempotency_key",
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL"),

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.adapters.postgres.errors import PostgresError
+from deploy.adapters.postgres.errors import PostgresError, WrongBinDir
 
 SYSTEM_INSTALLATIONS = Path("/usr/lib/postgresql")
 OLDEST_MAJOR = 15
@@ -55,8 +55,8 @@ def _folders(explicit: Path | None) -> Iterator[Path]:
     """Yield the folders that contain a server, best first. If a folder is given explicitly, yield only that one."""
     if explicit is not None:
         if not _is_complete(explicit):
-            raise PostgresError(
-                f"{explicit} does not contain PostgreSQL's programs postgres and initdb. Choose another folder."
+            raise WrongBinDir(
+                f"POSTGRES_BIN_DIR must be a folder with PostgreSQL's programs postgres and initdb (got {str(explicit)!r})."
             )
         yield explicit.absolute()
         return

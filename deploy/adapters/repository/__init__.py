@@ -13,6 +13,7 @@ from deploy.adapters.repository.inputs import PreviousValues
 from deploy.adapters.repository.listings import Listings
 from deploy.adapters.repository.plans import Plans
 from deploy.adapters.repository.queue import Ahead, Queue
+from deploy.adapters.repository.retention import Retention
 from deploy.adapters.repository.secrets import Secrets
 from deploy.adapters.repository.services import DeployedServices, Services
 from deploy.adapters.repository.sessions import Sessions
@@ -40,6 +41,7 @@ __all__ = [
     "Plans",
     "PreviousValues",
     "Queue",
+    "Retention",
     "Secrets",
     "Services",
     "Sessions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,16 +45,29 @@ _OUTPUT = VisibleStatement(
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit",
     _SERVICE_OF_DEPLOYMENT,
 )
+# A piece of the output, as (last line, message): the message is NULL if it cannot contain the text. Comparisons of
+# letters are exact for ASCII; messages with characters that casefold() converts to ASCII are always included.
+_SEARCH = VisibleStatement(
+    "SELECT last_line, CASE WHEN message ILIKE :pattern OR ((octet_length(message) > char_length(message) "
+    "OR strpos(message, '\\u') > 0) AND message ~ :unusual) THEN message END AS message FROM ("
+    "SELECT last_line, message, sum(octet_length(message)) OVER (ORDER BY last_line) - octet_length(message) AS before "
+    "FROM (SELECT last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
+    "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit) AS next) AS piece "
+    "WHERE before < :max_bytes ORDER BY last_line",
+    _SERVICE_OF_DEPLOYMENT,
+)
+_UNUSUAL = r"[ßİŉſǰẖẗẘẙẚẞ\u212Aﬀﬁﬂﬃﬄﬅﬆ]|\\u(?!00[01])"
+_PLAIN = re.compile(r"[ !#-\[\]-~]+")
 _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
 # Queued and running deployments, and recently finished ones among the newest 1,000.
 _CURSORS = VisibleStatement(
     f"SELECT id, seq FROM deployments WHERE state IN ({sql_list(ACTIVE)}) AND {{visible}} "
-    "UNION SELECT id, seq FROM deployments WHERE id > (SELECT coalesce(max(id), 0) - 1000 FROM deployments) "
-    "AND finished > now() - make_interval(secs => :seconds) AND {visible}",
+    "UNION SELECT id, seq FROM (SELECT id, seq, service_id, finished FROM deployments ORDER BY id DESC LIMIT 1000) AS newest "
+    "WHERE finished > now() - make_interval(secs => :seconds) AND {visible}",
     "service_id",
 )
-_SERVICE = "SELECT service_id FROM deployments WHERE id = $1"
+_SERVICE = Statement("SELECT service_id FROM deployments WHERE id = :deployment_id")
 
 
 class StoredEvent(NamedTuple):
@@ -108,6 +122,36 @@ class Events:
         """Return up to `limit` output events with lines after line number `line`, in order."""
         rows = await _OUTPUT.rows(self._driver, visible, deployment_id=deployment_id, after=line, limit=limit)
         return [StoredEvent(*row) for row in rows]
+
+    async def search_output(
+        self,
+        deployment_id: int,
+        line: int,
+        text: str,
+        *,
+        visible: Visible,
+        limit: int = 2000,
+        max_bytes: int = 4 << 20,
+    ) -> list[tuple[int, str | None]]:
+        """Search a piece of the output after line number `line`: up to `limit` events, or the one that reaches `max_bytes`.
+
+        Return the last line of each event, and its message if it may contain `text` (ignoring case). An empty list
+        means the end of the output.
+        """
+        # JSON does not escape these characters, so they can be searched for in the message itself.
+        plain = max(_PLAIN.findall(text.casefold()), key=len, default="")
+        escaped = re.sub(r"([%_])", r"\\\1", plain)
+        rows = await _SEARCH.rows(
+            self._driver,
+            visible,
+            deployment_id=deployment_id,
+            after=line,
+            pattern=f"%{escaped}%",
+            unusual=_UNUSUAL,
+            limit=limit,
+            max_bytes=max_bytes,
+        )
+        return [(row[0], row[1]) for row in rows]
 
     async def wake(self, payload: str) -> None:
         """Notify listening processes after this transaction commits."""
@@ -165,5 +209,5 @@ class EventReader:
     async def service_of(self, deployment_id: int) -> int | None:
         """Return the service ID of a deployment, or None if it was deleted."""
         async with self._database.connection() as connection:
-            service_id: int | None = await connection.fetchval(_SERVICE, deployment_id)
+            service_id: int | None = await _SERVICE.value(connection, deployment_id=deployment_id)
             return service_id

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import asyncpg
 
+from deploy.adapters.repository.newest import newest_first
 from deploy.adapters.repository.rows import columns_of, deployment_from
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
@@ -16,14 +17,18 @@ from deploy.domain.changes import Snapshot
 from deploy.domain.model import FINAL, Deployment, DeploymentState, Lane
 from deploy.domain.policy import Visible
 
+_SUCCESS = f"'{DeploymentState.SUCCESS.value}'"
+_LANE = {"service_id": ":service_id", "environment": ":environment"}
 _FINISHED = VisibleStatement(
-    "SELECT id, state, started, finished FROM deployments WHERE service_id = :service_id "
-    f"AND environment = :environment AND state IN ({sql_list(FINAL)}) AND {{visible}} ORDER BY id DESC LIMIT :limit",
-    "service_id",
+    f"SELECT one.* FROM unnest(ARRAY[{sql_list(FINAL)}]) AS final (state) CROSS JOIN LATERAL ("
+    "SELECT d.id, d.state, d.started, d.finished FROM deployments AS d "
+    f"{newest_first({**_LANE, 'state': 'final.state'})} LIMIT :limit) AS one "
+    "WHERE {visible} ORDER BY one.id DESC LIMIT :limit",
+    "CAST(:service_id AS bigint)",
 )
 _LAST_SUCCESS = VisibleStatement(
-    f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d WHERE d.service_id = :service_id "
-    "AND d.environment = :environment AND d.state = 'success' AND d.id < :before AND {visible} ORDER BY d.id DESC LIMIT 1",
+    f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d "
+    f"{newest_first({**_LANE, 'state': _SUCCESS}, before=':before', also='AND {visible}')} LIMIT 1",
     "d.service_id",
 )
 _SNAPSHOTS = VisibleStatement(

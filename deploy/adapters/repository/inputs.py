@@ -7,15 +7,18 @@ from typing import Any
 
 import asyncpg
 
+from deploy.adapters.repository.newest import newest_first
 from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Lane
 from deploy.domain.policy import Visible
 
-# Only considers the lane's last 1,000 deployments; older values are not offered.
+_OF_USER = newest_first(
+    {"service_id": ":service_id", "environment": ":environment", "user_id": "CAST(:user_id AS bigint)"}
+)
 _LAST = VisibleStatement(
-    "SELECT context FROM (SELECT id, user_id, context FROM deployments WHERE service_id = :service_id "
-    "AND environment = :environment AND {visible} ORDER BY id DESC LIMIT 1000) AS lately WHERE user_id = :user_id ORDER BY id DESC LIMIT 1",
-    "service_id",
+    f"SELECT last.context FROM (SELECT d.service_id, d.context FROM deployments AS d {_OF_USER} LIMIT 1) AS last "
+    "WHERE {visible}",
+    "last.service_id",
 )
 
 

@@ -5,15 +5,24 @@ A page of 100 deployments takes a tenth of the CPU time needed to build objects.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from deploy.adapters.database import Database
+from deploy.adapters.database import Database, DriverConnection
 from deploy.adapters.repository.deployments import Filter
-from deploy.adapters.states import sql_list
+from deploy.adapters.repository.newest import (
+    BEYOND_LAST_ID,
+    FIRST_ID_SINCE,
+    ID_AFTER_ALL_UNTIL,
+    newest_first,
+)
+from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.fields import moments, sent
-from deploy.domain.model import ACTIVE, Deployment
+from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import Visible
 
+# A service's entry contains at most this many of its queued and running deployments, and counts at most this many
+# queued ones: the list must not grow with the queue.
+LISTED_ACTIVE, COUNTED_QUEUED = 5, 100
 _MOMENTS = moments(Deployment)
 
 
@@ -24,24 +33,72 @@ def _column(name: str) -> str:
 
 
 _COLUMNS = ", ".join(map(_column, sent(Deployment)))
-_OPEN = f"d.state IN ({sql_list(ACTIVE)})"
-_DEPLOYMENTS = "SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '') || ']' FROM ({page}) AS page"
-_SERVICES = f"""
-    WITH open AS (
-        SELECT service_id, json_agg(row_to_json(d) ORDER BY d.id) AS deployments
-        FROM (SELECT {_COLUMNS} FROM deployments AS d WHERE {_OPEN}) AS d GROUP BY service_id
-    ), listed AS (
-        SELECT s.id, s.name, s.data, row_to_json(newest) AS last_deployment,
-            coalesce(open.deployments, '[]'::json) AS active_deployments
-        FROM services AS s
-        LEFT JOIN open ON open.service_id = s.id
-        LEFT JOIN LATERAL (
-            SELECT {_COLUMNS} FROM deployments AS d WHERE d.service_id = s.id ORDER BY d.id DESC LIMIT 1
-        ) AS newest ON true
-        WHERE s.deleted IS NULL AND {{visible}} ORDER BY s.name
-    )
-    SELECT '[' || coalesce(string_agg(row_to_json(listed)::text, ','), '') || ']' FROM listed
-"""
+
+
+def _of_service(state: DeploymentState, columns: str, limit: int) -> str:
+    found = newest_first({"service_id": "s.id", "state": f"'{state.value}'"}, oldest=True)
+    return f"SELECT {columns} FROM deployments AS d {found} LIMIT {limit}"
+
+
+_RUNNING, _QUEUED = DeploymentState.RUNNING, DeploymentState.QUEUED
+_SERVICES = VisibleStatement(
+    "SELECT '[' || coalesce(string_agg(row_to_json(listed)::text, ','), '') || ']' FROM ("
+    "SELECT s.id, s.name, s.data, row_to_json(newest) AS last_deployment, "
+    "coalesce(active.deployments, '[]'::json) AS active_deployments, counted.active_count FROM services AS s "
+    f"LEFT JOIN LATERAL (SELECT {_COLUMNS} FROM deployments AS d {newest_first({'service_id': 's.id'})} LIMIT 1) "
+    "AS newest ON true "
+    "CROSS JOIN LATERAL (SELECT json_agg(row_to_json(d) ORDER BY d.id) AS deployments FROM ("
+    f"(({_of_service(_RUNNING, _COLUMNS, LISTED_ACTIVE)}) UNION ALL ({_of_service(_QUEUED, _COLUMNS, LISTED_ACTIVE)})) "
+    f"LIMIT {LISTED_ACTIVE}) AS d) AS active "
+    "CROSS JOIN LATERAL (SELECT count(*) AS active_count FROM ("
+    f"({_of_service(_RUNNING, 'd.id', 1000)}) UNION ALL ({_of_service(_QUEUED, 'd.id', COUNTED_QUEUED)})) AS d) "
+    "AS counted WHERE s.deleted IS NULL AND {visible} ORDER BY s.name) AS listed",
+    "s.id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The statement for a page of deployments with a filter. Each combination of columns has its own index."""
+
+    keys: tuple[tuple[str, str], ...]
+    sources: tuple[str, ...]
+    conditions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, only: Filter, visible: Visible) -> _Page:
+        keys, sources = {}, []
+        if only.service_id is not None:
+            keys["service_id"] = "CAST(:service_id AS bigint)"
+        elif visible.services is not None:
+            keys["service_id"] = "visible.id"
+            sources.append("unnest(CAST(:visible AS bigint[])) AS visible (id)")
+        keys |= {name: f"CAST(:{name} AS text)" for name in ("user", "origin") if getattr(only, name) is not None}
+        if only.states or keys.keys() - {"service_id"}:
+            # There is no index without the state for these, because there are only a few states.
+            keys["state"] = "wanted.state"
+            sources.append("unnest(CAST(:states AS text[])) AS wanted (state)")
+        conditions = [
+            *(["AND d.service_id = ANY(CAST(:visible AS bigint[]))"] if visible.services is not None else []),
+            *(["AND d.created >= CAST(:since AS timestamptz)"] if only.since is not None else []),
+            *(["AND d.created < CAST(:until AS timestamptz)"] if only.until is not None else []),
+        ]
+        return cls(tuple(keys.items()), tuple(sources), tuple(conditions))
+
+    def statement(self) -> Statement:
+        """Return the statement. It reads up to `:limit` rows for each state and service, and keeps the newest."""
+        first, before = "CAST(:first AS bigint)", "CAST(:before AS bigint)"
+        if self.keys:
+            where = newest_first(dict(self.keys), before=before, first=first, also=" ".join(self.conditions))
+        else:
+            where = f"WHERE d.id >= {first} AND d.id < {before} {' '.join(self.conditions)} ORDER BY d.id DESC"
+        page = f"SELECT {_COLUMNS} FROM deployments AS d {where} LIMIT :limit"
+        if self.sources:
+            each = " CROSS JOIN ".join(self.sources)
+            page = f"SELECT one.* FROM {each} CROSS JOIN LATERAL ({page}) AS one ORDER BY one.id DESC LIMIT :limit"
+        return Statement(
+            f"SELECT '[' || coalesce(string_agg(row_to_json(page)::text, ','), '') || ']' FROM ({page}) AS page"
+        )
 
 
 class Listings:
@@ -49,12 +106,16 @@ class Listings:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pages: dict[_Page, Statement] = {}
 
     async def services(self, *, visible: Visible) -> str:
-        """Return a JSON array of all services by name, each with its last deployment and its queued and running ones."""
-        if visible.services is None:
-            return await self._read(_SERVICES.format(visible="true"))
-        return await self._read(_SERVICES.format(visible="s.id = ANY($1)"), sorted(visible.services))
+        """Return a JSON array of all services by name, each with its last deployment and its oldest running and queued
+        ones.
+        """
+        async with self._database.reading() as connection:
+            row = await _SERVICES.row(connection, visible)
+        assert row is not None
+        return str(row[0])
 
     async def deployments(
         self, *, visible: Visible, limit: int, before: int | None = None, only: Filter | None = None
@@ -63,19 +124,47 @@ class Listings:
 
         If `before` is given, return only older ones.
         """
-        conditions, values = only.fragments() if only is not None else ([], [])
-        if visible.services is not None:
-            values.append(sorted(visible.services))
-            conditions.append(f"d.service_id = ANY(${len(values)})")
-        if before is not None:
-            values.append(before)
-            conditions.append(f"d.id < ${len(values)}")
-        values.append(limit)
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        page = f"SELECT {_COLUMNS} FROM deployments AS d {where}ORDER BY d.id DESC LIMIT ${len(values)}"
-        return await self._read(_DEPLOYMENTS.format(page=page), *values)
+        wanted = only or Filter()
+        if wanted.service_id is not None and wanted.service_id not in visible:
+            return "[]"
+        async with self._database.reading() as connection:
+            ids = await _id_range(connection, wanted, before)
+            if ids is None:
+                return "[]"
+            return str(
+                await self._page_of(wanted, visible).value(
+                    connection,
+                    first=ids[0],
+                    before=ids[1],
+                    limit=limit,
+                    service_id=wanted.service_id,
+                    user=wanted.user,
+                    origin=wanted.origin,
+                    states=[state.value for state in dict.fromkeys(wanted.states or DeploymentState)],
+                    since=wanted.since,
+                    until=wanted.until,
+                    visible=sorted(visible.services or ()),
+                )
+            )
 
-    async def _read(self, query: str, *values: Any) -> str:
-        async with self._database.connection() as connection:
-            text: str = await connection.fetchval(query, *values)
-            return text
+    def _page_of(self, only: Filter, visible: Visible) -> Statement:
+        page = _Page.of(only, visible)
+        if page not in self._pages:
+            self._pages[page] = page.statement()
+        return self._pages[page]
+
+
+async def _id_range(connection: DriverConnection, only: Filter, before: int | None) -> tuple[int, int] | None:
+    """Return the range of IDs that contains all deployments with a filter's times, or None if there are none."""
+    first, end = 0, before if before is not None else int(BEYOND_LAST_ID)
+    if only.since is not None:
+        found = await FIRST_ID_SINCE.value(connection, since=only.since)
+        if found is None:
+            return None
+        first = found
+    if only.until is not None:
+        found = await ID_AFTER_ALL_UNTIL.value(connection, until=only.until)
+        if found is None:
+            return None
+        end = min(end, found)
+    return first, end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from deploy.adapters.repository.newest import newest_first
 from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Lane, Plan, PlannedStep
 from deploy.domain.policy import Visible
@@ -12,9 +13,10 @@ from deploy.domain.policy import Visible
 _SUCCESSES = 10
 _STEPS = 2_000
 
+_KEYS = {"service_id": ":service_id", "environment": ":environment", "state": "'success'"}
 _BY_SUCCESSES = VisibleStatement(
-    "WITH recent AS (SELECT id, started, finished, step_count FROM deployments "
-    "WHERE service_id = :service_id AND environment = :environment AND state = 'success' AND {visible} ORDER BY id DESC LIMIT :successes), "
+    "WITH recent AS (SELECT d.id, d.started, d.finished, d.step_count FROM deployments AS d "
+    f"{newest_first(_KEYS, also='AND {visible}')} LIMIT :successes), "
     "overall AS (SELECT max(id) AS last, sum(step_count) AS steps, "
     "percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) AS seconds FROM recent), "
     "medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
@@ -23,7 +25,7 @@ _BY_SUCCESSES = VisibleStatement(
     "SELECT overall.seconds AS overall, steps.name, steps.description, medians.seconds, steps.detail ->> 'path' AS path "
     "FROM overall LEFT JOIN steps ON steps.deployment_id = overall.last AND steps.detail ->> 'templated' IS NULL LEFT JOIN medians ON medians.name = steps.name "
     "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position",
-    "service_id",
+    "d.service_id",
 )
 
 

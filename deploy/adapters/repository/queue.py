@@ -29,23 +29,27 @@ _WITHDRAW = Statement(
     "SELECT fastdeploy_finish_job(id) "
     "FROM (SELECT id FROM procrastinate_jobs WHERE id = :id AND status = 'todo' FOR UPDATE SKIP LOCKED) AS job"
 )
+# The expressions of the index of waiting jobs.
+_SERVICE, _ENVIRONMENT = "CAST(split_part(job.lock, ':', 2) AS bigint)", "split_part(job.lock, ':', 4)"
+_FIELDS = f"job.id, job.args, {_SERVICE} AS service, {_ENVIRONMENT} AS environment"
 _AHEAD = VisibleStatement(
     "SELECT waiting, deployment_id, runs FROM ("
-    "SELECT job.id, CAST(job.args ->> 'deployment_id' AS bigint) AS deployment_id, job.status = 'doing' AS runs, "
-    "count(*) FILTER (WHERE job.status = 'todo') OVER () AS waiting, "
-    "count(*) FILTER (WHERE split_part(job.lock, ':', 4) = split_part(own.lock, ':', 4)) OVER () AS in_lane, "
-    "count(*) FILTER (WHERE split_part(job.lock, ':', 4) <> split_part(own.lock, ':', 4)) OVER () AS in_other_lanes "
-    "FROM procrastinate_jobs AS own "
-    "JOIN procrastinate_jobs AS job ON split_part(job.lock, ':', 2) = split_part(own.lock, ':', 2) AND job.id <> own.id "
-    "WHERE own.id = :id AND (job.status = 'doing' OR job.status = 'todo' AND job.id < own.id) "
-    "AND (split_part(job.lock, ':', 4) IN ('', split_part(own.lock, ':', 4)) OR split_part(own.lock, ':', 4) = '') "
-    "AND {visible}"
+    "SELECT job.id, CAST(job.args ->> 'deployment_id' AS bigint) AS deployment_id, job.runs, "
+    "count(*) FILTER (WHERE NOT job.runs) OVER () AS waiting, "
+    "count(*) FILTER (WHERE job.environment = own.environment) OVER () AS in_lane, "
+    "count(*) FILTER (WHERE job.environment <> own.environment) OVER () AS in_other_lanes "
+    f"FROM (SELECT {_FIELDS} FROM procrastinate_jobs AS job WHERE job.id = :id) AS own CROSS JOIN LATERAL ("
+    f"SELECT {_FIELDS}, true AS runs FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND {_SERVICE} = own.service "
+    f"UNION ALL SELECT {_FIELDS}, false AS runs FROM procrastinate_jobs AS job "
+    f"WHERE job.status = 'todo' AND job.task_name = 'deploy' AND {_SERVICE} = own.service AND job.id < own.id) AS job "
+    "WHERE job.id <> own.id AND (job.environment IN ('', own.environment) OR own.environment = '') AND {visible}"
     ") AS job WHERE in_other_lanes > 0 OR in_lane >= CAST(:concurrency AS integer) ORDER BY runs, id DESC LIMIT 1",
-    "CAST(split_part(own.lock, ':', 2) AS bigint)",
+    "own.service",
 )
 _JOBS = VisibleStatement(
     "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), "
-    "split_part(lock, ':', 4), status = 'doing' FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND {visible}",
+    "split_part(lock, ':', 4), status = 'doing' FROM procrastinate_jobs "
+    "WHERE (status = 'doing' OR status = 'todo' AND id <= :last) AND {visible}",
     "CAST(split_part(lock, ':', 2) AS bigint)",
 )
 
@@ -89,9 +93,9 @@ class Queue:
         row = await _AHEAD.row(self._driver, visible, id=job_id, concurrency=concurrency)
         return None if row is None else Ahead(*row)
 
-    async def jobs(self, *, visible: Visible) -> Sequence[Job]:
-        """Return all queued and running jobs, in no particular order."""
-        return [Job(*row) for row in await _JOBS.rows(self._driver, visible)]
+    async def jobs(self, *, visible: Visible, last: int) -> Sequence[Job]:
+        """Return all running jobs, and the queued jobs up to the ID `last`, in no particular order."""
+        return [Job(*row) for row in await _JOBS.rows(self._driver, visible, last=last)]
 
     async def take(self, limit: int = 1) -> list[tuple[int, int]]:
         """Claim up to `limit` jobs that can run next, and return (job ID, deployment ID) of each.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Select, any_, literal, true
 from typing_extensions import Unpack
 
-from deploy.adapters.database import DriverConnection, flush
+from deploy.adapters.database import DriverConnection, ReadTimeout, flush
 from deploy.domain.policy import Visible
 
 AnySelect = TypeVar("AnySelect", bound="Select[Unpack[tuple[Any, ...]]]")
@@ -32,18 +34,23 @@ class Statement:
     async def rows(self, driver: DriverConnection, **values: Any) -> Sequence[asyncpg.Record]:
         """Execute and return all rows."""
         await flush(driver)
-        rows: Sequence[asyncpg.Record] = await driver.fetch(self.sql, *(values[name] for name in self.names))
+        with _limited(driver) as timeout:
+            rows: Sequence[asyncpg.Record] = await driver.fetch(
+                self.sql, *(values[name] for name in self.names), timeout=timeout
+            )
         return rows
 
     async def row(self, driver: DriverConnection, **values: Any) -> asyncpg.Record | None:
         """Execute and return the first row, or None."""
         await flush(driver)
-        return await driver.fetchrow(self.sql, *(values[name] for name in self.names))
+        with _limited(driver) as timeout:
+            return await driver.fetchrow(self.sql, *(values[name] for name in self.names), timeout=timeout)
 
     async def value(self, driver: DriverConnection, **values: Any) -> Any:
         """Execute and return the first column of the first row, or None if there is no row."""
         await flush(driver)
-        return await driver.fetchval(self.sql, *(values[name] for name in self.names))
+        with _limited(driver) as timeout:
+            return await driver.fetchval(self.sql, *(values[name] for name in self.names), timeout=timeout)
 
     async def many(self, driver: DriverConnection, values: Sequence[Mapping[str, Any]]) -> None:
         """Execute once for each set of values, in one round trip. Ignore the results."""
@@ -55,16 +62,33 @@ class Statement:
         return [row[0] for row in await self.rows(driver, **values)]
 
 
+@contextmanager
+def _limited(driver: DriverConnection) -> Iterator[float | None]:
+    """Yield the connection's limit for a statement. asyncpg cancels a statement that exceeds it.
+
+    Raises:
+        ReadTimeout: The statement was canceled.
+    """
+    try:
+        yield driver.read_timeout
+    except asyncio.TimeoutError as error:
+        raise ReadTimeout(f"The statement took longer than {driver.read_timeout:g} seconds.") from error
+
+
 class VisibleStatement:
     """A statement limited to the services that a caller can view. `{visible}` in the SQL stands for that condition.
 
     There are two versions of the SQL, because a condition such as `:ids IS NULL OR ...` would make generic plans slow.
     """
 
-    def __init__(self, text: str, column: str) -> None:
-        """`column` is the column that contains the service ID."""
+    def __init__(self, text: str, column: str = "", *, some: str | None = None) -> None:
+        """`column` is the column that contains the service ID.
+
+        If that condition would exclude many rows one by one, `some` is the text for callers that cannot view everything.
+        """
         self._all = Statement(text.replace("{visible}", "true"))
-        self._some = Statement(text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))"))
+        limited = text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))")
+        self._some = Statement(limited if some is None else some)
 
     async def rows(self, driver: DriverConnection, visible: Visible, **values: Any) -> Sequence[asyncpg.Record]:
         """Execute and return all rows."""
@@ -73,6 +97,14 @@ class VisibleStatement:
     async def row(self, driver: DriverConnection, visible: Visible, **values: Any) -> asyncpg.Record | None:
         """Execute and return the first row, or None."""
         return await self._of(visible).row(driver, visible=_ids(visible), **values)
+
+    async def value(self, driver: DriverConnection, visible: Visible, **values: Any) -> Any:
+        """Execute and return the first column of the first row, or None if there is no row."""
+        return await self._of(visible).value(driver, visible=_ids(visible), **values)
+
+    def variants(self) -> tuple[Statement, Statement]:
+        """Return the statements for callers that can view everything, and for others."""
+        return self._all, self._some
 
     def _of(self, visible: Visible) -> Statement:
         return self._all if visible.services is None else self._some

@@ -13,7 +13,7 @@ from deploy.adapters.repository.mapped import columns_in_field_order, current
 from deploy.adapters.repository.statement import in_view
 from deploy.domain.errors import NotFound
 from deploy.domain.fields import names_of
-from deploy.domain.model import Token, User
+from deploy.domain.model import Token, TokenKind, User
 from deploy.domain.policy import Visible
 
 _WIDTH = len(names_of(Token))
@@ -32,6 +32,16 @@ _FIND_VALID = (
 _OF_ONE = tokens.c.id == bindparam("token_id")
 _TOUCH = update(tokens).where(_OF_ONE).values(last_used=bindparam("now"))
 _REVOKE = update(tokens).where(_OF_ONE).values(revoked=func.coalesce(tokens.c.revoked, bindparam("now")))
+_OF_SERVICE = (
+    update(tokens)
+    .where(tokens.c.service_id == bindparam("of_service"), tokens.c.revoked.is_(None))
+    .values(revoked=bindparam("now"))
+)
+_CONFIG_OF_USER = (
+    update(tokens)
+    .where(tokens.c.user_id == bindparam("of_user"), tokens.c.kind == TokenKind.CONFIG, tokens.c.revoked.is_(None))
+    .values(revoked=bindparam("now"))
+)
 _LIST = current(
     select(Token, services.c.name, users.c.name)
     .select_from(_WITH_USER.outerjoin(services, services.c.id == tokens.c.service_id))
@@ -75,6 +85,14 @@ class Tokens:
     async def touch(self, token_id: str, now: datetime) -> None:
         """Record when a token was last used."""
         await self._session.execute(_TOUCH, {"token_id": token_id, "now": now})
+
+    async def revoke_of_service(self, service_id: int, now: datetime) -> None:
+        """Revoke all tokens of a service."""
+        await self._session.execute(_OF_SERVICE, {"of_service": service_id, "now": now})
+
+    async def revoke_config_tokens(self, user_id: int, now: datetime) -> None:
+        """Revoke all config tokens that a user has created."""
+        await self._session.execute(_CONFIG_OF_USER, {"of_user": user_id, "now": now})
 
     async def revoke(self, token_id: str, now: datetime) -> None:
         """Revoke a token unless it is already revoked."""

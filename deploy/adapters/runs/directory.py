@@ -171,6 +171,18 @@ class RunDirectory:
         except FileNotFoundError:
             return False
 
+    def start_record(self) -> Record | None:
+        """Return the `start` record, or None if the script has not started."""
+        try:
+            with open(self.spool, "rb") as file:
+                line = file.readline(1 << 16)
+        except FileNotFoundError:
+            return None
+        if not line.endswith(b"\n"):
+            return None
+        (record,) = self._records(line, 0)
+        return record if record.kind == "start" else None
+
     def alive(self) -> bool:
         """Return True if the run has a live supervisor, which holds the spool's lock."""
         try:

@@ -35,7 +35,7 @@ class ForkServer:
     """Starts supervisors as `user` (None: our own user): directly, or through a fork server while `run` is active."""
 
     def __init__(self, user: DeployUser | None, *, python: str | None = None) -> None:
-        self._user = user
+        self.user = user
         self._python = python
         self.refusal = ""
         """The reason sudo refused to start the fork server as the deploy user, with advice, or an empty string."""
@@ -96,8 +96,8 @@ class ForkServer:
             OSError: The system refused to start the process.
         """
         self.reap()
-        command = supervisor_command(self._user, python=self._python)
-        self._direct.append(start_detached(command, self._user, stdin=control, stdout=spool, stderr=wake))
+        command = supervisor_command(self.user, python=self._python)
+        self._direct.append(start_detached(command, self.user, stdin=control, stdout=spool, stderr=wake))
         return self._direct[-1].pid
 
     def reap(self) -> int:
@@ -107,14 +107,14 @@ class ForkServer:
 
     async def _run_one(self) -> None:
         """Start a fork server and use it until it exits. Raise OSError or RunError if it does not become ready."""
-        command = supervisor_command(self._user, "fork_server", python=self._python)
+        command = supervisor_command(self.user, "fork_server", python=self._python)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Use a file, because a pipe that is not read could fill up. Keep it in memory, because the disk could be full.
         with open(os.memfd_create("stderr"), "r+b") as stderr, ours:
             ours.setblocking(False)
             with theirs:
                 ends = {"stdin": theirs.fileno(), "stdout": subprocess.DEVNULL, "stderr": stderr.fileno()}
-                process = start_detached(command, self._user, **ends)
+                process = start_detached(command, self.user, **ends)
             try:
                 if not await _readable(ours, READY_TIMEOUT) or not ours.recv(1):
                     raise not_started(command, _end_of(stderr))

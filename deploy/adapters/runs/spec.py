@@ -28,6 +28,8 @@ from deploy.domain.service_config import ServiceConfig
 
 CONFIG_FILE = "config.json"
 LINE_LIMIT = 1 << 20
+# Seconds between SIGTERM and SIGKILL.
+SCRIPT_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ def _script(
         env={"PATH": settings.path, "HOME": settings.home, "LANG": settings.lang, "DEPLOY_CONFIG_FILE": file},
         files={CONFIG_FILE: _json(run_config)},
         timeout=run_timeout(config, settings),
+        grace=SCRIPT_GRACE,
         output_limit=settings.output_limit,
         line_limit=LINE_LIMIT,
     )

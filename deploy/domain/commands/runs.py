@@ -44,20 +44,26 @@ class IngestOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailLostRun:
-    """Fail a run that can no longer be followed because its supervisor, run directory, or host is gone."""
+    """End a run that can no longer be followed because its supervisor, run directory, or host is gone.
+
+    `cause` is `lost`, or the reason the run had to end anyway: `timeout` or `cancelled`. A `note` is added to the log.
+    """
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=UPKEEP)
 
     deployment_id: int
     reason: str
+    cause: str = "lost"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireDeployments:
-    """Delete old deployments. The config of a service overrides these limits. 0 means no limit."""
+    """Delete a batch of old deployments of a service. Its config overrides these limits. 0 means no limit."""
 
     rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.SITE, unaudited=UPKEEP)
 
+    service_id: int
     days: float
     count: int
 

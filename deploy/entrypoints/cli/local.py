@@ -32,12 +32,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(services_app, name="services")
 
 
-def with_app_state(settings: Settings, action: Callable[[AppState], Awaitable[Result]]) -> Result:
-    """Return the result of `action`. If the bundled database is not running, start it for this call."""
+def with_app_state(
+    settings: Settings, action: Callable[[AppState], Awaitable[Result]], *, may_create: bool = False
+) -> Result:
+    """Return the result of `action`. If the bundled database is not running, start it for this call.
+
+    With `may_create`, create the bundled database if it does not exist, for commands that prepare a server.
+
+    Raises:
+        ConfigurationError: There is no database in the data folder.
+    """
     import asyncio
 
-    from deploy.adapters.postgres import running_url
-    from deploy.config import prepare_data_dir
+    from deploy.adapters.postgres import has_database, running_url
+    from deploy.config import ConfigurationError, prepare_data_dir
     from deploy.entrypoints.app_state import create_app_state
     from deploy.entrypoints.serve.foreground import database as open_database
     from deploy.entrypoints.serve.startup import explained, upgrade_schema
@@ -53,6 +61,14 @@ def with_app_state(settings: Settings, action: Callable[[AppState], Awaitable[Re
 
     attach = False
     if settings.is_embedded:
+        is_new = not has_database(settings.data_dir)
+        if is_new and not may_create:
+            raise ConfigurationError(
+                f"There is no database in {settings.data_dir}. Set --data-dir or DATA_DIR to the data folder of the "
+                "server, or start a new server on this folder with: fastdeploy serve."
+            )
+        if is_new:
+            typer.echo(f"Creating a new database in {settings.data_dir}", err=True)
         prepare_data_dir(settings)
         attach = running_url(settings.data_dir) is not None
     with open_database(settings, attach=attach) as (url, _postgres):
@@ -99,7 +115,7 @@ def create_user(
     async def run(state: AppState) -> None:
         await state.accounts.create(COMMAND_LINE, name, password, is_admin=admin)
 
-    with_app_state(server_settings(data_dir), run)
+    with_app_state(server_settings(data_dir), run, may_create=True)
     typer.echo(f"User {name} created")
 
 
@@ -219,7 +235,8 @@ def upgrade_database(data_dir: DataDir = None) -> None:
     async def run(state: AppState) -> str | None:
         return await migrations.current(state.database)
 
-    typer.echo(f"The database is at revision {with_app_state(server_settings(data_dir), run)}")
+    revision = with_app_state(server_settings(data_dir), run, may_create=True)
+    typer.echo(f"The database is at revision {revision}")
 
 
 @services_app.command("sync")
@@ -236,7 +253,7 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     async def run(state: AppState) -> tuple[list[Event], list[FolderProblem]]:
         return await sync_services(state.folders, state.bus, state.open_unit_of_work, by=COMMAND_LINE)
 
-    events, problems = with_app_state(settings, run)
+    events, problems = with_app_state(settings, run, may_create=True)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")

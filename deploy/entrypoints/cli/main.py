@@ -54,12 +54,19 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _operator_errors()):
             raise
-        from deploy.entrypoints.serve.settings import SettingsError
-
-        is_usage = isinstance(error, SettingsError)
+        is_usage = isinstance(error, _settings_errors())
         for message in str(error).splitlines() if is_usage else [str(error)]:
             typer.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(2 if is_usage else 1)
+
+
+def _settings_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that mean that a setting must be changed."""
+    from deploy.adapters.postgres import WrongBinDir
+    from deploy.adapters.runs.start import UnknownUser
+    from deploy.config import SettingsError
+
+    return SettingsError, UnknownUser, WrongBinDir
 
 
 def _operator_errors() -> tuple[type[Exception], ...]:

@@ -54,9 +54,10 @@ def worker(
     import uvloop
 
     from deploy.config import prepare_data_dir
-    from deploy.entrypoints.serve.server import work
 
     settings = worker_settings(data_dir, services_dir, worker_slots=slots)
+    from deploy.entrypoints.serve.server import work  # takes long, so report invalid settings first
+
     url = require_database(settings)
     prepare_data_dir(settings)
     uvloop.run(work(settings, url, typer.echo))

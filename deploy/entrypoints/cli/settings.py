@@ -30,8 +30,7 @@ def settings_from(data_dir: Path | None = None, services_dir: Path | None = None
 def server_settings(data_dir: Path | None = None, services_dir: Path | None = None) -> Settings:
     """Return the settings of the server that a command works on.
 
-    Use the data folder or database given as an option, in the environment, or in `.env`, even if it is new. Otherwise,
-    use an existing one: `data` in the current folder, or a folder on which this user has started a server. Apply the
+    Use the data folder or database given as an option, in the environment, or in `.env`. Otherwise, use an existing one: `data` in the current folder, or a folder on which this user has started a server. Apply the
     `.env` and the services folder of that server, not those of the current folder.
 
     Raises:
@@ -127,14 +126,14 @@ def _settings_of_server(
     record: ServerRecord, data_dir: Path, services_dir: Path | None, env_file: Path | None = None
 ) -> Settings:
     """Return the settings of a server. Settings given here override them. `env_file` replaces the server's file."""
-    from deploy.config import ConfigurationError
+    from deploy.config import SettingsError
     from deploy.entrypoints.serve.settings import from_environment, load_settings
 
     services_dir = services_dir or _path_from(from_environment("services_root"))
     services_dir = _absolute(services_dir or Path(record.services_root), _current_folder())
     settings = load_settings(env_file or record.env_file, data_dir=data_dir, services_root=services_dir)
     if record.database and settings.is_embedded:
-        raise ConfigurationError(
+        raise SettingsError(
             f"The server on {data_dir} uses the database {record.database}. "
             "Set DATABASE_URL and SECRET_KEY to the same values as for the server."
         )
@@ -159,12 +158,14 @@ def _prepared(settings: Settings, folder: Path) -> Settings:
 
 
 def _absolute(path: Path, folder: Path) -> Path:
-    from deploy.config import ConfigurationError
+    from deploy.config import SettingsError
 
     try:
         return folder / path.expanduser()
     except RuntimeError as error:
-        raise ConfigurationError(f"The path {path} is invalid ({error}).") from error
+        raise SettingsError(
+            f"The path {path} cannot be used: its user does not exist or has no home folder. Use an absolute path."
+        ) from error
 
 
 def _current_folder() -> Path:

@@ -19,7 +19,8 @@ from deploy.domain.reports import as_in_a_line, report_of
 from deploy.domain.rules import INVALID_KEY, MAX_KEY, is_valid_key
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
-from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id, Moment
+from deploy.entrypoints.links import public_url
+from deploy.entrypoints.schemas.common import MAX_ID, TOO_MANY_WAITING, Detail, Id, Moment
 from deploy.entrypoints.schemas.deployments import (
     DeploymentDetails,
     DeploymentIn,
@@ -40,6 +41,7 @@ Reader = Annotated[Actor, require(Action.READ_DEPLOYMENT)]
 Canceller = Annotated[Actor, require(Action.CANCEL_DEPLOYMENT)]
 Starter = Annotated[Actor, require(Action.START_DEPLOYMENT)]
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Detail}}
+LIMITED: dict[int | str, dict[str, Any]] = {429: TOO_MANY_WAITING}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Detail}}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Detail}}
 
@@ -58,7 +60,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/deployments/", responses={**NOT_FOUND, **CONFLICT})
+@router.post("/deployments/", responses={**NOT_FOUND, **CONFLICT, **LIMITED})
 async def start_as_service(
     request: Request,
     actor: Annotated[Actor, require(Action.START_AS_SERVICE)],
@@ -78,7 +80,7 @@ async def start_as_service(
     return await _start(command, actor, state, request)
 
 
-@router.post("/services/{service_id}/deployments", responses={**NOT_FOUND, **CONFLICT})
+@router.post("/services/{service_id}/deployments", responses={**NOT_FOUND, **CONFLICT, **LIMITED})
 async def start_as_user(
     service_id: Id,
     request: Request,
@@ -142,7 +144,7 @@ async def read_deployment(
 
     Send the `ETag` of an earlier response as `If-None-Match` to get 304 if nothing has changed.
     """
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
         # Every change of a deployment increments `seq`, but the reason it is waiting depends on other deployments.
         if deployment.state is not DeploymentState.QUEUED:
@@ -154,7 +156,7 @@ async def read_deployment(
             deployment, uow, state.now(), state.settings.worker_grace_seconds, visible=actor.visible
         )
     return DeploymentDetails(
-        **_started(deployment, request).model_dump(),
+        **_started(deployment, request, state).model_dump(),
         steps=[StepOut.model_validate(step) for step in steps],
         waiting=waiting,
     )
@@ -170,12 +172,12 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
     found = await in_unit_of_work(
-        state.open_unit_of_work, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
+        state.open_reads, lambda uow: uow.deployments.get(deployment_id, visible=actor.visible)
     )
     return DeploymentOut.model_validate(found)
 
 
-@router.post("/deployments/{deployment_id}/retry", responses={**NOT_FOUND, **CONFLICT})
+@router.post("/deployments/{deployment_id}/retry", responses={**NOT_FOUND, **CONFLICT, **LIMITED})
 async def retry_deployment(
     deployment_id: Id,
     request: Request,
@@ -189,7 +191,7 @@ async def retry_deployment(
     command = await retry_of(
         deployment_id,
         actor,
-        state.open_unit_of_work,
+        state.open_reads,
         secrets=wanted.env,
         confirm=wanted.confirm,
         idempotency_key=idempotency_key,
@@ -224,7 +226,7 @@ async def list_steps(
     state: AppStateDep,
 ) -> list[StepOut]:
     """List the steps of a deployment, in execution order."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         return [StepOut.model_validate(step) for step in await uow.steps.of(deployment_id, visible=actor.visible)]
 
 
@@ -233,7 +235,7 @@ def _tags(if_none_match: str) -> list[str]:
 
 
 async def _start(command: StartDeployment, by: Actor, state: AppState, request: Request) -> DeploymentStarted:
-    return _started(_queued(await state.bus.handle(command, by=by)), request)
+    return _started(_queued(await state.bus.handle(command, by=by)), request, state)
 
 
 def _queued(events: list[Event]) -> Deployment:
@@ -243,6 +245,6 @@ def _queued(events: list[Event]) -> Deployment:
     raise NotFound("Deployment not found")
 
 
-def _started(deployment: Deployment, request: Request) -> DeploymentStarted:
+def _started(deployment: Deployment, request: Request, state: AppState) -> DeploymentStarted:
     fields = DeploymentOut.model_validate(deployment).model_dump()
-    return DeploymentStarted(**fields, details=f"{request.base_url}deployments/{deployment.id}")
+    return DeploymentStarted(**fields, details=f"{public_url(request, state.settings)}/deployments/{deployment.id}")

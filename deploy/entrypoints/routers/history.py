@@ -29,7 +29,7 @@ async def read_statistics(
 
     `success_rate` ignores cancelled deployments; `median_seconds` covers successful ones.
     """
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         service = await granted_service(actor, Action.READ_SERVICES, service_id, uow)
         finished = await uow.history.finished(Lane(service.id), visible=actor.visible, limit=limit)
     return StatisticsOut.model_validate(statistics_of(finished), from_attributes=True)
@@ -40,7 +40,7 @@ async def read_changes(
     deployment_id: Id, actor: Annotated[Actor, require(Action.READ_CHANGES)], state: AppStateDep
 ) -> ChangesOut:
     """Return what changed since the last successful deployment before this one: values, config and files."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_CHANGES, deployment_id, uow)
         changes = await changes_since_success(deployment, uow, visible=actor.visible)
     return ChangesOut.model_validate(changes, from_attributes=True)

@@ -18,6 +18,7 @@ from deploy.domain.policy import KINDS, Action, Actor
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.connections.gate import authentication_answer, sign_in_gate
 from deploy.service_layer.live import warning
+from deploy.service_layer.sharing import BURST
 
 PING_EVERY = 20.0
 WARN_BEFORE = 60.0
@@ -108,10 +109,16 @@ async def _serve(websocket: WebSocket, state: AppState, client: Client) -> None:
 
 async def _send(websocket: WebSocket, state: AppState, client: Client) -> int:
     """Send the outbox. When it is empty, read events that the client has not received yet."""
+    is_catching_up = False
     while True:
+        sent = 0
         # Do not use a timeout here: it would cost more than sending. The protocol closes connections that do not read.
         while (message := client.take()) is not None:
+            if is_catching_up and sent % BURST == 0:
+                await state.turns.wait()
             await websocket.send_text(message)
+            sent += 1
+        is_catching_up = bool(client.behind)
         if client.behind:
             try:
                 await state.feed.catch_up(client, next(iter(client.behind)))

@@ -39,7 +39,7 @@ async def list_deployed_services(
     actor: Annotated[Actor, require(Action.READ_DEPLOYED_SERVICES)], state: AppStateDep
 ) -> list[DeployedServiceOut]:
     """List what the last successful deployment of each service left running (service discovery)."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         found = await uow.deployed_services.list(visible=actor.visible)
     return [DeployedServiceOut.model_validate(deployed) for deployed in found]
 
@@ -53,4 +53,6 @@ async def _reasons(state: AppState) -> list[str]:
         return [
             f"The database is at revision {revision} but must be at {migrations.head()}. Run: fastdeploy db upgrade"
         ]
+    if full := await state.full_disk.reasons(state.database, state.settings.data_dir):
+        return full
     return [] if state.listener.connected.is_set() else ["The live channel is not connected to the database yet."]

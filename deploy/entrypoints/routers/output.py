@@ -17,7 +17,7 @@ from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id
 from deploy.entrypoints.schemas.deployments import EventsOut, OutputOut
 from deploy.service_layer.authorization import granted_deployment
-from deploy.service_layer.output import find_lines, lines_of
+from deploy.service_layer.output import lines_of, read_lines, search_lines
 from deploy.service_layer.unit_of_work import UnitOfWork, in_unit_of_work
 
 router = APIRouter(
@@ -38,7 +38,7 @@ async def read_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
     """Return the messages after number `after`, exactly as the WebSocket sends them."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
         events = await uow.events.after(deployment.id, after, visible=actor.visible, limit=limit + 1)
     more, events = len(events) > limit, events[:limit]
@@ -58,11 +58,18 @@ async def read_output(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> OutputOut:
-    """Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive)."""
-    async with state.open_unit_of_work() as uow:
+    """Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive).
+
+    A search returns what it finds within about a second, which can be nothing. To continue, set `after` to
+    `next_after`.
+    """
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
-        lines, next_after = await find_lines(
-            uow, deployment_id, visible=actor.visible, after=after, limit=limit, text=q
+        if not q:
+            lines, next_after = await read_lines(uow, deployment_id, visible=actor.visible, after=after, limit=limit)
+    if q:
+        lines, next_after = await search_lines(
+            state.open_reads, deployment_id, q, visible=actor.visible, after=after, limit=limit
         )
     return OutputOut(lines=lines, total=deployment.lines, next_after=next_after)
 
@@ -70,7 +77,7 @@ async def read_output(
 @router.get("/output.txt", response_class=StreamingResponse)
 async def download_output(deployment_id: Id, actor: Reader, state: AppStateDep) -> StreamingResponse:
     """Download all output as plain text."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         deployment = await granted_deployment(actor, Action.READ_DEPLOYMENT, deployment_id, uow)
     name = f"{deployment.service}-{deployment.id}.txt"
     return StreamingResponse(
@@ -84,9 +91,7 @@ async def _text(state: AppState, actor: Actor, deployment_id: int) -> AsyncItera
     after = 0
     while True:
         # Use one transaction per part, so that a slow client does not keep one open.
-        events = await in_unit_of_work(
-            state.open_unit_of_work, partial(_output_after, deployment_id, after, actor.visible)
-        )
+        events = await in_unit_of_work(state.open_reads, partial(_output_after, deployment_id, after, actor.visible))
         if not events:
             return
         for event in events:

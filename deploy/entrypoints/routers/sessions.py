@@ -21,7 +21,7 @@ async def list_sessions(
     actor: Annotated[Actor, require(Action.READ_OWN_SESSIONS)], state: AppStateDep
 ) -> list[SessionOut]:
     """List the browsers in which you are signed in, newest first."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         found = await uow.sessions.of(actor.user_id or 0, state.now())
     return [
         SessionOut(

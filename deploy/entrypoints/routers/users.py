@@ -20,7 +20,7 @@ Administrator = Annotated[Actor, require(Action.MANAGE_USERS)]
 @router.get("/me")
 async def read_own_user(actor: Myself, state: AppStateDep) -> UserOut:
     """Return the signed-in user."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         return UserOut.model_validate(await uow.users.get(actor.user_id or 0))
 
 
@@ -37,7 +37,7 @@ async def change_own_password(body: PasswordChange, actor: MyPassword, state: Ap
 @router.get("/", responses={403: {"model": Detail}})
 async def list_users(_actor: Administrator, state: AppStateDep) -> list[UserOut]:
     """List all users by name."""
-    async with state.open_unit_of_work() as uow:
+    async with state.open_reads() as uow:
         return [UserOut.model_validate(user) for user in await uow.users.list()]
 
 

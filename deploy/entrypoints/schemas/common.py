@@ -54,6 +54,13 @@ OVERLOADED: dict[str, Any] = {
 }
 
 
+TOO_MANY_WAITING: dict[str, Any] = {
+    "model": Detail,
+    "description": "Too many deployments of the service, or of the user, are waiting.",
+    "headers": RETRY_AFTER,
+}
+
+
 class Health(ResponseModel):
     """The health of the process; `reasons` says why it is unavailable."""
 

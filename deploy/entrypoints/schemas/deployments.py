@@ -201,7 +201,10 @@ class LineOut(ResponseModel):
 
 
 class OutputOut(ResponseModel):
-    """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end)."""
+    """Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end).
+
+    A page can contain fewer lines than `limit`, or none, although there are more.
+    """
 
     lines: list[LineOut]
     total: int

@@ -28,8 +28,14 @@ class WaitingDeployment(DeploymentOut):
 
 
 class QueueOut(ResponseModel):
-    """Running and waiting deployments, and the workers."""
+    """Running and waiting deployments, and the workers.
+
+    `waiting` is one page; `next_after` is the `after` of the next page (null at the end).
+    """
 
     running: list[DeploymentOut]
+    running_count: int
     waiting: list[WaitingDeployment]
+    waiting_count: int
+    next_after: int | None
     workers: list[WorkerOut]

@@ -13,13 +13,18 @@ from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 
 
 class ServiceOut(ResponseModel):
-    """A service."""
+    """A service.
+
+    `active_deployments` contains only its oldest running and waiting ones (5 in lists, otherwise 20). `active_count`
+    counts all of them; in lists, it counts at most 100 that are waiting.
+    """
 
     id: int
     name: str
     data: dict[str, Any]
     last_deployment: DeploymentOut | None
     active_deployments: list[DeploymentOut]
+    active_count: int
 
 
 class ServiceDetails(ServiceOut):

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.config import ConfigurationError, Settings
+from deploy.config import Settings, SettingsError
 from deploy.domain.errors import InvalidInput
 from deploy.domain.passwords import InvalidPassword
 from deploy.domain.policy import SERVER
@@ -37,7 +37,8 @@ async def prepare_first_user(state: AppState) -> FirstSteps:
     """Create the first user if there are no users. Return how to sign in or how to replace a generated password.
 
     Raises:
-        ConfigurationError: INITIAL_USER_NAME, INITIAL_USER_PASSWORD or the database cannot be used.
+        SettingsError: INITIAL_USER_NAME or INITIAL_USER_PASSWORD is invalid.
+        ConfigurationError: The database cannot be used.
     """
     with explained(state):
         return await _prepare_first_user(state)
@@ -60,9 +61,9 @@ async def _create_first_user(state: AppState, name: str, password: str, *, is_ge
     try:
         return await state.accounts.create_first(SERVER, name, password, is_generated=is_generated)
     except InvalidPassword as error:
-        raise ConfigurationError(f"INITIAL_USER_PASSWORD is invalid. {error}") from error
+        raise SettingsError(f"INITIAL_USER_PASSWORD is invalid. {error}") from error
     except InvalidInput as error:
-        raise ConfigurationError(f"INITIAL_USER_NAME {name!r} is invalid. {error}") from error
+        raise SettingsError(f"INITIAL_USER_NAME {name!r} is invalid. {error}") from error
 
 
 def _sign_in_steps(settings: Settings, name: str, password: str | None) -> FirstSteps:

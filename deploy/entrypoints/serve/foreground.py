@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from deploy.adapters.postgres import PostgresServer, has_database, running_url
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.entrypoints.serve.pools import bundled_max_connections
 
 if TYPE_CHECKING:
     from deploy.entrypoints.serve.first_user import FirstSteps
@@ -53,7 +54,7 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     loading = threading.Thread(target=_load_server, args=[_is_first_start(settings)])
     loading.start()
     try:
-        with database(settings, attach=options.inherited is not None) as (url, postgres):
+        with database(settings, attach=options.inherited is not None, processes=options.workers) as (url, postgres):
             loading.join()
             import_module(SERVER).run(settings, options, listening, url, postgres, announce)
     finally:
@@ -121,10 +122,13 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str, PostgresServer | None]]:
+def database(
+    settings: Settings, *, attach: bool = False, processes: int = 1
+) -> Iterator[tuple[str, PostgresServer | None]]:
     """Yield the URL of the database, and the bundled server if this process runs it.
 
-    With `attach`, use a bundled server that another process is running, if there is one.
+    With `attach`, use a bundled server that another process is running, if there is one. `processes` is the number of
+    web server processes that use it.
     """
     if not settings.is_embedded:
         yield settings.database_url, None
@@ -133,5 +137,6 @@ def database(settings: Settings, *, attach: bool = False) -> Iterator[tuple[str,
     if url is not None:
         yield url, None
         return
-    with PostgresServer(settings.data_dir, bin_dir=settings.postgres_bin_dir) as postgres:
+    limits = {"max_connections": str(bundled_max_connections(processes))}
+    with PostgresServer(settings.data_dir, bin_dir=settings.postgres_bin_dir, settings=limits) as postgres:
         yield postgres.url, postgres

@@ -27,7 +27,13 @@ from deploy.entrypoints.serve.first_user import FirstSteps, prepare_first_user
 from deploy.entrypoints.serve.foreground import ServeOptions
 from deploy.entrypoints.serve.known_servers import record_of, recorded
 from deploy.entrypoints.serve.memory import collect_from_now_on
-from deploy.entrypoints.serve.startup import finish_loading, finish_sync, prepare_database
+from deploy.entrypoints.serve.pools import pool_size
+from deploy.entrypoints.serve.startup import (
+    finish_loading,
+    finish_sync,
+    prepare_database,
+    warn_of_too_few_connections,
+)
 from deploy.entrypoints.serve.worker import create_worker
 
 log = logging.getLogger(__name__)
@@ -60,9 +66,11 @@ async def _serve(
     announce: Callable[[str, FirstSteps], None],
 ) -> None:
     address = _address(listening)
-    state = create_app_state(settings, url)
+    state = create_app_state(settings, url, pool_size=pool_size(options.workers))
     leads = options.inherited is None
     syncing = await prepare_database(state) if leads else None
+    if leads:
+        await warn_of_too_few_connections(state, options.workers)
     async with running(state), contextlib.AsyncExitStack() as stack:
         if syncing is not None:
             await stack.enter_async_context(background(finish_sync(syncing)))
@@ -71,8 +79,8 @@ async def _serve(
         if options.with_worker:
             worker, tasks = create_worker(state, settings, api_url=address)
             await stack.enter_async_context(background(worker.run(), tasks.run()))
-        for _ in range(options.workers - 1):
-            await stack.enter_async_context(background(_keep_sibling(settings, listening)))
+        for _ in range(options.workers - 1 if leads else 0):
+            await stack.enter_async_context(background(_keep_sibling(settings, options.workers, listening)))
         first_steps = FirstSteps()
         if leads:
             stack.enter_context(recorded(settings.data_dir, record_of(settings)))
@@ -129,10 +137,11 @@ async def _keep_alive(postgres: PostgresServer) -> None:
             log.error("%s", error)  # noqa: TRY400 - the message is complete
 
 
-async def _keep_sibling(settings: Settings, listening: socket.socket) -> None:
+async def _keep_sibling(settings: Settings, workers: int, listening: socket.socket) -> None:
     """Keep another web server process running on the same socket."""
     command = [sys.executable, "-m", "deploy", "serve", "--no-worker", "--listen-fd", str(listening.fileno())]
     command += ["--data-dir", str(settings.data_dir), "--services-dir", str(settings.services_root)]
+    command += ["--workers", str(workers)]  # determines the size of its connection pool
     while True:
         process = subprocess.Popen(command, pass_fds=[listening.fileno()])  # noqa: ASYNC220 - returns at once
         try:
@@ -160,6 +169,7 @@ async def work(settings: Settings, url: str, announce: Callable[[str], None]) ->
     for by in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(by, stopped.set)
     state = create_app_state(settings, url)
+    await warn_of_too_few_connections(state, 1)
     async with running(state):
         worker, tasks = create_worker(state, settings, api_url=settings.api_url or "http://127.0.0.1:8000")
         async with background(worker.run(), tasks.run()):

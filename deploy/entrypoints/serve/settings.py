@@ -6,18 +6,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from deploy.config import STRING_LIST, ConfigurationError, Settings
+from deploy.config import STRING_LIST, Settings, SettingsError
 
 ENV_FILE = Path(".env")
 # Passwords, keys, and URLs that contain them.
+KINDS: dict[object, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+    Path | None: "a path",
+    str: "a string",
+    SecretStr | None: "a string",
+}
 SECRET_SETTINGS = {"secret_key", "initial_user_password", "database_url"}
-
-
-class SettingsError(ConfigurationError):
-    """Settings have invalid values. The message has one line for each."""
 
 
 def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
@@ -26,8 +31,7 @@ def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
     `given` maps field names to values; None means not given.
 
     Raises:
-        SettingsError: Values are invalid.
-        ConfigurationError: `env_file` cannot be read.
+        SettingsError: Values are invalid, or `env_file` cannot be read.
     """
     known = {name: value for name, value in given.items() if value is not None}
     try:
@@ -36,7 +40,8 @@ def load_settings(env_file: Path | None = ENV_FILE, **given: Any) -> Settings:
         raise SettingsError("\n".join(_sentence(fault, env_file) for fault in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"The settings in {_shown(env_file)} cannot be read ({reason}).") from None
+        advice = "Save the file as UTF-8, and make it readable for the user that runs this command."
+        raise SettingsError(f"The settings in {_shown(env_file)} cannot be read ({reason}). {advice}") from None
 
 
 def from_environment(name: str) -> str | None:
@@ -56,8 +61,7 @@ def _sentence(fault: Any, env_file: Path | None) -> str:
 
 def _rule(field: FieldInfo) -> str:
     """Return the rule for the values of a field, based on its type and limits."""
-    kinds = {int: "an integer", float: "a number", bool: "true or false", Path: "a path", str: "a string"}
-    kind = kinds.get(field.annotation, STRING_LIST)  # type: ignore[arg-type]
+    kind = KINDS.get(field.annotation, STRING_LIST)
     limits = {
         name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
     }

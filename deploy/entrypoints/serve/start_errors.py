@@ -5,10 +5,11 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.adapters.postgres import PostgresError
+from deploy.adapters.runs.start import UnknownUser
 from deploy.config import ConfigurationError
 from deploy.domain.errors import DomainError
 
-EXPLAINED = (ConfigurationError, PostgresError, DomainError)
+EXPLAINED = (ConfigurationError, PostgresError, UnknownUser, DomainError)
 
 
 class StartErrors:

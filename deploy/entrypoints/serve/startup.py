@@ -14,10 +14,11 @@ from deploy.adapters.database import DATABASE_ERRORS, is_away, without_password
 from deploy.adapters.filesystem import FolderProblem
 from deploy.adapters.inputs.check import load as load_check
 from deploy.adapters.tokens import load as load_tokens
-from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings
+from deploy.config import GOOD_KEY_LENGTH, MAKE_KEY, ConfigurationError, Settings, SettingsError
 from deploy.domain.policy import SERVER
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.serve.memory import collect_from_now_on
+from deploy.entrypoints.serve.pools import OTHER_PROGRAMS, needed_by
 from deploy.service_layer.services import accepted_inputs, sync_services
 
 log = logging.getLogger(__name__)
@@ -113,11 +114,36 @@ async def upgrade_schema(state: AppState) -> None:
         await migrations.upgrade(state.database)
 
 
+async def warn_of_too_few_connections(state: AppState, processes: int) -> None:
+    """Log a warning if PostgreSQL does not allow as many connections as these processes can open.
+
+    It is not an error, because pools only open connections when they need them.
+    """
+    try:
+        async with state.database.connection() as connection:
+            limit, used = await connection.fetchrow(
+                "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int, "
+                "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())"
+            )
+    except DATABASE_ERRORS:
+        return
+    if used + needed_by(processes) > limit:
+        log.warning(
+            "PostgreSQL allows %d connections, of which other programs use %d. This process needs up to %d. When they run "
+            "out, requests fail with status 503. Set max_connections to at least %d, or use fewer --workers.",
+            limit,
+            used,
+            needed_by(processes),
+            used + needed_by(processes) + OTHER_PROGRAMS,
+        )
+
+
 @contextmanager
 def explained(state: AppState) -> Iterator[None]:
     """Convert database errors to a ConfigurationError.
 
     Raises:
+        SettingsError: An option in DATABASE_URL has an invalid value.
         ConfigurationError: The database cannot be reached or refuses a statement.
     """
     try:
@@ -125,6 +151,8 @@ def explained(state: AppState) -> Iterator[None]:
     except DATABASE_ERRORS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         address = without_password(state.database.url)
+        if isinstance(error, ValueError):  # the driver's error for options that it does not understand
+            raise SettingsError(f"DATABASE_URL is invalid ({reason}): {address}") from error
         raise ConfigurationError(
             f"The database at {address} cannot be used: {reason}. Check DATABASE_URL, and that the server is running."
         ) from error

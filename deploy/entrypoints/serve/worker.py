@@ -13,9 +13,10 @@ from deploy.adapters.runs.spec import LaunchSettings, worker_home
 from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, read_or_create_secret
-from deploy.domain.commands import ExpireDeployments, Heartbeat
+from deploy.domain.commands import Heartbeat
 from deploy.entrypoints.app_state import AppState, deploy_user
 from deploy.service_layer.choices import choice_handlers
+from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.worker import Worker
 from deploy.service_layer.worker_tasks import TaskRunner
@@ -46,7 +47,7 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> tuple
         run_secrets=StoredSecrets(state.inputs.vault),
         listener=state.listener,
         sign_token=state.tokens.deployment_token,
-        retention=ExpireDeployments(days=settings.retention_days, count=settings.retention_count),
+        retention=Retention(state.bus, state.open_unit_of_work, settings.retention_days, settings.retention_count),
         configs=OutsideConfigs(
             path=settings.path_for_deploy,
             home=worker_home(user.home if user else None),

@@ -10,7 +10,7 @@ from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState
 from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep
-from deploy.domain.rules import check_key, check_origin
+from deploy.domain.rules import WaitingLimits, check_key, check_origin
 from deploy.domain.run import Run, plan
 from deploy.domain.run_secrets import RunSecrets
 from deploy.service_layer.clock import Clock
@@ -32,6 +32,7 @@ async def start_deployment(
     step_ids: StepIds,
     inputs: Inputs,
     run_secrets: StoredSecrets,
+    limits: WaitingLimits,
 ) -> list[Event]:
     """Queue a deployment: store its row, planned steps, secrets, and job in one transaction."""
     check_shape(command)
@@ -42,9 +43,10 @@ async def start_deployment(
     # used once, and the service cannot be removed at the same time.
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
     if command.idempotency_key is not None:
-        before = await uow.deployments.with_key(service.id, command.idempotency_key)
+        before = await uow.deployments.with_key(service.id, command.user, command.idempotency_key)
         if before is not None:
             return [_repeated(before, command, inputs)]
+    limits.check(service.name, *await uow.deployments.count_queued(service.id, command.user, limit=limits.most))
     if command.retry_of is not None:
         (await uow.deployments.get(command.retry_of, visible=EVERYTHING)).ensure_retryable()
     values = values_of(command, service.config)
@@ -145,7 +147,10 @@ async def keep_files(command: commands.KeepFiles, uow: UnitOfWork) -> list[Event
 async def requeue_deployment(command: commands.RequeueDeployment, uow: UnitOfWork) -> list[Event]:
     """Give a waiting deployment a new job to replace a missing one."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
-    if deployment.state is DeploymentState.QUEUED and deployment.id in await uow.deployments.without_job():
+    if deployment.state is not DeploymentState.QUEUED:
+        return []
+    without_job, _ = await uow.deployments.without_job(deployment.id - 1, limit=1)
+    if deployment.id in without_job:
         deployment.job_id = await uow.queue.put(deployment.id, deployment.lane)
         await uow.batches.store(Change(deployment=deployment, version=Version.of(deployment)))
     return []

@@ -12,10 +12,11 @@ from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
-from deploy.domain.reports import Reported, RunEnded, clean_text, short_text
+from deploy.domain.reports import Line, Reported, RunEnded, clean_text, short_text
 from deploy.domain.run import Run
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
 from deploy.service_layer.clock import Clock
+from deploy.service_layer.ingest.entries import NOTE_PREFIX
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
 from deploy.service_layer.output import lines_of
@@ -113,34 +114,39 @@ async def _explained(end: RunEnded, run: Run, uow: UnitOfWork) -> RunEnded:
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Fail a run that can no longer be followed, so that it does not stay in the running state forever."""
+    """End a run that can no longer be followed, so that it does not stay in the running state forever."""
     deployment = await uow.deployments.get(command.deployment_id, for_update=True, visible=EVERYTHING)
     if deployment.run_ended is not None:
         return []
     version = Version.of(deployment)
     run = Run(deployment, await uow.steps.open_of(deployment.id), iter(await uow.steps.reserve_ids(1)))
-    run.take(RunEnded(at=now(), code=None, cause="lost", message=clean_text(command.reason)))
+    if command.note:
+        run.take(Line(NOTE_PREFIX + clean_text(command.note), now()))
+    run.take(RunEnded(at=now(), code=None, cause=command.cause, message=clean_text(command.reason)))
     await record_locked(uow, run, version)
     await settle(uow, run)
     return run.events
 
 
 async def expire_deployments(command: commands.ExpireDeployments, uow: UnitOfWork) -> list[Event]:
-    """Delete a batch of deployments that exceed the retention limits. Call again as long as it returns events.
+    """Delete a batch of a service's deployments that exceed the retention limits. Call again as long as it returns
+    events.
 
-    Always keep the last success of each service, because it is the basis for planning the next deployment.
+    Always keep the last success of each lane, because it is the basis for planning the next deployment.
     """
-    events: list[Event] = []
-    for service in await uow.services.all_for_upkeep():
-        config = service.config
-        if config.faults("retention_days", "retention_count"):
-            continue  # deletions cannot be undone, so do not guess how long to keep the deployments
-        days = min(command.days if config.retention_days is None else config.retention_days, MAX_RETENTION_DAYS)
-        count = min(command.count if config.retention_count is None else config.retention_count, MAX_RETENTION_COUNT)
-        if days or count:
-            gone = await uow.deployments.remove_old(service.id, days=days, count=count)
-            events += [DeploymentExpired(deployment_id) for deployment_id in gone]
-    return events
+    service = next(iter(await uow.services.some([command.service_id], visible=EVERYTHING)), None)
+    # Deletions cannot be undone, so do not guess how long to keep the deployments.
+    if service is None or service.config.faults("retention_days", "retention_count"):
+        return []
+    days, count = service.config.retention_days, service.config.retention_count
+    days = min(command.days if days is None else days, MAX_RETENTION_DAYS)
+    count = min(command.count if count is None else count, MAX_RETENTION_COUNT)
+    if not days and not count:
+        return []
+    return [
+        DeploymentExpired(deployment_id)
+        for deployment_id in await uow.retention.remove_old(service.id, days=days, count=count)
+    ]
 
 
 async def heartbeat(command: commands.Heartbeat, uow: UnitOfWork) -> list[Event]:

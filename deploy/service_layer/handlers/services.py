@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.domain import commands
 from deploy.domain.errors import Conflict
-from deploy.domain.events import Event, ServiceChanged
+from deploy.domain.events import AccessChanged, Event, ServiceChanged
 from deploy.domain.model import Service
 from deploy.domain.policy import EVERYTHING
 from deploy.service_layer.clock import Clock
@@ -29,9 +29,7 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
             events.append(ServiceChanged(service.id, name, change))
     for name, service in known.items():
         if name not in folders and name not in command.broken and service.deleted is None:
-            service.deleted = service.updated = now()
-            await uow.services.store(service)
-            events.append(ServiceChanged(service.id, name, "removed"))
+            events += await _remove(service, uow, now=now)
     await _wake(uow, events)
     if events:
         await uow.queue.wake()  # the concurrency of a service could have increased
@@ -41,13 +39,19 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
 async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Delete a service from the list. If its folder still exists, the next sync adds the service again."""
     service = await uow.services.get(command.service_id, for_update=True, visible=EVERYTHING)
-    if await uow.deployments.open(visible=EVERYTHING, service_id=service.id):
+    if await uow.deployments.active(service.id, visible=EVERYTHING, limit=1):
         raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")
-    service.deleted = service.updated = now()
-    await uow.services.store(service)
-    events: list[Event] = [ServiceChanged(service.id, service.name, "removed")]
+    events = await _remove(service, uow, now=now)
     await _wake(uow, events)
     return events
+
+
+async def _remove(service: Service, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Remove a service, and revoke its tokens: another service could get its name later."""
+    service.deleted = service.updated = now()
+    await uow.services.store(service)
+    await uow.tokens.revoke_of_service(service.id, now())
+    return [ServiceChanged(service.id, service.name, "removed"), AccessChanged(None)]
 
 
 async def _wake(uow: UnitOfWork, events: list[Event]) -> None:

@@ -6,7 +6,7 @@ from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import AccessChanged, Event, UserCreated
 from deploy.domain.model import User
-from deploy.domain.rules import check_username
+from deploy.domain.rules import appearance, check_username
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -19,8 +19,12 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
     is_first = await uow.users.count() == 0
     if command.only_first and not is_first:
         raise Conflict("A user already exists.")
-    if await uow.users.find(command.name) is not None:
-        raise Conflict(f"A user named {command.name} already exists.")
+    if (taken := await _similar(command.name, uow)) is not None:
+        raise Conflict(
+            f"A user named {taken} already exists."
+            if taken == command.name
+            else f"The name {command.name} looks like that of the user {taken}. Choose another one."
+        )
     user = User(
         name=command.name,
         password_hash=command.password_hash,
@@ -32,8 +36,18 @@ async def create_user(command: commands.CreateUser, uow: UnitOfWork, *, now: Clo
     return [UserCreated(user.id)]
 
 
-async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Event]:
-    """Change a user's password, role, or active state. This ends their sessions."""
+async def _similar(name: str, uow: UnitOfWork) -> str | None:
+    """Return an existing name that is equal to this one, or looks like it, or None."""
+    look = appearance(name)
+    names = [user.name for user in await uow.users.list() if appearance(user.name) == look]
+    return name if name in names else next(iter(names), None)
+
+
+async def change_user(command: commands.ChangeUser, uow: UnitOfWork, *, now: Clock) -> list[Event]:
+    """Change a user's password, role, or active state. This ends their sessions.
+
+    A user who is no longer an administrator also loses the config tokens, which only administrators can create.
+    """
     loses_admin = command.is_admin is False or command.is_active is False
     administrators = await uow.users.administrators_for_update() if loses_admin else []
     user = await uow.users.get(command.user_id, for_update=True)
@@ -44,6 +58,8 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
         user.has_generated_password = False
     if command.is_admin is not None:
         user.is_admin = command.is_admin
+    if command.is_admin is False:
+        await uow.tokens.revoke_config_tokens(user.id, now())
     if command.is_active is not None:
         user.is_active = command.is_active
     user.epoch += 1
@@ -51,9 +67,10 @@ async def change_user(command: commands.ChangeUser, uow: UnitOfWork) -> list[Eve
     return [AccessChanged(user.id)]
 
 
-async def change_own_password(command: commands.ChangeOwnPassword, uow: UnitOfWork) -> list[Event]:
+async def change_own_password(command: commands.ChangeOwnPassword, uow: UnitOfWork, *, now: Clock) -> list[Event]:
     """Change the password of a user who knows the current one. This ends their sessions."""
-    return await change_user(commands.ChangeUser(user_id=command.user_id, password_hash=command.password_hash), uow)
+    change = commands.ChangeUser(user_id=command.user_id, password_hash=command.password_hash)
+    return await change_user(change, uow, now=now)
 
 
 async def announce_access(event: AccessChanged, uow: UnitOfWork) -> list[Event]:

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import stamina
 
-from deploy.adapters.database import DATABASE_ERRORS, is_away, is_outdated
+from deploy.adapters.database import DATABASE_ERRORS, is_away, is_full, is_outdated
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput
 from deploy.domain.masking import Mask
 from deploy.domain.policy import EVERYTHING, WORKER
-from deploy.service_layer.ingest.entries import EXIT, START, masked_entries
+from deploy.service_layer.enforcement import ENDED_BY_WORKER, Enforcer
+from deploy.service_layer.ingest.entries import EXIT, START, ReportNotes, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -33,6 +34,10 @@ LOST = (
     "The run was lost: its supervisor died before reporting a result (killed, or the machine was restarted). "
     "Check what the deployment has done so far, then retry it."
 )
+UNDECIDED = (
+    "The run was lost: its worker died while starting it, and the supervisor it left behind neither starts nor exits. "
+    "Find the suspended fastDeploy process on that host, kill it, then retry."
+)
 NOT_STARTED = "The deployment could not be started: {}"
 
 
@@ -48,11 +53,13 @@ class Follower:
         mask: Mask,
         offset: int | None = None,
         refusal: Callable[[], str] = lambda: "",
+        enforcer: Enforcer | None = None,
     ) -> None:
         """Follow the run of a deployment.
 
         `offset` is the number of bytes of the spool that are already stored; if it is None, read it from the database.
-        `refusal` returns the reason supervisors cannot be started, or an empty string.
+        `refusal` returns the reason supervisors cannot be started, or an empty string. `enforcer` ends what a dead
+        supervisor has left, and knows why the run had to end.
         """
         self.deployment_id = deployment_id
         self._run = run
@@ -61,6 +68,8 @@ class Follower:
         self._mask = mask
         self._offset = offset
         self._refusal = refusal
+        self._enforcer = enforcer
+        self._notes = ReportNotes()
         self._grown = asyncio.Event()
 
     async def follow(self) -> None:
@@ -100,13 +109,16 @@ class Follower:
                 offset = await self._ingest(records, offset, after)
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
-                await self._fail(NOT_STARTED.format(self._mask.text(refusal)) if refusal else LOST)
+                await (self._fail(NOT_STARTED.format(self._mask.text(refusal))) if refusal else self._end_lost())
+                return
+            elif self._enforcer is not None and self._enforcer.never_started:
+                await self._fail(UNDECIDED)
                 return
             else:
                 await self._wait()
 
     async def _ingest(self, records: list[Record], before: int, after: int) -> int | None:
-        entries = tuple(masked_entries(records, self._mask))
+        entries = tuple(masked_entries(records, self._mask, self._notes))
         command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
         events = await persistently(lambda: self._bus.handle(command, by=WORKER))
         if not events:
@@ -120,8 +132,25 @@ class Follower:
             deployment = await uow.deployments.get(self.deployment_id, visible=EVERYTHING)
             return None if deployment.run_ended is not None else deployment.spool_offset
 
-    async def _fail(self, reason: str) -> None:
-        command = FailLostRun(deployment_id=self.deployment_id, reason=reason)
+    async def _end_lost(self) -> None:
+        """End a run whose supervisor is dead: as cancelled or timed out if it had to end anyway, else as lost."""
+        timeout = None
+        if self._enforcer is not None:
+            await self._enforcer.end_all()  # before the next deployment of the lane can start
+            timeout = self._enforcer.timed_out()
+        if (cancelled := await persistently(self._cancel_reason)) is not None:
+            await self._fail(cancelled, "cancelled", ENDED_BY_WORKER)
+        elif timeout is not None:
+            await self._fail(timeout, "timeout", ENDED_BY_WORKER)
+        else:
+            await self._fail(LOST)
+
+    async def _cancel_reason(self) -> str | None:
+        async with self._open_unit_of_work() as uow:
+            return (await uow.deployments.get(self.deployment_id, visible=EVERYTHING)).cancel_requested
+
+    async def _fail(self, reason: str, cause: str = "lost", note: str = "") -> None:
+        command = FailLostRun(deployment_id=self.deployment_id, reason=reason, cause=cause, note=note)
         await persistently(lambda: self._bus.handle(command, by=WORKER))
 
     async def _wait(self) -> None:
@@ -132,7 +161,7 @@ class Follower:
 
 
 async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Retry with backoff while the database is unreachable or being migrated. Raise any other database error."""
+    """Retry with backoff while the database is unreachable, full, or being migrated. Raise any other database error."""
     retries = stamina.retry_context(
         on=_is_outage, attempts=None, timeout=None, wait_initial=FIRST_PAUSE, wait_max=MAX_PAUSE, wait_jitter=0.1
     )
@@ -143,7 +172,7 @@ async def persistently(attempt: Callable[[], Awaitable[Result]]) -> Result:
 
 
 def _is_outage(error: Exception) -> bool:
-    is_outage = isinstance(error, DATABASE_ERRORS) and (is_away(error) or is_outdated(error))
+    is_outage = isinstance(error, DATABASE_ERRORS) and (is_away(error) or is_full(error) or is_outdated(error))
     if is_outage:
         log.warning("Waiting for the database: %s", error)
     return is_outage

@@ -186,6 +186,9 @@ export interface paths {
         /**
          * Read Output
          * @description Return the lines of output after line `after`; with `q`, only lines that contain it (case-insensitive).
+         *
+         *     A search returns what it finds within about a second, which can be nothing. To continue, set `after` to
+         *     `next_after`.
          */
         get: operations["read_output_deployments__deployment_id__output_get"];
         put?: never;
@@ -288,7 +291,9 @@ export interface paths {
          * @description Return running and waiting deployments, oldest first, with the reason why each one waits; and the workers,
          *     most recently seen first.
          *
-         *     A deployment that has reported its result still counts as running until its processes have ended.
+         *     `waiting` is a page of up to `limit` deployments; for the next page, set `after` to `next_after`. `running` contains
+         *     the oldest 50. The counts include all. A deployment that has reported its result still counts as running until its
+         *     processes have ended.
          */
         get: operations["read_queue_queue__get"];
         put?: never;
@@ -328,7 +333,7 @@ export interface paths {
         };
         /**
          * List Services
-         * @description List all services by name, each with its last deployment and its waiting and running ones.
+         * @description List all services by name, each with its last deployment and its oldest running and waiting ones.
          */
         get: operations["list_services_services__get"];
         put?: never;
@@ -1102,7 +1107,7 @@ export interface components {
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
-            detail?: components["schemas"]["ValidationError"][];
+            detail: string | components["schemas"]["ValidationError"][];
         };
         /**
          * Health
@@ -1187,6 +1192,8 @@ export interface components {
         /**
          * OutputOut
          * @description Lines of output. `total` counts all lines; `next_after` is the `after` of the next page (null at the end).
+         *
+         *     A page can contain fewer lines than `limit`, or none, although there are more.
          */
         OutputOut: {
             /** Lines */
@@ -1233,12 +1240,20 @@ export interface components {
         /**
          * QueueOut
          * @description Running and waiting deployments, and the workers.
+         *
+         *     `waiting` is one page; `next_after` is the `after` of the next page (null at the end).
          */
         QueueOut: {
+            /** Next After */
+            next_after: number | null;
             /** Running */
             running: components["schemas"]["DeploymentOut"][];
+            /** Running Count */
+            running_count: number;
             /** Waiting */
             waiting: components["schemas"]["WaitingDeployment"][];
+            /** Waiting Count */
+            waiting_count: number;
             /** Workers */
             workers: components["schemas"]["WorkerOut"][];
         };
@@ -1259,6 +1274,8 @@ export interface components {
          * @description A service with its documentation (Markdown) and the planned steps of its next deployment.
          */
         ServiceDetails: {
+            /** Active Count */
+            active_count: number;
             /** Active Deployments */
             active_deployments: components["schemas"]["DeploymentOut"][];
             /** Data */
@@ -1278,8 +1295,13 @@ export interface components {
         /**
          * ServiceOut
          * @description A service.
+         *
+         *     `active_deployments` contains only its oldest running and waiting ones (5 in lists, otherwise 20). `active_count`
+         *     counts all of them; in lists, it counts at most 100 that are waiting.
          */
         ServiceOut: {
+            /** Active Count */
+            active_count: number;
             /** Active Deployments */
             active_deployments: components["schemas"]["DeploymentOut"][];
             /** Data */
@@ -1608,10 +1630,6 @@ export interface components {
         };
         /** ValidationError */
         ValidationError: {
-            /** Context */
-            ctx?: Record<string, never>;
-            /** Input */
-            input?: unknown;
             /** Location */
             loc: (string | number)[];
             /** Message */
@@ -1903,6 +1921,17 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many deployments of the service, or of the user, are waiting. */
+            429: {
+                headers: {
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };
@@ -2351,6 +2380,17 @@ export interface operations {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
+            /** @description Too many deployments of the service, or of the user, are waiting. */
+            429: {
+                headers: {
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
         };
     };
     live_health_live_get: {
@@ -2404,7 +2444,10 @@ export interface operations {
     };
     read_queue_queue__get: {
         parameters: {
-            query?: never;
+            query?: {
+                limit?: number;
+                after?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2427,6 +2470,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -2803,6 +2855,17 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description Too many deployments of the service, or of the user, are waiting. */
+            429: {
+                headers: {
+                    /** @description Seconds to wait. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
                 };
             };
         };

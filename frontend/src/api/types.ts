@@ -42,6 +42,7 @@ export type Inputs = Schemas["InputsOut"];
 export type DeploymentSummary = Schemas["SummaryOut"];
 export type Statistics = Schemas["StatisticsOut"];
 export type FinishedDeployment = Schemas["FinishedOut"];
+export type Output = Schemas["OutputOut"];
 export type Changes = Schemas["ChangesOut"];
 export type Change = Schemas["ChangeOut"];
 export type Worker = Schemas["WorkerOut"];

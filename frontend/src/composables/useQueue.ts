@@ -32,5 +32,7 @@ export function useQueue() {
   useResync(queue.load);
   const open = () => attempt(queue.load);
   void open();
-  return { queue, problem, open };
+  const next = () => attempt(queue.next);
+  const previous = () => attempt(queue.previous);
+  return { queue, problem, open, next, previous };
 }

@@ -9,8 +9,8 @@ export function matchesQuery({ name, data }: Service, query: string): boolean {
   return query.toLowerCase().split(/\s+/).every(word => text.includes(word));
 }
 
-export function isShown({ active_deployments: active, last_deployment: last }: Service, show: Show): boolean {
-  if (show === "active") return active.length > 0;
+export function isShown({ active_count: active, last_deployment: last }: Service, show: Show): boolean {
+  if (show === "active") return active > 0;
   return show === "all" || last?.state === "failure";
 }
 

@@ -2,6 +2,7 @@ import { defineStore } from "pinia";
 import { shallowReactive } from "vue";
 import { call } from "@/api/errors";
 import type { WireLine } from "@/api/messages";
+import type { Output } from "@/api/types";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 
@@ -28,6 +29,8 @@ export interface Log {
 const BLOCK = 1000;
 /** Blocks per request when all lines are needed: the server's maximum. */
 const BLOCKS_AT_ONCE = 10;
+/** Lines per page of search results. */
+const SEARCH_LIMIT = 1000;
 
 export const useOutputStore = defineStore("output", () => {
   const session = useSessionStore();
@@ -132,10 +135,25 @@ export const useOutputStore = defineStore("output", () => {
     }
   }
 
+  /**
+   * Searches all lines on the server and calls `onPart` with the numbers of the lines found and the last line searched,
+   * until it returns false.
+   */
+  async function search(deploymentId: number, text: string, onPart: (found: number[], last: number) => boolean): Promise<void> {
+    let after: number | null = 0;
+    while (after !== null) {
+      const page: Output = await call(session.api.GET("/deployments/{deployment_id}/output", {
+        params: { path: { deployment_id: deploymentId }, query: { after, limit: SEARCH_LIMIT, q: text } },
+      }));
+      after = page.next_after;
+      if (!onPart(page.lines.map(({ n }) => n), after ?? page.total)) return;
+    }
+  }
+
   function drop(deploymentId: number): void {
     logs.delete(deploymentId);
     for (const key of [...blocks.keys()]) if (key.startsWith(`${deploymentId}:`)) blocks.delete(key);
   }
 
-  return { of, announce, ensure, ensureAll, drop };
+  return { of, announce, ensure, ensureAll, search, drop };
 });

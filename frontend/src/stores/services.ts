@@ -11,12 +11,27 @@ function newer(a: Deployment | null, b: Deployment): Deployment {
   return a !== null && (a.id > b.id || (a.id === b.id && a.seq > b.seq)) ? a : b;
 }
 
+/** The server also sends only some of the queued and running deployments of a service. */
+const MAX_ACTIVE = 20;
+
+function runningFirst(a: Deployment, b: Deployment): number {
+  return Number(a.state === "queued") - Number(b.state === "queued") || a.id - b.id;
+}
+
+/** Returns true for the first message of a deployment. */
+function isNew({ state, seq }: Deployment): boolean {
+  return state === "queued" && seq <= 1;
+}
+
 /** Returns the service after a change of one of its deployments. */
 export function withDeployment(service: Service, deployment: Deployment): Service {
   const others = service.active_deployments.filter(active => active.id !== deployment.id);
-  const active = isFinal(deployment) ? others : [...others, deployment].sort((a, b) => a.id - b.id);
+  const active = isFinal(deployment) ? others : [...others, deployment].sort(runningFirst).slice(0, MAX_ACTIVE);
+  const isKnown = others.length < service.active_deployments.length;
+  const change = isFinal(deployment) ? -Number(isKnown) : Number(!isKnown && isNew(deployment));
   const last = isFinal(deployment) ? newer(service.last_deployment, deployment) : service.last_deployment;
-  return { ...service, active_deployments: active, last_deployment: last };
+  const count = Math.max(active.length, service.active_count + change);
+  return { ...service, active_deployments: active, active_count: count, last_deployment: last };
 }
 
 export const useServicesStore = defineStore("services", () => {
@@ -31,8 +46,10 @@ export const useServicesStore = defineStore("services", () => {
 
   push.on("service", ({ id, name, data, deleted }) => {
     const { [id]: known, ...others } = byId.value;
-    const { last_deployment = null, active_deployments = [] } = known ?? {};
-    byId.value = deleted ? others : { ...others, [id]: { id, name, data, last_deployment, active_deployments } };
+    const { last_deployment = null, active_deployments = [], active_count = 0 } = known ?? {};
+    byId.value = deleted
+      ? others
+      : { ...others, [id]: { id, name, data, last_deployment, active_deployments, active_count } };
   });
 
   push.on("deployment", (message: DeploymentMessage) => {

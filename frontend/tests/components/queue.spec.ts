@@ -17,7 +17,10 @@ const waiting = (id: number) => ({
   ...aDeployment({ id, state: "queued", started: null }),
   waiting: { reason: "Deployment 5 of shop is running ahead of it; one at a time.", position: 0, blocked_by: 5 },
 });
-const queue = (parts: object = {}) => ({ running: [], waiting: [], workers: [aWorker()], ...parts });
+const queue = (parts: { running?: object[]; waiting?: object[]; workers?: Worker[]; [name: string]: unknown } = {}) => ({
+  running: [], waiting: [], workers: [aWorker()], next_after: null,
+  running_count: parts.running?.length ?? 0, waiting_count: parts.waiting?.length ?? 0, ...parts,
+});
 
 beforeEach(async () => {
   freshStores();
@@ -55,6 +58,33 @@ describe("the queue", () => {
     expect(page.find("a[data-deployment='5']").exists()).toBe(false);
     await vi.waitFor(() => expect(page.find("a[data-deployment='6']").exists()).toBe(true));
     expect(page.find("ol").exists()).toBe(false);
+  });
+
+  it("shows a long queue in pages", async () => {
+    const page = await open(queue({ waiting: [waiting(6), waiting(7)], waiting_count: 10_000, next_after: 7 }));
+    const [previous, next] = page.findAll("nav button");
+    expect(page.get("nav").text()).toContain("1–2 of 10000");
+    expect(previous?.attributes("disabled")).toBeDefined();
+    server.json("GET /queue/", queue({ waiting: [waiting(8)], waiting_count: 10_000 }));
+    await next?.trigger("click");
+    await flushPromises();
+    expect(server.called("GET /queue/").at(-1)?.query.get("after")).toBe("7");
+    expect(page.findAll("ol [data-deployment]").map(row => row.attributes("data-deployment"))).toEqual(["8"]);
+    expect(page.get("ol").text()).toContain("21");
+    expect(next?.attributes("disabled")).toBeDefined();
+    await previous?.trigger("click");
+    await flushPromises();
+    expect(server.called("GET /queue/").at(-1)?.query.get("after")).toBe("0");
+  });
+
+  it("returns to the page before if everything on a page has started", async () => {
+    const page = await open(queue({ waiting: [waiting(6)], waiting_count: 2, next_after: 6 }));
+    server.on("GET /queue/", ({ query }) => ({
+      json: query.get("after") === "6" ? queue() : queue({ waiting: [waiting(6)] }),
+    }));
+    await page.findAll("nav button")[1]?.trigger("click");
+    await flushPromises();
+    expect(page.findAll("ol [data-deployment]").map(row => row.attributes("data-deployment"))).toEqual(["6"]);
   });
 
   it("shows that it is empty", async () => {

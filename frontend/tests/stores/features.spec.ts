@@ -59,6 +59,19 @@ describe("services", () => {
     expect(store.byId[1]?.last_deployment).toMatchObject({ id: 8, state: "failure" });
   });
 
+  it("count deployments that are not listed, and list the running ones first", () => {
+    const store = useServicesStore();
+    for (let id = 1; id <= 30; id += 1) change({ id, seq: 1, state: "queued" });
+    expect(store.byId[1]?.active_deployments).toHaveLength(20);
+    expect(store.byId[1]?.active_count).toBe(30);
+    change({ id: 30, seq: 2, state: "running" });
+    expect(store.byId[1]?.active_deployments[0]).toMatchObject({ id: 30 });
+    expect(store.byId[1]?.active_count).toBe(30);
+    change({ id: 30, seq: 3, state: "success" });
+    change({ id: 30, seq: 4, state: "success" });
+    expect(store.byId[1]?.active_count).toBe(29);
+  });
+
   it("show the last outcome while another deployment runs", async () => {
     const [running, ended] = [aDeployment({ id: 9 }), aDeployment({ id: 8, state: "failure" })];
     server.json("GET /services/", [aService({ last_deployment: running, active_deployments: [running] })]);

@@ -94,6 +94,22 @@ describe("the output of a deployment", () => {
     expect(findLines(log.lines, "STORED 249")).toEqual([249, ...Array.from({ length: 10 }, (_, index) => 2490 + index)]);
   });
 
+  it("is searched on the server in parts, until the search is stopped", async () => {
+    const store = useOutputStore();
+    const pages: Record<string, object> = {
+      0: { lines: [{ n: 3, at: AT, text: "error", step_id: null }], total: 90, next_after: 40 },
+      40: { lines: [], total: 90, next_after: 80 },
+      80: { lines: [{ n: 85, at: AT, text: "error", step_id: null }], total: 90, next_after: null },
+    };
+    server.on("GET /deployments/5/output", ({ query }) => ({ json: pages[query.get("after") ?? ""] }));
+    const parts: [number[], number][] = [];
+    await store.search(5, "error", (...part) => parts.push(part) > 0);
+    expect(parts).toEqual([[[3], 40], [[], 80], [[85], 90]]);
+    const before = server.calls.length;
+    await store.search(5, "error", () => false);
+    expect(server.calls.length - before).toBe(1);
+  });
+
   it("is released when the last viewer leaves", () => {
     const store = useOutputStore();
     store.announce(5, 10);

@@ -23,7 +23,8 @@ export function aStep(fields: Partial<Step> = {}): Step {
 
 export function aService(fields: Partial<Service> = {}): Service {
   return {
-    id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [], ...fields,
+    id: 1, name: "shop", data: { description: "The shop" }, last_deployment: null, active_deployments: [],
+    active_count: fields.active_deployments?.length ?? 0, ...fields,
   };
 }
 

@@ -8,27 +8,62 @@ import sys
 
 from .framing import LineFramer
 
-CHUNK = 256 * 1024
+CHUNK = 256 * 1024  # bytes to handle at once
+PACKETS = 1024
+READ = 64 * 1024
+PAGE = 4096  # longer output of one call arrives as several packets of this size
 FIONREAD = 0x541B
 
 
 class Stream:
-    """One of the script's pipes: its output, or the events of a callback plugin."""
+    """One of the script's pipes: its output, or the events of a callback plugin.
+
+    Standard output and standard error share a pipe in packet mode, so each read returns what one call has written (or
+    a page of it). A step report that follows unfinished text, such as the progress on standard error, starts a new
+    line, because a report is only recognized as a whole line.
+    """
 
     def __init__(self, fd: int, limit: int, *, events: bool = False) -> None:
         self.fd = fd
         self.unread = 0  # bytes to read before the stream can be abandoned
+        self.ended = False
         self._framer = LineFramer(limit)
         self._limit = limit
         self._events = events
         self._too_long = False
+        self._packet = b"\n"
+        os.set_blocking(fd, False)
 
     def read(self) -> tuple[list[tuple[str, str]], int]:
-        """Return the lines that the next chunk completes, and its size in bytes (0 at the end of the stream)."""
-        data = os.read(self.fd, CHUNK)
-        self.unread -= len(data)
-        pieces = self._framer.feed(data) if data else self._framer.close()
-        return self._as_events(pieces) if self._events else pieces, len(data)
+        """Return the lines that the next output completes, and its size in bytes."""
+        pieces: list[tuple[str, str]] = []
+        packets: list[bytes] = []
+        size = 0
+        while size < CHUNK and len(packets) < PACKETS:
+            data = self._next()
+            if not data:
+                break
+            if self._packet[-1:] != b"\n" and is_report(data) and len(self._packet) < PAGE:
+                pieces += self._framer.feed(b"".join(packets))
+                pieces += self._framer.close()
+                packets.clear()
+            self._packet = data
+            packets.append(data)
+            size += len(data)
+        pieces += self._framer.feed(b"".join(packets))
+        if self.ended:
+            pieces += self._framer.close()
+        self.unread -= size
+        return self._as_events(pieces) if self._events else pieces, size
+
+    def _next(self) -> bytes:
+        """Return the next packet, or nothing if there is none yet or the stream has ended."""
+        try:
+            data = os.read(self.fd, READ)
+        except BlockingIOError:
+            return b""
+        self.ended = not data
+        return data
 
     def rest(self) -> list[tuple[str, str]]:
         """Return the incomplete last line when the stream is abandoned."""
@@ -50,6 +85,14 @@ class Stream:
             elif text:
                 events.append(("event", text))
         return events
+
+
+def is_report(packet: bytes) -> bool:
+    """Return True if the first line of a packet looks like a step report."""
+    if not packet.startswith(b"{"):
+        return False
+    line = packet.partition(b"\n")[0].rstrip()
+    return line.endswith(b"}") and b'"name"' in line and b'"state"' in line
 
 
 class OutputLimit:

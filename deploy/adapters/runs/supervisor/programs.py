@@ -6,6 +6,8 @@ import os
 
 from .spec import NotStarted
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def user_name() -> str:
     import pwd
@@ -54,6 +56,8 @@ def check_program(path: str) -> None:
 
 
 def check_head(path: str, head: bytes) -> None:
+    if head.startswith(BYTE_ORDER_MARK + b"#!"):
+        raise NotStarted(f"{path} begins with a byte order mark (BOM). Save it as UTF-8 without a BOM.")
     if not head.startswith(b"#!"):
         if b"\0" not in head:
             raise NotStarted(f"{path} has no interpreter line. Start it with a line such as `#!/bin/sh`.")

@@ -8,14 +8,15 @@ import time
 
 from .child import Child
 from .control import Control, Signals
+from .drain import leave_reader
 from .output import OutputLimit, Stream
 from .plain_json import to_json
 from .private_folder import PrivateFolder
-from .processes import left_running
+from .processes import kill, left_running, read_stat
 from .records import SPOOL_INTERVAL, Spool
 from .spec import NotStarted, Spec
 from .stopping import Stopping
-from .system import signal_name
+from .system import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 MAX_WAIT = 86400.0  # seconds per poll, which accepts at most 2**31 - 1 milliseconds
 SPEC_TIMEOUT = 10.0  # seconds to wait for the settings of the run
 DRAIN_TIMEOUT = 2.0  # seconds to read output of processes that outlive the script
+LOST = (
+    "The run was lost: its supervisor died before reporting a result (a part of it was killed). "
+    "Check what the deployment has done so far, then retry it."
+)
 SPOOL_TIMEOUT = 600.0  # seconds to keep retrying writes to a full disk after the script has ended
 
 
@@ -43,6 +48,7 @@ class Supervisor:
         self.limit = OutputLimit(0)
         self.reading = True
         self.pid = 0
+        self.child: Child | None = None
         self.status: int | None = None  # of the script: its exit code, or the negative signal number
         self.childless = False  # no processes are left below this one
         self.stopping = Stopping()
@@ -104,10 +110,12 @@ class Supervisor:
             self.folder = PrivateFolder(base)
             self.folder.write(spec.files)
             argv, env = spec.for_folder(self.folder.path)
-            child = Child(argv, env, spec.cwd, events=spec.events)
+            child = Child(argv, env, spec.cwd, events=spec.events, kept=True)
         except (OSError, ValueError) as error:
             raise NotStarted(f"The run could not be prepared: {error}.") from error
-        self.spool.append("start", to_json({"pid": child.pid}))
+        if spec.timeout is not None:
+            self.deadline = time.monotonic() + spec.timeout
+        self.spool.append("start", self.identity(child, spec))
         if self.spool.blocked:
             child.abandon()
             raise NotStarted(
@@ -116,13 +124,25 @@ class Supervisor:
         # Sync before the script begins: a run that has started must not start again, even after a power failure.
         self.spool.sync()
         child.go()
-        self.pid = child.pid
-        if spec.timeout is not None:
-            self.deadline = time.monotonic() + spec.timeout
+        self.pid, self.child = child.pid, child
         self.limit = OutputLimit(spec.output_limit)
         self.add_stream(Stream(child.output, spec.line_limit))
         if spec.events:
             self.add_stream(Stream(child.events, spec.line_limit, events=True))
+
+    def identity(self, child: Child, spec: Spec) -> str:
+        """Return what the worker needs to end the run if this supervisor cannot (`RunProcesses` in ../processes.py).
+
+        A process is its ID and its start time. `deadline` is a monotonic time, and `stop_seconds` a duration.
+        """
+        fields: dict[str, str | None] = {"folder": self.folder.path if self.folder else None}
+        for name, pid in (("supervisor", os.getpid()), ("keeper", child.keeper), ("script", child.pid)):
+            stat = read_stat(pid)
+            fields[name] = f"{pid} {stat[1]}" if stat else None
+        if spec.timeout is not None:
+            fields |= {"timeout": f"{spec.timeout:g}", "deadline": f"{self.deadline:.3f}"}
+        fields["stop_seconds"] = f"{Stopping.duration(spec.grace, interrupt=spec.interrupt):.3f}"
+        return to_json({"pid": child.pid, **fields})
 
     def add_stream(self, stream: Stream) -> None:
         self.streams[stream.fd] = stream
@@ -167,7 +187,7 @@ class Supervisor:
     def read_stream(self, stream: Stream) -> None:
         pieces, size = stream.read()
         self.store(pieces, size)
-        if not size:
+        if stream.ended:
             del self.streams[stream.fd]
             self.unregister(stream.fd)
             os.close(stream.fd)
@@ -187,18 +207,34 @@ class Supervisor:
     def reap(self) -> None:
         while not self.childless:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 self.childless = True
                 self.stopping.clear()
                 return
             if not pid:
                 return
-            if pid == self.pid:
-                self.status = os.waitstatus_to_exitcode(status)
-                for stream in self.streams.values():
-                    stream.count_unread()
-                self.stopping.expedite()
+            self.handle_child(pid, status)
+
+    def handle_child(self, pid: int, status: int) -> None:
+        is_keeper = self.child is not None and pid == self.child.keeper
+        if os.WIFSTOPPED(status):
+            if is_keeper:
+                kill(pid, signal.SIGCONT)  # otherwise, a script could prevent its own end from being reported
+        elif is_keeper and self.child is not None:
+            reported = self.child.wait_status()
+            if reported is not None:
+                self.script_ended(reported)
+            else:
+                self.stop("lost", LOST)  # its children are now ours
+        elif pid == self.pid:
+            self.script_ended(status)
+
+    def script_ended(self, status: int) -> None:
+        self.status = os.waitstatus_to_exitcode(status)
+        for stream in self.streams.values():
+            stream.count_unread()
+        self.stopping.expedite()
 
     # ending
 
@@ -248,6 +284,7 @@ class Supervisor:
         while self.spool.blocked and time.monotonic() < give_up:
             time.sleep(SPOOL_INTERVAL)
             self.spool.flush()
+        leave_reader(list(self.streams))
         if self.folder is not None:
             self.folder.remove_stale()
 

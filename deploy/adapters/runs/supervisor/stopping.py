@@ -21,6 +21,11 @@ class Stopping:
         self._plan: list[tuple[float, int]] = []  # signals to send, each with its time
         self._kill_until = float("inf")
 
+    @staticmethod
+    def duration(grace: float, *, interrupt: bool) -> float:
+        """Return the number of seconds between the first signal and the last, SIGKILL."""
+        return grace * (2 if interrupt else 1)
+
     @property
     def due(self) -> float:
         """Return the time of the next signal (monotonic), or infinity if no signal is scheduled."""
