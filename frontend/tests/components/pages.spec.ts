@@ -145,7 +145,7 @@ describe("the services", () => {
   it("show which folders could not be read, and why", async () => {
     server.json("GET /services/problems", [{ folder: "broken", file: "config.json", reason: "it is no JSON" }]);
     const { wrapper } = await mountInApp(ServicesView);
-    expect(wrapper.text()).toContain("1 folder could not be read");
+    expect(wrapper.text()).toContain("1 folder has a problem");
     expect(wrapper.text()).toContain("services/broken/config.json");
     expect(wrapper.text()).toContain("it is no JSON");
   });
