@@ -52,6 +52,7 @@ class Settings(BaseSettings):
         default=f"{Path(sys.executable).parent}:{SYSTEM_PATH}", description="PATH for deploy scripts."
     )
     sudo_user: str = Field(default="", description="Deploy user. Empty: the user that runs the server.")
+    ssh_auth_sock: str = Field(default="", description="Socket of the SSH agent for scripts and playbooks.")
     api_url: str = Field(
         default="", description="URL at which runs reach the server. Empty: the address it listens on."
     )

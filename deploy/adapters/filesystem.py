@@ -48,11 +48,15 @@ _LINKS = {
 
 @dataclass(frozen=True, slots=True)
 class FolderProblem:
-    """A problem with a service folder, or with the services folder itself if `folder` is empty."""
+    """A problem with a service folder, or with the services folder itself if `folder` is empty.
+
+    `is_minor` means that the folder is used all the same.
+    """
 
     folder: str
     file: str
     reason: str
+    is_minor: bool = False
 
 
 class RootMissing(FoldersUnavailable):

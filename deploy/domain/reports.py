@@ -15,6 +15,7 @@ from deploy.domain.model import HostResult, Outcome, StepReport, StepState
 NAME_LIMIT = 500
 MESSAGE_LIMIT = 65_536
 DIFF_LIMIT = 4 * MESSAGE_LIMIT
+NO_HOSTS_STEP = "Find hosts"
 # Characters of JSON: all other fields that a script reports about a step.
 DETAIL_LIMIT = 4 * MESSAGE_LIMIT
 # Our Ansible callback puts this control character where it cuts off a text, followed by the size of the whole text in
@@ -73,10 +74,18 @@ class HostReported:
 
 
 @dataclass(frozen=True, slots=True)
+class HostErrorsCleared:
+    """A playbook cleared the failures of its hosts (`meta: clear_host_errors`), and continues on them."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The end of a run.
 
     `cause` is None if the script ended on its own; otherwise it is `timeout`, `cancelled`, `not_started`, or `lost`.
+    `error` is the last error that Ansible printed, if the run is a playbook (`is_playbook`) and no step failed.
     """
 
     at: datetime
@@ -84,9 +93,11 @@ class RunEnded:
     signal: str | None = None
     cause: str | None = None
     message: str = ""
+    is_playbook: bool = False
+    error: str = ""
 
 
-Entry: TypeAlias = Line | Reported | HostReported | RunEnded
+Entry: TypeAlias = Line | Reported | HostReported | HostErrorsCleared | RunEnded
 
 
 def clean_text(text: str) -> str:
@@ -266,6 +277,12 @@ def read_event(text: str, at: datetime) -> list[Entry]:
         return [_task_report(fields, _STATES.get(str(fields.get("state")), StepState.SUCCESS), at)]
     if fields.get("event") == "host_result":
         return _host_result(fields, at)
+    if fields.get("event") == "waiting":
+        return [_task_report({**fields, "message": _waiting(fields)}, StepState.RUNNING, at)]
+    if fields.get("event") == "errors_cleared":
+        return [HostErrorsCleared(at)]
+    if fields.get("event") == "no_hosts":
+        return [_no_hosts(fields, at)]
     return []
 
 
@@ -299,10 +316,27 @@ _DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
 
 
 def _task_report(fields: dict[str, Any], state: StepState, at: datetime) -> Entry:
-    detail = {key: fields[key] for key in ("task", "play", "path") if fields.get(key)}
+    detail = {key: fields[key] for key in ("task", "play", "path", "templated", "outcome") if fields.get(key)}
     name = _full_name(str(fields.get("name") or "Unnamed task"))
     message = clean_text(str(fields.get("message") or ""))
     return Reported(StepReport(name=name, state=state, message=message, detail=detail), at, planned=True)
+
+
+def _waiting(fields: dict[str, Any]) -> str:
+    """Return which hosts a running task waits for. Up to ten are named."""
+    hosts, count = fields.get("hosts"), fields.get("count")
+    names = ", ".join(map(str, hosts)) if isinstance(hosts, list) else ""
+    more = count - len(hosts) if isinstance(count, int) and isinstance(hosts, list) else 0
+    return f"Waiting for {names}" + (f" and {more} more" if more > 0 else "")
+
+
+def _no_hosts(fields: dict[str, Any], at: datetime) -> Entry:
+    """Return the failed step for a playbook that ran on no host. It decides, because Ansible's exit code is 0."""
+    found = fields.get("patterns")
+    patterns = list(dict.fromkeys(map(str, found))) if isinstance(found, list) else []
+    named = f" “{', '.join(patterns)}”" if any(patterns) else ""
+    message = f"No host matched{named}, so nothing was deployed. Check the inventory, and `hosts` in the playbook."
+    return Reported(StepReport(name=NO_HOSTS_STEP, state=StepState.FAILURE, message=clean_text(message)), at)
 
 
 def _host_result(fields: dict[str, Any], at: datetime) -> list[Entry]:

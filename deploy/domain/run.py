@@ -26,6 +26,7 @@ from deploy.domain.reports import (
     DIFF_LIMIT,
     NAME_LIMIT,
     Entry,
+    HostErrorsCleared,
     HostReported,
     Line,
     Reported,
@@ -37,7 +38,10 @@ from deploy.domain.reports import (
 )
 
 PLACEHOLDER = PlannedStep(name="Deploy", description="The steps are unknown until the first successful deployment.")
-SCRIPT_STEP = "Run the deploy script"
+SCRIPT_STEP, PLAYBOOK_STEP = "Run the deploy script", "Run the playbook"
+
+# Ansible only stops its own processes. It does not tell hosts to stop what it started there.
+REMOTE_COMMANDS = "Commands that Ansible already started on other hosts may still be running."
 # What shells report about a program that they ran: 128 and the number of the signal that ended it, or that it could not
 # be run at all.
 EXIT_CODE_HINTS = {
@@ -63,6 +67,7 @@ def plan(deployment: Deployment, planned: Iterable[PlannedStep], ids: Iterator[i
             description=short_text(clean_text(step.description)),
             position=deployment.step_count,
             expected_seconds=step.expected_seconds,
+            detail={"path": step.path} if step.path else {},
         )
         events.append(StepChanged(new))
     return events
@@ -73,7 +78,7 @@ class Run:
 
     `events` holds all events in order, `touched` the steps to store by ID, `removed` the IDs of steps to delete, and
     `results` the host results to store by step and host. `ids` yields IDs for unplanned steps. `hosts` is what earlier
-    batches reported about hosts; without it, host results are not expected.
+    batches reported about hosts; without it, host results are not expected. `stored_lines` is the number of output lines before this batch.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Run:
         self.results: dict[tuple[int, str], StepResult] = {}
         self.hosts = hosts or Hosts()
         self._counted: dict[int, Step] = {}  # counts that no step message contains yet
+        self.stored_lines = deployment.lines
         self._ids = ids
         self._open = {step.id: step for step in sorted(open_steps, key=lambda step: step.position)}
         self._by_name: dict[str, list[Step]] = {}
@@ -103,6 +109,11 @@ class Run:
         return list(self._open.values())
 
     @property
+    def printed(self) -> list[str]:
+        """Return the output lines of this batch."""
+        return [event.text for event in self.events if isinstance(event, LinePrinted)]
+
+    @property
     def _current(self) -> Step | None:
         """Return the step that output belongs to: the running step that started last."""
         return next(reversed(self._running.values()), None)
@@ -115,6 +126,8 @@ class Run:
             self.report(entry.report, at=entry.at, planned=entry.planned)
         elif isinstance(entry, HostReported):
             self._host_result(entry.result)
+        elif isinstance(entry, HostErrorsCleared):
+            self._clear_errors()
         else:
             self._end(entry)
 
@@ -134,7 +147,9 @@ class Run:
         found = self._find(name, report, planned=planned)
         step = found or self._append(name)
         was_running = step.state is StepState.RUNNING
-        step.message = short_text(with_cut_notes(report.message)) or step.message
+        message = short_text(with_cut_notes(report.message))
+        # The message of a task that ends replaces the hosts that it waited for.
+        step.message = message if planned and report.state.is_final else message or step.message
         if report.detail:
             step.detail = _merged(step.detail, report.detail)
         if report.state is not StepState.PENDING:
@@ -142,7 +157,7 @@ class Run:
         self._emit(step)
         match report.state:
             case StepState.FAILURE:
-                self._note_failure(step)
+                self._note_failure(step, decides=not planned)
             case StepState.SUCCESS | StepState.SKIPPED:
                 if not planned and (was_running or (found and self._current is None)):
                     self._start_next(at)
@@ -225,12 +240,14 @@ class Run:
             self._settle(DeploymentState.SUCCESS, at=end.at)
             return
         reason = short_text(_reason(end))
-        if end.cause is None and self.deployment.has_failed_step:
+        if end.cause is None and (self.deployment.has_failed_step or (end.is_playbook and self.deployment.reason)):
             self.deployment.reason = self.hosts.sentence() or self.deployment.reason
         if end.cause == "cancelled":
             reason = self.deployment.cancel_requested or reason
-        if not self.deployment.state.is_final and (end.cause is not None or not self.deployment.has_failed_step):
-            self._fail_step(reason, at=end.at)
+            reason += f" {REMOTE_COMMANDS}" if end.is_playbook else ""
+        is_explained = self.deployment.has_failed_step or self.deployment.reason is not None
+        if not self.deployment.state.is_final and (end.cause is not None or not is_explained):
+            self._fail_step(reason, at=end.at, name=PLAYBOOK_STEP if end.is_playbook else SCRIPT_STEP)
         outcome = DeploymentState.CANCELLED if end.cause == "cancelled" else DeploymentState.FAILURE
         self._settle(outcome, at=end.at, reason=reason)
 
@@ -238,12 +255,14 @@ class Run:
         deployment = self.deployment
         self.drop_open()
         if outcome is not DeploymentState.CANCELLED and deployment.has_failed_step:
-            outcome, reason = DeploymentState.FAILURE, deployment.reason or reason
+            outcome = DeploymentState.FAILURE
+        if outcome is DeploymentState.FAILURE:
+            reason = deployment.reason or reason
         self.events += deployment.finish(outcome, now=at, reason=reason)
 
-    def _fail_step(self, reason: str, *, at: datetime) -> None:
-        """Record the reason in a failed step: the running step, or a new one."""
-        step = self._current or self._append(SCRIPT_STEP)
+    def _fail_step(self, reason: str, *, at: datetime, name: str) -> None:
+        """Record the reason in a failed step: the running step, or a new one with this name."""
+        step = self._current or self._append(name)
         step.message = reason
         self._set_state(step, StepState.FAILURE, started=at, finished=at)
         self._emit(step)
@@ -256,7 +275,7 @@ class Run:
         candidates = [step for step in self._by_name.get(name, ()) if step.id in self._open]
         if task is not None:
             same = next((step for step in candidates if step.detail.get("task") == task), None)
-            return same or next((step for step in candidates if step.state is StepState.PENDING), None)
+            return same or _pending_at(report.detail.get("path"), candidates)
         running = next((step for step in candidates if step.state is StepState.RUNNING), None)
         return running or next(iter(candidates), None)
 
@@ -304,10 +323,26 @@ class Run:
         self._counted.pop(step.id, None)
         self.events.append(StepChanged(step.snapshot()))
 
-    def _note_failure(self, step: Step) -> None:
+    def _note_failure(self, step: Step, *, decides: bool) -> None:
+        """Keep the reason of the first failure, and fail the deployment if it `decides`.
+
+        A failed task of a playbook does not decide, because Ansible can recover from it. Ansible's exit code does.
+        """
+        if self.deployment.has_failed_step or (self.deployment.reason is not None and not decides):
+            return
+        self.deployment.has_failed_step = decides
+        self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+
+    def _clear_errors(self) -> None:
         if not self.deployment.has_failed_step:
-            self.deployment.has_failed_step = True
-            self.deployment.reason = f"The step “{step.name}” failed" + (f": {step.message}" if step.message else ".")
+            self.deployment.reason = None
+            self.hosts.bad.clear()
+
+
+def _pending_at(path: object, candidates: Iterable[Step]) -> Step | None:
+    """Return the pending step of the task at this place, or else (the file was changed) the first one."""
+    pending = [step for step in candidates if step.state is StepState.PENDING]
+    return next((step for step in pending if step.detail.get("path") == path), next(iter(pending), None))
 
 
 def _merged(detail: dict[str, Any], reported: dict[str, Any]) -> dict[str, Any]:
@@ -331,14 +366,17 @@ def _size(detail: dict[str, Any]) -> int:
 
 
 def _reason(end: RunEnded) -> str:
+    program = "The playbook" if end.is_playbook else "The deploy script"
     # Without an exit code or a signal, the message is all that is known about how the run ended.
     if end.message and (end.cause is not None or (end.code is None and end.signal is None)):
         return end.message
     if end.signal is not None:
-        return _with_hint(f"The deploy script was killed by {end.signal}.", SIGNAL_HINTS.get(end.signal))
+        return _with_hint(f"{program} was killed by {end.signal}.", SIGNAL_HINTS.get(end.signal))
     if end.code is None:
         return "The run ended without reporting a result."
-    return _with_hint(f"The deploy script ended with exit code {end.code}.", EXIT_CODE_HINTS.get(end.code))
+    if end.is_playbook:
+        return end.error or f"{program} ended with exit code {end.code}."
+    return _with_hint(f"{program} ended with exit code {end.code}.", EXIT_CODE_HINTS.get(end.code))
 
 
 def _with_hint(sentence: str, hint: str | None) -> str:

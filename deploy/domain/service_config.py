@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 # Seconds: one year. Leaves room for computations with a timeout, such as the expiration of the run's token.
 MAX_TIMEOUT = 31_536_000
 # Larger values of RETENTION_DAYS and RETENTION_COUNT have the same effect, and PostgreSQL could not compute with them.
 MAX_RETENTION_DAYS, MAX_RETENTION_COUNT = 36_500, 1_000_000_000
 DEFAULT_SCRIPT = "deploy.sh"
-StartOptions: TypeAlias = "tuple[dict[str, Any] | None, bool]"
+StartOptions: TypeAlias = "tuple[dict[str, Any] | Literal[True] | None, bool]"
 
 
 class Kind(NamedTuple):
@@ -66,6 +66,10 @@ def _step(value: Any) -> StepOption:
     return StepOption(**{name: _converted(STEP_OPTIONS[name], given[name]) for name in STEP_OPTIONS if name in given})
 
 
+def _object_or_true(value: Any) -> Any:
+    return value if value is True else _exactly(dict)(value)
+
+
 TEXT = Kind("text", _exactly(str))
 PATH = Kind("a path", _exactly(str))
 SWITCH = Kind("true or false", _exactly(bool))
@@ -73,7 +77,7 @@ INTEGER = Kind("an integer", _exactly(int))
 DAYS = Kind("a number of days", _number)
 SECONDS = Kind("a number of seconds", _number)
 STEPS = Kind('a list of {"name", "description"}', _steps)
-OBJECT = Kind("an object", _exactly(dict))
+OBJECT_OR_TRUE = Kind("an object, or true", _object_or_true)
 
 
 class Limit(NamedTuple):
@@ -155,8 +159,9 @@ class ServiceConfig:
         default=None,
         metadata=_option(SECONDS, "Timeout of a run in seconds, at most one year.", runs=True, gt=0, le=MAX_TIMEOUT),
     )
-    inputs: dict[str, Any] | None = field(
-        default=None, metadata=_option(OBJECT, "JSON Schema of the inputs.", runs=True)
+    inputs: dict[str, Any] | Literal[True] | None = field(
+        default=None,
+        metadata=_option(OBJECT_OR_TRUE, "JSON Schema of the inputs, or true to accept any values.", runs=True),
     )
     confirm: bool = field(
         default=False,
@@ -198,6 +203,11 @@ class ServiceConfig:
     def names_script(self) -> bool:
         """Return True if a script deploys the service, whether or not the folder contains a `deploy.sh`."""
         return self.deploy_script is not None or self.ansible_playbook is None
+
+    @property
+    def input_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the inputs, or None if the service does not declare inputs."""
+        return None if self.inputs is True else self.inputs
 
     @property
     def start_options(self) -> StartOptions:

@@ -61,10 +61,15 @@ class Inputs:
     async def _values(
         self, command: StartDeployment, service: str, config: ServiceConfig
     ) -> tuple[CheckedValues, list[Fault]]:
-        schema, env = config.inputs, command.context.get(ENV, {})
-        faults = await self._reserved(command, service, config)
+        schema, env = config.input_schema, command.context.get(ENV, {})
         if schema is None:
-            return CheckedValues(env=env, checked_for=config.start_options), faults + _unexpected_values(command)
+            faults = _unexpected_values(command)
+            if await self._takes_no_values(service, config, env):
+                faults += _undeclared(env)
+            else:
+                faults += await self._reserved(command, service, config)
+            return CheckedValues(env=env, checked_for=config.start_options), faults
+        faults = await self._reserved(command, service, config)
         faults += _retry_faults(command, schema)
         env = {**env, **command.again}
         needed = {field.name for field in shape.fields(schema) if field.name in env or "default" in field.schema}
@@ -97,6 +102,13 @@ class Inputs:
         finally:
             self._waiting -= 1
 
+    async def _takes_no_values(self, service: str, config: ServiceConfig, env: Mapping[str, Any]) -> bool:
+        """Return True if there are values, and the service runs a playbook without declaring inputs.
+
+        Variables from outside override those of the playbook, so it must declare what callers may set.
+        """
+        return bool(env) and may_reject_values(config) and await self.choices.runs_playbook(service, config)
+
     async def _reserved(self, command: StartDeployment, service: str, config: ServiceConfig) -> list[Fault]:
         """Return a fault for each value whose name Ansible reserves, if the service runs a playbook."""
         names = names_with_reserved_fields(_given(command))
@@ -124,7 +136,9 @@ def values_of(command: StartDeployment, config: ServiceConfig) -> CheckedValues:
         Conflict: The service's config has changed since the values were checked.
     """
     if command.values is None:
-        if any(config.start_options) or command.again or names_with_reserved_fields(_given(command)):
+        given = _given(command)
+        is_unchecked = any(config.start_options) or (given and may_reject_values(config))
+        if is_unchecked or command.again or names_with_reserved_fields(given):
             raise Unprepared
         return CheckedValues(env=command.context.get(ENV, {}))
     if command.values.checked_for != config.start_options:
@@ -132,6 +146,22 @@ def values_of(command: StartDeployment, config: ServiceConfig) -> CheckedValues:
             "The service was changed while the deployment was being started. Check its inputs, then start again."
         )
     return command.values
+
+
+def may_reject_values(config: ServiceConfig) -> bool:
+    """Return True if the service does not declare inputs and, unless its folder has a script, runs a playbook."""
+    return config.inputs is None and not config.names_script
+
+
+def _undeclared(env: Mapping[str, Any]) -> list[Fault]:
+    return [
+        Fault(
+            (ENV, name),
+            f"{name[:100]}: this service does not declare inputs, so its playbook takes no values. "
+            "Declare the value in `inputs` in its config.json",
+        )
+        for name in env
+    ]
 
 
 def _given(command: StartDeployment) -> dict[str, Any]:

@@ -10,13 +10,21 @@ from deploy.domain.commands import SyncServices
 from deploy.domain.events import Event
 from deploy.domain.policy import EVERYTHING, Actor
 from deploy.service_layer.messagebus import MessageBus
+from deploy.service_layer.playbook_values import value_problems
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
 
 async def sync_services(
-    folders: ServiceFolders, bus: MessageBus, *, by: Actor, accepted: dict[str, Any] | None = None
+    folders: ServiceFolders,
+    bus: MessageBus,
+    open_unit_of_work: OpenUnitOfWork,
+    *,
+    by: Actor,
+    accepted: dict[str, Any] | None = None,
 ) -> tuple[list[Event], list[FolderProblem]]:
     """Read the folders and update the database. Return the changes and the folder problems.
+
+    Also report services whose values do not reach their playbooks.
 
     `accepted` is the result of `accepted_inputs`. These schemas are not validated again.
     """
@@ -25,7 +33,15 @@ async def sync_services(
     if any(not problem.folder for problem in problems):
         return [], problems
     broken = frozenset(problem.folder for problem in problems)
-    return await bus.handle(SyncServices(folders=tuple(found), broken=broken), by=by), problems
+    events = await bus.handle(SyncServices(folders=tuple(found), broken=broken), by=by)
+    problems += await value_problems(found, folders, open_unit_of_work, accepted=accepted or {})
+    return events, problems
+
+
+async def folder_problems(folders: ServiceFolders, open_unit_of_work: OpenUnitOfWork) -> list[FolderProblem]:
+    """Return the problems that a sync would report."""
+    found, problems = await folders.read()
+    return [*problems, *await value_problems(found, folders, open_unit_of_work)]
 
 
 async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
@@ -35,7 +51,7 @@ async def accepted_inputs(open_unit_of_work: OpenUnitOfWork) -> dict[str, Any]:
     A schema that was valid once stays valid, and validating it again would slow down startup.
     """
     async with open_unit_of_work() as uow:
-        return {service.name: service.config.inputs for service in await uow.services.list(visible=EVERYTHING)}
+        return {service.name: service.config.input_schema for service in await uow.services.list(visible=EVERYTHING)}
 
 
 async def visible_folders(by: Actor, open_unit_of_work: OpenUnitOfWork) -> Callable[[str], bool]:

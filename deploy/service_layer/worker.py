@@ -13,9 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from deploy.adapters.ansible.configs import OutsideConfigs
 from deploy.adapters.ansible.playbook_yaml import PlaybookError
 from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.filesystem import ServiceFolders
@@ -74,6 +76,7 @@ class Worker:
         listener: Listener,
         sign_token: Callable[[int, timedelta], str],
         retention: Retention,
+        configs: OutsideConfigs | None = None,
     ) -> None:
         self._identity = identity
         self._runs_dir = runs_dir
@@ -85,6 +88,7 @@ class Worker:
         self._run_secrets = run_secrets
         self._sign_token = sign_token
         self._retention = retention
+        self._configs = configs
         self._snapshots = Snapshots(launch.services_root, bus)
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._cancelled: OrderedDict[int, None] = OrderedDict()
@@ -207,6 +211,9 @@ class Worker:
                 self._folders.survey(deployment.service, config),
                 self._snapshots.take(deployment),
             )
+            if not survey.is_script and not survey.settings.is_own and self._configs is not None:
+                folder = self._launch.services_root.resolve() / deployment.service
+                survey = replace(survey, settings=await self._configs.settings(folder))
             return secrets, survey
 
     async def _issue_token(self, deployment_id: int, lifetime: timedelta) -> RunSecrets:

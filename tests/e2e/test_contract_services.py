@@ -127,7 +127,7 @@ def test_playbook_tasks_become_the_steps(server: Server, api: Api, place: str) -
 
 
 def test_a_playbook_without_a_script_is_run(server: Server, api: Api) -> None:
-    name = server.add_service(files={"site.yml": GATHERING}, config={"ansible_playbook": "site.yml"})
+    name = server.add_service(files={"site.yml": GATHERING}, config={"ansible_playbook": "site.yml", "inputs": True})
     done = api.run(name, {"who": "{{ world }}"})
     assert done["state"] == "success", api.lines(done["id"])
     assert planned_names(api, done["id"]) == TASKS
@@ -140,7 +140,8 @@ def test_a_playbook_without_a_script_is_run(server: Server, api: Api) -> None:
 
 def test_a_failing_playbook_fails_the_deployment(server: Server, api: Api) -> None:
     (server.folder / "old.yml").write_text(QUICK)
-    name = server.add_service(config={"ansible_playbook": "old.yml"})
+    inputs = {"type": "object", "properties": {"who": {"type": "string"}}}
+    name = server.add_service(config={"ansible_playbook": "old.yml", "inputs": inputs})
     done = api.run(name, {"who": "evil"})
     assert (done["state"], done["exit_code"]) == ("failure", 2)
     assert [(step["name"], step["state"]) for step in done["steps"]] == [

@@ -59,7 +59,7 @@ PLAYBOOK = """
   tasks:
     - name: Say what was given
       ansible.builtin.debug:
-        msg: "note={{ note }} replicas={{ replicas + 1 }} on={{ notify }} password={{ password }}"
+        msg: "note={{ note }} replicas={{ replicas + 1 }} on={{ inform }} password={{ password }}"
     - name: Keep what was given
       ansible.builtin.copy:
         content: "{{ fastdeploy_context | to_json }}"
@@ -196,7 +196,7 @@ class TestStart:
             "properties": {
                 "note": {"type": "string"},
                 "replicas": {"type": "integer"},
-                "notify": {"type": "boolean", "default": True},
+                "inform": {"type": "boolean", "default": True},
                 "password": {"type": "string", "writeOnly": True},
             },
         }
@@ -205,7 +205,7 @@ class TestStart:
         env = {"note": "{{ 7*7 }}", "replicas": 3, "password": "{{ 6*6 }} hunter2"}
         deployment = api.wait_until_final(answer(start(api, service, env))["id"])
         assert deployment["state"] == "success", deployment["reason"]
-        assert received_values(server, service) == {**env, "notify": True}
+        assert received_values(server, service) == {**env, "inform": True}
         output = "\n".join(api.lines(deployment["id"]))
         assert "note={{ 7*7 }} replicas=4 on=True password=***" in output
         assert "hunter2" not in output + json.dumps(api.events(deployment["id"]))

@@ -162,5 +162,12 @@ def check_wire(objects: list[dict[str, object]]) -> None:
             assert item["state"] in {"success", "failure", "skipped"}
         elif kind == "playbook_end":
             assert not running
+        elif kind == "no_hosts":
+            assert item["patterns"]
+        elif kind == "waiting":
+            assert task in running
+            assert item["hosts"]
+        elif kind == "errors_cleared":
+            assert not running
         else:
             assert kind == "play_start" or "text" in item

@@ -198,7 +198,7 @@ class Run:
         for record in self.records():
             if record.kind == "part":
                 rest += record.data
-            elif record.kind == "out":
+            elif record.kind in ("out", "log"):
                 lines.append(rest + record.data)
                 rest = ""
         return lines

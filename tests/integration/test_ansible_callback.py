@@ -786,3 +786,45 @@ def test_an_interrupted_run_ends_with_whole_lines(tmp_path: Path) -> None:
     assert sent.endswith("\n")
     assert '"name":"done","state":"success"' in sent
     assert '"name":"long","state"' not in sent
+
+
+def test_a_task_reports_the_hosts_it_waits_for(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    path = write_playbook(
+        tmp_path,
+        f"""
+        - hosts: all
+          gather_facts: false
+          strategy: host_pinned
+          tasks:
+            - name: slow
+              shell: "for i in $(seq 600); do test -e {done} && break; sleep 0.05; done"
+              when: inventory_hostname == "web2"
+            - name: finish
+              shell: "sleep 1; touch {done}"
+              when: inventory_hostname == "web1"
+        """,
+    )
+    result = run(path, inventory=HOSTS, environment={"FASTDEPLOY_WAITING_SECONDS": "0.1"})
+    waiting = [event for event in result.events("waiting") if event["name"] == "slow"]
+    assert (waiting[-1]["hosts"], waiting[-1]["count"]) == (["web2"], 1)
+
+
+def test_false_and_zero_are_shown_as_items_and_messages(tmp_path: Path) -> None:
+    path = write_playbook(
+        tmp_path,
+        """
+        - hosts: all
+          gather_facts: false
+          tasks:
+            - {name: items, debug: {msg: "{{ item }}"}, loop: [0, false, "", a]}
+            - {name: message, debug: {msg: "{{ false }}"}}
+            - {name: ignored, fail: {msg: broken}, ignore_errors: true}
+        """,
+    )
+    result = run(path)
+    assert result.message("items").splitlines()[1:3] == ["0: 0", "false: false"]
+    assert "a: a" in result.message("items")
+    assert result.message("message") == "false"
+    outcomes = {event["name"]: event.get("outcome") for event in result.events("task_end")}
+    assert outcomes == {"items": None, "message": None, "ignored": "ignored"}

@@ -23,6 +23,7 @@ from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
 from deploy.service_layer.forms import Forms
 from deploy.service_layer.inputs import CHECKS, MAX_WAITING
 from deploy.service_layer.run_secrets import StoredSecrets
+from deploy.service_layer.services import folder_problems, sync_services
 from tests.conftest import choice_programs, inputs_of
 from tests.runs import ended
 from tests.site import Site
@@ -282,3 +283,72 @@ def threads_that_check() -> int:
     """Return the number of threads that are checking values."""
     stacks = [traceback.extract_stack(frame) for frame in sys._current_frames().values()]
     return sum(any(call.name == "_checked" for call in stack) for stack in stacks)
+
+
+PLAYBOOK: dict[str, Any] = {"ansible_playbook": "site.yml"}
+
+
+class TestPlaybooksWithoutInputs:
+    """Values from callers override a playbook's variables, so a playbook must declare what it takes."""
+
+    async def test_undeclared_values_are_rejected_by_name(self, site: Site) -> None:
+        service_id = await site.service(**PLAYBOOK)
+        with pytest.raises(InvalidValues) as caught:
+            await start(site, service_id, {"version": 1, "app_user": "root"})
+        assert [fault.path for fault in caught.value.faults] == [("env", "version"), ("env", "app_user")]
+        assert "version: this service does not declare inputs" in str(caught.value)
+        assert (await site.deployment(await start(site, service_id, {}))).context == {"env": {}}
+
+    @pytest.mark.parametrize("config", [{**PLAYBOOK, "inputs": True}, {**PLAYBOOK, "deploy_script": "run.sh"}, {}])
+    async def test_other_services_take_any_values(self, site: Site, config: dict[str, Any]) -> None:
+        deployment_id = await start(site, await site.service(**config), {"version": 1})
+        assert (await site.deployment(deployment_id)).context == {"env": {"version": 1}}
+
+    async def test_a_sync_lists_services_that_used_to_get_values(self, site: Site, tmp_path: Path) -> None:
+        folders = ServiceFolders(tmp_path / "services")
+        configs: dict[str, dict[str, Any]] = {
+            "shop": PLAYBOOK,
+            "blog": PLAYBOOK,
+            "any": {**PLAYBOOK, "inputs": True},
+        }
+        for name, config in configs.items():
+            write_folder(tmp_path / "services" / name, config, "site.yml")
+            await start(site, await site.service(name, inputs=True), {"version": 1} if name != "blog" else {})
+        (problem,) = await folder_problems(folders, site.open_uow)
+        assert (problem.folder, problem.file, problem.is_minor) == ("shop", "config.json", True)
+        assert "passed values to the playbook (version)" in problem.reason
+        write_folder(tmp_path / "services" / "shop", PLAYBOOK, "deploy.sh")
+        assert await folder_problems(folders, site.open_uow) == []
+
+
+async def test_a_sync_reports_inputs_that_ansible_cannot_use_as_variables(site: Site, tmp_path: Path) -> None:
+    names = [
+        "environment",
+        "become",
+        "hostvars",
+        "import",
+        "true",
+        "api-key",
+        "ansible_host",
+        "lookup",
+        "version",
+        "size",
+    ]
+    inputs = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    folders = ServiceFolders(tmp_path / "services")
+    write_folder(tmp_path / "services" / "shop", {**PLAYBOOK, "inputs": inputs}, "site.yml")
+    write_folder(tmp_path / "services" / "script", {"inputs": inputs}, "deploy.sh")
+    (problem,) = await folder_problems(folders, site.open_uow)
+    assert (problem.folder, problem.is_minor) == ("shop", True)
+    assert f": {', '.join(names[:-2])}. Rename them" in problem.reason
+    _, checked_before = await sync_services(
+        folders, site.bus, site.open_uow, by=WORKER, accepted={"shop": inputs, "script": inputs}
+    )
+    assert checked_before == []
+
+
+def write_folder(folder: Path, config: dict[str, Any], *files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    for file in files:
+        (folder / file).write_text("[]\n")

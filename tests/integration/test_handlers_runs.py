@@ -646,3 +646,13 @@ class TestLost:
 
 def report(name: str, state: str = "success", message: str = "") -> StepReport:
     return StepReport(name=name, state=StepState(state), message=message)
+
+
+async def test_the_error_of_a_playbook_is_found_in_earlier_batches(site: Site) -> None:
+    deployment_id = await site.running()
+    await site.take_in(
+        deployment_id, line("\x1b[0;31m[ERROR]: no such role\x1b[0m"), line("Origin: /srv/site.yml:2:3")
+    )
+    await site.take_in(deployment_id, *(line(str(number)) for number in range(50)))
+    await site.take_in(deployment_id, line("last"), ended(4, is_playbook=True))
+    assert (await site.deployment(deployment_id)).reason == "no such role (/srv/site.yml:2:3)"

@@ -145,6 +145,7 @@ class TestFailures:
             ),
             ("kill -9 $$", "The program was ended by SIGKILL"),
             ("true", "The program printed no choices"),
+            ("echo no registry >&2", "The program printed no choices: no registry"),
             ("echo '[1,'", "The program printed an invalid JSON list of choices"),
             ("echo '[null]'", "The program printed an invalid JSON list of choices"),
             ('echo \'[{"title": "x"}]\'', "The program printed an invalid JSON list of choices"),

@@ -526,5 +526,5 @@ def test_it_runs_on_every_supported_python(runs: Runs, version: str) -> None:
     process = directory.start(spec, user=None, python=python)
     process.wait(TIMEOUT)
     records, _ = directory.read(0)
-    assert sorted(record.kind for record in records) == ["event", "exit", "out", "start"]
-    assert records[-1].data["code"] == 4
+    assert sorted(record.kind for record in records) == ["event", "exit", "log", "start"]
+    assert (records[-1].data["code"], records[-1].data["events"]) == (4, 1)

@@ -88,7 +88,7 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
     ids: set[int] = set()
     try:
         site = Site(state.bus, state.open_unit_of_work, FixedClock(utc_now()))
-        await sync_services(state.folders, state.bus, by=WORKER)
+        await sync_services(state.folders, state.bus, state.open_unit_of_work, by=WORKER)
         async with state.open_unit_of_work() as uow:
             services = {service.name: service.id for service in await uow.services.list(visible=EVERYTHING)}
         ids |= set(services.values())

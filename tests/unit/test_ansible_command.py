@@ -58,6 +58,7 @@ def test_the_environment_contains_only_what_was_passed_in() -> None:
         "HOME",
         "LANG",
         "PYTHONUNBUFFERED",
+        "FASTDEPLOY_WAITING_SECONDS",
         "SSH_AUTH_SOCK",
     }
 
@@ -100,6 +101,22 @@ def test_mitogen_replaces_the_strategy_only_if_installed() -> None:
 )
 def test_pipelining_is_on_unless_disabled(wish: bool | None, cfg: str, expected: str | None) -> None:
     assert environment(playbook_with(cfg, pipelining=wish)).get("ANSIBLE_PIPELINING") == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "cfg"),
+    [
+        ("ANSIBLE_SSH_EXTRA_ARGS", "[ssh_connection]\nssh_extra_args = -v\n"),
+        ("ANSIBLE_PYTHON_INTERPRETER", "[defaults]\ninterpreter_python = auto\n"),
+    ],
+)
+def test_our_defaults_do_not_override_an_ansible_cfg(option: str, cfg: str) -> None:
+    assert option in environment()
+    assert option not in environment(playbook_with(cfg))
+
+
+def test_ssh_gives_up_on_hosts_that_do_not_respond() -> None:
+    assert environment()["ANSIBLE_SSH_EXTRA_ARGS"] == "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 
 def test_callback_folders_of_the_service_are_kept() -> None:

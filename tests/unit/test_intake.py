@@ -38,6 +38,12 @@ class TestEntries:
         forged = '{"name": "A", "state": "success"}'
         assert entries_of([record("part", forged)]) == [Line(forged, at(1), continues=True)]
 
+    def test_the_output_beside_events_never_reports_steps(self) -> None:
+        forged = '{"name": "A", "state": "failure"}'
+        assert entries_of([record("log", forged)]) == [Line(forged, at(1))]
+        masked = masked_entries([record("log", "the s3cret-value")], Mask(["s3cret-value"]))
+        assert masked == [Line("the ***", at(1))]
+
     def test_notes_are_distinguished_from_script_output(self) -> None:
         assert entries_of([record("note", "Something was left running.")]) == [
             Line("[fastdeploy] Something was left running.", at(1))

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from deploy.domain.events import DeploymentChanged, StepChanged
 from deploy.domain.model import DeploymentState, HostResult, Outcome, PlannedStep, StepState
-from deploy.domain.reports import DETAIL_LIMIT, Entry, HostReported, Line, RunEnded, step_report
+from deploy.domain.reports import (
+    DETAIL_LIMIT,
+    Entry,
+    HostReported,
+    Line,
+    Reported,
+    RunEnded,
+    read_event,
+    step_report,
+)
 from deploy.domain.run import SCRIPT_STEP, plan
 from tests.runs import History, a_deployment, at, ended, line, reported
 
@@ -370,7 +379,7 @@ class TestHostResults:
                 *[host_reported(task, host, bad[task].get(host, Outcome.OK), message=host) for host in hosts],
                 reported(name, "failure", detail={"task": task}, planned=True),
             )
-        history.take(ended(2))
+        history.take(ended(2, is_playbook=True))
         assert history.deployment.reason == (
             "4 of 200 hosts failed: web004 unreachable (Reach the host); web003, web017, web144 failed (Verify)"
         )
@@ -518,6 +527,14 @@ class TestEnd:
         history.take(reported("A", "failure", message="disk full"), ended(1))
         assert history.states() == {"A": "failure"}
         assert history.deployment.reason == "The step “A” failed: disk full"
+
+    def test_a_cancelled_playbook_says_that_remote_commands_may_still_run(self) -> None:
+        history = History(["Sleep"], a_deployment(cancel_requested="Cancelled by ada."))
+        history.take(ended(None, signal="SIGINT", cause="cancelled", is_playbook=True))
+        assert history.deployment.state is CANCELLED
+        assert history.deployment.reason == (
+            "Cancelled by ada. Commands that Ansible already started on other hosts may still be running."
+        )
 
     def test_a_cancelled_run_with_a_failed_step_is_cancelled(self) -> None:
         history = History(deployment=a_deployment(cancel_requested="Cancelled by ada."))
@@ -690,6 +707,54 @@ class TestAnyRun:
             assert all(step.state.is_final for step in history.stored.values())
             assert history.run().open_steps == []
         failed = any(step.state is StepState.FAILURE for step in history.stored.values())
+        if any(isinstance(entry, Reported) and entry.planned for entry in entries):
+            assert failed or not history.deployment.has_failed_step  # Ansible decides
+            return
         assert failed == history.deployment.has_failed_step
         if history.deployment.state is SUCCESS:
             assert not failed
+
+
+class TestPlaybooks:
+    """Runs whose outcome is Ansible's. tests/integration/test_ansible_outcomes.py runs Ansible."""
+
+    def test_a_failed_task_does_not_decide(self) -> None:
+        history = History()
+        history.take(reported("A", "failure", planned=True, message="broken"))
+        history.take(ended(0, is_playbook=True))
+        assert (history.deployment.state, history.deployment.reason) == (SUCCESS, None)
+        assert history.states() == {"A": "failure"}
+
+    def test_the_first_failure_is_the_reason(self) -> None:
+        history = History()
+        history.take(reported("A", "failure", planned=True, message="broken"), reported("B", "failure", planned=True))
+        history.take(ended(2, is_playbook=True))
+        assert (history.deployment.state, history.deployment.reason) == (FAILURE, "The step “A” failed: broken")
+        assert "Run the playbook" not in history.states()
+
+    def test_without_a_failed_task_the_error_of_ansible_is_the_reason(self) -> None:
+        history = History(["A"])
+        history.take(ended(4, is_playbook=True, error="no such role"))
+        assert (history.deployment.state, history.deployment.reason) == (FAILURE, "no such role")
+        assert history.states() == {"Run the playbook": "failure"}
+
+    def test_the_hosts_that_a_task_waited_for_are_not_its_message(self) -> None:
+        history = History()
+        events = [
+            {"event": "task_start", "task": "t", "name": "Update"},
+            {"event": "waiting", "task": "t", "name": "Update", "hosts": ["web1", "web2"], "count": 5},
+            {
+                "event": "task_end",
+                "task": "t",
+                "name": "Update",
+                "state": "success",
+                "message": "",
+                "outcome": "ignored",
+            },
+        ]
+        messages = []
+        for event in events:
+            history.take(*read_event(json.dumps(event), at(1)))
+            messages.append(history.step("Update").message)
+        assert messages == ["", "Waiting for web1, web2 and 3 more", ""]
+        assert history.step("Update").detail["outcome"] == "ignored"

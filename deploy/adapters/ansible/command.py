@@ -15,16 +15,33 @@ EXTRA_VARS_FILE = "extra_vars.yml"
 
 CALLBACK_FOLDER = Path(__file__).with_name("callback")
 
+# ssh gives up on a host that has not responded for a minute. Otherwise, a host that disappears would block the service
+# until its timeout. These are the last arguments, and ssh uses the first value of an option, so other values in
+# `ssh_args` or `ssh_common_args` still apply. Ansible's own timeout for connecting is ten seconds.
+KEEP_ALIVES = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+# Seconds after which a task reports the hosts that it waits for, and between these reports.
+WAITING_SECONDS = 10
+
 RUN_DIR = "%RUN_DIR%"  # replaced with a directory that only this run can read when the process starts
 
 
 @dataclass(frozen=True)
 class AnsibleSettings:
-    """Settings from an `ansible.cfg` that this platform also sets."""
+    """Settings from an `ansible.cfg` that this platform also sets, or needs to foresee the tasks of a playbook.
+
+    `is_own` means that the file is in the service's folder.
+    """
 
     callback_plugins: str = ""
     inventory: str = ""
     names_pipelining: bool = False
+    names_ssh_extra_args: bool = False
+    names_interpreter: bool = False
+    is_own: bool = False
+    roles_path: str = ""
+    collections_path: str = ""
+    tags_to_run: str = ""
+    tags_to_skip: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,7 @@ def playbook_env(
         # to.
         "PYTHONUNBUFFERED": "1",
         "ANSIBLE_STDOUT_CALLBACK": "fastdeploy",
+        "FASTDEPLOY_WAITING_SECONDS": str(WAITING_SECONDS),
         # The environment variable overrides ansible.cfg, so include the service's own callback folders here.
         "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, [str(CALLBACK_FOLDER), settings.callback_plugins])),
         # The page can show colors, but Ansible turns them off when it writes to a pipe.
@@ -91,6 +109,11 @@ def playbook_env(
         # Ansible stores decrypted vault data here and leaves it behind if it is killed.
         "ANSIBLE_LOCAL_TEMP": f"{RUN_DIR}/local",
     }
+    if not settings.names_interpreter:
+        # Ansible's default, without a warning for each host.
+        env["ANSIBLE_PYTHON_INTERPRETER"] = "auto_silent"
+    if not settings.names_ssh_extra_args:
+        env["ANSIBLE_SSH_EXTRA_ARGS"] = KEEP_ALIVES
     if playbook.pipelining is not None:
         env["ANSIBLE_PIPELINING"] = str(int(playbook.pipelining))
     elif not settings.names_pipelining:
@@ -117,6 +140,12 @@ def ansible_settings(ansible_cfg: str) -> AnsibleSettings:
         callback_plugins=parser.get("defaults", "callback_plugins", fallback=""),
         inventory=parser.get("defaults", "inventory", fallback=""),
         names_pipelining=any(parser.has_option(section, "pipelining") for section in _PIPELINING_SECTIONS),
+        roles_path=parser.get("defaults", "roles_path", fallback=""),
+        collections_path=parser.get("defaults", "collections_path", fallback=""),
+        tags_to_run=parser.get("tags", "run", fallback=""),
+        tags_to_skip=parser.get("tags", "skip", fallback=""),
+        names_interpreter=parser.has_option("defaults", "interpreter_python"),
+        names_ssh_extra_args=parser.has_option("ssh_connection", "ssh_extra_args"),
     )
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from posixpath import basename, dirname, join, normpath
 
@@ -159,7 +160,8 @@ def read_settings(files: Files, folder: str) -> AnsibleSettings:
     """
     try:
         # Read the file the way Ansible does.
-        return ansible_settings(files.read(join(folder, "ansible.cfg")).decode("utf-8", "surrogateescape"))
+        text = files.read(join(folder, "ansible.cfg")).decode("utf-8", "surrogateescape")
+        return replace(ansible_settings(text), is_own=True)
     except FileError as error:
         if error.kind in {FILE, OUTSIDE, PRIVATE}:
             raise PlaybookError(f"ansible.cfg: {error}") from error

@@ -20,14 +20,22 @@ class PlaybookError(Exception):
         self.line = line
 
 
+class Vaulted(PlaybookError):
+    """A file is encrypted. Ansible can read it, but its content is not known before the run."""
+
+
 def load_yaml(files: Files, path: str) -> object:
     """Return the first document of a file, or None if it is empty.
 
     Raises:
+        Vaulted: The file is encrypted.
         PlaybookError: The file cannot be read or is not valid YAML.
     """
     try:
-        return yaml.load(files.read(path), Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
+        content = files.read(path)
+        if content.startswith(b"$ANSIBLE_VAULT;"):
+            raise Vaulted("it is encrypted", path)
+        return yaml.load(content, Loader=_PlaybookLoader)  # noqa: S506 - it is a SafeLoader
     except FileError as error:
         raise PlaybookError(str(error), path) from error
     except yaml.MarkedYAMLError as error:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from posixpath import basename, dirname, join
+from posixpath import dirname, join
 
-from deploy.adapters.ansible.playbook_yaml import PlaybookError, load_yaml
+from deploy.adapters.ansible.command import AnsibleSettings
+from deploy.adapters.ansible.playbook_yaml import PlaybookError, Vaulted, load_yaml
+from deploy.adapters.ansible.search import Found, Search
+from deploy.adapters.ansible.tags import TagFilter, tags_of
 from deploy.adapters.service_folders.files import Files, TooComplex
 
 # Limit on plays, tasks, and roles. With YAML aliases, a few lines can expand to billions of them.
 MAX_VISITED = 20_000
 GATHERING_FACTS = "Gathering Facts"
+_DEFAULTS = AnsibleSettings()
 
 # Any other key of a task is the name of its module.
 TASK_KEYWORDS = frozenset(
@@ -60,25 +64,32 @@ TASK_KEYWORDS = frozenset(
 )
 
 
-def task_names(files: Files, playbook: str) -> list[str]:
+def task_names(
+    files: Files, playbook: str, folder: str | None = None, settings: AnsibleSettings = _DEFAULTS
+) -> list[str]:
     """Return the task names in Ansible's order, starting with `Gathering Facts`.
 
-    Leave out everything that is only known when the playbook runs: files whose name is a template, roles that are not
-    next to the playbook, the tasks that an `include_…` loads (the include itself is listed), handlers, and tasks that
-    only run if their tag is selected.
+    `settings` are those of the `ansible.cfg` in `folder`. Leave out everything that is only known when the playbook runs:
+    names and files that contain templates, encrypted files, roles outside the folders that can be read, the tasks that an
+    `include_…` loads (the include itself is listed), handlers, and tasks whose tags are not selected.
 
     Raises:
         PlaybookError: A file is not a playbook. The text includes the file and line.
         TooComplex: There are more than MAX_VISITED plays, tasks and roles.
     """
-    return [GATHERING_FACTS, *_playbook(playbook, _Reading(files), parents=())]
+    search = Search.of(files, folder or dirname(playbook), settings)
+    reading = _Reading(files, search, TagFilter.of(settings.tags_to_run, settings.tags_to_skip))
+    names = _playbook(playbook, reading, parents=())
+    return [GATHERING_FACTS, *(name for name in names if "{{" not in name and "{%" not in name)]
 
 
 class _Reading:
-    """The files of a playbook, and the number of plays, tasks, and roles visited so far."""
+    """The files of a playbook, where to search for others, and the number of plays, tasks, and roles visited so far."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, search: Search, tags: TagFilter) -> None:
         self.files = files
+        self.search = search
+        self.tags = tags
         self._visited = 0
 
     def visit(self) -> None:
@@ -89,7 +100,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Context:
-    """The context of a list of tasks: their file, their role, and the folders that are searched for imports."""
+    """The context of a list of tasks: their file, their role, their tags, and the folders that are searched for imports."""
 
     reading: _Reading
     file: str
@@ -97,6 +108,7 @@ class _Context:
     role: str = ""
     role_folder: str | None = None
     parents: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
     roles_run: set[str] = field(default_factory=set)
 
     def qualified(self, name: str) -> str:
@@ -109,7 +121,16 @@ class _Context:
         return next((file for folder in folders if self.reading.files.is_file(file := join(folder, name))), None)
 
     def load(self, file: str) -> object:
-        return load_yaml(self.reading.files, file)
+        try:
+            return load_yaml(self.reading.files, file)
+        except Vaulted:
+            return None
+
+    def runs(self, item: object) -> bool:
+        return self.reading.tags.runs(self.tags | tags_of(item))
+
+    def tagged(self, item: object) -> _Context:
+        return replace(self, tags=self.tags | tags_of(item))
 
     def into(self, file: str) -> _Context:
         return replace(self, file=file, parents=(*self.parents, self.file))
@@ -121,7 +142,10 @@ class _Context:
 def _playbook(file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterator[str]:
     if file in parents:
         raise PlaybookError("it imports itself", file)
-    plays = load_yaml(reading.files, file)
+    try:
+        plays = load_yaml(reading.files, file)
+    except Vaulted:
+        return
     if not isinstance(plays, list):
         raise PlaybookError("a playbook must be a list of plays", file, 1)
     for play in plays:
@@ -134,13 +158,11 @@ def _playbook(file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterato
 def _play(play: dict[object, object], file: str, reading: _Reading, parents: tuple[str, ...]) -> Iterator[str]:
     for key, value in play.items():
         if _short(key) == "import_playbook":
-            imported = join(dirname(file), str(value))
-            if reading.files.is_file(imported):
+            imported = reading.search.playbook(str(value), dirname(file))
+            if imported is not None:
                 yield from _playbook(imported, reading, (*parents, file))
             return
-    if _only_on_demand(play):
-        return
-    context = _Context(reading, file, dirname(file))
+    context = _Context(reading, file, dirname(file), tags=tags_of(play))
     yield from _tasks(play.get("pre_tasks"), context)
     for entry in _list(play.get("roles"), context):
         yield from _role(entry, context)
@@ -153,21 +175,22 @@ def _tasks(tasks: object, context: _Context) -> Iterator[str]:
         context.reading.visit()
         if not isinstance(task, dict):
             raise PlaybookError(f"a task must be a mapping, not {_yaml_type(task)}", context.file)
-        if not _only_on_demand(task):
-            yield from _task(task, context)
+        yield from _task(task, context)
 
 
 def _task(task: dict[object, object], context: _Context) -> Iterator[str]:
     if "block" in task:
-        yield from _tasks(task["block"], context)
-        yield from _tasks(task.get("always"), context)
+        yield from _tasks(task["block"], context.tagged(task))
+        yield from _tasks(task.get("always"), context.tagged(task))
         return
     module, arguments = _module(task)
     kind = _short(module)
     if kind == "import_tasks":
-        yield from _imported_tasks(_argument(arguments, "file"), context)
+        yield from _imported_tasks(_argument(arguments, "file"), context.tagged(task))
     elif kind == "import_role":
-        yield from _role(arguments, context, again=True)
+        yield from _role(arguments, context.tagged(task), again=True)
+    elif not context.runs(task):
+        return
     elif task.get("name"):
         yield context.qualified(str(task["name"]))
     elif kind == "include_role":
@@ -188,18 +211,40 @@ def _imported_tasks(name: str, context: _Context) -> Iterator[str]:
 def _role(entry: object, context: _Context, *, again: bool = False) -> Iterator[str]:
     """Yield the tasks of a role's dependencies, then its own. `again` allows a role to run more than once."""
     context.reading.visit()
-    if _only_on_demand(entry):
-        return
     path = _argument(entry, "role") or _argument(entry, "name")
-    folder = _role_folder(path, context) if path else None
-    if folder is None or (path in context.roles_run and not again):
+    beside = None if context.role_folder is None else dirname(context.role_folder)
+    found = context.reading.search.role(path, context.playbook_folder, beside) if path else None
+    if found is None or (path in context.roles_run and not again):
         return
-    context.roles_run.add(path)
-    tasks_from = _argument(entry, "tasks_from") if isinstance(entry, dict) else ""
-    start = _yaml_file(join(folder, "tasks"), tasks_from or "main", context)
-    yield from _dependencies(folder, context)
+    context.roles_run.add(path)  # before its dependencies, which could depend on each other
+    has_tasks = False
+    for name in _tasks_of_role(found, entry, context):
+        has_tasks = True
+        yield name
+    if not has_tasks:
+        context.roles_run.discard(path)
+
+
+def _tasks_of_role(found: Found, entry: object, context: _Context) -> Iterator[str]:
+    tasks_from = (_argument(entry, "tasks_from") if isinstance(entry, dict) else "") or "main"
+    start = _yaml_file(join(found.folder, "tasks"), tasks_from, context)
+    context = context.tagged(entry)
+    yield from _dependencies(found.folder, context)
+    yield from _validation(found, tasks_from, context)
     if start is not None and start not in context.parents:
-        yield from _tasks(context.load(start), context.into_role(start, basename(folder), folder))
+        yield from _tasks(context.load(start), context.into_role(start, found.name, found.folder))
+
+
+def _validation(role: Found, entry_point: str, context: _Context) -> Iterator[str]:
+    """Yield the task that Ansible puts in front of a role that specifies its arguments."""
+    own = _yaml_file(join(role.folder, "meta"), "argument_specs", context)
+    file = own or _yaml_file(join(role.folder, "meta"), "main", context)
+    content = context.load(file) if file else None
+    specs = content.get("argument_specs") if isinstance(content, dict) else None
+    spec = specs.get(entry_point) if isinstance(specs, dict) else None
+    if isinstance(spec, dict) and spec and context.runs({"tags": "always"}):
+        described = f" - {spec['short_description']}" if "short_description" in spec else ""
+        yield f"{role.name} : Validating arguments against arg spec '{entry_point}'{described}"
 
 
 def _dependencies(folder: str, context: _Context) -> Iterator[str]:
@@ -208,14 +253,6 @@ def _dependencies(folder: str, context: _Context) -> Iterator[str]:
     if isinstance(content, dict):
         for entry in _list(content.get("dependencies"), context):
             yield from _role(entry, context)
-
-
-def _role_folder(path: str, context: _Context) -> str | None:
-    candidates = [join(context.playbook_folder, "roles", path), join(context.playbook_folder, path)]
-    if context.role_folder is not None:
-        candidates.insert(0, join(dirname(context.role_folder), path))
-    files = context.reading.files
-    return next((files.real_path(candidate) for candidate in candidates if files.is_folder(candidate)), None)
 
 
 def _yaml_file(folder: str, stem: str, context: _Context) -> str | None:
@@ -243,12 +280,6 @@ def _argument(arguments: object, name: str) -> str:
     if isinstance(arguments, dict):
         return str(arguments.get(name) or "")
     return arguments if isinstance(arguments, str) else ""
-
-
-def _only_on_demand(item: object) -> bool:
-    tags = item.get("tags") if isinstance(item, dict) else None
-    names = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
-    return "never" in (str(name).strip() for name in names)
 
 
 def _short(module: object) -> str:

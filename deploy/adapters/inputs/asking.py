@@ -103,6 +103,8 @@ def _raise_on_failure(result: dict[str, Any], seconds: float) -> None:
         raise ChoiceUnavailable(f"The program was ended by {result['signal']}{_reason_in(result['err'])}")
     if result["code"]:
         raise ChoiceUnavailable(f"The program ended with exit code {result['code']}{_reason_in(result['err'])}")
+    if not str(result["out"]).strip() and _reason_in(result["err"]):
+        raise ChoiceUnavailable(f"The program printed no choices{_reason_in(result['err'])}")
 
 
 def _reason_in(errors: str) -> str:

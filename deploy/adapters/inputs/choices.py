@@ -43,7 +43,7 @@ class Choices:
 
     async def form(self, service: str, config: ServiceConfig, only: frozenset[str] | None = None) -> Form:
         """Return the inputs of a service with the dynamic choices of all inputs, or of those in `only`, filled in."""
-        schema = config.inputs
+        schema = config.input_schema
         if schema is None:
             return Form(schema=None)
         sources = [

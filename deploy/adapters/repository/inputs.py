@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,16 @@ _LAST = VisibleStatement(
 )
 
 
+# Looks up the services by name, and considers the last 100 deployments of each.
+_NAMES = VisibleStatement(
+    "SELECT s.name AS service, array_agg(DISTINCT given.name ORDER BY given.name) AS names FROM services AS s "
+    "CROSS JOIN LATERAL (SELECT context FROM deployments WHERE service_id = s.id ORDER BY id DESC LIMIT 100) AS lately "
+    "CROSS JOIN LATERAL json_object_keys(CASE WHEN json_typeof(lately.context -> 'env') = 'object' "
+    "THEN lately.context -> 'env' ELSE '{}' END) AS given (name) WHERE s.name = ANY(:names) AND {visible} GROUP BY s.name",
+    "s.id",
+)
+
+
 class PreviousValues:
     """Reads the values of earlier deployments."""
 
@@ -34,3 +45,8 @@ class PreviousValues:
         """
         row = await _LAST.row(self._driver, visible, **lane._asdict(), user_id=user_id)
         return None if row is None else row["context"].get("env", {})
+
+    async def names(self, services: Sequence[str], *, visible: Visible) -> dict[str, list[str]]:
+        """Return the names of the values in the last deployments of these services, for services that have any."""
+        rows = await _NAMES.rows(self._driver, visible, names=list(services))
+        return {row["service"]: list(row["names"]) for row in rows}

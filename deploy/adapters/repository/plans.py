@@ -22,8 +22,8 @@ _BY_SUCCESSES = VisibleStatement(
     "medians AS (SELECT name, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished - started)) "
     "AS seconds FROM steps WHERE deployment_id IN (SELECT id FROM recent) AND finished IS NOT NULL "
     "AND (SELECT overall.steps FROM overall) <= :most_steps GROUP BY name) "
-    "SELECT overall.seconds AS overall, steps.name, steps.description, medians.seconds FROM overall "
-    "LEFT JOIN steps ON steps.deployment_id = overall.last LEFT JOIN medians ON medians.name = steps.name "
+    "SELECT overall.seconds AS overall, steps.name, steps.description, medians.seconds, steps.detail ->> 'path' AS path "
+    "FROM overall LEFT JOIN steps ON steps.deployment_id = overall.last AND steps.detail ->> 'templated' IS NULL LEFT JOIN medians ON medians.name = steps.name "
     "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position",
     "d.service_id",
 )
@@ -43,8 +43,8 @@ class Plans:
         if not rows:
             return None
         steps = tuple(
-            PlannedStep(name=name, description=description, expected_seconds=_not_negative(median))
-            for _, name, description, median in rows
+            PlannedStep(name=name, description=description, expected_seconds=_not_negative(median), path=path or "")
+            for _, name, description, median, path in rows
             if name is not None
         )
         return Plan(steps=steps, expected_seconds=_not_negative(rows[0]["overall"]))

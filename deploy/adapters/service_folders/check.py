@@ -38,8 +38,8 @@ def check_folder(
         raise FolderError(CONFIG, f"{error}.") from error
     if config.ansible_playbook is not None:
         _check_playbook(files, folder, config, mitogen_fault)
-    if config.inputs is not None:
-        _check_inputs(files, config.inputs, folder, is_accepted=_is_same(config.inputs, accepted))
+    if (schema := config.input_schema) is not None:
+        _check_inputs(files, schema, folder, is_accepted=_is_same(schema, accepted))
     _check_script(files, folder, config)
     return data, *_readme(files, folder)
 
@@ -47,7 +47,7 @@ def check_folder(
 def _check_playbook(files: Files, folder: str, config: ServiceConfig, mitogen_fault: str) -> None:
     try:
         settings = read_settings(files, folder)
-        task_names(files, playbook_path(files, folder, config, folder.rpartition("/")[0]))
+        task_names(files, playbook_path(files, folder, config, folder.rpartition("/")[0]), folder, settings)
         why_hosts_are_hidden(files, folder, find_inventory(files, folder, config, settings), settings)
         if config.mitogen and mitogen_fault:
             raise PlaybookError(mitogen_fault)

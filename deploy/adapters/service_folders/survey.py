@@ -62,7 +62,7 @@ def survey(files: Files, folder: str, config: ServiceConfig) -> Survey:
         playbook=playbook,
         inventory=inventory,
         settings=settings,
-        steps=_steps(files, playbook) if playbook else (),
+        steps=_steps(files, playbook, folder, settings) if playbook else (),
         hosts=_hosts(files, playbook) if playbook and not is_script else None,
         hidden=hidden,
     )
@@ -75,9 +75,9 @@ def has_script(files: Files, folder: str, config: ServiceConfig) -> bool:
     return files.kind(join(folder, DEFAULT_SCRIPT)) != MISSING
 
 
-def _steps(files: Files, playbook: str) -> tuple[str, ...]:
+def _steps(files: Files, playbook: str, folder: str, settings: AnsibleSettings) -> tuple[str, ...]:
     try:
-        return tuple(task_names(files, playbook))
+        return tuple(task_names(files, playbook, folder, settings))
     except (PlaybookError, FileError):
         return ()  # the run reports the problem
 

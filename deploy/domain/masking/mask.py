@@ -9,7 +9,7 @@ from typing import Any
 from deploy.domain.masking.search import Search, Span, Stream, without
 from deploy.domain.masking.spellings import MIN_LENGTH, spellings
 from deploy.domain.model import HostResult, StepReport
-from deploy.domain.reports import Entry, HostReported, Line, Reported
+from deploy.domain.reports import Entry, HostErrorsCleared, HostReported, Line, Reported
 
 HIDDEN = "***"
 
@@ -77,6 +77,8 @@ class Mask:
             return replace(entry, report=self.report(entry.report, planned=entry.planned))
         if isinstance(entry, HostReported):
             return replace(entry, result=self._result(entry.result))
+        if isinstance(entry, HostErrorsCleared):
+            return entry
         return replace(entry, message=self.text(entry.message))
 
     def output(self, line: Line) -> Line:

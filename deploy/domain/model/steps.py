@@ -92,10 +92,14 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """A step that is expected but has not reported yet. `expected_seconds` is based on earlier runs, if any."""
+    """A step that is expected but has not reported yet. `expected_seconds` is based on earlier runs, if any.
+
+    For an Ansible task, `path` is its file and line.
+    """
 
     name: str
     description: str = ""
+    path: str = ""
     expected_seconds: float | None = None
 
 

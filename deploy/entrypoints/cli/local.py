@@ -251,18 +251,19 @@ def sync(data_dir: DataDir = None, services_dir: ServicesDir = None) -> None:
     settings = server_settings(data_dir, services_dir)
 
     async def run(state: AppState) -> tuple[list[Event], list[FolderProblem]]:
-        return await sync_services(state.folders, state.bus, by=COMMAND_LINE)
+        return await sync_services(state.folders, state.bus, state.open_unit_of_work, by=COMMAND_LINE)
 
     events, problems = with_app_state(settings, run, may_create=True)
     for event in events:
         if isinstance(event, ServiceChanged):
             typer.echo(f"{event.change}: {event.name}")
     for problem in problems:
-        typer.secho(f"broken: {problem_text(problem)}", fg="yellow", err=True)
+        kind = "warning" if problem.is_minor else "broken"
+        typer.secho(f"{kind}: {problem_text(problem)}", fg="yellow", err=True)
     if any(not problem.folder for problem in problems):
         raise InvalidInput(
             "Nothing was synced: the services folder cannot be read. Set --services-dir to the right folder."
         )
-    if problems:
+    if any(not problem.is_minor for problem in problems):
         raise InvalidInput(f"Some folders in {settings.services_root} are invalid. All others were synced.")
     typer.echo(f"Services synced from {settings.services_root}")

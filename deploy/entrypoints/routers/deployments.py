@@ -171,6 +171,8 @@ async def cancel_deployment(deployment_id: Id, actor: Canceller, state: AppState
     """Cancel a deployment, or remove it from the queue.
 
     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
+    Cancelling stops the processes on the worker's machine. Commands that a playbook already started on other hosts may
+    still be running afterwards; the `reason` of the deployment says so.
     """
     await state.bus.handle(CancelDeployment(deployment_id=deployment_id, by=actor.name), by=actor)
     found = await in_unit_of_work(

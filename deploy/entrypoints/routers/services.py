@@ -17,7 +17,7 @@ from deploy.entrypoints.schemas.deployments import DeploymentOut, PlannedStepOut
 from deploy.entrypoints.schemas.services import ProblemOut, ServiceDetails, ServiceOut, SyncOut
 from deploy.service_layer.authorization import granted_service
 from deploy.service_layer.plans import expected
-from deploy.service_layer.services import sync_services, visible_folders
+from deploy.service_layer.services import folder_problems, sync_services, visible_folders
 
 router = APIRouter(prefix="/services", tags=["services"], responses={401: {"model": Detail}})
 Reader = Annotated[Actor, require(Action.READ_SERVICES)]
@@ -41,7 +41,7 @@ async def list_folder_names(actor: Reader, state: AppStateDep) -> list[str]:
 @router.get("/problems")
 async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
     """List the folders that cannot be read, and why."""
-    _, problems = await state.folders.read()
+    problems = await folder_problems(state.folders, state.open_unit_of_work)
     is_visible = await visible_folders(actor, state.open_reads)
     return [ProblemOut.model_validate(problem) for problem in problems if is_visible(problem.folder)]
 
@@ -49,7 +49,7 @@ async def list_problems(actor: Reader, state: AppStateDep) -> list[ProblemOut]:
 @router.post("/sync")
 async def sync(actor: Annotated[Actor, require(Action.SYNC_SERVICES)], state: AppStateDep) -> SyncOut:
     """Sync the services with their folders, and report the folders that could not be read."""
-    events, problems = await sync_services(state.folders, state.bus, by=actor)
+    events, problems = await sync_services(state.folders, state.bus, state.open_unit_of_work, by=actor)
     is_visible = await visible_folders(actor, state.open_reads)
     changes = [event for event in events if isinstance(event, ServiceChanged) and event.service_id in actor.visible]
     names = {

@@ -60,7 +60,11 @@ async def finish_sync(syncing: asyncio.Task[None]) -> None:
 async def _sync(state: AppState) -> None:
     with explained(state):
         _, problems = await sync_services(
-            state.folders, state.bus, by=SERVER, accepted=await accepted_inputs(state.open_unit_of_work)
+            state.folders,
+            state.bus,
+            state.open_unit_of_work,
+            by=SERVER,
+            accepted=await accepted_inputs(state.open_unit_of_work),
         )
     report(problems)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from importlib.metadata import version
 from pathlib import Path
 
+from deploy.adapters.ansible.configs import OutsideConfigs
 from deploy.adapters.inputs.programs import ChoiceContext, ChoicePrograms
 from deploy.adapters.runs.fork_server import ForkServer
 from deploy.adapters.runs.spec import LaunchSettings, worker_home
@@ -48,6 +48,11 @@ def create_worker(state: AppState, settings: Settings, *, api_url: str) -> tuple
         listener=state.listener,
         sign_token=state.tokens.deployment_token,
         retention=Retention(state.bus, state.open_unit_of_work, settings.retention_days, settings.retention_count),
+        configs=OutsideConfigs(
+            path=settings.path_for_deploy,
+            home=worker_home(user.home if user else None),
+            user=lambda: deploy_user(settings),
+        ),
     )
     context = ChoiceContext(folders=state.folders, path=settings.path_for_deploy, user=lambda: deploy_user(settings))
     handlers = choice_handlers(ChoicePrograms(context))
@@ -63,5 +68,5 @@ def launch_settings(settings: Settings, user: DeployUser | None, api_url: str) -
         api_url=(settings.api_url or api_url).rstrip("/"),
         timeout=settings.deployment_timeout_seconds,
         output_limit=settings.output_limit_mib << 20,
-        ssh_auth_sock=os.environ.get("SSH_AUTH_SOCK"),
+        ssh_auth_sock=settings.ssh_auth_sock or None,
     )

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from deploy.adapters.repository import Change, Version
 from deploy.domain import commands
+from deploy.domain.ansible_errors import LAST_LINES, ansible_error
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
 from deploy.domain.hosts import Hosts
 from deploy.domain.model import Deployment, DeploymentState, Step
 from deploy.domain.policy import EVERYTHING
-from deploy.domain.reports import Line, Reported, RunEnded, clean_text
+from deploy.domain.reports import Line, Reported, RunEnded, clean_text, short_text
 from deploy.domain.run import Run
 from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig
@@ -21,6 +22,7 @@ from deploy.service_layer.ingest.entries import NOTE_PREFIX
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
 from deploy.service_layer.messages import open_line_message
+from deploy.service_layer.output import lines_of
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -122,7 +124,7 @@ async def _stored(
     """Apply the entries and store the changes. Return None if the row has changed since it was read."""
     run, version = Run(deployment, open_steps, ids, hosts), Version.of(deployment)
     for entry in command.entries:
-        run.take(entry)
+        run.take(await _explained(entry, run, uow) if isinstance(entry, RunEnded) else entry)
     deployment.spool_offset = command.offset
     if deployment.run_ended is None:
         return run if await record_run(uow, run, version) else None
@@ -131,6 +133,16 @@ async def _stored(
         if is_stored:
             await settle(uow, run)
     return run if is_stored else None
+
+
+async def _explained(end: RunEnded, run: Run, uow: UnitOfWork) -> RunEnded:
+    """Return the end of a run, with Ansible's error if a playbook failed before any of its tasks did."""
+    if not end.is_playbook or end.code in (None, 0) or end.cause is not None or run.deployment.reason is not None:
+        return end
+    before = max(0, run.stored_lines - LAST_LINES)
+    stored = await uow.events.output_after(run.deployment.id, before, visible=EVERYTHING, limit=LAST_LINES)
+    printed = [line.text for event in stored for line in lines_of(event.message)]
+    return replace(end, error=short_text(ansible_error([*printed, *run.printed])))
 
 
 async def show_open_line(command: commands.ShowOpenLine, uow: UnitOfWork) -> list[Event]:

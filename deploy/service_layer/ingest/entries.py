@@ -39,10 +39,12 @@ def masked_entries(records: Sequence[Record], mask: Mask, notes: ReportNotes | N
     notes = notes or ReportNotes()
     if is_split or not mask.is_unused("\n".join([line.text for line in lines])):
         return [entry for record in records for entry in _masked(record, mask, notes)]
+    # The output of a run with events never reports steps.
+    is_script = not any(record.kind in ("log", "event") for record in records)
     found: list[Entry] = []
     for entry in entries:
         found.append(entry if isinstance(entry, (Line, RunEnded)) else mask.entry(entry))
-        if isinstance(entry, Line) and not entry.text.startswith(NOTE_PREFIX):
+        if is_script and isinstance(entry, Line) and not entry.text.startswith(NOTE_PREFIX):
             found += notes.about(entry)
     return found
 
@@ -54,7 +56,7 @@ def _masked(record: Record, mask: Mask, notes: ReportNotes) -> Iterable[Entry]:
     is_end = record.kind == "out" and mask.is_in_line
     if is_end:  # the end of a long line is never a report
         entries = [Line(record.data, entry.at) for entry in entries]
-    if record.kind not in ("out", "part"):
+    if record.kind not in ("out", "log", "part"):
         return entries
     found: list[Entry] = []
     for entry in entries:
@@ -73,6 +75,8 @@ def entries_of(records: Iterable[Record], mask: Mask) -> list[Entry]:
             at, moment = record.at, datetime.fromtimestamp(record.at, timezone.utc)
         if record.kind == "out":
             entries.append(read_line(record.data, moment))
+        elif record.kind == "log":
+            entries.append(Line(record.data, moment))
         elif record.kind == "part":
             entries.append(Line(record.data, moment, continues=True))
         elif record.kind == "event":
@@ -92,6 +96,7 @@ def _ended(fields: dict[str, object], at: datetime, mask: Mask) -> RunEnded:
         signal=str(signal) if signal else None,
         cause=str(cause) if cause else None,
         message=clean_text(sentence(fields.get("message") or "", mask)),
+        is_playbook=fields.get("events") == 1,
     )
 
 

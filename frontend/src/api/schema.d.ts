@@ -126,6 +126,8 @@ export interface paths {
          * @description Cancel a deployment, or remove it from the queue.
          *
          *     A deployment that has reported its result can be cancelled until its processes have ended; its state is kept.
+         *     Cancelling stops the processes on the worker's machine. Commands that a playbook already started on other hosts may
+         *     still be running afterwards; the `reason` of the deployment says so.
          */
         post: operations["cancel_deployment_deployments__deployment_id__cancel_post"];
         delete?: never;

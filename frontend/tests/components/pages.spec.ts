@@ -153,14 +153,14 @@ describe("the services", () => {
     expect(new Set(keys).size).toBe(1);
   });
 
-  it("show administrators which folders could not be read, and why", async () => {
+  it("show administrators which folders have problems, and why", async () => {
     server.json("GET /services/problems", [
       { folder: "broken", file: "config.json", reason: "it is no JSON" }, { folder: "gone", file: "", reason: "/tmp/x is missing" },
     ]);
-    expect((await mountInApp(ServicesView)).wrapper.text()).not.toContain("could not be read");
+    expect((await mountInApp(ServicesView)).wrapper.text()).not.toContain("have problems");
     await signIn(server, aUser({ is_admin: true }));
     const { wrapper } = await mountInApp(ServicesView);
-    expect(wrapper.text()).toContain("2 folders could not be read");
+    expect(wrapper.text()).toContain("2 folders have problems");
     expect(wrapper.text()).toContain("services/broken/config.json");
     expect(wrapper.text()).toContain("It is no JSON");
     expect(wrapper.text()).toContain("/tmp/x is missing");

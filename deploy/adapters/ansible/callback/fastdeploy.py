@@ -11,10 +11,15 @@ Each line is one object (each `task` identifier starts once and ends once):
     {"text": str, "part"?: true, "host"?: str}   output without the last newline; part: the line continues; host: it
         belongs to this host's next result
     {"event": "play_start", "name", "hosts": int}
-    {"event": "task_start", "task", "name", "play", "path": "site.yml:12"}
+    {"event": "task_start", "task", "name", "play", "path": "site.yml:12", "templated"?: true}
+        templated: the name contains values of this run
     {"event": "host_result", "task", "host", "outcome", "duration": seconds, "message", "diff"?}
         outcome: ok, changed, skipped, failed, unreachable, ignored, rescued; a later one replaces an earlier one
-    {"event": "task_end", "task", "name", "state": success, failure or skipped, "message"}
+    {"event": "waiting", "task", "name", "hosts": [str], "count": int}   a task still waits for these and other hosts
+    {"event": "task_end", "task", "name", "state": success, failure or skipped, "message", "outcome"?}
+        outcome: ignored or rescued, if that happened to a failure on a host and no failure counts
+    {"event": "errors_cleared"}    failures before this point no longer count (`meta: clear_host_errors`)
+    {"event": "no_hosts", "patterns": [str]}   no play matched a host; Ansible exits with 0
     {"event": "playbook_end", "stats": {host: {ok, changed, unreachable, failed, skipped, rescued, ignored}}}
 
 A message or diff that is too long contains, where it was cut off, the control character U+001A, its full size in bytes,
@@ -24,9 +29,11 @@ and a semicolon.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import gc
 import glob
+import hashlib
 import json
 import os
 import re
@@ -37,6 +44,7 @@ import time
 from collections import Counter
 
 from ansible import constants as C  # noqa: N812 - its name everywhere in Ansible
+from ansible.executor.stats import AggregateStats
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.utils.color import stringc
@@ -70,6 +78,8 @@ CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\
 UNDECODABLE_BYTES = re.compile("[\udc80-\udcff]")
 
 BAD = ("failed", "unreachable")
+NAMED_HOSTS = 10  # of those that a task waits for
+LOCAL = ("localhost", "127.0.0.1", "::1")
 OUTCOME_PREFIXES = {"ignored": "Failed (ignored): ", "rescued": "Failed (rescued): "}
 # Result fields that describe the result itself rather than the host.
 DEBUG_KEYS = ("changed", "failed", "skipped", "invocation", "warnings", "deprecations", "exception", "attempts")
@@ -173,8 +183,10 @@ class Items:
 class RunningTask:
     """One run of a task, with the host results received so far."""
 
-    def __init__(self, identifier: str, task) -> None:
+    def __init__(self, identifier: str, task, *, names_hosts: bool) -> None:
         self.id = identifier
+        self.began = time.monotonic()
+        self.names_hosts = names_hosts  # the play has several hosts, even if this run of the task only has one
         self.name = readable(task.get_name().strip())
         self.uuid = task._uuid
         self.is_meta = task.action in C._ACTION_META
@@ -184,6 +196,18 @@ class RunningTask:
         self.messages: dict[str, str] = {}
         self.diffs: dict[str, list[str]] = {}
         self.items: dict[str, Items] = {}
+
+    def awaited(self) -> list[str]:
+        """Return the hosts that have not reported. A playbook that only runs locally waits for no other host."""
+        hosts = [host for host in list(self.started) if host not in self.outcomes]
+        return hosts if self.names_hosts or any(host not in LOCAL for host in hosts) else []
+
+    def mended(self) -> str:
+        """Return `rescued` or `ignored` if that happened to a failure, and no failure counts."""
+        outcomes = set(self.outcomes.values())
+        if outcomes.intersection(BAD):
+            return ""
+        return next((outcome for outcome in OUTCOME_PREFIXES if outcome in outcomes), "")
 
     def all_reported(self) -> bool:
         return bool(self.outcomes) and self.started.keys() <= self.outcomes.keys()
@@ -195,8 +219,11 @@ class RunningTask:
         return "skipped" if outcomes == {"skipped"} else "success"
 
     def summary(self) -> str:
-        """Return the only host's message, the failures if there are any, or the number of hosts per outcome."""
-        if len(self.outcomes) == 1:
+        """Return the only host's message, the failures if there are any, or the number of hosts per outcome.
+
+        A failure includes the host's name, unless the play has only one.
+        """
+        if len(self.outcomes) == 1 and not (self.names_hosts and self.state() == "failure"):
             [(host, outcome)] = self.outcomes.items()
             return OUTCOME_PREFIXES.get(outcome, "") + self.messages[host]
         bad = [host for host, outcome in self.outcomes.items() if outcome in BAD]
@@ -219,6 +246,23 @@ def use_every_processor() -> None:
         affinity.policy = affinity.Policy()
 
 
+def last_counts() -> dict[str, str]:
+    """From now on, keep the name of the last statistic that Ansible incremented for each host. Return this dictionary.
+
+    Ansible counts a failure as `rescued` or `failures` right before it calls the callbacks, but does not pass on which.
+    The structure of blocks does not tell: handlers, for example, can be flushed within a block.
+    """
+    counts: dict[str, str] = {}
+    increment = AggregateStats.increment
+
+    def increment_and_keep(self, what, host):
+        counts[host] = what
+        return increment(self, what, host)
+
+    AggregateStats.increment = increment_and_keep
+    return counts
+
+
 def counted(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
@@ -234,17 +278,43 @@ class CallbackModule(DefaultCallback):
         self._runs: Counter[str] = Counter()  # number of times each task started
         self._captured_diffs: list[str] = []
         self._shown_host = ""  # the host whose result is being shown
-        self._hosts_in_play = 0
+        self._hosts_in_play = self._hosts_in_all_batches = 0
         self._free = False
+        self._plays = 0
+        self._unmatched: list[str] = []  # the host patterns of plays that match no host
+        self._last_counts = last_counts()
+        self._ending = threading.Lock()
         self._pid = os.getpid()
         self._pipe = events_pipe()
         if self._pipe is not None:
             self._redirect_display()
             atexit.register(self._at_exit)
+            seconds = os.environ.pop("FASTDEPLOY_WAITING_SECONDS", "")
+            if seconds:
+                threading.Thread(target=self._report_awaited, args=[float(seconds)], daemon=True).start()
 
     def _send(self, event: str, **fields: object) -> None:
         if self._pipe is not None:
             self._pipe.write(event=event, **fields)
+
+    def _report_awaited(self, seconds: float) -> None:
+        """Every `seconds`, report the hosts that running tasks still wait for, if they have changed."""
+        reported: dict[str, list[str]] = {}
+        while True:
+            time.sleep(seconds)
+            running_tasks = list(self._running.values())
+            reported = {task.id: reported.get(task.id, []) for task in running_tasks}
+            for task in running_tasks:
+                hosts = task.awaited()
+                if hosts and hosts != reported[task.id] and time.monotonic() - task.began >= seconds:
+                    reported[task.id] = hosts
+                    self._send_awaited(task, hosts)
+
+    def _send_awaited(self, running: RunningTask, hosts: list[str]) -> None:
+        with self._ending:  # nothing is reported about a task that has ended
+            if self._running.get(running.uuid) is running:
+                named = [readable(host) for host in hosts[:NAMED_HOSTS]]
+                self._send("waiting", task=running.id, name=running.name, hosts=named, count=len(hosts))
 
     # ---- text ------------------------------------------------------------------------------------------------
 
@@ -284,7 +354,9 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_play_start(self, play) -> None:
         self._end_tasks()
+        self._plays += 1
         self._hosts_in_play = count_hosts(play) if self._pipe is not None else 0
+        self._hosts_in_all_batches = count_hosts(play, all_batches=True) if self._pipe is not None else 0
         self._free = str(play.strategy).endswith(("free", "host_pinned"))
         self._send("play_start", name=readable(play.get_name().strip()), hosts=self._hosts_in_play)
         super().v2_playbook_on_play_start(play)
@@ -294,7 +366,14 @@ class CallbackModule(DefaultCallback):
         # and copy its memory pages; frozen objects are skipped.
         gc.freeze()
 
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._unmatched.append(patterns_of(self._play))
+        super().v2_playbook_on_no_hosts_matched()
+
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
+        if task.action in C._ACTION_META and task.args.get("_raw_params") == "clear_host_errors":
+            self._end_tasks()
+            self._send("errors_cleared")
         self._start(task)
         super().v2_playbook_on_task_start(task, is_conditional)
 
@@ -309,6 +388,8 @@ class CallbackModule(DefaultCallback):
     def v2_playbook_on_stats(self, stats) -> None:
         self._end_tasks()
         super().v2_playbook_on_stats(stats)
+        if self._unmatched and len(self._unmatched) == self._plays:
+            self._send("no_hosts", patterns=self._unmatched)
         self._send("playbook_end", stats={host: recap(stats.summarize(host)) for host in sorted(stats.processed)})
 
     def _start(self, task) -> None:
@@ -323,10 +404,12 @@ class CallbackModule(DefaultCallback):
         # A task starts again for the next batch of hosts, or as a handler that is notified a second time.
         self._runs[task._uuid] += 1
         count = self._runs[task._uuid]
-        running = RunningTask(task._uuid if count == 1 else f"{task._uuid}#{count}", task)
+        identifier = task._uuid if count == 1 else f"{task._uuid}#{count}"
+        running = RunningTask(identifier, task, names_hosts=self._hosts_in_all_batches > 1)
         self._running[task._uuid] = running
         play = readable(self._play.get_name().strip()) if self._play else ""
-        self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task))
+        templated = {"templated": True} if has_template_in_name(task) else {}
+        self._send("task_start", task=running.id, name=running.name, play=play, path=path_of(task), **templated)
         return running
 
     def _running_task(self, task) -> RunningTask:
@@ -334,9 +417,13 @@ class CallbackModule(DefaultCallback):
 
     def _end_tasks(self, tasks: list[RunningTask] | None = None) -> None:
         for running in list(self._running.values()) if tasks is None else tasks:
-            del self._running[running.uuid]
+            with self._ending:
+                del self._running[running.uuid]
             message = cut_off(running.summary(), TASK_MESSAGE_LIMIT)
-            self._send("task_end", task=running.id, name=running.name, state=running.state(), message=message)
+            mended = {"outcome": running.mended()} if running.mended() else {}
+            self._send(
+                "task_end", task=running.id, name=running.name, state=running.state(), message=message, **mended
+            )
 
     # ---- results ---------------------------------------------------------------------------------------------
     # Read messages first, because the default callback removes parts of the result.
@@ -351,7 +438,7 @@ class CallbackModule(DefaultCallback):
         message = self._message(result, bad=True)
         with self._showing(result):
             super().v2_runner_on_failed(result, ignore_errors)
-        outcome = "rescued" if is_rescued(parts(result)[1]) else "failed"
+        outcome = "rescued" if self._last_counts.get(parts(result)[0].get_name()) == "rescued" else "failed"
         self._report(result, "ignored" if ignore_errors else outcome, message)
 
     def v2_runner_on_skipped(self, result) -> None:
@@ -453,10 +540,19 @@ def parts(result):
     return result._host, result._task, result._result
 
 
-def count_hosts(play) -> int:
+def count_hosts(play, *, all_batches: bool = False) -> int:
+    """Return the number of hosts in the current batch, or in all batches."""
     # The inventory is restricted to the current batch, and no public API returns the number of hosts in it.
     inventory = getattr(play.get_variable_manager(), "_inventory", None)
-    return len(inventory.get_hosts(play.hosts)) if inventory is not None and play.hosts else 0
+    if inventory is None or not play.hosts:
+        return 0
+    return len(inventory.get_hosts(play.hosts, ignore_restrictions=all_batches))
+
+
+def patterns_of(play) -> str:
+    """Return the `hosts` of a play as text."""
+    hosts = play.hosts if play is not None else ""
+    return readable(", ".join(map(str, hosts)) if isinstance(hosts, list | tuple) else str(hosts))
 
 
 def path_of(task) -> str:
@@ -464,21 +560,15 @@ def path_of(task) -> str:
     return readable((task.get_path() or "").removeprefix(os.getcwd() + os.sep))
 
 
+def has_template_in_name(task) -> bool:
+    written = task.get_ds()
+    name = str(written.get("name") or "") if isinstance(written, dict) else ""
+    return "{{" in name or "{%" in name
+
+
 def recap(summary: dict[str, int]) -> dict[str, int]:
     names = ("ok", "changed", "unreachable", "skipped", "rescued", "ignored")
     return {**{name: summary[name] for name in names}, "failed": summary["failures"]}
-
-
-def is_rescued(task) -> bool:
-    """Return True if the task is in the main section of a block, at any level, that has a rescue section."""
-    below = {task._uuid}
-    parent = task._parent
-    while parent is not None:
-        if getattr(parent, "rescue", None) and any(child._uuid in below for child in parent.block):
-            return True
-        below.add(parent._uuid)
-        parent = parent._parent
-    return False
 
 
 def is_hidden(fields) -> bool:
@@ -489,14 +579,41 @@ def described(fields, task, *, bad: bool) -> str:
     """Return the text to show users for a result or for the result of a single item."""
     text = main_text(fields, task)
     if bad:
-        text = with_output(text, fields)
+        text = changed_host_key(text) or with_output(text, fields)
     attempts = fields.get("attempts", 1)
     return f"{text} (after {attempts} attempts)".strip() if attempts > 1 else text
 
 
+def changed_host_key(text: str) -> str:
+    """Return a sentence with both fingerprints if ssh rejected a host's key because it has changed, or an empty string."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" not in text:
+        return ""
+    received = re.search(r"The fingerprint for the (\S+) key sent by the remote host is\s+(\S+?)\.?\s", text)
+    known = re.search(r"Offending (\S+) key in (.+?):(\d+)", text)
+    sentence = "The host key has changed. Someone could be intercepting the connection, or the host was reinstalled."
+    if received:
+        sentence += f" Received: {received[1]} {received[2]}."
+    if known:
+        kind, file, line = known.groups()
+        sentence += f" Known: {kind} {fingerprint(file, int(line))} ({file}:{line})."
+    return f"{sentence} If the new key is right, remove the known one: ssh-keygen -R HOST"
+
+
+def fingerprint(file: str, number: int) -> str:
+    """Return the fingerprint of the key on a line of a known_hosts file, as ssh prints it."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            line = lines.readlines()[number - 1]
+        key = next(word for word in line.split() if word.startswith("AAAA"))
+        digest = hashlib.sha256(base64.b64decode(key)).digest()
+    except (OSError, IndexError, StopIteration, ValueError):
+        return "(unreadable)"
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
 def main_text(fields, task) -> str:
     for key in ("msg", "reason", "skip_reason", "skipped_reason"):
-        if fields.get(key):
+        if fields.get(key) not in (None, ""):
             condition = fields.get("false_condition") if key == "skip_reason" else None
             return as_text(fields[key]) + (f": {condition}" if condition else "")
     if task.action in C._ACTION_DEBUG:
@@ -517,7 +634,9 @@ def with_output(text: str, fields) -> str:
 
 
 def as_text(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def close_connections(folder: str) -> None:

@@ -190,7 +190,7 @@ class Supervisor:
 
     def read_stream(self, stream: Stream) -> None:
         pieces, size = stream.read()
-        self.spool.extend(self.limit.keep(pieces, size))
+        self.store(pieces, size)
         if pieces:
             self.open_line = ""  # the line can have another number now
         self.open_due = min(self.open_due, time.monotonic() + OPEN_INTERVAL)
@@ -198,6 +198,12 @@ class Supervisor:
             del self.streams[stream.fd]
             self.unregister(stream.fd)
             os.close(stream.fd)
+
+    def store(self, pieces: list[tuple[str, str]], size: int) -> None:
+        kept = self.limit.keep(pieces, size)
+        if self.spec is not None and self.spec.events:  # only events report steps
+            kept = [("log" if kind == "out" else kind, text) for kind, text in kept]
+        self.spool.extend(kept)
 
     def record_open_line(self) -> None:
         """Record a line that has not ended yet, so that people see progress. It is never stored."""
@@ -278,7 +284,7 @@ class Supervisor:
 
     def finish(self) -> None:
         for stream in self.streams.values():
-            self.spool.extend(self.limit.keep(stream.rest(), 0))
+            self.store(stream.rest(), 0)
         self.reap()
         names = "" if self.childless or not self.pid else left_running()
         if names:
@@ -306,4 +312,12 @@ class Supervisor:
         if self.stopping.cause is None and self.status and self.spec is not None:
             how = f"was ended by {name}" if name else f"ended with exit code {code}"
             message = ("{} " + how + ".", os.path.basename(self.spec.argv[0]))
-        return to_json({"code": code, "signal": name, "cause": self.stopping.cause, "message": message})
+        outcome: dict[str, str | int | tuple[str, ...] | None] = {
+            "code": code,
+            "signal": name,
+            "cause": self.stopping.cause,
+            "message": message,
+        }
+        if self.spec is not None and self.spec.events:
+            outcome["events"] = 1
+        return to_json(outcome)

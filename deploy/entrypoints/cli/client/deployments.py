@@ -173,6 +173,7 @@ def cancel(deployment_id: DeploymentId, json: Json = False) -> None:
         )
     else:
         say(f"Stopping deployment {deployment_id} of {found['service']}")
+        say("  Commands that a playbook already started on other hosts may keep running.")
         say(f"  Watch it:  fastdeploy deployments watch {deployment_id}")
 
 

@@ -8,7 +8,15 @@ from types import TracebackType
 from deploy.domain.model import FINAL
 from deploy.entrypoints.cli.client.hosts import host_line, step_summary
 from deploy.entrypoints.cli.client.text import duration, one_line, printable, seconds_between
-from deploy.entrypoints.cli.client.transcript import Change, HostFailure, Message, OutputLine, StateChange, Transcript
+from deploy.entrypoints.cli.client.transcript import (
+    Change,
+    HostFailure,
+    Message,
+    OutputLine,
+    StateChange,
+    Transcript,
+    mended,
+)
 
 Write = Callable[[str], None]
 
@@ -30,7 +38,7 @@ def step_line(step: Message) -> str:
     took = duration(seconds_between(step.get("started"), step.get("finished")))
     message = step_summary(step)
     return (
-        f"step {one_line(step['name'])}: {step['state']}"
+        f"step {one_line(step['name'])}: {mended(step) or step['state']}"
         + (f" ({took})" if took else "")
         + (f": {message}" if message else "")
     )

@@ -27,6 +27,7 @@ from deploy.entrypoints.cli.client.transcript import (
     StateChange,
     StepChange,
     Transcript,
+    mended,
 )
 
 REFRESH_PER_SECOND = 10
@@ -143,7 +144,8 @@ class ProgressView:
     def _row(self, step: Message, mark: RenderableType | None = None) -> Table:
         return step_row(
             step,
-            mark or Text(self._marks.of(step["state"]), style=COLORS.get(step["state"], "")),
+            mark
+            or Text(self._marks.of(step["state"]), style="yellow" if mended(step) else COLORS.get(step["state"], "")),
             name_width=self._frame.name_width,
             took=duration(seconds_between(step["started"], step["finished"], utc_now() + self._offset)),
         )

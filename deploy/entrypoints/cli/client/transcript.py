@@ -39,6 +39,12 @@ class Sequencer:
         return taken, False
 
 
+def mended(step: Message) -> str:
+    """Return `ignored` or `rescued` if Ansible did that to the failure of a task that then succeeded, or an empty string."""
+    outcome = (step.get("detail") or {}).get("outcome")
+    return outcome if step["state"] == "success" and outcome in ("ignored", "rescued") else ""
+
+
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """The deployment's state changed."""
