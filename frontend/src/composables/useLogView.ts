@@ -41,7 +41,8 @@ export function useLogView({ deploymentId, log, scroller, wrap }: Options) {
     paddingStart: 8,
     paddingEnd: 8,
   })));
-  const rows = computed(() => virtualizer.value.getVirtualItems().map(({ index, start }) => ({ index: base.value + index, offset: index, start })));
+  const rows = computed(() => virtualizer.value.getVirtualItems()
+    .map(({ index, start }) => ({ index: base.value + index, offset: index, start })));
   const height = computed(() => virtualizer.value.getTotalSize());
   /** Indices of the visible lines, without the overscan. */
   const seen = computed(() => {

@@ -40,6 +40,13 @@ const BLOCKS_AT_ONCE = 10;
 /** Lines per page of search results. */
 const SEARCH_LIMIT = 1000;
 
+function emptyLog(): Log {
+  return { lines: [], states: [], open: null, total: 0, loaded: 0, version: 0, error: null };
+}
+
+const keysOf = (deploymentId: number, first: number, count: number) =>
+  Array.from({ length: count }, (_, index) => `${deploymentId}:${first + index}`);
+
 type OnPart = (found: number[], last: number) => boolean;
 
 /**
@@ -68,7 +75,7 @@ export const useOutputStore = defineStore("output", () => {
   function of(deploymentId: number): Log {
     const known = logs.get(deploymentId);
     if (known) return known;
-    const log: Log = shallowReactive({ lines: [], states: [], open: null, total: 0, loaded: 0, version: 0, error: null });
+    const log: Log = shallowReactive(emptyLog());
     logs.set(deploymentId, log);
     return log;
   }
@@ -124,16 +131,13 @@ export const useOutputStore = defineStore("output", () => {
       log.states = []; // lines that were absent can change the colors of the lines after them
     } catch (error) {
       log.error = error;
-      for (const key of keys(deploymentId, first, count)) blocks.delete(key);
+      for (const key of keysOf(deploymentId, first, count)) blocks.delete(key);
     }
     touch(log);
   }
 
-  const keys = (deploymentId: number, first: number, count: number) =>
-    Array.from({ length: count }, (_, index) => `${deploymentId}:${first + index}`);
-
   function block(deploymentId: number, first: number, count = 1): Promise<void> {
-    const wanted = keys(deploymentId, first, count);
+    const wanted = keysOf(deploymentId, first, count);
     const known = wanted.map(key => blocks.get(key));
     if (known.every(fetching => fetching !== undefined)) return Promise.all(known).then(() => {});
     const fetching = fetchBlocks(deploymentId, first, count);

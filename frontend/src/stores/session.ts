@@ -142,5 +142,8 @@ export const useSessionStore = defineStore("session", () => {
     }
   }
 
-  return { api, token, user, state, ended, reachable, clockOffset, signedIn, isAdmin, probe, renew, restore, signIn, signOut, forget };
+  return {
+    api, token, user, state, ended, reachable, clockOffset, signedIn, isAdmin,
+    probe, renew, restore, signIn, signOut, forget,
+  };
 });

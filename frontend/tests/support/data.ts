@@ -1,4 +1,6 @@
-import type { Deployment, DeploymentDetail, HostResult, Inputs, Service, ServiceDetail, Step, Token, User } from "@/api/types";
+import type {
+  Deployment, DeploymentDetail, HostResult, Inputs, Service, ServiceDetail, Step, Token, User,
+} from "@/api/types";
 
 export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
   return {

@@ -20,23 +20,33 @@ export function displayValue(field: Field, value: unknown, t: Translate): string
 
 const MAX_DEPTH = 8;
 
+/** Returns true if a declaration says more than a condition on the value. */
+function isComplete({ title, type, oneOf, enum: values }: InputSchema): boolean {
+  return (title ?? type ?? oneOf ?? values) !== undefined;
+}
+
+/** Returns the schemas inside a schema that can declare more inputs. */
+function partsOf({ allOf = [], then, else: otherwise, dependentSchemas = {} }: InputSchema): Schema[] {
+  return [...allOf, then, otherwise, ...Object.values(dependentSchemas)].filter(part => part !== undefined);
+}
+
 /** Returns the declaration of an input, wherever the schema has it; null if it is not declared. */
-function findProperty(given: Schema | undefined, name: string, root: InputSchema, depth = 0): InputSchema | null {
-  const schema = resolve(given ?? true, root);
+function findProperty(given: Schema, name: string, root: InputSchema, depth = 0): InputSchema | null {
+  const schema = resolve(given, root);
   if (!isSchema(schema) || depth > MAX_DEPTH) return null;
-  const property = schema.properties?.[name];
-  const own = property === undefined ? false : resolve(property, root);
-  if (isSchema(own) && (own.title ?? own.type ?? own.oneOf ?? own.enum) !== undefined) return own;
-  const parts = [...schema.allOf ?? [], schema.then, schema.else, ...Object.values(schema.dependentSchemas ?? {})];
-  for (const part of parts) {
-    const found = part === undefined ? null : findProperty(part, name, root, depth + 1);
+  const own = resolve(schema.properties?.[name] ?? false, root);
+  if (isSchema(own) && isComplete(own)) return own;
+  for (const part of partsOf(schema)) {
+    const found = findProperty(part, name, root, depth + 1);
     if (found) return found;
   }
   return isSchema(own) ? own : null;
 }
 
 /** Returns the title and the text of a value of a deployment; undeclared values keep their name. */
-export function describeValue(inputs: unknown, name: string, value: unknown, t: Translate): { label: string; text: string } {
+export function describeValue(
+  inputs: unknown, name: string, value: unknown, t: Translate,
+): { label: string; text: string } {
   const schema = isSchema(inputs) ? findProperty(inputs, name, inputs) : null;
   const field = schema && toField(name, schema, false, inputs as InputSchema);
   const text = field ? displayValue(field, value, t) : asText(value);
