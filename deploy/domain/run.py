@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from deploy.domain.events import Event, HostResultAdded, LinePrinted, StepChanged
+from deploy.domain.events import DeploymentChanged, Event, HostResultAdded, LinePrinted, StepChanged
 from deploy.domain.hosts import Hosts, stored_result
 from deploy.domain.model import (
     Deployment,
@@ -225,8 +225,15 @@ class Run:
             self._store_result(step, stored_result(step.id, fields))
 
     def _end(self, end: RunEnded) -> None:
+        was_final = self.deployment.state.is_final
         self.deployment.exit_code = end.code
         self.deployment.run_ended = end.at
+        self._end_open(end)
+        if was_final and not any(isinstance(event, DeploymentChanged) for event in self.events):
+            # The script had reported the result; now its processes have ended as well.
+            self.events.append(DeploymentChanged(self.deployment.id))
+
+    def _end_open(self, end: RunEnded) -> None:
         if end.cause == "lost" and self.deployment.state.is_final:
             return  # the script has already reported the result
         if end.cause is None and end.code == 0:

@@ -59,6 +59,7 @@ def create_bus(
     bus.on_command(commands.ClaimDeployments, claim, autocommit=True)
     ingest_output = partial(runs.ingest_output, running=running, step_ids=step_ids)
     bus.on_command(commands.IngestOutput, ingest_output, autocommit=True)
+    bus.on_command(commands.ShowOpenLine, runs.show_open_line, autocommit=True)
     bus.on_command(commands.PrepareRun, partial(runs.prepare_run, run_secrets=run_secrets), autocommit=True)
     bus.on_command(commands.KeepFiles, deployments.keep_files, autocommit=True)
     bus.on_command(commands.FailLostRun, partial(runs.fail_lost_run, now=now))

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from deploy.adapters.database import DATABASE_ERRORS
@@ -31,6 +31,7 @@ OWN_EVENT_TIMEOUT = 0.1
 BATCH = 200
 CATCH_UP_BYTES = 512 * 1024
 MAX_CURSORS = 20_000
+MAX_OPEN_LINES = 1_000
 
 
 class LiveFeed:
@@ -44,10 +45,14 @@ class LiveFeed:
         self._services: set[int] = set()
         self._cursors: OrderedDict[int, int] = OrderedDict()
         self._service_of: dict[int, int] = {}
+        # The last unfinished line of each deployment. It stays after its end; clients ignore it by its number.
+        self._open_lines: OrderedDict[int, str] = OrderedDict()
+        self._open_changed: set[int] = set()
         self._wake = asyncio.Event()
         self._sweep_due = True
         listener.on("deployment", self._on_deployment, own=self._on_own_deployment)
         listener.on("service", self._on_service)
+        listener.on("open_line", self._on_open_line)
         listener.on_connect(self._on_connect)
 
     async def run(self) -> None:
@@ -107,6 +112,8 @@ class LiveFeed:
                 continue  # it has subscribed since then, so these events lack the output it now needs
             if not events and deployment_id not in client.missed:
                 client.behind.discard(deployment_id)
+                if deployment_id in client.subscribed:
+                    await self._send_open_line(deployment_id, [client])
                 return
             client.deliver(deployment_id, events)
 
@@ -140,6 +147,17 @@ class LiveFeed:
         self._services.add(int(text))
         self._wake.set()
 
+    def _on_open_line(self, text: str) -> None:
+        deployment, _, message = text.partition(" ")
+        deployment_id = int(deployment)
+        self._open_lines[deployment_id] = message
+        self._open_lines.move_to_end(deployment_id)
+        if len(self._open_lines) > MAX_OPEN_LINES:
+            self._open_lines.popitem(last=False)
+        if self._hub.wants_output(deployment_id):
+            self._open_changed.add(deployment_id)
+            self._wake.set()
+
     def _on_connect(self) -> None:
         self._sweep_due = True
         self._wake.set()
@@ -157,6 +175,8 @@ class LiveFeed:
                 raise
         if self._services:
             await self._send_services()
+        while self._open_changed:
+            await self._send_open_line(self._open_changed.pop(), self._hub)
 
     async def _sweep(self) -> None:
         for deployment_id, seq in await self._reader.cursors(visible=EVERYTHING, since_seconds=60):
@@ -191,6 +211,18 @@ class LiveFeed:
         target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
         may_read = partial(may, action=Action.READ_DEPLOYMENT, target=target)
         self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
+
+    async def _send_open_line(self, deployment_id: int, clients: Iterable[Client]) -> None:
+        """Send the last unfinished line to the clients that follow the deployment and have caught up with it."""
+        message = self._open_lines.get(deployment_id)
+        service_id = None if message is None else await self._service(deployment_id)
+        if message is None or service_id is None:
+            return
+        target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
+        for client in clients:
+            follows = deployment_id in client.subscribed and deployment_id not in client.behind
+            if follows and client.has_room and may(client.actor, action=Action.READ_DEPLOYMENT, target=target):
+                client.put(message)
 
     def _remember(self, deployment_id: int, cursor: int) -> None:
         self._cursors[deployment_id] = cursor

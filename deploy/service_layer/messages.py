@@ -87,6 +87,11 @@ def service_message(service: Service) -> str:
     return to_json({"type": "service", **fields})
 
 
+def open_line_message(deployment_id: int, number: int, at: datetime, text: str) -> str:
+    """Return the message about a line that has not ended yet. It has no number in the event log."""
+    return to_json({"type": "open_line", "deployment_id": deployment_id, "n": number, "at": _utc(at), "text": text})
+
+
 def stored_events(deployment: Deployment, events: Iterable[Event]) -> Iterator[StoredEvent]:
     """Number the new events of a deployment and yield them as messages.
 

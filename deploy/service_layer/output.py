@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from deploy.domain.policy import Visible
+from deploy.domain.terminal import plain_text
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 
 EVENTS_AT_ONCE = 50
@@ -70,8 +71,9 @@ async def search_lines(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return up to `limit` lines after line `after` that contain `text` (ignoring case), and the next `after`.
 
-    The search ends after about `seconds`, so it may return fewer lines although there are more. The next `after` is
-    None at the end of the output. PostgreSQL searches in pieces, without keeping a connection between them.
+    It searches the text that a terminal shows, without colors and overwritten text. The search ends after about
+    `seconds`, so it may return fewer lines although there are more. The next `after` is None at the end of the output.
+    PostgreSQL searches in pieces, without keeping a connection between them.
     """
     wanted, found, deadline = text.casefold(), list[dict[str, Any]](), time.monotonic() + seconds
     while True:
@@ -82,7 +84,7 @@ async def search_lines(
         for last_line, message in piece:
             if message is not None:
                 for line in lines_of(message):
-                    if line.n <= after or wanted not in line.text.casefold():
+                    if line.n <= after or wanted not in plain_text(line.text).casefold():
                         continue
                     if len(found) == limit:
                         return found, found[-1]["n"]

@@ -41,7 +41,8 @@ async function serve(page: Page): Promise<void> {
         hosts: { total: HOSTS, ok: 0, changed: 490, failed: 10, unreachable: 0 },
       },
       "/hosts": {
-        results: hosts.filter(host => !searchParams.has("outcome") || bad(host)).map(host => result(stepId, host)), next_after: null,
+        results: hosts.filter(host => !searchParams.has("outcome") || bad(host)).map(host => result(stepId, host)),
+        next_after: null,
       },
       "/recap": {
         hosts: hosts.filter(host => name(host).includes(q)).map(host => ({

@@ -21,7 +21,7 @@ async function open(page: Page, service: string): Promise<Locator> {
 
 const next = (dialog: Locator) => dialog.getByRole("button", { name: "Continue" }).click();
 const field = (dialog: Locator, name: string) => dialog.locator(`[data-field=${name}]`);
-const summary = (dialog: Locator, name: string) => dialog.locator(`[data-changed=${name}]`);
+const summary = (dialog: Locator, name: string) => dialog.locator(`[data-value=${name}]`);
 
 test("deploys with every kind of input", async ({ page }) => {
   const dialog = await open(page, "all-inputs");
@@ -68,7 +68,7 @@ test("deploys with every kind of input", async ({ page }) => {
     await dialog.getByRole("button", { name: "Hide Registry password" }).click();
   });
 
-  await test.step("the summary shows what will happen and which values differ from the defaults", async () => {
+  await test.step("the summary shows what will happen and all values", async () => {
     await next(dialog);
     await expect(dialog).toContainText("Script deploy.py");
     await expect(dialog).toContainText("Read the values → Print them");

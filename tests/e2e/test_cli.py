@@ -484,7 +484,7 @@ def test_output_cannot_control_the_terminal(server: Server, cli: CommandLine) ->
     deployment_id = str(server.api.service(name)["last_deployment"]["id"])
     with cli.terminal("deployments", "logs", deployment_id) as terminal:
         assert terminal.wait() == 0
-    assert terminal.drawn == "\x1b[31mred\x1b[0m\x1b[0m\r\n"
+    assert terminal.drawn == "\x1b[0;31mred\x1b[0m\r\n"
 
 
 def test_login_accepts_a_url_copied_from_the_browser(server: Server, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ NO_WORKER = "No worker is running. Start one with: fastdeploy worker"
 FLOOD = f"""
 import json, os
 for n in range({EVENTS}):
-    print(json.dumps({{"name": f"step {{n}}", "message": os.urandom(1500).hex()}}))
+    print(json.dumps({{"name": f"step {{n}}", "state": "success", "message": os.urandom(1500).hex()}}))
 """
 
 

@@ -29,7 +29,7 @@ EVENTS = 6000
 FLOOD = f"""
 import json, os
 for n in range({EVENTS}):
-    print(json.dumps({{"name": f"step {{n}}", "message": os.urandom(1500).hex()}}))
+    print(json.dumps({{"name": f"step {{n}}", "state": "success", "message": os.urandom(1500).hex()}}))
 """
 HALF_A_HEAD = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 

@@ -571,7 +571,12 @@ class TestOutput:
             ("300 K", "300 k"),
             ("ÄÖÜ and more", "äöü AND"),
             ("naïve 😀", "NAÏVE 😀"),
-            ("\x1b[31mred\x1b[0m", "[31mRED"),
+            ("\x1b[31mre\x1b[1md\x1b[0m", "RED"),
+            ("\r 10 %\r 20 %", "20 %"),
+            ("abc\b\bX", "axc"),
+            ("read\x1b]8;;https://example.org\x07y", "ready"),
+            ("Windows\r", "windows"),
+            ("\x85", "\\X85"),
             ("😀", "😀"),
         ],
     )
@@ -581,9 +586,15 @@ class TestOutput:
         await site.take_in(deployment_id, line(text))
         assert await self.search(site, deployment_id, query) == ([2], None)
 
+    async def test_a_search_does_not_find_what_a_terminal_does_not_show(self, site: Site) -> None:
+        deployment_id = await site.running()
+        await site.take_in(deployment_id, line("\r 10 %\r 20 %"), line("\x1b[31mred\x1b[0m"))
+        assert await self.search(site, deployment_id, "10 %") == ([], None)
+        assert await self.search(site, deployment_id, "[31mred") == ([], None)
+
     async def test_the_database_only_returns_messages_that_can_contain_the_text(self, site: Site) -> None:
         deployment_id = await site.running()
-        for text in ("one", "two_", "two", "\x1b[1mthree"):
+        for text in ("one", "two_", "two", "\x1b[1mthree", "\x1b[1mtw\x1b[0mo_"):
             await site.take_in(deployment_id, line(text))
         async with site.open_uow() as uow:
             found = await uow.events.search_output(deployment_id, 0, "TWO_", visible=EVERYTHING)
@@ -592,6 +603,7 @@ class TestOutput:
             (2, True),
             (3, False),
             (4, False),
+            (5, True),
         ]
 
 

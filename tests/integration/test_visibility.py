@@ -313,6 +313,7 @@ def samples(world: World) -> dict[type, Command]:
             commands.CancelDeployment(deployment_id=deployment_id, by="eve"),
             commands.ReleaseDeployment(deployment_id=deployment_id),
             commands.IngestOutput(deployment_id=deployment_id, entries=(line("x"),), offset_before=0, offset=1),
+            commands.ShowOpenLine(deployment_id=deployment_id, number=1, at=expires, text="x"),
             commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
             commands.FinishDeployment(deployment_id=deployment_id),
             commands.ClaimDeployments(worker_id="w9"),

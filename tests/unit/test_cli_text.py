@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
+from deploy.domain.terminal import State
 from deploy.entrypoints.cli.client.address import base_url, is_loopback, page_url, socket_url
 from deploy.entrypoints.cli.client.api import service_not_found
 from deploy.entrypoints.cli.client.errors import UsageError
@@ -107,7 +108,7 @@ def test_value_files_allow_comments_and_errors_do_not_repeat_values() -> None:
         ("\x1bPq#0\x1b\\after", "after"),
         ("unfinished \x1b[", "unfinished "),
         ("unfinished \x1b", "unfinished "),
-        ("bell\x07 nul\x00 csi\x9b31m", "bell\\x07 nul\\x00 csi\\x9b31m"),
+        ("bell\x07 nul\x00 csi\x9b31m", "bell␇ nul␀ csi\\x9b31m"),
         ("turned\u202eround", "turnedround"),
         (" 10%\r 50%\r100%\r", "100%"),
         ("two\nlines", "two lines"),
@@ -118,8 +119,15 @@ def test_printable_removes_control_sequences(text: str, shown: str) -> None:
 
 
 def test_colored_keeps_only_colors() -> None:
-    line = "\x1b[0;32mok\x1b[0m \x1b]0;title\x07\x1b[38;2;1;2;3mx\x1b[2J\x1b[m\x07"
-    assert colored(line) == "\x1b[0;32mok\x1b[0m \x1b[38;2;1;2;3mx\x1b[m\\x07"
+    line = "\x1b[0;32mok\x1b[0m \x1b]0;title\x07\x1b[38;2;1;2;3mx\x1b[?25h\x1b[m\x07"
+    text, state = colored(line, State())
+    assert text == "\x1b[0;32mok\x1b[0m \x1b[0;38;2;1;2;3mx␇\x1b[0m"
+    assert state == State()
+
+
+def test_colors_continue_on_the_next_line() -> None:
+    _, state = colored("\x1b[31mfailed:", State())
+    assert colored("disk full", state)[0] == "\x1b[0;31mdisk full\x1b[0m"
 
 
 def test_a_message_becomes_one_line() -> None:

@@ -257,6 +257,22 @@ def test_failing_hosts_are_shown_while_watching() -> None:
     assert "web1: failed: no space" in drawn([running, *results], width=80, marks=Marks())
 
 
+def open_line(number: int, text: str) -> Message:
+    return {"type": "open_line", "deployment_id": 5, "n": number, "at": START, "text": text}
+
+
+def test_a_line_that_has_not_ended_is_shown_while_it_is_the_next_one() -> None:
+    transcript = Transcript()
+    transcript.take([deployment("running"), open_line(1, "10 %")])
+    assert transcript.open_line == "10 %"
+    transcript.take([open_line(1, "20 %")])
+    assert transcript.open_line == "20 %"
+    assert transcript.take([{"type": "output", "lines": [[1, START, "100 %", None]]}])
+    assert transcript.open_line == ""
+    transcript.take([open_line(1, "late")])
+    assert transcript.open_line == ""
+
+
 # --- On a terminal --------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +297,11 @@ def test_a_terminal_shows_header_steps_a_bar_and_the_outcome_with_its_reason() -
     assert "The step “Build” failed: no disk" in text
     assert "| no space left" in text
     assert "fastdeploy deployments logs 5" in text
+
+
+def test_a_terminal_shows_a_line_before_it_ends() -> None:
+    progress = open_line(1, "\r10 %\r\x1b[32m20 %")
+    assert "| 20 %" in drawn([deployment("running"), progress], width=80, marks=Marks(), with_output=True)
 
 
 def test_lines_fit_a_narrow_terminal() -> None:

@@ -190,3 +190,20 @@ def test_unknown_secrets_mask_everything() -> None:
     assert mask.entry(line("anything")) == line("***")
     data: dict[str, Any] = {"a": ["b"]}
     assert mask.value(data) == {"***": ["***"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Waiting ", "Waiting "),
+        ("key hunter2", "key ***"),
+        ("key hunter", "key ***"),
+        ("key hunt", "key ***"),
+        ("a hun", "a hun"),
+        ("key hunter2 and more", "key *** and more"),
+    ],
+)
+def test_a_line_that_has_not_ended_does_not_show_the_beginning_of_a_value(text: str, shown: str) -> None:
+    mask = Mask(["hunter2"])
+    assert mask.open_line(text) == shown
+    assert mask.output(Line("2 is a number", at(0))).text == "2 is a number"

@@ -90,6 +90,7 @@ class TestDeploymentMessage:
             "seq": 9,
             "environment": "",
             "held": None,
+            "run_ended": None,
         }
 
     def test_the_seq_matches_the_message(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.adapters.runs.supervisor.framing import LineFramer
+from deploy.adapters.runs.supervisor.framing import OPEN_LIMIT, LineFramer, open_text
 from deploy.adapters.runs.supervisor.output import OutputLimit
 from deploy.adapters.runs.supervisor.plain_json import from_json, quoted, to_json
 from deploy.adapters.runs.supervisor.system import signal_name
@@ -172,3 +172,19 @@ def test_outcomes_are_written_as_json() -> None:
 )
 def test_signals_have_names(number: int, name: str) -> None:
     assert signal_name(number) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"Waiting ", "Waiting "),
+        ("Gr\u00fc".encode()[:-1], "Gr"),
+        (b"\xff", "\\xff"),
+        (b"x" * 2 * OPEN_LIMIT, "x" * OPEN_LIMIT),
+        (b"".join(b"\r%4d %%" % n for n in range(1000)), "\r" + "\r".join(f"{n:4} %" for n in range(858, 1000))),
+        (b"\x1b[1G99 %" * 200, "\x1b[1G99 %" * 125),
+    ],
+    ids=["all", "incomplete", "invalid", "long", "progress", "columns"],
+)
+def test_the_last_states_of_a_progress_bar_or_the_beginning_of_a_line_are_shown(line: bytes, shown: str) -> None:
+    assert open_text(line) == shown

@@ -45,18 +45,26 @@ _OUTPUT = VisibleStatement(
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit",
     _SERVICE_OF_DEPLOYMENT,
 )
-# A piece of the output, as (last line, message): the message is NULL if it cannot contain the text. Comparisons of
-# letters are exact for ASCII; messages with characters that casefold() converts to ASCII are always included.
+# A piece of the output, as (last line, message): the message is NULL if it cannot contain the text, with or without
+# colors. Comparisons of letters are exact for ASCII. Messages with characters that casefold() converts to ASCII, and
+# with controls that change the text that a terminal shows, are always included.
 _SEARCH = VisibleStatement(
     "SELECT last_line, CASE WHEN message ILIKE :pattern OR ((octet_length(message) > char_length(message) "
-    "OR strpos(message, '\\u') > 0) AND message ~ :unusual) THEN message END AS message FROM ("
+    "OR strpos(message, '\\u') + strpos(message, '\\r') + strpos(message, '\\b') + strpos(message, '\\f') > 0) "
+    "AND (message ~ :unusual OR regexp_replace(message, :colors, '', 'g') ILIKE :pattern)) "
+    "THEN message END AS message FROM ("
     "SELECT last_line, message, sum(octet_length(message)) OVER (ORDER BY last_line) - octet_length(message) AS before "
     "FROM (SELECT last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit) AS next) AS piece "
     "WHERE before < :max_bytes ORDER BY last_line",
     _SERVICE_OF_DEPLOYMENT,
 )
-_UNUSUAL = r"[ßİŉſǰẖẗẘẙẚẞ\u212Aﬀﬁﬂﬃﬄﬅﬆ]|\\u(?!00[01])"
+_COLORS = r"\\u001b\[[0-9;:]*m"  # as JSON writes them
+_UNUSUAL = (
+    r"[ßİŉſǰẖẗẘẙẚẞ\u212Aﬀﬁﬂﬃﬄﬅﬆ]"
+    r"|[\u0080-\u009f\u2028-\u202e\u2066-\u2069]"
+    r"|\\u(?!001b\[[0-9;:]*m)|\\[bf]|\\r(?!\")"
+)
 _PLAIN = re.compile(r"[ !#-\[\]-~]+")
 _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 
@@ -155,6 +163,7 @@ class Events:
             after=line,
             pattern=f"%{escaped}%",
             unusual=_UNUSUAL,
+            colors=_COLORS,
             limit=limit,
             max_bytes=max_bytes,
         )

@@ -26,6 +26,7 @@ from deploy.domain.commands.runs import (
     Heartbeat,
     IngestOutput,
     PrepareRun,
+    ShowOpenLine,
 )
 from deploy.domain.commands.services import DeleteService, ServiceFolder, SyncServices
 from deploy.domain.commands.sessions import EndSessions, OpenSession
@@ -47,6 +48,7 @@ Command: TypeAlias = (
     | ReleaseDeployment
     | CancelDeployment
     | IngestOutput
+    | ShowOpenLine
     | ReportStep
     | FinishDeployment
     | ClaimDeployments
@@ -84,6 +86,7 @@ __all__ = [
     "RevokeToken",
     "Rule",
     "ServiceFolder",
+    "ShowOpenLine",
     "StartDeployment",
     "SyncServices",
 ]

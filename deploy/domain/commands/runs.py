@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 from deploy.domain.commands.rule import RUN, UPKEEP, ObjectType, Rule
@@ -40,6 +41,18 @@ class IngestOutput:
     entries: tuple[Entry, ...]
     offset_before: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowOpenLine:
+    """Show a line of output that has not ended yet to the clients that follow the deployment. It is not stored."""
+
+    rule: ClassVar[Rule] = Rule(Action.OPERATE, ObjectType.DEPLOYMENT, unaudited=RUN)
+
+    deployment_id: int
+    number: int
+    at: datetime
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.domain.masking.search import Search, Span, Stream, without
-from deploy.domain.masking.spellings import spellings
+from deploy.domain.masking.spellings import MIN_LENGTH, spellings
 from deploy.domain.model import HostResult, StepReport
 from deploy.domain.reports import Entry, HostErrorsCleared, HostReported, Line, Reported
 
@@ -84,6 +84,16 @@ class Mask:
     def output(self, line: Line) -> Line:
         """Return the next line, or piece of a line, that the run printed. Also mask values that it splits."""
         return self._next(line, self._output)
+
+    def open_line(self, text: str) -> str:
+        """Return a line that the run has not ended yet, and that comes again when it ends.
+
+        Also mask the beginning of a value at its end, except for beginnings so short that they occur by chance.
+        """
+        if self._everything:
+            return self.text(text)
+        spans = self._search.line_spans(text, self._output.copy(), continues=True)
+        return _masked(text, [span for span in spans if span[1] < len(text) or span[1] - span[0] >= MIN_LENGTH])
 
     def event(self, entry: Entry) -> Entry:
         """Return the next entry from a playbook's events. Also mask values that its lines split."""

@@ -130,6 +130,13 @@ class Stream:
         # The text before was a piece of a line that continues, or it is unknown.
         self.is_in_line = self.is_unknown = False
 
+    def copy(self) -> Stream:
+        """Return a copy, so that text can be looked at that comes again later."""
+        copy = Stream()
+        copy.matched = dict(self.matched)
+        copy.is_in_line, copy.is_unknown = self.is_in_line, self.is_unknown
+        return copy
+
     @property
     def is_idle(self) -> bool:
         """Return True if the next text cannot contain the rest of a value."""

@@ -82,7 +82,7 @@ class Deployment:
     worker_id: str | None = field(default=None, metadata=CHANGES)
     job_id: int | None = field(default=None, metadata=CHANGES)
     cancel_requested: str | None = field(default=None, metadata=CHANGES_AND_SENT)
-    run_ended: datetime | None = field(default=None, metadata=CHANGES)
+    run_ended: datetime | None = field(default=None, metadata=CHANGES_AND_SENT)
     seq: int = field(default=0, metadata=CHANGES_AND_SENT)
     lines: int = field(default=0, metadata=CHANGES_AND_SENT)
     spool_offset: int = field(default=0, metadata=CHANGES)

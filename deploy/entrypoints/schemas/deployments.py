@@ -89,6 +89,7 @@ class DeploymentOut(ResponseModel):
     exit_code: int | None
     retry_of: int | None
     cancel_requested: str | None
+    run_ended: datetime | None
     expected_seconds: float | None
     secret_inputs: list[str]
     seq: int

@@ -21,9 +21,13 @@ from deploy.service_layer.clock import Clock
 from deploy.service_layer.ingest.entries import NOTE_PREFIX
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.ingest.store import change_of, record_locked, record_run, settle
+from deploy.service_layer.messages import open_line_message
 from deploy.service_layer.output import lines_of
 from deploy.service_layer.run_secrets import StoredSecrets
 from deploy.service_layer.unit_of_work import UnitOfWork
+
+# PostgreSQL refuses notifications of 8,000 bytes and more.
+MAX_NOTIFICATION_BYTES = 8000
 
 
 async def claim_deployments(
@@ -139,6 +143,15 @@ async def _explained(end: RunEnded, run: Run, uow: UnitOfWork) -> RunEnded:
     stored = await uow.events.output_after(run.deployment.id, before, visible=EVERYTHING, limit=LAST_LINES)
     printed = [line.text for event in stored for line in lines_of(event.message)]
     return replace(end, error=short_text(ansible_error([*printed, *run.printed])))
+
+
+async def show_open_line(command: commands.ShowOpenLine, uow: UnitOfWork) -> list[Event]:
+    """Notify the servers of a line that has not ended yet, unless it is too long for a notification."""
+    message = open_line_message(command.deployment_id, command.number, command.at, command.text)
+    payload = f"open_line {command.deployment_id} {message}"
+    if len(payload.encode()) < MAX_NOTIFICATION_BYTES:
+        await uow.events.wake(payload)
+    return []
 
 
 async def fail_lost_run(command: commands.FailLostRun, uow: UnitOfWork, *, now: Clock) -> list[Event]:

@@ -9,7 +9,7 @@ from deploy.adapters.runs.directory import Record
 from deploy.domain.masking import Mask
 from deploy.domain.reports import Entry, Line, RunEnded, clean_text, read_event, read_line, report_problem
 
-START, EXIT = "start", "exit"
+START, EXIT, OPEN = "start", "exit", "open"
 # Distinguishes messages from the supervisor in the log from the script's output.
 NOTE_PREFIX = "[fastdeploy] "
 MAX_REPORT_NOTES = 20

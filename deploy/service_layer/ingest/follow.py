@@ -6,17 +6,20 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
 from typing import TypeVar
 
 import stamina
 
 from deploy.adapters.database import DATABASE_ERRORS, is_away, is_full, is_outdated
 from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
-from deploy.domain.commands import FailLostRun, IngestOutput
+from deploy.domain.commands import FailLostRun, IngestOutput, ShowOpenLine
+from deploy.domain.events import LinePrinted
 from deploy.domain.masking import Mask
 from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.reports import clean_text
 from deploy.service_layer.enforcement import ENDED_BY_WORKER, Enforcer
-from deploy.service_layer.ingest.entries import EXIT, START, ReportNotes, masked_entries
+from deploy.service_layer.ingest.entries import EXIT, OPEN, START, ReportNotes, masked_entries
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork
 
@@ -71,6 +74,7 @@ class Follower:
         self._enforcer = enforcer
         self._notes = ReportNotes()
         self._grown = asyncio.Event()
+        self._lines = 0
 
     async def follow(self) -> None:
         """Store the output until the end of the run is stored or the run is known to be lost."""
@@ -91,13 +95,13 @@ class Follower:
         offset = await persistently(self._stored_offset) if self._offset is None else self._offset
         if offset:
             self._mask.resume()
-        begun = False
+        begun, position = False, offset
         while offset is not None:
             # Keep this order: if the supervisor exits in between, it has already written everything.
             alive = self._run.alive()
             self._grown.clear()
             try:
-                records, after = self._run.read(offset, limit=BATCH)
+                records, after = self._run.read(position or offset, limit=BATCH)
             except (SpoolCorrupt, OSError) as error:
                 await self._fail(f"The run was lost: its spool cannot be read ({self._mask.text(str(error))}).")
                 return
@@ -106,7 +110,7 @@ class Follower:
                 begun = True
                 await self._wait()
             elif records:
-                offset = await self._ingest(records, offset, after)
+                offset, position = await self._take(records, offset, after)
             elif not alive:
                 refusal = "" if offset or begun else self._refusal()
                 await (self._fail(NOT_STARTED.format(self._mask.text(refusal))) if refusal else self._end_lost())
@@ -117,6 +121,20 @@ class Follower:
             else:
                 await self._wait()
 
+    async def _take(self, records: list[Record], before: int, after: int) -> tuple[int | None, int | None]:
+        """Store the records and show an unfinished line. Return the stored offset, and where to continue reading.
+
+        Lines that have not ended yet are not stored, and neither is an offset after them.
+        """
+        stored, position = before, after
+        if any(record.kind != OPEN for record in records):
+            ingested = await self._ingest(records, before, after)
+            if ingested is None:
+                return None, None
+            stored = position = ingested
+        await self._show_open_line(records[-1])
+        return stored, position
+
     async def _ingest(self, records: list[Record], before: int, after: int) -> int | None:
         entries = tuple(masked_entries(records, self._mask, self._notes))
         command = IngestOutput(deployment_id=self.deployment_id, entries=entries, offset_before=before, offset=after)
@@ -125,11 +143,24 @@ class Follower:
             # No events: the batch only contained `start`, or it was already stored by a commit whose response was
             # lost.
             return await persistently(self._stored_offset)
+        self._lines = next((event.number for event in reversed(events) if isinstance(event, LinePrinted)), self._lines)
         return None if records[-1].kind == EXIT else after
+
+    async def _show_open_line(self, record: Record) -> None:
+        if record.kind != OPEN:
+            return
+        at = datetime.fromtimestamp(record.at, timezone.utc)
+        text = clean_text(self._mask.open_line(str(record.data)))
+        command = ShowOpenLine(deployment_id=self.deployment_id, number=self._lines + 1, at=at, text=text)
+        try:
+            await self._bus.handle(command, by=WORKER)
+        except DATABASE_ERRORS as error:
+            log.debug("Failed to show a line that has not ended: %s", error)  # it is stored when it ends
 
     async def _stored_offset(self) -> int | None:
         async with self._open_unit_of_work() as uow:
             deployment = await uow.deployments.get(self.deployment_id, visible=EVERYTHING)
+            self._lines = deployment.lines
             return None if deployment.run_ended is not None else deployment.spool_offset
 
     async def _end_lost(self) -> None:

@@ -7,8 +7,8 @@ export type Api = Client<paths>;
 export interface Signer {
   token: () => string | null;
   renew: () => Promise<boolean>;
-  /** Called after each request with whether the server responded. */
-  reached: (answered: boolean) => void;
+  /** Called after each request with whether the server responded, and its time if it did (milliseconds). */
+  reached: (answered: boolean, serverTime?: number) => void;
 }
 
 function signed(request: Request, token: string | null): Request {
@@ -19,7 +19,7 @@ function signed(request: Request, token: string | null): Request {
 async function send(request: Request, signer: Signer): Promise<Response> {
   try {
     const response = await fetch(signed(request, signer.token()));
-    signer.reached(true);
+    signer.reached(true, Date.parse(response.headers.get("Date") ?? ""));
     return response;
   } catch (error) {
     signer.reached(false);

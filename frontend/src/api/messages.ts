@@ -55,12 +55,22 @@ export interface ResumeMessage {
   deployment_id: number;
 }
 
+/** A line without its newline yet; `n` is the number that it will have. It is not stored and has no `seq`. */
+export interface OpenLineMessage {
+  type: "open_line";
+  deployment_id: number;
+  n: number;
+  at: string;
+  text: string;
+}
+
 export interface PingMessage {
   type: "ping";
 }
 
 export type ServerMessage
-  = | DeploymentEvent | ServiceMessage | AuthenticationMessage | WarningMessage | ResumeMessage | PingMessage;
+  = | DeploymentEvent | ServiceMessage | AuthenticationMessage | WarningMessage | ResumeMessage | OpenLineMessage
+    | PingMessage;
 
 export type ClientMessage
   = | { access_token: string }

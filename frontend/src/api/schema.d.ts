@@ -996,6 +996,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -1058,6 +1060,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -1109,6 +1113,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */
@@ -1829,6 +1835,8 @@ export interface components {
             reason: string | null;
             /** Retry Of */
             retry_of: number | null;
+            /** Run Ended */
+            run_ended: string | null;
             /** Secret Inputs */
             secret_inputs: string[];
             /** Seq */

@@ -2,10 +2,10 @@ import { computed, ref, shallowRef } from "vue";
 import { useI18n } from "vue-i18n";
 import { ApiError } from "@/api/errors";
 import type { Deployment, Inputs, Service } from "@/api/types";
-import { activeFields, isChanged, toEnv, type Field } from "@/lib/inputs/fields";
+import { activeFields, isChanged, isTooLarge, toEnv, type Field } from "@/lib/inputs/fields";
 import { isSchema } from "@/lib/inputs/schema";
 import type { Fault } from "@/lib/inputs/validation";
-import { findFault, toEnv as extraValuesToEnv } from "@/lib/extraValues";
+import { findFault, fromEnv, toEnv as extraValuesToEnv } from "@/lib/extraValues";
 import { useDeploymentsStore } from "@/stores/deployments";
 import { useDraftsStore } from "@/stores/drafts";
 import { useServicesStore } from "@/stores/services";
@@ -83,9 +83,11 @@ export function useDeployForm(service: () => Service) {
     const last = inputs.value?.last ?? {};
     refused.clear();
     if (schema.value) return drafts.change(service().id, { values: { ...draft.value.values, ...last } });
-    const extraValues = Object.entries(last).map(([key, value], index) =>
-      ({ row: index + 1, key, value: typeof value === "string" ? value : JSON.stringify(value) }));
-    drafts.change(service().id, { extraValues });
+    // The browser has already rounded large integers, so leave them out rather than send another number.
+    const known = Object.fromEntries(Object.entries(last).filter(([, value]) => !isTooLarge(value)));
+    const lost = Object.keys(last).filter(name => isTooLarge(last[name]));
+    sending.problem.value = lost.length ? t("deploy.tooLarge", { names: lost.join(", ") }) : null;
+    drafts.change(service().id, { extraValues: fromEnv(known) });
   }
 
   /** Returns true if all values are valid; from now on, errors are shown. */

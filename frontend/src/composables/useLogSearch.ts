@@ -1,6 +1,6 @@
 import { useTimeoutFn } from "@vueuse/core";
 import { computed, ref, shallowRef, watch } from "vue";
-import { plainText } from "@/lib/ansi";
+import { plainText } from "@/lib/terminal/line";
 import { useOutputStore, type Log } from "@/stores/output";
 
 const TYPING_MS = 150;
@@ -35,9 +35,11 @@ export function useLogSearch(deploymentId: number, log: Log, show: (n: number) =
   const line = computed(() => matches.value[current.value] ?? null);
 
   function scan(): void {
+    // Lines that are found later can come before the current one, which stays the current one.
+    const shown = line.value;
     const loaded = active.value ? findLines(log.lines, active.value) : [];
     matches.value = onServer.size ? [...new Set([...loaded, ...onServer])].sort((a, b) => a - b) : loaded;
-    if (current.value >= matches.value.length) current.value = 0;
+    current.value = Math.max(0, shown === null ? 0 : matches.value.indexOf(shown));
   }
 
   async function search(): Promise<void> {

@@ -1,7 +1,10 @@
 import { useIntervalFn, useTimestamp } from "@vueuse/core";
-import type { Ref } from "vue";
+import { computed, type Ref } from "vue";
+import { useSessionStore } from "@/stores/session";
 
-/** The current time in milliseconds, updated every `interval` milliseconds. */
+/** The server's current time in milliseconds, updated every `interval` milliseconds. */
 export function useNow(interval: number): Readonly<Ref<number>> {
-  return useTimestamp({ scheduler: update => useIntervalFn(update, interval) });
+  const session = useSessionStore();
+  const now = useTimestamp({ scheduler: update => useIntervalFn(update, interval) });
+  return computed(() => now.value + session.clockOffset);
 }

@@ -1,6 +1,7 @@
 import { ref } from "vue";
 import { useI18n } from "vue-i18n";
 import { ApiError } from "@/api/errors";
+import { isMissingPart } from "@/lib/update";
 
 const SERVER_SENTENCES = [403, 404, 409, 429, 503] as const;
 
@@ -13,6 +14,7 @@ export function useProblem() {
   const busy = ref(false);
 
   function describe(error: unknown): string {
+    if (isMissingPart(error)) return t("error.outdated");
     if (!(error instanceof ApiError)) throw error;
     const { status, detail } = error;
     if (status === 0) return t("error.offline");

@@ -4,6 +4,7 @@ import type { Deployment, Step } from "@/api/types";
 import { progressOf } from "@/lib/progress";
 import { remaining } from "@/lib/remaining";
 import { formatElapsed } from "@/lib/time";
+import { usePushStore } from "@/stores/push";
 import { useNow } from "./useNow";
 
 /** Estimates are rounded, because single seconds suggest too much precision. */
@@ -16,10 +17,14 @@ function roughly(seconds: number): number {
 export function useProgress(deployment: () => Deployment | undefined, steps: () => readonly Step[]) {
   const { t } = useI18n();
   const now = useNow(1000);
+  const push = usePushStore();
   const progress = computed(() => progressOf(steps()));
   const left = computed(() => {
     const current = deployment();
-    return current ? remaining(current, steps(), now.value) : { fraction: null, seconds: null, overdue: false };
+    if (!current) return { fraction: null, seconds: null, overdue: false };
+    const found = remaining(current, steps(), now.value);
+    // Without word from the server, it may have ended long ago.
+    return push.status === "offline" ? { ...found, seconds: null, overdue: false } : found;
   });
   const timeLeft = computed(() => {
     const { seconds, overdue } = left.value;

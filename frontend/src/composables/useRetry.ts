@@ -2,8 +2,11 @@ import { reactive, ref } from "vue";
 import { useRouter } from "vue-router";
 import { ApiError, type Fault } from "@/api/errors";
 import type { Deployment } from "@/api/types";
+import { fromEnv } from "@/lib/extraValues";
+import { isTooLarge } from "@/lib/inputs/fields";
 import { randomId } from "@/lib/random";
 import { useDeploymentsStore } from "@/stores/deployments";
+import { useDraftsStore } from "@/stores/drafts";
 import { useServicesStore } from "@/stores/services";
 import { useProblem } from "./useProblem";
 
@@ -29,6 +32,7 @@ export function readNeeds(faults: readonly Fault[]): RetryNeeds | null {
 /** Retries a deployment. Asks again for what is not stored: secret inputs and the confirmation. */
 export function useRetry(deployment: () => Deployment) {
   const deployments = useDeploymentsStore();
+  const drafts = useDraftsStore();
   const services = useServicesStore();
   const router = useRouter();
   const { problem, busy, attempt } = useProblem();
@@ -36,10 +40,12 @@ export function useRetry(deployment: () => Deployment) {
   const needs = reactive<RetryNeeds>({ secrets: [], confirm: false });
   let key = randomId();
 
-  function ask(missing: RetryNeeds): void {
+  /** Asks for what is missing. Returns false if the dialog asks for it already. */
+  function ask(missing: RetryNeeds): boolean {
+    const known = JSON.stringify(needs);
     needs.secrets = [...new Set([...needs.secrets, ...missing.secrets])];
     needs.confirm ||= missing.confirm;
-    asking.value = true;
+    return JSON.stringify(needs) !== known;
   }
 
   async function send(request: { env?: Record<string, unknown>; confirm?: string }): Promise<void> {
@@ -50,9 +56,7 @@ export function useRetry(deployment: () => Deployment) {
         await router.push({ name: "deployment", params: { id: started.id } });
       } catch (error) {
         const missing = error instanceof ApiError && error.status === 422 ? readNeeds(error.faults) : null;
-        const first = !asking.value;
-        if (missing) ask(missing);
-        if (!missing || !first) throw error;
+        if (!missing || !ask(missing)) throw error;
       }
     });
   }
@@ -64,16 +68,24 @@ export function useRetry(deployment: () => Deployment) {
     needs.confirm = services.byId[id]?.data.confirm === true;
   }
 
-  /** Starts the retry, or opens the dialog if something is missing. */
+  /** Opens the dialog. A retry never starts at once, because its button appears where the one to cancel was. */
   async function begin(): Promise<void> {
     key = randomId();
     needs.secrets = [...deployment().secret_inputs];
     needs.confirm = false;
-    if (needs.secrets.length > 0) await readService();
+    await readService();
     problem.value = null;
-    if (needs.secrets.length > 0) asking.value = true;
-    else await send({});
+    asking.value = true;
   }
 
-  return { asking, needs, problem, busy, begin, send };
+  /** Opens the form of the service with the same values, so that they can be changed first. */
+  async function edit(): Promise<void> {
+    const { service_id: id, context } = deployment();
+    await readService();
+    const values = Object.fromEntries(Object.entries(context.env ?? {}).filter(([, value]) => !isTooLarge(value)));
+    drafts.change(id, services.byId[id]?.data.inputs ? { values } : { extraValues: fromEnv(values) });
+    await router.push({ name: "service", params: { id }, hash: "#deploy" });
+  }
+
+  return { asking, needs, problem, busy, begin, send, edit };
 }

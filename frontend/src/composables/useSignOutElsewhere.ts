@@ -13,7 +13,7 @@ export function useSignOutElsewhere(): void {
   const { data, post } = useBroadcastChannel<SignedOut, SignedOut>({ name: "fastdeploy.session" });
 
   watch(data, (message) => {
-    if (message?.type === "signed-out" && session.signedIn) session.forget();
+    if (message?.type === "signed-out" && session.signedIn) session.forget("elsewhere");
   });
   watch(() => session.state, (state, before) => {
     if (state === "signed-out" && before === "signed-in") post({ type: "signed-out" });

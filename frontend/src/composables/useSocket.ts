@@ -11,10 +11,12 @@ export interface SocketOptions {
   /** Requests a new token; the socket watches `token` and sends it. */
   renew: () => Promise<boolean>;
   receive: (message: ServerMessage) => void;
+  /** Checks with a short request whether the server can be reached. */
+  probe: () => Promise<boolean>;
 }
 
-/** The server sends a ping every 20 s; after this long without a message, the connection is dead. */
-const SILENCE_MS = 50_000;
+/** The server sends a ping every 20 s; after this long without a message, the connection may be dead. */
+const SILENCE_MS = 22_000;
 /** Timeout for connecting and authenticating. */
 const HANDSHAKE_MS = 10_000;
 
@@ -42,6 +44,20 @@ export function useSocket(options: SocketOptions) {
     watchdog = setTimeout(() => lost(), within);
   }
 
+  /** A dead connection looks like a silent one; a request tells them apart. */
+  async function verify(): Promise<void> {
+    const checked = socket;
+    if (checked === null || status.value !== "live") return;
+    const reached = await options.probe();
+    if (checked === socket && !reached) lost();
+  }
+
+  function onSilence(): void {
+    // A server that answers but sends no ping anymore has lost the connection.
+    watchdog = setTimeout(() => lost(), SILENCE_MS);
+    void verify();
+  }
+
   function connect(): void {
     clearTimeout(retry);
     const { value: token } = options.token;
@@ -56,7 +72,8 @@ export function useSocket(options: SocketOptions) {
   }
 
   function onFrame(frame: string): void {
-    expectMessage(SILENCE_MS);
+    clearTimeout(watchdog);
+    watchdog = setTimeout(onSilence, SILENCE_MS);
     const message = parseMessage(frame);
     if (message === null) return;
     if (message.type === "authentication") authenticated(message.status === "success");
@@ -108,9 +125,11 @@ export function useSocket(options: SocketOptions) {
     status.value = "off";
   }
 
-  /** The network or the user is back, so skip the rest of the backoff. */
+  /** The network or the user is back, so check the connection, or skip the rest of the backoff. */
   function reconnectNow(): void {
-    if (status.value === "waiting" && document.visibilityState === "visible") connect();
+    if (document.visibilityState !== "visible") return;
+    if (status.value === "waiting") connect();
+    else void verify();
   }
 
   watch(options.token, (token) => {
@@ -119,6 +138,7 @@ export function useSocket(options: SocketOptions) {
   }, { flush: "sync" });
 
   useEventListener(window, "online", reconnectNow);
+  useEventListener(window, "offline", () => void verify());
   useEventListener(document, "visibilitychange", reconnectNow);
   onScopeDispose(close);
 

@@ -15,7 +15,8 @@ export function useVirtualRows(count: () => number, scroller: Readonly<Ref<HTMLE
   })));
   const items = computed(() => virtualizer.value.getVirtualItems());
   /** Indices of the rows to draw. */
-  const shown = computed(() => isLong.value ? items.value.map(item => item.index) : Array.from({ length: count() }, (_, index) => index));
+  const shown = computed(() =>
+    isLong.value ? items.value.map(item => item.index) : Array.from({ length: count() }, (_, index) => index));
   const height = computed(() => isLong.value ? `${virtualizer.value.getTotalSize()}px` : undefined);
   const offset = computed(() => isLong.value ? `translateY(${items.value[0]?.start ?? 0}px)` : undefined);
 

@@ -12,6 +12,12 @@ export function toEnv(extraValues: readonly ExtraValue[]): Record<string, string
   return Object.fromEntries(extraValues.filter(({ key }) => key.trim()).map(({ key, value }) => [key.trim(), value]));
 }
 
+/** Converts the `env` of a deployment to form rows. */
+export function fromEnv(env: Readonly<Record<string, unknown>>): ExtraValue[] {
+  return Object.entries(env).map(([key, value], index) =>
+    ({ row: index + 1, key, value: typeof value === "string" ? value : JSON.stringify(value) }));
+}
+
 export function findFault(extraValues: readonly ExtraValue[]): ExtraValuesFault | null {
   const seen = new Set<string>();
   for (const { key, value } of extraValues) {

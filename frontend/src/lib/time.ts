@@ -26,8 +26,9 @@ const STEPS: [limit: number, unit: Intl.RelativeTimeFormatUnit, size: number][] 
   [MINUTE, "second", SECOND],
   [HOUR, "minute", MINUTE],
   [DAY, "hour", HOUR],
-  [30 * DAY, "day", DAY],
-  [365 * DAY, "month", 30 * DAY],
+  // "90 days" is what people chose and remember, not "2 months".
+  [100 * DAY, "day", DAY],
+  [365 * DAY, "month", 30.44 * DAY],
   [Infinity, "year", 365 * DAY],
 ];
 
@@ -41,8 +42,16 @@ export function formatRelative(at: Date, now: number, locale: string): string {
   return format.format(Math.sign(difference) * Math.floor(distance / size), unit);
 }
 
+/** The language and region for dates and times: the browser's. The texts of the page exist in English only. */
+export function timeLocale(): string {
+  return navigator.languages[0] ?? navigator.language;
+}
+
+/** The date and the time with its zone; the month is a word, so the order of the numbers doesn't matter. */
 export function formatDateTime(at: Date, locale: string): string {
-  return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }).format(at);
+  return new Intl.DateTimeFormat(locale, {
+    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+  }).format(at);
 }
 
 /** Returns the time of day of a log line, "14:03:07.123", in the user's time zone. */

@@ -1,4 +1,7 @@
 import { createRouter, createWebHistory, type RouteLocationNormalized, type RouteLocationRaw, type Router } from "vue-router";
+import { i18n } from "@/i18n";
+import { isMissingPart, reloadOnce } from "@/lib/update";
+import { useNoticesStore } from "@/stores/notices";
 import { useSessionStore } from "@/stores/session";
 
 declare module "vue-router" {
@@ -45,5 +48,9 @@ export function createAppRouter(): Router {
     ],
   });
   router.beforeEach(guard);
+  router.onError((error, to) => {
+    if (!isMissingPart(error)) return;
+    if (!reloadOnce(router.resolve(to).href)) useNoticesStore().show(i18n.global.t("error.outdated"), "failure");
+  });
   return router;
 }

@@ -6,7 +6,7 @@ import { BAD } from "@/lib/hosts";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 
-/** The results of one step by host. `next` is the place of the next page, or null. `version` changes once per frame. */
+/** The results of one step by host. `next` is the next page, or null. `version` changes once per frame. */
 export interface StepResults {
   readonly byHost: Map<string, HostResult>;
   next: string | null;

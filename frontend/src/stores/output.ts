@@ -3,6 +3,8 @@ import { shallowReactive } from "vue";
 import { call } from "@/api/errors";
 import type { WireLine } from "@/api/messages";
 import type { Output } from "@/api/types";
+import { stateBefore } from "@/lib/terminal/states";
+import type { State } from "@/lib/terminal/line";
 import { usePushStore } from "./push";
 import { useSessionStore } from "./session";
 
@@ -19,6 +21,10 @@ export interface LogLine {
  */
 export interface Log {
   readonly lines: (LogLine | undefined)[];
+  /** The terminal's state after each line, as far as it is known. */
+  states: (State | undefined)[];
+  /** The line that the run has not ended yet. It is shown until line `n` arrives, and never stored. */
+  open: LogLine | null;
   total: number;
   loaded: number;
   version: number;
@@ -27,10 +33,19 @@ export interface Log {
 
 /** Lines per fetched block. */
 const BLOCK = 1000;
+/** Lines before the visible ones that are fetched as well, because colors continue across lines. */
+const LEAD = 200;
 /** Blocks per request when all lines are needed: the server's maximum. */
 const BLOCKS_AT_ONCE = 10;
 /** Lines per page of search results. */
 const SEARCH_LIMIT = 1000;
+
+function emptyLog(): Log {
+  return { lines: [], states: [], open: null, total: 0, loaded: 0, version: 0, error: null };
+}
+
+const keysOf = (deploymentId: number, first: number, count: number) =>
+  Array.from({ length: count }, (_, index) => `${deploymentId}:${first + index}`);
 
 type OnPart = (found: number[], last: number) => boolean;
 
@@ -60,7 +75,7 @@ export const useOutputStore = defineStore("output", () => {
   function of(deploymentId: number): Log {
     const known = logs.get(deploymentId);
     if (known) return known;
-    const log: Log = shallowReactive({ lines: [], total: 0, loaded: 0, version: 0, error: null });
+    const log: Log = shallowReactive(emptyLog());
     logs.set(deploymentId, log);
     return log;
   }
@@ -91,6 +106,12 @@ export const useOutputStore = defineStore("output", () => {
 
   push.on("output", message => append(message.deployment_id, message.lines));
 
+  push.on("open_line", ({ deployment_id: deploymentId, n, at, text }) => {
+    const log = of(deploymentId);
+    log.open = text ? { n, at, text, stepId: null } : null;
+    touch(log);
+  });
+
   /** Sets the total number of lines, loaded or not. */
   function announce(deploymentId: number, total: number): Log {
     const log = of(deploymentId);
@@ -107,18 +128,16 @@ export const useOutputStore = defineStore("output", () => {
       }));
       for (const { n, at, text, step_id: stepId } of page.lines) put(log, { n, at, text, stepId });
       log.error = null;
+      log.states = []; // lines that were absent can change the colors of the lines after them
     } catch (error) {
       log.error = error;
-      for (const key of keys(deploymentId, first, count)) blocks.delete(key);
+      for (const key of keysOf(deploymentId, first, count)) blocks.delete(key);
     }
     touch(log);
   }
 
-  const keys = (deploymentId: number, first: number, count: number) =>
-    Array.from({ length: count }, (_, index) => `${deploymentId}:${first + index}`);
-
   function block(deploymentId: number, first: number, count = 1): Promise<void> {
-    const wanted = keys(deploymentId, first, count);
+    const wanted = keysOf(deploymentId, first, count);
     const known = wanted.map(key => blocks.get(key));
     if (known.every(fetching => fetching !== undefined)) return Promise.all(known).then(() => {});
     const fetching = fetchBlocks(deploymentId, first, count);
@@ -136,7 +155,7 @@ export const useOutputStore = defineStore("output", () => {
   async function ensure(deploymentId: number, from: number, to: number): Promise<void> {
     const log = of(deploymentId);
     const missing: Promise<void>[] = [];
-    for (let number = Math.floor(from / BLOCK); number <= Math.floor(to / BLOCK); number += 1) {
+    for (let number = Math.floor(Math.max(0, from - LEAD) / BLOCK); number <= Math.floor(to / BLOCK); number += 1) {
       if (isMissing(log, number)) missing.push(block(deploymentId, number));
     }
     await Promise.all(missing);
@@ -153,10 +172,16 @@ export const useOutputStore = defineStore("output", () => {
     }
   }
 
+  /** Returns the terminal's state before the line at `index`. */
+  function stateAt(deploymentId: number, index: number): State {
+    const log = of(deploymentId);
+    return stateBefore(log.lines, log.states, index);
+  }
+
   function drop(deploymentId: number): void {
     logs.delete(deploymentId);
     for (const key of [...blocks.keys()]) if (key.startsWith(`${deploymentId}:`)) blocks.delete(key);
   }
 
-  return { of, announce, ensure, ensureAll, search: searchOutput, drop };
+  return { of, announce, stateAt, ensure, ensureAll, search: searchOutput, drop };
 });

@@ -37,7 +37,7 @@ export const usePushStore = defineStore("push", () => {
   let round = 0;
 
   const socket = useSocket({
-    url: socketUrl, token: toRef(session, "token"), renew: () => session.renew(), receive,
+    url: socketUrl, token: toRef(session, "token"), renew: () => session.renew(), receive, probe: () => session.probe(),
   });
   const follows = useFollows({
     api: session.api, send: socket.send, emit: messages => messages.forEach(message => bus.emit(message)),

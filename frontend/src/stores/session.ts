@@ -8,6 +8,10 @@ import type { Session, User } from "@/api/types";
 export type SessionState = "restoring" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 3000;
+/** Smaller differences between the clocks can come from rounding: the server sends whole seconds. */
+const CLOCK_SLACK_MS = 2000;
+/** Timeout for checking whether the server can be reached. */
+const PROBE_MS = 4000;
 /** Other sites cannot make a browser send this header, so the cookie alone is not enough. */
 const REFRESH_HEADER = { "X-Requested-With": "fastdeploy" };
 
@@ -27,8 +31,19 @@ export const useSessionStore = defineStore("session", () => {
   const signedIn = computed(() => state.value === "signed-in");
   const isAdmin = computed(() => user.value?.is_admin ?? false);
 
+  /** Why the session ended, if the user did not end it here. */
+  const ended = ref<"expired" | "elsewhere" | null>(null);
+
   const reachable = ref(true);
-  const reached = (answered: boolean) => { reachable.value = answered; };
+  /** Milliseconds by which the server's clock is ahead of the browser's. All times that are shown are the server's. */
+  const clockOffset = ref(0);
+
+  function reached(answered: boolean, serverTime = NaN): void {
+    reachable.value = answered;
+    const offset = serverTime - Date.now();
+    if (!Number.isNaN(offset)) clockOffset.value = Math.abs(offset) > CLOCK_SLACK_MS ? offset : 0;
+  }
+
   const api = markRaw(createApi({ token: () => token.value, renew, reached }));
   const anonymous = createApi({ token: () => null, renew: () => Promise.resolve(false), reached });
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -45,8 +60,9 @@ export const useSessionStore = defineStore("session", () => {
     timer = setTimeout(() => void renew(), delay);
   }
 
-  function forget(): void {
+  function forget(why: typeof ended.value = null): void {
     clearTimeout(timer);
+    ended.value = why;
     token.value = null;
     user.value = null;
     state.value = "signed-out";
@@ -62,7 +78,7 @@ export const useSessionStore = defineStore("session", () => {
       return true;
     } catch (error) {
       // Only a rejection ends the session; a server restart must not sign users out.
-      if (error instanceof ApiError && error.status === 401) forget();
+      if (error instanceof ApiError && error.status === 401) forget(signedIn.value ? "expired" : null);
       else schedule(RETRY_MS);
       return false;
     } finally {
@@ -76,8 +92,20 @@ export const useSessionStore = defineStore("session", () => {
     return renewing;
   }
 
+  /** Returns true if the server answers, whatever it answers. */
+  async function probe(): Promise<boolean> {
+    try {
+      await fetch("/health/live", { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) });
+      reached(true);
+    } catch {
+      reached(false);
+    }
+    return reachable.value;
+  }
+
   async function loadUser(): Promise<void> {
     user.value = await call(api.GET("/users/me"));
+    ended.value = null;
     state.value = "signed-in";
   }
 
@@ -114,5 +142,8 @@ export const useSessionStore = defineStore("session", () => {
     }
   }
 
-  return { api, token, user, state, reachable, signedIn, isAdmin, renew, restore, signIn, signOut, forget };
+  return {
+    api, token, user, state, ended, reachable, clockOffset, signedIn, isAdmin,
+    probe, renew, restore, signIn, signOut, forget,
+  };
 });

@@ -95,6 +95,12 @@ describe("deploying a service without inputs", () => {
     expect(sent()).toEqual([{ env: { BRANCH: "next", COUNT: "3" }, origin: "frontend" }]);
   });
 
+  it("does not change large integers silently", async () => {
+    await open({ last: { BRANCH: "next", BUILD: 2 ** 60 } });
+    await press("Reuse previous values");
+    expect(text()).toContain("Too large for the browser and left out: BUILD.");
+  });
+
   it("asks for its name if the service requires confirmation", async () => {
     server.json("POST /services/1/deployments", aDeployment({ id: 31 }));
     await open({ confirm: true });
@@ -139,6 +145,7 @@ describe("deploying a service with inputs", () => {
     await choose("where", 0);
     await press("Continue");
     expect(text()).toContain("Version: v2");
+    expect(text()).toContain("Where to: staging (default)");
     await press("Deploy now");
     expect(sent()).toEqual([{ env: { version: "v2", where: "staging" }, origin: "frontend" }]);
   });

@@ -1,6 +1,7 @@
 import { flushPromises, type VueWrapper } from "@vue/test-utils";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { DeploymentDetail } from "@/api/types";
+import { useDraftsStore } from "@/stores/drafts";
 import { usePushStore } from "@/stores/push";
 import DeploymentView from "@/views/DeploymentView.vue";
 import { freshStores, mountInApp, signIn } from "../support/app";
@@ -194,10 +195,22 @@ describe("a retry", () => {
     expect(router.currentRoute.value.path).toBe("/deployment/6");
   });
 
+  it("leads to the form with the same values to change them", async () => {
+    server.json("GET /services/1", { ...aService({ data: { inputs: { properties: { branch: {} } } } }), readme: null, plan: [] });
+    const { page, router } = await open({ ...failed, context: { env: { branch: "next" } } });
+    await press(page, "Retry");
+    [...dialog()?.querySelectorAll("button") ?? []].find(button => button.textContent.trim() === "Change values")?.click();
+    await settle();
+    expect(router.currentRoute.value.fullPath).toBe("/service/1#deploy");
+    expect(useDraftsStore().of(1).values).toEqual({ branch: "next" });
+    expect(server.called("POST /deployments/5/retry")).toHaveLength(0);
+  });
+
   it("asks for the service's name if required", async () => {
     server.json("POST /deployments/5/retry", { detail: [{ loc: ["body", "confirm"], msg: "Type shop.", type: "input" }] }, 422);
     const { page } = await open(failed);
     await press(page, "Retry");
+    await submit();
     expect(dialog()?.textContent).toContain("Type shop to confirm");
     const button = () => dialog()?.querySelector<HTMLButtonElement>("button[type=submit]");
     expect(button()?.disabled).toBe(true);

@@ -4,7 +4,7 @@ import type { DeploymentDetail } from "@/api/types";
 import { usePushStore } from "@/stores/push";
 import DeploymentView from "@/views/DeploymentView.vue";
 import { freshStores, mountInApp, signIn } from "../support/app";
-import { aDeployment, aDetail, aResult, aStep } from "../support/data";
+import { aDeployment, aDetail, aResult, aService, aStep } from "../support/data";
 import { FakeServer, FakeSocket } from "../support/network";
 
 const AT = "2026-01-01T10:00:00Z";
@@ -194,50 +194,38 @@ describe("a failed deployment", () => {
     expect(page.get("[data-step=Install] button").attributes("aria-expanded")).toBe("false");
   });
 
-  it("can be retried with a button", async () => {
+  it("shows the step that a cancel interrupted as cancelled", async () => {
+    const reason = "Cancelled by lena.";
+    const page = await open({ state: "cancelled", finished: AT, reason, steps: [{ ...failed, hosts: [], message: reason }] });
+    expect(page.get("[data-step=Install]").text()).toContain("Cancelled");
+    expect(page.get("[data-step=Install]").text()).not.toContain("Failed");
+  });
+
+  it("shows values by their titles", async () => {
+    const inputs = { properties: { target: { title: "Target", oneOf: [{ const: "prod", title: "Production" }] } } };
+    server.json("GET /services/1", { ...aService({ data: { inputs } }), readme: null, plan: [] });
+    const page = await open({ context: { env: { target: "prod", OTHER: "1" } } });
+    expect(page.findAll("[data-value]").map(value => value.text())).toEqual(["Target: Production", "OTHER: 1"]);
+  });
+
+  it("can be stopped if it reported success but its processes do not end", async () => {
+    const page = await open({ state: "success", finished: AT, run_ended: null });
+    expect(page.text()).toContain("Stop its processes");
+    await say(change(2, { state: "success", finished: AT, run_ended: AT }));
+    expect(page.text()).not.toContain("Stop its processes");
+  });
+
+  it("can be retried with a button, after a confirmation", async () => {
     server.json("POST /deployments/5/retry", aDeployment({ id: 6, retry_of: 5, state: "queued" }));
     const page = await open({ state: "failure", finished: AT });
     const button = page.findAll("button").find(found => found.text() === "Retry");
     await button?.trigger("click");
+    await button?.trigger("click");
+    await settle();
+    expect(server.called("POST /deployments/5/retry")).toHaveLength(0);
+    document.querySelector("[role=dialog] form")?.dispatchEvent(new Event("submit", { cancelable: true }));
     await settle();
     expect(server.called("POST /deployments/5/retry")).toHaveLength(1);
-  });
-});
-
-describe("the log", () => {
-  it("renders only visible lines of a log of any length", async () => {
-    stored = Array.from({ length: 1000 }, (_, index) => `line ${index + 1}`);
-    const page = await open({ state: "success", finished: AT });
-    expect(page.text()).toContain("1,000 lines");
-    expect(lines(page).length).toBeLessThan(120);
-    expect(lines(page)[0]).toBe("line 1");
-  });
-
-  it("shows markup as text, and colors as classes", async () => {
-    stored = ["\u001b[31m<img src=x onerror=alert(1)>\u001b[0m"];
-    const page = await open({ state: "success", finished: AT });
-    expect(page.find(".log img").exists()).toBe(false);
-    expect(page.get(".log .ansi-fg-1").text()).toBe("<img src=x onerror=alert(1)>");
-  });
-
-  it("marks the line that a link points to", async () => {
-    stored = ["one", "two", "three"];
-    const page = await open({ state: "success", finished: AT }, "/deployment/5#L2");
-    expect(page.get(".log-line-now .number").text()).toBe("2");
-  });
-
-  it("counts and marks search matches", async () => {
-    stored = ["all is well", "an Error", "well", "error again"];
-    const page = await open({ state: "success", finished: AT });
-    await page.get("input[type=search]").setValue("error");
-    await vi.waitFor(() => expect(page.get("[role=toolbar]").text()).toContain("1 of 2"));
-    expect(page.findAll(".log-mark").map(mark => mark.text())).toEqual(["Error", "error"]);
-    await page.get("input[type=search]").trigger("keydown", { key: "Enter" });
-    await vi.waitFor(() => expect(page.get(".log-line-now .number").text()).toBe("4"));
-  });
-
-  it("shows that there is no output", async () => {
-    expect((await open({ state: "success", finished: AT })).text()).toContain("No output");
   });
 });
 

@@ -2,6 +2,7 @@ import { flushPromises } from "@vue/test-utils";
 import { beforeEach, describe, expect, it } from "vitest";
 import { useNoticesStore } from "@/stores/notices";
 import { usePushStore } from "@/stores/push";
+import { useSessionStore } from "@/stores/session";
 import ServicesView from "@/views/ServicesView.vue";
 import SignInView from "@/views/SignInView.vue";
 import TokensView from "@/views/TokensView.vue";
@@ -28,6 +29,16 @@ function press(text: string, within: ParentNode = document.body): void {
 }
 
 describe("signing in", () => {
+  it.each([
+    ["expired", "Your session has expired or was ended."],
+    ["elsewhere", "You signed out in another tab."],
+  ] as const)("says why the session is over: %s", async (why, text) => {
+    await signIn(server);
+    useSessionStore().forget(why);
+    const { wrapper } = await mountInApp(SignInView, { at: "/sign-in?next=/queue" });
+    expect(wrapper.text()).toContain(text);
+  });
+
   async function attempt(path: string) {
     const page = await mountInApp(SignInView, { at: path });
     await page.wrapper.get("input[name=username]").setValue("lena");
@@ -142,12 +153,17 @@ describe("the services", () => {
     expect(new Set(keys).size).toBe(1);
   });
 
-  it("show which folders could not be read, and why", async () => {
-    server.json("GET /services/problems", [{ folder: "broken", file: "config.json", reason: "it is no JSON" }]);
+  it("show administrators which folders have problems, and why", async () => {
+    server.json("GET /services/problems", [
+      { folder: "broken", file: "config.json", reason: "it is no JSON" }, { folder: "gone", file: "", reason: "/tmp/x is missing" },
+    ]);
+    expect((await mountInApp(ServicesView)).wrapper.text()).not.toContain("have problems");
+    await signIn(server, aUser({ is_admin: true }));
     const { wrapper } = await mountInApp(ServicesView);
-    expect(wrapper.text()).toContain("1 folder has a problem");
+    expect(wrapper.text()).toContain("2 folders have problems");
     expect(wrapper.text()).toContain("services/broken/config.json");
-    expect(wrapper.text()).toContain("it is no JSON");
+    expect(wrapper.text()).toContain("It is no JSON");
+    expect(wrapper.text()).toContain("/tmp/x is missing");
   });
 
   it("explain how to add the first service", async () => {

@@ -6,6 +6,7 @@ import { FakeSocket } from "../support/network";
 
 const token = ref<string | null>("token-1");
 const renew = vi.fn(() => Promise.resolve(true));
+const probe = vi.fn(() => Promise.resolve(true));
 let received: ServerMessage[] = [];
 let scope: EffectScope;
 let socket: ReturnType<typeof useSocket>;
@@ -15,10 +16,11 @@ beforeEach(() => {
   FakeSocket.install();
   token.value = "token-1";
   renew.mockClear();
+  probe.mockReset().mockResolvedValue(true);
   received = [];
   scope = effectScope();
   socket = scope.run(() => useSocket({
-    url: () => "ws://x", token, renew, receive: message => received.push(message),
+    url: () => "ws://x", token, renew, probe, receive: message => received.push(message),
   })) as typeof socket;
   socket.open();
   return () => {
@@ -114,13 +116,33 @@ describe("a lost connection", () => {
 
   it("is detected by its silence", async () => {
     FakeSocket.last.welcome();
-    await vi.advanceTimersByTimeAsync(40_000);
+    await vi.advanceTimersByTimeAsync(20_000);
     FakeSocket.last.say({ type: "ping" });
-    await vi.advanceTimersByTimeAsync(40_000);
-    expect(socket.status.value).toBe("live");
-    await vi.advanceTimersByTimeAsync(10_001);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(probe).not.toHaveBeenCalled();
+    probe.mockResolvedValue(false);
+    await vi.advanceTimersByTimeAsync(2_001);
+    expect(probe).toHaveBeenCalledTimes(1);
     expect(socket.status.value).toBe("waiting");
   });
+
+  it("is detected although the server answers requests", async () => {
+    FakeSocket.last.welcome();
+    await vi.advanceTimersByTimeAsync(22_001);
+    expect(socket.status.value).toBe("live");
+    await vi.advanceTimersByTimeAsync(22_001);
+    expect(socket.status.value).toBe("waiting");
+  });
+
+  it.each([[false, "waiting"], [true, "live"]] as const)(
+    "is checked when the browser goes offline (server reachable: %s)", async (reached, status) => {
+      FakeSocket.last.welcome();
+      probe.mockResolvedValue(reached);
+      window.dispatchEvent(new Event("offline"));
+      await vi.advanceTimersByTimeAsync(0);
+      expect(socket.status.value).toBe(status);
+    },
+  );
 
   it("is retried immediately when the network is back", () => {
     FakeSocket.last.breakOff();

@@ -164,7 +164,14 @@ describe("errors", () => {
     [{ type: "boolean", const: true, default: false }, false, { key: "on" }],
     [{ type: "array", items: { enum: ["a", "b"] }, maxItems: 1 }, ["a", "b"], { key: "maxItems", n: 1 }],
     [{ type: "array", items: { enum: ["a"] }, default: ["a"], minItems: 1 }, [], { key: "choose" }],
+    [{ type: "integer" }, "9007199254740993", { key: "tooLarge", n: "9007199254740991" }],
+    [{ type: "number" }, "-9007199254740993", { key: "tooLarge", n: "9007199254740991" }],
+    [{ type: "integer" }, 2 ** 60, { key: "tooLarge", n: "9007199254740991" }],
   ])("%o with %o", (property, value, expected) => expect(fault(property, value)).toEqual(expected));
+
+  it("are not reported for the largest integer that the browser represents exactly", () => {
+    expect(fault({ type: "integer" }, "9007199254740991")).toBeNull();
+  });
 
   it("are reported for missing values", () => {
     expect(fault({ type: "string" }, undefined, true)).toEqual({ key: "required" });

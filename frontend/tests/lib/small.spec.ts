@@ -31,7 +31,7 @@ describe("distances in time", () => {
   const now = Date.parse("2026-01-10T12:00:00Z");
   it.each([
     ["2026-01-10T11:59:55Z", "now"], ["2026-01-10T11:59:20Z", "40 seconds ago"], ["2026-01-10T11:15:00Z", "45 minutes ago"],
-    ["2026-01-09T11:00:00Z", "yesterday"], ["2026-01-13T13:00:00Z", "in 3 days"], ["2024-01-01T00:00:00Z", "2 years ago"],
+    ["2026-01-09T11:00:00Z", "yesterday"], ["2026-01-13T13:00:00Z", "in 3 days"], ["2026-04-10T11:59:00Z", "in 89 days"], ["2024-01-01T00:00:00Z", "2 years ago"],
   ])("%s is %s", (at, text) => expect(formatRelative(new Date(at), now, "en")).toBe(text));
 });
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
+
+# Bytes of an unfinished line to show.
+OPEN_LIMIT = 1000
+# Progress bars begin each state with one of these.
+_REWRITES = (b"\r", b"\x1b[G", b"\x1b[1G")
+
 
 def decoded(data: bytes) -> str:
     r"""Return `data` decoded as UTF-8, with invalid bytes shown as ``\xff``."""
     return data.decode("utf-8", "backslashreplace")
+
+
+def open_text(line: bytes) -> str:
+    """Return the part of an unfinished line to show: all of it, the last states of a progress bar, or its beginning.
+
+    Never begin in the middle of text, because masking needs the beginning of a secret value to find it.
+    """
+    if len(line) > OPEN_LIMIT:
+        tail = line[-OPEN_LIMIT:]
+        starts = [at for at in map(tail.find, _REWRITES) if at >= 0]
+        line = tail[min(starts) :] if starts else line[:OPEN_LIMIT]
+    # Leave out an incomplete character at the end.
+    return codecs.getincrementaldecoder("utf-8")("backslashreplace").decode(line)
 
 
 def cut_point(data: bytes | bytearray, limit: int) -> int:
@@ -45,6 +65,11 @@ class LineFramer:
             self._rest += data
         self._cut(self._rest, pieces)
         return pieces
+
+    @property
+    def rest(self) -> bytes:
+        """The line that has not ended yet."""
+        return bytes(self._rest)
 
     def close(self) -> list[tuple[str, str]]:
         """Return the last line if the stream ended without a newline."""

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 
-from .framing import LineFramer
+from .framing import LineFramer, open_text
 
 CHUNK = 256 * 1024  # bytes to handle at once
 PACKETS = 1024
@@ -31,6 +31,7 @@ class Stream:
         self._limit = limit
         self._events = events
         self._too_long = False
+        self._is_split = False
         self._packet = b"\n"
         os.set_blocking(fd, False)
 
@@ -53,6 +54,8 @@ class Stream:
         pieces += self._framer.feed(b"".join(packets))
         if self.ended:
             pieces += self._framer.close()
+        if pieces:
+            self._is_split = pieces[-1][0] == "part"
         self.unread -= size
         return self._as_events(pieces) if self._events else pieces, size
 
@@ -64,6 +67,14 @@ class Stream:
             return b""
         self.ended = not data
         return data
+
+    def open_line(self) -> str:
+        """Return the text to show of the line that has not ended yet, or an empty string.
+
+        Show nothing of reports, and nothing of a long line after its first piece.
+        """
+        line = b"" if self._events or self._is_split else self._framer.rest
+        return "" if line.startswith(b"{") else open_text(line)
 
     def rest(self) -> list[tuple[str, str]]:
         """Return the incomplete last line when the stream is abandoned."""
@@ -118,6 +129,11 @@ class OutputLimit:
         for kind, text in pieces:
             self._piece(kind, text, kept)
         return kept
+
+    @property
+    def is_reached(self) -> bool:
+        """Return True if output is no longer kept completely."""
+        return self._stage > 0
 
     def _piece(self, kind: str, text: str, kept: list[tuple[str, str]]) -> None:
         state = "dropped"

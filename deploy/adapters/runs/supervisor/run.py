@@ -10,7 +10,7 @@ from .child import Child
 from .control import Control, Signals
 from .drain import leave_reader
 from .output import OutputLimit, Stream
-from .plain_json import to_json
+from .plain_json import quoted, to_json
 from .private_folder import PrivateFolder
 from .processes import kill, left_running, read_stat
 from .records import SPOOL_INTERVAL, Spool
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_WAIT = 86400.0  # seconds per poll, which accepts at most 2**31 - 1 milliseconds
 SPEC_TIMEOUT = 10.0  # seconds to wait for the settings of the run
 DRAIN_TIMEOUT = 2.0  # seconds to read output of processes that outlive the script
+OPEN_INTERVAL = 0.25  # seconds between records of a line that has not ended yet
 LOST = (
     "The run was lost: its supervisor died before reporting a result (a part of it was killed). "
     "Check what the deployment has done so far, then retry it."
@@ -54,6 +55,8 @@ class Supervisor:
         self.stopping = Stopping()
         self.deadline = float("inf")
         self.drain_until = 0.0
+        self.open_due = float("inf")
+        self.open_line = ""
 
     def run(self) -> None:
         try:
@@ -161,10 +164,11 @@ class Supervisor:
             else:
                 self.handle_signals()
         self.check_deadlines()
+        self.record_open_line()
 
     def poll_timeout(self) -> float:
         """Return the number of milliseconds until the next action is due."""
-        due = [self.stopping.due]
+        due = [self.stopping.due, self.open_due]
         if self.status is None and self.stopping.cause is None:
             due.append(self.deadline)
         if self.drain_until > time.monotonic():
@@ -187,6 +191,9 @@ class Supervisor:
     def read_stream(self, stream: Stream) -> None:
         pieces, size = stream.read()
         self.store(pieces, size)
+        if pieces:
+            self.open_line = ""  # the line can have another number now
+        self.open_due = min(self.open_due, time.monotonic() + OPEN_INTERVAL)
         if stream.ended:
             del self.streams[stream.fd]
             self.unregister(stream.fd)
@@ -197,6 +204,16 @@ class Supervisor:
         if self.spec is not None and self.spec.events:  # only events report steps
             kept = [("log" if kind == "out" else kind, text) for kind, text in kept]
         self.spool.extend(kept)
+
+    def record_open_line(self) -> None:
+        """Record a line that has not ended yet, so that people see progress. It is never stored."""
+        if time.monotonic() < self.open_due:
+            return
+        self.open_due = float("inf")
+        text = next(filter(None, (stream.open_line() for stream in self.streams.values())), "")
+        if text != self.open_line and text and not self.spool.blocked and not self.limit.is_reached:
+            self.spool.append("open", quoted(text))
+        self.open_line = text
 
     def unregister(self, fd: int) -> None:
         try:

@@ -67,7 +67,9 @@ class Feed:
                 while has_gap:
                     missing, has_gap = self._fetch()
                     new += missing
-                yield new
+                # Not numbered, because it is not stored.
+                open_lines = [message for message in received.messages if message["type"] == "open_line"]
+                yield new + open_lines[-1:]
                 if received.must_resume:
                     time.sleep(MIN_POLL_SECONDS)
                     live.subscribe(self._deployment_id, after=self._sequencer.last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from deploy.domain.terminal import State
 from deploy.entrypoints.cli.client.address import page_url
 from deploy.entrypoints.cli.client.hosts import failed_hosts
 from deploy.entrypoints.cli.client.screen import COLORS, Marks, console, is_interactive, marks_for
@@ -195,15 +196,13 @@ class LinePrinter:
         self._stream = stream
         self._in_color = out.is_terminal and not out.no_color
         self._with_times = with_times
-        self._ends = "\x1b[0m" if self._in_color else ""
+        self._state = State()
 
     def print(self, line: OutputLine) -> None:
         """Print a line."""
         at = f"{line.at} " if self._with_times else ""
-        if self._in_color and "\x1b" in line.text:
-            self._stream.write(f"{at}{colored(line.text)}{self._ends}\n")
-        else:
-            self._stream.write(f"{at}{printable(line.text)}\n")
+        text, self._state = colored(line.text, self._state) if self._in_color else (printable(line.text), self._state)
+        self._stream.write(f"{at}{text}\n")
 
 
 def _host_summary(fields: Fields) -> str:

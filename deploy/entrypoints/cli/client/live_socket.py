@@ -109,7 +109,7 @@ class LiveSocket:
 
     def _handle(self, fields: Message, received: Received) -> None:
         kind, code = fields.get("type"), fields.get("code")
-        if kind in ("deployment", "step", "output"):
+        if kind in ("deployment", "step", "output", "open_line"):
             received.messages.append(fields)
         elif kind == "resume" or (kind == "warning" and code == "try_again"):
             received.must_resume = True

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.domain.model import FINAL_STEPS
+from deploy.domain.terminal import State
 from deploy.entrypoints.cli.client.hosts import host_line, step_summary
 from deploy.entrypoints.cli.client.screen import COLORS, Marks
 from deploy.entrypoints.cli.client.text import colored, duration, one_line, printable, seconds_between, utc_now
@@ -43,6 +44,7 @@ class Frame:
     done: int
     total: int
     name_width: int
+    open_line: str = ""
 
 
 class ProgressView:
@@ -66,6 +68,7 @@ class ProgressView:
         self._frame = Frame({}, (), 0, 0, MIN_NAME_WIDTH)
         self._waiting = self._connection_error = ""
         self._has_header = False
+        self._style_state = State()
         self._live = Live(
             console=console,
             get_renderable=self._live_display,
@@ -111,13 +114,15 @@ class ProgressView:
             running=tuple(known.running()),
             done=known.done,
             total=len(known.steps),
+            open_line=colored(known.open_line, self._style_state)[0] if self._with_output else "",
             # Never shrinks, because lines that are already printed cannot be realigned.
             name_width=max(self._frame.name_width, min(widest, self._console.width * 2 // 5)),
         )
 
     def _lines(self, change: Change) -> list[RenderableType]:
         if isinstance(change, OutputLine):
-            return [_output(change.text)] if self._with_output else []
+            text, self._style_state = colored(change.text, self._style_state)
+            return [_output(text)] if self._with_output else []
         if isinstance(change, HostFailure):
             return [Text(f"  {host_line(change.result)}", style="red")]
         if isinstance(change, StepChange):
@@ -148,7 +153,8 @@ class ProgressView:
     def _live_display(self) -> RenderableType:
         frame = self._frame
         spinner = self._spinner.render(self._console.get_time())
-        rows: list[RenderableType] = [self._row(step, spinner) for step in frame.running[:RUNNING_ROWS]]
+        rows: list[RenderableType] = [_open(frame.open_line)] if frame.open_line else []
+        rows += [self._row(step, spinner) for step in frame.running[:RUNNING_ROWS]]
         rows += [Text(remark, style="yellow") for remark in (self._waiting, self._connection_error) if remark]
         if not rows and not frame.deployment:
             rows.append(step_row({"name": "Connecting"}, spinner, name_width=frame.name_width, took=""))
@@ -206,13 +212,18 @@ def outcome(deployment: Message, marks: Marks, tail: Sequence[str] = ()) -> list
     if deployment.get("reason"):
         lines.append(Text(one_line(deployment["reason"])))
     if state == "failure":
-        lines += [_output(text) for text in tail]
+        lines += [_output(printable(text)) for text in tail]
         lines.append(Text(f"Full output: fastdeploy deployments logs {deployment['id']}", style="dim"))
     return lines
 
 
+def _open(text: str) -> Text:
+    # The live display must know its height, so the line cannot be wrapped by the terminal.
+    return Text.assemble(("| ", "dim"), Text.from_ansi(text), no_wrap=True, overflow="ellipsis")
+
+
 def _output(text: str) -> Text:
     # Let the terminal wrap the line, so that copying it returns the original text.
-    line = Text.assemble(("| ", "dim"), Text.from_ansi(colored(text)), no_wrap=True, overflow="ignore")
+    line = Text.assemble(("| ", "dim"), Text.from_ansi(text), no_wrap=True, overflow="ignore")
     line.rstrip()
     return line

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timezone
 
-_ESCAPE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colors and cursor movement
-    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS, ...: window titles, links, and the clipboard
-    r"|\x1b[ -/]*[0-~]?"
-)
-_COLOR = re.compile(r"\x1b\[[0-9;:]*m")
-# Invisible characters that have an effect. The last two ranges change the text direction.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+from deploy.domain.terminal import State, plain_text, render, to_ansi
 
 
 def printable(text: str) -> str:
-    """Return a line without escape sequences and control characters."""
-    return _CONTROL.sub(_shown, _ESCAPE.sub("", overwritten(text)))
+    """Return text as one line, as a terminal shows it, without colors and control characters."""
+    return plain_text(text.replace("\n", " "))
 
 
-def colored(text: str) -> str:
-    """Return a line like `printable`, but keep the escape sequences for colors."""
-    parts: list[str] = []
-    end = 0
-    text = overwritten(text)
-    for color in _COLOR.finditer(text):
-        parts += [printable(text[end : color.start()]), color.group()]
-        end = color.end()
-    return "".join([*parts, printable(text[end:])])
-
-
-def overwritten(text: str) -> str:
-    """Return the text that a terminal shows for a line with carriage returns, as printed by progress bars."""
-    return text.rstrip("\r").rpartition("\r")[2]
+def colored(line: str, state: State) -> tuple[str, State]:
+    """Return a line like `printable`, but with colors, and the state for the next line."""
+    rendered = render(line, state)
+    return to_ansi(rendered.segments), rendered.state
 
 
 def one_line(text: str) -> str:
     """Return a message as one printable line, with whitespace collapsed to single spaces."""
     return printable(" ".join(text.split()))
-
-
-def _shown(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return " " if code in (0x0A, 0x0B, 0x0C, 0x2028, 0x2029) else f"\\x{code:02x}" if code < 0x100 else ""
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -86,6 +86,8 @@ class Transcript:
         self.deployment: Message = {}
         self.steps: dict[int, Message] = {}
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.lines = 0
+        self._open_line: tuple[int, str] = (0, "")
         self._failures: Counter[int] = Counter()
 
     @property
@@ -102,6 +104,12 @@ class Transcript:
     def done(self) -> int:
         """Return the number of finished steps."""
         return sum(step["state"] in FINAL_STEPS for step in self.steps.values())
+
+    @property
+    def open_line(self) -> str:
+        """Return the text of a line that has not ended yet, if it is the next one."""
+        number, text = self._open_line
+        return text if number == self.lines + 1 and not self.is_over else ""
 
     def running(self) -> list[Message]:
         """Return the running steps."""
@@ -125,6 +133,8 @@ class Transcript:
                 changes += self._host(message)
             elif kind == "output":
                 changes += self._output(message)
+            elif kind == "open_line" and message.get("deployment_id") == self.deployment.get("id"):
+                self._open_line = int(message["n"]), str(message["text"])
         return changes
 
     def _deployment(self, message: Message) -> list[Change]:
@@ -156,5 +166,6 @@ class Transcript:
 
     def _output(self, message: Message) -> list[Change]:
         lines = [OutputLine(int(number), str(at), str(text)) for number, at, text, *_ in message["lines"]]
+        self.lines = max([self.lines, *(line.number for line in lines)])
         self.tail.extend(line.text for line in lines if line.text.strip())
         return list(lines)

@@ -60,7 +60,7 @@ function labelOf(name: string): string {
   return words === words.toUpperCase() ? words : words.charAt(0).toUpperCase() + words.slice(1).toLowerCase();
 }
 
-function toField(name: string, schema: InputSchema, required: boolean, root: InputSchema): Field {
+export function toField(name: string, schema: InputSchema, required: boolean, root: InputSchema): Field {
   const items = resolve(schema.items ?? {}, root);
   const listed = typeOf(schema) === "array" && isSchema(items) ? items : schema;
   const choices = choicesOf(listed, root);
@@ -179,12 +179,18 @@ function isFilled(value: unknown): boolean {
   return Array.isArray(value) && value.length > 0;
 }
 
+/** Returns true for integers of which JavaScript cannot represent each one exactly. */
+export function isTooLarge(value: unknown): boolean {
+  return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+}
+
 function toNumber(value: unknown): unknown {
   if (typeof value !== "string") return value;
   const text = value.trim().replace(",", ".");
   if (text === "") return undefined;
   const number = Number(text);
-  return Number.isFinite(number) ? number : value;
+  // JavaScript would silently change larger integers, so they stay text, which is not a valid number.
+  return Number.isFinite(number) && !isTooLarge(number) ? number : value;
 }
 
 export function toEnv(fields: readonly Field[], values: Values): Record<string, unknown> {

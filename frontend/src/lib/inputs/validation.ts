@@ -1,5 +1,5 @@
 import { Validator, type OutputUnit, type Schema as Checked } from "@cfworker/json-schema";
-import { toJson, type Field, type Matches, type Values } from "./fields";
+import { isTooLarge, toJson, type Field, type Matches, type Values } from "./fields";
 import type { InputSchema, Schema } from "./schema";
 
 const DRAFT = "2020-12";
@@ -11,7 +11,7 @@ export interface Fault {
 }
 
 export type FaultKey = "required" | "choose" | "number" | "integer" | "minimum" | "maximum" | "above" | "below"
-  | "on" | "multipleOf" | "minLength" | "maxLength" | "pattern" | "example" | "date" | "minItems" | "maxItems" | "other";
+  | "on" | "tooLarge" | "multipleOf" | "minLength" | "maxLength" | "pattern" | "example" | "date" | "minItems" | "maxItems" | "other";
 
 /** The validator mutates its schemas, so it gets a copy that includes `$defs`. */
 function check(schema: Schema, instance: unknown, root: InputSchema): OutputUnit[] {
@@ -65,6 +65,7 @@ function faultOf(field: Field, values: Values, root: InputSchema): Fault | null 
     const missing = field.required || (field.kind === "number" && field.schema.default !== undefined);
     return missing ? nothing(field) : null;
   }
+  if (field.kind === "number" && isTooLarge(Number(typeof value === "string" ? value.trim() : value))) return { key: "tooLarge", n: String(Number.MAX_SAFE_INTEGER) };
   if (Array.isArray(value) && value.length === 0 && field.schema.minItems) return nothing(field);
   const errors = check(field.schema, value, root);
   return errors.length === 0 ? null : explain(field, errors.find(error => error.keyword in KNOWN) ?? errors[0]);
