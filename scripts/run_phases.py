@@ -72,11 +72,11 @@ def plan_for(everything: bool, factor: float) -> Plan:
         ],
         lanes=[
             [
-                Phase("Python", ["just", f"test-python{suffix}"], 45 * factor),
+                Phase("Python", ["just", f"test-python{suffix}"], 60 * factor),
             ],
             # The browser tests wait most of the time, so they run first, while the Python tests run in any case.
             [
-                Phase("page, browser", ["just", f"test-e2e{suffix}"], 20 * factor),
+                Phase("page, browser", ["just", f"test-e2e{suffix}"], 25 * factor),
                 Phase("page, units", ["just", "test-js"], 10 * factor),
                 Phase("style and docs", ["just", "lint"], 10 * factor),
                 Phase("types", ["just", "typecheck"], 10 * factor),

@@ -229,6 +229,6 @@ def test_every_setting_has_a_rule() -> None:
 def test_root_does_not_change_the_folder_of_another_user(server: Server) -> None:
     server.data_dir.mkdir(mode=0o700)
     os.chown(server.data_dir, 65534, 65534)
-    run_ok(server, "user", "list", "--data-dir", str(server.data_dir))
+    run_ok(server, "db", "upgrade", "--data-dir", str(server.data_dir))
     assert server.data_dir.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_uid for path in server.data_dir.iterdir()} == {65534}

@@ -77,7 +77,7 @@ CASES = {
               fail: {msg: the real reason}
         """,
         2,
-        "The step “Later” failed: b: the real reason",
+        "1 of 2 hosts failed: b failed (Later): the real reason",
         inventory=TWO_HOSTS,
     ),
     "handlers flushed in a block": Case(
@@ -138,7 +138,7 @@ CASES = {
     "unreachable": Case(
         "- {hosts: web, gather_facts: false, tasks: [{name: Reach, ping: }]}",
         4,
-        "The step “Reach” failed: gone: ",
+        "1 of 2 hosts failed: gone unreachable (Reach): ",
         inventory=UNREACHABLE,
     ),
     "a failure that any_errors_fatal spreads": Case(
@@ -176,7 +176,7 @@ CASES = {
               debug:
         """,
         2,
-        "The step “Broken” failed: a: broken",
+        "1 of 2 hosts failed: a failed (Broken): broken",
         inventory=TWO_HOSTS,
     ),
     "a rescue after an unreachable host": Case(
@@ -192,7 +192,7 @@ CASES = {
                   debug:
         """,
         4,
-        "The step “Reach” failed: gone: ",
+        "1 of 2 hosts failed: gone unreachable (Reach): ",
         inventory=UNREACHABLE,
     ),
     "no host in any play": Case(

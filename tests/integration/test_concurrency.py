@@ -28,6 +28,8 @@ from deploy.domain.policy import EVERYTHING, WORKER
 from tests.runs import ended, line, reported
 from tests.site import Site, queued, unfinished
 
+MAX_ID = 2**62
+
 
 async def outcomes(attempts: Iterable[Awaitable[Any]], *expected: type[Exception]) -> list[Any]:
     """Run all attempts at the same time. Return the results and the classes of expected errors."""
@@ -292,7 +294,7 @@ class TestRequeue:
             async with busy_site.open_uow() as uow:
                 jobs = [
                     job
-                    for job in await uow.queue.jobs(visible=EVERYTHING, last=deployment_id)
+                    for job in await uow.queue.jobs(visible=EVERYTHING, last=MAX_ID)
                     if job.deployment_id == deployment_id
                 ]
             assert len(jobs) == 1

@@ -91,7 +91,7 @@ async def test_results_are_counted_once_if_a_worker_continues_the_run_of_another
     first, last = task("A", state="failure")
     await site.take_in(deployment_id, first, result("A", "web1", Outcome.FAILED, message="no"), result("A", "web2"))
     await site.take_in(deployment_id, result("A", "web1", Outcome.FAILED, message="no"), result("A", "web3"))
-    await site.take_in(deployment_id, last, ended(2))
+    await site.take_in(deployment_id, last, ended(2, is_playbook=True))
     (step,) = await site.steps(deployment_id)
     assert step.host_counts == {"ok": 2, "failed": 1}
     assert (await site.deployment(deployment_id)).reason == "1 of 3 hosts failed: web1 failed (A): no"
@@ -126,7 +126,7 @@ async def test_clients_that_do_not_follow_receive_only_counts(site: Site) -> Non
 
 async def test_results_that_an_earlier_version_stored_are_still_shown(site: Site) -> None:
     deployment_id = await site.running()
-    await site.take_in(deployment_id, *task("A", state="failure"), ended(2))
+    await site.take_in(deployment_id, *task("A", state="failure"), ended(2, is_playbook=True))
     old = [
         {"host": f"web{n}", "outcome": "failed" if n == 11 else "changed", "duration": 1, "message": "m", "diff": "+x"}
         for n in range(12)

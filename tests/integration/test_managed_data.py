@@ -83,7 +83,7 @@ class TestOneTransaction:
             "INSERT INTO users (name",
             "INSERT INTO services (name",
             "INSERT INTO tokens (id",
-            'SELECT d."service_id"',
+            "SELECT one.*",
             "SELECT audit.actor_type",
             "SELECT txid_current()",
             "SELECT txid_current()",

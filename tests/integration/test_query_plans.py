@@ -137,6 +137,10 @@ READS: dict[str, VisibleRead] = {
     "deployments without a job": lambda uow, _: uow.deployments.without_job(limit=LIMIT),
     "reported results with a live process": lambda uow, visible: uow.deployments.reported_but_alive(visible=visible),
     "lost deployments": lambda uow, _: uow.deployments.lost(60),
+    "names of the values of services": lambda uow, visible: uow.previous_values.names(
+        [f"s{NEVER}", f"s{OLD}", f"s{NORMAL}"], visible=visible
+    ),
+    "waiting jobs": lambda uow, _: uow.queue.has_waiting(),
     "an idempotency key": lambda uow, _: uow.deployments.with_key(NORMAL, "ada", "k1"),
     "queued deployments of a service and a user": lambda uow, _: uow.deployments.count_queued(
         NORMAL, "ada", limit=LIMIT
@@ -175,6 +179,7 @@ WRITES = {
     ("queue", "_WITHDRAW"),
     ("retention", "_REMOVE_OLD"),  # below
     ("secrets", "_PUT"),
+    ("secrets", "_PUT_FIRST"),
     ("secrets", "_REMOVE"),
     ("steps", "_RESERVE"),
     ("worker_tasks", "_ADD"),

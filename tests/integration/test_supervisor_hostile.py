@@ -225,7 +225,7 @@ class TestPipes:
     def test_the_reader_of_a_process_left_running_ends_with_it(self, runs: Runs) -> None:
         run = runs.sh("echo $PPID; sleep 600 & echo $!; exit 0")
         assert run.outcome()["code"] == 0
-        assert not run.directory.alive()
+        wait_until(lambda: not run.directory.alive())
         pid = int(run.lines()[1])
         wait_until(lambda: len(readers_of(pid)) == 1)
         (reader,) = readers_of(pid)

@@ -40,7 +40,7 @@ def test_a_command_has_help_and_an_example(name: str, command: Any) -> None:
 def test_all_commands_are_registered() -> None:
     assert sorted(name.removeprefix("fastdeploy ") for name, _ in client_commands()) == [
         "deploy",
-        *[f"deployments {each}" for each in ("cancel", "list", "logs", "retry", "show", "watch")],
+        *[f"deployments {each}" for each in ("cancel", "hosts", "list", "logs", "retry", "show", "watch")],
         "login",
         "logout",
         "services inputs",

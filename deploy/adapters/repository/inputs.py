@@ -20,12 +20,11 @@ _LAST = VisibleStatement(
     "WHERE {visible}",
     "last.service_id",
 )
-
-
 # Looks up the services by name, and considers the last 100 deployments of each.
+_LATELY = f"SELECT d.context FROM deployments AS d {newest_first({'service_id': 's.id'})} LIMIT 100"
 _NAMES = VisibleStatement(
     "SELECT s.name AS service, array_agg(DISTINCT given.name ORDER BY given.name) AS names FROM services AS s "
-    "CROSS JOIN LATERAL (SELECT context FROM deployments WHERE service_id = s.id ORDER BY id DESC LIMIT 100) AS lately "
+    f"CROSS JOIN LATERAL ({_LATELY}) AS lately "
     "CROSS JOIN LATERAL json_object_keys(CASE WHEN json_typeof(lately.context -> 'env') = 'object' "
     "THEN lately.context -> 'env' ELSE '{}' END) AS given (name) WHERE s.name = ANY(:names) AND {visible} GROUP BY s.name",
     "s.id",
