@@ -85,7 +85,7 @@ test("values reach the deployment and are shown", async ({ page }) => {
   await page.getByLabel("Name of value 1").fill("GREETING");
   await page.getByLabel("Value 1", { exact: true }).fill("Good morning");
   await page.getByRole("button", { name: "Deploy now" }).click();
-  await expect(page.getByText("GREETING=Good morning")).toBeVisible();
+  await expect(page.locator("[data-value=GREETING]")).toHaveText("GREETING: Good morning");
 });
 
 test("another browser sees the deployment appear", async ({ page, browser }) => {

@@ -46,7 +46,8 @@ async function serve(page: Page): Promise<void> {
       },
       "/recap": {
         hosts: hosts.filter(host => name(host).includes(q)).map(host => ({
-          host: name(host), ok: STEPS, changed: STEPS, failed: Number(bad(host)), unreachable: 0, skipped: 0, rescued: 0, ignored: 0,
+          host: name(host), ok: STEPS, changed: STEPS, failed: Number(bad(host)),
+          unreachable: 0, skipped: 0, rescued: 0, ignored: 0,
         })),
         next_after: null,
       },

@@ -10,7 +10,7 @@ export interface ServiceData {
   deploy_script?: string;
   ansible_playbook?: string;
   steps?: { name: string; description?: string }[];
-  inputs?: Record<string, unknown>;
+  inputs?: Record<string, unknown> | boolean;
   confirm?: boolean;
   concurrency?: number;
 }

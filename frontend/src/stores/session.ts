@@ -33,7 +33,6 @@ export const useSessionStore = defineStore("session", () => {
 
   /** Why the session ended, if the user did not end it here. */
   const ended = ref<"expired" | "elsewhere" | null>(null);
-
   const reachable = ref(true);
   /** Milliseconds by which the server's clock is ahead of the browser's. All times that are shown are the server's. */
   const clockOffset = ref(0);
@@ -142,8 +141,6 @@ export const useSessionStore = defineStore("session", () => {
     }
   }
 
-  return {
-    api, token, user, state, ended, reachable, clockOffset, signedIn, isAdmin,
-    probe, renew, restore, signIn, signOut, forget,
-  };
+  const status = { token, user, state, ended, reachable, clockOffset, signedIn, isAdmin };
+  return { api, ...status, probe, renew, restore, signIn, signOut, forget };
 });

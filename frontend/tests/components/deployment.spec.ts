@@ -196,7 +196,7 @@ describe("a failed deployment", () => {
 
   it("shows the step that a cancel interrupted as cancelled", async () => {
     const reason = "Cancelled by lena.";
-    const page = await open({ state: "cancelled", finished: AT, reason, steps: [{ ...failed, hosts: [], message: reason }] });
+    const page = await open({ state: "cancelled", finished: AT, reason, steps: [{ ...failed, host_counts: {}, message: reason }] });
     expect(page.get("[data-step=Install]").text()).toContain("Cancelled");
     expect(page.get("[data-step=Install]").text()).not.toContain("Failed");
   });

@@ -25,7 +25,7 @@ describe("a value of a deployment", () => {
     ["pin", "***", "Pin", "inputs.secretGiven"],
     ["ticket", "CHG-1", "Change ticket", "CHG-1"],
     ["other", { a: 1 }, "other", "{\"a\":1}"],
-    ["other", 2 ** 60, "other", "inputs.rounded 1152921504606846976"],
+    ["other", 2 ** 60, "other", "inputs.rounded 1152921504606847000"],
   ])("%s is shown as people know it", (name, value, label, text) => {
     expect(describeValue(INPUTS, name, value, t)).toEqual({ label, text });
   });

@@ -7,7 +7,8 @@ export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
     id: 5, service_id: 1, service: "shop", origin: "frontend", user: "lena", state: "running",
     created: "2026-01-01T10:00:00Z", started: "2026-01-01T10:00:01Z", finished: null, context: { env: {} }, reason: null,
     exit_code: null, retry_of: null,
-    cancel_requested: null, run_ended: fields.finished ?? null, expected_seconds: null, secret_inputs: [], seq: 1, lines: 0,
+    cancel_requested: null, run_ended: fields.finished ?? null, expected_seconds: null, secret_inputs: [], seq: 1,
+    lines: 0,
     environment: "", held: null, ...fields,
   };
 }
