@@ -18,9 +18,20 @@ def blocks(page: str, language: str, *, below: str | None = None) -> list[str]:
     if below is not None:
         _, marker, text = text.partition(f"\n{below}\n")
         assert marker, f"{page}.md does not contain {below!r}"
-        text = re.split(r"^(?:=== |#)" if below.startswith("===") else r"^#", text, maxsplit=1, flags=re.MULTILINE)[0]
+        text = section(text, r"=== |#" if below.startswith("===") else r"#")
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [textwrap.dedent(code) for _, code in found]
+
+
+def section(text: str, end: str) -> str:
+    """Return the text before the first line outside code blocks that starts with `end`."""
+    lines, in_code = [], False
+    for line in text.splitlines(keepends=True):
+        in_code ^= line.lstrip().startswith("```")
+        if not in_code and re.match(end, line):
+            break
+        lines.append(line)
+    return "".join(lines)
 
 
 def block(page: str, language: str, *, below: str | None = None) -> str:

@@ -21,6 +21,8 @@ PLACEHOLDERS = {
     "{token_id}": TOKEN_ID,
     "{session_id}": TOKEN_ID,
 }
+# Required parameters, of something that does not exist.
+QUERIES = {"/deployments/{deployment_id}/hosts/result": {"step_id": str(NUMBER), "host": "web1"}}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Rule:
             path = path.replace(placeholder, value)
         if deployment_id is not None:
             path = path.replace(str(NUMBER), str(deployment_id))
-        return client.request(self.method, path)
+        return client.request(self.method, path, params=QUERIES.get(self.path))
 
 
 def rules_of(routes: Sequence[BaseRoute]) -> list[Rule]:

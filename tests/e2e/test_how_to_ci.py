@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.api import answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell
 from tests.e2e.forked_commands import FASTDEPLOY
@@ -121,12 +122,18 @@ def test_a_job_fails_with_the_deployment(server: Server, run: RunJob) -> None:
     assert re.fullmatch(r"Deployment \d+: failure\n", output)
 
 
+def revoke(server: Server, origin: str) -> None:
+    """Revoke the token with this origin."""
+    (known,) = [one for one in server.api.admin.get("/tokens/").json() if one["origin"] == origin]
+    answer(server.api.admin.delete(f"/tokens/{known['id']}"))
+
+
 @pytest.mark.parametrize("token", ["forged", "revoked"])
 def test_a_refused_token_stops_the_job_with_a_message(server: Server, run: RunJob, token: str) -> None:
     if token == "revoked":
-        token = server.api.service_token(server.add_service(shell("true")), origin="to be revoked")
-        (known,) = [one for one in server.api.admin.get("/tokens/").json() if one["origin"] == "to be revoked"][-1:]
-        server.api.admin.delete(f"/tokens/{known['id']}")
+        origin = server.new_name("revoked")
+        token = server.api.service_token(server.add_service(shell("true")), origin=origin)
+        revoke(server, origin)
     running = run(url=server.base_url, token=token)
     code, output = running.outcome()
     assert (code, running.pauses()) == (1, 0)
@@ -136,11 +143,11 @@ def test_a_refused_token_stops_the_job_with_a_message(server: Server, run: RunJo
 
 def test_a_token_revoked_while_the_job_waits_stops_it(server: Server, run: RunJob) -> None:
     with server.puppet() as (name, puppet):
-        running = run(url=server.base_url, token=server.api.service_token(name, origin="short-lived"))
+        origin = server.new_name("revoked")
+        running = run(url=server.base_url, token=server.api.service_token(name, origin=origin))
         puppet.config()
         wait_until(lambda: running.pauses() >= 1, "the job to poll")
-        (known,) = [one for one in server.api.admin.get("/tokens/").json() if one["origin"] == "short-lived"][-1:]
-        server.api.admin.delete(f"/tokens/{known['id']}")
+        revoke(server, origin)
         code, output = running.outcome()
         puppet.exit()
     assert code == 1

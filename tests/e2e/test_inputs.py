@@ -42,7 +42,7 @@ open("given.json", "w").write(json.dumps(env))
 for name, value in sorted(env.items()):
     print(name, "is", value, flush=True)
 password = env.get("password", "")
-print(json.dumps({{"name": "Use " + password, "message": "with " + password, "detail": {{"p": password}}}}), flush=True)
+print(json.dumps({{"name": "Use " + password, "state": "success", "message": "with " + password, "detail": {{"p": password}}}}), flush=True)
 print("in json:", json.dumps(env), file=sys.stderr, flush=True)
 if env.get("note") == "wait":
     open("waiting", "w").close()
@@ -278,7 +278,10 @@ class TestPlaybookValues:
         messages = {step["name"]: str(step["hosts"]) for step in deployment["steps"]}
         assert messages["Version 1.10"].count("***") == 5
         assert messages["Numbers in values"].count("***") == 3
-        assert '"pin": "***"' in messages["Keep what was given"]
+        (kept,) = [step["id"] for step in deployment["steps"] if step["name"] == "Keep what was given"]
+        params = {"step_id": kept, "host": "localhost"}
+        result = api.admin.get(f"/deployments/{started['id']}/hosts/result", params=params)
+        assert '"pin": "***"' in answer(result)["diff"]
 
     def test_names_reserved_by_ansible_are_rejected(self, api: Api, playbook: str) -> None:
         env = {
