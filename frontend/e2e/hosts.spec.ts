@@ -45,7 +45,8 @@ async function serve(page: Page): Promise<void> {
         next_after: null,
       },
       "/recap": {
-        hosts: hosts.filter(host => name(host).includes(q)).map(host => ({
+        // The server lists failed hosts first.
+        hosts: [...hosts.filter(bad), ...hosts.filter(host => !bad(host))].filter(host => name(host).includes(q)).map(host => ({
           host: name(host), ok: STEPS, changed: STEPS, failed: Number(bad(host)),
           unreachable: 0, skipped: 0, rescued: 0, ignored: 0,
         })),
