@@ -46,7 +46,7 @@ class Rule:
             path = path.replace(placeholder, value)
         if deployment_id is not None:
             path = path.replace(str(NUMBER), str(deployment_id))
-        return client.request(self.method, path, params=QUERIES.get(self.path))
+        return client.request(self.method, path, params=QUERIES.get(self.path.rstrip("/")))
 
 
 def rules_of(routes: Sequence[BaseRoute]) -> list[Rule]:

@@ -3,6 +3,8 @@ import { expect, test, type Page } from "@playwright/test";
 const HOSTS = 500, STEPS = 40, ID = 987_654_321;
 const AT = "2026-01-01T10:00:00Z";
 const bad = (host: number) => host % 50 === 7;
+/** The order in which the server lists hosts. */
+const failedFirst = (hosts: number[]) => [...hosts.filter(bad), ...hosts.filter(host => !bad(host))];
 const name = (host: number) => `web${String(host).padStart(3, "0")}`;
 
 /** Each failed host has a message of its own, so these results cannot be folded. */
@@ -45,8 +47,7 @@ async function serve(page: Page): Promise<void> {
         next_after: null,
       },
       "/recap": {
-        // The server lists failed hosts first.
-        hosts: [...hosts.filter(bad), ...hosts.filter(host => !bad(host))].filter(host => name(host).includes(q)).map(host => ({
+        hosts: failedFirst(hosts).filter(host => name(host).includes(q)).map(host => ({
           host: name(host), ok: STEPS, changed: STEPS, failed: Number(bad(host)),
           unreachable: 0, skipped: 0, rescued: 0, ignored: 0,
         })),

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.api import answer
 from tests.e2e.conftest import NewServer
 from tests.e2e.folders import shell
 from tests.e2e.forked_commands import FASTDEPLOY
@@ -125,7 +124,7 @@ def test_a_job_fails_with_the_deployment(server: Server, run: RunJob) -> None:
 def revoke(server: Server, origin: str) -> None:
     """Revoke the token with this origin."""
     (known,) = [one for one in server.api.admin.get("/tokens/").json() if one["origin"] == origin]
-    answer(server.api.admin.delete(f"/tokens/{known['id']}"))
+    server.api.admin.delete(f"/tokens/{known['id']}").raise_for_status()
 
 
 @pytest.mark.parametrize("token", ["forged", "revoked"])
