@@ -128,16 +128,22 @@ class ForkServer:
 
 async def _readable(sock: socket.socket, seconds: float | None = None) -> bool:
     """Return True if `sock` becomes readable (data or end of stream) within `seconds`."""
+    # Before Python 3.12, `asyncio.wait_for` loses a cancellation that arrives together with the result.
     loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(sock, ready.set)
+    ready: asyncio.Future[bool] = loop.create_future()
+
+    def settle(is_readable: bool) -> None:
+        if not ready.done():
+            ready.set_result(is_readable)
+
+    loop.add_reader(sock, settle, True)
+    timer = loop.call_later(seconds, settle, False) if seconds is not None else None
     try:
-        await asyncio.wait_for(ready.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
+        return await ready
     finally:
         loop.remove_reader(sock)
-    return True
+        if timer is not None:
+            timer.cancel()
 
 
 def _end_of(file: IO[bytes]) -> str:
