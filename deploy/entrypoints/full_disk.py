@@ -21,7 +21,7 @@ class FullDisk(logging.Filter):
     """Knows whether a disk is full, from errors, and keeps these errors from flooding the log.
 
     As a filter of log handlers, it lets one message about a full disk pass per minute, without a traceback. Background
-    tasks fail again every few seconds until somebody frees up space.
+    tasks fail again every few seconds until space is freed.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from deploy.config import Settings
 def public_url(request: Request, settings: Settings) -> str:
     """Return the URL at which clients reach the server: from the settings, or the address that it listens on.
 
-    The Host header is not used: a client, or somebody who can make a client send requests, can set it to anything.
+    The Host header is not used: a client, or an attacker who makes a client send requests, can set it to anything.
     """
     if configured := settings.public_url or settings.api_url:
         return configured.rstrip("/")

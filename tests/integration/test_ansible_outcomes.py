@@ -128,7 +128,7 @@ CASES = {
               rescue:
                 - name: Mend
                   debug:
-            - name: Nobody there
+            - name: Unreachable
               ping:
               ignore_unreachable: true
         """,

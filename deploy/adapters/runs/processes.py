@@ -13,6 +13,7 @@ from typing import Any, Literal
 from deploy.adapters.runs.start import DeployUser, RunError, start_detached, supervisor_command
 
 HELPER_TIMEOUT = 30.0  # seconds
+_STOPPED, _DEAD = frozenset("Tt"), frozenset("ZX")  # state letters in /proc/<pid>/stat
 
 Action = Literal["resume", "spare", "all"]
 """Continue a stopped supervisor, kill everything but the supervisor, or kill everything (supervisor/end.py)."""
@@ -42,7 +43,7 @@ class RunProcesses:
         """
         if not isinstance(start, dict) or not start.get("script") or not start.get("supervisor"):
             return None
-        if at < time.time() - time.clock_gettime(_BOOT_TIME):
+        if at < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
             return None
         return cls(
             supervisor=str(start["supervisor"]),
@@ -63,11 +64,6 @@ class RunProcesses:
     def has_supervisor(self) -> bool:
         """Return True if the supervisor is alive, even if it is stopped."""
         return _state(self.supervisor) != ""
-
-
-_BOOT_TIME = time.CLOCK_BOOTTIME
-_STOPPED = frozenset("Tt")
-_DEAD = frozenset("ZX")
 
 
 def _number(text: object) -> float | None:

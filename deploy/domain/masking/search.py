@@ -91,7 +91,7 @@ class Needle:
         return start, self.extended_stop(text, stop)
 
     def extended_stop(self, text: str, stop: int) -> int:
-        """Return where an occurrence that stops here ends, with the character that depends on it partially."""
+        """Return the end of an occurrence that stops here, including a last character that only partly depends on it."""
         partial = _PARTIAL.match(text, stop) if self._after else None
         return partial.end() if partial is not None else stop
 
