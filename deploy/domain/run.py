@@ -78,7 +78,8 @@ class Run:
 
     `events` holds all events in order, `touched` the steps to store by ID, `removed` the IDs of steps to delete, and
     `results` the host results to store by step and host. `ids` yields IDs for unplanned steps. `hosts` is what earlier
-    batches reported about hosts; without it, host results are not expected. `stored_lines` is the number of output lines before this batch.
+    batches reported about hosts; without it, host results are not expected. `stored_lines` is the number of output
+    lines before this batch.
     """
 
     def __init__(
