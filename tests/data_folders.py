@@ -34,6 +34,11 @@ def end_session() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_session() -> bool:
+    """Return True in the processes of a test session."""
+    return _VARIABLE in os.environ
+
+
 def copy_data_folder(target: Path) -> bool:
     """Copy the template to `target`, a data folder that does not exist yet.
 
@@ -61,8 +66,16 @@ def _template(folder: Path) -> Path:
             for path in (unfinished / "lock", unfinished / "postgres.log", unfinished / "secret-key"):
                 path.unlink(missing_ok=True)
             shutil.rmtree(unfinished / "run", ignore_errors=True)
+            _skip_syncing(unfinished)
             unfinished.rename(template)
     return template
+
+
+def _skip_syncing(data_dir: Path) -> None:
+    """Let PostgreSQL skip syncing. The tests kill its processes, which the data survives, but not the machine."""
+    (settings,) = data_dir.glob("pg*/postgresql.auto.conf")
+    with settings.open("a") as file:
+        file.write("fsync = off\nfull_page_writes = off\n")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ a short seed. The web server, the worker, and PostgreSQL are separate processes 
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
 from tests.e2e.api import FINAL, Api
 from tests.e2e.folders import python, write_service
-from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.forked_commands import Command, start_command
 from tests.e2e.server import PASSWORD, USER, clean_environment, free_port, temporary_folder
 from tests.e2e.waiting import wait_until
 
@@ -87,7 +88,7 @@ class Site:
             INITIAL_USER_PASSWORD=PASSWORD,
             XDG_STATE_HOME=str(folder / "state"),
         )
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Command] = {}
 
     def start(self, part: str) -> None:
         """Start a part that is not running."""
@@ -95,10 +96,10 @@ class Site:
             self.postgres.start()
             return
         options = ["serve", "--no-worker", "--port", str(self.port)] if part == "server" else ["worker"]
-        with (self.folder / f"{part}.log").open("ab") as log:
-            command = ["setpriv", "--pdeathsig", "TERM", "--", FASTDEPLOY, *options]
-            self.processes[part] = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        with (self.folder / f"{part}.log").open("ab") as log, open(os.devnull) as nothing:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            self.processes[part] = start_command(
+                options, folder=self.folder, environment=self.environment, streams=streams
             )
 
     def kill(self, part: str) -> None:

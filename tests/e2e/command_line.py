@@ -11,14 +11,14 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deploy.entrypoints.cli.client.credentials import COOKIE
 from deploy.entrypoints.cli.client.logins import Login, Logins
-from tests.e2e.forked_commands import FASTDEPLOY, run_command
+from tests.e2e.forked_commands import run_command, start_command
 from tests.e2e.server import PASSWORD, USER, Server, clean_environment
 from tests.e2e.waiting import TIMEOUT, wait_until
 
@@ -58,7 +58,7 @@ class CommandLine:
     @contextmanager
     def start(self, *arguments: str, **environment: str) -> Iterator["Running"]:
         """Start a command with its output in files."""
-        running = Running(self, [FASTDEPLOY, *arguments], {**self.environment, **environment})
+        running = Running(self, arguments, {**self.environment, **environment})
         try:
             yield running
         finally:
@@ -68,7 +68,7 @@ class CommandLine:
     @contextmanager
     def terminal(self, *arguments: str, columns: int = 80, **environment: str) -> Iterator["Terminal"]:
         """Start a command on its own terminal."""
-        terminal = Terminal([FASTDEPLOY, *arguments], self.folder, {**self.environment, **environment}, columns)
+        terminal = Terminal(arguments, self.folder, {**self.environment, **environment}, columns)
         try:
             yield terminal
         finally:
@@ -78,12 +78,11 @@ class CommandLine:
 class Running:
     """A running command and its output so far."""
 
-    def __init__(self, owner: CommandLine, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, owner: CommandLine, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._stdout, self._stderr = owner.folder / "stdout", owner.folder / "stderr"
-        with self._stdout.open("wb") as out, self._stderr.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command, cwd=owner.folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors
-            )
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as errors, open(os.devnull) as nothing:
+            streams = (nothing.fileno(), out.fileno(), errors.fileno())
+            self.process = start_command(arguments, folder=owner.folder, environment=environment, streams=streams)
 
     @property
     def stdout(self) -> str:
@@ -112,16 +111,11 @@ class Running:
 class Terminal:
     """A command on a pseudo terminal, and everything that it has drawn."""
 
-    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str], columns: int) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], columns: int) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *command],
-            cwd=folder,
-            env=dict(environment),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+        self.process = start_command(
+            arguments, folder=folder, environment=environment, streams=(theirs, theirs, theirs), terminal=True
         )
         os.close(theirs)
         self.drawn = ""

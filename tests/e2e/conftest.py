@@ -34,8 +34,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Yield the server that most tests share. Each test adds services under new names."""
-    with temporary_folder() as folder, Server(folder) as running:
+    """Yield the server that most tests share, started like users start it. Each test adds services under new names."""
+    with temporary_folder() as folder, Server(folder, forked=False) as running:
         yield running
         # Whatever the tests sent, the server has not logged anything unexpected.
         assert "Traceback" not in running.log_file.read_text(errors="replace")
@@ -71,10 +71,14 @@ def new_server() -> Iterator[NewServer]:
     with ExitStack() as stack:
 
         def make(
-            *, options: Sequence[str] = (), settings: Mapping[str, str] | None = None, blank: bool = False
+            *,
+            options: Sequence[str] = (),
+            settings: Mapping[str, str] | None = None,
+            blank: bool = False,
+            forked: bool = True,
         ) -> Server:
             folder = stack.enter_context(temporary_folder())
-            made = Server(folder, options=options, settings=settings, blank=blank)
+            made = Server(folder, options=options, settings=settings, blank=blank, forked=forked)
             stack.callback(made.api.close)
             stack.callback(made.stop)
             return made

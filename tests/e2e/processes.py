@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from deploy.adapters.postgres import PostgresServer
 from tests.data_folders import copy_data_folder
-from tests.e2e.forked_commands import FASTDEPLOY
+from tests.e2e.forked_commands import Command, start_command
 from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import TIMEOUT, wait_until
 
@@ -118,9 +117,9 @@ class Worker:
     ) -> None:
         self.data_dir = data_dir or server.data_dir
         self.log_file = server.folder / f"worker-{uuid.uuid4()}.log"
-        self._command = [FASTDEPLOY, "worker", "--data-dir", str(self.data_dir), *options]
+        self._arguments = ["worker", "--data-dir", str(self.data_dir), *options]
         self._environment = {**server.environment, "API_URL": server.base_url, **(settings or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Command | None = None
 
     def __enter__(self) -> "Worker":
         self.start()
@@ -145,14 +144,12 @@ class Worker:
 
     def start(self) -> None:
         """Start the worker without waiting until it is ready."""
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", *self._command],
-                cwd=self.data_dir.parent,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+        with self.log_file.open("ab") as log, open(os.devnull) as nothing:
+            self._process = start_command(
+                self._arguments,
+                folder=self.data_dir.parent,
+                environment=self._environment,
+                streams=(nothing.fileno(), log.fileno(), log.fileno()),
             )
 
     def stop(self) -> int:

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from deploy.config import Settings
 from tests.data_folders import copy_data_folder
 from tests.e2e.api import Api
 from tests.e2e.folders import Puppet, puppet, write_service
-from tests.e2e.forked_commands import FASTDEPLOY, run_command
+from tests.e2e.forked_commands import Command, run_command, start_command
 from tests.e2e.waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +51,8 @@ class Server:
     `options` are passed to `fastdeploy serve`, and `settings` to its environment. `through` is a command that starts
     the server and then becomes it. The administrator is USER with PASSWORD. If the server was started from the main
     thread, it ends when this process ends, no matter how. Its database is a copy of the session's template, unless it
-    must start `blank`, as on a new machine.
+    must start `blank`, as on a new machine. It is a fork of a process that has loaded its modules, unless `forked` is
+    False, because the test inspects its memory, arguments, or environment.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Server:
         port: int | None = None,
         through: Sequence[str] = (),
         blank: bool = False,
+        forked: bool = True,
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
@@ -73,10 +74,11 @@ class Server:
         self.through = list(through)
         # A copy would belong to the current user instead of the user that `through` changes to.
         self.blank = blank or bool(through)
+        self.forked = forked
         self.port = port or free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.api = Api(self.base_url, USER, PASSWORD)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Command | None = None
         self._services = 0
         self.services_dir.mkdir(parents=True, exist_ok=True)
         self.environment = clean_environment(
@@ -113,12 +115,15 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         """Start the server and wait until it is ready."""
         self.prepare()
-        command = [*self.through, FASTDEPLOY, "serve", "--port", str(self.port), *self.options]
-        if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
-            command = ["setpriv", "--pdeathsig", "TERM", "--", *command]
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        arguments = ["serve", "--port", str(self.port), *self.options]
+        with self.log_file.open("ab") as log, open(os.devnull) as nothing:
+            self.process = start_command(
+                arguments,
+                folder=self.folder,
+                environment=self.environment,
+                streams=(nothing.fileno(), log.fileno(), log.fileno()),
+                through=self.through,
+                forked=self.forked,
             )
         if wait:
             self.wait_until_ready()

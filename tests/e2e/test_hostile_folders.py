@@ -64,7 +64,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the us
 def hostile(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Yield a server whose services folder is full of links to these outside places, or to all of them."""
     settings, places = request.param
-    with temporary_folder() as folder, Server(folder, settings=settings) as server:
+    with temporary_folder() as folder, Server(folder, settings=settings, forked=False) as server:
         (folder / "outside").mkdir()
         for name in ("words", "main.yml"):
             (folder / "outside" / name).write_text(OUTSIDE)

@@ -372,7 +372,7 @@ class TestIdempotency:
 
 class TestSecrets:
     def test_secrets_appear_nowhere(self, new_server: NewServer) -> None:
-        server = new_server()
+        server = new_server(forked=False)
         server.start()
         service = server.add_service(SCRIPT, files={"branches.sh": BRANCHES}, config={"inputs": INPUTS})
         search = Search(server, [SECRET, *KEY.splitlines()[1:3]])

@@ -36,7 +36,7 @@ def listens(port: int) -> bool:
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_the_server_and_runs_continue(new_server: NewServer, by: signal.Signals) -> None:
-    server = new_server()
+    server = new_server(forked=False)
     server.start()
     with server.puppet() as (name, puppet):
         started = server.api.start(name)
@@ -93,7 +93,7 @@ def test_a_data_folder_that_cannot_be_created_is_rejected(new_server: NewServer)
 
 def test_a_start_that_fails_early_prints_only_the_reason(new_server: NewServer) -> None:
     """When it fails, a thread is still importing the web server."""
-    server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"})
+    server = new_server(settings={"POSTGRES_BIN_DIR": "/nowhere"}, forked=False)
     assert "/nowhere" in failed_start(server, code=2)
     assert len(server.log().splitlines()) == 1
 

@@ -43,15 +43,17 @@ def anonymous_memory(pid: int) -> int:
     return int(line.split()[1]) << 10
 
 
-def test_sign_in_modules_are_loaded_after_requests_are_answered(new_server: NewServer) -> None:
+def test_modules_for_sign_in_and_inputs_are_loaded_after_requests_are_answered(new_server: NewServer) -> None:
     server = new_server()
-    server.start()  # creates the first user
-    server.stop()
-    loaded, before = start(server)
-    assert "fastapi.routing" in loaded
-    for later in ("jwt", "pwdlib.hashers.argon2", "cryptography"):
-        assert later not in loaded
-        wait_for_import(server, later, before)
+    write_service(server.services_dir, "sized", script=shell("true"), config=CONFIG)
+    # The first start creates the first user. Its sync checks the schema of the inputs in another process.
+    for needed_later in (["jsonschema"], ["jsonschema", "jwt", "pwdlib.hashers.argon2", "cryptography"]):
+        loaded, before = start(server)
+        assert "fastapi.routing" in loaded
+        for later in needed_later:
+            assert later not in loaded
+            wait_for_import(server, later, before)
+        server.stop()
 
 
 @pytest.mark.slow  # in the first tier: “Only migrations load Alembic”, an import contract in pyproject.toml
@@ -66,19 +68,8 @@ def test_migration_modules_are_loaded_only_for_an_outdated_schema(new_server: Ne
     assert not {name for name in second if name.startswith("pydantic.v1.")}  # never needed at all
 
 
-@pytest.mark.main_python
-def test_input_modules_are_loaded_later_if_a_service_declares_inputs(new_server: NewServer) -> None:
-    server = new_server()
-    write_service(server.services_dir, "sized", script=shell("true"), config=CONFIG)
-    for _ in range(2):  # the sync at the first start checks its schema in another process
-        loaded, before = start(server)
-        assert "jsonschema" not in loaded
-        wait_for_import(server, "jsonschema", before)
-        server.stop()
-
-
 def test_the_memory_of_a_password_check_is_released(new_server: NewServer) -> None:
-    server = new_server()
+    server = new_server(forked=False)
     server.start()
     before = anonymous_memory(server.pid)
     for _ in range(3):
