@@ -3,6 +3,9 @@ import { Api } from "./api";
 import { inspectLooks } from "./looks";
 import { account } from "./target";
 
+/** Enough for three pages of the list; in the first tier, for two, because each one takes processor time. */
+const MANY = process.env.ALL_LOOKS ? 130 : 60;
+
 let api: Api;
 
 test.beforeEach(async ({ page }) => {
@@ -16,7 +19,7 @@ const onlyQuick = async () => `/ui/deployments?service=${await api.serviceId("qu
 test.describe("the list of deployments", () => {
   test("loads more while scrolling and keeps its filters in the URL", async ({ page }) => {
     test.setTimeout(240_000);
-    const waiting = await Promise.all(Array.from({ length: 130 }, () => api.start("quick")));
+    const waiting = await Promise.all(Array.from({ length: MANY }, () => api.start("quick")));
     // These run one at a time, in order.
     await api.ended(Math.max(...waiting.map(({ id }) => id)));
     const quick = String(await api.serviceId("quick"));
@@ -31,9 +34,11 @@ test.describe("the list of deployments", () => {
     await expect(rows.first()).toContainText("quick");
     await expect(rows).toHaveCount(50);
     await rows.last().scrollIntoViewIfNeeded();
-    await expect(rows).toHaveCount(100);
-    await rows.last().scrollIntoViewIfNeeded();
-    await expect.poll(() => rows.count()).toBeGreaterThanOrEqual(130);
+    if (MANY > 100) {
+      await expect(rows).toHaveCount(100);
+      await rows.last().scrollIntoViewIfNeeded();
+    }
+    await expect.poll(() => rows.count()).toBeGreaterThanOrEqual(MANY);
     const ids = await rows.evaluateAll(all => all.map(row => Number((row as HTMLElement).dataset.deployment)));
     expect(ids).toEqual([...new Set(ids)].sort((a, b) => b - a));
 
