@@ -1,8 +1,9 @@
 """Run the phases of the test suite: `python scripts/run_phases.py`, or with `--all` to include the second tier.
 
 The first phases install and build what the others need. The other phases form two lanes that run in parallel: the
-Python suite, which takes longest, and everything else. The output of a phase is printed when the phase ends. A failed
-phase does not stop the others. The exit code is 1 if any phase failed.
+Python suite, which takes longest, and everything else. A lane that has nothing left takes over the last phase of the
+other, so that both end at the same time. The output of a phase is printed when the phase ends. A failed phase does not
+stop the others. The exit code is 1 if any phase failed.
 
 A phase that exceeds its time limit is stopped and counts as failed, so that a hung test cannot use up the time limit
 of a CI job without showing any output.
@@ -47,7 +48,7 @@ class Phase:
 
 @dataclass
 class Plan:
-    """Setup phases, which run one after the other, and then the lanes, which run in parallel."""
+    """Setup phases, which run one after the other, and then the lanes, which run in parallel and share their work."""
 
     setup: list[Phase]
     lanes: list[list[Phase]]
@@ -74,13 +75,13 @@ def plan_for(everything: bool, factor: float) -> Plan:
             [
                 Phase("Python", ["just", f"test-python{suffix}"], 60 * factor),
             ],
-            # The browser tests wait most of the time, so they run first, while the Python tests run in any case.
+            # Phases that use one processor run first, while the Python tests use the other in any case.
             [
-                Phase("page, browser", ["just", f"test-e2e{suffix}"], 25 * factor),
-                Phase("page, units", ["just", "test-js"], 10 * factor),
+                Phase("types", ["just", "typecheck"], 15 * factor),
                 Phase("style and docs", ["just", "lint"], 10 * factor),
-                Phase("types", ["just", "typecheck"], 10 * factor),
                 Phase("wheel", ["just", "package"], 10 * factor),
+                Phase("page, units", ["just", "test-js"], 10 * factor),
+                Phase("page, browser", ["just", f"test-e2e{suffix}"], 25 * factor),
                 Phase("Python 3.10", ["just", f"test-py310{suffix}"], 15 * factor),
             ],
         ],
@@ -93,13 +94,15 @@ class Runner:
 
     stopped_by: int | None = None
     console: threading.Lock = field(default_factory=threading.Lock)
+    choice: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, plan: Plan) -> int:
         """Run all phases, print a summary, and return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.on_signal)
-        self.run_lane(plan.setup)
-        threads = [threading.Thread(target=self.run_lane, args=[lane]) for lane in plan.lanes]
+        self.run_lane(list(plan.setup), [])
+        waiting = [list(lane) for lane in plan.lanes]
+        threads = [threading.Thread(target=self.run_lane, args=[lane, waiting]) for lane in waiting]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
@@ -117,11 +120,17 @@ class Runner:
         """Stop the running phases and do not start any others."""
         self.stopped_by = number
 
-    def run_lane(self, lane: list[Phase]) -> None:
-        """Run phases one after the other."""
-        for phase in lane:
-            if self.stopped_by is None:
-                self.run_phase(phase)
+    def run_lane(self, own: list[Phase], waiting: list[list[Phase]]) -> None:
+        """Run the phases of a lane one after the other, and then the last ones of the lanes that still have some."""
+        while self.stopped_by is None and (phase := self.next_phase(own, waiting)) is not None:
+            self.run_phase(phase)
+
+    def next_phase(self, own: list[Phase], waiting: list[list[Phase]]) -> Phase | None:
+        """Remove and return the next phase for a lane. Return None if none is left."""
+        with self.choice:
+            if own:
+                return own.pop(0)
+            return next((lane.pop() for lane in waiting if lane), None)
 
     def run_phase(self, phase: Phase) -> None:
         """Run a phase and print its output."""

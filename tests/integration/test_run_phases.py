@@ -58,6 +58,14 @@ def test_lanes_run_in_parallel_and_their_output_does_not_mix(tmp_path: Path) -> 
         assert f"=== {title}: output\nbegin\nend\n=== {title}: ok" in done.stdout
 
 
+def test_a_lane_without_phases_takes_over_those_of_the_other(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    waits = f"while [ ! -e {file} ]; do sleep 0.01; done"
+    done = run(first=f'shell("waits", "{waits}"), shell("ends it", "touch {file}")', second='shell("short", "true")')
+    assert done.returncode == 0
+    assert done.stdout.count("=== ends it: started") == 1
+
+
 def test_a_hanging_phase_is_stopped_with_its_children_and_shows_its_output() -> None:
     script = "echo before; sleep 600 & echo $!; wait"
     done = run(first=f'shell("hangs", "{script}", 0.02)', second='shell("other", "true")')
@@ -70,7 +78,8 @@ def test_a_hanging_phase_is_stopped_with_its_children_and_shows_its_output() -> 
 
 def test_a_terminated_run_stops_its_phases_and_shows_their_output() -> None:
     terminate = "echo before; kill -TERM $RUNNER; sleep 600"
-    done = run(first=f'shell("terminates", "{terminate}"), shell("later", "true")')
+    busy = 'shell("busy", "sleep 600")'  # does not take over the later phase
+    done = run(first=f'shell("terminates", "{terminate}"), shell("later", "true")', second=busy)
     assert done.returncode == 128 + 15
     assert "=== terminates: output\nbefore\n=== terminates: STOPPED after" in done.stdout
     assert "=== later: not run" in done.stdout
