@@ -29,7 +29,7 @@ from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
-from tests.data_folders import begin_session, copy_data_folder, end_session
+from tests.data_folders import begin_session, copy_data_folder, end_session, quick_root
 from tests.databases import Databases
 
 # Test databases do not need to survive a power failure, so PostgreSQL can skip syncing.
@@ -92,7 +92,7 @@ def server_url() -> Iterator[str]:
         yield url
         return
     # Do not use pytest's own folder: only root can enter its parent, and PostgreSQL refuses to run as root.
-    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-tests-", dir=quick_root()))
     folder.chmod(0o755)
     try:
         copy_data_folder(folder / "data")

@@ -6,6 +6,7 @@ databases start on an empty folder instead.
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A file system in memory: creating a database there takes a quarter of the processor time.
+MEMORY = Path("/dev/shm")
+ENOUGH = 12 << 30  # bytes; databases of tests can grow to a few GiB
 # Passed through the environment because it is the same for all processes of a session, and any of them can start
 # servers.
 _VARIABLE = "FASTDEPLOY_TEST_TEMPLATE"
@@ -22,7 +26,7 @@ _FASTDEPLOY = str(Path(sys.executable).with_name("fastdeploy"))
 
 def begin_session() -> None:
     """Create the folder for the session's template. The first test that needs the template fills it."""
-    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-template-"))
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-template-", dir=quick_root()))
     # As root, the bundled PostgreSQL runs as another user.
     folder.chmod(0o711)
     os.environ[_VARIABLE] = str(folder)
@@ -32,6 +36,20 @@ def end_session() -> None:
     """Remove the session's template."""
     if folder := os.environ.pop(_VARIABLE, None):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def quick_root() -> Path | None:
+    """Return a folder in memory for the folders of servers. Return None if it is unsuitable: use the default then.
+
+    It must have enough space, and scripts must be able to run there, which many containers forbid.
+    """
+    try:
+        found = os.statvfs(MEMORY)
+        available = int(re.findall(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)[0])
+    except (OSError, IndexError):
+        return None
+    is_suitable = not found.f_flag & (os.ST_NOEXEC | os.ST_RDONLY) and os.access(MEMORY, os.W_OK)
+    return MEMORY if is_suitable and min(found.f_bavail * found.f_frsize, available << 10) >= ENOUGH else None
 
 
 def is_session() -> bool:

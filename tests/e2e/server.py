@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 
 from deploy.config import Settings
-from tests.data_folders import copy_data_folder
+from tests.data_folders import copy_data_folder, quick_root
 from tests.e2e.api import Api
 from tests.e2e.folders import Puppet, puppet, write_service
 from tests.e2e.forked_commands import Command, run_command, start_command
@@ -215,7 +215,7 @@ def temporary_folder() -> Iterator[Path]:
 
     When root runs the tests, the bundled PostgreSQL runs as another user.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-e2e-"))
+    folder = Path(tempfile.mkdtemp(prefix="fastdeploy-e2e-", dir=quick_root()))
     folder.chmod(0o711)
     try:
         yield folder

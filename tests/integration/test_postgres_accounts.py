@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.adapters.postgres import PostgresError, PostgresServer, find_binaries
+from tests.data_folders import quick_root
 from tests.integration.postgres_processes import FAST, ROOT, Starter, ask, uid_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -26,7 +27,7 @@ NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 @pytest.fixture
 def public() -> Iterator[Path]:
     """Yield a folder that every user can enter."""
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=quick_root()))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

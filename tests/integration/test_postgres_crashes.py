@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.adapters.postgres import PostgresServer, running_url
+from tests.data_folders import quick_root
 from tests.integration.postgres_processes import FAST, Starter, ask, is_alive, wait_for
 
 UNFINISHED = "pg-unfinished-*"
@@ -20,7 +21,7 @@ UNFINISHED = "pg-unfinished-*"
 @pytest.fixture(scope="module", params=["reachable", pytest.param("private", marks=pytest.mark.slow)])
 def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Yield a data folder that ordinary users can reach and, as root, one that only root can reach."""
-    parent = Path(tempfile.mkdtemp())
+    parent = Path(tempfile.mkdtemp(dir=quick_root()))
     parent.chmod(0o755 if request.param == "reachable" else 0o700)
     with PostgresServer(parent / "data", settings=FAST):
         pass
