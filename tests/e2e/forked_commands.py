@@ -16,6 +16,7 @@ import fcntl
 import functools
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -283,6 +284,10 @@ def _run(request: _Request, streams: list[int]) -> None:
         os.close(stream)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    if request.environment.get("PYTHONUNBUFFERED"):
+        # As in a new process, every write reaches the file at once.
+        unbuffered = io.FileIO(1, "wb", closefd=False)
+        sys.stdout = io.TextIOWrapper(unbuffered, "utf-8", "surrogateescape", write_through=True)  # type: ignore[type-var]
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request.folder)
