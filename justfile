@@ -167,11 +167,16 @@ lint: docs-build
     cd frontend && npm exec -- openapi-typescript openapi.json --output src/api/schema.d.ts --check
     cd frontend && npm run lint
 
-# Check types with mypy (strict) and vue-tsc
+# Check types with mypy (strict) and vue-tsc. The project of the page's tests includes the page
 [group('check')]
 typecheck:
     {{ main_python }} mypy
     scripts/build-page install
+    cd frontend && npm exec -- vue-tsc --build tsconfig.node.json tsconfig.vitest.json
+
+# The same, and check that the page itself does not use types that only exist in Node.js
+[group('check')]
+typecheck-all: typecheck
     cd frontend && npm run type-check
 
 # Format the code and apply automatic fixes

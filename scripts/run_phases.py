@@ -77,7 +77,7 @@ def plan_for(everything: bool, factor: float) -> Plan:
             ],
             # Phases that use one processor run first, while the Python tests use the other in any case.
             [
-                Phase("types", ["just", "typecheck"], 15 * factor),
+                Phase("types", ["just", f"typecheck{suffix}"], 15 * factor),
                 Phase("style and docs", ["just", "lint"], 10 * factor),
                 Phase("wheel", ["just", "package"], 10 * factor),
                 Phase("page, units", ["just", "test-js"], 10 * factor),

@@ -11,6 +11,7 @@ test.beforeEach(async ({ page }) => {
 });
 
 test("with the socket dropped mid-run, the page has exactly what the server has", async ({ page }) => {
+  test.skip(!process.env.ALL_LOOKS, "In the first tier, a test in deploy.spec.ts cuts the socket again and again.");
   let cut: (() => void) | undefined;
   await page.routeWebSocket(/\/deployments\/ws\//, (socket) => {
     const server = socket.connectToServer();

@@ -11,8 +11,8 @@ type Theme = "light" | "dark";
 export const SIZES = { desktop: { width: 1280, height: 860 }, phone: { width: 360, height: 740 } };
 
 /**
- * The second tier (`just test-all`) checks both themes at each width. The first tier checks one theme per width. At the
- * width of a phone, `inspectLooks` then leaves axe to pages.spec.ts, which opens the pages on a phone, too.
+ * The second tier (`just test-all`) checks both themes at each width. The first tier checks one theme per width. At a
+ * phone's width, `inspectLooks` then leaves axe to pages.spec.ts, which opens the pages on a phone, too.
  */
 const everyLook = Boolean(process.env.ALL_LOOKS);
 const FIRST_TIER = [["desktop", "light"], ["phone", "dark"]] as const;
