@@ -82,7 +82,11 @@ def test_commands_without_a_server_fail_and_create_nothing(server: Server, comma
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("way", ["option", "environment", "dotenv"])
+@pytest.mark.parametrize(
+    "way",
+    # In the first tier, test_process.py::test_settings_come_from_options_the_environment_and_a_file uses all three.
+    ["option", pytest.param("environment", marks=pytest.mark.slow), pytest.param("dotenv", marks=pytest.mark.slow)],
+)
 def test_commands_that_need_data_do_not_create_a_database(server: Server, command: list[str], way: str) -> None:
     new = server.folder / "new"
     if way == "dotenv":

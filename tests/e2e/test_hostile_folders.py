@@ -191,6 +191,8 @@ def test_bombs_are_reported_and_block_nothing(new_server: NewServer, bombs: int)
     assert server.api.run(good)["state"] == "success"
 
 
+# In the first tier: test_bombs_are_reported_and_block_nothing, which stops a server that has read bombs.
+@pytest.mark.slow
 def test_a_server_reading_a_bomb_stops_on_sigterm(new_server: NewServer) -> None:
     server = new_server()
     server.start()

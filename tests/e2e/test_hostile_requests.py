@@ -19,7 +19,7 @@ from tests.e2e.server import Server, temporary_folder
 from tests.e2e.waiting import TIMEOUT
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
-EXAMPLES = 12
+FEW, MANY = 4, 12
 # These would end deployments that other calls need, or sign out the caller.
 EXCLUDED = {("PATCH /users/{user_id}", "1")} | {
     ("POST /deployments/{deployment_id}/cancel", number) for number in ("1", "2", "3")
@@ -74,17 +74,36 @@ def tokens(hostile_ground: tuple[Server, list[Puppet]]) -> dict[str, str]:
 DOCUMENT = schemathesis.openapi.from_dict(create_app().openapi())
 
 
+def examples(count: int) -> hypothesis.settings:
+    """Return the settings of a test with this many examples, which are the same each time."""
+    return hypothesis.settings(
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
 @DOCUMENT.parametrize()
-@hypothesis.settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+@examples(FEW)
 def test_every_operation_responds_as_documented(
     case: "schemathesis.Case[Any]", target: Server, tokens: dict[str, str]
 ) -> None:
+    check_response(case, target, tokens)
+
+
+@pytest.mark.slow  # in the first tier: the test above
+@DOCUMENT.parametrize()
+@examples(MANY)
+def test_every_operation_responds_to_many_requests_as_documented(
+    case: "schemathesis.Case[Any]", target: Server, tokens: dict[str, str]
+) -> None:
+    check_response(case, target, tokens)
+
+
+def check_response(case: "schemathesis.Case[Any]", target: Server, tokens: dict[str, str]) -> None:
+    """Send a request, and check that the response is one of those in the OpenAPI document."""
     operation = f"{case.method} {case.path}"
     asked_for = next(iter(case.path_parameters.values()), None)
     hypothesis.assume((operation, str(asked_for)) not in EXCLUDED)

@@ -153,6 +153,10 @@ def test_a_token_revoked_while_the_job_waits_stops_it(server: Server, run: RunJo
     assert "status 401" in output
 
 
+# In the first tier, the GitLab job repeats requests in test_a_job_repeats_requests_whose_connection_broke.
+@pytest.mark.parametrize(
+    "run", [github, pytest.param(gitlab, marks=pytest.mark.slow)], ids=["GitHub", "GitLab"], indirect=True
+)
 def test_a_job_survives_a_restart_of_the_server(new_server: NewServer, run: RunJob) -> None:
     server = new_server()
     server.start()

@@ -134,6 +134,8 @@ def test_the_bundled_database_moves_to_ones_own(new_server: NewServer, tmp_path:
         server.stop()
 
 
+# In the first tier: test_the_bundled_database_moves_to_ones_own, which uses the page's role, database, and settings.
+@pytest.mark.slow
 def test_a_new_installation_uses_ones_own_database(new_server: NewServer) -> None:
     """Includes a worker as on another machine: it shares the database, the key, and the services."""
     server = new_server(blank=True, options=["--no-worker"])

@@ -408,6 +408,8 @@ class TestSecrets:
         answer(server.api.admin.post(f"/deployments/{started['id']}/cancel"))
         assert search.rows("SELECT * FROM secrets") == []
 
+    # In the first tier: test_secrets_appear_nowhere, and test_process.py::test_a_signal_stops_the_server_and_runs_continue.
+    @pytest.mark.slow
     def test_a_restarted_worker_still_masks_secrets(self, new_server: NewServer) -> None:
         server = new_server()
         server.start()

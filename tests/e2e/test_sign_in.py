@@ -165,6 +165,7 @@ def test_a_known_browser_stays_known_after_signing_out(target: Target) -> None:
         assert target.attempt(name, RIGHT, target.address(), known).status_code == 200
 
 
+@pytest.mark.slow  # in the first tier: test_a_known_browser_signs_in_during_an_attack, with one user
 def test_two_users_of_one_browser_are_both_known(target: Target) -> None:
     first, second = target.user(), target.user()
     with target.browser() as shared:
@@ -192,7 +193,8 @@ def test_a_browser_cookie_is_not_a_token(target: Target) -> None:
     assert (rejected.status_code, rejected.json()) == (401, {"detail": "Could not validate credentials"})
 
 
-@pytest.mark.parametrize("change", ["by themselves", pytest.param("by an administrator", marks=pytest.mark.slow)])
+@pytest.mark.slow  # in the first tier: the test of the same name in tests/integration/test_sign_in.py
+@pytest.mark.parametrize("change", ["by themselves", "by an administrator"])
 def test_a_changed_password_makes_browsers_unknown(target: Target, change: str) -> None:
     name, office = target.user(), target.address()
     with target.browser() as known:
@@ -208,6 +210,8 @@ def test_a_changed_password_makes_browsers_unknown(target: Target, change: str) 
         assert target.attempt(name, new, target.address(), known).status_code == 429
 
 
+# In the first tier: integration/test_sign_in.py::…::test_parallel_guesses_at_the_current_password_are_limited.
+@pytest.mark.slow
 def test_guesses_at_the_current_password_are_limited(target: Target) -> None:
     name = target.user()
     client = target.api.client(answer(target.attempt(name, RIGHT, target.address()))["access_token"])

@@ -68,6 +68,7 @@ def test_migration_modules_are_loaded_only_for_an_outdated_schema(new_server: Ne
     assert not {name for name in second if name.startswith("pydantic.v1.")}  # never needed at all
 
 
+@pytest.mark.main_python
 def test_the_memory_of_a_password_check_is_released(new_server: NewServer) -> None:
     server = new_server(forked=False)
     server.start()

@@ -328,15 +328,25 @@ PLAIN = """
 """
 
 
-@pytest.mark.parametrize("verbosity", ["", pytest.param("-v", marks=pytest.mark.slow)])
-def test_text_matches_the_default_callback(tmp_path: Path, verbosity: str) -> None:
-    path = write_playbook(tmp_path, PLAIN)
-    environment = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_FORCE_COLOR": "1"}
-    arguments = (verbosity,) if verbosity else ()
-    ours = run(path, environment=environment, arguments=arguments)
-    default = run(
-        path, environment={**environment, "ANSIBLE_STDOUT_CALLBACK": "default"}, arguments=arguments, events=False
-    )
+COLORED = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_FORCE_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_playbook(tmp_path_factory.mktemp("plain"), PLAIN)
+
+
+@pytest.fixture(scope="module", params=["", pytest.param("-v", marks=pytest.mark.slow)])
+def by_default(plain: Path, request: pytest.FixtureRequest) -> tuple[Run, tuple[str, ...]]:
+    """Run the playbook with Ansible's default callback. Return the run and its arguments."""
+    arguments = (str(request.param),) if request.param else ()
+    environment = {**COLORED, "ANSIBLE_STDOUT_CALLBACK": "default"}
+    return run(plain, environment=environment, arguments=arguments, events=False), arguments
+
+
+def test_text_matches_the_default_callback(plain: Path, by_default: tuple[Run, tuple[str, ...]]) -> None:
+    default, arguments = by_default
+    ours = run(plain, environment=COLORED, arguments=arguments)
 
     assert ours.code == default.code == 2
     # Before it loads a callback, Ansible prints directly.
@@ -345,11 +355,11 @@ def test_text_matches_the_default_callback(tmp_path: Path, verbosity: str) -> No
 
 
 @pytest.mark.main_python
-def test_without_a_pipe_it_is_the_default_callback(tmp_path: Path) -> None:
-    path = write_playbook(tmp_path, PLAIN)
-    ours = run(path, events=False)
+def test_without_a_pipe_it_is_the_default_callback(plain: Path, by_default: tuple[Run, tuple[str, ...]]) -> None:
+    default, arguments = by_default
+    ours = run(plain, environment=COLORED, arguments=arguments, events=False)
 
-    assert ours.printed == run(path, environment={"ANSIBLE_STDOUT_CALLBACK": "default"}, events=False).printed
+    assert ours.printed == default.printed
 
 
 @pytest.mark.parametrize(
@@ -374,8 +384,8 @@ def test_an_invalid_pipe_number_is_ignored(tmp_path: Path, number: str) -> None:
     "text",
     [
         "- hosts: all\n  tasks: [\n",
-        "- hosts: all\n  tasks:\n    - no_such_module: x\n",
-        "- hosts: all\n  roles: [gone]\n",
+        pytest.param("- hosts: all\n  tasks:\n    - no_such_module: x\n", marks=pytest.mark.slow),
+        pytest.param("- hosts: all\n  roles: [gone]\n", marks=pytest.mark.slow),
     ],
 )
 def test_an_unreadable_playbook_is_only_printed(tmp_path: Path, text: str) -> None:
@@ -473,7 +483,7 @@ def test_every_host_reports_with_any_strategy(tmp_path: Path, strategy: str) -> 
     assert len(once) == len(set(once))
 
 
-@pytest.mark.main_python
+@pytest.mark.slow  # in the first tier: test_a_task_reports_the_hosts_it_waits_for, where hosts run at their own pace, too
 def test_a_free_task_ends_as_soon_as_all_hosts_have_reported(tmp_path: Path) -> None:
     path = write_playbook(
         tmp_path,
@@ -608,7 +618,7 @@ def test_huge_results_are_truncated_with_a_mark(tmp_path: Path) -> None:
               diff: true
             - name: many items
               debug: {msg: "{{ 'x' * 100 }}"}
-              loop: "{{ range(200) | list }}"
+              loop: "{{ range(100) | list }}"
         """,
     )
     result = run(path, environment={"ANSIBLE_MAX_DIFF_SIZE": "10000000"})

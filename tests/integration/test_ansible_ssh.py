@@ -112,6 +112,8 @@ def test_mitogen_does_not_pin_processes_to_one_cpu(hosts: SshHosts, folder: Path
     assert result.message("How many?").split() == [str(len(os.sched_getaffinity(0)))] * 2
 
 
+# In the first tier: test_unreachable_hosts_fail_a_task_unless_ignored in test_ansible_callback.py.
+@pytest.mark.slow
 def test_an_unreachable_host_does_not_stop_the_others(hosts: SshHosts, folder: Path) -> None:
     path = write_playbook(folder, PLAYBOOK)
     hosts.hosts[1].set_link("down")

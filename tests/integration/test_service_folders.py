@@ -455,10 +455,14 @@ class TestBombs:
         site.add("shop")
         assert await self.check(site) == "inputs: the schema is too complicated; use fewer references."
 
-    # In the first tier, e2e/test_hostile_folders.py::test_bombs_are_reported_and_block_nothing reads merge keys.
+    # In the first tier, e2e/test_hostile_folders.py::test_bombs_are_reported_and_block_nothing reads merge keys, and
+    # test_long_names_of_many_tasks_are_reported_when_read reads many tasks.
     @pytest.mark.parametrize(
         "name",
-        [pytest.param(name, marks=pytest.mark.slow if name == "yaml-merges" else ()) for name in PLAYBOOK_BOMBS],
+        [
+            pytest.param(name, marks=pytest.mark.slow if name in {"yaml-merges", "yaml-many-tasks"} else ())
+            for name in PLAYBOOK_BOMBS
+        ],
     )
     async def test_playbook_bombs_are_reported(self, site: Site, name: str) -> None:
         folder = site.add("bomb", {"ansible_playbook": "site.yml"}, more_yml=MORE, more2_yml=MORE2)
