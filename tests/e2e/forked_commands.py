@@ -287,7 +287,7 @@ def _run(request: _Request, streams: list[int]) -> None:
     if request.environment.get("PYTHONUNBUFFERED"):
         # As in a new process, every write reaches the file at once.
         unbuffered = io.FileIO(1, "wb", closefd=False)
-        sys.stdout = io.TextIOWrapper(unbuffered, "utf-8", "surrogateescape", write_through=True)  # type: ignore[type-var]
+        sys.stdout = io.TextIOWrapper(unbuffered, "utf-8", "surrogateescape", write_through=True)
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request.folder)
