@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from benchmarks import folders, skewed
 from benchmarks.machine import median
 from benchmarks.product import HOST, TIMEOUT, Product
-from benchmarks.table import Row
+from benchmarks.table import Row, attempt
 
 SHORT, LONG = 10_000, 1_000_000
 FEW, MANY = 100, 10_000
@@ -65,8 +65,11 @@ def measure_growth(folder: Path, *, quick: bool) -> list[Row]:
         folders.script_service(services_dir, f"quick-{number:02d}", "one_step.sh")
     for number in range(SLOTS):
         folders.sleeping_service(services_dir, f"hold-{number}")
-    rows = _history(data_dir, services_dir, long, rounds=3 if quick else 9)
-    return rows + _queue(data_dir, services_dir, many, rounds=3 if quick else 9)
+    rounds = 3 if quick else 9
+    return [
+        *attempt("a long history", lambda: _history(data_dir, services_dir, long, rounds=rounds)),
+        *attempt("a long queue", lambda: _queue(data_dir, services_dir, many, rounds=rounds)),
+    ]
 
 
 @contextmanager
