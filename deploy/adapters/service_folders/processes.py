@@ -250,9 +250,11 @@ class Checkers:
             await kept.checker.end()
 
     async def _take(self, user: DeployUser | None) -> Checker | None:
-        if self._starting is not None and self._starting.user == user:
-            starting, self._starting = self._starting, None
-            return await starting.connect()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            if starting.user == user and starting.is_alive:
+                return await starting.connect()
+            await asyncio.to_thread(starting.end)
         kept = self._kept
         if kept is None:
             return None
@@ -302,6 +304,11 @@ class StartingChecker:
         except BaseException:
             self.end()
             raise
+
+    @property
+    def is_alive(self) -> bool:
+        """Return True if both processes are running."""
+        return all(process.poll() is None for process in self._processes)
 
     async def connect(self) -> Checker:
         """Return the checker, for the running event loop."""
