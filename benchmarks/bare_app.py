@@ -50,6 +50,7 @@ class Deployment(BaseModel):
     exit_code: int | None
     retry_of: int | None
     cancel_requested: str | None
+    run_ended: datetime | None
     expected_seconds: float | None
     secret_inputs: list[str]
     seq: int

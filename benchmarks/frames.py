@@ -49,6 +49,13 @@ def text_frame(message: dict[str, Any]) -> bytes:
     return frame(json.dumps(message).encode())
 
 
+def close_reason(payload: bytes) -> str:
+    """Return the code and the reason in a close frame."""
+    if len(payload) < 2:
+        return "without a reason"
+    return f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode(errors='replace')}".strip()
+
+
 class Frames:
     """Splits received data into frames. Does not support fragmented messages, because uvicorn does not send any."""
 
@@ -106,7 +113,7 @@ class LiveSocket:
                 if kind == PING:
                     self._socket.sendall(frame(payload, PONG))
                 elif kind == CLOSE:
-                    raise ConnectionError("The server closed the WebSocket.")
+                    raise ConnectionError(f"The server closed the WebSocket ({close_reason(payload)}).")
             data = self._socket.recv(1 << 20)
             if not data:
                 raise ConnectionError("The connection to the server was lost.")

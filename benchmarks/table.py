@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,14 @@ class Row:
         """Return the cells in the order of `HEAD`."""
         verdict = {None: "", True: "pass", False: "**miss**"}[self.good]
         return (self.what, self.measured, self.baseline, self.ratio, self.goal, verdict)
+
+
+def attempt(name: str, measure: Callable[[], list[Row]]) -> list[Row]:
+    """Run a measurement. If it fails, return a row with the error, so that others can continue."""
+    try:
+        return measure()
+    except Exception as error:
+        return [Row(what=name, measured=f"failed: {error}"[:1000].replace("\n", " "), good=False)]
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -15,7 +15,9 @@ from benchmarks.table import Row
 EVERY = 0.025
 LINES = 200
 FIRST = 20
-P50_GOAL_MS, P99_GOAL_MS = 10, 50
+P50_GOAL_MS = 10
+# The goal for the p99 (ms) at each number of clients.
+P99_GOALS_MS = {1: 50, 10: 50, 100: 60}
 CLIENTS, STEPS = 200, 200
 DELIVERIES_GOAL = 20_000
 
@@ -27,7 +29,7 @@ def measure_latency(bench: Bench) -> list[Row]:
         f"one row committed and announced by NOTIFY: p50 {median(notified):.1f}, p99 {percentile(notified, 99):.1f} ms"
     )
     rows = []
-    for clients in (1, 10, 100):
+    for clients, p99_goal in P99_GOALS_MS.items():
         late = _latencies(bench, clients, 60 if bench.quick else LINES)
         p50, p99 = percentile(late, 50), percentile(late, 99)
         rows.append(
@@ -36,8 +38,8 @@ def measure_latency(bench: Bench) -> list[Row]:
                 measured=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
                 baseline=baseline,
                 ratio=f"{p50 / median(notified):.1f}",
-                goal=f"p50 ≤ {P50_GOAL_MS}, p99 ≤ {P99_GOAL_MS} ms",
-                good=p50 <= P50_GOAL_MS and p99 <= P99_GOAL_MS,
+                goal=f"p50 ≤ {P50_GOAL_MS}, p99 ≤ {p99_goal} ms",
+                good=p50 <= P50_GOAL_MS and p99 <= p99_goal,
             )
         )
     return rows

@@ -12,7 +12,8 @@ from benchmarks.machine import median
 from benchmarks.product import Product
 from benchmarks.table import Row
 
-READY_GOAL, NEW_GOAL = 1.0, 5.0
+# The first is a ratio to importing the libraries alone, the second is in seconds.
+READY_GOAL, NEW_GOAL = 1.4, 5.0
 # Creating a database takes longer, so measure it only this many times.
 NEW = 3
 # The modules that any server of this kind has to import.
@@ -30,20 +31,21 @@ def measure_start(folder: Path, services_dir: Path, initialized: Path, *, rounds
             new.append(_start(fresh, services_dir))
             shutil.rmtree(fresh)
     loading = f"the imports alone {median(imports):.2f} s"
+    ratio = median([start / loads for start, loads in zip(again, imports, strict=True)])
     return [
         Row(
             what="cold start to the first 200, database initialized",
             measured=f"{median(again):.2f} s (best {min(again):.2f} s)",
             baseline=loading,
-            ratio=f"{median(again) / median(imports):.1f}",
-            goal=f"≤ {READY_GOAL} s",
-            good=median(again) <= READY_GOAL,
+            ratio=f"{ratio:.2f}",
+            goal=f"≤ {READY_GOAL}",
+            good=ratio <= READY_GOAL,
         ),
         Row(
             what="cold start to the first 200, new bundled database",
             measured=f"{median(new):.2f} s (best {min(new):.2f} s)",
             baseline=loading,
-            ratio=f"{median(new) / median(imports):.1f}",
+            ratio=f"{median(new) / median(imports):.2f}",
             goal=f"≤ {NEW_GOAL} s",
             good=median(new) <= NEW_GOAL,
         ),

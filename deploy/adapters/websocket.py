@@ -18,6 +18,8 @@ from deploy.domain.policy import Actor
 
 OUTBOX_MESSAGES = 2_000
 OUTBOX_BYTES = 1024 * 1024
+# Characters of events that are held for a client while its earlier events are read.
+HELD_CHARACTERS = 64 * 1024
 
 
 class NumberedMessage(Protocol):
@@ -40,7 +42,8 @@ class Client:
         self.cursors: dict[int, int] = {}
         self.subscribed: set[int] = set()
         self.behind: set[int] = set()
-        self.missed: set[int] = set()  # behind, with new events since the last read
+        self.missed: set[int] = set()  # behind, with new events since the last read that are not held
+        self._held: dict[int, list[tuple[Sequence[NumberedMessage], bool]]] = {}  # offered while events are read
         self.wake = asyncio.Event()
         self.rights_changed = asyncio.Event()
         self._outbox: deque[str] = deque()
@@ -88,7 +91,7 @@ class Client:
         `complete` means that the events include output. A gap or a full outbox puts the deployment behind.
         """
         if deployment_id in self.behind:
-            self.missed.add(deployment_id)
+            self._hold(deployment_id, events, complete=complete)
             return
         cursor = self.cursors.setdefault(deployment_id, events[0].seq - 1)
         wants_output = deployment_id in self.subscribed
@@ -96,6 +99,35 @@ class Client:
             self._fall_behind(deployment_id)
             return
         self.deliver(deployment_id, events)
+
+    def begin_read(self, deployment_id: int) -> None:
+        """Hold the events that are offered from now on, while earlier ones are read from the database."""
+        self.missed.discard(deployment_id)
+        self._held[deployment_id] = []
+
+    def end_read(self, deployment_id: int, *, complete: bool) -> None:
+        """Offer the held events.
+
+        `complete` means that all events before them have been delivered. The deployment is then no longer behind,
+        unless events were offered that could not be held.
+        """
+        held = self._held.pop(deployment_id, [])
+        if not complete or deployment_id in self.missed:
+            if held:
+                self.missed.add(deployment_id)
+            return
+        self.behind.discard(deployment_id)
+        for events, is_complete in held:
+            self.offer(deployment_id, events, complete=is_complete)
+
+    def _hold(self, deployment_id: int, events: Sequence[NumberedMessage], *, complete: bool) -> None:
+        held = self._held.get(deployment_id)
+        if held is not None and deployment_id not in self.missed:
+            size = sum(len(event.message) for some, _ in [*held, (events, complete)] for event in some)
+            if size <= HELD_CHARACTERS:
+                held.append((events, complete))
+                return
+        self.missed.add(deployment_id)
 
     def deliver(self, deployment_id: int, events: Iterable[NumberedMessage]) -> None:
         """Add the events after the cursor to the outbox while there is room."""

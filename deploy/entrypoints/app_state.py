@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Listings
-from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.sealing import Vault
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, Settings, SettingsError, secret_key
 from deploy.domain.events import AccessChanged
 from deploy.domain.policy import Actor, Visible, visible_to
 from deploy.domain.rules import WaitingLimits
+from deploy.entrypoints.deploy_user import deploy_user
 from deploy.entrypoints.full_disk import FullDisk
 from deploy.entrypoints.serve.background import background
 from deploy.entrypoints.serve.pools import POOL_SIZE
@@ -83,10 +83,11 @@ def create_app_state(
     *,
     visible_to: Callable[[Actor], Visible] = visible_to,
     pool_size: int = POOL_SIZE,
+    checkers: Checkers | None = None,
 ) -> AppState:
     """Create the components of a process. They do not connect to the database yet.
 
-    `visible_to` returns the services that a caller can view.
+    `visible_to` returns the services that a caller can view. `checkers` starts the processes that check folders.
 
     Raises:
         SettingsError: `database_url` is not a valid PostgreSQL URL.
@@ -103,7 +104,7 @@ def create_app_state(
         database_url, pool_size=pool_size, read_timeout=settings.read_timeout_seconds, log_sql=settings.log_sql
     )
     open_unit_of_work = unit_of_work(database.transaction)
-    folders = create_folders(settings)
+    folders = create_folders(settings, checkers)
     key = secret_key(settings)
     signer, passwords = TokenSigner(key), Passwords()
     authenticator = Authenticator(signer, open_unit_of_work, now, visible_to)
@@ -160,30 +161,12 @@ def create_app_state(
     )
 
 
-def create_folders(settings: Settings) -> ServiceFolders:
+def create_folders(settings: Settings, checkers: Checkers | None = None) -> ServiceFolders:
     """Return the reader of the service folders. Links in the folders must not lead to private files of the server."""
     private = (settings.data_dir.absolute(), Path(ENV_FILE).absolute())
-    return ServiceFolders(settings.services_root, user=lambda: deploy_user(settings), private=private)
-
-
-def deploy_user(settings: Settings) -> DeployUser | None:
-    """Return the deploy user, whose permissions scripts run with, or None for the server's own user.
-
-    Raises:
-        SettingsError: The deploy user owns the data folder.
-        RunError: The deploy user does not exist.
-    """
-    if not settings.sudo_user:
-        return None
-    user = DeployUser.named(settings.sudo_user)
-    if user.uid == os.geteuid():
-        return None
-    if user.uid == settings.data_dir.stat().st_uid:
-        raise SettingsError(
-            f"The deploy user {user.name} owns the data folder {settings.data_dir}: scripts could read every secret. "
-            "Change the owner of the folder, or choose another deploy user (SUDO_USER)."
-        )
-    return user
+    return ServiceFolders(
+        settings.services_root, user=lambda: deploy_user(settings), private=private, checkers=checkers
+    )
 
 
 @asynccontextmanager

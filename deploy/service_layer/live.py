@@ -94,9 +94,10 @@ class LiveFeed:
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read the events after one client's cursor until the client has caught up or its outbox is full."""
         # The client counts as behind until the end. Otherwise, events offered during this time would arrive before
-        # those read here.
-        while client.has_room:
-            client.missed.discard(deployment_id)
+        # those read here. They are held instead of being read: with many clients that take turns, there would be new
+        # ones after each read, and the client would never catch up.
+        while client.has_room and deployment_id in client.behind:
+            client.begin_read(deployment_id)
             cursor = client.cursors.setdefault(deployment_id, 0)
             with_output = deployment_id in client.subscribed
             # Use small batches, because many clients could be catching up at the same time.
@@ -110,12 +111,11 @@ class LiveFeed:
             )
             if client.cursors[deployment_id] < cursor or (deployment_id in client.subscribed and not with_output):
                 continue  # it has subscribed since then, so these events lack the output it now needs
-            if not events and deployment_id not in client.missed:
-                client.behind.discard(deployment_id)
-                if deployment_id in client.subscribed:
-                    await self._send_open_line(deployment_id, [client])
-                return
             client.deliver(deployment_id, events)
+            is_delivered = not events or client.cursors[deployment_id] >= events[-1].seq
+            client.end_read(deployment_id, complete=is_delivered and _is_last(events))
+        if deployment_id in client.subscribed and deployment_id not in client.behind:
+            await self._send_open_line(deployment_id, [client])
 
     def send_committed(self, committed: CommittedEvents) -> None:
         """Send events that this process has just committed, without reading them from the database.
@@ -248,6 +248,12 @@ class LiveFeed:
             target = Target(name="Service", service_id=service.id)
             may_read = partial(may, action=Action.READ_SERVICES, target=target)
             self._hub.broadcast(service_message(service), may_read=may_read)
+
+
+def _is_last(events: Sequence[StoredEvent]) -> bool:
+    """Return True if there were no more events when these were read: neither of the limits was reached."""
+    # A character has up to four bytes.
+    return len(events) < BATCH and 4 * sum(len(event.message) for event in events) < CATCH_UP_BYTES
 
 
 def warning(detail: str, code: str) -> str:

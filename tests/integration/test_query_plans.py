@@ -360,19 +360,45 @@ async def test_reads_outside_transactions_look_at_few_rows(full: Database, name:
 
 @pytest.mark.parametrize(("before", "visible"), [(None, EVERYTHING), (MIDDLE, SOME)], ids=VISIBLE.keys())
 async def test_filters_look_at_few_rows(full: Database, before: int | None, visible: Visible) -> None:
-    listings = Listings(full)
     for name, only in filters():
-        async with statements(full) as seen:
-            page = json.loads(await listings.deployments(limit=LIMIT, before=before, only=only, visible=visible))
-        assert [row["id"] for row in page] == await expected(full, only, before, visible), name
-        works = await work_of(full, seen)
-        for work in works:
-            # A range of times is only known to 256 IDs at both ends, which may contain few matches. Finding it probes
-            # blocks.
-            work.returned = 60 if only.since or only.until else LIMIT
-            # Every visible service is read up to the limit.
-            work.returned *= len(visible.services or "1")
-        ensure_small(works)
+        # A range of times is only known to 256 IDs at both ends, which may contain few matches. Finding it probes blocks.
+        returned = 60 if only.since or only.until else LIMIT
+        # Every visible service is read up to the limit.
+        returned *= len(visible.services or "1")
+        await ensure_page(full, name, only, before, visible, returned)
+
+
+async def test_wrong_clocks_do_not_make_times_slow(databases: Databases) -> None:
+    """A deployment that was created while the clock was wrong does not make a filter read everything around it."""
+    async with databases.migrated() as url:
+        database = Database(url)
+        async with database.transaction() as connection:
+            await connection.execute(SEED[0])
+            await connection.execute(SEED[1])
+            for n, years in ((700, 5), (MIDDLE, -5), (DEPLOYMENTS - 700, -5)):
+                await connection.execute(
+                    f"UPDATE deployments SET created = created + interval '{years} years' WHERE id = {n}"  # noqa: S608 - constants
+                )
+            await connection.execute("ANALYZE")
+        for name, only in filters():
+            if only.since or only.until:
+                # Each of up to four ranges of IDs is only known to 256 IDs.
+                await ensure_page(database, name, only, None, EVERYTHING, 4 * 30)
+        await database.close()
+
+
+async def ensure_page(
+    database: Database, name: str, only: Filter, before: int | None, visible: Visible, returned: int
+) -> None:
+    """Fail if a page is wrong, or if a statement for it has looked at many more than `returned` rows."""
+    async with statements(database) as seen:
+        listings = Listings(database)
+        page = json.loads(await listings.deployments(limit=LIMIT, before=before, only=only, visible=visible))
+    assert [row["id"] for row in page] == await expected(database, only, before, visible), name
+    works = await work_of(database, seen)
+    for work in works:
+        work.returned = returned
+    ensure_small(works)
 
 
 async def expected(database: Database, only: Filter, before: int | None, visible: Visible) -> list[int]:

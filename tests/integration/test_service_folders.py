@@ -627,6 +627,30 @@ class TestProcesses:
         await folders.close()
         assert children() <= before
 
+    async def test_a_checker_that_started_early_is_used_or_ended(self, site: Site) -> None:
+        checkers, before = Checkers(TIMEOUT), children()
+        folders = ServiceFolders(site.root, private=(site.data,), checkers=checkers)
+        checkers.start_early(None)
+        early = children() - before
+        site.add("shop")
+        assert [folder.name for folder in (await folders.read())[0]] == ["shop"]
+        assert children() - before == early
+        await folders.close()
+        checkers.start_early(None)
+        checkers.end_unused()
+        assert children() <= before
+
+    async def test_a_checker_that_died_before_its_first_use_is_replaced(self, site: Site) -> None:
+        checkers, before = Checkers(), children()
+        checkers.start_early(None)
+        for pid in children() - before:
+            os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: not children() - before, "the end of the early checker")
+        site.add("shop")
+        folders = ServiceFolders(site.root, private=(site.data,), checkers=checkers)
+        assert [folder.name for folder in (await folders.read())[0]] == ["shop"]
+        assert children() <= before
+
     async def test_a_checker_is_not_used_again_if_it_exceeded_a_limit_or_died(self, site: Site) -> None:
         folders, before = ServiceFolders(site.root, private=(site.data,), checkers=Checkers(TIMEOUT)), children()
         site.add("bomb", {"ansible_playbook": "site.yml"}, site_yml=merges())

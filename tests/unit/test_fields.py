@@ -18,12 +18,14 @@ from pydantic import BaseModel
 from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Column, DateTime, Double, Integer, Table, Text
 from sqlalchemy import Enum as SqlEnum
 
+from benchmarks import bare_app
 from deploy.adapters import orm
 from deploy.adapters.repository import steps as step_sql
 from deploy.domain import run
 from deploy.domain.fields import changing, names_of, sent
 from deploy.domain.model import Deployment, Held, Step, StepState
 from deploy.entrypoints.schemas.deployments import DeploymentOut, StepOut
+from deploy.entrypoints.schemas.services import ServiceOut
 from deploy.service_layer.messages import deployment_fields, step_fields
 from tests.runs import START, a_deployment
 
@@ -171,3 +173,14 @@ class TestStep:
     def test_a_snapshot_has_every_field(self) -> None:
         assert A_STEP.snapshot() == A_STEP
         assert replace(A_STEP).snapshot().detail is not A_STEP.detail
+
+
+@pytest.mark.parametrize(
+    ("response", "baseline"), [(DeploymentOut, bare_app.Deployment), (ServiceOut, bare_app.Service)]
+)
+def test_the_baseline_of_the_benchmarks_returns_the_same_fields(
+    response: type[BaseModel], baseline: type[BaseModel]
+) -> None:
+    assert baseline.model_fields.keys() == response.model_fields.keys(), (
+        f"{baseline.__name__} in benchmarks/bare_app.py differs from {response.__name__}"
+    )

@@ -276,3 +276,18 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 LiveChannel.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestLiveChannel = LiveChannel.TestCase
+
+
+def test_a_client_catches_up_although_new_events_arrive_during_each_read() -> None:
+    log, hub = Log(), Hub()
+    feed = LiveFeed(no_unit_of_work, cast("EventReader", log), hub, Listener("postgresql://nowhere/nothing"))
+    reader = Reader(feed)
+    while not reader.is_in:
+        reader.step(0)
+    reader.subscribe(0)
+    for seq in range(3):
+        reader.step(seq)
+        log.append(is_output=True)
+        feed.send_committed(CommittedEvents(DEPLOYMENT, SERVICE, log.events[seq:]))
+    reader.take()
+    assert (reader.client.behind, reader.seqs()) == (set(), [1, 2, 3])

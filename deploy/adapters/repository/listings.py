@@ -11,8 +11,8 @@ from deploy.adapters.database import Database, DriverConnection
 from deploy.adapters.repository.deployments import Filter
 from deploy.adapters.repository.newest import (
     BEYOND_LAST_ID,
-    FIRST_ID_SINCE,
-    ID_AFTER_ALL_UNTIL,
+    ID_RANGES,
+    joined,
     newest_first,
 )
 from deploy.adapters.repository.statement import Statement, VisibleStatement
@@ -23,6 +23,8 @@ from deploy.domain.policy import Visible
 # A service's entry contains at most this many of its queued and running deployments, and counts at most this many
 # queued ones: the list must not grow with the queue.
 LISTED_ACTIVE, COUNTED_QUEUED = 5, 100
+# The times of a filter are read in at most this many ranges of IDs. There are several only if clocks were wrong.
+MAX_RANGES = 64
 _MOMENTS = moments(Deployment)
 
 
@@ -64,6 +66,7 @@ class _Page:
     keys: tuple[tuple[str, str], ...]
     sources: tuple[str, ...]
     conditions: tuple[str, ...]
+    is_timed: bool
 
     @classmethod
     def of(cls, only: Filter, visible: Visible) -> _Page:
@@ -78,16 +81,21 @@ class _Page:
             # There is no index without the state for these, because there are only a few states.
             keys["state"] = "wanted.state"
             sources.append("unnest(CAST(:states AS text[])) AS wanted (state)")
+        is_timed = only.since is not None or only.until is not None
+        if is_timed:
+            sources.append("unnest(CAST(:firsts AS bigint[]), CAST(:befores AS bigint[])) AS ids (first, before)")
         conditions = [
             *(["AND d.service_id = ANY(CAST(:visible AS bigint[]))"] if visible.services is not None else []),
             *(["AND d.created >= CAST(:since AS timestamptz)"] if only.since is not None else []),
             *(["AND d.created < CAST(:until AS timestamptz)"] if only.until is not None else []),
         ]
-        return cls(tuple(keys.items()), tuple(sources), tuple(conditions))
+        return cls(tuple(keys.items()), tuple(sources), tuple(conditions), is_timed)
 
     def statement(self) -> Statement:
-        """Return the statement. It reads up to `:limit` rows for each state and service, and keeps the newest."""
-        first, before = "CAST(:first AS bigint)", "CAST(:before AS bigint)"
+        """Return the statement. It reads up to `:limit` rows for each state, service, and range of IDs, and keeps
+        the newest.
+        """
+        first, before = ("ids.first", "ids.before") if self.is_timed else ("0", "CAST(:before AS bigint)")
         if self.keys:
             where = newest_first(dict(self.keys), before=before, first=first, also=" ".join(self.conditions))
         else:
@@ -128,14 +136,16 @@ class Listings:
         if wanted.service_id is not None and wanted.service_id not in visible:
             return "[]"
         async with self._database.reading() as connection:
-            ids = await _id_range(connection, wanted, before)
-            if ids is None:
+            end = before if before is not None else int(BEYOND_LAST_ID)
+            ranges = await _id_ranges(connection, wanted, end)
+            if not ranges:
                 return "[]"
             return str(
                 await self._page_of(wanted, visible).value(
                     connection,
-                    first=ids[0],
-                    before=ids[1],
+                    firsts=[first for first, _ in ranges],
+                    befores=[before for _, before in ranges],
+                    before=end,
                     limit=limit,
                     service_id=wanted.service_id,
                     user=wanted.user,
@@ -154,17 +164,9 @@ class Listings:
         return self._pages[page]
 
 
-async def _id_range(connection: DriverConnection, only: Filter, before: int | None) -> tuple[int, int] | None:
-    """Return the range of IDs that contains all deployments with a filter's times, or None if there are none."""
-    first, end = 0, before if before is not None else int(BEYOND_LAST_ID)
-    if only.since is not None:
-        found = await FIRST_ID_SINCE.value(connection, since=only.since)
-        if found is None:
-            return None
-        first = found
-    if only.until is not None:
-        found = await ID_AFTER_ALL_UNTIL.value(connection, until=only.until)
-        if found is None:
-            return None
-        end = min(end, found)
-    return first, end
+async def _id_ranges(connection: DriverConnection, only: Filter, end: int) -> list[tuple[int, int]]:
+    """Return the ranges of IDs before `end` that contain all deployments with a filter's times."""
+    if only.since is None and only.until is None:
+        return [(0, end)]
+    found = await ID_RANGES.rows(connection, since=only.since, until=only.until)
+    return joined([(first, min(before, end)) for first, before in found if first < end], MAX_RANGES)

@@ -7,7 +7,7 @@ rows instead. Only an index on the same columns has this order, so the planner h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from deploy.adapters.repository.statement import Statement
 
@@ -34,32 +34,44 @@ def newest_first(
     return f"WHERE ({columns}) >= ({values}, {first}) AND ({columns}) < ({values}, {before}) {also} ORDER BY {order}"
 
 
-# Times and IDs ascend together, but not strictly: servers have different clocks. These statements narrow a range of
-# times down to a range of IDs without assuming an order, by probing blocks of 16,384 IDs and then blocks of 256 IDs.
-# A function in FROM returns its rows in order, so LIMIT ends the search at the first match.
-def _block_with(condition: str, order: str, bits: int, block: str) -> str:
+# Times and IDs ascend together, but not strictly: servers have different clocks, and a clock can be wrong for a while.
+# This statement narrows a range of times down to ranges of IDs without assuming an order, by probing blocks of 16,384 IDs.
+# It takes a block as it is if all of its times match, and otherwise probes the blocks of 256 IDs in it.
+_BEFORE_ALL = "'-infinity'"
+_SINCE = f"coalesce(CAST(:since AS timestamptz), {_BEFORE_ALL})"
+_UNTIL = "coalesce(CAST(:until AS timestamptz), 'infinity')"
+
+
+def _has_time(bits: int, block: str, since: str, until: str, end: str = "") -> str:
+    """Return the condition that a block has a time from `since` to before `until` (of the block `end`)."""
+    created = f"((d.id >> {bits}), d.created)"
     return (
-        f"(SELECT d.created FROM deployments AS d WHERE {condition.format(bits=bits, block=block)} "
-        f"ORDER BY (d.id >> {bits}){order}, d.created{order} LIMIT 1) IS NOT NULL"
+        f"(SELECT d.created FROM deployments AS d WHERE {created} >= ({block}, {since}) "
+        f"AND {created} < ({end or block}, {until}) ORDER BY (d.id >> {bits}), d.created LIMIT 1) IS NOT NULL"
     )
 
 
-_NEWEST_BLOCK = "(SELECT max(id) >> 14 FROM deployments)"
-_REACHES = (
-    "((d.id >> {bits}), d.created) >= ({block}, :since) AND ((d.id >> {bits}), d.created) < ({block} + 1, '-infinity')"
+_HAS_OTHERS = (
+    f"({_has_time(14, 'large', _BEFORE_ALL, _SINCE)} "
+    f"OR {_has_time(14, 'large', _UNTIL, _BEFORE_ALL, end='large + 1')})"
 )
-_PRECEDES = (
-    "((d.id >> {bits}), d.created) >= ({block}, '-infinity') AND ((d.id >> {bits}), d.created) < ({block}, :until)"
+ID_RANGES = Statement(
+    "SELECT part.first, part.before FROM "
+    "generate_series(0, (SELECT max(id) >> 14 FROM deployments)) AS large CROSS JOIN LATERAL ("
+    f"SELECT large << 14 AS first, (large + 1) << 14 AS before WHERE NOT {_HAS_OTHERS} UNION ALL "
+    "SELECT small << 8, (small + 1) << 8 FROM generate_series(large << 6, (large << 6) + 63) AS small "
+    f"WHERE {_HAS_OTHERS} AND {_has_time(8, 'small', _SINCE, _UNTIL)}) AS part "
+    f"WHERE {_has_time(14, 'large', _SINCE, _UNTIL)}"
 )
-FIRST_ID_SINCE = Statement(
-    f"SELECT small << 8 FROM (SELECT large FROM generate_series(0, {_NEWEST_BLOCK}) AS large "
-    f"WHERE {_block_with(_REACHES, ' DESC', 14, 'large')} LIMIT 1) AS found "
-    "CROSS JOIN LATERAL (SELECT small FROM generate_series(large << 6, (large << 6) + 63) AS small "
-    f"WHERE {_block_with(_REACHES, ' DESC', 8, 'small')} LIMIT 1) AS first"
-)
-ID_AFTER_ALL_UNTIL = Statement(
-    f"SELECT (small + 1) << 8 FROM (SELECT large FROM generate_series({_NEWEST_BLOCK}, 0, -1) AS large "
-    f"WHERE {_block_with(_PRECEDES, '', 14, 'large')} LIMIT 1) AS found "
-    "CROSS JOIN LATERAL (SELECT small FROM generate_series((large << 6) + 63, large << 6, -1) AS small "
-    f"WHERE {_block_with(_PRECEDES, '', 8, 'small')} LIMIT 1) AS last"
-)
+
+
+def joined(ranges: Sequence[tuple[int, int]], at_most: int) -> list[tuple[int, int]]:
+    """Join adjacent ranges of IDs (first, before), and then those with the smallest gaps until `at_most` are left."""
+    ordered = sorted(ranges)
+    gaps = {place: ordered[place][0] - ordered[place - 1][1] for place in range(1, len(ordered))}
+    largest = sorted((place for place in gaps if gaps[place] > 0), key=lambda place: -gaps[place])[: at_most - 1]
+    begins = sorted([0, *largest])
+    ends = [*begins[1:], len(ordered)]
+    return (
+        [(ordered[begin][0], ordered[end - 1][1]) for begin, end in zip(begins, ends, strict=True)] if ordered else []
+    )

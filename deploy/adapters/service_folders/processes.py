@@ -196,6 +196,7 @@ class Checkers:
     def __init__(self, keep_seconds: float = 0.0) -> None:
         self._keep_seconds = keep_seconds
         self._kept: _Kept | None = None
+        self._starting: StartingChecker | None = None
         self._ending: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -205,7 +206,7 @@ class Checkers:
         Raises:
             FoldersUnavailable: A process cannot be started.
         """
-        checker = await self._take(user) or await _start(user)
+        checker = await self._take(user) or await StartingChecker(user).connect()
         try:
             checker.limit(scope)
             yield checker
@@ -216,6 +217,22 @@ class Checkers:
             await checker.end()
         else:
             self._put_aside(checker, user)
+
+    def start_early(self, user: DeployUser | None) -> None:
+        """Start the processes for the first use, which no longer has to wait for them. This needs no event loop.
+
+        The caller must call `end_unused`.
+
+        Raises:
+            FoldersUnavailable: A process cannot be started.
+        """
+        self._starting = StartingChecker(user)
+
+    def end_unused(self) -> None:
+        """Stop the processes that were started early, if they are still unused."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.end()
 
     def keep(self, seconds: float) -> None:
         """From now on, keep an idle checker for `seconds`. The caller must call `close` at the end."""
@@ -233,6 +250,11 @@ class Checkers:
             await kept.checker.end()
 
     async def _take(self, user: DeployUser | None) -> Checker | None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            if starting.user == user and starting.is_alive:
+                return await starting.connect()
+            await asyncio.to_thread(starting.end)
         kept = self._kept
         if kept is None:
             return None
@@ -262,24 +284,49 @@ class _Kept:
     timer: asyncio.TimerHandle
 
 
-async def _start(user: DeployUser | None) -> Checker:
-    stderr = _stderr_file()
-    files, reader_end = socket.socketpair()
-    control, checker_end = socket.socketpair()
-    processes = []
-    try:
-        with files, reader_end, checker_end:
-            processes.append(_start_reader(user, reader_end, stderr)[0])
-            processes.append(_start_checker(checker_end, files, stderr))
-        line = LineSocket(await asyncio.open_connection(sock=control, limit=LINE_LIMIT))
-    except BaseException:
-        control.close()
-        for process in processes:
-            await _end(process)
-        stderr.close()
-        raise
-    line.send(_account(user))
-    return Checker(line, processes[1], processes[0], stderr)
+class StartingChecker:
+    """The processes of a checker for `user`. No event loop uses them yet.
+
+    Raises:
+        FoldersUnavailable: A process cannot be started.
+    """
+
+    def __init__(self, user: DeployUser | None) -> None:
+        self.user = user
+        self._stderr = _stderr_file()
+        files, reader_end = socket.socketpair()
+        self._control, checker_end = socket.socketpair()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            with files, reader_end, checker_end:
+                self._processes.append(_start_reader(user, reader_end, self._stderr)[0])
+                self._processes.append(_start_checker(checker_end, files, self._stderr))
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def is_alive(self) -> bool:
+        """Return True if both processes are running."""
+        return all(process.poll() is None for process in self._processes)
+
+    async def connect(self) -> Checker:
+        """Return the checker, for the running event loop."""
+        try:
+            line = LineSocket(await asyncio.open_connection(sock=self._control, limit=LINE_LIMIT))
+        except BaseException:
+            await asyncio.to_thread(self.end)
+            raise
+        line.send(_account(self.user))
+        folder_reader, checker = self._processes
+        return Checker(line, checker, folder_reader, self._stderr)
+
+    def end(self) -> None:
+        """Stop the processes."""
+        self._control.close()
+        for process in self._processes:
+            _kill(process)
+        self._stderr.close()
 
 
 def _start_reader(
@@ -317,7 +364,11 @@ def _tail_of(stderr: IO[bytes]) -> str:
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
     """Stop a process whose socket is closed. If sudo started it, it might not be killable, but it exits on its own."""
+    await asyncio.to_thread(_kill, process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(PermissionError):
         process.kill()
     with suppress(subprocess.TimeoutExpired):
-        await asyncio.to_thread(process.wait, END_TIMEOUT)
+        process.wait(END_TIMEOUT)

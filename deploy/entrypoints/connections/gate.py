@@ -1,4 +1,4 @@
-"""The interface that the application uses to report sign-ins to the WebSocket protocol.
+"""The interface that the application uses to report sign-ins to the WebSocket protocol, and to send many messages.
 
 Small because routes import it.
 """
@@ -6,6 +6,7 @@ Small because routes import it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from starlette.types import Scope
@@ -21,6 +22,13 @@ class SignInGate(Protocol):
 
     def signed_in(self) -> None:
         """Stop counting the connection."""
+
+    async def send_texts(self, messages: Sequence[str]) -> None:
+        """Send messages in order, once the client has read enough of the earlier ones.
+
+        Raises:
+            OSError: The client has disconnected.
+        """
 
 
 def sign_in_gate(scope: Scope) -> SignInGate | None:

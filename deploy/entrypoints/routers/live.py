@@ -23,6 +23,8 @@ from deploy.service_layer.sharing import BURST
 PING_EVERY = 20.0
 WARN_BEFORE = 60.0
 SEND_WITHIN = 60.0
+# How much is sent at once. More would only wait in the buffer of the connection.
+SENT_TOGETHER, SENT_CHARACTERS = 200, 32 * 1024
 POLICY_VIOLATION, TRY_AGAIN = 1008, 1013
 
 router = APIRouter()
@@ -110,14 +112,19 @@ async def _serve(websocket: WebSocket, state: AppState, client: Client) -> None:
 async def _send(websocket: WebSocket, state: AppState, client: Client) -> int:
     """Send the outbox. When it is empty, read events that the client has not received yet."""
     is_catching_up = False
+    gate = sign_in_gate(websocket.scope)
     while True:
-        sent = 0
         # Do not use a timeout here: it would cost more than sending. The protocol closes connections that do not read.
-        while (message := client.take()) is not None:
+        sent = 0
+        while messages := _next_messages(client, BURST - sent % BURST if is_catching_up else SENT_TOGETHER):
             if is_catching_up and sent % BURST == 0:
                 await state.turns.wait()
-            await websocket.send_text(message)
-            sent += 1
+            sent += len(messages)
+            if gate is not None:
+                await gate.send_texts(messages)
+                continue
+            for message in messages:
+                await websocket.send_text(message)
         is_catching_up = bool(client.behind)
         if client.behind:
             try:
@@ -128,6 +135,16 @@ async def _send(websocket: WebSocket, state: AppState, client: Client) -> int:
         client.wake.clear()
         if not client.behind and client.is_empty:
             await client.wake.wait()
+
+
+def _next_messages(client: Client, limit: int) -> list[str]:
+    """Take messages to send together: up to `limit`, or until they reach SENT_CHARACTERS."""
+    messages: list[str] = []
+    characters = 0
+    while len(messages) < limit and characters < SENT_CHARACTERS and (message := client.take()) is not None:
+        messages.append(message)
+        characters += len(message)
+    return messages
 
 
 async def _listen(websocket: WebSocket, state: AppState, client: Client) -> int:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from deploy.adapters.postgres import PostgresServer, has_database, running_url
+from deploy.adapters.runs.start import RunError
+from deploy.adapters.service_folders.processes import Checkers, FoldersUnavailable
 from deploy.config import ConfigurationError, Settings, prepare_data_dir
+from deploy.entrypoints.deploy_user import deploy_user
 from deploy.entrypoints.serve.pools import bundled_max_connections
 
 if TYPE_CHECKING:
@@ -49,6 +52,17 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     """
     prepare_data_dir(settings)
     listening = listening_socket(options)
+    with _early_checkers(settings, options) as checkers:
+        _serve(settings, options, listening, checkers, announce)
+
+
+def _serve(
+    settings: Settings,
+    options: ServeOptions,
+    listening: socket.socket,
+    checkers: Checkers,
+    announce: Callable[[str, FirstSteps], None],
+) -> None:
     # Importing the web server takes longer than starting the database, so do both at the same time. Creating a
     # database takes long enough to import the migrations as well.
     loading = threading.Thread(target=_load_server, args=[_is_first_start(settings)])
@@ -56,10 +70,24 @@ def serve(settings: Settings, options: ServeOptions, announce: Callable[[str, Fi
     try:
         with database(settings, attach=options.inherited is not None, processes=options.workers) as (url, postgres):
             loading.join()
-            import_module(SERVER).run(settings, options, listening, url, postgres, announce)
+            import_module(SERVER).run(settings, options, listening, url, postgres, checkers, announce)
     finally:
         # Imports fail while the interpreter is shutting down.
         loading.join()
+
+
+@contextmanager
+def _early_checkers(settings: Settings, options: ServeOptions) -> Iterator[Checkers]:
+    """Start the process that checks service folders, which takes as long as a third of the other imports."""
+    checkers = Checkers()
+    if options.inherited is None:
+        # Reading the folders reports what is wrong.
+        with suppress(ConfigurationError, RunError, FoldersUnavailable, OSError):
+            checkers.start_early(deploy_user(settings))
+    try:
+        yield checkers
+    finally:
+        checkers.end_unused()
 
 
 def _is_first_start(settings: Settings) -> bool:

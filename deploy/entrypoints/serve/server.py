@@ -17,6 +17,7 @@ import uvloop
 
 from deploy.adapters.database import without_password
 from deploy.adapters.postgres import PostgresError, PostgresServer
+from deploy.adapters.service_folders.processes import Checkers
 from deploy.adapters.tokens import load as load_tokens
 from deploy.config import Settings
 from deploy.entrypoints.app_state import AppState, create_app_state, running
@@ -47,6 +48,7 @@ def run(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
+    checkers: Checkers,
     announce: Callable[[str, FirstSteps], None],
 ) -> None:
     """Run the web server, the live channel, and a worker until SIGTERM or SIGINT. The database must be available.
@@ -54,7 +56,7 @@ def run(
     Raises:
         ConfigurationError: The server cannot start. The message says what to do.
     """
-    uvloop.run(_serve(settings, options, listening, url, postgres, announce))
+    uvloop.run(_serve(settings, options, listening, url, postgres, checkers, announce))
 
 
 async def _serve(
@@ -63,10 +65,11 @@ async def _serve(
     listening: socket.socket,
     url: str,
     postgres: PostgresServer | None,
+    checkers: Checkers,
     announce: Callable[[str, FirstSteps], None],
 ) -> None:
     address = _address(listening)
-    state = create_app_state(settings, url, pool_size=pool_size(options.workers))
+    state = create_app_state(settings, url, pool_size=pool_size(options.workers), checkers=checkers)
     leads = options.inherited is None
     syncing = await prepare_database(state) if leads else None
     if leads:

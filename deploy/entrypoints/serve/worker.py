@@ -14,7 +14,8 @@ from deploy.adapters.runs.start import DeployUser
 from deploy.adapters.tokens import new_token_id
 from deploy.config import Settings, read_or_create_secret
 from deploy.domain.commands import Heartbeat
-from deploy.entrypoints.app_state import AppState, deploy_user
+from deploy.entrypoints.app_state import AppState
+from deploy.entrypoints.deploy_user import deploy_user
 from deploy.service_layer.choices import choice_handlers
 from deploy.service_layer.retention import Retention
 from deploy.service_layer.run_secrets import StoredSecrets
