@@ -10,7 +10,7 @@ const api = process.env.API_TARGET ?? "http://127.0.0.1:8000";
 /** Paths that belong to the API; everything else of the origin lives below `/ui/`. */
 const apiPaths = [
   "/token", "/session", "/users", "/services", "/deployments", "/steps", "/tokens", "/service-token",
-  "/config-token", "/workers", "/queue", "/sessions", "/deployed-services", "/health", "/docs", "/openapi.json",
+  "/config-token", "/workers", "/queue", "/sessions", "/access", "/groups", "/deployed-services", "/health", "/docs", "/openapi.json",
 ];
 
 /** Assets of the API documentation page (`/docs`) are bundled, because it must not load anything external. */

@@ -18,6 +18,7 @@ PLACEHOLDERS = {
     "{service_id}": str(NUMBER),
     "{deployment_id}": str(NUMBER),
     "{user_id}": str(NUMBER),
+    "{group_id}": str(NUMBER),
     "{token_id}": TOKEN_ID,
     "{session_id}": TOKEN_ID,
 }

@@ -17,8 +17,9 @@ from deploy.domain.commands import (
 )
 from deploy.domain.events import DeploymentClaimed, DeploymentQueued, Event, UserCreated
 from deploy.domain.model import Deployment, Step
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
 from deploy.domain.reports import Entry
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.retention import Retention
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from deploy.domain.commands import Command, ObjectType
-from deploy.domain.events import DeploymentQueued, Event, ServiceChanged, UserCreated
+from deploy.domain.events import DeploymentQueued, Event, GrantChanged, GroupCreated, ServiceChanged, UserCreated
 from deploy.domain.policy import Actor
 
 
@@ -55,6 +55,10 @@ def _results(events: list[Event]) -> dict[str, Any]:
     for event in events:
         if isinstance(event, UserCreated):
             results["user_id"] = event.user_id
+        elif isinstance(event, GroupCreated):
+            results["group_id"] = event.group_id
+        elif isinstance(event, GrantChanged):
+            results.setdefault(event.change, []).append(event.grant)
         elif isinstance(event, DeploymentQueued):
             results["deployment_id"] = event.deployment.id
         elif isinstance(event, ServiceChanged):

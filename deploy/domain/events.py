@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from deploy.domain.service_config import ServiceConfig
 
@@ -99,11 +99,26 @@ class ServiceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupCreated:
+    """A group was created."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantChanged:
+    """A grant was added or removed. `change` is `added` or `removed`, and `grant` contains its fields."""
+
+    change: str
+    grant: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessChanged:
     """A user's access changed, so cached access must be invalidated.
 
     Either the user's password, role, or state changed, or one of their sessions ended. `user_id` None means any user;
-    this happens when a token is revoked.
+    this happens when a token is revoked, and when services, groups, or grants change.
     """
 
     user_id: int | None
@@ -121,5 +136,7 @@ Event: TypeAlias = (
     | LinePrinted
     | CancelRequested
     | ServiceChanged
+    | GroupCreated
+    | GrantChanged
     | AccessChanged
 )

@@ -1,15 +1,18 @@
-"""Access control: one table and one function, used by routes, the message bus, and the WebSocket.
+"""Access control: two tables and one function, used by routes, the message bus, and the WebSocket.
 
-Anything that is not in the table is denied. An action is allowed if the table accepts the caller's token type and the
-caller can view the service concerned. Some actions also require that the object belongs to the caller.
+Anything that is not in the tables is denied. An action is allowed if the tables accept the caller's token type and the
+caller has the permission that the action needs on the service concerned. Some actions also require that the object
+belongs to the caller.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from deploy.domain.errors import Forbidden, NotFound
+from deploy.domain.model.grants import Permission
+from deploy.domain.rights import ALL_RIGHTS, NO_RIGHTS, Granted, Rights, Visible, rights_of
 
 
 class TokenType(str, Enum):
@@ -21,31 +24,13 @@ class TokenType(str, Enum):
     CONFIG = "config"
 
 
-@dataclass(frozen=True, slots=True)
-class Visible:
-    """The services that a caller can view: the services with these IDs, or all services if `services` is None.
-
-    Everything that reads, lists, counts, searches, or streams takes it as a required argument. For callers, services
-    that they cannot view do not exist, and neither do the deployments of those services.
-    """
-
-    services: frozenset[int] | None
-
-    def __contains__(self, service_id: int) -> bool:
-        return self.services is None or service_id in self.services
-
-
-EVERYTHING = Visible(None)
-NOTHING = Visible(frozenset())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """The actor of an action: the caller of a request, identified by a token, or (`kind` None) this installation
     itself.
 
-    `expires` is in seconds since the epoch. `session` is the ID of a browser session. By default, an actor cannot view
-    any service.
+    `expires` is in seconds since the epoch. `session` is the ID of a browser session. By default, an actor has no rights
+    on any service.
     """
 
     kind: TokenType | None
@@ -57,7 +42,12 @@ class Actor:
     service_id: int | None = None
     deployment_id: int | None = None
     session: str | None = None
-    visible: Visible = field(default=NOTHING)
+    rights: Rights = NO_RIGHTS
+
+    @property
+    def visible(self) -> Visible:
+        """Return the services that the actor can view."""
+        return self.rights.visible
 
     @property
     def is_system(self) -> bool:
@@ -67,7 +57,7 @@ class Actor:
 
 def internal_actor(name: str) -> Actor:
     """Return the actor for a part of this installation, such as a worker."""
-    return Actor(kind=None, expires=float("inf"), name=name, visible=EVERYTHING)
+    return Actor(kind=None, expires=float("inf"), name=name, rights=ALL_RIGHTS)
 
 
 WORKER = internal_actor("worker")
@@ -75,13 +65,13 @@ SERVER = internal_actor("server")
 COMMAND_LINE = internal_actor("command line")
 
 
-def visible_to(actor: Actor) -> Visible:
-    """Return the services that a signed-in caller can view."""
-    if actor.kind in (TokenType.USER, TokenType.CONFIG):
-        return EVERYTHING
+def rights_of_token(actor: Actor) -> Rights:
+    """Return the rights of a caller whose token does not belong to a user. A user's rights depend on grants."""
+    if actor.kind is TokenType.CONFIG:
+        return Rights(Permission.VIEW)
     if actor.kind is TokenType.SERVICE and actor.service_id is not None:
-        return Visible(frozenset({actor.service_id}))
-    return NOTHING
+        return rights_of([Granted(Permission.DEPLOY, actor.service_id)])
+    return NO_RIGHTS
 
 
 class Action(str, Enum):
@@ -90,6 +80,7 @@ class Action(str, Enum):
     READ_OWN_USER = "read own user"
     CHANGE_OWN_PASSWORD = "change own password"  # noqa: S105 - not a password
     MANAGE_USERS = "manage users"
+    MANAGE_ACCESS = "manage access"
     MAKE_SERVICE_TOKEN = "make service token"  # noqa: S105
     MAKE_CONFIG_TOKEN = "make config token"  # noqa: S105
     READ_TOKENS = "read tokens"
@@ -123,6 +114,7 @@ KINDS: dict[Action, frozenset[TokenType]] = {
     Action.READ_OWN_USER: _USER,
     Action.CHANGE_OWN_PASSWORD: _USER,
     Action.MANAGE_USERS: _USER,
+    Action.MANAGE_ACCESS: _USER,
     Action.MAKE_SERVICE_TOKEN: _USER,
     Action.MAKE_CONFIG_TOKEN: _USER,
     Action.READ_TOKENS: _USER,
@@ -149,7 +141,16 @@ KINDS: dict[Action, frozenset[TokenType]] = {
     # Only for the system: claim deployments and store their output.
     Action.OPERATE: frozenset(),
 }
-FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MAKE_CONFIG_TOKEN})
+# The permission that each action needs on the service concerned. All others need the permission to view it.
+NEEDED: dict[Action, Permission] = {
+    Action.START_AS_SERVICE: Permission.DEPLOY,
+    Action.START_DEPLOYMENT: Permission.DEPLOY,
+    Action.CANCEL_DEPLOYMENT: Permission.DEPLOY,
+    Action.MAKE_SERVICE_TOKEN: Permission.MANAGE,
+    Action.DELETE_SERVICE: Permission.MANAGE,
+    Action.SYNC_SERVICES: Permission.SYNC,
+}
+FOR_ADMINISTRATORS = frozenset({Action.MANAGE_USERS, Action.MANAGE_ACCESS, Action.MAKE_CONFIG_TOKEN})
 # Only for the user's own account.
 PERSONAL = frozenset({Action.CHANGE_OWN_PASSWORD, Action.START_OWN_SESSION, Action.END_OWN_SESSIONS})
 _WRONG_SERVICE_TOKEN = "Wrong service token"  # noqa: S105 - a message
@@ -157,10 +158,14 @@ _WRONG_SERVICE_TOKEN = "Wrong service token"  # noqa: S105 - a message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The object of an action: `name` for messages, and the service or user that the object belongs to, if any."""
+    """The object of an action: `name` for messages, and the service or user that the object belongs to, if any.
+
+    `environment` is the one that a deployment belongs to, or would. None means the service as a whole.
+    """
 
     name: str = ""
     service_id: int | None = None
+    environment: str | None = None
     deployment_id: int | None = None
     user_id: int | None = None
 
@@ -202,7 +207,7 @@ def refusal(actor: Actor, action: Action, target: Target) -> Forbidden | NotFoun
         return None
     return (
         _refusal_of_role(actor, action)
-        or _refusal_of_service(actor, target)
+        or _refusal_of_service(actor, action, target)
         or _refusal_of_owner(actor, action, target)
     )
 
@@ -214,10 +219,18 @@ def _refusal_of_role(actor: Actor, action: Action) -> Forbidden | None:
         return Forbidden(_WRONG_SERVICE_TOKEN if actor.kind is TokenType.SERVICE else "Not allowed")
     if action in FOR_ADMINISTRATORS and not actor.is_admin:
         return Forbidden("Only administrators can do this.")
+    if NEEDED.get(action) is Permission.SYNC and not actor.rights.can_sync:
+        return _missing(Permission.SYNC)
     return None
 
 
-def _refusal_of_service(actor: Actor, target: Target) -> Forbidden | NotFound | None:
+def _missing(permission: Permission, what: str = "") -> Forbidden:
+    return Forbidden(
+        f"You need the permission to {permission.value} {what or 'services'}. Ask an administrator for it."
+    )
+
+
+def _refusal_of_service(actor: Actor, action: Action, target: Target) -> Forbidden | NotFound | None:
     if actor.kind is TokenType.DEPLOYMENT:
         return None if actor.deployment_id == target.deployment_id else Forbidden("Not allowed")
     if target.service_id is None:
@@ -225,12 +238,24 @@ def _refusal_of_service(actor: Actor, target: Target) -> Forbidden | NotFound | 
     # Part of the API contract: a service token of another service gets this message instead of 404.
     if actor.kind is TokenType.SERVICE and actor.service_id != target.service_id:
         return Forbidden(_WRONG_SERVICE_TOKEN)
-    return None if target.service_id in actor.visible else NotFound(f"{target.name} not found")
+    # A deployment belongs to its environment. A service is visible to everyone who can view one of its environments.
+    shown_in = None if target.deployment_id is None else target.environment
+    if not actor.rights.allow(Permission.VIEW, target.service_id, shown_in):
+        return NotFound(f"{target.name} not found")
+    needed = NEEDED.get(action, Permission.VIEW)
+    if needed is Permission.VIEW or actor.rights.allow(needed, target.service_id, target.environment):
+        return None
+    return _missing(needed, "this service")
 
 
 def _refusal_of_owner(actor: Actor, action: Action, target: Target) -> Forbidden | None:
     if action in PERSONAL and actor.user_id != target.user_id:
         return Forbidden("Not allowed")
-    if action is Action.REVOKE_TOKEN and not actor.is_admin and actor.user_id != target.user_id:
-        return Forbidden("Only the creator of a token or an administrator can revoke it.")
+    if action is Action.REVOKE_TOKEN and not _can_revoke(actor, target):
+        return Forbidden("Only its creator, someone who manages its service, or an administrator can revoke a token.")
     return None
+
+
+def _can_revoke(actor: Actor, target: Target) -> bool:
+    manages = target.service_id is not None and actor.rights.allow(Permission.MANAGE, target.service_id)
+    return actor.is_admin or manages or actor.user_id == target.user_id

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from deploy.domain.commands.access import NewGrant
 from deploy.domain.errors import InvalidInput, TooManyWaiting
+from deploy.domain.model.grants import Permission
+from deploy.domain.service_config import MAX_TAG, is_tag
 
 MAX_USERNAME = 64
+MAX_GROUP_NAME = 64
+MAX_ENVIRONMENT = 64
 MAX_ORIGIN = 200
 MAX_KEY = 200
 MAX_VALUES = 1000
@@ -21,6 +26,7 @@ MAX_SERVICE_TOKEN_DAYS, MAX_CONFIG_TOKEN_DAYS = 180, 3650
 INVALID_KEY = (
     f"Idempotency-Key must have 1 to {MAX_KEY} characters and must not be blank. Omit the header if not needed."
 )
+_ENVIRONMENT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ENVIRONMENT - 1}}}")
 _USERNAME = re.compile(rf"[\w.@+-]{{1,{MAX_USERNAME}}}")
 
 
@@ -34,6 +40,38 @@ def check_username(name: str) -> None:
         raise InvalidInput(
             f"A username must have 1 to {MAX_USERNAME} characters: letters, digits, or any of . _ @ + -"
         )
+
+
+def check_group_name(name: str) -> None:
+    """Check the name of a group.
+
+    Raises:
+        InvalidInput: The name is empty or too long, or contains characters that cannot be seen.
+    """
+    if not (0 < len(name) <= MAX_GROUP_NAME and name.isprintable() and name.strip() == name):
+        raise InvalidInput(
+            f"The name of a group must have 1 to {MAX_GROUP_NAME} printable characters, without spaces at its ends."
+        )
+
+
+def check_grant(grant: NewGrant) -> None:
+    """Check a new grant.
+
+    Raises:
+        InvalidInput: The grant is not for exactly one user or group, or its object does not fit.
+    """
+    if (grant.user_id is None) == (grant.group_id is None):
+        raise InvalidInput("A grant is for either a user or a group. Give one of them.")
+    if grant.service_id is not None and grant.tag is not None:
+        raise InvalidInput("A grant is valid for a service, for a tag, or for all services. Give a service or a tag.")
+    if grant.tag is not None and not is_tag(grant.tag):
+        raise InvalidInput(f"A tag must have 1 to {MAX_TAG} printable characters, without spaces at its ends.")
+    if grant.environment is not None and not _ENVIRONMENT.fullmatch(grant.environment):
+        raise InvalidInput(
+            f"The name of an environment must have 1 to {MAX_ENVIRONMENT} characters: letters, digits, or any of . _ -"
+        )
+    if grant.permission is Permission.SYNC and (grant.service_id, grant.tag, grant.environment) != (None, None, None):
+        raise InvalidInput("The permission to sync applies to the whole site. Omit the service, tag, and environment.")
 
 
 def appearance(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 # Seconds: one year. Leaves room for computations with a timeout, such as the expiration of the run's token.
 MAX_TIMEOUT = 31_536_000
+MAX_TAG = 64
 # Larger values of RETENTION_DAYS and RETENTION_COUNT have the same effect, and PostgreSQL could not compute with them.
 MAX_RETENTION_DAYS, MAX_RETENTION_COUNT = 36_500, 1_000_000_000
 DEFAULT_SCRIPT = "deploy.sh"
@@ -66,6 +67,18 @@ def _step(value: Any) -> StepOption:
     return StepOption(**{name: _converted(STEP_OPTIONS[name], given[name]) for name in STEP_OPTIONS if name in given})
 
 
+def _tags(value: Any) -> tuple[str, ...]:
+    tags = _exactly(list)(value)
+    if not all(type(tag) is str and is_tag(tag) for tag in tags):
+        raise ValueError
+    return tuple(dict.fromkeys(tags))
+
+
+def is_tag(text: str) -> bool:
+    """Return True if the text can be a tag of a service."""
+    return 0 < len(text) <= MAX_TAG and text.isprintable() and text.strip() == text
+
+
 def _object_or_true(value: Any) -> Any:
     return value if value is True else _exactly(dict)(value)
 
@@ -77,6 +90,7 @@ INTEGER = Kind("an integer", _exactly(int))
 DAYS = Kind("a number of days", _number)
 SECONDS = Kind("a number of seconds", _number)
 STEPS = Kind('a list of {"name", "description"}', _steps)
+TAGS = Kind(f"a list of texts of 1 to {MAX_TAG} characters", _tags)
 OBJECT_OR_TRUE = Kind("an object, or true", _object_or_true)
 
 
@@ -171,6 +185,10 @@ class ServiceConfig:
             runs=True,
         ),
     )
+    tags: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(TAGS, "Tags of the service, to which administrators can grant access.", max_length=50),
+    )
     invalid: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -189,10 +207,10 @@ class ServiceConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that are set, as in config.json. `from_json` returns the same config again."""
-        values = {name: getattr(self, name) for name in OPTIONS if name != "steps"}
+        values = {name: getattr(self, name) for name in OPTIONS if name not in ("steps", "tags")}
         steps = [{"name": step.name, "description": step.description} for step in self.steps]
         given = {name: value for name, value in values.items() if value is not None}
-        return {**given, "steps": steps, **self.invalid}
+        return {**given, "steps": steps, "tags": list(self.tags), **self.invalid}
 
     @property
     def script(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,12 +19,12 @@ from deploy.adapters.tokens import KeyedHash, Passwords, TokenSigner
 from deploy.adapters.websocket import Hub
 from deploy.config import ENV_FILE, Settings, SettingsError, secret_key
 from deploy.domain.events import AccessChanged
-from deploy.domain.policy import Actor, Visible, visible_to
 from deploy.domain.rules import WaitingLimits
 from deploy.entrypoints.deploy_user import deploy_user
 from deploy.entrypoints.full_disk import FullDisk
 from deploy.entrypoints.serve.background import background
 from deploy.entrypoints.serve.pools import POOL_SIZE
+from deploy.service_layer.access import Access
 from deploy.service_layer.authentication import Authenticator
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.choices import asks_workers
@@ -61,6 +61,7 @@ class AppState:
     inputs: Inputs
     folders: ServiceFolders
     signer: TokenSigner
+    access: Access
     accounts: Accounts
     tokens: TokenIssuer
     sign_in: SignIn
@@ -81,13 +82,12 @@ def create_app_state(
     database_url: str,
     now: Clock = utc_now,
     *,
-    visible_to: Callable[[Actor], Visible] = visible_to,
     pool_size: int = POOL_SIZE,
     checkers: Checkers | None = None,
 ) -> AppState:
     """Create the components of a process. They do not connect to the database yet.
 
-    `visible_to` returns the services that a caller can view. `checkers` starts the processes that check folders.
+    `checkers` starts the processes that check folders.
 
     Raises:
         SettingsError: `database_url` is not a valid PostgreSQL URL.
@@ -104,10 +104,11 @@ def create_app_state(
         database_url, pool_size=pool_size, read_timeout=settings.read_timeout_seconds, log_sql=settings.log_sql
     )
     open_unit_of_work = unit_of_work(database.transaction)
+    open_reads = unit_of_work(database.reading_transaction)
     folders = create_folders(settings, checkers)
     key = secret_key(settings)
     signer, passwords = TokenSigner(key), Passwords()
-    authenticator = Authenticator(signer, open_unit_of_work, now, visible_to)
+    authenticator = Authenticator(signer, open_unit_of_work, now)
     listener = Listener(database_url, is_own=database.owns)
     hub = Hub()
 
@@ -131,13 +132,14 @@ def create_app_state(
         settings=settings,
         database=database,
         open_unit_of_work=open_unit_of_work,
-        open_reads=unit_of_work(database.reading_transaction),
+        open_reads=open_reads,
         open_autocommit=open_autocommit,
         listings=Listings(database),
         bus=bus,
         inputs=inputs,
         folders=folders,
         signer=signer,
+        access=Access(open_unit_of_work, open_reads, bus),
         accounts=Accounts(open_unit_of_work, bus, passwords),
         tokens=TokenIssuer(open_unit_of_work, bus, signer, now),
         sign_in=SignIn(open_unit_of_work, bus, passwords, signer, KeyedHash(key), now),

@@ -13,6 +13,7 @@ from deploy.entrypoints import errors
 from deploy.entrypoints.app_state import AppState, create_app_state, running
 from deploy.entrypoints.middleware import RetryReads, Safety
 from deploy.entrypoints.routers import (
+    access,
     deployments,
     history,
     hosts,
@@ -39,6 +40,7 @@ MODULES = (
     sessions,
     sign_in,
     users,
+    access,
     services,
     inputs,
     history,

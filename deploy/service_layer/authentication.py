@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +12,8 @@ from deploy.adapters.repository.sessions import TOUCH_EVERY
 from deploy.adapters.tokens import INVALID, Claims, TokenSigner
 from deploy.domain.errors import NotFound, NotSignedIn
 from deploy.domain.model import User
-from deploy.domain.policy import Actor, TokenType, Visible, visible_to
+from deploy.domain.policy import Actor, TokenType, rights_of_token
+from deploy.service_layer.access import rights_of_user
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork, in_unit_of_work
 
@@ -30,10 +30,7 @@ class Authenticator:
         signer: TokenSigner,
         open_unit_of_work: OpenUnitOfWork,
         now: Clock,
-        visible_to: Callable[[Actor], Visible] = visible_to,
     ) -> None:
-        """`visible_to` returns the services that a caller can view."""
-        self._visible_to = visible_to
         self._signer = signer
         self._open_unit_of_work = open_unit_of_work
         self._now = now
@@ -50,8 +47,7 @@ class Authenticator:
         if actor is not None and until > time.monotonic() and actor.expires > time.time() and actor.kind in kinds:
             return actor
         claims = self._signer.read(token, frozenset(kind.value for kind in kinds))
-        found = await self._look_up(claims)
-        actor = replace(found, visible=self._visible_to(found))
+        actor = await self._look_up(claims)
         if len(cache) >= CACHE_SIZE:
             cache.clear()
         cache[token] = (time.monotonic() + CACHE_SECONDS, actor)
@@ -78,7 +74,8 @@ class Authenticator:
             return await self._user(claims, uow)
         if kind is TokenType.DEPLOYMENT:
             return Actor(kind=kind, expires=claims.expires, deployment_id=int(claims.subject))
-        return await self._recorded(kind, claims, uow)
+        recorded = await self._recorded(kind, claims, uow)
+        return replace(recorded, rights=rights_of_token(recorded))
 
     async def _user(self, claims: Claims, uow: UnitOfWork) -> Actor:
         session = claims.extra.get("session")
@@ -89,7 +86,8 @@ class Authenticator:
             raise NotSignedIn(INVALID)
         if found is not None:
             await uow.sessions.touch(found[0], self._now())
-        return actor_of(user, expires=claims.expires, session=session)
+        signed_in = actor_of(user, expires=claims.expires, session=session)
+        return replace(signed_in, rights=await rights_of_user(user, uow))
 
     async def _recorded(self, kind: TokenType, claims: Claims, uow: UnitOfWork) -> Actor:
         found = await uow.tokens.find_valid(claims.token_id, self._now())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-from deploy.domain.commands import Command, ObjectType
+from deploy.domain.commands import Command, ObjectType, StartDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import Deployment, Service
-from deploy.domain.policy import EVERYTHING, SITE, Action, Actor, Target, TokenType, Visible, check
+from deploy.domain.policy import SITE, Action, Actor, Target, TokenType, check
+from deploy.domain.rights import EVERYTHING, Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 
@@ -22,7 +24,10 @@ async def authorize(command: Command, by: Actor, uow: UnitOfWork) -> None:
     if by.is_system:
         return
     rule = command.rule
-    check(by, rule.action, await _target(command, rule.on, uow))
+    target = await _target(command, rule.on, uow)
+    if isinstance(command, StartDeployment):
+        target = replace(target, environment=command.environment)
+    check(by, rule.action, target)
 
 
 async def granted_deployment(actor: Actor, action: Action, deployment_id: int, uow: UnitOfWork) -> Deployment:
@@ -81,7 +86,13 @@ async def _user(user_id: int, uow: UnitOfWork) -> Target:
 
 
 async def _token(token_id: str, uow: UnitOfWork) -> Target:
-    return Target(name="Token", user_id=(await uow.tokens.get(token_id)).user_id)
+    token = await uow.tokens.get(token_id)
+    return Target(name="Token", user_id=token.user_id, service_id=token.service_id)
+
+
+async def _group(group_id: int, uow: UnitOfWork) -> Target:
+    await uow.groups.get(group_id)
+    return Target(name="Group")
 
 
 def _of_service(service: Service) -> Target:
@@ -89,7 +100,12 @@ def _of_service(service: Service) -> Target:
 
 
 def _of_deployment(deployment: Deployment) -> Target:
-    return Target(name="Deployment", service_id=deployment.service_id, deployment_id=deployment.id)
+    return Target(
+        name="Deployment",
+        service_id=deployment.service_id,
+        environment=deployment.environment,
+        deployment_id=deployment.id,
+    )
 
 
 _LOADERS: dict[ObjectType, Callable[[Any, UnitOfWork], Awaitable[Target]]] = {
@@ -98,4 +114,5 @@ _LOADERS: dict[ObjectType, Callable[[Any, UnitOfWork], Awaitable[Target]]] = {
     ObjectType.DEPLOYMENT: _deployment,
     ObjectType.USER: _user,
     ObjectType.TOKEN: _token,
+    ObjectType.GROUP: _group,
 }

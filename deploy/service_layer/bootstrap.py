@@ -11,7 +11,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.domain import commands, events
 from deploy.domain.rules import WaitingLimits
 from deploy.service_layer.clock import Clock
-from deploy.service_layer.handlers import deployments, runs, services, sessions, tokens, users
+from deploy.service_layer.handlers import access, deployments, runs, services, sessions, tokens, users
 from deploy.service_layer.ingest.running_deployments import RunningDeployments, StepIds
 from deploy.service_layer.inputs import Inputs
 from deploy.service_layer.messagebus import MessageBus
@@ -32,6 +32,10 @@ def create_bus(
     bus.on_command(commands.CreateUser, partial(users.create_user, now=now))
     bus.on_command(commands.ChangeUser, partial(users.change_user, now=now))
     bus.on_command(commands.ChangeOwnPassword, partial(users.change_own_password, now=now))
+    bus.on_command(commands.ChangeAccess, partial(access.change_access, now=now))
+    bus.on_command(commands.CreateGroup, partial(access.create_group, now=now))
+    bus.on_command(commands.RenameGroup, access.rename_group)
+    bus.on_command(commands.DeleteGroup, access.delete_group)
     bus.on_command(commands.OpenSession, partial(sessions.open_session, now=now))
     bus.on_command(commands.EndSessions, partial(sessions.end_sessions, now=now))
     bus.on_command(commands.RegisterServiceToken, partial(tokens.register_service_token, now=now))

@@ -11,7 +11,7 @@ from deploy.adapters.repository.history import Finished
 from deploy.domain import changes
 from deploy.domain.changes import Change, Snapshot
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 # The outcomes that count for the success rate. A cancelled deployment is neither.

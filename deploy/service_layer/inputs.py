@@ -17,8 +17,8 @@ from deploy.adapters.sealing import Vault
 from deploy.domain.commands import StartDeployment
 from deploy.domain.errors import Conflict, InvalidInput, Overloaded
 from deploy.domain.inputs import CONFIRM, ENV, CheckedValues, Fault, InvalidValues
-from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep, is_encodable
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.rules import check_number_of_values
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.messagebus import Unprepared

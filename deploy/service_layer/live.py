@@ -17,9 +17,11 @@ from deploy.adapters.database import DATABASE_ERRORS
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import EVERYTHING, Action, Target, may
+from deploy.domain.model import Lane
+from deploy.domain.policy import Action, Target, may
+from deploy.domain.rights import EVERYTHING, Visible
 from deploy.service_layer.authorization import granted_deployment
-from deploy.service_layer.messages import service_message
+from deploy.service_layer.messages import hidden_service_message, service_message
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, in_unit_of_work
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class LiveFeed:
         self._changed: set[int] = set()
         self._services: set[int] = set()
         self._cursors: OrderedDict[int, int] = OrderedDict()
-        self._service_of: dict[int, int] = {}
+        self._lanes: dict[int, Lane] = {}
         # The last unfinished line of each deployment. It stays after its end; clients ignore it by its number.
         self._open_lines: OrderedDict[int, str] = OrderedDict()
         self._open_changed: set[int] = set()
@@ -91,6 +93,20 @@ class LiveFeed:
         )
         client.subscribe(deployment_id, min(after, deployment.seq))
 
+    async def show_rights(self, client: Client, before: Visible) -> None:
+        """Tell a client whose rights have changed which services have appeared and disappeared for it."""
+        client.put('{"type": "rights"}')
+        after = client.actor.visible
+        if before == after:
+            return
+        async with self._open_unit_of_work() as uow:
+            services = await uow.services.list(visible=EVERYTHING)
+        for service in services:
+            if service.id in after and service.id not in before:
+                client.put(service_message(service))
+            elif service.id in before and service.id not in after:
+                client.put(hidden_service_message(service))
+
     async def catch_up(self, client: Client, deployment_id: int) -> None:
         """Read the events after one client's cursor until the client has caught up or its outbox is full."""
         # The client counts as behind until the end. Otherwise, events offered during this time would arrive before
@@ -127,8 +143,8 @@ class LiveFeed:
         if self._cursors.get(committed.deployment_id, 0) != committed.events[0].seq - 1:
             self._on_deployment(f"{committed.deployment_id} {committed.events[-1].seq}")
             return
-        self._service_of[committed.deployment_id] = committed.service_id
-        self._publish(committed.deployment_id, committed.service_id, committed.events, complete=True)
+        self._lanes[committed.deployment_id] = committed.lane
+        self._publish(committed.deployment_id, committed.lane, committed.events, complete=True)
         self._remember(committed.deployment_id, committed.events[-1].seq)
 
     def _on_deployment(self, text: str) -> None:
@@ -188,11 +204,11 @@ class LiveFeed:
         if not len(self._hub):
             # No clients are connected. The next client starts from the current state.
             self._cursors.pop(deployment_id, None)
-            self._service_of.pop(deployment_id, None)
+            self._lanes.pop(deployment_id, None)
             return
         cursor = self._cursors.get(deployment_id, 0)
-        service_id = await self._service(deployment_id)
-        if service_id is None:
+        lane = await self._lane(deployment_id)
+        if lane is None:
             return
         while True:
             complete = self._hub.wants_output(deployment_id)
@@ -201,24 +217,23 @@ class LiveFeed:
             )
             if not events:
                 break
-            self._publish(deployment_id, service_id, events, complete=complete)
+            self._publish(deployment_id, lane, events, complete=complete)
             cursor = max(events[-1].seq, self._cursors.get(deployment_id, 0))
             self._remember(deployment_id, cursor)
             if len(events) < BATCH:
                 break
 
-    def _publish(self, deployment_id: int, service_id: int, events: Sequence[StoredEvent], *, complete: bool) -> None:
-        target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
-        may_read = partial(may, action=Action.READ_DEPLOYMENT, target=target)
+    def _publish(self, deployment_id: int, lane: Lane, events: Sequence[StoredEvent], *, complete: bool) -> None:
+        may_read = partial(may, action=Action.READ_DEPLOYMENT, target=_target(deployment_id, lane))
         self._hub.publish(deployment_id, events, complete=complete, may_read=may_read)
 
     async def _send_open_line(self, deployment_id: int, clients: Iterable[Client]) -> None:
         """Send the last unfinished line to the clients that follow the deployment and have caught up with it."""
         message = self._open_lines.get(deployment_id)
-        service_id = None if message is None else await self._service(deployment_id)
-        if message is None or service_id is None:
+        lane = None if message is None else await self._lane(deployment_id)
+        if message is None or lane is None:
             return
-        target = Target(name="Deployment", service_id=service_id, deployment_id=deployment_id)
+        target = _target(deployment_id, lane)
         for client in clients:
             follows = deployment_id in client.subscribed and deployment_id not in client.behind
             if follows and client.has_room and may(client.actor, action=Action.READ_DEPLOYMENT, target=target):
@@ -229,15 +244,15 @@ class LiveFeed:
         self._cursors.move_to_end(deployment_id)
         if len(self._cursors) > MAX_CURSORS:
             forgotten, _ = self._cursors.popitem(last=False)
-            self._service_of.pop(forgotten, None)
+            self._lanes.pop(forgotten, None)
 
-    async def _service(self, deployment_id: int) -> int | None:
-        if deployment_id not in self._service_of:
-            service_id = await self._reader.service_of(deployment_id)
-            if service_id is None:
+    async def _lane(self, deployment_id: int) -> Lane | None:
+        if deployment_id not in self._lanes:
+            lane = await self._reader.lane_of(deployment_id)
+            if lane is None:
                 return None  # deleted in the meantime
-            self._service_of[deployment_id] = service_id
-        return self._service_of[deployment_id]
+            self._lanes[deployment_id] = lane
+        return self._lanes[deployment_id]
 
     async def _send_services(self) -> None:
         ids = list(self._services)
@@ -254,6 +269,12 @@ def _is_last(events: Sequence[StoredEvent]) -> bool:
     """Return True if there were no more events when these were read: neither of the limits was reached."""
     # A character has up to four bytes.
     return len(events) < BATCH and 4 * sum(len(event.message) for event in events) < CATCH_UP_BYTES
+
+
+def _target(deployment_id: int, lane: Lane) -> Target:
+    return Target(
+        name="Deployment", service_id=lane.service_id, environment=lane.environment, deployment_id=deployment_id
+    )
 
 
 def warning(detail: str, code: str) -> str:

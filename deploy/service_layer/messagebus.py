@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
@@ -23,6 +24,10 @@ Prepare: TypeAlias = Callable[[Message], Awaitable[Message]]
 
 class Unprepared(Exception):
     """A handler needs a prepared command. Its transaction is rolled back."""
+
+
+class _Undo(Exception):
+    """Rolls back the transaction of a rehearsal."""
 
 
 class MessageBus:
@@ -105,6 +110,24 @@ class MessageBus:
             for handler in self._events.get(type(event), ()):
                 await self._run_event_handler(handler, event)
         return events
+
+    async def rehearse(self, command: Command, *, by: Actor) -> None:
+        """Execute a command and undo everything, to find out if it would succeed.
+
+        Raises:
+            NotFound: The object does not exist, or the actor is not allowed to know that it does.
+            Forbidden: The actor is not allowed to do this.
+            DomainError: The command would fail.
+        """
+        handler = self._commands[type(command)]
+
+        async def rehearsed(uow: UnitOfWork) -> None:
+            await authorize(command, by, uow)
+            await handler(command, uow)
+            raise _Undo
+
+        with contextlib.suppress(_Undo):
+            await in_unit_of_work(self._open_unit_of_work, rehearsed)
 
     async def _execute(self, command: Command, by: Actor) -> list[Event]:
         handler = self._commands[type(command)]

@@ -87,6 +87,14 @@ def service_message(service: Service) -> str:
     return to_json({"type": "service", **fields})
 
 
+def hidden_service_message(service: Service) -> str:
+    """Return the message that removes a service from the view of a client that can no longer view it.
+
+    It does not contain the config, which could have changed since the client could view it.
+    """
+    return to_json({"type": "service", "id": service.id, "name": service.name, "data": {}, "deleted": True})
+
+
 def open_line_message(deployment_id: int, number: int, at: datetime, text: str) -> str:
     """Return the message about a line that has not ended yet. It has no number in the event log."""
     return to_json({"type": "open_line", "deployment_id": deployment_id, "n": number, "at": _utc(at), "text": text})

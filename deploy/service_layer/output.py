@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 from deploy.domain.terminal import plain_text
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, UnitOfWork
 

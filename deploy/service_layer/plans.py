@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from deploy.domain.model import Lane, Plan, PlannedStep, Service
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 from deploy.domain.run import PLACEHOLDER
 from deploy.service_layer.unit_of_work import UnitOfWork
 

@@ -10,7 +10,7 @@ from deploy.adapters.ansible.variables import unusable_names
 from deploy.adapters.filesystem import NOTHING, FolderProblem, ServiceFolders
 from deploy.adapters.inputs import schema as shape
 from deploy.domain.commands import ServiceFolder
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.inputs import may_reject_values
 from deploy.service_layer.unit_of_work import OpenUnitOfWork

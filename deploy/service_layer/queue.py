@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.adapters.repository.queue import Ahead, Job
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 from deploy.service_layer.unit_of_work import UnitOfWork
 
 

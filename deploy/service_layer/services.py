@@ -8,7 +8,8 @@ from typing import Any
 from deploy.adapters.filesystem import FolderProblem, ServiceFolders
 from deploy.domain.commands import SyncServices
 from deploy.domain.events import Event
-from deploy.domain.policy import EVERYTHING, Actor
+from deploy.domain.policy import Actor
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.playbook_values import value_problems
 from deploy.service_layer.unit_of_work import OpenUnitOfWork

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from deploy.adapters.database import Database
 from deploy.adapters.repository import EventReader, StoredEvent
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from deploy.adapters.tokens import TokenSigner, new_token_id
 from deploy.domain.commands import RegisterConfigToken, RegisterServiceToken
-from deploy.domain.model import Token
+from deploy.domain.model import Permission, Token
 from deploy.domain.policy import Actor, TokenType
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.messagebus import MessageBus
@@ -52,8 +52,9 @@ class TokenIssuer:
     ) -> Sequence[tuple[Token, str | None, str | None]]:
         """Return the tokens that the actor is allowed to see, each with the names of its service and user.
 
-        Administrators see the tokens of all users, others their own.
+        Administrators see all tokens. Others see their own, and those of the services that they manage.
         """
         user_id = None if by.is_admin or by.is_system else by.user_id
+        managed = by.rights.with_permission(Permission.MANAGE)
         async with self._open_unit_of_work() as uow:
-            return await uow.tokens.list(visible=by.visible, user_id=user_id, service_id=service_id)
+            return await uow.tokens.list(visible=by.visible, user_id=user_id, managed=managed, service_id=service_id)

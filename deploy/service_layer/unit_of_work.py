@@ -68,6 +68,16 @@ class UnitOfWork:
         return repository.Tokens(session_of(self._driver))
 
     @cached_property
+    def groups(self) -> repository.Groups:
+        """Groups of users."""
+        return repository.Groups(session_of(self._driver))
+
+    @cached_property
+    def grants(self) -> repository.Grants:
+        """Grants of users and groups."""
+        return repository.Grants(session_of(self._driver))
+
+    @cached_property
     def services(self) -> repository.Services:
         """Services."""
         return repository.Services(session_of(self._driver))

@@ -33,7 +33,8 @@ from deploy.domain.commands import ClaimDeployments, FailLostRun, Heartbeat, Pre
 from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, RunPrepared
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.enforcement import Enforcer

@@ -42,6 +42,10 @@ export class Api {
     return (await this.#services).find(service => service.name === name)?.id ?? null;
   }
 
+  async createUser(name: string, password: string): Promise<void> {
+    await this.#ask("POST", "/users/", { name, password });
+  }
+
   async start(service: string, env: object = {}, confirm?: string): Promise<Started> {
     const id = await this.serviceId(service);
     return await this.#ask("POST", `/services/${id}/deployments`, { env, origin: "frontend", confirm }) as Started;

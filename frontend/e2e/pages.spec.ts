@@ -13,6 +13,7 @@ const pages = [
   ["queue", "/ui/queue", "Queue"],
   ["tokens", "/ui/tokens", "Tokens"],
   ["users", "/ui/users", "Users"],
+  ["access", "/ui/access", "Access"],
   ["profile", "/ui/profile", "Profile"],
 ] as const;
 

@@ -182,18 +182,23 @@ def test_disabling_a_user_closes_open_connections(api: Api, another_user: str) -
         assert live.of_type("warning")[-1]["code"] == "session_ended"
 
 
-def test_users_manage_only_their_own_tokens(server: Server, api: Api, another_user: str) -> None:
+def test_users_manage_their_own_tokens_and_those_of_the_services_they_manage(
+    server: Server, api: Api, another_user: str
+) -> None:
     service = server.add_service(shell("true"))
     user_token = api.sign_in(another_user, OLD_PASSWORD)
-    api.service_token(service)
+    api.service_token(service, origin="of the administrator")
     api.service_token(service, token=user_token, origin="theirs")
+    api.config_token()
     client = api.client(user_token)
-    (their_token,) = answer(client.get("/tokens/"))
-    assert their_token["origin"] == "theirs"
-    others = [token for token in answer(api.admin.get("/tokens/")) if token["id"] != their_token["id"]]
-    assert client.delete(f"/tokens/{others[0]['id']}").status_code == 403
+    listed = {token["origin"]: token for token in answer(client.get("/tokens/")) if token["service"] == service}
+    assert listed.keys() == {"theirs", "of the administrator"}
+    assert all(token["service"] for token in answer(client.get("/tokens/")))
+    config = next(token for token in answer(api.admin.get("/tokens/")) if token["kind"] == "config")
+    assert client.delete(f"/tokens/{config['id']}").status_code == 403
     assert client.delete("/tokens/nonsense").status_code == 404
-    assert client.delete(f"/tokens/{their_token['id']}").status_code == 204
+    for token in listed.values():
+        assert client.delete(f"/tokens/{token['id']}").status_code == 204
 
 
 def test_too_many_wrong_passwords_are_rate_limited(api: Api, another_user: str) -> None:

@@ -22,7 +22,8 @@ from deploy.config import ConfigurationError, Settings
 from deploy.domain.commands import CreateUser, RegisterConfigToken, RevokeToken
 from deploy.domain.errors import NotSignedIn
 from deploy.domain.events import UserCreated
-from deploy.domain.policy import EVERYTHING, WORKER, TokenType
+from deploy.domain.policy import WORKER, TokenType
+from deploy.domain.rights import EVERYTHING
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.entrypoints.serve.startup import finish_sync, prepare_database

@@ -24,7 +24,8 @@ from deploy.domain.commands import (
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import ServiceChanged
 from deploy.domain.model import DeploymentState, Step, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from tests.runs import ended, line, reported
 from tests.site import Site, queued, unfinished
 

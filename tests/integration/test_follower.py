@@ -17,7 +17,7 @@ from deploy.adapters.database.url import dsn_of
 from deploy.adapters.runs.directory import RunDirectory
 from deploy.domain.masking import Mask
 from deploy.domain.model import DeploymentState
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer import reaper
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.ingest.follow import Follower

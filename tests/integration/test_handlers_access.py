@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +20,10 @@ from deploy.domain.commands import (
 )
 from deploy.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from deploy.domain.events import AccessChanged
-from deploy.domain.model import TokenKind, User
-from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
+from deploy.domain.model import Permission, TokenKind, User
+from deploy.domain.policy import WORKER, Actor, TokenType
+from deploy.domain.rights import EVERYTHING
+from tests.rights import of_service
 from tests.site import Site
 
 DAY = timedelta(days=1)
@@ -340,13 +343,13 @@ class TestRevokeToken:
 
     async def test_users_revoke_only_their_own_tokens(self, site: Site) -> None:
         ada, bob = await site.user("ada"), await site.user("bob")
-        await site.service()
+        viewer = of_service(await site.service(), Permission.VIEW)
         await register(site, user_id=ada, service_name="shop")
         with pytest.raises(Forbidden):
-            await site.bus.handle(RevokeToken(token_id="t1"), by=user_actor(bob))
+            await site.bus.handle(RevokeToken(token_id="t1"), by=replace(user_actor(bob), rights=viewer))
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is not None
-        await site.bus.handle(RevokeToken(token_id="t1"), by=user_actor(ada))
+        await site.bus.handle(RevokeToken(token_id="t1"), by=replace(user_actor(ada), rights=viewer))
         async with site.open_uow() as uow:
             assert await uow.tokens.find_valid("t1", site.clock.now) is None
 

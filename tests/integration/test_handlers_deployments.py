@@ -20,8 +20,9 @@ from deploy.domain.commands import (
 from deploy.domain.errors import Conflict, InvalidInput, NotFound, TooManyWaiting
 from deploy.domain.events import CancelRequested, DeploymentQueued
 from deploy.domain.model import DeploymentState, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
 from deploy.domain.reports import RunEnded
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.rules import WaitingLimits
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork

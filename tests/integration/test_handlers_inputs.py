@@ -19,7 +19,8 @@ from deploy.domain.commands import CancelDeployment, FailLostRun, ReportStep, St
 from deploy.domain.errors import Conflict, NotFound, Overloaded
 from deploy.domain.inputs import CheckedValues, InvalidValues
 from deploy.domain.model import Lane, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
+from deploy.domain.policy import WORKER, Actor, TokenType
+from deploy.domain.rights import ALL_RIGHTS, EVERYTHING
 from deploy.service_layer.forms import Forms
 from deploy.service_layer.inputs import CHECKS, MAX_WAITING
 from deploy.service_layer.run_secrets import StoredSecrets
@@ -206,7 +207,7 @@ async def test_a_value_that_has_become_a_secret_is_not_a_previous_value(busy_sit
     (services_root / "shop" / "deploy.sh").write_text("#!/bin/sh\n")
     (services_root / "shop" / "deploy.sh").chmod(0o755)
     ada = await busy_site.user("ada")
-    actor = Actor(kind=TokenType.USER, expires=0, user_id=ada, is_admin=True, visible=EVERYTHING)
+    actor = Actor(kind=TokenType.USER, expires=0, user_id=ada, is_admin=True, rights=ALL_RIGHTS)
     folders = ServiceFolders(services_root)
     choices = Choices(folders, choice_programs(folders).output)
     forms = Forms(busy_site.open_uow, folders, choices, runs_as=None)

@@ -21,8 +21,9 @@ from deploy.domain.commands import (
 from deploy.domain.errors import NotFound
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import DeploymentState, HostResult, Outcome, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
 from deploy.domain.reports import HostReported, read_line
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.run import PLACEHOLDER
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.output import lines_of, read_lines, search_lines

@@ -11,7 +11,8 @@ import pytest
 from deploy.domain.commands import DeleteService, RegisterServiceToken, ServiceFolder, SyncServices
 from deploy.domain.errors import Conflict, NotFound
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from tests.site import Site
 
 

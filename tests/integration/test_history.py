@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploy.domain.changes import Snapshot
 from deploy.domain.commands import CancelDeployment, KeepFiles
 from deploy.domain.model import DeploymentState, Lane
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from tests.runs import ended
 from tests.site import Site
 

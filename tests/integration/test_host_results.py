@@ -7,8 +7,8 @@ from typing import Any
 
 from deploy.adapters.repository.hosts import Place, ResultFilter
 from deploy.domain.model import HostResult, HostSummary, Outcome, StepResult
-from deploy.domain.policy import EVERYTHING, NOTHING
 from deploy.domain.reports import Entry, HostReported, Line
+from deploy.domain.rights import EVERYTHING, NOTHING
 from deploy.service_layer.ingest.running_deployments import RunningDeployments
 from tests.integration.test_handlers_runs import execute
 from tests.runs import at, ended, reported

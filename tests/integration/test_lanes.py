@@ -16,7 +16,8 @@ from deploy.domain.commands import (
 )
 from deploy.domain.errors import Conflict
 from deploy.domain.model import DeploymentState, Held, Lane
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.queue import why_all_waiting, why_waiting
 from deploy.service_layer.reaper import Reaper
 from tests.runs import ended, reported

@@ -10,7 +10,8 @@ from deploy.adapters.database import Database
 from deploy.adapters.repository import Listings
 from deploy.domain.commands import RegisterConfigToken
 from deploy.domain.model import Lane
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from tests.site import Site
 
 

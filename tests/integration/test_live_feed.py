@@ -16,17 +16,19 @@ from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import Change, StoredEvent, Version
 from deploy.adapters.websocket import Client, Hub
 from deploy.domain.commands import CancelDeployment, ChangeUser, DeleteService
-from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType, Visible
+from deploy.domain.policy import WORKER, Actor, TokenType
+from deploy.domain.rights import ALL_RIGHTS, EVERYTHING
 from deploy.service_layer import live
 from deploy.service_layer.ingest import follow as follower
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.sharing import SharedEventReader, Turns
 from tests.databases import Databases
+from tests.rights import of_service
 from tests.runs import ended, line, reported
 from tests.site import Site
 
 TIMEOUT = 60.0
-USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1, visible=EVERYTHING)
+USER = Actor(kind=TokenType.USER, expires=0, name="ada", user_id=1, rights=ALL_RIGHTS)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -290,7 +292,7 @@ class TestNotifications:
     async def test_a_service_token_receives_only_its_service(self, channel: Channel, busy_site: Site) -> None:
         shop = await busy_site.service("shop")
         viewer = await channel.viewer(
-            Actor(kind=TokenType.SERVICE, expires=0, service_id=shop, visible=Visible(frozenset({shop})))
+            Actor(kind=TokenType.SERVICE, expires=0, service_id=shop, rights=of_service(shop))
         )
         other = await busy_site.succeeded("blog")
         own = await busy_site.succeeded("shop")

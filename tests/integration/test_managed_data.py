@@ -23,7 +23,8 @@ from deploy.config import Settings
 from deploy.domain.commands import CreateUser, ServiceFolder, SyncServices
 from deploy.domain.events import UserCreated
 from deploy.domain.model import Service, Token, TokenKind, User
-from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Visible
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING, NOTHING, Visible
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.fastapi_app import create_app
 from deploy.service_layer.clock import utc_now

@@ -28,8 +28,19 @@ from deploy.adapters.migrations.upgrading import config_for, engine_for
 from deploy.adapters.repository import Listings
 from deploy.adapters.repository.queue import QUEUE, TASK
 from deploy.domain.fields import names_of
-from deploy.domain.model import BrowserSession, DeployedService, Deployment, Lane, Service, Step, Token, User
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.model import (
+    BrowserSession,
+    DeployedService,
+    Deployment,
+    Grant,
+    Group,
+    Lane,
+    Service,
+    Step,
+    Token,
+    User,
+)
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work
 from tests.conftest import FixedClock, inputs_of
@@ -246,7 +257,16 @@ class TestSchema:
         query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conname LIKE 'ck\\_%' ORDER BY 1"
         async with shared_database.connection() as connection:
             names = [row[0] for row in await connection.fetch(query)]
-        assert names == ["ck_deployments_state", "ck_host_results_outcome", "ck_steps_state", "ck_tokens_kind"]
+        assert names == [
+            "ck_deployments_state",
+            "ck_grants_one_object",
+            "ck_grants_one_subject",
+            "ck_grants_permission",
+            "ck_grants_site_right",
+            "ck_host_results_outcome",
+            "ck_steps_state",
+            "ck_tokens_kind",
+        ]
 
     @pytest.mark.parametrize("column", ENUMS, ids=str)
     async def test_a_check_constraint_allows_exactly_the_values_of_its_enum(
@@ -255,7 +275,8 @@ class TestSchema:
         query = (
             "SELECT check_.conname, pg_get_constraintdef(check_.oid) FROM pg_constraint AS check_ "
             "JOIN pg_attribute AS part ON part.attrelid = check_.conrelid AND part.attnum = ANY(check_.conkey) "
-            "WHERE check_.contype = 'c' AND check_.conrelid = CAST($1 AS regclass) AND part.attname = $2"
+            "WHERE check_.contype = 'c' AND check_.conrelid = CAST($1 AS regclass) AND part.attname = $2 "
+            "AND check_.conname = concat('ck_', $1, '_', $2)"
         )
         async with shared_database.connection() as connection:
             ((name, definition),) = await connection.fetch(query, column.table.name, column.name)
@@ -286,6 +307,8 @@ class TestSchema:
             (User, orm.users),
             (BrowserSession, orm.sessions),
             (Token, orm.tokens),
+            (Group, orm.groups),
+            (Grant, orm.grants),
             (Service, orm.services),
             (Deployment, orm.deployments),
             (Step, orm.steps),
@@ -294,8 +317,8 @@ class TestSchema:
     )
     def test_columns_match_the_domain_fields(self, kind: type[Any], table: Table) -> None:
         """Rows are read by field name."""
-        for_the_queue = {"concurrency"} if table is orm.services else set()
-        assert {column.name for column in table.columns} == set(names_of(kind)) | for_the_queue
+        for_statements = {"concurrency", "tags"} if table is orm.services else set()
+        assert {column.name for column in table.columns} == set(names_of(kind)) | for_statements
 
     @pytest.mark.parametrize(("kind", "table"), orm.MAPPED.items())
     def test_columns_have_the_types_of_the_domain_fields(self, kind: type[Any], table: Table) -> None:

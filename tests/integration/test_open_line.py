@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.domain.masking import Mask
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.ingest.follow import Follower
 from deploy.service_layer.output import read_lines
 from tests.integration.supervised_runs import Runs, supervised_runs, wait_until

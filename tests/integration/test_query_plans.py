@@ -25,7 +25,7 @@ from deploy.adapters.repository.deployments import Filter
 from deploy.adapters.repository.hosts import Place, ResultFilter
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.model import Deployment, DeploymentState, Lane
-from deploy.domain.policy import EVERYTHING, Visible
+from deploy.domain.rights import EVERYTHING, Visible
 from deploy.service_layer.queue import why_all_waiting, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork, unit_of_work
 from tests.databases import Databases
@@ -80,7 +80,8 @@ Read = Callable[[UnitOfWork], Awaitable[Any]]
 MIDDLE = DEPLOYMENTS // 2
 START, DAY = datetime(2025, 1, 1, tzinfo=timezone.utc), timedelta(days=1)
 SOME = Visible(frozenset({NORMAL, OLD, NEVER}))
-VISIBLE = {"all services": EVERYTHING, "some services": SOME}
+IN_ENVIRONMENTS = Visible(SOME.services, frozenset({NORMAL}), frozenset({(NORMAL, ""), (NORMAL, "staging")}))
+VISIBLE = {"all services": EVERYTHING, "some services": SOME, "some environments": IN_ENVIRONMENTS}
 
 
 async def before_the_middle(uow: UnitOfWork, visible: Visible) -> Deployment | None:
@@ -194,7 +195,7 @@ WRITES = {
 OutsideRead: TypeAlias = Callable[[Database, Visible], Awaitable[Any]]
 OUTSIDE: dict[str, OutsideRead] = {
     "cursors": lambda database, visible: EventReader(database).cursors(since_seconds=60, visible=visible),
-    "the service of a deployment": lambda database, _: EventReader(database).service_of(MIDDLE),
+    "the lane of a deployment": lambda database, _: EventReader(database).lane_of(MIDDLE),
     "all services": lambda database, visible: Listings(database).services(visible=visible),
 }
 
@@ -358,7 +359,9 @@ async def test_reads_outside_transactions_look_at_few_rows(full: Database, name:
     ensure_small(works)
 
 
-@pytest.mark.parametrize(("before", "visible"), [(None, EVERYTHING), (MIDDLE, SOME)], ids=VISIBLE.keys())
+@pytest.mark.parametrize(
+    ("before", "visible"), [(None, EVERYTHING), (MIDDLE, SOME), (None, IN_ENVIRONMENTS)], ids=VISIBLE.keys()
+)
 async def test_filters_look_at_few_rows(full: Database, before: int | None, visible: Visible) -> None:
     for name, only in filters():
         # A range of times is only known to 256 IDs at both ends, which may contain few matches. Finding it probes blocks.

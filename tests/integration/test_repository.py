@@ -14,7 +14,8 @@ from deploy.adapters.repository.deployments import Filter
 from deploy.domain.commands import CancelDeployment, FinishDeployment
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeploymentState, Lane, Step, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.queue import alive, why_waiting
 from deploy.service_layer.unit_of_work import UnitOfWork
 from tests.runs import at, ended, line, reported

@@ -9,7 +9,8 @@ from deploy.domain.commands import FailLostRun, PrepareRun, ReportStep
 from deploy.domain.errors import Conflict
 from deploy.domain.events import RunPrepared
 from deploy.domain.model import StepReport, StepState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.run_secrets import RunSecrets
 from deploy.service_layer.run_secrets import StoredSecrets
 from tests.runs import ended

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from deploy.adapters.database import Database, ReadTimeout
 from deploy.adapters.repository.statement import Statement
 from deploy.config import Settings
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.entrypoints.app_state import AppState, create_app_state
 from deploy.entrypoints.errors import TOO_SLOW
 from deploy.entrypoints.fastapi_app import create_app

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.adapters.service_folders.digests import folder_digests
 from deploy.domain.changes import Snapshot
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.snapshots import Snapshots
 from tests.site import Site
 

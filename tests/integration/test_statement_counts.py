@@ -15,7 +15,8 @@ from deploy.adapters.database import Database
 from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.repository import Change, Version
 from deploy.domain.commands import ClaimDeployments, IngestOutput, PrepareRun, StartDeployment
-from deploy.domain.policy import EVERYTHING, WORKER, Actor, TokenType
+from deploy.domain.policy import WORKER, Actor, TokenType
+from deploy.domain.rights import ALL_RIGHTS, EVERYTHING
 from deploy.service_layer.bootstrap import create_bus
 from deploy.service_layer.unit_of_work import unit_of_work
 from tests.conftest import FixedClock, inputs_of
@@ -63,7 +64,7 @@ def started(service_id: int, **more: Any) -> StartDeployment:
 
 
 def with_service_token(service_id: int) -> Actor:
-    return Actor(kind=TokenType.SERVICE, expires=0.0, name="ada", service_id=service_id, visible=EVERYTHING)
+    return Actor(kind=TokenType.SERVICE, expires=0.0, name="ada", service_id=service_id, rights=ALL_RIGHTS)
 
 
 async def test_a_start_reads_and_locks_its_service_once(site: CountedSite) -> None:

@@ -4,157 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
-from uuid import uuid4
 
-import httpx2
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
 
-from deploy.config import Settings
 from deploy.domain import commands
 from deploy.domain.commands import Command, ObjectType
 from deploy.domain.errors import Forbidden, NotFound
-from deploy.domain.model import HostResult, Outcome, StepReport, StepState
-from deploy.domain.policy import EVERYTHING, NOTHING, WORKER, Actor, TokenType, Visible, check_role
-from deploy.domain.reports import Entry, HostReported
-from deploy.entrypoints.app_state import AppState, create_app_state
-from deploy.entrypoints.fastapi_app import create_app
+from deploy.domain.model import Permission, StepReport, StepState
+from deploy.domain.policy import WORKER, Actor, TokenType, check_role
+from deploy.domain.rights import ALL_RIGHTS
 from deploy.service_layer.clock import utc_now
-from deploy.service_layer.services import sync_services
-from tests.conftest import FixedClock
-from tests.routes import NUMBER, TOKEN_ID, Rule, rules_of
-from tests.runs import START, ended, line, reported
-from tests.site import Site, queued
+from tests.integration.two_services import HIDDEN, OPEN, RULES, Socket, World, ask, two_services
+from tests.rights import of_service
+from tests.routes import NUMBER, TOKEN_ID
+from tests.runs import line, reported
+from tests.site import queued
 
-HIDDEN, OPEN = "zq-hidden", "zq-open"
-PASSWORD = "a password of twelve"
-RULES = [rule for rule in rules_of(create_app().routes) if rule.action is not None]
-# The bodies that routes need. Other routes do not need one.
-BODIES: dict[tuple[str, str], Any] = {
-    ("POST", "/service-token"): {"service": HIDDEN, "origin": "test"},
-    ("POST", "/users/"): {"name": "carol", "password": PASSWORD},
-    ("POST", "/users/me/password"): {"current": "wrong", "new": PASSWORD},
-}
 COMMANDS = get_args(Command)
-
-
-@dataclass
-class World:
-    """An application with two services. Bob cannot view one of them, even though Bob is an administrator."""
-
-    state: AppState
-    site: Site
-    hidden: int
-    shown: int
-    deployments: dict[int, list[int]]
-    users: dict[str, int] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def client(self, user: str) -> httpx2.AsyncClient:
-        app = create_app(ready=self.state)
-        headers = {"Authorization": f"Bearer {self.tokens[user]}"}
-        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test", headers=headers)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    root = tmp_path / "services"
-    for name in (HIDDEN, OPEN):
-        (root / name).mkdir(parents=True)
-        (root / name / "config.json").write_text(
-            json.dumps({"description": name, "steps": [{"name": f"step of {name}"}]})
-        )
-        (root / name / "deploy.sh").write_text("#!/bin/sh\n")
-        (root / name / "README.md").write_text(f"# {name}\n")
-    (root / f"{HIDDEN}-broken").mkdir()
-    settings = Settings(
-        database_url=database_url,
-        secret_key=SecretStr("0123456789abcdef" * 4),
-        services_root=root,
-        data_dir=tmp_path / "data",
-    )
-    hidden_ids: set[int] = set()
-
-    def visible_to(actor: Actor) -> Visible:
-        return Visible(frozenset(ids - hidden_ids)) if actor.name == "bob" else EVERYTHING
-
-    state = create_app_state(settings, database_url, visible_to=visible_to)
-    ids: set[int] = set()
-    try:
-        site = Site(state.bus, state.open_unit_of_work, FixedClock(utc_now()))
-        await sync_services(state.folders, state.bus, state.open_unit_of_work, by=WORKER)
-        async with state.open_unit_of_work() as uow:
-            services = {service.name: service.id for service in await uow.services.list(visible=EVERYTHING)}
-        ids |= set(services.values())
-        hidden_ids.add(services[HIDDEN])
-        world = World(state, site, services[HIDDEN], services[OPEN], {})
-        await fill(world)
+    async with two_services(database_url, tmp_path) as world:
+        await grant(world)
         yield world
-    finally:
-        await state.database.close()
 
 
-def host_task(name: str) -> list[Entry]:
-    """Return a task that ran on one host."""
-    result = HostResult(task="t1", host=f"host of {name}", outcome=Outcome.OK)
-    return [
-        reported("Ping", "running", detail={"task": "t1"}, planned=True),
-        HostReported(result, START),
-        reported("Ping", detail={"task": "t1"}, planned=True),
-    ]
-
-
-async def fill(world: World) -> None:
-    """Create users and tokens.
-
-    For each service, create a successful, a running, and a waiting deployment with output.
-    """
-    state, site = world.state, world.site
-    for name in ("ada", "bob"):
-        user_id = world.users[name] = (await state.accounts.create(WORKER, name, PASSWORD, is_admin=True)).id
-        world.tokens[name] = state.signer.sign(
-            "user", str(user_id), now=utc_now(), lifetime=timedelta(hours=1), name=name, epoch=0
-        )
-        for service in (HIDDEN, OPEN):
-            token = commands.RegisterServiceToken(
-                token_id=f"{name} {service}",
-                service_name=service,
-                origin=service,
-                expires=utc_now() + timedelta(days=1),
-                user_id=user_id,
-            )
-            await state.bus.handle(token, by=WORKER)
-    await site.beat()
-    for service_id, name in ((world.hidden, HIDDEN), (world.shown, OPEN)):
-        found = []
-        for _ in range(3):
-            start = {"origin": f"origin of {name}", "user_id": world.users["ada"], "context": {"env": {"key": name}}}
-            found.append(await site.start(service_id, **start))
-            if len(found) < 3:
-                assert await site.claim() == found[-1]
-                await site.take_in(found[-1], *host_task(name))
-                await site.take_in(found[-1], line(f"output of {name}"), *([ended(0)] if len(found) == 1 else []))
-        world.deployments[service_id] = found
-
-
-def request(rule: Rule, service_id: int, deployment_id: int, token_id: str) -> tuple[str, Any]:
-    path = rule.path.replace("{service_id}", str(service_id)).replace("{deployment_id}", str(deployment_id))
-    path = path.replace("{token_id}", token_id).replace("{user_id}", str(NUMBER)).replace("{session_id}", TOKEN_ID)
-    query = f"?deployment_id={deployment_id}" if rule.path == "/steps/" else ""
-    return path + query, BODIES.get((rule.method, rule.path))
-
-
-async def ask(client: httpx2.AsyncClient, rule: Rule, target: tuple[int, int, str]) -> tuple[int, str]:
-    """Return the status and the body. Replace the IDs in the body, because error messages can contain them."""
-    path, body = request(rule, *target)
-    response = await client.request(rule.method, path, json=body)
-    return response.status_code, response.text
+async def grant(world: World) -> None:
+    """Take the permissions that all users have by default, and let Bob manage one service and sync."""
+    async with world.state.open_unit_of_work() as uow:
+        given = tuple([grant.id for grant in await uow.grants.list()])
+    bob = world.users["bob"]
+    allowed = (
+        commands.NewGrant(Permission.MANAGE, user_id=bob, service_id=world.shown),
+        commands.NewGrant(Permission.SYNC, user_id=bob),
+    )
+    await world.state.bus.handle(commands.ChangeAccess(remove=given, add=allowed), by=WORKER)
 
 
 async def test_a_hidden_service_does_not_exist_for_any_route(world: World) -> None:
@@ -211,51 +101,6 @@ async def test_counts_and_workers_leave_out_hidden_deployments(world: World) -> 
     assert len(statistics.json()["deployments"]) == 1
 
 
-class Socket:
-    """One WebSocket connection to the application, without a network."""
-
-    def __init__(self, world: World) -> None:
-        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.received: list[dict[str, Any]] = []
-        self._changed = asyncio.Event()
-        path = f"/deployments/ws/{uuid4()}"
-        scope = {
-            "type": "websocket",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [],
-            "subprotocols": [],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-            "scheme": "ws",
-            "root_path": "",
-        }
-        self._to_app.put_nowait({"type": "websocket.connect"})
-        app = create_app(ready=world.state)
-        self._task = asyncio.create_task(app(scope, self._to_app.get, self._from_app))
-
-    async def _from_app(self, message: Any) -> None:
-        if message["type"] == "websocket.send":
-            self.received.append(json.loads(message["text"]))
-            self._changed.set()
-
-    def send(self, **fields: Any) -> None:
-        self._to_app.put_nowait({"type": "websocket.receive", "text": json.dumps(fields)})
-
-    async def wait_for(self, condition: Callable[[dict[str, Any]], object]) -> None:
-        async def found() -> None:
-            while not any(condition(message) for message in self.received):
-                self._changed.clear()
-                await self._changed.wait()
-
-        await asyncio.wait_for(found(), 60)
-
-    async def close(self) -> None:
-        self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
-        await self._task
-
-
 async def test_subscriptions_show_nothing_of_a_hidden_service(world: World) -> None:
     feed = asyncio.create_task(world.state.feed.run())
     bob, ada = Socket(world), Socket(world)
@@ -300,6 +145,10 @@ def samples(world: World) -> dict[type, Command]:
             commands.CreateUser(name="eve", password_hash="hash"),
             commands.ChangeUser(user_id=1, is_admin=False),
             commands.ChangeOwnPassword(user_id=1, password_hash="hash"),
+            commands.ChangeAccess(add=(commands.NewGrant(Permission.VIEW, user_id=1),)),
+            commands.CreateGroup(name="crew"),
+            commands.RenameGroup(group_id=1, name="crew"),
+            commands.DeleteGroup(group_id=1),
             commands.OpenSession(session_id="s1", user_id=1, expires=expires),
             commands.EndSessions(user_id=1),
             commands.RegisterServiceToken(
@@ -328,10 +177,10 @@ def samples(world: World) -> dict[type, Command]:
 
 
 STRANGERS = [
-    Actor(kind=TokenType.USER, expires=0, name="eve", user_id=NUMBER, visible=NOTHING),
-    Actor(kind=TokenType.SERVICE, expires=0, service_id=NUMBER, visible=Visible(frozenset({NUMBER}))),
-    Actor(kind=TokenType.DEPLOYMENT, expires=0, deployment_id=NUMBER, visible=NOTHING),
-    Actor(kind=TokenType.CONFIG, expires=0, visible=EVERYTHING),
+    Actor(kind=TokenType.USER, expires=0, name="eve", user_id=NUMBER),
+    Actor(kind=TokenType.SERVICE, expires=0, service_id=NUMBER, rights=of_service(NUMBER)),
+    Actor(kind=TokenType.DEPLOYMENT, expires=0, deployment_id=NUMBER),
+    Actor(kind=TokenType.CONFIG, expires=0, rights=ALL_RIGHTS),
 ]
 
 
@@ -368,7 +217,7 @@ async def test_commands_without_the_required_right_are_rejected(world: World) ->
             refused += 1
             with pytest.raises((Forbidden, NotFound)):
                 await world.state.bus.handle(command, by=actor)
-    assert refused == len(COMMANDS) * len(STRANGERS) - 1  # users are allowed to sync
+    assert refused == len(COMMANDS) * len(STRANGERS)
     assert await contents(world) == before
 
 
@@ -378,7 +227,7 @@ async def newest_entries(world: World, limit: int) -> list[Any]:
 
 
 async def test_commands_leave_audit_entries_in_their_transaction(world: World) -> None:
-    bob = Actor(kind=TokenType.USER, expires=0, name="bob", user_id=2, visible=EVERYTHING)
+    bob = Actor(kind=TokenType.USER, expires=0, name="bob", user_id=2, rights=ALL_RIGHTS)
     started = await world.state.bus.handle(
         commands.StartDeployment(
             service_id=world.shown,

@@ -9,7 +9,8 @@ import pytest
 from deploy.domain.commands import CancelDeployment, ClaimDeployments
 from deploy.domain.events import DeploymentClaimed
 from deploy.domain.model import DeploymentState
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.queue import why_all_waiting, why_waiting
 from tests.runs import ended
 from tests.site import Site, unfinished

@@ -16,7 +16,7 @@ from deploy.adapters.filesystem import ServiceFolders
 from deploy.adapters.inputs.choices import Choices
 from deploy.adapters.notifications import Listener
 from deploy.adapters.service_folders.processes import Checkers
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.service_config import ServiceConfig
 from deploy.service_layer.choices import asks_workers, choice_handlers
 from deploy.service_layer.unit_of_work import OpenUnitOfWork, unit_of_work

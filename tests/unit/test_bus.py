@@ -13,6 +13,7 @@ from deploy.adapters.repository import CommittedEvents
 from deploy.domain.commands import DeleteService, FailLostRun
 from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
+from deploy.domain.model import Lane
 from deploy.domain.policy import WORKER
 from deploy.service_layer.messagebus import MessageBus
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -203,7 +204,7 @@ class TestEvents:
 
 
 class TestCommittedEvents:
-    NEWS = CommittedEvents(7, 1, ())
+    NEWS = CommittedEvents(7, Lane(1), ())
 
     @pytest.fixture
     def storing(self, empty_bus: MessageBus) -> MessageBus:

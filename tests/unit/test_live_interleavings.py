@@ -21,7 +21,9 @@ from deploy.adapters import websocket
 from deploy.adapters.notifications import Listener
 from deploy.adapters.repository import CommittedEvents, EventReader, StoredEvent
 from deploy.adapters.websocket import Client, Hub
-from deploy.domain.policy import EVERYTHING, Actor, TokenType, Visible
+from deploy.domain.model import Lane
+from deploy.domain.policy import Actor, TokenType
+from deploy.domain.rights import ALL_RIGHTS, EVERYTHING, Visible
 from deploy.service_layer import live
 from deploy.service_layer.live import LiveFeed
 from deploy.service_layer.unit_of_work import UnitOfWork
@@ -67,11 +69,11 @@ class Log:
         assert max_bytes > 0
         return await self.after(deployment_id, seq, visible=visible, limit=limit, with_output=with_output)
 
-    async def service_of(self, deployment_id: int) -> int:
+    async def lane_of(self, deployment_id: int) -> Lane:
         """Return the service of the deployment. The response takes one step."""
         assert deployment_id == DEPLOYMENT
         await Pause()
-        return SERVICE
+        return Lane(SERVICE)
 
     async def cursors(self, *, visible: Visible, since_seconds: float) -> list[tuple[int, int]]:
         """Return the deployment's position at this moment. The response takes one step."""
@@ -91,7 +93,7 @@ class Reader:
     """A client of the WebSocket with the tasks that serve it."""
 
     def __init__(self, feed: LiveFeed) -> None:
-        self.client = Client(Actor(kind=TokenType.USER, expires=0, visible=EVERYTHING), "token")
+        self.client = Client(Actor(kind=TokenType.USER, expires=0, rights=ALL_RIGHTS), "token")
         self.received: list[dict[str, Any]] = []
         self._feed = feed
         self._task: Coroutine[Any, Any, None] | None = feed.join(self.client)
@@ -186,7 +188,7 @@ class LiveChannel(RuleBasedStateMachine):
         before = len(self.log.events)
         for is_output in kinds:
             self.log.append(is_output=is_output)
-        self.news.append(CommittedEvents(DEPLOYMENT, SERVICE, self.log.events[before:]))
+        self.news.append(CommittedEvents(DEPLOYMENT, Lane(SERVICE), self.log.events[before:]))
 
     @precondition(lambda self: self.news)
     @rule(data=st.data(), kept=st.booleans())
@@ -288,6 +290,6 @@ def test_a_client_catches_up_although_new_events_arrive_during_each_read() -> No
     for seq in range(3):
         reader.step(seq)
         log.append(is_output=True)
-        feed.send_committed(CommittedEvents(DEPLOYMENT, SERVICE, log.events[seq:]))
+        feed.send_committed(CommittedEvents(DEPLOYMENT, Lane(SERVICE), log.events[seq:]))
     reader.take()
     assert (reader.client.behind, reader.seqs()) == (set(), [1, 2, 3])

@@ -70,7 +70,8 @@ def server_commands() -> list[list[str]]:
         elif command.callback is not None and ".client" not in command.callback.__module__:
             required = [one for one in command.params if one.required]
             options = [[one.opts[0], "1"] for one in required if one.param_type_name == "option"]
-            arguments = [["ada"] for one in required if one.param_type_name == "argument"]
+            given = [one for one in required if one.param_type_name == "argument"]
+            arguments = [["1" if one.name == "grant_ids" else "ada"] for one in given]
             yield [*words, *(word for words in options + arguments for word in words)]
 
     return list(calls(typer.main.get_command(app), []))

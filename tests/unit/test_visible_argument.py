@@ -10,12 +10,12 @@ import pytest
 from deploy.adapters import repository
 
 # Classes whose rows belong to no service.
-WITHOUT_SERVICES = {"Attempts", "Audit", "Sessions", "Users", "WorkerTasks", "Workers"}
+WITHOUT_SERVICES = {"Attempts", "Audit", "Grants", "Groups", "Sessions", "Users", "WorkerTasks", "Workers"}
 # Methods that change something, or read only for tasks of the system. The bus authorizes the commands that use them.
 INTERNAL = {
     "Batches": {"add", "next_id", "settle", "store", "store_all"},
     "Deployments": {"count_queued", "lost", "running_on", "to_run", "with_key", "without_job"},
-    "EventReader": {"service_of"},
+    "EventReader": {"lane_of"},
     "Events": {"wake"},
     "History": {"keep_files"},
     "HostResults": {"tracked"},

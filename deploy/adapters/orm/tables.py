@@ -12,6 +12,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Double,
@@ -125,6 +126,7 @@ services = Table(
     Column("name", Text, nullable=False),
     Column("data", JSON, nullable=False),
     Column("concurrency", Integer, nullable=False, server_default=text("1")),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
     Column("readme", Text),
     Column("updated", Moment, nullable=False, server_default=text("now()")),
     Column("deleted", Moment),
@@ -143,6 +145,55 @@ tokens = Table(
     Column("expires", Moment, nullable=False),
     Column("last_used", Moment),
     Column("revoked", Moment),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    # All users are members of this one group, which has no rows in `group_members`.
+    Column("is_everyone", Boolean, nullable=False, server_default=text("false")),
+    Column("created", Moment, nullable=False, server_default=text("now()")),
+    UniqueConstraint("name"),
+    Index("uq_groups_everyone", "is_everyone", unique=True, postgresql_where=text("is_everyone")),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+# No rights on services are stored anywhere else. A grant without a service and a tag applies to all services.
+grants = Table(
+    "grants",
+    metadata,
+    _id(),
+    Column("permission", _state(model.Permission, "permission"), nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), index=True),
+    Column("service_id", ForeignKey("services.id", ondelete="CASCADE"), index=True),
+    Column("tag", Text),
+    Column("environment", Text),
+    Column("created", Moment, nullable=False, server_default=text("now()")),
+    Column("created_by", Text, nullable=False),
+    CheckConstraint("(user_id IS NULL) <> (group_id IS NULL)", name="one_subject"),
+    CheckConstraint("service_id IS NULL OR tag IS NULL", name="one_object"),
+    CheckConstraint(
+        "permission <> 'sync' OR (service_id IS NULL AND tag IS NULL AND environment IS NULL)", name="site_right"
+    ),
+    UniqueConstraint(
+        "user_id",
+        "group_id",
+        "service_id",
+        "tag",
+        "environment",
+        "permission",
+        name="uq_grants_all",
+        postgresql_nulls_not_distinct=True,
+    ),
 )
 
 deployments = Table(

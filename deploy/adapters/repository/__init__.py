@@ -8,6 +8,8 @@ from deploy.adapters.repository.audit import Audit
 from deploy.adapters.repository.batches import Batches, Change, Version
 from deploy.adapters.repository.deployments import Deployments
 from deploy.adapters.repository.events import CommittedEvents, EventReader, Events, StoredEvent
+from deploy.adapters.repository.grants import Grants
+from deploy.adapters.repository.groups import Groups
 from deploy.adapters.repository.history import History
 from deploy.adapters.repository.hosts import HostResults
 from deploy.adapters.repository.inputs import PreviousValues
@@ -37,6 +39,8 @@ __all__ = [
     "Deployments",
     "EventReader",
     "Events",
+    "Grants",
+    "Groups",
     "History",
     "HostResults",
     "Listings",

@@ -98,7 +98,7 @@ class Change:
 
     def committed(self) -> CommittedEvents:
         """Return the events that clients can see."""
-        return CommittedEvents(self.deployment.id, self.deployment.service_id, self.events)
+        return CommittedEvents(self.deployment.id, self.deployment.lane, self.events)
 
 
 class Batches:
@@ -125,7 +125,7 @@ class Batches:
         values = _values(deployment, _ADDED) | step_rows(steps) | event_rows(deployment.id, events)
         values |= {"config": json.dumps(config)}
         await _ADD.value(self._driver, **values)
-        self._committed.append(CommittedEvents(deployment.id, deployment.service_id, events))
+        self._committed.append(CommittedEvents(deployment.id, deployment.lane, events))
 
     async def store(self, change: Change) -> bool:
         """Store a change if the row still has the version that the change is based on. Notify listeners after the

@@ -14,7 +14,7 @@ from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
 from deploy.domain.errors import NotFound
 from deploy.domain.model import ACTIVE, FINAL, Deployment, DeploymentState
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 from deploy.domain.service_config import ServiceConfig
 
 _COLUMNS = columns_of(Deployment, "d")
@@ -23,8 +23,10 @@ _IN_QUEUE, _IN_RUNNING = (f"'{state.value}'" for state in (DeploymentState.QUEUE
 _ACTIVE_STATES = [state.value for state in sorted(ACTIVE)]
 MANY = 1_000_000  # no limit
 
-_GET = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible}", "d.service_id")
-_LOCK = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible} FOR UPDATE", "d.service_id")
+_GET = VisibleStatement(_ALL + " WHERE d.id = :id AND {visible}", "d.service_id", environment="d.environment")
+_LOCK = VisibleStatement(
+    _ALL + " WHERE d.id = :id AND {visible} FOR UPDATE", "d.service_id", environment="d.environment"
+)
 _TO_RUN = Statement(
     f"SELECT {_COLUMNS}, s.data AS config FROM deployments AS d JOIN services AS s ON s.id = d.service_id "
     "WHERE d.id = ANY(:ids) ORDER BY d.id FOR UPDATE OF d"
@@ -40,7 +42,7 @@ _COUNT_QUEUED = Statement(
 # One index lookup per service.
 _LATEST = VisibleStatement(
     "SELECT latest.* FROM unnest(CAST(:service_ids AS bigint[])) AS wanted (id) CROSS JOIN LATERAL "
-    f"({_ALL} {newest_first({'service_id': 'wanted.id'})} LIMIT 1) AS latest WHERE {{visible}}",
+    f"({_ALL} {newest_first({'service_id': 'wanted.id'}, also='AND {lane}')} LIMIT 1) AS latest WHERE {{visible}}",
     "wanted.id",
 )
 
@@ -48,10 +50,10 @@ _LATEST = VisibleStatement(
 def _in_state(state: str, limits: str) -> tuple[str, str]:
     """Return a SELECT of the deployments in a state, oldest first, and one for the visible services."""
     keys = {"state": state}
-    of_service = (
-        f"{_ALL} {newest_first({'service_id': 'visible.id', **keys}, first='CAST(:after AS bigint) + 1', oldest=True)}"
-    )
-    every = f"{_ALL} {newest_first(keys, first='CAST(:after AS bigint) + 1', oldest=True)} {limits}"
+    after = "CAST(:after AS bigint) + 1"
+    in_service = newest_first({"service_id": "visible.id", **keys}, first=after, also="AND {lane}", oldest=True)
+    of_service = f"{_ALL} {in_service}"
+    every = f"{_ALL} {newest_first(keys, first=after, oldest=True)} {limits}"
     services = "unnest(CAST(:visible AS bigint[])) AS visible (id)"
     return (
         every,
@@ -66,12 +68,13 @@ _WAITING = VisibleStatement(_WAITING_ALL, some=_WAITING_SOME)
 _COUNT = VisibleStatement(
     f"SELECT count(*) FROM (SELECT d.id FROM deployments AS d {newest_first({'state': 'CAST(:state AS text)'})}) AS found",
     some="SELECT count(*) FROM unnest(CAST(:visible AS bigint[])) AS visible (id) CROSS JOIN LATERAL (SELECT d.id "
-    f"FROM deployments AS d {newest_first({'service_id': 'visible.id', 'state': 'CAST(:state AS text)'})}) AS found",
+    "FROM deployments AS d "
+    f"{newest_first({'service_id': 'visible.id', 'state': 'CAST(:state AS text)'}, also='AND {lane}')}) AS found",
 )
 _OF_WORKER = Statement(
     f"{_ALL} {newest_first({'state': _IN_RUNNING}, also='AND d.worker_id = :worker_id', oldest=True)}"
 )
-_OF_SERVICE_IN = newest_first({"service_id": ":service_id", "state": "active.state"}, oldest=True)
+_OF_SERVICE_IN = newest_first({"service_id": ":service_id", "state": "active.state"}, also="AND {lane}", oldest=True)
 _ACTIVE = VisibleStatement(
     f"SELECT one.* FROM unnest(CAST(:states AS text[])) AS active (state) CROSS JOIN LATERAL ({_ALL} {_OF_SERVICE_IN} "
     "LIMIT :limit) AS one WHERE {visible} ORDER BY one.id LIMIT :limit",
@@ -96,6 +99,7 @@ _REPORTED_BUT_ALIVE = VisibleStatement(
     f"WHERE d.state IN ({sql_list(FINAL)}) AND d.started IS NOT NULL AND d.run_ended IS NULL "
     "AND {visible} ORDER BY d.id",
     "d.service_id",
+    environment="d.environment",
 )
 _WITHOUT_JOB = Statement(
     "SELECT max(d.id), count(*), array_agg(d.id ORDER BY d.id) FILTER (WHERE d.held IS NULL AND NOT d.has_job) FROM ("

@@ -11,8 +11,8 @@ import asyncpg
 from deploy.adapters.database import CHANNEL, Database
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
-from deploy.domain.model import ACTIVE
-from deploy.domain.policy import Visible
+from deploy.domain.model import ACTIVE, Lane
+from deploy.domain.rights import Visible
 
 # Inserts the rows from `event_rows`. `also` is an additional table to select from, or empty.
 APPEND_EVENTS = (
@@ -26,10 +26,12 @@ NOTIFY_OF_DEPLOYMENT = (
     f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
 )
 _SERVICE_OF_DEPLOYMENT = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
+_ENVIRONMENT_OF_DEPLOYMENT = "(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)"
 _AFTER = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit",
     _SERVICE_OF_DEPLOYMENT,
+    environment=_ENVIRONMENT_OF_DEPLOYMENT,
 )
 # Returns the first event regardless of its size, and the events after it that fit.
 _SOME_AFTER = VisibleStatement(
@@ -39,11 +41,13 @@ _SOME_AFTER = VisibleStatement(
     "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit) AS counted "
     "WHERE before < :max_bytes ORDER BY seq",
     _SERVICE_OF_DEPLOYMENT,
+    environment=_ENVIRONMENT_OF_DEPLOYMENT,
 )
 _OUTPUT = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit",
     _SERVICE_OF_DEPLOYMENT,
+    environment=_ENVIRONMENT_OF_DEPLOYMENT,
 )
 # A piece of the output, as (last line, message): the message is NULL if it cannot contain the text, with or without
 # colors. Comparisons of letters are exact for ASCII. Messages with characters that casefold() converts to ASCII, and
@@ -58,6 +62,7 @@ _SEARCH = VisibleStatement(
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit) AS next) AS piece "
     "WHERE before < :max_bytes ORDER BY last_line",
     _SERVICE_OF_DEPLOYMENT,
+    environment=_ENVIRONMENT_OF_DEPLOYMENT,
 )
 _COLORS = r"\\u001b\[[0-9;:]*m"  # as JSON writes them
 _UNUSUAL = (
@@ -71,11 +76,12 @@ _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', :payload)")
 # Queued and running deployments, and recently finished ones among the newest 1,000.
 _CURSORS = VisibleStatement(
     f"SELECT id, seq FROM deployments WHERE state IN ({sql_list(ACTIVE)}) AND {{visible}} "
-    "UNION SELECT id, seq FROM (SELECT id, seq, service_id, finished FROM deployments ORDER BY id DESC LIMIT 1000) AS newest "
+    "UNION SELECT id, seq FROM (SELECT id, seq, service_id, environment, finished FROM deployments ORDER BY id DESC LIMIT 1000) AS newest "
     "WHERE finished > now() - make_interval(secs => :seconds) AND {visible}",
     "service_id",
+    environment="environment",
 )
-_SERVICE = Statement("SELECT service_id FROM deployments WHERE id = :deployment_id")
+_LANE = Statement("SELECT service_id, environment FROM deployments WHERE id = :deployment_id")
 
 
 # The `last_line` of a message without output that only clients that follow the deployment receive.
@@ -97,7 +103,7 @@ class CommittedEvents(NamedTuple):
     """Consecutive events of a deployment that were stored together, ready to be sent to clients."""
 
     deployment_id: int
-    service_id: int
+    lane: Lane
     events: Sequence[StoredEvent]
 
 
@@ -222,8 +228,8 @@ class EventReader:
             rows = await _CURSORS.rows(connection, visible, seconds=since_seconds)
         return [(row[0], row[1]) for row in rows]
 
-    async def service_of(self, deployment_id: int) -> int | None:
-        """Return the service ID of a deployment, or None if it was deleted."""
+    async def lane_of(self, deployment_id: int) -> Lane | None:
+        """Return the lane of a deployment, or None if it was deleted."""
         async with self._database.connection() as connection:
-            service_id: int | None = await _SERVICE.value(connection, deployment_id=deployment_id)
-            return service_id
+            row = await _LANE.row(connection, deployment_id=deployment_id)
+            return Lane(*row) if row is not None else None

@@ -15,7 +15,7 @@ from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
 from deploy.domain.changes import Snapshot
 from deploy.domain.model import FINAL, Deployment, DeploymentState, Lane
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 _SUCCESS = f"'{DeploymentState.SUCCESS.value}'"
 _LANE = {"service_id": ":service_id", "environment": ":environment"}
@@ -25,16 +25,19 @@ _FINISHED = VisibleStatement(
     f"{newest_first({**_LANE, 'state': 'final.state'})} LIMIT :limit) AS one "
     "WHERE {visible} ORDER BY one.id DESC LIMIT :limit",
     "CAST(:service_id AS bigint)",
+    environment="CAST(:environment AS text)",
 )
 _LAST_SUCCESS = VisibleStatement(
     f"SELECT {columns_of(Deployment, 'd')} FROM deployments AS d "
     f"{newest_first({**_LANE, 'state': _SUCCESS}, before=':before', also='AND {visible}')} LIMIT 1",
     "d.service_id",
+    environment="d.environment",
 )
 _SNAPSHOTS = VisibleStatement(
     "SELECT s.deployment_id, s.config, s.files FROM snapshots AS s JOIN deployments AS d ON d.id = s.deployment_id "
     "WHERE s.deployment_id = ANY(:ids) AND {visible}",
     "d.service_id",
+    environment="d.environment",
 )
 _KEEP_FILES = Statement("UPDATE snapshots SET files = :files WHERE deployment_id = :deployment_id")
 

@@ -18,7 +18,7 @@ from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
 from deploy.domain.hosts import SAMPLE_MESSAGE_LENGTH, Hosts
 from deploy.domain.model import BAD_OUTCOMES, OPEN_STEPS, HostRecap, HostSummary, Outcome, StepResult
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 # Inserts or updates the rows of `result_rows`. `also` is an additional table to select from.
 PUT_RESULTS = (
@@ -38,6 +38,7 @@ _FOUND = (
     "WHERE s.deployment_id = :deployment_id AND s.host_counts IS NULL) AS found"
 )
 _SERVICE = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
+_ENVIRONMENT = "(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)"
 _TRACKED = Statement(
     f"SELECT found.step_id, found.host, found.outcome, left(found.message, {SAMPLE_MESSAGE_LENGTH}), s.name, "
     f"s.state IN ({sql_list(OPEN_STEPS)}) FROM {_FOUND} JOIN steps AS s ON s.deployment_id = :deployment_id AND s.id = found.step_id "
@@ -63,6 +64,7 @@ _ONE = VisibleStatement(
     f"SELECT step_id, host, outcome, duration, message, diff, lines FROM {_FOUND} "
     "WHERE step_id = :step_id AND host = :host AND {visible}",
     _SERVICE,
+    environment=_ENVIRONMENT,
 )
 _RECAP = (
     "(SELECT host, count(*) FILTER (WHERE outcome IN ('ok', 'changed', 'ignored')) AS ok, "
@@ -78,6 +80,7 @@ _RECAPS = VisibleStatement(
     "WHERE (rank, host) > (CAST(:rank AS integer), CAST(:name AS text)) "
     "AND position(lower(:text) IN lower(host)) > 0 AND {visible} ORDER BY rank, host LIMIT :limit",
     _SERVICE,
+    environment=_ENVIRONMENT,
 )
 _SUMMARY = VisibleStatement(
     "SELECT count(*), count(*) FILTER (WHERE failed + unreachable = 0 AND changed = 0), "
@@ -85,6 +88,7 @@ _SUMMARY = VisibleStatement(
     "count(*) FILTER (WHERE failed > 0 AND unreachable = 0), count(*) FILTER (WHERE unreachable > 0) "
     f"FROM {_RECAP} WHERE {{visible}}",
     _SERVICE,
+    environment=_ENVIRONMENT,
 )
 
 
@@ -141,7 +145,7 @@ class HostResults:
         """
         given = only.values()
         conditions = "".join(_CONDITIONS[name] for name in given)
-        rows = await VisibleStatement(_LIST.format(conditions=conditions), _SERVICE).rows(
+        rows = await VisibleStatement(_LIST.format(conditions=conditions), _SERVICE, environment=_ENVIRONMENT).rows(
             self._driver,
             visible,
             deployment_id=deployment_id,

@@ -10,15 +10,16 @@ import asyncpg
 from deploy.adapters.repository.newest import newest_first
 from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Lane
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 _OF_USER = newest_first(
     {"service_id": ":service_id", "environment": ":environment", "user_id": "CAST(:user_id AS bigint)"}
 )
 _LAST = VisibleStatement(
-    f"SELECT last.context FROM (SELECT d.service_id, d.context FROM deployments AS d {_OF_USER} LIMIT 1) AS last "
+    f"SELECT last.context FROM (SELECT d.service_id, d.environment, d.context FROM deployments AS d {_OF_USER} LIMIT 1) AS last "
     "WHERE {visible}",
     "last.service_id",
+    environment="last.environment",
 )
 # Looks up the services by name, and considers the last 100 deployments of each.
 _LATELY = f"SELECT d.context FROM deployments AS d {newest_first({'service_id': 's.id'})} LIMIT 100"

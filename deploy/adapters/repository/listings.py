@@ -15,10 +15,10 @@ from deploy.adapters.repository.newest import (
     joined,
     newest_first,
 )
-from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.repository.statement import SHOWN_LANE, Statement, VisibleStatement, visible_values
 from deploy.domain.fields import moments, sent
 from deploy.domain.model import Deployment, DeploymentState
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 # A service's entry contains at most this many of its queued and running deployments, and counts at most this many
 # queued ones: the list must not grow with the queue.
@@ -38,7 +38,7 @@ _COLUMNS = ", ".join(map(_column, sent(Deployment)))
 
 
 def _of_service(state: DeploymentState, columns: str, limit: int) -> str:
-    found = newest_first({"service_id": "s.id", "state": f"'{state.value}'"}, oldest=True)
+    found = newest_first({"service_id": "s.id", "state": f"'{state.value}'"}, also="AND {lane}", oldest=True)
     return f"SELECT {columns} FROM deployments AS d {found} LIMIT {limit}"
 
 
@@ -47,7 +47,7 @@ _SERVICES = VisibleStatement(
     "SELECT '[' || coalesce(string_agg(row_to_json(listed)::text, ','), '') || ']' FROM ("
     "SELECT s.id, s.name, s.data, row_to_json(newest) AS last_deployment, "
     "coalesce(active.deployments, '[]'::json) AS active_deployments, counted.active_count FROM services AS s "
-    f"LEFT JOIN LATERAL (SELECT {_COLUMNS} FROM deployments AS d {newest_first({'service_id': 's.id'})} LIMIT 1) "
+    f"LEFT JOIN LATERAL (SELECT {_COLUMNS} FROM deployments AS d {newest_first({'service_id': 's.id'}, also='AND {lane}')} LIMIT 1) "
     "AS newest ON true "
     "CROSS JOIN LATERAL (SELECT json_agg(row_to_json(d) ORDER BY d.id) AS deployments FROM ("
     f"(({_of_service(_RUNNING, _COLUMNS, LISTED_ACTIVE)}) UNION ALL ({_of_service(_QUEUED, _COLUMNS, LISTED_ACTIVE)})) "
@@ -86,6 +86,7 @@ class _Page:
             sources.append("unnest(CAST(:firsts AS bigint[]), CAST(:befores AS bigint[])) AS ids (first, before)")
         conditions = [
             *(["AND d.service_id = ANY(CAST(:visible AS bigint[]))"] if visible.services is not None else []),
+            *([f"AND {SHOWN_LANE}"] if visible.limited else []),
             *(["AND d.created >= CAST(:since AS timestamptz)"] if only.since is not None else []),
             *(["AND d.created < CAST(:until AS timestamptz)"] if only.until is not None else []),
         ]
@@ -153,7 +154,7 @@ class Listings:
                     states=[state.value for state in dict.fromkeys(wanted.states or DeploymentState)],
                     since=wanted.since,
                     until=wanted.until,
-                    visible=sorted(visible.services or ()),
+                    **visible_values(visible),
                 )
             )
 

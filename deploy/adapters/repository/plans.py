@@ -7,7 +7,7 @@ import asyncpg
 from deploy.adapters.repository.newest import newest_first
 from deploy.adapters.repository.statement import VisibleStatement
 from deploy.domain.model import Lane, Plan, PlannedStep
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 # Limits on the successes and steps to read: enough for a median, and fast enough to read at every start.
 _SUCCESSES = 10
@@ -26,6 +26,7 @@ _BY_SUCCESSES = VisibleStatement(
     "FROM overall LEFT JOIN steps ON steps.deployment_id = overall.last AND steps.detail ->> 'templated' IS NULL LEFT JOIN medians ON medians.name = steps.name "
     "WHERE overall.last IS NOT NULL ORDER BY steps.run_order NULLS LAST, steps.position",
     "d.service_id",
+    environment="d.environment",
 )
 
 

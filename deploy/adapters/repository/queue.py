@@ -15,7 +15,7 @@ import asyncpg
 from deploy.adapters.database import QUEUE_CHANNEL
 from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.domain.model import Lane
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 QUEUE, TASK = "deployments", "deploy"
 _PUT = Statement(
@@ -49,13 +49,15 @@ _AHEAD = VisibleStatement(
     f"WHERE job.status = 'todo' AND job.task_name = 'deploy' AND {_SERVICE} = own.service AND job.id < own.id) AS job "
     "WHERE job.id <> own.id AND (job.environment IN ('', own.environment) OR own.environment = '') AND {visible}"
     ") AS job WHERE in_other_lanes > 0 OR in_lane >= CAST(:concurrency AS integer) ORDER BY runs, id DESC LIMIT 1",
-    "own.service",
+    "job.service",
+    environment="job.environment",
 )
 _JOBS = VisibleStatement(
     "SELECT id, CAST(args ->> 'deployment_id' AS bigint), CAST(split_part(lock, ':', 2) AS bigint), "
     "split_part(lock, ':', 4), status = 'doing' FROM procrastinate_jobs "
     "WHERE (status = 'doing' OR status = 'todo' AND id <= :last) AND {visible}",
     "CAST(split_part(lock, ':', 2) AS bigint)",
+    environment="split_part(lock, ':', 4)",
 )
 
 

@@ -14,7 +14,7 @@ from deploy.adapters.repository.mapped import current
 from deploy.adapters.repository.statement import VisibleStatement, limited_to
 from deploy.domain.errors import NotFound
 from deploy.domain.model import DeployedService, Service
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 # Rows that do not exist yet cannot be locked. The lock number is "services" as bytes.
 _LOCK_ALL = select(func.pg_advisory_xact_lock(0x7365727669636573))
@@ -38,6 +38,7 @@ _LIST_DEPLOYED = VisibleStatement(
     "SELECT d.deployment_id, d.service_id, d.environment, d.config, d.id FROM deployed_services AS d "
     "JOIN services AS s ON s.id = d.service_id WHERE s.deleted IS NULL AND {visible} ORDER BY d.id",
     "d.service_id",
+    environment="d.environment",
 )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Select, any_, l
 from typing_extensions import Unpack
 
 from deploy.adapters.database import DriverConnection, ReadTimeout, flush
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 AnySelect = TypeVar("AnySelect", bound="Select[Unpack[tuple[Any, ...]]]")
 # A name after a single colon; two colons are a cast.
@@ -77,39 +77,66 @@ def _limited(driver: DriverConnection) -> Iterator[float | None]:
         raise ReadTimeout(f"The statement took longer than {driver.read_timeout:g} seconds.") from error
 
 
+_VISIBLE = "{column} = ANY(CAST(:visible AS bigint[]))"
+_SHOWN = "({column} <> ALL(CAST(:limited AS bigint[])) OR concat({column}, '/', {environment}) = ANY(CAST(:lanes AS text[])))"
+SHOWN_LANE = _SHOWN.format(column="d.service_id", environment="d.environment")
+
+
 class VisibleStatement:
     """A statement limited to the services that a caller can view. `{visible}` in the SQL stands for that condition.
 
-    There are two versions of the SQL, because a condition such as `:ids IS NULL OR ...` would make generic plans slow.
+    `{lane}` stands for the condition that the caller can view the environment of the deployment `d`. `{visible}` includes
+    it if the statement names the environment.
+
+    There are three versions of the SQL, because a condition such as `:ids IS NULL OR ...` would make generic plans slow.
+    The last one is for callers who can only view some environments of a service.
     """
 
-    def __init__(self, text: str, column: str = "", *, some: str | None = None) -> None:
-        """`column` is the column that contains the service ID.
+    def __init__(self, text: str, column: str = "", *, environment: str = "", some: str | None = None) -> None:
+        """`column` is the column that contains the service ID, and `environment` the one with the environment, if any.
 
-        If that condition would exclude many rows one by one, `some` is the text for callers that cannot view everything.
+        If the condition would exclude many rows one by one, `some` is the text for callers that cannot view everything.
         """
-        self._all = Statement(text.replace("{visible}", "true"))
-        limited = text.replace("{visible}", f"{column} = ANY(CAST(:visible AS bigint[]))")
-        self._some = Statement(limited if some is None else some)
+        limited = text if some is None else some
+        visible = _VISIBLE.format(column=column)
+        shown = _SHOWN.format(column=column, environment=environment) if environment else "true"
+        self._all = _with(text, visible="true", lane="true")
+        self._some = _with(limited, visible=visible, lane="true")
+        self._lanes = _with(limited, visible=f"({visible} AND {shown})", lane=SHOWN_LANE)
 
     async def rows(self, driver: DriverConnection, visible: Visible, **values: Any) -> Sequence[asyncpg.Record]:
         """Execute and return all rows."""
-        return await self._of(visible).rows(driver, visible=_ids(visible), **values)
+        return await self._of(visible).rows(driver, **visible_values(visible), **values)
 
     async def row(self, driver: DriverConnection, visible: Visible, **values: Any) -> asyncpg.Record | None:
         """Execute and return the first row, or None."""
-        return await self._of(visible).row(driver, visible=_ids(visible), **values)
+        return await self._of(visible).row(driver, **visible_values(visible), **values)
 
     async def value(self, driver: DriverConnection, visible: Visible, **values: Any) -> Any:
         """Execute and return the first column of the first row, or None if there is no row."""
-        return await self._of(visible).value(driver, visible=_ids(visible), **values)
+        return await self._of(visible).value(driver, **visible_values(visible), **values)
 
-    def variants(self) -> tuple[Statement, Statement]:
-        """Return the statements for callers that can view everything, and for others."""
-        return self._all, self._some
+    def variants(self) -> tuple[Statement, Statement, Statement]:
+        """Return the statements for callers that can view everything, some services, and some environments."""
+        return self._all, self._some, self._lanes
 
     def _of(self, visible: Visible) -> Statement:
-        return self._all if visible.services is None else self._some
+        if visible.services is None:
+            return self._all
+        return self._lanes if visible.limited else self._some
+
+
+def _with(text: str, *, visible: str, lane: str) -> Statement:
+    return Statement(text.replace("{visible}", visible).replace("{lane}", lane))
+
+
+def visible_values(visible: Visible) -> dict[str, Any]:
+    """Return the parameters of the conditions of a VisibleStatement."""
+    return {
+        "visible": _ids(visible),
+        "limited": sorted(visible.limited),
+        "lanes": sorted(f"{service_id}/{environment}" for service_id, environment in visible.lanes),
+    }
 
 
 def _ids(visible: Visible) -> list[int]:

@@ -14,7 +14,7 @@ from deploy.adapters.repository.statement import Statement, VisibleStatement
 from deploy.adapters.states import sql_list
 from deploy.domain.hosts import summarize
 from deploy.domain.model import OPEN_STEPS, Step
-from deploy.domain.policy import Visible
+from deploy.domain.rights import Visible
 
 _COLUMNS = (
     ("id", "bigint"),
@@ -51,6 +51,7 @@ _OPEN = Statement(f"{_ALL} AND state IN ({sql_list(OPEN_STEPS)}) ORDER BY positi
 _RUN_ORDER = VisibleStatement(
     _ALL + " AND {visible} ORDER BY run_order NULLS LAST, position",
     "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)",
+    environment="(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)",
 )
 _RESERVE = Statement("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 

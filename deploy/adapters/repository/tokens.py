@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from deploy.adapters.orm import services, tokens, users
@@ -14,7 +14,7 @@ from deploy.adapters.repository.statement import in_view
 from deploy.domain.errors import NotFound
 from deploy.domain.fields import names_of
 from deploy.domain.model import Token, TokenKind, User
-from deploy.domain.policy import Visible
+from deploy.domain.rights import NOTHING, Visible
 
 _WIDTH = len(names_of(Token))
 _WITH_USER = tokens.outerjoin(users, users.c.id == tokens.c.user_id)
@@ -99,12 +99,21 @@ class Tokens:
         await self._session.execute(_REVOKE, {"token_id": token_id, "now": now})
 
     async def list(
-        self, *, visible: Visible, user_id: int | None = None, service_id: int | None = None
+        self,
+        *,
+        visible: Visible,
+        user_id: int | None = None,
+        managed: Visible = NOTHING,
+        service_id: int | None = None,
     ) -> Sequence[tuple[Token, str | None, str | None]]:
-        """Return (token, service name or None, user name or None), newest first, optionally of one user or service."""
+        """Return (token, service name or None, user name or None), newest first, optionally of one service.
+
+        If `user_id` is given, return only the tokens of that user and those of the services in `managed`.
+        """
         statement = _LIST.where(or_(tokens.c.service_id.is_(None), in_view(tokens.c.service_id, visible)))
         if user_id is not None:
-            statement = statement.where(tokens.c.user_id == user_id)
+            of_managed = and_(tokens.c.service_id.is_not(None), in_view(tokens.c.service_id, managed))
+            statement = statement.where(or_(tokens.c.user_id == user_id, of_managed))
         if service_id is not None:
             statement = statement.where(tokens.c.service_id == service_id)
         return [(token, service, user) for token, service, user in await self._session.execute(statement)]

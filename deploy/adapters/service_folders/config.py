@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from deploy.domain.reports import is_deep, is_encodable
-from deploy.domain.service_config import ServiceConfig, options_of
+from deploy.domain.service_config import MAX_TAG, ServiceConfig, is_tag, options_of
 
 CONFIG = "config.json"
+
+
+def _checked_tag(text: str) -> str:
+    if not is_tag(text):
+        raise ValueError(f"A tag must have 1 to {MAX_TAG} printable characters, without spaces at its ends.")
+    return text
+
+
+Tag = Annotated[str, AfterValidator(_checked_tag)]
 
 
 class FolderError(Exception):
@@ -68,7 +77,9 @@ def _json_type(declared: Any) -> Any:
     """Return the type of an option in JSON: a list of objects for a tuple of a class."""
     if get_origin(declared) is not tuple:
         return declared
-    return list[_model_of(get_args(declared)[0], ConfigDict())]  # type: ignore[misc]  # known at run time only
+    (kind, *_) = get_args(declared)
+    item = Tag if kind is str else _model_of(kind, ConfigDict())
+    return list[item]  # type: ignore[valid-type]  # known at run time only
 
 
 _MODEL = _model_of(ServiceConfig, ConfigDict(extra="allow", strict=True))

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from deploy.domain.commands.access import (
+    ChangeAccess,
+    CreateGroup,
+    DeleteGroup,
+    Membership,
+    NewGrant,
+    RenameGroup,
+)
 from deploy.domain.commands.deployments import (
     CancelDeployment,
     FinishDeployment,
@@ -37,6 +45,10 @@ Command: TypeAlias = (
     CreateUser
     | ChangeUser
     | ChangeOwnPassword
+    | ChangeAccess
+    | CreateGroup
+    | RenameGroup
+    | DeleteGroup
     | OpenSession
     | EndSessions
     | RegisterServiceToken
@@ -62,11 +74,14 @@ Command: TypeAlias = (
 
 __all__ = [
     "CancelDeployment",
+    "ChangeAccess",
     "ChangeOwnPassword",
     "ChangeUser",
     "ClaimDeployments",
     "Command",
+    "CreateGroup",
     "CreateUser",
+    "DeleteGroup",
     "DeleteService",
     "EndSessions",
     "ExpireDeployments",
@@ -75,12 +90,15 @@ __all__ = [
     "Heartbeat",
     "IngestOutput",
     "KeepFiles",
+    "Membership",
+    "NewGrant",
     "ObjectType",
     "OpenSession",
     "PrepareRun",
     "RegisterConfigToken",
     "RegisterServiceToken",
     "ReleaseDeployment",
+    "RenameGroup",
     "ReportStep",
     "RequeueDeployment",
     "RevokeToken",

@@ -16,6 +16,7 @@ class ObjectType(str, Enum):
     SERVICE_NAME = "service_name"
     DEPLOYMENT = "deployment_id"
     USER = "user_id"
+    GROUP = "group_id"
     TOKEN = "token_id"  # noqa: S105 - a field
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from deploy.domain.model.deployments import ACTIVE, FINAL, Deployment, DeploymentState, Held
+from deploy.domain.model.grants import Grant, Permission
+from deploy.domain.model.groups import EVERYONE, Group
 from deploy.domain.model.hosts import BAD_OUTCOMES, HostRecap, HostResult, HostSummary, Outcome, StepResult
 from deploy.domain.model.services import DeployedService, Lane, Service
 from deploy.domain.model.sessions import BrowserSession
@@ -21,6 +23,7 @@ from deploy.domain.model.users import User
 __all__ = [
     "ACTIVE",
     "BAD_OUTCOMES",
+    "EVERYONE",
     "FINAL",
     "FINAL_STEPS",
     "OPEN_STEPS",
@@ -28,12 +31,15 @@ __all__ = [
     "DeployedService",
     "Deployment",
     "DeploymentState",
+    "Grant",
+    "Group",
     "Held",
     "HostRecap",
     "HostResult",
     "HostSummary",
     "Lane",
     "Outcome",
+    "Permission",
     "Plan",
     "PlannedStep",
     "Service",

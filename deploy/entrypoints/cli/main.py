@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.domain.errors import DomainError
-from deploy.entrypoints.cli import local, process
+from deploy.entrypoints.cli import access, local, process
 from deploy.entrypoints.cli.client import commands
 from deploy.entrypoints.cli.client.errors import ClientError
 from deploy.entrypoints.cli.client.screen import say
@@ -41,6 +41,7 @@ def options(
 
 process.register(app)
 local.register(app)
+access.register(app)
 commands.register(app, local.services_app)
 
 

@@ -208,11 +208,18 @@ async def _watch_session(websocket: WebSocket, state: AppState, client: Client) 
             client.put('{"type": "ping"}')
         client.rights_changed.clear()
         try:
-            client.actor = await _authenticate(client.token, state)
+            await _refresh_rights(state, client)
         except NotSignedIn:
             return await _end_session(websocket, "Your session has ended. Sign in again.")
         except DATABASE_ERRORS:
             continue
+
+
+async def _refresh_rights(state: AppState, client: Client) -> None:
+    before = client.actor.rights
+    client.actor = await _authenticate(client.token, state)
+    if client.actor.rights != before:
+        await state.feed.show_rights(client, before.visible)
 
 
 async def _end_session(websocket: WebSocket, why: str) -> int:

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from deploy.adapters.repository import StoredEvent
-from deploy.domain.policy import Action, Actor, Visible
+from deploy.domain.policy import Action, Actor
+from deploy.domain.rights import Visible
 from deploy.entrypoints.app_state import AppState
 from deploy.entrypoints.dependencies import AppStateDep, require
 from deploy.entrypoints.schemas.common import MAX_ID, Detail, Id

@@ -37,7 +37,7 @@ async def make_config_token(
 async def list_tokens(
     actor: Annotated[Actor, require(Action.READ_TOKENS)], state: AppStateDep, service_id: int | None = None
 ) -> list[TokenOut]:
-    """List your tokens; administrators see the tokens of all users."""
+    """List your tokens and those of the services that you manage; administrators see all tokens."""
     return [TokenOut.of(*row) for row in await state.tokens.list(actor, service_id=service_id)]
 
 

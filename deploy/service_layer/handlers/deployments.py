@@ -8,8 +8,8 @@ from deploy.domain.errors import Conflict, InvalidInput
 from deploy.domain.events import DeploymentChanged, DeploymentQueued, Event, StepChanged
 from deploy.domain.inputs import ENV
 from deploy.domain.model import Deployment, DeploymentState, Lane
-from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import MAX_DEPTH, is_deep
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.rules import WaitingLimits, check_key, check_origin
 from deploy.domain.run import Run, plan
 from deploy.domain.run_secrets import RunSecrets

@@ -12,8 +12,8 @@ from deploy.domain.errors import Conflict
 from deploy.domain.events import DeploymentClaimed, DeploymentExpired, Event, RunPrepared
 from deploy.domain.hosts import Hosts
 from deploy.domain.model import Deployment, DeploymentState, Step
-from deploy.domain.policy import EVERYTHING
 from deploy.domain.reports import Line, Reported, RunEnded, clean_text, short_text
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.run import Run
 from deploy.domain.run_secrets import RunSecrets
 from deploy.domain.service_config import MAX_RETENTION_COUNT, MAX_RETENTION_DAYS, ServiceConfig

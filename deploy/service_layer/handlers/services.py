@@ -6,7 +6,7 @@ from deploy.domain import commands
 from deploy.domain.errors import Conflict
 from deploy.domain.events import AccessChanged, Event, ServiceChanged
 from deploy.domain.model import Service
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork
 
@@ -33,6 +33,7 @@ async def sync_services(command: commands.SyncServices, uow: UnitOfWork, *, now:
     await _wake(uow, events)
     if events:
         await uow.queue.wake()  # the concurrency of a service could have increased
+        events.append(AccessChanged(None))  # grants apply to tags and to new services
     return events
 
 
@@ -43,15 +44,16 @@ async def delete_service(command: commands.DeleteService, uow: UnitOfWork, *, no
         raise Conflict(f"{service.name} is being deployed. Wait for the deployment to finish, or cancel it.")
     events = await _remove(service, uow, now=now)
     await _wake(uow, events)
-    return events
+    return [*events, AccessChanged(None)]
 
 
 async def _remove(service: Service, uow: UnitOfWork, *, now: Clock) -> list[Event]:
-    """Remove a service, and revoke its tokens: another service could get its name later."""
+    """Remove a service, its grants, and its tokens: another service could get its name later."""
     service.deleted = service.updated = now()
     await uow.services.store(service)
     await uow.tokens.revoke_of_service(service.id, now())
-    return [ServiceChanged(service.id, service.name, "removed"), AccessChanged(None)]
+    await uow.grants.remove_of_service(service.id)
+    return [ServiceChanged(service.id, service.name, "removed")]
 
 
 async def _wake(uow: UnitOfWork, events: list[Event]) -> None:

@@ -8,7 +8,7 @@ from deploy.domain import commands
 from deploy.domain.errors import NotFound
 from deploy.domain.events import AccessChanged, Event
 from deploy.domain.model import Token, TokenKind
-from deploy.domain.policy import EVERYTHING
+from deploy.domain.rights import EVERYTHING
 from deploy.domain.rules import MAX_CONFIG_TOKEN_DAYS, MAX_SERVICE_TOKEN_DAYS, check_lifetime, check_origin
 from deploy.service_layer.clock import Clock
 from deploy.service_layer.unit_of_work import UnitOfWork

@@ -16,8 +16,9 @@ from deploy.adapters.runs.directory import Record, RunDirectory, SpoolCorrupt
 from deploy.domain.commands import FailLostRun, IngestOutput, ShowOpenLine
 from deploy.domain.events import LinePrinted
 from deploy.domain.masking import Mask
-from deploy.domain.policy import EVERYTHING, WORKER
+from deploy.domain.policy import WORKER
 from deploy.domain.reports import clean_text
+from deploy.domain.rights import EVERYTHING
 from deploy.service_layer.enforcement import ENDED_BY_WORKER, Enforcer
 from deploy.service_layer.ingest.entries import EXIT, OPEN, START, ReportNotes, masked_entries
 from deploy.service_layer.messagebus import MessageBus

@@ -64,13 +64,18 @@ export interface OpenLineMessage {
   text: string;
 }
 
+/** The user's rights have changed. Messages about services that appeared or disappeared follow. */
+export interface RightsMessage {
+  type: "rights";
+}
+
 export interface PingMessage {
   type: "ping";
 }
 
 export type ServerMessage
   = | DeploymentEvent | ServiceMessage | AuthenticationMessage | WarningMessage | ResumeMessage | OpenLineMessage
-    | PingMessage;
+    | RightsMessage | PingMessage;
 
 export type ClientMessage
   = | { access_token: string }

@@ -4,6 +4,50 @@
  */
 
 export interface paths {
+    "/access/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Access
+         * @description List all groups and grants.
+         */
+        get: operations["read_access_access__get"];
+        put?: never;
+        /**
+         * Change Access
+         * @description Add and remove grants and members of groups, all of them or none. The change applies immediately.
+         */
+        post: operations["change_access_access__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/access/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Access
+         * @description Return how a change would affect the rights of users, without making it.
+         */
+        post: operations["preview_access_access_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/config-token": {
         parameters: {
             query?: never;
@@ -301,6 +345,50 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/groups/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Group
+         * @description Add a group without members.
+         */
+        post: operations["create_group_groups__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/groups/{group_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Group
+         * @description Delete a group, with its grants.
+         */
+        delete: operations["delete_group_groups__group_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename Group
+         * @description Rename a group.
+         */
+        patch: operations["rename_group_groups__group_id__patch"];
         trace?: never;
     };
     "/health/live": {
@@ -717,7 +805,7 @@ export interface paths {
         };
         /**
          * List Tokens
-         * @description List your tokens; administrators see the tokens of all users.
+         * @description List your tokens and those of the services that you manage; administrators see all tokens.
          */
         get: operations["list_tokens_tokens__get"];
         put?: never;
@@ -812,6 +900,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/users/me/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Own Rights
+         * @description Return what the signed-in user can do, and why.
+         */
+        get: operations["read_own_rights_users_me_rights_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{user_id}": {
         parameters: {
             query?: never;
@@ -830,6 +938,26 @@ export interface paths {
          * @description Change a user's password, role or state. This ends all their sessions.
          */
         patch: operations["change_user_users__user_id__patch"];
+        trace?: never;
+    };
+    "/users/{user_id}/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Rights
+         * @description Return what a user can do, and why.
+         */
+        get: operations["read_rights_users__user_id__rights_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/workers/": {
@@ -856,6 +984,44 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AccessChangeIn
+         * @description Grants to add, the IDs of grants to remove, and members who join or leave groups. All of it happens, or nothing.
+         */
+        AccessChangeIn: {
+            /**
+             * Add
+             * @default []
+             */
+            add: components["schemas"]["GrantIn"][];
+            /**
+             * Join
+             * @default []
+             */
+            join: components["schemas"]["MemberIn"][];
+            /**
+             * Leave
+             * @default []
+             */
+            leave: components["schemas"]["MemberIn"][];
+            /**
+             * Remove
+             * @default []
+             */
+            remove: number[];
+        };
+        /**
+         * AccessOut
+         * @description All groups and grants, and the tags that services have.
+         */
+        AccessOut: {
+            /** Grants */
+            grants: components["schemas"]["GrantOut"][];
+            /** Groups */
+            groups: components["schemas"]["GroupOut"][];
+            /** Tags */
+            tags: string[];
+        };
         /**
          * AccessToken
          * @description A user token.
@@ -1175,6 +1341,74 @@ export interface components {
             started: string | null;
             state: components["schemas"]["DeploymentState"];
         };
+        /**
+         * GrantIn
+         * @description A new grant, for either a user or a group.
+         *
+         *     It is valid for one service, for all services with a tag, or for all services; and in one environment, or in all of
+         *     them.
+         */
+        GrantIn: {
+            /** Environment */
+            environment?: string | null;
+            /** Group Id */
+            group_id?: number | null;
+            permission: components["schemas"]["Permission"];
+            /** Service Id */
+            service_id?: number | null;
+            /** Tag */
+            tag?: string | null;
+            /** User Id */
+            user_id?: number | null;
+        };
+        /**
+         * GrantOut
+         * @description A grant of a user or of a group.
+         */
+        GrantOut: {
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Created By */
+            created_by: string;
+            /** Environment */
+            environment: string | null;
+            /** Group Id */
+            group_id: number | null;
+            /** Id */
+            id: number;
+            permission: components["schemas"]["Permission"];
+            /** Service Id */
+            service_id: number | null;
+            /** Tag */
+            tag: string | null;
+            /** User Id */
+            user_id: number | null;
+        };
+        /**
+         * GroupIn
+         * @description The name of a group.
+         */
+        GroupIn: {
+            /** Name */
+            name: string;
+        };
+        /**
+         * GroupOut
+         * @description A group, and the IDs of its members. All users are members of `everyone`; they are not listed.
+         */
+        GroupOut: {
+            /** Id */
+            id: number;
+            /** Is Everyone */
+            is_everyone: boolean;
+            /** Members */
+            members: number[];
+            /** Name */
+            name: string;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -1300,6 +1534,16 @@ export interface components {
             text: string;
         };
         /**
+         * MemberIn
+         * @description A member of a group.
+         */
+        MemberIn: {
+            /** Group Id */
+            group_id: number;
+            /** User Id */
+            user_id: number;
+        };
+        /**
          * Outcome
          * @description The outcome of an Ansible task on one host.
          * @enum {string}
@@ -1330,6 +1574,14 @@ export interface components {
             new: string;
         };
         /**
+         * Permission
+         * @description What a grant permits. Each of the first three includes the ones before it.
+         *
+         *     `sync` is a right of its own. It applies to the whole site.
+         * @enum {string}
+         */
+        Permission: "view" | "deploy" | "manage" | "sync";
+        /**
          * PlannedStepOut
          * @description A planned step; `expected_seconds` is based on earlier runs (null if unknown).
          */
@@ -1340,6 +1592,16 @@ export interface components {
             expected_seconds: number | null;
             /** Name */
             name: string;
+        };
+        /**
+         * PreviewOut
+         * @description The first changes of rights, by user and service, and how many there are in total.
+         */
+        PreviewOut: {
+            /** Changes */
+            changes: components["schemas"]["RightsChangeOut"][];
+            /** Total */
+            total: number;
         };
         /**
          * ProblemOut
@@ -1374,6 +1636,23 @@ export interface components {
             workers: components["schemas"]["WorkerOut"][];
         };
         /**
+         * ReasonOut
+         * @description A grant that gives a permission, and the group that it was given to. `group` null means the user.
+         */
+        ReasonOut: {
+            /** All Services */
+            all_services: boolean;
+            /** Environment */
+            environment: string | null;
+            /** Grant Id */
+            grant_id: number;
+            /** Group */
+            group: string | null;
+            permission: components["schemas"]["Permission"];
+            /** Tag */
+            tag: string | null;
+        };
+        /**
          * RecapOut
          * @description The recap of hosts, failures first. `next_after` is the `after` of the next page (null at the end).
          */
@@ -1394,6 +1673,45 @@ export interface components {
             env?: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * RightsChangeOut
+         * @description How a change affects a user on a service.
+         *
+         *     `environment` null means all environments, and `service` null means the permission to sync. `before` or `after` null
+         *     means no permission.
+         */
+        RightsChangeOut: {
+            after: components["schemas"]["Permission"] | null;
+            before: components["schemas"]["Permission"] | null;
+            /** Environment */
+            environment: string | null;
+            /** Service */
+            service: string | null;
+            /** Service Id */
+            service_id: number | null;
+            /** User */
+            user: string;
+            /** User Id */
+            user_id: number;
+        };
+        /**
+         * RightsOut
+         * @description What a user can do: the services that the user can view, and the permissions on each of them.
+         */
+        RightsOut: {
+            /** Can Sync */
+            can_sync: boolean;
+            /** Is Active */
+            is_active: boolean;
+            /** Is Admin */
+            is_admin: boolean;
+            /** Services */
+            services: components["schemas"]["ServiceRightsOut"][];
+            /** User */
+            user: string;
+            /** User Id */
+            user_id: number;
         };
         /**
          * ServiceDetails
@@ -1439,6 +1757,23 @@ export interface components {
             last_deployment: components["schemas"]["DeploymentOut"] | null;
             /** Name */
             name: string;
+        };
+        /**
+         * ServiceRightsOut
+         * @description The permission on a service in all environments (null if there is none), and those in single environments.
+         */
+        ServiceRightsOut: {
+            /** Environments */
+            environments: {
+                [key: string]: components["schemas"]["Permission"];
+            };
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            permission: components["schemas"]["Permission"] | null;
+            /** Reasons */
+            reasons: components["schemas"]["ReasonOut"][];
         };
         /**
          * ServiceToken
@@ -1901,6 +2236,164 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    read_access_access__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    change_access_access__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    preview_access_access_preview_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     make_config_token_config_token_post: {
         parameters: {
             query?: never;
@@ -2742,6 +3235,200 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    create_group_groups__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_group_groups__group_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                group_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rename_group_groups__group_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                group_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -4030,6 +4717,35 @@ export interface operations {
             };
         };
     };
+    read_own_rights_users_me_rights_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     change_user_users__user_id__patch: {
         parameters: {
             query?: never;
@@ -4108,6 +4824,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
+    read_rights_users__user_id__rights_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -12,6 +12,7 @@ export interface ServiceData {
   steps?: { name: string; description?: string }[];
   inputs?: Record<string, unknown> | boolean;
   confirm?: boolean;
+  tags?: string[];
   concurrency?: number;
 }
 
@@ -50,4 +51,13 @@ export type Changes = Schemas["ChangesOut"];
 export type Change = Schemas["ChangeOut"];
 export type Worker = Schemas["WorkerOut"];
 export type WaitingDeployment = With<Schemas["WaitingDeployment"], { context: DeploymentContext }>;
+export type Permission = Schemas["Permission"];
+export type Rights = Schemas["RightsOut"];
+export type ServiceRights = Schemas["ServiceRightsOut"];
+export type Reason = Schemas["ReasonOut"];
+export type Access = Schemas["AccessOut"];
+export type Group = Schemas["GroupOut"];
+export type Grant = Schemas["GrantOut"];
+export type AccessPreview = Schemas["PreviewOut"];
+export type RightsChange = Schemas["RightsChangeOut"];
 export type BrowserSession = Schemas["SessionOut"];

@@ -1,7 +1,7 @@
 import { useIntervalFn } from "@vueuse/core";
 import { computed, onScopeDispose, ref, watch } from "vue";
 import { ApiError } from "@/api/errors";
-import type { HostSummary, Waiting } from "@/api/types";
+import type { DeploymentDetail, HostSummary, Waiting } from "@/api/types";
 import { hostsOf } from "@/lib/hosts";
 import { isFinal } from "@/lib/states";
 import { useDeploymentsStore } from "@/stores/deployments";
@@ -25,15 +25,30 @@ export function useDeployment(id: number) {
   const hosts = ref<HostSummary | null>(null);
   const loaded = ref(false);
   const missing = ref(false);
+  /** It was shown, and then its service was removed or the user lost the permission to view it. */
+  const gone = ref(false);
   let unfollow: (() => void) | null = null;
   let disposed = false;
 
   const deployment = computed(() => loaded.value ? deployments.byId[id] : undefined);
   const final = computed(() => deployment.value !== undefined && isFinal(deployment.value));
 
+  async function fetchDetail(): Promise<DeploymentDetail> {
+    try {
+      return await deployments.fetchOne(id);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) {
+        missing.value = true;
+        gone.value = loaded.value;
+      }
+      throw error;
+    }
+  }
+
   async function load(): Promise<void> {
-    const detail = await deployments.fetchOne(id);
+    const detail = await fetchDetail();
     if (disposed) return;
+    missing.value = false;
     output.announce(id, detail.lines);
     waiting.value = detail.waiting;
     hosts.value = detail.hosts;
@@ -41,22 +56,15 @@ export function useDeployment(id: number) {
     loaded.value = true;
   }
 
-  async function open(): Promise<void> {
-    await attempt(async () => {
-      try {
-        await load();
-      } catch (error) {
-        missing.value = error instanceof ApiError && error.status === 404;
-        throw error;
-      }
-    });
-  }
+  const open = () => attempt(load);
 
-  const polling = useIntervalFn(() => {
+  function refresh(): void {
     load().catch((error: unknown) => {
       if (!(error instanceof ApiError)) throw error;
     });
-  }, WAITING_MS, { immediate: false });
+  }
+
+  const polling = useIntervalFn(refresh, WAITING_MS, { immediate: false });
 
   watch(() => deployment.value?.state === "queued", (queued) => {
     if (queued) polling.resume();
@@ -67,12 +75,18 @@ export function useDeployment(id: number) {
     if (ended && before === false && steps.of(id).some(step => hostsOf(step) > 1)) void attempt(load);
   });
   useResync(load);
+  const offService = push.on("service", ({ id: serviceId, deleted }) => {
+    if (deleted && serviceId === deployment.value?.service_id) refresh();
+  });
   onScopeDispose(() => {
+    offService();
     disposed = true;
     unfollow?.();
     output.drop(id);
   });
   void open();
 
-  return { deployment, steps: computed(() => steps.of(id)), waiting, hosts, final, loaded, missing, problem, open };
+  return {
+    deployment, steps: computed(() => steps.of(id)), waiting, hosts, final, loaded, missing, gone, problem, open,
+  };
 }

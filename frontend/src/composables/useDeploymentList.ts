@@ -77,6 +77,10 @@ export function useDeploymentList(filters: () => DeploymentFilters, reading: () 
   onScopeDispose(push.on("deployment", (message) => {
     if (matches(message, filters())) appear(message);
   }));
+  // Its deployments may have become invisible with it.
+  onScopeDispose(push.on("service", ({ id, deleted }) => {
+    if (deleted && list.value.some(({ service_id: of }) => of === id)) void reload();
+  }));
 
   const fresh = computed(() => parked.value.size);
   return { list, loaded, complete, fresh, problem, busy, loadMore, showFresh, reload };

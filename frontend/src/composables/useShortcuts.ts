@@ -1,5 +1,5 @@
 import { useEventListener } from "@vueuse/core";
-import { onScopeDispose } from "vue";
+import { toValue, watch, type MaybeRefOrGetter } from "vue";
 import { useShortcutsStore, type Shortcut, type ShortcutScope } from "@/stores/shortcuts";
 
 const TYPING = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
@@ -12,8 +12,11 @@ export function isTyping(target: EventTarget | null): boolean {
 }
 
 /** Registers keyboard shortcuts while the calling page is shown; `?` lists them. */
-export function useShortcuts(shortcuts: readonly Shortcut[], scope: ShortcutScope = "page"): void {
-  onScopeDispose(useShortcutsStore().register(shortcuts, scope));
+export function useShortcuts(shortcuts: MaybeRefOrGetter<readonly Shortcut[]>, scope: ShortcutScope = "page"): void {
+  const store = useShortcutsStore();
+  watch(() => toValue(shortcuts), (current, _before, onCleanup) => {
+    onCleanup(store.register(current, scope));
+  }, { immediate: true });
 }
 
 /** Forwards the document's key events to the shortcuts. Called once, by the application. */

@@ -42,6 +42,8 @@ export function createAppRouter(): Router {
       { path: "/queue", name: "queue", component: () => import("@/views/QueueView.vue"), meta: { title: "queue.title" } },
       { path: "/tokens", name: "tokens", component: () => import("@/views/TokensView.vue"), meta: { title: "tokens.title" } },
       { path: "/users", name: "users", component: () => import("@/views/UsersView.vue"), meta: { title: "users.title" } },
+      { path: "/users/:id(\\d+)/access", name: "user-access", component: () => import("@/views/UserAccessView.vue") },
+      { path: "/access", name: "access", component: () => import("@/views/AccessView.vue"), meta: { title: "access.title" } },
       { path: "/profile", name: "profile", component: () => import("@/views/ProfileView.vue"), meta: { title: "profile.title" } },
       { path: "/services", redirect: "/" },
       { path: "/:rest(.*)*", name: "not-found", component: () => import("@/views/NotFoundView.vue"), meta: { title: "app.notFound", open: true } },

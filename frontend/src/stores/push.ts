@@ -29,7 +29,10 @@ function socketUrl(): string {
 export const usePushStore = defineStore("push", () => {
   const session = useSessionStore();
   const bus = new MessageBus();
-  /** Triggered whenever lists may be stale: after each (re)connection, and regularly without a socket. */
+  /**
+   * Triggered whenever lists may be stale: after each (re)connection, after a change of the user's rights, and
+   * regularly without a socket.
+   */
   const resync = createEventHook();
   const started = ref(false);
   const everLive = ref(false);
@@ -53,6 +56,7 @@ export const usePushStore = defineStore("push", () => {
     if (message.type === "resume") follows.subscribe(message.deployment_id);
     else if (message.type === "warning" && message.code === "try_again") setTimeout(follows.subscribeAll, RESUBSCRIBE_MS);
     else if (!isDeploymentEvent(message) || !follows.take(message)) bus.emit(message);
+    if (message.type === "rights") void resync.trigger();
   }
 
   async function poll(): Promise<void> {

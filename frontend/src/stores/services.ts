@@ -1,6 +1,6 @@
 import { defineStore } from "pinia";
-import { computed, ref } from "vue";
-import { call } from "@/api/errors";
+import { computed, ref, watch } from "vue";
+import { ApiError, call } from "@/api/errors";
 import type { DeploymentMessage } from "@/api/messages";
 import type { Deployment, Inputs, Plan, Problem, Service, ServiceDetail, Statistics, SyncReport } from "@/api/types";
 import { FINAL_STATES, isFinal } from "@/lib/states";
@@ -44,12 +44,18 @@ export const useServicesStore = defineStore("services", () => {
   const loaded = ref(false);
   const list = computed(() => Object.values(byId.value).sort((a, b) => a.name.localeCompare(b.name)));
 
+  // Another user who signs in on this page may view other services.
+  watch(() => session.signedIn, (signedIn) => {
+    if (signedIn) return;
+    byId.value = {};
+    problems.value = [];
+    loaded.value = false;
+  });
+
   push.on("service", ({ id, name, data, deleted }) => {
-    const { [id]: known, ...others } = byId.value;
-    const { last_deployment = null, active_deployments = [], active_count = 0 } = known ?? {};
-    byId.value = deleted
-      ? others
-      : { ...others, [id]: { id, name, data, last_deployment, active_deployments, active_count } };
+    if (deleted) return forget(id);
+    const { last_deployment = null, active_deployments = [], active_count = 0 } = byId.value[id] ?? {};
+    byId.value = { ...byId.value, [id]: { id, name, data, last_deployment, active_deployments, active_count } };
   });
 
   push.on("deployment", (message: DeploymentMessage) => {
@@ -72,10 +78,23 @@ export const useServicesStore = defineStore("services", () => {
     loaded.value = true;
   }
 
+  function forget(id: number): void {
+    const { [id]: _gone, ...others } = byId.value;
+    byId.value = others;
+  }
+
+  async function fetchOne(id: number): Promise<ServiceDetail> {
+    try {
+      return await call(session.api.GET("/services/{service_id}", { params: { path: { service_id: id } } }));
+    } catch (error) {
+      // It was removed, or the user can no longer view it.
+      if (error instanceof ApiError && error.status === 404) forget(id);
+      throw error;
+    }
+  }
+
   async function loadOne(id: number): Promise<void> {
-    const { readme, plan, ...service }: ServiceDetail = await withOutcome(
-      await call(session.api.GET("/services/{service_id}", { params: { path: { service_id: id } } })),
-    );
+    const { readme, plan, ...service }: ServiceDetail = await withOutcome(await fetchOne(id));
     byId.value[id] = service;
     readmes.value[id] = readme;
     plans.value[id] = plan;

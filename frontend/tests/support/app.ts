@@ -3,14 +3,15 @@ import { createPinia, setActivePinia, type Pinia } from "pinia";
 import { defineComponent, h, type Component } from "vue";
 import { createMemoryHistory, createRouter, type Router } from "vue-router";
 import { i18n } from "@/i18n";
+import { useRightsStore } from "@/stores/rights";
 import { useSessionStore } from "@/stores/session";
-import { aUser } from "./data";
+import { aUser, someRights } from "./data";
 import type { FakeServer } from "./network";
 
 const Blank = { render: () => h("div") };
 
 export function createTestRouter(): Router {
-  const names = ["services", "service", "deployments", "deployment", "queue", "tokens", "users", "profile", "sign-in"];
+  const names = ["services", "service", "deployments", "deployment", "queue", "tokens", "users", "access", "user-access", "profile", "sign-in"];
   const routes = names.map(name => ({ name, path: name === "services" ? "/" : `/${name}/:id?`, component: Blank }));
   return createRouter({ history: createMemoryHistory(), routes });
 }
@@ -37,11 +38,15 @@ export function freshStores(): Pinia {
 }
 
 /** Signs in through the session store. */
-export async function signIn(server: FakeServer, user = aUser()): Promise<void> {
+export async function signIn(
+  server: FakeServer, user = aUser(), rights = someRights({ is_admin: user.is_admin }),
+): Promise<void> {
   server
+    .json("GET /users/me/rights", rights)
     .json("POST /session", { access_token: "token-1", token_type: "bearer", expires_in: 1800 })
     .json("GET /users/me", user);
   await useSessionStore().signIn(user.name, "secret");
+  await useRightsStore().load();
 }
 
 /** Runs a composable inside a component, as the application does. */

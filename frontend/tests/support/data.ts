@@ -1,5 +1,6 @@
 import type {
-  Deployment, DeploymentDetail, HostResult, Inputs, Service, ServiceDetail, Step, Token, User,
+  Access, Deployment, DeploymentDetail, Grant, HostResult, Inputs, Permission, Reason, Rights, RightsChange, Service,
+  ServiceDetail, ServiceRights, Step, Token, User,
 } from "@/api/types";
 
 export function aDeployment(fields: Partial<Deployment> = {}): Deployment {
@@ -50,6 +51,47 @@ export function someInputs(fields: Partial<Inputs> = {}): Inputs {
 
 export function aUser(fields: Partial<User> = {}): User {
   return { id: 1, name: "lena", is_admin: false, is_active: true, created: "2026-01-01T10:00:00Z", ...fields };
+}
+
+export function rightsOn(
+  id: number, permission: Permission | null, fields: Partial<ServiceRights> = {},
+): ServiceRights {
+  const name = ["shop", "wiki", "blog"][id - 1] ?? `service-${id}`;
+  return { id, name, permission, environments: {}, reasons: [], ...fields };
+}
+
+/** The rights of a user; by default, those of every user of a new installation. */
+export function someRights(fields: Partial<Rights> = {}): Rights {
+  const services = [1, 2, 3].map(id => rightsOn(id, "manage"));
+  return { user_id: 1, user: "lena", is_admin: false, is_active: true, can_sync: true, services, ...fields };
+}
+
+export function aReason(fields: Partial<Reason> = {}): Reason {
+  return {
+    grant_id: 1, permission: "manage", group: "everyone", tag: null, environment: null, all_services: true, ...fields,
+  };
+}
+
+/** By default, the grant that a new installation starts with. */
+export function aGrant(fields: Partial<Grant> = {}): Grant {
+  return {
+    id: 1, permission: "manage", user_id: null, group_id: 1, service_id: null, tag: null, environment: null,
+    created: "2026-01-01T10:00:00Z", created_by: "", ...fields,
+  };
+}
+
+export function someAccess(fields: Partial<Access> = {}): Access {
+  const groups = [
+    { id: 1, name: "everyone", is_everyone: true, members: [] }, { id: 2, name: "team", is_everyone: false, members: [1] },
+  ];
+  return { groups, grants: [aGrant()], tags: ["web"], ...fields };
+}
+
+export function aRightsChange(fields: Partial<RightsChange> = {}): RightsChange {
+  return {
+    user_id: 1, user: "lena", service_id: 1, service: "shop", environment: null, before: "manage", after: "view",
+    ...fields,
+  };
 }
 
 export function aToken(fields: Partial<Token> = {}): Token {

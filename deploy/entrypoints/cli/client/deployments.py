@@ -116,6 +116,7 @@ def logs(
             for line in _followed_lines(api, deployment_id):
                 if line.number > after and search.lower() in line.text.lower():
                     printer.print(line)
+                    sys.stdout.flush()  # a pipe or a file would otherwise get lines only in large blocks
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -1,8 +1,8 @@
-import { KeyRound, Layers, ListOrdered, Rocket, Users } from "@lucide/vue";
+import { KeyRound, Layers, ListOrdered, Rocket, ShieldCheck, Users } from "@lucide/vue";
 import type { Component } from "vue";
 
 export interface Place {
-  route: "services" | "deployments" | "queue" | "tokens" | "users";
+  route: "services" | "deployments" | "queue" | "tokens" | "users" | "access";
   icon: Component;
   adminOnly?: boolean;
 }
@@ -13,7 +13,10 @@ export const places: readonly Place[] = [
   { route: "queue", icon: ListOrdered },
   { route: "tokens", icon: KeyRound },
   { route: "users", icon: Users, adminOnly: true },
+  { route: "access", icon: ShieldCheck, adminOnly: true },
 ];
 
 /** Pages that highlight a navigation entry without being its target. */
-export const placeOf: Readonly<Record<string, Place["route"]>> = { service: "services", deployment: "deployments" };
+export const placeOf: Readonly<Record<string, Place["route"]>> = {
+  service: "services", deployment: "deployments", "user-access": "access",
+};
