@@ -36,7 +36,17 @@ class CommandLine:
         self.environment = clean_environment(
             XDG_CONFIG_HOME=str(folder / "config"), HOME=str(folder), TERM="xterm-256color", LANG="C.UTF-8"
         )
-        for name in ("FASTDEPLOY_URL", "FASTDEPLOY_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        # PYTHONUNBUFFERED would hide output that is not flushed.
+        names = (
+            "FASTDEPLOY_URL",
+            "FASTDEPLOY_TOKEN",
+            "NO_COLOR",
+            "FORCE_COLOR",
+            "COLUMNS",
+            "LINES",
+            "PYTHONUNBUFFERED",
+        )
+        for name in names:
             self.environment.pop(name, None)
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:

@@ -113,10 +113,11 @@ def logs(
             printer.print(line)
             after = line.number
         if follow and found["state"] not in FINAL:
+            sys.stdout.flush()  # a pipe or a file would otherwise get lines only in large blocks
             for line in _followed_lines(api, deployment_id):
                 if line.number > after and search.lower() in line.text.lower():
                     printer.print(line)
-                    sys.stdout.flush()  # a pipe or a file would otherwise get lines only in large blocks
+                    sys.stdout.flush()
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
