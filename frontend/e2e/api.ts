@@ -11,6 +11,11 @@ interface Service {
   name: string;
 }
 
+interface Access {
+  groups: { id: number; is_everyone: boolean }[];
+  grants: { id: number; group_id: number | null }[];
+}
+
 /** The API with the test user's token, for setup outside the browser. */
 export class Api {
   readonly #page: Page;
@@ -44,6 +49,16 @@ export class Api {
 
   async createUser(name: string, password: string): Promise<void> {
     await this.#ask("POST", "/users/", { name, password });
+  }
+
+  /** Deletes all groups and grants, except those that a new installation starts with. */
+  async resetAccess(): Promise<void> {
+    const { groups, grants } = await this.#ask("GET", "/access/") as Access;
+    for (const { id, is_everyone: all } of groups) if (!all) await this.#ask("DELETE", `/groups/${id}`);
+    const everyone = groups.find(group => group.is_everyone)?.id;
+    const add = ["manage", "sync"].map(permission => ({ permission, group_id: everyone }));
+    const remove = grants.filter(({ group_id: id }) => id === null || id === everyone).map(({ id }) => id);
+    await this.#ask("POST", "/access/", { add, remove });
   }
 
   async start(service: string, env: object = {}, confirm?: string): Promise<Started> {

@@ -93,6 +93,18 @@ describe("the access page", () => {
     expect(dialog()?.querySelector("input")?.value).toBe("Team");
   });
 
+  it("draws the members of a group once it is opened", async () => {
+    await signInWith({ is_admin: true });
+    const { wrapper } = await mountInApp(AccessView);
+    expect(wrapper.find("[data-member]").exists()).toBe(false);
+    await wrapper.get("[data-group=team] details").trigger("toggle");
+    expect(wrapper.get("[data-member]").text()).toContain("lena");
+    expect(wrapper.findAll("[data-group=team] option").map(option => option.text())).toEqual(["Choose a user…", "jonas"]);
+    await wrapper.get("[aria-label='Remove lena from the group']").trigger("click");
+    expect(wrapper.get("[data-member=removed]").text()).toContain("lena");
+    expect(wrapper.text()).toContain("1 change, not applied yet");
+  });
+
   it("draws only part of a long table", async () => {
     await signInWith({ is_admin: true });
     const grants = Array.from({ length: 1000 }, (_, id) => aGrant({ id: id + 1, service_id: id + 1 }));

@@ -79,11 +79,12 @@ describe("the page offers only what the user may do", () => {
     await signInWith(viewing);
     usePushStore().start();
     FakeSocket.last.welcome();
-    await mountInApp(ServiceView, { at: "/service/1" });
+    await mountInApp(ServiceView, { at: "/service/1#deploy" });
     server.json("GET /users/me/rights", someRights({ services: [rightsOn(1, "deploy")] }));
     FakeSocket.last.say({ type: "rights" });
     await flushPromises();
     expect(buttons()).toContain("Deploy");
+    expect(dialog()).toBeNull();
     expect(useShortcutsStore().page.map(({ keys }) => keys)).toEqual(["d"]);
   });
 
