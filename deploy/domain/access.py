@@ -106,14 +106,17 @@ class Reason(NamedTuple):
     group: Group | None
 
 
-def reasons(state: AccessState, user: User, service_id: int) -> list[Reason]:
-    """Return the grants that apply to a user on a service, the highest permission first."""
+def reasons(state: AccessState, user: User) -> dict[int, list[Reason]]:
+    """Return the grants that apply to a user on each service, by service ID, the highest permission first."""
     groups = {group.id: group for group in state.groups}
-    found = [
-        Reason(grant, groups.get(grant.group_id) if grant.group_id is not None else None)
-        for grant in state.of(user)
-        if any(each.service_id in (None, service_id) for each in granted([grant], state.tags))
-        and grant.permission is not Permission.SYNC
-    ]
     ladder = list(Permission)
-    return sorted(found, key=lambda reason: -ladder.index(reason.grant.permission))
+    found: dict[int, list[Reason]] = {service_id: [] for service_id in state.tags}
+    for grant in sorted(state.of(user), key=lambda grant: -ladder.index(grant.permission)):
+        if grant.permission is Permission.SYNC:
+            continue
+        reason = Reason(grant, groups.get(grant.group_id) if grant.group_id is not None else None)
+        for each in granted([grant], state.tags):
+            for service_id in state.tags if each.service_id is None else (each.service_id,):
+                if service_id in found:
+                    found[service_id].append(reason)
+    return found

@@ -74,9 +74,8 @@ class Access:
             state = await access_state(uow)
             rights = state.rights(user)
             services = await uow.services.list(visible=rights.visible)
-        return Explanation(
-            user, rights, [ServiceRights(service, reasons(state, user, service.id)) for service in services]
-        )
+        why = reasons(state, user)
+        return Explanation(user, rights, [ServiceRights(service, why.get(service.id, ())) for service in services])
 
 
 async def access_state(uow: UnitOfWork) -> AccessState:
