@@ -113,7 +113,9 @@ class TestClaims:
 
         # A worker stops when the remaining jobs wait for others. The worker that finishes one of those takes the next.
         await outcomes(work(f"w{number}") for number in range(8))
-        assert sum(map(len, claimed.values())) == 40
+        async with busy_site.open_uow() as uow:
+            left = await uow.queue._driver.fetch("SELECT id, status, lock, args FROM procrastinate_jobs ORDER BY id")
+        assert sum(map(len, claimed.values())) == 40, left
         for ids in claimed.values():
             assert ids == sorted(ids)
         assert await busy_site.claim() is None
