@@ -25,7 +25,7 @@ from deploy.entrypoints.app_state import create_app_state
 from deploy.service_layer.clock import utc_now
 from tests.integration.two_services import HIDDEN, OPEN, PASSWORD, RULES, Socket, World, two_services
 from tests.routes import NUMBER, TOKEN_ID
-from tests.runs import line
+from tests.runs import line, reported
 
 VIEW, DEPLOY, MANAGE, SYNC = Permission
 LADDER = (None, VIEW, DEPLOY, MANAGE)
@@ -426,18 +426,20 @@ async def test_every_subscription_for_every_identity(matrix: Matrix) -> None:
             for deployment_id in followed.values():
                 socket.send(subscribe={"deployment_id": deployment_id, "after": 0})
         for about, deployment_id in followed.items():
-            await world.site.take_in(deployment_id, line(f"zq news of {about}"))
+            # Steps are also sent to clients that have not subscribed to the deployment.
+            await world.site.take_in(deployment_id, line(f"zq news of {about}"), reported(f"zq step of {about}"))
         cancel = commands.CancelDeployment(deployment_id=matrix.objects["staging"].deployment_id, by="zq canceler")
         await world.state.bus.handle(cancel, by=WORKER)
-        for text in ("zq news of open", "zq news of hidden", "zq canceler"):
+        for text in ("zq news of open", "zq step of open", "zq news of hidden", "zq step of hidden", "zq canceler"):
             await sockets["administrator"].wait_for(partial(contains, text))
         for identity, socket in sockets.items():
             held = IDENTITIES[identity]
             socket.send(unknown=True)
             await socket.wait_for(lambda message: message.get("code") == "not_understood")
             received = json.dumps(socket.received)
-            assert ("zq news of open" in received) is (held.everywhere is not None), identity
-            assert ("zq news of hidden" in received) is (identity in SEES_HIDDEN), identity
+            for text in ("zq news of", "zq step of"):
+                assert (f"{text} open" in received) is (held.everywhere is not None), identity
+                assert (f"{text} hidden" in received) is (identity in SEES_HIDDEN), identity
             sees_staging = held.everywhere is not None or held.staging is not None
             assert ("zq canceler" in received) is sees_staging, identity
     finally:
