@@ -91,9 +91,10 @@ def differences(before: AccessState, after: AccessState) -> Iterator[RightsChang
         if old.can_sync != new.can_sync:
             sync = (Permission.SYNC if rights.can_sync else None for rights in (old, new))
             yield RightsChange(user.id, None, None, *sync)
+        of_old, of_new = old.environments(), new.environments()
         for service_id in before.tags:
-            environments = {lane[1] for lane in (*old.lanes, *new.lanes) if lane[0] == service_id} | {None}
-            for environment in sorted(environments, key=lambda name: name or ""):
+            named = {*of_old.get(service_id, ()), *of_new.get(service_id, ())}
+            for environment in (None, *sorted(named)):
                 was, will = old.on(service_id, environment), new.on(service_id, environment)
                 if was != will:
                     yield RightsChange(user.id, service_id, environment, was, will)

@@ -85,6 +85,14 @@ class Rights:
             found.append(self.lanes.get((service_id, environment)))
         return highest(found)
 
+    def environments(self) -> dict[int, list[str]]:
+        """Return the environments with permissions of their own, sorted, by service ID."""
+        found: dict[int, list[str]] = {}
+        for service_id, environment in self.lanes:
+            if environment is not None:
+                found.setdefault(service_id, []).append(environment)
+        return {service_id: sorted(names) for service_id, names in found.items()}
+
     def with_permission(self, needed: Permission) -> Visible:
         """Return the services on which these rights include a permission in all environments."""
         if self.everywhere is not None and self.everywhere.includes(needed):

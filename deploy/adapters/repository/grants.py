@@ -22,7 +22,7 @@ _OF_USER = select(*columns_in_field_order(Grant)).where(
         grants.c.group_id.in_(select(groups.c.id).where(groups.c.is_everyone)),
     )
 )
-_OF_SERVICE = delete(grants).where(grants.c.service_id == bindparam("of_service")).returning(grants.c.id)
+_OF_SERVICE = delete(grants).where(grants.c.service_id == bindparam("of_service"))
 _TAGS = select(services.c.id, services.c.tags).where(services.c.deleted.is_(None))
 
 

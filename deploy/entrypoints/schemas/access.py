@@ -200,10 +200,11 @@ class RightsOut(ResponseModel):
     def of(cls, found: Explanation) -> RightsOut:
         """Return the rights of a user."""
 
+        environments = found.rights.environments()
+
         def of_service(each: ServiceRights) -> ServiceRightsOut:
             service_id = each.service.id
-            environments = sorted(lane[1] for lane in found.rights.lanes if lane[0] == service_id and lane[1])
-            held = {name: found.rights.on(service_id, name) for name in environments}
+            held = {name: found.rights.on(service_id, name) for name in environments.get(service_id, ())}
             return ServiceRightsOut(
                 id=service_id,
                 name=each.service.name,
