@@ -199,7 +199,6 @@ class RightsOut(ResponseModel):
     @classmethod
     def of(cls, found: Explanation) -> RightsOut:
         """Return the rights of a user."""
-
         environments = found.rights.environments()
 
         def of_service(each: ServiceRights) -> ServiceRightsOut:
