@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from deploy.adapters.database import CHANNEL, Database
-from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.repository.statement import (
+    ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    Statement,
+    VisibleStatement,
+)
 from deploy.adapters.states import sql_list
 from deploy.domain.model import ACTIVE, Lane
 from deploy.domain.rights import Visible
@@ -25,13 +30,11 @@ APPEND_EVENTS = (
 NOTIFY_OF_DEPLOYMENT = (
     f"pg_notify('{CHANNEL}', concat_ws(' ', 'deployment', CAST(:deployment_id AS bigint), CAST(:last_seq AS bigint)))"
 )
-_SERVICE_OF_DEPLOYMENT = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
-_ENVIRONMENT_OF_DEPLOYMENT = "(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)"
 _AFTER = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit",
-    _SERVICE_OF_DEPLOYMENT,
-    environment=_ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 # Returns the first event regardless of its size, and the events after it that fit.
 _SOME_AFTER = VisibleStatement(
@@ -40,14 +43,14 @@ _SOME_AFTER = VisibleStatement(
     "FROM events WHERE deployment_id = :deployment_id AND seq > :after "
     "AND (last_line IS NULL OR :with_output) AND {visible} ORDER BY seq LIMIT :limit) AS counted "
     "WHERE before < :max_bytes ORDER BY seq",
-    _SERVICE_OF_DEPLOYMENT,
-    environment=_ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 _OUTPUT = VisibleStatement(
     "SELECT seq, last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit",
-    _SERVICE_OF_DEPLOYMENT,
-    environment=_ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 # A piece of the output, as (last line, message): the message is NULL if it cannot contain the text, with or without
 # colors. Comparisons of letters are exact for ASCII. Messages with characters that casefold() converts to ASCII, and
@@ -61,8 +64,8 @@ _SEARCH = VisibleStatement(
     "FROM (SELECT last_line, message FROM events WHERE deployment_id = :deployment_id AND last_line IS NOT NULL "
     "AND last_line > :after AND {visible} ORDER BY last_line LIMIT :limit) AS next) AS piece "
     "WHERE before < :max_bytes ORDER BY last_line",
-    _SERVICE_OF_DEPLOYMENT,
-    environment=_ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 _COLORS = r"\\u001b\[[0-9;:]*m"  # as JSON writes them
 _UNUSUAL = (

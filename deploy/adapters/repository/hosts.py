@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
-from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.repository.statement import (
+    ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    Statement,
+    VisibleStatement,
+)
 from deploy.adapters.states import sql_list
 from deploy.domain.hosts import SAMPLE_MESSAGE_LENGTH, Hosts
 from deploy.domain.model import BAD_OUTCOMES, OPEN_STEPS, HostRecap, HostSummary, Outcome, StepResult
@@ -37,8 +42,6 @@ _FOUND = (
     "(host text, outcome text, duration double precision, message text, diff text) "
     "WHERE s.deployment_id = :deployment_id AND s.host_counts IS NULL) AS found"
 )
-_SERVICE = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
-_ENVIRONMENT = "(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)"
 _TRACKED = Statement(
     f"SELECT found.step_id, found.host, found.outcome, left(found.message, {SAMPLE_MESSAGE_LENGTH}), s.name, "
     f"s.state IN ({sql_list(OPEN_STEPS)}) FROM {_FOUND} JOIN steps AS s ON s.deployment_id = :deployment_id AND s.id = found.step_id "
@@ -63,8 +66,8 @@ _CONDITIONS = {
 _ONE = VisibleStatement(
     f"SELECT step_id, host, outcome, duration, message, diff, lines FROM {_FOUND} "
     "WHERE step_id = :step_id AND host = :host AND {visible}",
-    _SERVICE,
-    environment=_ENVIRONMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 _RECAP = (
     "(SELECT host, count(*) FILTER (WHERE outcome IN ('ok', 'changed', 'ignored')) AS ok, "
@@ -79,16 +82,16 @@ _RECAPS = VisibleStatement(
     f"CASE WHEN failed + unreachable > 0 THEN 0 ELSE 1 END AS rank FROM {_RECAP}) AS ranked "
     "WHERE (rank, host) > (CAST(:rank AS integer), CAST(:name AS text)) "
     "AND position(lower(:text) IN lower(host)) > 0 AND {visible} ORDER BY rank, host LIMIT :limit",
-    _SERVICE,
-    environment=_ENVIRONMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 _SUMMARY = VisibleStatement(
     "SELECT count(*), count(*) FILTER (WHERE failed + unreachable = 0 AND changed = 0), "
     "count(*) FILTER (WHERE failed + unreachable = 0 AND changed > 0), "
     "count(*) FILTER (WHERE failed > 0 AND unreachable = 0), count(*) FILTER (WHERE unreachable > 0) "
     f"FROM {_RECAP} WHERE {{visible}}",
-    _SERVICE,
-    environment=_ENVIRONMENT,
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 
 
@@ -145,7 +148,9 @@ class HostResults:
         """
         given = only.values()
         conditions = "".join(_CONDITIONS[name] for name in given)
-        rows = await VisibleStatement(_LIST.format(conditions=conditions), _SERVICE, environment=_ENVIRONMENT).rows(
+        rows = await VisibleStatement(
+            _LIST.format(conditions=conditions), SERVICE_OF_DEPLOYMENT, environment=ENVIRONMENT_OF_DEPLOYMENT
+        ).rows(
             self._driver,
             visible,
             deployment_id=deployment_id,

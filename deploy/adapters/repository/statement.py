@@ -79,6 +79,9 @@ def _limited(driver: DriverConnection) -> Iterator[float | None]:
 
 _VISIBLE = "{column} = ANY(CAST(:visible AS bigint[]))"
 _SHOWN = "({column} <> ALL(CAST(:limited AS bigint[])) OR concat({column}, '/', {environment}) = ANY(CAST(:lanes AS text[])))"
+# The columns for statements about one deployment that do not read its row.
+SERVICE_OF_DEPLOYMENT = "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)"
+ENVIRONMENT_OF_DEPLOYMENT = "(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)"
 SHOWN_LANE = _SHOWN.format(column="d.service_id", environment="d.environment")
 
 

@@ -10,7 +10,12 @@ import asyncpg
 import orjson
 
 from deploy.adapters.repository.rows import columns_of, step_from
-from deploy.adapters.repository.statement import Statement, VisibleStatement
+from deploy.adapters.repository.statement import (
+    ENVIRONMENT_OF_DEPLOYMENT,
+    SERVICE_OF_DEPLOYMENT,
+    Statement,
+    VisibleStatement,
+)
 from deploy.adapters.states import sql_list
 from deploy.domain.hosts import summarize
 from deploy.domain.model import OPEN_STEPS, Step
@@ -50,8 +55,8 @@ _ALL = f"SELECT {columns_of(Step, 's')} FROM steps AS s WHERE deployment_id = :d
 _OPEN = Statement(f"{_ALL} AND state IN ({sql_list(OPEN_STEPS)}) ORDER BY position")
 _RUN_ORDER = VisibleStatement(
     _ALL + " AND {visible} ORDER BY run_order NULLS LAST, position",
-    "(SELECT d.service_id FROM deployments AS d WHERE d.id = :deployment_id)",
-    environment="(SELECT d.environment FROM deployments AS d WHERE d.id = :deployment_id)",
+    SERVICE_OF_DEPLOYMENT,
+    environment=ENVIRONMENT_OF_DEPLOYMENT,
 )
 _RESERVE = Statement("SELECT nextval(pg_get_serial_sequence('steps', 'id')) FROM generate_series(1, :count)")
 
