@@ -7,12 +7,14 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploy.domain.commands.access import NewGrant
 from deploy.domain.errors import InvalidInput, TooManyWaiting
 from deploy.domain.model.grants import Permission
 from deploy.domain.service_config import MAX_TAG, is_tag
+
+if TYPE_CHECKING:
+    from deploy.domain.commands.access import NewGrant
 
 MAX_USERNAME = 64
 MAX_GROUP_NAME = 64

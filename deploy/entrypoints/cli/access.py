@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.domain.model.grants import Permission
 from deploy.entrypoints.cli.local import Json, with_app_state
 from deploy.entrypoints.cli.settings import DataDir, server_settings
 
@@ -26,7 +27,7 @@ GrantIds = Annotated[
 PreviewOnly = Annotated[
     bool, typer.Option("--preview", help="Only show whose permissions would change, and change nothing.")
 ]
-PERMISSIONS = ("view", "deploy", "manage", "sync")
+PERMISSIONS = tuple(permission.value for permission in Permission)
 
 
 def register(app: typer.Typer) -> None:
@@ -136,7 +137,6 @@ def add_grant(
     """Give a permission to a user or a group. Without --service and --tag, it applies to all services."""
     from deploy.domain.commands import ChangeAccess, NewGrant
     from deploy.domain.errors import InvalidInput, NotFound
-    from deploy.domain.model import Permission
     from deploy.domain.rights import EVERYTHING
 
     settings = server_settings(data_dir)
