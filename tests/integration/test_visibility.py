@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,11 +14,10 @@ import pytest_asyncio
 from deploy.domain import commands
 from deploy.domain.commands import Command, ObjectType
 from deploy.domain.errors import Forbidden, NotFound
-from deploy.domain.model import Permission, StepReport, StepState
+from deploy.domain.model import Permission
 from deploy.domain.policy import WORKER, Actor, TokenType, check_role
 from deploy.domain.rights import ALL_RIGHTS
-from deploy.service_layer.clock import utc_now
-from tests.integration.two_services import HIDDEN, OPEN, RULES, Socket, World, ask, two_services
+from tests.integration.two_services import HIDDEN, OPEN, RULES, Socket, World, ask, samples, two_services
 from tests.rights import of_service
 from tests.routes import NUMBER, TOKEN_ID
 from tests.runs import line, reported
@@ -135,47 +133,6 @@ async def test_subscriptions_show_nothing_of_a_hidden_service(world: World) -> N
         await asyncio.gather(feed, return_exceptions=True)
 
 
-def samples(world: World) -> dict[type, Command]:
-    """Return one command of each class, about the hidden service and about another user."""
-    deployment_id = world.deployments[world.hidden][1]
-    expires = utc_now() + timedelta(days=1)
-    return {
-        type(command): command
-        for command in (
-            commands.CreateUser(name="eve", password_hash="hash"),
-            commands.ChangeUser(user_id=1, is_admin=False),
-            commands.ChangeOwnPassword(user_id=1, password_hash="hash"),
-            commands.ChangeAccess(add=(commands.NewGrant(Permission.VIEW, user_id=1),)),
-            commands.CreateGroup(name="crew"),
-            commands.RenameGroup(group_id=1, name="crew"),
-            commands.DeleteGroup(group_id=1),
-            commands.OpenSession(session_id="s1", user_id=1, expires=expires),
-            commands.EndSessions(user_id=1),
-            commands.RegisterServiceToken(
-                token_id="t1", service_name=HIDDEN, origin="x", expires=expires, user_id=None
-            ),
-            commands.RegisterConfigToken(token_id="t2", origin="x", expires=expires, user_id=None),
-            commands.RevokeToken(token_id=f"ada {HIDDEN}"),
-            commands.SyncServices(folders=()),
-            commands.DeleteService(service_id=world.hidden),
-            commands.StartDeployment(service_id=world.hidden, origin="x", user="eve", user_id=None),
-            commands.CancelDeployment(deployment_id=deployment_id, by="eve"),
-            commands.ReleaseDeployment(deployment_id=deployment_id),
-            commands.IngestOutput(deployment_id=deployment_id, entries=(line("x"),), offset_before=0, offset=1),
-            commands.ShowOpenLine(deployment_id=deployment_id, number=1, at=expires, text="x"),
-            commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
-            commands.FinishDeployment(deployment_id=deployment_id),
-            commands.ClaimDeployments(worker_id="w9"),
-            commands.PrepareRun(deployment_id=deployment_id, token="x"),
-            commands.KeepFiles(deployment_id=deployment_id, files={}),
-            commands.FailLostRun(deployment_id=deployment_id, reason="x"),
-            commands.RequeueDeployment(deployment_id=deployment_id),
-            commands.ExpireDeployments(service_id=1, days=1, count=1),
-            commands.Heartbeat(worker_id="w9", host="x", version="1", slots=1),
-        )
-    }
-
-
 STRANGERS = [
     Actor(kind=TokenType.USER, expires=0, name="eve", user_id=NUMBER),
     Actor(kind=TokenType.SERVICE, expires=0, service_id=NUMBER, rights=of_service(NUMBER)),
@@ -206,7 +163,7 @@ def is_allowed(command: Command, actor: Actor) -> bool:
 
 
 async def test_commands_without_the_required_right_are_rejected(world: World) -> None:
-    given = samples(world)
+    given = samples(world, HIDDEN)
     assert given.keys() == set(COMMANDS)
     before = await contents(world)
     refused = 0

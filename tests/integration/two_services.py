@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from deploy.config import Settings
 from deploy.domain import commands
-from deploy.domain.model import HostResult, Outcome
+from deploy.domain.commands import Command
+from deploy.domain.model import HostResult, Outcome, Permission, StepReport, StepState
 from deploy.domain.policy import WORKER
 from deploy.domain.reports import Entry, HostReported
 from deploy.domain.rights import EVERYTHING
@@ -197,3 +198,45 @@ class Socket:
     async def close(self) -> None:
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await self._task
+
+
+def samples(world: World, service: str) -> dict[type, Command]:
+    """Return one command of each class, about one of the services or about the first user."""
+    service_id = world.hidden if service == HIDDEN else world.shown
+    deployment_id = world.deployments[service_id][1]
+    expires = utc_now() + timedelta(days=1)
+    return {
+        type(command): command
+        for command in (
+            commands.CreateUser(name="eve", password_hash="hash"),
+            commands.ChangeUser(user_id=1, is_admin=False),
+            commands.ChangeOwnPassword(user_id=1, password_hash="hash"),
+            commands.ChangeAccess(add=(commands.NewGrant(Permission.VIEW, user_id=1),)),
+            commands.CreateGroup(name="crew"),
+            commands.RenameGroup(group_id=1, name="crew"),
+            commands.DeleteGroup(group_id=1),
+            commands.OpenSession(session_id="s1", user_id=1, expires=expires),
+            commands.EndSessions(user_id=1),
+            commands.RegisterServiceToken(
+                token_id="t1", service_name=service, origin="x", expires=expires, user_id=None
+            ),
+            commands.RegisterConfigToken(token_id="t2", origin="x", expires=expires, user_id=None),
+            commands.RevokeToken(token_id=f"ada {service}"),
+            commands.SyncServices(folders=()),
+            commands.DeleteService(service_id=service_id),
+            commands.StartDeployment(service_id=service_id, origin="x", user="eve", user_id=None),
+            commands.CancelDeployment(deployment_id=deployment_id, by="eve"),
+            commands.ReleaseDeployment(deployment_id=deployment_id),
+            commands.IngestOutput(deployment_id=deployment_id, entries=(line("x"),), offset_before=0, offset=1),
+            commands.ShowOpenLine(deployment_id=deployment_id, number=1, at=expires, text="x"),
+            commands.ReportStep(deployment_id=deployment_id, report=StepReport(name="x", state=StepState.SUCCESS)),
+            commands.FinishDeployment(deployment_id=deployment_id),
+            commands.ClaimDeployments(worker_id="w9"),
+            commands.PrepareRun(deployment_id=deployment_id, token="x"),
+            commands.KeepFiles(deployment_id=deployment_id, files={}),
+            commands.FailLostRun(deployment_id=deployment_id, reason="x"),
+            commands.RequeueDeployment(deployment_id=deployment_id),
+            commands.ExpireDeployments(service_id=1, days=1, count=1),
+            commands.Heartbeat(worker_id="w9", host="x", version="1", slots=1),
+        )
+    }
